@@ -1,0 +1,1 @@
+"""From frames alone: linear projections, characterisation, reports."""

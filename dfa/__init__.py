@@ -1,0 +1,1 @@
+"""Direct Feedback Alignment in PyTorch, with feedback that passes through the device."""

@@ -1,0 +1,174 @@
+"""The camera: from photons to digital numbers, after the linear model of EMVA 1288."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photonics import draw, kernels
+from photonics.component import Field, component
+from photonics.random import Stream
+from photonics.threads import for_blocks
+
+__all__ = ["Camera"]
+
+FRAMES = 32
+"""Frames that one thread exposes at a time."""
+DOUBLING_K = 8.0
+"""Warming that doubles the dark current, kelvin."""
+
+
+@component
+class Camera:
+    """Linear camera of EMVA 1288 release 4.0.
+
+    Mean photons times quantum efficiency and PRNU give mean electrons; signal and dark current are drawn together
+    (Poisson); Gaussian read noise and the fixed DSNU are added; the well clips; gain, offset, rounding and the
+    range of the converter follow: ``y = clip(rint(K min(e, full_well) + offset), 0, 2**bit_depth - 1)``.
+
+    The moments before clipping are exact (`mean`, `variance`). Counts are drawn to a total-variation error
+    of 5.5e-4 at most (`photonics.random.poisson`). Defaults are those of a generic CMOS at 532 nm.
+    """
+
+    bit_depth: int = Field(8, ge=1, le=16)
+    """Bits per pixel; frames are uint8 up to 8 bits, uint16 above."""
+
+    quantum_efficiency: float = Field(0.6, gt=0, le=1)
+    """Mean electrons per photon (generic CMOS at 532 nm)."""
+
+    full_well_e: float = Field(10_000.0, gt=0)
+    """Electrons at which a pixel saturates (generic CMOS, 5.5 um pixel)."""
+
+    gain_dn_per_e: float | None = Field(None, gt=0)
+    """Overall system gain K, DN per electron; None maps the full well onto the last code (see `gain`)."""
+
+    offset_dn: float | None = Field(None, ge=0)
+    """Level of a dark pixel, DN; None takes 1/128 of the range, 2 DN at 8 bits (see `offset`)."""
+
+    read_noise_e: float = Field(2.5, ge=0)
+    """Temporal read noise, electrons rms (generic CMOS)."""
+
+    dark_current_e_per_s: float = Field(15.0, ge=0)
+    """Mean dark current at the reference temperature, electrons per second (generic CMOS)."""
+
+    warming_k: float = Field(0.0, ge=-60, le=60)
+    """Sensor temperature above that of `dark_current_e_per_s`, kelvin; the current doubles every 8 K."""
+
+    prnu: float = Field(0.01, ge=0, le=0.2)
+    """Photo-response non-uniformity, relative standard deviation over pixels (1 %)."""
+
+    dsnu_e: float = Field(1.0, ge=0)
+    """Dark-signal non-uniformity, electrons standard deviation over pixels (1 to 2 e-)."""
+
+    seed: int = Field(0, ge=0, lt=2**64)
+    """Which sensor it is: draws PRNU and DSNU, and the noise where no other seed is given."""
+
+    @property
+    def top(self) -> int:
+        """Largest digital number, ``2**bit_depth - 1``."""
+        return 2**self.bit_depth - 1
+
+    @property
+    def offset(self) -> float:
+        """Offset in force, DN: `offset_dn`, or 1/128 of the range."""
+        return 2.0**self.bit_depth / 128.0 if self.offset_dn is None else self.offset_dn
+
+    @property
+    def gain(self) -> float:
+        """Gain in force, DN per electron: `gain_dn_per_e`, or that which puts the full well on the last code."""
+        if self.gain_dn_per_e is not None:
+            return self.gain_dn_per_e
+        return (self.top - self.offset) / self.full_well_e
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the frames: uint8 up to 8 bits, uint16 above."""
+        return np.uint8 if self.bit_depth <= 8 else np.uint16
+
+    def dark_electrons(self, exposure_s: float) -> float:
+        """Mean dark electrons in an exposure, ``mu_I t``."""
+        return self.dark_current_e_per_s * 2.0 ** (self.warming_k / DOUBLING_K) * exposure_s
+
+    def mean(self, photons: Any, exposure_s: float) -> NDArray[np.float64]:
+        """Mean DN of each pixel before clipping, ``offset + K (QE PRNU mu_p + mu_I t + DSNU)``: (batch, n_pixels)."""
+        prnu, dsnu = nonuniformity(self, np.shape(photons)[1])
+        electrons = self.quantum_efficiency * prnu * photons + self.dark_electrons(exposure_s) + dsnu
+        return self.offset + self.gain * electrons
+
+    def variance(self, photons: Any, exposure_s: float) -> NDArray[np.float64]:
+        """Temporal variance before clipping, DN^2: ``K^2 (QE PRNU mu_p + mu_I t + sigma_d0^2) + 1/12``."""
+        prnu, _ = nonuniformity(self, np.shape(photons)[1])
+        electrons = self.quantum_efficiency * prnu * photons + self.dark_electrons(exposure_s)
+        return self.gain**2 * (electrons + self.read_noise_e**2) + 1.0 / 12.0
+
+    def expose(
+        self, photons: Any, exposure_s: float, ticks: Any, seed: int | None = None
+    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Frames for the given mean photons.
+
+        Parameters
+        ----------
+        photons : array_like of real, shape (batch, n_pixels)
+            Mean photons on each pixel during the exposure.
+        exposure_s : float
+            Exposure, seconds; it sets the dark electrons.
+        ticks : array_like of int, shape (batch,)
+            Frame numbers, 0 or more; the same number gives the same noise.
+        seed : int, optional
+            Seed of the noise; the camera's own if not given. PRNU and DSNU always follow the camera's.
+
+        Returns
+        -------
+        ndarray of uint8 or uint16, shape (batch, n_pixels)
+            Digital numbers.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, a mean is negative or not finite, or the exposure is not positive.
+        """
+        photons, ticks = check_exposure(photons, exposure_s, ticks)
+        prnu, dsnu = nonuniformity(self, photons.shape[1])
+        response = (self.quantum_efficiency * prnu).astype(np.float32)
+        frames = np.empty(photons.shape, self.dtype)
+        key = draw.key(self.seed if seed is None else seed)
+        electrons = (self.dark_electrons(exposure_s), self.read_noise_e, self.full_well_e)
+        numbers = [np.float32(v) for v in (*electrons, self.gain, self.offset, self.top)]
+
+        def work(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            kernels.expose_rows(
+                photons[part], ticks[part], int(Stream.SENSOR), *key, response, dsnu, *numbers, frames[part]
+            )
+
+        for_blocks(work, len(photons), FRAMES)
+        return frames
+
+
+def check_exposure(photons: Any, exposure_s: float, ticks: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return photons and frame numbers in the kernel's types, or say what is wrong with them."""
+    photons = np.ascontiguousarray(photons, np.float32)
+    if photons.ndim != 2:
+        raise ValueError(f"photons must have shape (batch, n_pixels), got {photons.shape}")
+    if photons.size and not (photons.min() >= 0 and np.isfinite(photons.max())):
+        raise ValueError("photons must be finite and not negative, got NaN, infinity or a negative mean")
+    if not (np.isfinite(exposure_s) and exposure_s > 0):
+        raise ValueError(f"exposure_s must be positive, got {exposure_s!r}")
+    ticks = np.ascontiguousarray(ticks)
+    if ticks.shape != photons.shape[:1] or ticks.dtype.kind not in "iu" or (ticks.size and ticks.min() < 0):
+        raise ValueError(
+            f"ticks must be {len(photons)} integers of 0 or more, got shape {ticks.shape}, dtype {ticks.dtype}"
+        )
+    return photons, ticks.astype(np.int64, copy=False)
+
+
+@lru_cache(maxsize=8)
+def nonuniformity(camera: Camera, pixels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Relative response (PRNU, at least 0) and dark offset (DSNU, electrons) of each pixel; read-only (pixels,)."""
+    index = np.arange(pixels)
+    prnu = np.maximum(1.0 + camera.prnu * draw.normals(camera.seed, Stream.PRNU, index), 0.0)
+    dsnu = camera.dsnu_e * draw.normals(camera.seed, Stream.DSNU, index)
+    prnu, dsnu = prnu.astype(np.float32), dsnu.astype(np.float32)
+    prnu.flags.writeable = dsnu.flags.writeable = False
+    return prnu, dsnu

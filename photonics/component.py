@@ -1,0 +1,55 @@
+"""The one way a part of the bench is declared: a frozen, range-checked dataclass with one-line errors."""
+
+import functools
+from typing import Any, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+__all__ = ["Field", "component"]
+
+T = TypeVar("T", bound=type)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
+def component(cls: T) -> T:
+    """Turn an annotated class into a frozen keyword-only dataclass whose fields are validated.
+
+    Parameters
+    ----------
+    cls : type
+        Class whose fields are annotated and bounded with ``Field(default, ge=..., le=...)``.
+
+    Returns
+    -------
+    type
+        The same class as a pydantic dataclass. Constructing it, or ``dataclasses.replace`` on an
+        instance, raises a one-line ``ValueError`` that names the field, the bound and the value.
+    """
+    made = dataclass(cls, frozen=True, kw_only=True, config=STRICT)
+    validate = made.__init__
+
+    @functools.wraps(validate)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            validate(self, *args, **kwargs)
+        except ValidationError as error:
+            # pydantic's own text is several lines and a web address; a bench wants one line.
+            raise ValueError(f"{cls.__name__}: {one_line(error)}") from None
+
+    made.__init__ = __init__
+    return made
+
+
+def one_line(error: ValidationError) -> str:
+    """Say every problem of a pydantic error in one line, each with its field and value."""
+    problems = []
+    for item in error.errors(include_url=False):
+        name = ".".join(str(part) for part in item["loc"])
+        text = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        if item["type"] == "unexpected_keyword_argument":
+            problems.append(f"{name} is not a parameter")
+        else:
+            problems.append(f"{name} must be {text}, got {item['input']!r}")
+    return "; ".join(problems)

@@ -1,0 +1,48 @@
+"""Whole arrays of draws, compiled: what the components call."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from photonics import kernels
+from photonics.random import check_seed
+
+__all__ = ["key", "normals", "ornstein_uhlenbeck", "words"]
+
+MAX_TICK = 2**48
+
+
+def key(seed: int) -> tuple[np.uint32, np.uint32]:
+    """Philox key of a seed: its low and its high 32 bits."""
+    seed = check_seed(seed)
+    return np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
+
+
+def words(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDArray[np.uint32]:
+    """Four words for each ``(index, tick)``, shape (n, 4); `index` and `tick` broadcast to (n,)."""
+    where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
+    out = np.empty((where.size, 4), np.uint32)
+    kernels.fill_words(np.ravel(where), np.ravel(when), int(stream), *key(seed), out)
+    return out
+
+
+def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDArray[np.float32]:
+    """One standard normal for each ``(index, tick)``, shape (n,)."""
+    where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
+    out = np.empty(where.size, np.float32)
+    kernels.fill_normals(np.ravel(where), np.ravel(when), int(stream), *key(seed), out)
+    return out
+
+
+def ornstein_uhlenbeck(seed: int, stream: int, ticks: NDArray[np.int64], step: float) -> NDArray[np.float64]:
+    """Unit-variance stationary process with correlation ``exp(-step |i - j|)``, at any frame numbers.
+
+    Raises
+    ------
+    ValueError
+        If a frame number is negative or 2**48 or more.
+    """
+    if ticks.size and not (ticks.min() >= 0 and ticks.max() < MAX_TICK):
+        raise ValueError(f"ticks must be from 0 to 2**48 - 1, got {ticks.min()} to {ticks.max()}")
+    out = np.empty(ticks.size)
+    kernels.ornstein_uhlenbeck(ticks, int(stream), *key(seed), float(step), out)
+    return out

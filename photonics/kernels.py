@@ -1,0 +1,228 @@
+"""The laws of `photonics.random` as scalar functions in numba's subset, and the loops that use them.
+
+The scalar functions are registered for any numba target; each loop is compiled for the CPU without the
+interpreter's lock. Words and uniforms equal the specification bit for bit; normals agree to 2e-6, because
+logarithm, sine and cosine are polynomials here (a call into a maths library would stop the loops from
+vectorising). No fused multiply-add is used, so a given seed gives the same bits on every instruction set.
+
+numba widens any operation on two uint32 to 64 bits, hence the casts.
+"""
+
+import math
+
+import numba
+import numpy as np
+from numba.extending import register_jitable
+
+from photonics.random import MULTIPLIERS, POISSON_SWITCH, POISSON_TERMS, WEYL
+
+U32, F32 = np.uint32, np.float32
+M0, M1 = np.uint64(MULTIPLIERS[0]), np.uint64(MULTIPLIERS[1])
+W0, W1 = U32(WEYL[0]), U32(WEYL[1])
+SHIFT = np.uint64(32)
+SWITCH = F32(POISSON_SWITCH)
+
+# Chebyshev fits. log(1 + x) = x - x^2/2 + x^3 P(x) on [sqrt(1/2) - 1, sqrt(2) - 1], error 3e-8 of P;
+# sin(y) = y S(y^2) and cos(y) = C(y^2) on [-pi/4, pi/4], errors 3e-9 and 5e-11.
+LOG = tuple(
+    F32(c)
+    for c in (
+        0.3333333,
+        -0.2499999,
+        0.20000708,
+        -0.1666848,
+        0.14249937,
+        -0.124110505,
+        0.11661511,
+        -0.11571201,
+        0.07149754,
+    )
+)
+SIN = tuple(F32(c) for c in (1.0, -0.16666651, 0.008332036, -0.00019503963))
+COS = tuple(F32(c) for c in (1.0, -0.5, 0.041666616, -0.0013886619, 2.437988e-05))
+L0, L1, L2, L3, L4, L5, L6, L7, L8 = LOG
+S0, S1, S2, S3 = SIN
+C0, C1, C2, C3, C4 = COS
+LN2, HALF, ONE, TWO = F32(math.log(2.0)), F32(0.5), F32(1.0), F32(2.0)
+TURN, TINY = F32(2.0 * math.pi * 2.0**-32), F32(2.0**-32)
+
+jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+# LLVM leaves functions of this size as calls, and a loop with a call in it does not vectorise (13x slower).
+inlined = register_jitable(forceinline=True)
+
+
+@inlined
+def philox(c0, c1, c2, c3, k0, k1):
+    """Ten rounds of Philox4x32 on uint32 scalars."""
+    for _ in range(10):
+        p0, p1 = M0 * np.uint64(c0), M1 * np.uint64(c2)
+        c0 = U32(U32(U32(p1 >> SHIFT) ^ c1) ^ k0)
+        c2 = U32(U32(U32(p0 >> SHIFT) ^ c3) ^ k1)
+        c1, c3 = U32(p1), U32(p0)
+        k0, k1 = U32(k0 + W0), U32(k1 + W1)
+    return c0, c1, c2, c3
+
+
+@inlined
+def radius(word):
+    """Box-Muller radius ``sqrt(-2 log u)``, ``u = (word + 1/2) / 2**32``, float32."""
+    u = (F32(word) + HALF) * TINY
+    bits = F32(u).view(np.int32)
+    # Split u = m 2**e with m in [sqrt(1/2), sqrt(2)), through the bits of the float.
+    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
+    x = np.int32(bits - (exponent << np.int32(23))).view(np.float32) - ONE
+    p = L5 + x * (L6 + x * (L7 + x * L8))
+    p = L0 + x * (L1 + x * (L2 + x * (L3 + x * (L4 + x * p))))
+    log = x - x * x * HALF + x * x * x * p + F32(exponent) * LN2
+    return F32(math.sqrt(max(F32(-2.0) * log, F32(0.0))))
+
+
+@inlined
+def normal_pair(word0, word1):
+    """Two standard normals (float32) from two words."""
+    quadrant = U32(U32(word1 + U32(0x20000000)) >> U32(30))
+    y = F32(np.int32(U32(word1 - U32(quadrant << U32(30))))) * TURN
+    z = y * y
+    s = y * (S0 + z * (S1 + z * (S2 + z * S3)))
+    c = C0 + z * (C1 + z * (C2 + z * (C3 + z * C4)))
+    odd = (quadrant & U32(1)) != 0
+    cosine, sine = (s, c) if odd else (c, s)
+    cosine = -cosine if quadrant == U32(1) or quadrant == U32(2) else cosine
+    sine = -sine if quadrant >= U32(2) else sine
+    r = radius(word0)
+    return r * cosine, r * sine
+
+
+@inlined
+def poisson_large(mean, normal):
+    """Cornish-Fisher Poisson count for means of 10 and more, float32."""
+    root = F32(math.sqrt(max(mean, SWITCH)))
+    square = normal * normal
+    count = mean + root * normal + (square - ONE) * F32(1.0 / 6.0)
+    count = count - normal * (TWO + square) / (F32(72.0) * root)
+    return max(F32(np.rint(count)), F32(0.0))
+
+
+@inlined
+def poisson_small(mean, word):
+    """Poisson count by inversion for means under 10, float32."""
+    u = (np.float64(word) + 0.5) * 2.0**-32
+    m = np.float64(mean)
+    term = math.exp(-m)
+    cumulative, count = term, 0
+    while u > cumulative and count < POISSON_TERMS - 1:
+        count += 1
+        term = term * m / count
+        cumulative += term
+    return F32(count)
+
+
+@jit
+def fill_words(index, tick, stream, k0, k1, out):
+    """``out[i] = `` the four words of ``(index[i], tick[i])``."""
+    for i in range(index.size):
+        t = np.uint64(tick[i])
+        w = philox(U32(index[i]), U32(t), U32(t >> SHIFT), U32(stream), U32(k0), U32(k1))
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = w
+
+
+@jit
+def fill_normals(index, tick, stream, k0, k1, out):
+    """``out[i] = `` the first normal of ``(index[i], tick[i])``."""
+    for i in range(index.size):
+        t = np.uint64(tick[i])
+        w = philox(U32(index[i]), U32(t), U32(t >> SHIFT), U32(stream), U32(k0), U32(k1))
+        out[i] = normal_pair(w[0], w[1])[0]
+
+
+@jit
+def fill_gaussian_rows(first_pair, first_column, stream, k0, k1, scale, out):
+    """Fill a tile of a complex Gaussian matrix, real and imaginary parts in alternate rows.
+
+    `out` has shape (4 * pairs, columns): one Philox call gives column j of the rows 2r and 2r + 1, that is
+    the rows 4r to 4r + 3 of `out`. Counter ``(column, row pair, 0, stream)``.
+    """
+    for pair in range(out.shape[0] // 4):
+        row = first_pair + pair
+        for j in range(out.shape[1]):
+            w0, w1, w2, w3 = philox(U32(first_column + j), U32(row), U32(0), U32(stream), U32(k0), U32(k1))
+            a, b = normal_pair(w0, w1)
+            c, d = normal_pair(w2, w3)
+            out[4 * pair, j] = a * scale
+            out[4 * pair + 1, j] = b * scale
+            out[4 * pair + 2, j] = c * scale
+            out[4 * pair + 3, j] = d * scale
+
+
+@jit
+def expose_rows(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read_e, well_e, gain, offset, top, out):
+    """The camera, from mean photons to digital numbers, for a block of frames.
+
+    ``photons`` (frames, pixels); ``response`` (pixels,) is QE * PRNU, ``offset_e`` (pixels,) the DSNU.
+    The first pass uses the Cornish-Fisher count everywhere and vectorises; the second redraws the few
+    pixels under the switch by inversion.
+    """
+    pixels = photons.shape[1]
+    electrons = np.empty(pixels, np.float32)
+    dim = np.empty(pixels, np.bool_)
+    for f in range(photons.shape[0]):
+        t = np.uint64(ticks[f])
+        low, high = U32(t), U32(t >> SHIFT)
+        for p in range(pixels):
+            mean = photons[f, p] * response[p] + dark_e
+            w0, w1, _, _ = philox(U32(p), low, high, U32(stream), U32(k0), U32(k1))
+            shot, read = normal_pair(w0, w1)
+            electrons[p] = poisson_large(mean, shot) + read * read_e
+            dim[p] = mean < SWITCH
+        for p in range(pixels):
+            if dim[p]:
+                mean = photons[f, p] * response[p] + dark_e
+                w0, w1, w2, _ = philox(U32(p), low, high, U32(stream), U32(k0), U32(k1))
+                electrons[p] = poisson_small(mean, w2) + normal_pair(w0, w1)[1] * read_e
+        for p in range(pixels):
+            e = min(electrons[p] + offset_e[p], well_e)
+            dn = F32(np.rint(e * gain + offset))
+            out[f, p] = max(min(dn, top), F32(0.0))
+
+
+@jit
+def ornstein_uhlenbeck(ticks, stream, k0, k1, step, out):
+    """Stationary unit-variance Ornstein-Uhlenbeck process at the given frame numbers.
+
+    ``step`` is frame period / correlation time. The process is Markov, so its value between two known times
+    depends on those two alone: from two independent-looking ends 2**48 frames apart, each level halves
+    the interval and draws the middle from its exact conditional law, ``a = exp(-h)``,
+    mean ``(left + right) a / (1 + a^2)``, variance ``(1 - a^2) / (1 + a^2)``. 48 draws reach any frame, in
+    any order, with the exact correlation ``exp(-step |i - j|)``.
+    """
+    for i in range(ticks.size):
+        t = np.int64(ticks[i])
+        span = np.int64(1) << np.int64(48)
+        left_time = np.int64(0)
+        w = philox(U32(0), U32(0), U32(0), U32(stream), U32(k0), U32(k1))
+        left, end = normal_pair(w[0], w[1])
+        far = math.exp(-step * span)
+        right = far * left + math.sqrt(1.0 - far * far) * end
+        level = 1
+        while t != left_time:
+            half = span >> np.int64(1)
+            middle_time = left_time + half
+            w = philox(
+                U32(level),
+                U32(middle_time),
+                U32(middle_time >> np.int64(32)),
+                U32(stream),
+                U32(k0),
+                U32(k1),
+            )
+            a2 = math.exp(-2.0 * step * half)
+            mean = (left + right) * math.exp(-step * half) / (1.0 + a2)
+            variance = -math.expm1(-2.0 * step * half) / (1.0 + a2)
+            middle = mean + math.sqrt(variance) * normal_pair(w[0], w[1])[0]
+            if t >= middle_time:
+                left_time, left = middle_time, middle
+            else:
+                right = middle
+            span = half
+            level += 1
+        out[i] = left

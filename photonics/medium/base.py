@@ -1,0 +1,123 @@
+"""What every scattering medium answers, and the product that they share."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
+
+from photonics.threads import for_blocks
+
+__all__ = ["ScatteringMedium", "interleave", "product"]
+
+WIDTH = 128
+"""Rows of every product: a frame is summed in the same order whoever its neighbours are."""
+COLUMNS = 2048
+"""Columns of the product that one thread computes at a time."""
+
+
+class ScatteringMedium(ABC):
+    """A linear medium with transmission matrix T of shape (n_out, n_in), ``E|t_ij|^2 = 1/n_in``."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(n_out, n_in)."""
+
+    @abstractmethod
+    def propagate(self, field: NDArray[Any]) -> NDArray[np.complex64]:
+        """Field behind the medium, ``T @ x`` for each row: (batch, n_in) -> (batch, n_out).
+
+        Parameters
+        ----------
+        field : ndarray of bool, real or complex, shape (batch, n_in)
+            A real field costs half of a complex one.
+
+        Returns
+        -------
+        ndarray of complex64, shape (batch, n_out)
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong or an entry is not finite.
+        """
+
+    @abstractmethod
+    def adjoint(self, field: NDArray[Any]) -> NDArray[np.complex64]:
+        """Conjugate transpose, ``T^H @ y`` for each row: (batch, n_out) -> (batch, n_in)."""
+
+    @abstractmethod
+    def block(self, rows: slice, cols: slice) -> NDArray[np.complex64]:
+        """Dense copy of ``T[rows, cols]``, complex64."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain description from which `photonics.medium.from_dict` makes the same medium."""
+        raise NotImplementedError
+
+
+def check_field(field: Any, width: int, name: str) -> NDArray[Any]:
+    """Return `field` as a (batch, width) float32 or complex64 array, or say what is wrong with it."""
+    array = np.asarray(field)
+    if array.ndim != 2 or array.shape[1] != width:
+        raise ValueError(f"{name} must have shape (batch, {width}), got {array.shape}")
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"{name} must be bool, real or complex, got dtype {array.dtype}")
+    array = array.astype(np.complex64 if array.dtype.kind == "c" else np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity")
+    return array
+
+
+def interleave(matrix: NDArray[np.complex64]) -> NDArray[np.float32]:
+    """Real form of T, shape (2 n_out, n_in): row 2i is Re t_i and row 2i + 1 is Im t_i.
+
+    A product with it gives real and imaginary parts side by side, which is complex64 without a copy.
+    """
+    n_out, n_in = matrix.shape
+    rows = np.empty((n_out, 2, n_in), np.float32)
+    rows[:, 0], rows[:, 1] = matrix.real, matrix.imag
+    return rows.reshape(2 * n_out, n_in)
+
+
+def real_product(x: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``x @ matrix`` with a result for each row that does not depend on the other rows or on the threads.
+
+    BLAS chooses its order of summation by the shape of the call, so every call here has `WIDTH` rows
+    (zeros fill the last one), runs on one BLAS thread, and covers the same columns.
+    """
+    batch, columns = x.shape[0], matrix.shape[1]
+    padded = -(-batch // WIDTH) * WIDTH
+    if padded != batch:
+        x = np.concatenate([x, np.zeros((padded - batch, x.shape[1]), np.float32)])
+    out = np.empty((padded, columns), np.float32)
+
+    def work(start: int, stop: int) -> None:
+        for row in range(0, padded, WIDTH):
+            rows = slice(row, row + WIDTH)
+            np.matmul(x[rows], matrix[:, start:stop], out=out[rows, start:stop])
+
+    with BLAS.limit(limits=1, user_api="blas"):
+        for_blocks(work, columns, COLUMNS)
+    return out[:batch]
+
+
+def product(x: NDArray[Any], rows: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """``x @ T.T`` from the interleaved real form of T: one real product for real x, two for complex."""
+    real = real_product(np.ascontiguousarray(x.real), rows.T).view(np.complex64)
+    if x.dtype.kind == "c":
+        real += 1j * real_product(np.ascontiguousarray(x.imag), rows.T).view(np.complex64)
+    return real
+
+
+def adjoint_product(y: NDArray[Any], rows: NDArray[np.float32]) -> NDArray[np.complex64]:
+    """``y @ conj(T)`` from the interleaved real form of T."""
+    y = np.ascontiguousarray(y.astype(np.complex64, copy=False))
+    out = np.empty((len(y), rows.shape[1]), np.complex64)
+    out.real = real_product(y.view(np.float32), rows)
+    out.imag = real_product((-1j * y).astype(np.complex64, copy=False).view(np.float32), rows)
+    return out
+
+
+BLAS = ThreadpoolController()

@@ -1,0 +1,117 @@
+"""A transmission matrix that the user brings, from memory or from a file."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from photonics.medium.base import interleave
+from photonics.medium.stored import StoredMedium
+
+__all__ = ["MatrixMedium"]
+
+
+class MatrixMedium(StoredMedium):
+    """A medium given by its transmission matrix, used as it is (it is not rescaled).
+
+    Parameters
+    ----------
+    matrix : array_like of real or complex, shape (n_out, n_in)
+        The house's convention is ``E|t_ij|^2 = 1/n_in``: all inputs ON at unit amplitude then give unit mean
+        intensity. Another scale only changes the exposure that the camera needs.
+
+    Raises
+    ------
+    ValueError
+        If it is not a finite, numeric matrix of at least 1 x 1.
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        array = np.asarray(matrix)
+        if array.ndim != 2 or array.size == 0:
+            raise ValueError(f"matrix must have shape (n_out, n_in), got {array.shape}")
+        if array.dtype.kind not in "biufc":
+            raise ValueError(f"matrix must be real or complex, got dtype {array.dtype}")
+        if not np.isfinite(array).all():
+            raise ValueError("matrix must be finite, got NaN or infinity")
+        self._matrix_rows = interleave(array.astype(np.complex64, copy=False))
+        self._source: dict[str, str] | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, key: str | None = None, sha256: str | None = None) -> "MatrixMedium":
+        """Read a matrix from ``.npy``, ``.npz`` or HDF5 (``.h5``, ``.hdf5``).
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. Object arrays are refused: nothing is ever unpickled.
+        key : str, optional
+            Name of the array in an ``.npz`` or HDF5 file; not needed if it holds a single one.
+        sha256 : str, optional
+            Digest that the file must have.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read, has another digest, or holds no such matrix.
+        """
+        path = Path(path)
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(f"path must be a readable file, got {path} ({error.strerror})") from None
+        if sha256 is not None and digest != sha256:
+            raise ValueError(f"{path} must have SHA-256 {sha256}, got {digest}")
+        medium = cls(read_array(path, key))
+        medium._source = {"path": str(path), "sha256": digest} | ({"key": key} if key else {})
+        return medium
+
+    def __repr__(self) -> str:
+        return f"MatrixMedium({self.shape[0]} x {self.shape[1]}, source={self._source})"
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102 (inherited)
+        return self._matrix_rows.shape[0] // 2, self._matrix_rows.shape[1]
+
+    @property
+    def _rows(self) -> NDArray[np.float32]:
+        return self._matrix_rows
+
+    def to_dict(self) -> dict[str, Any]:  # noqa: D102 (inherited)
+        if self._source is None:
+            raise ValueError(
+                "medium was made from an array in memory: save it and use MatrixMedium.load(path), "
+                "so that the description can name the file and its SHA-256"
+            )
+        return {"type": "MatrixMedium", **self._source}
+
+
+def read_array(path: Path, key: str | None) -> NDArray[Any]:
+    """Return the array of that name, or the only one, from a .npy, .npz or HDF5 file."""
+    suffix = path.suffix.lower()
+    if suffix not in (".npy", ".npz", ".h5", ".hdf5"):
+        raise ValueError(f"path must end in .npy, .npz, .h5 or .hdf5, got {path.name!r}")
+    try:
+        if suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        if suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return archive[choose(list(archive.files), key, path)]
+        with h5py.File(path, "r") as file:
+            names: list[str] = []
+            file.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
+            return np.asarray(file[choose(names, key, path)])
+    except (OSError, EOFError) as error:
+        raise ValueError(f"path must hold a readable array, got {path} ({error})") from None
+
+
+def choose(names: list[str], key: str | None, path: Path) -> str:
+    """Pick the array to read: the one asked for, or the only one there is."""
+    if key is None and len(names) == 1:
+        return names[0]
+    if key not in names:
+        raise ValueError(f"key must be one of {names} in {path}, got {key!r}")
+    return key

@@ -1,0 +1,109 @@
+"""Named devices. Each figure has its source beside it; what has none is said to be an estimate."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from photonics.camera import Camera
+from photonics.dmd import DMD
+from photonics.imaging import Imaging
+from photonics.laser import Laser
+from photonics.medium import GaussianMedium
+from photonics.opu import OPU
+
+__all__ = ["PRESETS", "get", "ideal", "lab_bench", "lighton_aurora"]
+
+
+def fit(dmd: DMD, n_in: int) -> DMD:
+    """Return the chip with the largest macropixel, up to its own, at which `n_in` inputs fit."""
+    for side in range(dmd.macropixel, 1, -1):
+        if n_in <= (dmd.rows // side) * (dmd.columns // side):
+            return replace(dmd, macropixel=side)
+    return replace(dmd, macropixel=1)
+
+
+def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
+    """A device without flaws but the rounding of a 16-bit camera.
+
+    The well is so deep (1e10 electrons) that shot noise is under 1e-4 of the mean signal; no read noise,
+    dark current, non-uniformity, leakage or laser noise; a flat-topped beam.
+    """
+    camera = Camera(
+        bit_depth=16,
+        quantum_efficiency=1.0,
+        full_well_e=1e10,
+        read_noise_e=0.0,
+        dark_current_e_per_s=0.0,
+        prnu=0.0,
+        dsnu_e=0.0,
+        seed=seed,
+    )
+    return OPU(
+        laser=Laser(power_w=100.0, beam_radius_m=None, rin_db_per_hz=None, drift_rms=0.0),
+        dmd=fit(DMD(contrast=None, frame_rate_hz=1000.0, seed=seed), n_in),
+        medium=GaussianMedium(n_in, n_out, seed=seed),
+        imaging=Imaging(throughput=1e-4),
+        camera=camera,
+        seed=seed,
+        exposure_s=5e-4,
+    )
+
+
+def lab_bench(n_in: int, n_out: int, seed: int = 0) -> OPU:
+    """A university bench: 100 mW DPSS laser, 0.7" XGA mirrors, an 8-bit CMOS camera, 1000 frames per second.
+
+    Parts are the defaults of their classes, with the sources given there. The frame rate is that of such a camera
+    on a region of interest; the exposure puts random half-ON patterns at 11 % of the range, as `OPU.autoexpose`
+    does. Electrical power 40 W is an estimate (laser driver 20 W, mirrors 15 W, camera 5 W), good to a factor of 2.
+    """
+    return OPU(
+        laser=Laser(),
+        dmd=fit(DMD(frame_rate_hz=1000.0, seed=seed), n_in),
+        medium=GaussianMedium(n_in, n_out, seed=seed),
+        imaging=Imaging(),
+        camera=Camera(seed=seed),
+        seed=seed,
+        exposure_s=4.4e-4,
+        electrical_power_w=40.0,
+    )
+
+
+def lighton_aurora(n_in: int, n_out: int, seed: int = 0) -> OPU:
+    """The commercial co-processor, as far as it is public.
+
+    1140 x 912 mirrors, 2040 x 1088 pixels of 8 bits, 500 us per frame of which 400 us are exposed (LightOn's own
+    simulated device, lightonml); 30 W (arXiv:2409.12965). Pitch 7.637 um is that of the 0.45" WXGA chip of this
+    format. Laser, throughput and camera noise are not public: those of `lab_bench`, with the macropixel that fits.
+    """
+    if n_out > 2040 * 1088:
+        raise ValueError(f"n_out must be 1 to {2040 * 1088} (2040 x 1088 pixels), got {n_out}")
+    dmd = DMD(columns=1140, rows=912, pitch_m=7.637e-6, macropixel=14, frame_rate_hz=2000.0, seed=seed)
+    return OPU(
+        laser=Laser(),
+        dmd=fit(dmd, n_in),
+        medium=GaussianMedium(n_in, n_out, seed=seed),
+        imaging=Imaging(),
+        camera=Camera(seed=seed),
+        seed=seed,
+        exposure_s=4e-4,
+        electrical_power_w=30.0,
+    )
+
+
+PRESETS: dict[str, Callable[..., OPU]] = {
+    "ideal": ideal,
+    "lab_bench": lab_bench,
+    "lighton_aurora": lighton_aurora,
+}
+
+
+def get(name: str) -> Callable[..., OPU]:
+    """Return the preset of that name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}")
+    return PRESETS[name]

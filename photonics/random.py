@@ -1,0 +1,158 @@
+"""The counter-based generator: Philox4x32-10 and the laws drawn from its words.
+
+This is the only source of randomness in the package. Nothing here has state: a draw is a function of
+``(seed, stream, index, tick)``, so a device has the same transmission matrix and the same noise in any
+batch split, on any number of threads. ``index`` says where (a pixel, a column), ``tick`` says when (a frame
+number, or a pair of rows for a matrix).
+
+The functions in this file are written with the array API alone: they are the readable specification.
+`photonics.kernels` holds the same laws as scalar functions for numba; the tests hold the two together.
+
+References
+----------
+J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11.
+"""
+
+import math
+from enum import IntEnum
+from typing import Any
+
+from array_api_compat import array_namespace
+
+__all__ = ["Stream", "check_seed", "normal_pair", "philox", "poisson", "uniform", "words"]
+
+MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+WEYL = (0x9E3779B9, 0xBB67AE85)
+MASK = 0xFFFFFFFF
+POISSON_SWITCH = 10.0
+"""Mean at which the Poisson draw changes from inversion to the Cornish-Fisher form."""
+POISSON_TERMS = 64
+"""Terms of the inversion; below the switch the mass beyond them is under 1e-28."""
+
+
+class Stream(IntEnum):
+    """Which quantity a draw belongs to: the last word of the counter, never used twice."""
+
+    MATRIX = 1
+    PRNU = 2
+    DSNU = 3
+    STUCK_MIRROR = 4
+    SENSOR = 5
+    RIN = 6
+    LASER_DRIFT = 7
+    PROBES = 8
+    FEEDBACK = 9
+
+
+def check_seed(seed: int, name: str = "seed") -> int:
+    """Return `seed` if it can be a Philox key, else raise a ``ValueError`` that names it."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+        raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1, got {seed!r}")
+    return int(seed)
+
+
+def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+    """Encrypt a 128-bit counter with ten Philox rounds.
+
+    Parameters
+    ----------
+    counter : tuple of 4 arrays
+        uint64 arrays that broadcast, each holding 32-bit words, least significant word first.
+    key : tuple of 2 int
+        The two 32-bit words of the key.
+
+    Returns
+    -------
+    tuple of 4 arrays
+        uint64 arrays holding 32-bit words, uniform and independent.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        product0, product1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
+        c0, c1, c2, c3 = (
+            (product1 >> 32) ^ c1 ^ k0,
+            product1 & MASK,
+            (product0 >> 32) ^ c3 ^ k1,
+            product0 & MASK,
+        )
+        k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
+    return c0, c1, c2, c3
+
+
+def words(seed: int, stream: int, index: Any, tick: Any) -> tuple[Any, Any, Any, Any]:
+    """Four words for each ``(index, tick)``; the counter is ``(index, tick low, tick high, stream)``.
+
+    Parameters
+    ----------
+    seed : int
+        0 to 2**64 - 1; the Philox key.
+    stream : int
+        A member of `Stream`.
+    index, tick : arrays of integers
+        They broadcast; `index` below 2**32, `tick` below 2**63.
+    """
+    xp = array_namespace(index, tick)
+    seed = check_seed(seed)
+    index, tick = xp.astype(index, xp.uint64), xp.astype(tick, xp.uint64)
+    index, tick = xp.broadcast_arrays(index, tick)
+    counter = (index, tick & MASK, tick >> 32, xp.full_like(index, int(stream)))
+    return philox(counter, (seed & MASK, seed >> 32))
+
+
+def uniform(word: Any) -> Any:
+    """Float32 uniform in the open interval (0, 1): the middles of 2**23 equal cells.
+
+    >>> import numpy as np
+    >>> uniform(np.asarray([0, 2**32 - 1], dtype=np.uint64))
+    array([5.9604645e-08, 9.9999994e-01], dtype=float32)
+    """
+    xp = array_namespace(word)
+    return (xp.astype(word >> 9, xp.float32) + 0.5) * 2.0**-23
+
+
+def normal_pair(word0: Any, word1: Any) -> tuple[Any, Any]:
+    """Two independent standard normals (float32) from two words, by Box and Muller.
+
+    The radius uses all 32 bits, so the tails reach 6.7 standard deviations.
+    """
+    xp = array_namespace(word0, word1)
+    radius = xp.sqrt(-2.0 * xp.log((xp.astype(word0, xp.float64) + 0.5) * 2.0**-32))
+    angle = xp.astype(word1, xp.float64) * (2.0 * math.pi * 2.0**-32)
+    return xp.astype(radius * xp.cos(angle), xp.float32), xp.astype(radius * xp.sin(angle), xp.float32)
+
+
+def poisson(mean: Any, normal: Any, word: Any) -> Any:
+    """Poisson counts (float32) with the given mean.
+
+    Parameters
+    ----------
+    mean : array of float32
+        Mean counts, at least 0.
+    normal : array of float32
+        A standard normal for each mean, used at and above `POISSON_SWITCH`.
+    word : array of uint64
+        A 32-bit word for each mean, used below `POISSON_SWITCH`; independent of `normal`.
+
+    Notes
+    -----
+    Below a mean of 10 the draw is by inversion of the distribution function: exact to the 2**-32 of the
+    word. Above, it is the Cornish-Fisher form with the terms of skewness and kurtosis and Sheppard's
+    correction for the rounding, ``rint(m + sqrt(m) z + (z**2 - 1)/6 - (2 z + z**3)/(72 sqrt(m)))``. Its
+    total-variation error, integrated numerically, is 5.5e-4 at mean 10, 4.5e-5 at 50, and falls as 1/mean**1.5.
+    """
+    xp = array_namespace(mean, normal, word)
+    root = xp.sqrt(xp.where(mean < POISSON_SWITCH, POISSON_SWITCH, mean))
+    large = mean + root * normal + (normal * normal - 1.0) / 6.0
+    large = xp.round(large - normal * (2.0 + normal * normal) / (72.0 * root))
+    large = xp.where(large < 0.0, 0.0, large)
+
+    m = xp.astype(xp.where(mean < POISSON_SWITCH, mean, 0.0), xp.float64)
+    u = (xp.astype(word, xp.float64) + 0.5) * 2.0**-32
+    term = xp.exp(-m)
+    cumulative, count = term, xp.zeros_like(m)
+    for k in range(1, POISSON_TERMS):
+        count = count + xp.astype(u > cumulative, xp.float64)
+        term = term * m / float(k)
+        cumulative = cumulative + term
+    return xp.where(mean < POISSON_SWITCH, xp.astype(count, xp.float32), large)

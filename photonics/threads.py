@@ -1,0 +1,25 @@
+"""Work shared over threads in blocks of fixed size, so that the result never depends on their number."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+
+__all__ = ["for_blocks"]
+
+
+def for_blocks(work: Callable[[int, int], None], total: int, size: int) -> None:
+    """Call ``work(start, stop)`` for each block of at most `size` of ``range(total)``.
+
+    The blocks depend on `total` and `size` alone. They run on ``NUMBA_NUM_THREADS`` threads (all cores by
+    default); `work` must write to a place of its own and release the interpreter's lock.
+    """
+    blocks = [(start, min(start + size, total)) for start in range(0, total, size)]
+    threads = min(numba.get_num_threads(), len(blocks))
+    if threads <= 1:
+        for start, stop in blocks:
+            work(start, stop)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(work, start, stop) for start, stop in blocks]:
+            done.result()
