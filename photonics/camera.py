@@ -31,37 +31,37 @@ class Camera:
     of 5.5e-4 at most (`photonics.random.poisson`). Defaults are those of a generic CMOS at 532 nm.
     """
 
-    bit_depth: int = Field(8, ge=1, le=16)
+    bit_depth: int = Field(default=8, ge=1, le=16)
     """Bits per pixel; frames are uint8 up to 8 bits, uint16 above."""
 
-    quantum_efficiency: float = Field(0.6, gt=0, le=1)
+    quantum_efficiency: float = Field(default=0.6, gt=0, le=1)
     """Mean electrons per photon (generic CMOS at 532 nm)."""
 
-    full_well_e: float = Field(10_000.0, gt=0)
+    full_well_e: float = Field(default=10_000.0, gt=0)
     """Electrons at which a pixel saturates (generic CMOS, 5.5 um pixel)."""
 
-    gain_dn_per_e: float | None = Field(None, gt=0)
+    gain_dn_per_e: float | None = Field(default=None, gt=0)
     """Overall system gain K, DN per electron; None maps the full well onto the last code (see `gain`)."""
 
-    offset_dn: float | None = Field(None, ge=0)
+    offset_dn: float | None = Field(default=None, ge=0)
     """Level of a dark pixel, DN; None takes 1/128 of the range, 2 DN at 8 bits (see `offset`)."""
 
-    read_noise_e: float = Field(2.5, ge=0)
+    read_noise_e: float = Field(default=2.5, ge=0)
     """Temporal read noise, electrons rms (generic CMOS)."""
 
-    dark_current_e_per_s: float = Field(15.0, ge=0)
+    dark_current_e_per_s: float = Field(default=15.0, ge=0)
     """Mean dark current at the reference temperature, electrons per second (generic CMOS)."""
 
-    warming_k: float = Field(0.0, ge=-60, le=60)
+    warming_k: float = Field(default=0.0, ge=-60, le=60)
     """Sensor temperature above that of `dark_current_e_per_s`, kelvin; the current doubles every 8 K."""
 
-    prnu: float = Field(0.01, ge=0, le=0.2)
+    prnu: float = Field(default=0.01, ge=0, le=0.2)
     """Photo-response non-uniformity, relative standard deviation over pixels (1 %)."""
 
-    dsnu_e: float = Field(1.0, ge=0)
+    dsnu_e: float = Field(default=1.0, ge=0)
     """Dark-signal non-uniformity, electrons standard deviation over pixels (1 to 2 e-)."""
 
-    seed: int = Field(0, ge=0, lt=2**64)
+    seed: int = Field(default=0, ge=0, lt=2**64)
     """Which sensor it is: draws PRNU and DSNU, and the noise where no other seed is given."""
 
     @property
@@ -102,9 +102,7 @@ class Camera:
         electrons = self.quantum_efficiency * prnu * photons + self.dark_electrons(exposure_s)
         return self.gain**2 * (electrons + self.read_noise_e**2) + 1.0 / 12.0
 
-    def expose(
-        self, photons: Any, exposure_s: float, ticks: Any, seed: int | None = None
-    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    def expose(self, photons: Any, exposure_s: float, ticks: Any, seed: int | None = None) -> NDArray[Any]:
         """Frames for the given mean photons.
 
         Parameters
@@ -133,13 +131,16 @@ class Camera:
         response = (self.quantum_efficiency * prnu).astype(np.float32)
         frames = np.empty(photons.shape, self.dtype)
         key = draw.key(self.seed if seed is None else seed)
-        electrons = (self.dark_electrons(exposure_s), self.read_noise_e, self.full_well_e)
-        numbers = [np.float32(v) for v in (*electrons, self.gain, self.offset, self.top)]
+        dark, read, well = self.dark_electrons(exposure_s), self.read_noise_e, self.full_well_e
+        dark, read, well, gain, offset, top = np.asarray(
+            [dark, read, well, self.gain, self.offset, self.top], np.float32
+        )
 
         def work(start: int, stop: int) -> None:
             part = slice(start, stop)
+            sensor = (response, dsnu, dark, read, well)
             kernels.expose_rows(
-                photons[part], ticks[part], int(Stream.SENSOR), *key, response, dsnu, *numbers, frames[part]
+                photons[part], ticks[part], int(Stream.SENSOR), *key, *sensor, gain, offset, top, frames[part]
             )
 
         for_blocks(work, len(photons), FRAMES)

@@ -1,7 +1,7 @@
 """The one way a part of the bench is declared: a frozen, range-checked dataclass with one-line errors."""
 
 import functools
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
@@ -19,7 +19,7 @@ def component(cls: T) -> T:
     Parameters
     ----------
     cls : type
-        Class whose fields are annotated and bounded with ``Field(default, ge=..., le=...)``.
+        Class whose fields are annotated and bounded with ``Field(default=..., ge=..., le=...)``.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def component(cls: T) -> T:
             raise ValueError(f"{cls.__name__}: {one_line(error)}") from None
 
     made.__init__ = __init__
-    return made
+    return cast(T, made)
 
 
 def one_line(error: ValidationError) -> str:

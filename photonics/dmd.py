@@ -24,33 +24,33 @@ class DMD:
     those of a 0.7" XGA chip.
     """
 
-    columns: int = Field(1024, ge=1, le=16384)
+    columns: int = Field(default=1024, ge=1, le=16384)
     """Mirrors in a row (XGA)."""
 
-    rows: int = Field(768, ge=1, le=16384)
+    rows: int = Field(default=768, ge=1, le=16384)
     """Mirrors in a column (XGA)."""
 
-    pitch_m: float = Field(13.68e-6, gt=0, le=1e-3)
+    pitch_m: float = Field(default=13.68e-6, gt=0, le=1e-3)
     """Distance between mirrors, metres (0.7" XGA data sheet)."""
 
-    macropixel: int = Field(8, ge=1, le=1024)
+    macropixel: int = Field(default=8, ge=1, le=1024)
     """Mirrors along the side of a logical input."""
 
-    contrast: float | None = Field(1000.0, gt=1)
+    contrast: float | None = Field(default=1000.0, gt=1)
     """All-ON over all-OFF intensity (500 to 2000 in data sheets); None for no leakage."""
 
-    leakage_phase_rad: float = Field(0.0, ge=-math.pi, le=math.pi)
+    leakage_phase_rad: float = Field(default=0.0, ge=-math.pi, le=math.pi)
     """Phase of the leaked light against ON light, radians. Not known on a bench. At 0 the field stays real and
     the product half as expensive; another phase turns the quadrature that an interference with light of the same
     mirrors measures, by about ``2 eps sin(phi)``."""
 
-    stuck_fraction: float = Field(0.0, ge=0, le=1)
+    stuck_fraction: float = Field(default=0.0, ge=0, le=1)
     """Share of mirrors that do not move (0 to 1e-6 on a good chip); half of them are stuck ON."""
 
-    frame_rate_hz: float = Field(22_700.0, gt=0, le=32_552.0)
+    frame_rate_hz: float = Field(default=22_700.0, gt=0, le=32_552.0)
     """Rate at which the sequence is triggered, Hz. 22.7 kHz is the XGA chip's limit (30.72 us load + 13 us settle)."""
 
-    seed: int = Field(0, ge=0, lt=2**64)
+    seed: int = Field(default=0, ge=0, lt=2**64)
     """Which chip it is: places the stuck mirrors."""
 
     @property

@@ -14,7 +14,7 @@ __all__ = ["Imaging"]
 class Imaging:
     """Optics between the medium and the camera: one speckle grain per pixel, fully polarised."""
 
-    throughput: float = Field(2e-7, gt=0, le=1)
+    throughput: float = Field(default=2e-7, gt=0, le=1)
     """Photon rate on the mean pixel over that on the mean lit input, all inputs ON. It stands for all losses:
     the medium scatters light over a hemisphere and a pixel takes a share near 1e-7 of it. An order of magnitude,
     chosen so that the default laser fills a pixel's well in about 1 ms; a bench sets its exposure accordingly."""

@@ -15,6 +15,10 @@ from photonics.random import Stream
 __all__ = ["Cells", "Laser"]
 
 
+FLAT_TOP_M = 7e-3
+"""Radius of the Gaussian beam whose peak a laser without a beam radius has everywhere, metres."""
+
+
 class Cells(NamedTuple):
     """Rectangles in the plane of the mirrors, in metres from the optical axis; arrays of shape (n,)."""
 
@@ -33,23 +37,23 @@ class Laser:
     diode-pumped solid-state laser.
     """
 
-    power_w: float = Field(0.1, gt=0, le=100)
+    power_w: float = Field(default=0.1, gt=0, le=100)
     """Optical power, watts (100 mW DPSS)."""
 
-    wavelength_m: float = Field(532e-9, ge=200e-9, le=2e-6)
+    wavelength_m: float = Field(default=532e-9, ge=200e-9, le=2e-6)
     """Wavelength, metres (frequency-doubled Nd:YAG)."""
 
-    beam_radius_m: float | None = Field(7e-3, gt=0)
+    beam_radius_m: float | None = Field(default=7e-3, gt=0)
     """Radius at which the intensity is 1/e^2 of its peak, metres; None lights every cell equally, as if the
-    beam of a 7 mm radius were flat-topped."""
+    peak of a beam of `FLAT_TOP_M` radius went on for ever."""
 
-    rin_db_per_hz: float | None = Field(-140.0, le=-60)
+    rin_db_per_hz: float | None = Field(default=-140.0, le=-60)
     """Relative intensity noise, dB/Hz, one-sided and white up to the exposure's bandwidth; None for none."""
 
-    drift_rms: float = Field(0.005, ge=0, le=0.1)
+    drift_rms: float = Field(default=0.005, ge=0, le=0.1)
     """Relative rms of the slow power drift (0.5 %, data sheets of DPSS lasers)."""
 
-    drift_time_s: float = Field(3600.0, gt=0)
+    drift_time_s: float = Field(default=3600.0, gt=0)
     """Correlation time of the drift, seconds (1 h): autocorrelation ``exp(-t / drift_time_s)``."""
 
     @property
@@ -69,9 +73,8 @@ class Laser:
         is ``erf(sqrt(2) a/w) erf(sqrt(2) b/w)``.
         """
         if self.beam_radius_m is None:
-            radius = type(self).beam_radius_m
             area = (cells.right - cells.left) * (cells.top - cells.bottom)
-            return area / (math.pi * radius**2 / 2.0)
+            return area / (math.pi * FLAT_TOP_M**2 / 2.0)
         scale = math.sqrt(2.0) / self.beam_radius_m
         x = erf(scale * cells.right) - erf(scale * cells.left)
         y = erf(scale * cells.top) - erf(scale * cells.bottom)

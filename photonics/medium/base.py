@@ -105,10 +105,10 @@ def real_product(x: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray
 
 def product(x: NDArray[Any], rows: NDArray[np.float32]) -> NDArray[np.complex64]:
     """``x @ T.T`` from the interleaved real form of T: one real product for real x, two for complex."""
-    real = real_product(np.ascontiguousarray(x.real), rows.T).view(np.complex64)
+    out = real_product(np.ascontiguousarray(np.real(x)), rows.T).view(np.complex64)
     if x.dtype.kind == "c":
-        real += 1j * real_product(np.ascontiguousarray(x.imag), rows.T).view(np.complex64)
-    return real
+        out += 1j * real_product(np.ascontiguousarray(np.imag(x)), rows.T).view(np.complex64)
+    return out
 
 
 def adjoint_product(y: NDArray[Any], rows: NDArray[np.float32]) -> NDArray[np.complex64]:
