@@ -229,6 +229,16 @@ class OPU:
         self.exposure_s = exposure
         return exposure
 
+    @property
+    def unit_dn(self) -> float:
+        """DN above dark that unit intensity gives at the set exposure: what a power meter and data sheets tell.
+
+        ``K QE throughput (photons / s on the mean input) t``. With ``E|t_ij|^2 = 1/n_in`` it is the expected mean
+        with all inputs ON. It says nothing about the medium.
+        """
+        rate = self.laser.photon_rate * float(self.laser.power_share(self.cells).mean())
+        return self.camera.gain * self.camera.quantum_efficiency * self.imaging.throughput * rate * self.exposure_s
+
     def effective_matrix(self) -> NDArray[np.complex64]:
         """Ground truth: field per unit of mirror, (n_out, n_in), in the unit in which ``E|t_ij|^2 = 1/n_in``.
 

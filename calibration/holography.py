@@ -1,0 +1,50 @@
+"""From intensities to interference terms: what a camera that sees only ``|E|^2`` still tells about fields.
+
+Model of a frame: ``I(x) = |T x + c|^2 + dark``, where x is the binary pattern and c a fixed background field
+(mirrors that are OFF leak light). Differences of frames cancel the dark level, and the two formulas below are
+linear in x *exactly*, whatever the background is.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["disjoint_anchor", "superset_anchor"]
+
+Frames = NDArray[np.float32]
+
+
+def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
+    """Interference of a pattern x with an anchor b on other mirrors, ``Re(conj(T b) T x)``.
+
+    ``(I(x + b) - I(x) - [I(b) - I(0)]) / 2``. With a background c the terms ``2 Re(conj(c) T b)`` of the two
+    brackets cancel, so none of it is left.
+
+    Parameters
+    ----------
+    both, alone : ndarray, shape (batch, n_out)
+        Frames of ``x + b`` and of ``x``.
+    anchor : ndarray, shape (n_out,)
+        ``I(b) - I(0)``, frame of the anchor less that of all mirrors OFF.
+
+    References
+    ----------
+    R. Ohana et al., arXiv:2305.12988 (linear projections by anchors).
+    """
+    return (np.subtract(both, alone, dtype=np.float32) - anchor) / np.float32(2.0)
+
+
+def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
+    """Interference of a pattern x with an anchor a that contains it, ``Re(conj(T a + 2 c) T x)``.
+
+    ``(I(x) - I(a - x) + [I(a) - I(0)]) / 2``. A background c adds itself twice to the anchor: the map stays
+    linear, and if c is the leakage of equally lit mirrors, ``c = eps T 1`` with eps real, only its scale changes,
+    by ``1 - eps^2`` after division by the measured ``|T a|``.
+
+    Parameters
+    ----------
+    pattern, rest : ndarray, shape (batch, n_out)
+        Frames of ``x`` and of ``a - x``.
+    anchor : ndarray, shape (n_out,)
+        ``I(a) - I(0)``, frame of the anchor less that of all mirrors OFF.
+    """
+    return (np.subtract(pattern, rest, dtype=np.float32) + anchor) / np.float32(2.0)

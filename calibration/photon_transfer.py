@@ -1,0 +1,178 @@
+"""Photon transfer of a camera: gain, quantum efficiency and noise from frames of known, uniform light (EMVA 1288)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photonics import Camera
+
+__all__ = ["Estimate", "PhotonTransfer", "photon_transfer"]
+
+QUANTISATION = 1.0 / 12.0
+DITHER = 0.5
+"""Dark noise in DN under which the quantiser hides it (EMVA 1288 asks for at least this)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value with its standard error; NaN where the camera's quantiser hides it."""
+
+    value: float
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class PhotonTransfer:
+    """Photon transfer curve and what follows from it; curve arrays have one entry for each light level."""
+
+    photons: NDArray[np.float64]
+    """Mean photons per pixel."""
+    signal_dn: NDArray[np.float64]
+    """Mean above dark, DN."""
+    variance_dn2: NDArray[np.float64]
+    """Temporal variance, DN^2."""
+    fitted: NDArray[np.bool_]
+    """Levels under 70 % of saturation and with noise of half a code or more, which the fits use."""
+    gain: Estimate
+    """Overall system gain K, DN per electron."""
+    quantum_efficiency: Estimate
+    read_noise_e: Estimate
+    """Temporal dark noise without dark current's shot noise, electrons rms."""
+    dark_current_e_per_s: Estimate
+    linearity_error: Estimate
+    """Mean absolute deviation from the straight line, relative, over 5 to 95 % of saturation."""
+    saturation_e: Estimate
+    """Mean electrons in a saturated pixel."""
+    prnu: Estimate
+    dsnu_e: Estimate
+    frames: int
+
+
+def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, exposure_s: float = 1e-3) -> PhotonTransfer:
+    """Measure a camera in front of a uniform source of known photon number.
+
+    Parameters
+    ----------
+    camera : Camera
+        Only its frames are used, and from its data sheet the range of light to cover.
+    pixels : int
+        Size of the region that is read.
+    levels : int
+        Light levels from 1 % to 120 % of saturation, two frames each.
+    exposure_s : float
+        Exposure of the light levels, seconds.
+
+    Notes
+    -----
+    Gain is the slope and dark noise the intercept of variance against mean, ``s^2 = K^2 sigma_d^2 + 1/12 + K mu``
+    [1]_; the intercept is fitted, because a dark frame whose noise is under half a code does not show it. Quantum
+    efficiency is the slope of mean against photons over K.
+
+    References
+    ----------
+    .. [1] EMVA Standard 1288, release 4.0 Linear, 2021, equations 16 to 22 and section 8.
+    """
+    run = FrameSource(camera, pixels)
+    full = camera.full_well_e / camera.quantum_efficiency
+    photons = np.concatenate([np.linspace(0.01, 0.9, levels - 3), [1.0, 1.1, 1.2]]) * full
+    dark, dark_variance = run.pair(0.0, exposure_s)
+    pairs = np.array([run.pair(p, exposure_s) for p in photons])
+    signal, variance = pairs[:, 0] - dark, pairs[:, 1]
+    saturation = signal.max()
+    fitted = (signal < 0.7 * saturation) & (variance > DITHER**2 + QUANTISATION)
+    gain = fit_gain(signal[fitted], variance[fitted], pixels)
+    below = signal < 0.7 * saturation
+    slope = float(np.sum(signal[below]) / np.sum(photons[below]))
+    efficiency = Estimate(slope / gain.value, slope / gain.value * gain.error / gain.value)
+
+    prnu, dsnu = run.nonuniformity(0.5 * full, exposure_s, gain.value)
+    current = run.dark_current(gain.value)
+    sigma_dn = np.sqrt(max(dark_variance - QUANTISATION, 0.0))
+    read = hidden = Estimate(np.nan, np.nan)
+    if sigma_dn >= DITHER:
+        electrons = np.sqrt(max(sigma_dn**2 / gain.value**2 - current.value * exposure_s, 0.0))
+        share = np.hypot(dark_variance / sigma_dn**2 / np.sqrt(2.0 * pixels), gain.error / gain.value)
+        read = Estimate(float(electrons), float(electrons * share))
+    return PhotonTransfer(
+        photons=photons,
+        signal_dn=signal,
+        variance_dn2=variance,
+        fitted=fitted,
+        gain=gain,
+        quantum_efficiency=efficiency,
+        read_noise_e=read,
+        dark_current_e_per_s=current,
+        linearity_error=linearity(photons, signal, variance, saturation, pixels),
+        saturation_e=Estimate(float(saturation / gain.value), float(saturation * gain.error / gain.value**2)),
+        prnu=prnu,
+        dsnu_e=dsnu if sigma_dn >= DITHER else hidden,
+        frames=run.ticks,
+    )
+
+
+def fit_gain(signal: NDArray[np.float64], variance: NDArray[np.float64], pixels: int) -> Estimate:
+    """Slope of variance against mean; NaN if the noise reaches half a code at fewer than three levels."""
+    if len(signal) < 3:
+        return Estimate(np.nan, np.nan)
+    weights = 1.0 / (variance * np.sqrt(2.0 / pixels))
+    line, covariance = np.polyfit(signal, variance, 1, w=weights, cov="unscaled")
+    return Estimate(float(line[0]), float(np.sqrt(covariance[0, 0])))
+
+
+class FrameSource:
+    """Takes frames of uniform light and counts them."""
+
+    def __init__(self, camera: Camera, pixels: int) -> None:
+        self.camera, self.pixels, self.ticks = camera, pixels, 0
+
+    def frames(self, photons: float, exposure_s: float, count: int) -> NDArray[np.float64]:
+        """`count` frames at that many photons per pixel: (count, pixels), DN."""
+        light = np.full((count, self.pixels), photons, np.float32)
+        ticks = np.arange(self.ticks, self.ticks + count)
+        self.ticks += count
+        return self.camera.expose(light, exposure_s, ticks).astype(np.float64)
+
+    def pair(self, photons: float, exposure_s: float) -> tuple[float, float]:
+        """Mean, and temporal variance from the difference of two frames (EMVA 1288, equation 18)."""
+        a, b = self.frames(photons, exposure_s, 2)
+        return float((a.mean() + b.mean()) / 2.0), float(np.var(a - b) / 2.0)
+
+    def nonuniformity(
+        self, photons: float, exposure_s: float, gain: float, count: int = 32
+    ) -> tuple[Estimate, Estimate]:
+        """PRNU (relative) and DSNU (electrons) from averages over `count` frames, temporal noise subtracted."""
+        stacks = [self.frames(level, exposure_s, count) for level in (photons, 0.0)]
+        spatial = [s.mean(axis=0).var(ddof=1) - s.var(axis=0, ddof=1).mean() / count for s in stacks]
+        means = [s.mean() for s in stacks]
+        dsnu = np.sqrt(max(spatial[1], 0.0)) / gain
+        prnu = np.sqrt(max(spatial[0] - spatial[1], 0.0)) / (means[0] - means[1])
+        errors = [s.mean(axis=0).var(ddof=1) / np.sqrt(2.0 * self.pixels) for s in stacks]
+        return (
+            Estimate(float(prnu), errors[0] / max(prnu, 1e-9) / (means[0] - means[1]) ** 2),
+            Estimate(float(dsnu), errors[1] / max(dsnu, 1e-9) / gain**2),
+        )
+
+    def dark_current(self, gain: float, longest_s: float = 20.0) -> Estimate:
+        """Dark current from the mean of dark frames against exposure, electrons per second."""
+        times = np.linspace(0.5, 1.0, 6) * longest_s
+        frames = [self.frames(0.0, t, 2) for t in times]
+        means = np.array([f.mean() for f in frames])
+        errors = np.array([np.sqrt((f[0] - f[1]).var() / 4.0 + QUANTISATION) / np.sqrt(self.pixels) for f in frames])
+        line, covariance = np.polyfit(times, means, 1, w=1.0 / errors, cov="unscaled")
+        return Estimate(line[0] / gain, float(np.sqrt(covariance[0, 0]) / gain))
+
+
+def linearity(
+    photons: NDArray[np.float64],
+    signal: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    saturation: float,
+    pixels: int,
+) -> Estimate:
+    """Mean relative deviation from the line fitted with weights 1/signal, over 5 to 95 % (EMVA 1288, section 6.7)."""
+    inside = (signal > 0.05 * saturation) & (signal < 0.95 * saturation)
+    x, y = photons[inside], signal[inside]
+    line = np.polyval(np.polyfit(x, y, 1, w=1.0 / y), x)
+    noise = np.sqrt(variance[inside] / (2.0 * pixels)) / y
+    return Estimate(float(np.mean(np.abs(y - line) / line)), float(noise.mean()))

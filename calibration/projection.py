@@ -1,0 +1,226 @@
+"""Linear projections through a device that sees only intensities."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.holography import disjoint_anchor, superset_anchor
+from calibration.statics import Background, NoiseModel, measure_background
+from photonics import OPU
+from photonics.encoding import as_ternary, ternary_pair
+
+__all__ = ["METHODS", "LinearProjection", "Projected", "measure_projection"]
+
+METHODS = ("anchor",)
+
+
+class Projected(NamedTuple):
+    """Result of a projection with what is known about its error; arrays of shape (batch, n_out)."""
+
+    values: NDArray[np.float32]
+    standard_error: NDArray[np.float32]
+    """Predicted from the camera's noise as it was measured; infinite where the anchor is dark."""
+    saturated: NDArray[np.bool_]
+    """Whether a frame behind the value had that pixel at the last code: the value is then wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearProjection:
+    """A real linear map measured through the device: ``proj(x)`` is ``x @ M.T`` plus noise.
+
+    ``M_ij = Re(conj(u_i) t_ij)``, with ``u_i = (T b)_i / |(T b)_i|`` the phase of the anchor b in row i: a real matrix
+    with i.i.d. Gaussian entries of variance ``1/(2 n_in)``. Its sign is fixed (M b > 0), its phase gauge is the
+    anchor's, its unit that of T (``unit_dn``, from the device's photometry).
+
+    Systematic errors of scale: a row carries the square root of its pixel's relative response (PRNU), and all rows the
+    laser's drift since. A leaking mirror array adds its background c to an anchor on separate mirrors, whose length is
+    then known to ``|c| / |T b|`` only, and changes the common scale by up to ``2 eps``, ``eps = 1/sqrt(contrast)``: both
+    are part of the standard error. With the complement they cancel to ``eps^2``.
+    """
+
+    opu: OPU
+    n_inputs: int
+    anchors: NDArray[np.bool_]
+    """Anchor patterns, shape (n_anchors, n_in); a single one that is ON everywhere is the superset of every input."""
+    choice: NDArray[np.intp]
+    """Which anchor serves a row, the brightest one there: shape (n_out,)."""
+    valid: NDArray[np.bool_]
+    """Rows whose anchor is bright enough, shape (n_out,); the others always return 0."""
+    anchor_dn: NDArray[np.float32]
+    """``I(b) - I(0)`` of the anchor that serves each row, DN: shape (n_out,)."""
+    anchor_variance: NDArray[np.float32]
+    """Variance of `anchor_dn`, DN^2."""
+    leakage_dn: NDArray[np.float32]
+    """``I(0)`` above dark, what all mirrors OFF let through: shape (n_out,), DN."""
+    unit_dn: float
+    """DN of unit intensity: all inputs ON give it on the mean pixel where ``E|t_ij|^2 = 1/n_in``."""
+    noise: NoiseModel
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs: one per pixel, dark rows included."""
+        return self.opu.n_out
+
+    @property
+    def complementary(self) -> bool:
+        """Whether the anchor contains every input, so that the second frame shows the complement."""
+        return self.n_inputs == self.opu.n_in
+
+    @property
+    def frames_per_vector(self) -> int:
+        """Frames for one binary vector: the pattern, and one for each anchor. A ternary one takes twice as many.
+
+        A vector (or the positive or negative half of one) that is all zero is not shown: its projection is 0.
+        """
+        return 1 + len(self.anchors)
+
+    def __call__(self, x: Any) -> NDArray[np.float32]:
+        """Project vectors: (batch, n_inputs) in {-1, 0, 1} or bool -> (batch, n_out) float32.
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong or an entry is another number.
+        """
+        return self._project(x, with_error=False).values
+
+    def measure(self, x: Any) -> Projected:
+        """Project vectors, and say how uncertain each value is and whether a pixel saturated."""
+        return self._project(x, with_error=True)
+
+    def _project(self, x: Any, with_error: bool) -> Projected:
+        x = as_ternary(x, self.n_inputs)
+        values = np.zeros((len(x), self.n_outputs), np.float32)
+        variance = np.zeros(values.shape if with_error else (0, 0), np.float32)
+        saturated = np.zeros(variance.shape, np.bool_)
+        for sign, half in zip((1, -1), ternary_pair(x), strict=True):
+            shown = half.any(axis=1)
+            if not shown.any():
+                continue
+            frames = self._frames(half[shown])
+            values[shown] += sign * self._interference(frames)
+            if with_error:
+                used = np.stack([frames[:, 0], self._served(frames)], axis=1)
+                variance[shown] += self.noise.variance(used).sum(axis=1) + self.anchor_variance
+                saturated[shown] |= (used >= self.opu.camera.top).any(axis=1)
+        scale = np.zeros(self.n_outputs, np.float32)
+        scale[self.valid] = 1.0 / np.sqrt(self.anchor_dn[self.valid] * self.unit_dn)
+        values *= scale
+        error = np.empty(0, np.float32)
+        if with_error:
+            # A row's own scale is known as well as the length of its anchor.
+            anchor = np.where(self.valid, self.anchor_dn, np.float32(np.inf))
+            relative = np.sqrt(self.anchor_variance) / (2.0 * anchor)
+            if not self.complementary:
+                # The leaked field has any phase against the anchor's (rms cosine 1/sqrt(2)), in a row and in common.
+                common = 2.0 * float(self.leakage_dn.mean()) / self.unit_dn
+                relative = np.sqrt(relative**2 + self.leakage_dn / (2.0 * anchor) + common)
+            error = np.hypot(np.sqrt(variance) * scale / 2.0, values * relative).astype(np.float32)
+            error[:, ~self.valid] = np.inf
+        return Projected(values, error, saturated)
+
+    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+        """Frames of binary vectors: (batch, 1 + n_anchors, n_out), the pattern alone first."""
+        alone = np.zeros((len(half), self.opu.n_in), np.bool_)
+        alone[:, : self.n_inputs] = half
+        # With a superset the other frame shows a - x, with disjoint anchors x + b: both are an exclusive or.
+        patterns = np.concatenate([alone[:, None], alone[:, None] ^ self.anchors], axis=1)
+        return self.opu.measure(patterns.reshape(-1, self.opu.n_in)).reshape(*patterns.shape[:2], -1)
+
+    def _served(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Of the frames with an anchor, each row's own: (batch, n_out)."""
+        if len(self.anchors) == 1:
+            return frames[:, 1]
+        return np.take_along_axis(frames, 1 + self.choice[None, None, :], axis=1)[:, 0]
+
+    def _interference(self, frames: NDArray[Any]) -> NDArray[np.float32]:
+        alone, other = frames[:, 0], self._served(frames)
+        if self.complementary:
+            return superset_anchor(alone, other, self.anchor_dn)
+        return disjoint_anchor(other, alone, self.anchor_dn)
+
+
+def measure_projection(
+    opu: OPU,
+    method: str = "anchor",
+    n_inputs: int | None = None,
+    *,
+    anchors: int = 1,
+    repeats: int = 16,
+    dark_share: float = 0.05,
+) -> LinearProjection:
+    """Calibrate a linear projection through the device; it uses frames only.
+
+    Parameters
+    ----------
+    opu : OPU
+        The device, its exposure set (see `OPU.autoexpose`).
+    method : {"anchor"}
+        How fields are told from intensities (`calibration.holography`).
+    n_inputs : int, optional
+        Length of the vectors; the device's inputs beyond it are the anchors' mirrors. None: all inputs carry
+        data, and the anchor is all of them ON, so the second frame of a vector shows its complement.
+    anchors : int
+        Number of anchors; a row is served by the one that is brightest there. More than one needs `n_inputs`.
+    repeats : int
+        Frames averaged for each fixed pattern (all OFF, each anchor).
+    dark_share : float
+        Rows whose anchor is dimmer than this share of the mean are dropped: left in, their error is 1 or more.
+        In fully developed speckle that is ``1 - exp(-dark_share)`` of the rows, to the power of `anchors`.
+
+    Returns
+    -------
+    LinearProjection
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or the frames are so dark or so saturated that nothing can be calibrated.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+    n_inputs = opu.n_in if n_inputs is None else n_inputs
+    if not 1 <= n_inputs <= opu.n_in:
+        raise ValueError(f"n_inputs must be 1 to the device's {opu.n_in} inputs, got {n_inputs}")
+    spare = opu.n_in - n_inputs
+    if not 1 <= anchors <= max(spare, 1):
+        raise ValueError(f"anchors must be 1 to {max(spare, 1)} with {spare} spare inputs, got {anchors}")
+    if repeats < 2:
+        raise ValueError(f"repeats must be 2 or more, got {repeats}")
+    if not 0 < dark_share < 1:
+        raise ValueError(f"dark_share must be between 0 and 1, got {dark_share}")
+
+    patterns = anchor_patterns(opu.n_in, n_inputs, anchors)
+    background: Background = measure_background(opu, patterns, repeats)
+    choice = background.intensity.argmax(axis=0)
+    rows = np.arange(opu.n_out)
+    anchor_dn = background.intensity[choice, rows]
+    mean = float(background.intensity.mean())
+    valid = (anchor_dn > dark_share * mean) & ~background.saturated[choice, rows]
+    if mean <= 0 or not valid.any():
+        raise ValueError(
+            f"exposure_s {opu.exposure_s:g} leaves no pixel with a usable anchor (mean {mean:.2g} DN above dark, "
+            f"{background.saturated.mean():.0%} saturated): call opu.autoexpose()"
+        )
+    return LinearProjection(
+        opu=opu,
+        n_inputs=n_inputs,
+        anchors=patterns,
+        choice=choice,
+        valid=valid,
+        anchor_dn=anchor_dn,
+        anchor_variance=background.variance[choice, rows],
+        leakage_dn=background.leakage,
+        unit_dn=opu.unit_dn,
+        noise=background.noise,
+    )
+
+
+def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> NDArray[np.bool_]:
+    """Anchor patterns, (anchors, n_in): all ON if there are no spare inputs, else the spare ones dealt out in turn."""
+    if n_inputs == n_in:
+        return np.ones((1, n_in), np.bool_)
+    index = np.arange(n_in)
+    return (index >= n_inputs) & ((index - n_inputs) % anchors == np.arange(anchors)[:, None])
