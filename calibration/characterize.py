@@ -81,12 +81,14 @@ def camera_lines(opu: OPU, transfer: PhotonTransfer) -> list[Line]:
 
     quantiser = "noise under half a code is hidden by rounding: raise the gain or the bit depth to see it"
     dark = camera.dark_electrons(1.0)
+    efficiency = camera.quantum_efficiency
+    full = min(camera.full_well_e, (camera.top - camera.offset) / camera.gain)
     rows = (
         ("gain K", "slope of s² against µ", "DN/e⁻", transfer.gain, camera.gain, 0.03, quantiser),
-        ("quantum efficiency", "(dµ/dµ_p) / K", "", transfer.quantum_efficiency, camera.quantum_efficiency, 0.03, quantiser),
+        ("quantum efficiency", "(dµ/dµ_p) / K", "", transfer.quantum_efficiency, efficiency, 0.03, quantiser),
         ("read noise", "√(s²_dark - 1/12) / K", "e⁻", transfer.read_noise_e, camera.read_noise_e, 0.05, quantiser),
         ("dark current", "(dµ_dark/dt) / K", "e⁻/s", transfer.dark_current_e_per_s, dark, 0.05, "cool the sensor"),
-        ("saturation", "max µ / K", "e⁻", transfer.saturation_e, min(camera.full_well_e, (camera.top - camera.offset) / camera.gain), 0.05, "lower gain or offset"),
+        ("saturation", "max µ / K", "e⁻", transfer.saturation_e, full, 0.05, "lower gain or offset"),
         ("PRNU", "s_spatial / µ at 50 %", "", transfer.prnu, camera.prnu, 0.1, "measure again with more frames"),
         ("DSNU", "s_spatial,dark / K", "e⁻", transfer.dsnu_e, camera.dsnu_e, 0.1, quantiser),
     )  # fmt: skip
@@ -94,7 +96,7 @@ def camera_lines(opu: OPU, transfer: PhotonTransfer) -> list[Line]:
     error = transfer.linearity_error
     lines.append(line("linearity error", "mean |µ - line| / line, 5-95 %", "", error, None, 0.0025, "check saturation"))
     if not math.isfinite(gain):
-        lines = [l for l in lines if l.name in ("gain K", "linearity error")]
+        lines = [known for known in lines if known.name in ("gain K", "linearity error")]
     return lines
 
 
@@ -122,7 +124,7 @@ def speckle(opu: OPU, frames: NDArray[Any], projection: LinearProjection) -> tup
     lines = [
         Line("speckle", "contrast", "√(var I - noise) / mean I", "", contrast, error, 1.0, 0.03,
              "under 1: several speckle patterns add up (polarisation, linewidth), or frames saturate"),
-        Line("speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √N, mean over frames", "", distance, math.nan, None,
+        Line("speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √N, mean", "", distance, math.nan, None,
              1.63 + math.sqrt(opu.n_out) / mean, "see the histogram: a background or a clipped tail"),
         Line("speckle", "saturated share", "exp(-range / mean)", "", clipped, clip_error, expected_clip, 1e-3,
              "shorten the exposure (opu.autoexpose)"),
@@ -156,7 +158,7 @@ def projection_lines(projection: LinearProjection, x: NDArray[np.bool_], result:
         Line("projection", "dark anchors", "share of rows with I(b) under 5 % of the mean", "", dark,
              math.sqrt(dark_expected * (1 - dark_expected) / projection.n_outputs), dark_expected, 0.02,
              "the medium is not fully developed speckle, or pixels are dead"),
-        Line("projection", "noise over signal", f"10^(-SNR/20); SNR {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits", "",
+        Line("projection", "noise over signal", f"10^(-SNR/20); {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits", "",
              10.0 ** (-snr_db / 20.0), math.nan, None, 0.2, "more light, or average frames"),
     ]  # fmt: skip
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 __all__ = ["Picture", "Section", "Table", "picture", "render"]
 
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "opu-sim",  # the same report gives the same bytes
     "svg.fonttype": "path",
     "font.size": 9,

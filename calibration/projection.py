@@ -34,10 +34,10 @@ class LinearProjection:
     with i.i.d. Gaussian entries of variance ``1/(2 n_in)``. Its sign is fixed (M b > 0), its phase gauge is the
     anchor's, its unit that of T (``unit_dn``, from the device's photometry).
 
-    Systematic errors of scale: a row carries the square root of its pixel's relative response (PRNU), and all rows the
-    laser's drift since. A leaking mirror array adds its background c to an anchor on separate mirrors, whose length is
-    then known to ``|c| / |T b|`` only, and changes the common scale by up to ``2 eps``, ``eps = 1/sqrt(contrast)``: both
-    are part of the standard error. With the complement they cancel to ``eps^2``.
+    Systematic errors of scale: a row carries the square root of its pixel's relative response (PRNU), and all rows
+    the laser's drift since. A leaking mirror array adds its background c to an anchor on separate mirrors, whose
+    length is then known to ``|c| / |T b|`` only, and changes the common scale by up to ``2 eps``,
+    ``eps = 1/sqrt(contrast)``: both are part of the standard error. With the complement they cancel to ``eps^2``.
     """
 
     opu: OPU

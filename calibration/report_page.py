@@ -19,7 +19,7 @@ def sections(report: Report) -> list[Section]:
     """Everything about a characterisation, in the order in which one would read it."""
     about = report.provenance
     summary = (
-        f"Overall: {report.verdict}. {about['frames']} frames of the device and {about['camera_frames']} of the camera, "
+        f"Overall: {report.verdict}. {about['frames']} frames of the device, {about['camera_frames']} of the camera, "
         f"exposure {about['exposure_s'] * 1e6:.0f} µs, {about['date']}, opu-sim {about['version']}."
     )
     opu = OPU.from_dict(report.device) if report.device["medium"]["type"] == "GaussianMedium" else None

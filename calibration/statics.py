@@ -55,7 +55,7 @@ def measure_background(opu: OPU, patterns: NDArray[np.bool_], repeats: int) -> B
     exposures = (opu.exposure_s, max(opu.exposure_s / BRACKET, SHORTEST_EXPOSURE_S))
     dark = opu.dark(repeats).astype(np.float32)
     shots = [repeat(opu, patterns, repeats, exposure) for exposure in exposures]
-    (mean, variance, peak), (short_mean, short_variance, short_peak) = shots
+    (mean, variance, peak), (short_mean, _, short_peak) = shots
     noise = fit_noise(mean, variance, peak < opu.camera.top, float(dark.mean()), float(dark.var(axis=0, ddof=1).mean()))
 
     ratio = np.float32(exposures[0] / exposures[1])
