@@ -1,0 +1,58 @@
+"""How well the update of a block points along the true gradient."""
+
+import contextlib
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dfa.learning import DirectFeedback
+
+__all__ = ["alignment"]
+
+
+def alignment(
+    learner: DirectFeedback, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, target: Tensor
+) -> list[float]:
+    """Angle between the DFA gradient and backpropagation's, in degrees, one for each block.
+
+    Below 90 degrees the block descends the loss; the last block has its true gradient and 0. A block without an update
+    (feedback None, or an empty error) has 90. The run is not changed: gradients, random state and the device's
+    clock are put back.
+
+    Parameters
+    ----------
+    learner : DirectFeedback
+        Holds the model and the feedback.
+    loss : callable
+        ``loss(output, target)``, the one trained with.
+    x, target : Tensor
+        A batch.
+    """
+    parameters = [learner.parameters(k) for k in range(len(learner.blocks))]
+    flat = [p for block in parameters for p in block]
+    kept = [p.grad for p in flat]
+    rehearsal = getattr(learner.feedback, "rehearsal", contextlib.nullcontext)
+    try:
+        with rehearsal(), torch.random.fork_rng(devices=[]):
+            state = torch.get_rng_state()
+            with learner.connected():
+                true = torch.autograd.grad(loss(learner.model(x), target), flat)
+            torch.set_rng_state(state)
+            for p in flat:
+                p.grad = None
+            output = learner.model(x)
+            learner.backward(loss(output, target), output)
+            found = [torch.zeros_like(p) if p.grad is None else p.grad for p in flat]
+    finally:
+        for p, grad in zip(flat, kept, strict=True):
+            p.grad = grad
+    angles, start = [], 0
+    for block in parameters:
+        part = slice(start, start + len(block))
+        a, b = (torch.cat([g.flatten() for g in group[part]]).double() for group in (found, true))
+        cosine = float(a @ b / (a.norm() * b.norm()).clamp_min(1e-300))
+        angles.append(math.degrees(math.acos(min(max(cosine, -1.0), 1.0))))
+        start += len(block)
+    return angles

@@ -1,0 +1,154 @@
+"""The command line, ``opu``. Heavy imports happen inside the commands."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dfa.data import Dataset
+    from dfa.study import Plan, Run
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Simulate an optical co-processor and train neural networks through it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path | None, typer.Option(help="Folder for the results; default runs/<time>.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds, 0, 1, 2 ...")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
+Device = Annotated[str, typer.Option(help="Preset (ideal, lab_bench, lighton_aurora) or a TOML file.")]
+
+
+@app.command()
+def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
+    """Learn handwritten digits in five ways, one of them through the simulated device, and write a report."""
+    from dfa import data, study
+
+    plan = study.Plan(hidden=(128, 128), epochs=80, batch_size=32)
+    folder = new_folder(out)
+    runs = study.run_study(plan, data.digits(), list(study.METHODS), range(seeds), folder, progress=not quiet)
+    finish(plan, data.digits(), runs, folder)
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Option(help="digits or mnist.")] = "digits",
+    method: Annotated[
+        str, typer.Option(help="bp, dfa, ternary, optical, last-layer, several with commas, or all.")
+    ] = "optical",
+    device: Device = "lab_bench",
+    hidden: Annotated[str, typer.Option(help="Units of the hidden layers, with commas.")] = "1024,1024",
+    epochs: Annotated[int, typer.Option(min=1)] = 5,
+    batch_size: Annotated[int, typer.Option(min=1)] = 128,
+    learning_rate: Annotated[float, typer.Option(help="Adam's.")] = 1e-3,
+    threshold: Annotated[float | None, typer.Option(help="Fixed ternarisation threshold.")] = None,
+    deviations: Annotated[float | None, typer.Option(help="Threshold in deviations of the batch's error; 1.")] = None,
+    seeds: Seeds = 1,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the checkpoints in --out.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a fully connected tanh network, by default with optical feedback, and write a report."""
+    from dfa import study
+    from dfa.data import load
+    from dfa.encoding import Ternary
+
+    try:
+        sizes = tuple(int(n) for n in hidden.split(","))
+    except ValueError:
+        raise ValueError(f"hidden must be numbers with commas between them, got {hidden!r}") from None
+    encoder = Ternary(threshold=threshold, deviations=deviations)
+    plan = study.Plan(
+        hidden=sizes, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device, encoder=encoder
+    )
+    methods = list(study.METHODS) if method == "all" else method.split(",")
+    dataset = load(data)
+    if resume and out is None:
+        raise ValueError("out must name the folder of the run to go on with, got none")
+    folder = out if resume and out is not None else new_folder(out)
+    runs = study.run_study(plan, dataset, methods, range(seeds), folder, resume, not quiet)
+    finish(plan, dataset, runs, folder)
+
+
+@app.command()
+def calibrate(
+    device: Device = "lab_bench",
+    n_in: Annotated[int, typer.Option(min=1, help="Inputs of a preset.")] = 256,
+    n_out: Annotated[int, typer.Option(min=1, help="Pixels of a preset.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a preset.")] = 0,
+    out: Out = None,
+) -> None:
+    """Characterise a device and write report.html and report.json."""
+    from calibration import characterize
+    from photonics import OPU, presets
+
+    opu = OPU.from_toml(device) if device.endswith(".toml") else presets.get(device)(n_in, n_out, seed=seed)
+    folder = new_folder(out)
+    opu.autoexpose()
+    report = characterize(opu, truth=opu.effective_matrix())
+    report.to_json(folder / "report.json")
+    page = report.to_html(folder / "report.html")
+    columns = ["", "quantity", "expected", "measured", "verdict"]
+    from calibration.report_page import row
+
+    rows = [[cells[0], cells[1], *cells[3:6]] for cells in map(row, report.lines)]
+    show_table(columns, rows)
+    typer.echo(f"{report.verdict}: {page}")
+
+
+def finish(plan: "Plan", data: "Dataset", runs: "list[Run]", folder: Path) -> None:
+    """Print the table and write the report of a study."""
+    from calibration.files import write_new
+    from dfa.study import summary
+    from dfa.study_page import study_page
+
+    show_table(*summary(runs))
+    typer.echo(f"report: {write_new(folder / 'report.html', study_page(plan, data, runs))}")
+
+
+def show_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for cells in rows:
+        table.add_row(*cells)
+    Console().print(table)
+
+
+def new_folder(out: Path | None) -> Path:
+    """Make the folder of a run, which must be new or empty; runs/<time> if none is given."""
+    folder = out or Path("runs") / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ValueError(f"out must be a new or an empty folder, got {folder}")
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written, got {folder} ({error.strerror})") from None
+    return folder
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Run the command line; bad input gives one line and exit code 2."""
+    try:
+        app(args=argv)
+    except ValueError as error:
+        typer.echo(f"opu: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        typer.echo(f"opu: {error.name} is not installed: pip install 'opu-sim[train]'", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Fully connected networks."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+__all__ = ["mlp"]
+
+
+def mlp(sizes: Sequence[int], seed: int = 0, activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
+    """Fully connected network with an activation after every layer but the last.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Units of each layer, from input to output, at least two.
+    seed : int
+        Weights and biases are uniform in ``+-1/sqrt(fan_in)``, a function of it.
+    activation : type
+        Module class of the activation.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two sizes, or one is not positive.
+    """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ValueError(f"sizes must be two or more positive numbers, got {list(sizes)}")
+    generator = torch.Generator().manual_seed(seed)
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes):
+        linear = nn.Linear(fan_in, fan_out)
+        bound = 1.0 / math.sqrt(fan_in)
+        with torch.no_grad():
+            for parameter in linear.parameters():
+                parameter.uniform_(-bound, bound, generator=generator)
+        layers += [linear, activation()]
+    return nn.Sequential(*layers[:-1])

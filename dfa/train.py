@@ -1,0 +1,217 @@
+"""One training loop: seeds, checkpoints, resume, progress bar, alignment."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from dfa.alignment import alignment
+from dfa.data import Dataset
+from dfa.learning import DirectFeedback
+
+__all__ = ["Epoch", "accuracy", "train"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known after an epoch."""
+
+    epoch: int
+    """Epochs done, from 1."""
+    loss: float
+    """Mean training loss over the epoch."""
+    validation: float
+    """Share of validation samples classified rightly; NaN if there are none."""
+    test: float
+    """Share of test samples classified rightly."""
+    angles: tuple[float, ...]
+    """Degrees between the update of each block and the true gradient; empty for backpropagation."""
+    frames: int
+    """Frames that the device has taken so far, calibration included."""
+    seconds: float
+    """Wall time of the epoch, evaluation excluded."""
+
+
+def train(
+    model: nn.Module,
+    data: Dataset,
+    learner: DirectFeedback | None = None,
+    *,
+    epochs: int = 5,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    align: int = 256,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> list[Epoch]:
+    """Train a classifier with Adam on the cross-entropy, by Direct Feedback Alignment or backpropagation.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Returns logits, (batch, classes).
+    data : Dataset
+        Trained on its first part; the other two are only looked at.
+    learner : DirectFeedback, optional
+        Made for `model`; None is plain backpropagation.
+    epochs, batch_size, learning_rate
+        As usual; the last, smaller batch of an epoch is used, too.
+    seed : int
+        Order of the samples: a function of seed and epoch.
+    folder : path, optional
+        Where the checkpoint ``last.pt`` is kept, rewritten whole after each epoch.
+    resume : bool
+        Go on from the checkpoint if there is one. The result is that of a run that was never stopped.
+    progress : bool
+        Show a progress bar.
+    align : int
+        Training samples on which the alignment is measured after each epoch; 0 for none.
+    on_epoch : callable, optional
+        Called after each epoch, once its checkpoint is on disk.
+
+    Returns
+    -------
+    list of Epoch
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, the folder cannot be written, the checkpoint is of other settings, or the loss
+        is no longer finite (the last good checkpoint stays).
+    """
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("learning_rate", learning_rate)):
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value!r}")
+    settings = {"data": data.name, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    run = Checkpoint(folder, settings, model, optimiser, learner)
+    history = run.load() if resume else []
+    x, y = data.train
+    for epoch in range(len(history), epochs):
+        start = time.perf_counter()
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        total = 0.0
+        bar = tqdm(order.split(batch_size), f"epoch {epoch + 1}/{epochs}", leave=False, disable=not progress)
+        model.train()
+        for batch in bar:
+            total += step(model, x[batch], y[batch], optimiser, learner) * len(batch)
+        seconds = time.perf_counter() - start
+        model.eval()
+        few = slice(0, align)
+        angles = alignment(learner, cross_entropy, x[few], y[few]) if learner and align else []
+        history.append(
+            Epoch(
+                epoch=epoch + 1,
+                loss=total / len(x),
+                validation=accuracy(model, *data.validation),
+                test=accuracy(model, *data.test),
+                angles=tuple(angles),
+                frames=feedback_state(learner).get("frames", 0),
+                seconds=seconds,
+            )
+        )
+        run.save(history)
+        if on_epoch:
+            on_epoch(history[-1])
+    return history
+
+
+def step(
+    model: nn.Module, x: Tensor, y: Tensor, optimiser: torch.optim.Optimizer, learner: DirectFeedback | None
+) -> float:
+    """One step of the optimiser; returns the loss."""
+    output = model(x)
+    loss = cross_entropy(output, y)
+    value = loss.item()
+    if not value < float("inf"):
+        raise ValueError(f"loss must be finite, got {value}: training has diverged, lower the learning rate")
+    optimiser.zero_grad()
+    if learner is None:
+        loss.backward()
+    else:
+        learner.backward(loss, output)
+    optimiser.step()
+    return value
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 4096) -> float:
+    """Share of samples whose largest logit is that of their class; NaN without samples."""
+    if not len(x):
+        return float("nan")
+    right = sum(
+        int((model(a).argmax(1) == b).sum()) for a, b in zip(x.split(batch_size), y.split(batch_size), strict=True)
+    )
+    return right / len(x)
+
+
+def feedback_state(learner: DirectFeedback | None) -> dict[str, Any]:
+    """State of the feedback, if it has one."""
+    return learner.feedback.state_dict() if learner and hasattr(learner.feedback, "state_dict") else {}
+
+
+class Checkpoint:
+    """Everything that a run needs to go on, in one file that is replaced whole."""
+
+    def __init__(
+        self,
+        folder: str | Path | None,
+        settings: dict[str, Any],
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        learner: DirectFeedback | None,
+    ) -> None:
+        self.path = None if folder is None else Path(folder) / "last.pt"
+        self.settings, self.model, self.optimiser, self.learner = settings, model, optimiser, learner
+
+    def save(self, history: list[Epoch]) -> None:
+        """Write the state after the last epoch of `history`."""
+        if self.path is None:
+            return
+        state = {
+            "settings": self.settings,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "feedback": feedback_state(self.learner),
+            "random": torch.get_rng_state(),
+            "history": [asdict(epoch) for epoch in history],
+        }
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".last.")
+            with os.fdopen(handle, "wb") as file:
+                torch.save(state, file)
+            os.replace(temporary, self.path)
+        except OSError as error:
+            raise ValueError(f"folder must be writable, got {self.path.parent} ({error.strerror})") from None
+
+    def load(self) -> list[Epoch]:
+        """Put the saved state back and return its history; an empty one if there is no checkpoint.
+
+        Only tensors and plain values are read (``weights_only``): a checkpoint cannot run code.
+        """
+        if self.path is None or not self.path.exists():
+            return []
+        try:
+            state = torch.load(self.path, weights_only=True)
+        except Exception as error:  # a damaged file fails in many ways, none of which is ours to tell apart
+            raise ValueError(f"{self.path} must be a checkpoint of this program ({type(error).__name__})") from None
+        if state["settings"] != self.settings:
+            raise ValueError(f"{self.path} is of a run with {state['settings']}, this one has {self.settings}")
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if state["feedback"] and self.learner is not None:
+            self.learner.feedback.load_state_dict(state["feedback"])  # type: ignore[union-attr]
+        torch.set_rng_state(state["random"])
+        return [Epoch(**(epoch | {"angles": tuple(epoch["angles"])})) for epoch in state["history"]]
