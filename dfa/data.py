@@ -87,7 +87,7 @@ def mnist(validation: int = 5000) -> Dataset:
 
 
 def mnist_file(name: str) -> Path:
-    """Path of an MNIST file whose SHA-256 is right: in ``$OPU_DATA/mnist``, or downloaded once into the user's cache."""
+    """Path of an MNIST file whose SHA-256 is right: in ``$OPU_DATA/mnist``, else downloaded into the user's cache."""
     folder = os.environ.get("OPU_DATA")
     if folder:
         path = Path(folder) / "mnist" / name

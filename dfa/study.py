@@ -43,6 +43,15 @@ class Plan:
     """A preset's name, or a TOML file that describes a device."""
     encoder: Ternary = field(default_factory=Ternary)
 
+    def __post_init__(self) -> None:
+        # Everything that can be wrong is found before the first run starts.
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden must be one or more positive numbers, got {self.hidden}")
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+        OPU.from_toml(self.device) if is_file(self.device) else presets.get(self.device)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -70,13 +79,18 @@ class Run:
         return statistics.fmean(hidden) if hidden else math.nan
 
 
+def is_file(device: str) -> bool:
+    """Whether a device is named by its TOML file rather than as a preset."""
+    return device.endswith(".toml")
+
+
 def training_device(device: str, classes: int, width: int, seed: int) -> OPU:
     """Make a device for feedback: inputs for the classes and as many for the anchor, pixels for all hidden units.
 
-    A preset is made to that size and exposed on typical patterns; a TOML file is taken as it is.
+    A preset is made to that size; a TOML file is taken as it is, but for the seed of the noise. Then it is exposed.
     """
-    if device.endswith(".toml"):
-        opu = OPU.from_toml(device)
+    if is_file(device):
+        opu = OPU.from_toml(device).replace(seed=seed)
     else:
         opu = presets.get(device)(2 * classes, math.ceil(width / SPARE_ROWS) + 16, seed=seed)
     opu.autoexpose()
@@ -123,6 +137,14 @@ def run_one(
     return Run(method, seed, tuple(history), frames, optical_s, energy_j)
 
 
+def check_methods(methods: Sequence[str]) -> list[str]:
+    """Return the methods if all are known, else raise a ``ValueError``."""
+    for method in methods:
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    return list(methods)
+
+
 def run_study(
     plan: Plan,
     data: Dataset,
@@ -139,10 +161,8 @@ def run_study(
     ValueError
         If a method is unknown, the folder cannot be written, or a run diverges.
     """
-    for method in methods:
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
-    runs = [run_one(m, s, plan, data, folder, resume, progress) for m in methods for s in seeds]
+    order = [(method, seed) for method in check_methods(methods) for seed in seeds]
+    runs = [run_one(method, seed, plan, data, folder, resume, progress) for method, seed in order]
     if folder is not None:
         document = {"plan": asdict(plan), "data": data.name, "runs": [asdict(run) for run in runs]}
         write_new(folder / "results.json", json.dumps(finite(document), indent=1))

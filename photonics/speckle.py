@@ -68,6 +68,6 @@ def optical_kernel(x: Any, y: Any, variance: float) -> NDArray[np.float64]:
     ----------
     A. Saade et al., ICASSP 2016; R. Ohana et al., ICASSP 2020.
     """
-    x, y = np.asarray(x), np.asarray(y)
+    x, y = np.asarray(x) * 1.0, np.asarray(y) * 1.0  # bool and int8 would multiply in their own type
     norms = np.outer(np.sum(np.abs(x) ** 2, axis=1), np.sum(np.abs(y) ** 2, axis=1))
     return variance**2 * (norms + np.abs(x.conj() @ y.T) ** 2)
