@@ -87,7 +87,7 @@ def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, expo
     efficiency = Estimate(slope / gain.value, slope / gain.value * gain.error / gain.value)
 
     prnu, dsnu = run.nonuniformity(0.5 * full, exposure_s, gain.value)
-    current = run.dark_current(gain.value)
+    current = run.dark_current(gain)
     sigma_dn = np.sqrt(max(dark_variance - QUANTISATION, 0.0))
     read = hidden = Estimate(np.nan, np.nan)
     if sigma_dn >= DITHER:
@@ -153,14 +153,15 @@ class FrameSource:
             Estimate(float(dsnu), errors[1] / max(dsnu, 1e-9) / gain**2),
         )
 
-    def dark_current(self, gain: float, longest_s: float = 20.0) -> Estimate:
+    def dark_current(self, gain: Estimate, longest_s: float = 20.0) -> Estimate:
         """Dark current from the mean of dark frames against exposure, electrons per second."""
         times = np.linspace(0.5, 1.0, 6) * longest_s
         frames = [self.frames(0.0, t, 2) for t in times]
         means = np.array([f.mean() for f in frames])
         errors = np.array([np.sqrt((f[0] - f[1]).var() / 4.0 + QUANTISATION) / np.sqrt(self.pixels) for f in frames])
         line, covariance = np.polyfit(times, means, 1, w=1.0 / errors, cov="unscaled")
-        return Estimate(line[0] / gain, float(np.sqrt(covariance[0, 0]) / gain))
+        value, error = line[0] / gain.value, np.sqrt(covariance[0, 0]) / gain.value
+        return Estimate(float(value), float(np.hypot(error, value * gain.error / gain.value)))
 
 
 def linearity(

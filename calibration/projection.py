@@ -199,10 +199,10 @@ def measure_projection(
     anchor_dn = background.intensity[choice, rows]
     mean = float(background.intensity.mean())
     valid = (anchor_dn > dark_share * mean) & ~background.saturated[choice, rows]
-    if mean <= 0 or not valid.any():
+    if mean <= 0 or valid.mean() < 0.5:
         raise ValueError(
-            f"exposure_s {opu.exposure_s:g} leaves no pixel with a usable anchor (mean {mean:.2g} DN above dark, "
-            f"{background.saturated.mean():.0%} saturated): call opu.autoexpose()"
+            f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with a usable anchor "
+            f"({mean:.2g} DN above dark, {background.saturated.mean():.0%} saturated): call opu.autoexpose()"
         )
     return LinearProjection(
         opu=opu,

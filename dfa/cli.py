@@ -119,7 +119,9 @@ def show_table(columns: list[str], rows: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns)
+    table = Table()
+    for column in columns:
+        table.add_column(column, no_wrap=column == columns[0])
     for cells in rows:
         table.add_row(*cells)
     Console().print(table)

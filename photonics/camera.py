@@ -28,7 +28,8 @@ class Camera:
     range of the converter follow: ``y = clip(rint(K min(e, full_well) + offset), 0, 2**bit_depth - 1)``.
 
     The moments before clipping are exact (`mean`, `variance`). Counts are drawn to a total-variation error
-    of 5.5e-4 at most (`photonics.random.poisson`). Defaults are those of a generic CMOS at 532 nm.
+    of 5.5e-4 up to a mean of 1e4 electrons (`photonics.random.poisson`).
+    Defaults are those of a generic CMOS at 532 nm.
     """
 
     bit_depth: int = Field(default=8, ge=1, le=16)
@@ -63,6 +64,10 @@ class Camera:
 
     seed: int = Field(default=0, ge=0, lt=2**64)
     """Which sensor it is: draws PRNU and DSNU, and the noise where no other seed is given."""
+
+    def __post_init__(self) -> None:
+        if self.offset >= self.top:
+            raise ValueError(f"offset_dn must be under the last code {self.top}, got {self.offset_dn}")
 
     @property
     def top(self) -> int:
@@ -149,6 +154,8 @@ class Camera:
 
 def check_exposure(photons: Any, exposure_s: float, ticks: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return photons and frame numbers in the kernel's types, or say what is wrong with them."""
+    if np.asarray(photons).dtype.kind not in "biuf":
+        raise ValueError(f"photons must be real numbers, got dtype {np.asarray(photons).dtype}")
     photons = np.ascontiguousarray(photons, np.float32)
     if photons.ndim != 2:
         raise ValueError(f"photons must have shape (batch, n_pixels), got {photons.shape}")

@@ -31,9 +31,9 @@ def component(cls: T) -> T:
     validate = made.__init__
 
     @functools.wraps(validate)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Any, **kwargs: Any) -> None:
         try:
-            validate(self, *args, **kwargs)
+            validate(self, **kwargs)
         except ValidationError as error:
             # pydantic's own text is several lines and a web address; a bench wants one line.
             raise ValueError(f"{cls.__name__}: {one_line(error)}") from None
@@ -48,7 +48,9 @@ def one_line(error: ValidationError) -> str:
     for item in error.errors(include_url=False):
         name = ".".join(str(part) for part in item["loc"])
         text = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        if item["type"] == "unexpected_keyword_argument":
+        if item["type"] == "value_error":
+            problems.append(text)
+        elif item["type"] == "unexpected_keyword_argument":
             problems.append(f"{name} is not a parameter")
         else:
             problems.append(f"{name} must be {text}, got {item['input']!r}")

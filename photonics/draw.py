@@ -21,7 +21,7 @@ def words(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDAr
     """Four words for each ``(index, tick)``, shape (n, 4); `index` and `tick` broadcast to (n,)."""
     where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
     out = np.empty((where.size, 4), np.uint32)
-    kernels.fill_words(np.ravel(where), np.ravel(when), int(stream), *key(seed), out)
+    kernels.fill_words(where.flatten(), when.flatten(), int(stream), *key(seed), out)
     return out
 
 
@@ -29,7 +29,7 @@ def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> ND
     """One standard normal for each ``(index, tick)``, shape (n,)."""
     where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
     out = np.empty(where.size, np.float32)
-    kernels.fill_normals(np.ravel(where), np.ravel(when), int(stream), *key(seed), out)
+    kernels.fill_normals(where.flatten(), when.flatten(), int(stream), *key(seed), out)
     return out
 
 

@@ -100,7 +100,7 @@ class OPU:
         self.cells = self.dmd.cells(self.n_in)
         self.clock = Clock()
         self.exposure_s = exposure_s
-        if not (np.isfinite(electrical_power_w) and electrical_power_w >= 0):
+        if not 0 <= number(electrical_power_w) < np.inf:
             raise ValueError(f"electrical_power_w must be 0 or more, got {electrical_power_w!r}")
         self.electrical_power_w = float(electrical_power_w)
 
@@ -131,11 +131,9 @@ class OPU:
     def exposure_s(self, value: float) -> None:
         self._exposure_s = self._check_exposure(value)
 
-    def _check_exposure(self, value: float | None) -> float:
-        if value is None:
-            return self._exposure_s
+    def _check_exposure(self, value: Any) -> float:
         longest = self.frame_period_s
-        if not SHORTEST_EXPOSURE_S <= value <= longest:
+        if not SHORTEST_EXPOSURE_S <= number(value) <= longest:
             raise ValueError(f"exposure_s must be {SHORTEST_EXPOSURE_S:g} to {longest:g} (a frame), got {value!r}")
         return float(value)
 
@@ -160,7 +158,7 @@ class OPU:
             If the shape is wrong, a pattern is not binary, or the exposure is out of range.
         """
         patterns = as_patterns(patterns, self.n_in)
-        exposure_s = self._check_exposure(exposure_s)
+        exposure_s = self.exposure_s if exposure_s is None else self._check_exposure(exposure_s)
         frames = np.empty((len(patterns), self.n_out), self.camera.dtype)
         for start in range(0, len(patterns), CHUNK):
             part = slice(start, start + CHUNK)
@@ -180,7 +178,9 @@ class OPU:
 
     def dark(self, count: int, exposure_s: float | None = None) -> NDArray[Any]:
         """Frames with the laser's shutter closed: (count, n_out) digital numbers."""
-        exposure_s = self._check_exposure(exposure_s)
+        exposure_s = self.exposure_s if exposure_s is None else self._check_exposure(exposure_s)
+        if not isinstance(count, int) or count < 0:
+            raise ValueError(f"count must be an integer of 0 or more, got {count!r}")
         ticks = self.clock.advance(count)
         return self.camera.expose(np.zeros((count, self.n_out), np.float32), exposure_s, ticks, seed=self.seed)
 
@@ -210,14 +210,16 @@ class OPU:
         if not 0.01 <= target <= 0.9:
             raise ValueError(f"target must be 0.01 to 0.9, got {target!r}")
         patterns = half_on(8, self.n_in, self.seed) if patterns is None else as_patterns(patterns, self.n_in)
+        if not len(patterns):
+            raise ValueError("patterns must hold at least one pattern, got none")
         span = self.camera.top - self.camera.offset
         exposure = self.exposure_s
         for _ in range(30):
             level = (np.percentile(self.measure(patterns, exposure), 99) - self.camera.offset) / span
             # A saturated frame does not say by how much, a dark one hardly: move by a fixed factor.
             factor = 0.125 if level > 0.95 else target / max(level, target / 8.0)
-            wanted = min(exposure * factor, self.frame_period_s)
-            if wanted < SHORTEST_EXPOSURE_S:
+            wanted = min(max(exposure * factor, SHORTEST_EXPOSURE_S), self.frame_period_s)
+            if exposure * factor < 0.98 * SHORTEST_EXPOSURE_S and exposure == SHORTEST_EXPOSURE_S:
                 raise ValueError(
                     f"target {target} needs an exposure under {SHORTEST_EXPOSURE_S:g} s: lower laser.power_w "
                     f"(now {self.laser.power_w:g} W)"
@@ -256,13 +258,13 @@ class OPU:
         return OPU(**({name: getattr(self, name) for name in NAMES} | changes))
 
     def to_dict(self) -> dict[str, Any]:
-        """Every parameter of the device, in plain types that JSON and TOML can hold; the clock is not one."""
+        """Every parameter of the device, in plain types that JSON can hold; the clock is not one."""
         parts = {name: asdict(getattr(self, name)) for name in PARTS}
         return {name: getattr(self, name) for name in NUMBERS} | parts | {"medium": self.medium.to_dict()}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "OPU":
-        """Make the device that `to_dict` described; what is left out takes its default.
+        """Make the device that `to_dict` described; what is left out takes its default, "none" stands for None.
 
         Raises
         ------
@@ -273,7 +275,10 @@ class OPU:
         for name in (*PARTS, "medium"):
             if not isinstance(description.get(name, {}), Mapping):
                 raise ValueError(f"{name} must be a table of parameters, got {description[name]!r}")
-        parts = {name: PARTS[name](**description.get(name, {})) for name in PARTS}
+        parts = {}
+        for name, part in PARTS.items():  # TOML has no null
+            table = description.get(name, {})
+            parts[name] = part(**{key: None if value == "none" else value for key, value in table.items()})
         numbers = {name: description[name] for name in NUMBERS if name in description}
         return cls(medium=media.from_dict(description.get("medium", {})), **parts, **numbers)
 
@@ -294,6 +299,11 @@ class OPU:
             return cls.from_dict(tomllib.loads(text))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
+
+
+def number(value: Any) -> float:
+    """`value` as a float; NaN, which is in no range, if it is not a real number."""
+    return float(value) if isinstance(value, (int, float, np.number)) else float("nan")
 
 
 def check_names(given: Mapping[str, Any]) -> None:

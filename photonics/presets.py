@@ -52,8 +52,9 @@ def lab_bench(n_in: int, n_out: int, seed: int = 0) -> OPU:
     """A university bench: 100 mW DPSS laser, 0.7" XGA mirrors, an 8-bit CMOS camera, 1000 frames per second.
 
     Parts are the defaults of their classes, with the sources given there. The frame rate is that of such a camera
-    on a region of interest; the exposure puts random half-ON patterns at 11 % of the range, as `OPU.autoexpose`
-    does. Electrical power 40 W is an estimate (laser driver 20 W, mirrors 15 W, camera 5 W), good to a factor of 2.
+    on a region of interest; the exposure puts random half-ON patterns of up to 1000 inputs at 11 % of the range, as
+    `OPU.autoexpose` does (a beam's edge lights the outer inputs of larger ones less: 6 % at 10 000). Electrical power
+    40 W is an estimate (laser driver 20 W, mirrors 15 W, camera 5 W), good to a factor of 2.
     """
     return OPU(
         laser=Laser(),
@@ -104,6 +105,6 @@ def get(name: str) -> Callable[..., OPU]:
     ValueError
         If there is none.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}")
     return PRESETS[name]

@@ -139,7 +139,8 @@ def poisson(mean: Any, normal: Any, word: Any) -> Any:
     Below a mean of 10 the draw is by inversion of the distribution function: exact to the 2**-32 of the
     word. Above, it is the Cornish-Fisher form with the terms of skewness and kurtosis and Sheppard's
     correction for the rounding, ``rint(m + sqrt(m) z + (z**2 - 1)/6 - (2 z + z**3)/(72 sqrt(m)))``. Its
-    total-variation error, integrated numerically, is 5.5e-4 at mean 10, 4.5e-5 at 50, and falls as 1/mean**1.5.
+    total-variation error, integrated numerically, is 5.5e-4 at mean 10 and 4.5e-5 at 50, and falls on to about 100; the
+    rounding of float32 adds 4e-8 times the mean (5e-4 at 1e4). The third cumulant is 1.8 % low at mean 10.
     """
     xp = array_namespace(mean, normal, word)
     root = xp.sqrt(xp.where(mean < POISSON_SWITCH, POISSON_SWITCH, mean))

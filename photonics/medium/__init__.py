@@ -21,8 +21,10 @@ def from_dict(description: Mapping[str, Any]) -> ScatteringMedium:
         If the type is unknown or a parameter is missing, unknown or out of range.
     """
     kind = description.get("type")
-    if kind not in MAKERS:
+    if not isinstance(kind, str) or kind not in MAKERS:
         raise ValueError(f"medium.type must be one of {sorted(MAKERS)}, got {kind!r}")
+    if kind == "MatrixMedium" and "path" not in description:
+        raise ValueError("medium was an array in memory: save it and use MatrixMedium.load(path) to describe a device")
     parameters = {name: value for name, value in description.items() if name != "type"}
     try:
         return MAKERS[kind](**parameters)

@@ -11,10 +11,10 @@ from photonics.threads import for_blocks
 
 __all__ = ["ScatteringMedium", "interleave", "product"]
 
-WIDTH = 128
-"""Rows of every product: a frame is summed in the same order whoever its neighbours are."""
-COLUMNS = 2048
-"""Columns of the product that one thread computes at a time."""
+FRAMES = 16
+"""Frames in every product: a frame is summed in the same order whoever its neighbours are."""
+OUTPUTS = 256
+"""Outputs of the product that one thread computes at a time."""
 
 
 class ScatteringMedium(ABC):
@@ -53,7 +53,7 @@ class ScatteringMedium(ABC):
         """Dense copy of ``T[rows, cols]``, complex64."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain description from which `photonics.medium.from_dict` makes the same medium."""
+        """Plain description; `photonics.medium.from_dict` makes the same medium from it, if it is not from memory."""
         raise NotImplementedError
 
 
@@ -82,32 +82,34 @@ def interleave(matrix: NDArray[np.complex64]) -> NDArray[np.float32]:
 
 
 def real_product(x: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``x @ matrix`` with a result for each row that does not depend on the other rows or on the threads.
+    """``x @ matrix.T`` with a result for each row of x that does not depend on the other rows or on the threads.
 
-    BLAS chooses its order of summation by the shape of the call, so every call here has `WIDTH` rows
-    (zeros fill the last one), runs on one BLAS thread, and covers the same columns.
+    BLAS chooses its order of summation by the shape of the call and, with some kernels, by the place in it. So every
+    call here has `FRAMES` frames (zeros fill the last one) along the lanes of one vector register, where all go through
+    the same instructions, covers the same outputs, and runs on one BLAS thread. That costs a fifth of the speed of one
+    large product; widths of 32 and more were seen to differ by place on the AVX2 kernel.
     """
-    batch, columns = x.shape[0], matrix.shape[1]
-    padded = -(-batch // WIDTH) * WIDTH
+    batch, outputs = x.shape[0], matrix.shape[0]
+    padded = -(-batch // FRAMES) * FRAMES
     if padded != batch:
         x = np.concatenate([x, np.zeros((padded - batch, x.shape[1]), np.float32)])
-    out = np.empty((padded, columns), np.float32)
+    out = np.empty((padded, outputs), np.float32)
 
     def work(start: int, stop: int) -> None:
-        for row in range(0, padded, WIDTH):
-            rows = slice(row, row + WIDTH)
-            np.matmul(x[rows], matrix[:, start:stop], out=out[rows, start:stop])
+        for frame in range(0, padded, FRAMES):
+            frames = slice(frame, frame + FRAMES)
+            out[frames, start:stop] = (matrix[start:stop] @ x[frames].T).T
 
     with BLAS.limit(limits=1, user_api="blas"):
-        for_blocks(work, columns, COLUMNS)
+        for_blocks(work, outputs, OUTPUTS)
     return out[:batch]
 
 
 def product(x: NDArray[Any], rows: NDArray[np.float32]) -> NDArray[np.complex64]:
     """``x @ T.T`` from the interleaved real form of T: one real product for real x, two for complex."""
-    out = real_product(np.ascontiguousarray(np.real(x)), rows.T).view(np.complex64)
+    out = real_product(np.ascontiguousarray(np.real(x)), rows).view(np.complex64)
     if x.dtype.kind == "c":
-        out += 1j * real_product(np.ascontiguousarray(np.imag(x)), rows.T).view(np.complex64)
+        out += 1j * real_product(np.ascontiguousarray(np.imag(x)), rows).view(np.complex64)
     return out
 
 
@@ -115,8 +117,8 @@ def adjoint_product(y: NDArray[Any], rows: NDArray[np.float32]) -> NDArray[np.co
     """``y @ conj(T)`` from the interleaved real form of T."""
     y = np.ascontiguousarray(y.astype(np.complex64, copy=False))
     out = np.empty((len(y), rows.shape[1]), np.complex64)
-    out.real = real_product(y.view(np.float32), rows)
-    out.imag = real_product((-1j * y).astype(np.complex64, copy=False).view(np.float32), rows)
+    out.real = real_product(y.view(np.float32), rows.T)
+    out.imag = real_product((-1j * y).astype(np.complex64, copy=False).view(np.float32), rows.T)
     return out
 
 

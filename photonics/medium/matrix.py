@@ -1,8 +1,10 @@
 """A transmission matrix that the user brings, from memory or from a file."""
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import h5py
 import numpy as np
@@ -35,9 +37,11 @@ class MatrixMedium(StoredMedium):
             raise ValueError(f"matrix must have shape (n_out, n_in), got {array.shape}")
         if array.dtype.kind not in "biufc":
             raise ValueError(f"matrix must be real or complex, got dtype {array.dtype}")
+        with np.errstate(over="ignore"):
+            array = array.astype(np.complex64, copy=False)
         if not np.isfinite(array).all():
-            raise ValueError("matrix must be finite, got NaN or infinity")
-        self._matrix_rows = interleave(array.astype(np.complex64, copy=False))
+            raise ValueError("matrix must be finite in single precision, got NaN or infinity")
+        self._matrix_rows = interleave(array)
         self._source: dict[str, str] | None = None
 
     @classmethod
@@ -60,12 +64,16 @@ class MatrixMedium(StoredMedium):
         """
         path = Path(path)
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            content = path.read_bytes()
         except OSError as error:
             raise ValueError(f"path must be a readable file, got {path} ({error.strerror})") from None
+        digest = hashlib.sha256(content).hexdigest()
         if sha256 is not None and digest != sha256:
             raise ValueError(f"{path} must have SHA-256 {sha256}, got {digest}")
-        medium = cls(read_array(path, key))
+        try:
+            medium = cls(read_array(content, path, key))
+        except (ValueError, OSError, EOFError, KeyError, TypeError, BadZipFile) as error:
+            raise ValueError(f"{path}: {error}") from None
         medium._source = {"path": str(path), "sha256": digest} | ({"key": key} if key else {})
         return medium
 
@@ -81,37 +89,35 @@ class MatrixMedium(StoredMedium):
         return self._matrix_rows
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102 (inherited)
-        if self._source is None:
-            raise ValueError(
-                "medium was made from an array in memory: save it and use MatrixMedium.load(path), "
-                "so that the description can name the file and its SHA-256"
-            )
+        if self._source is None:  # says which matrix it was, from which none can be made
+            digest = hashlib.sha256(self._matrix_rows.tobytes()).hexdigest()
+            return {"type": "MatrixMedium", "shape": list(self.shape), "sha256": digest}
         return {"type": "MatrixMedium", **self._source}
 
 
-def read_array(path: Path, key: str | None) -> NDArray[Any]:
-    """Return the array of that name, or the only one, from a .npy, .npz or HDF5 file."""
-    suffix = path.suffix.lower()
-    if suffix not in (".npy", ".npz", ".h5", ".hdf5"):
-        raise ValueError(f"path must end in .npy, .npz, .h5 or .hdf5, got {path.name!r}")
-    try:
-        if suffix == ".npy":
-            return np.load(path, allow_pickle=False)
-        if suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                return archive[choose(list(archive.files), key, path)]
-        with h5py.File(path, "r") as file:
-            names: list[str] = []
-            file.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
-            return np.asarray(file[choose(names, key, path)])
-    except (OSError, EOFError) as error:
-        raise ValueError(f"path must hold a readable array, got {path} ({error})") from None
+def read_array(content: bytes, path: Path, key: str | None) -> NDArray[Any]:
+    """Return the array of that name, or the only one, from the content of a .npy, .npz or HDF5 file."""
+    suffix, file = path.suffix.lower(), io.BytesIO(content)
+    if suffix == ".npy":
+        return np.lib.format.read_array(file, allow_pickle=False)
+    if suffix == ".npz":
+        with ZipFile(file) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            with archive.open(f"{choose(names, key)}.npy") as member:
+                return np.lib.format.read_array(member, allow_pickle=False)
+    if suffix in (".h5", ".hdf5"):
+        with h5py.File(file, "r") as tree:
+            names = []
+            tree.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
+            return np.asarray(tree[choose(names, key)])
+    raise ValueError("the name must end in .npy, .npz, .h5 or .hdf5")
 
 
-def choose(names: list[str], key: str | None, path: Path) -> str:
+def choose(names: list[str], key: str | None) -> str:
     """Pick the array to read: the one asked for, or the only one there is."""
     if key is None and len(names) == 1:
         return names[0]
-    if key not in names:
-        raise ValueError(f"key must be one of {names} in {path}, got {key!r}")
-    return key
+    wanted = None if key is None else key.strip("/")
+    if wanted not in names:
+        raise ValueError(f"key must be one of {names}, got {key!r}")
+    return wanted

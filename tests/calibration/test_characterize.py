@@ -1,0 +1,151 @@
+"""Characterisation: it finds what is there, judges it rightly, and writes it down once."""
+
+import dataclasses
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+
+from calibration import characterize
+from calibration.photon_transfer import photon_transfer
+from calibration.report import Line
+from photonics import Camera, MatrixMedium, presets
+
+FINE = {"bit_depth": 12, "gain_dn_per_e": 0.4, "offset_dn": 32.0}
+
+
+def within(estimate, truth, rel):
+    """Within `rel` of the truth, and within 4.5 of its own standard errors plus 0.3 %."""
+    assert abs(estimate.value - truth) < rel * truth
+    assert abs(estimate.value - truth) < 4.5 * estimate.error + 0.003 * truth
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        Camera(bit_depth=8, gain_dn_per_e=0.3, offset_dn=8.0, full_well_e=820.0, seed=1),
+        Camera(bit_depth=10, gain_dn_per_e=0.25, offset_dn=10.0, full_well_e=4000.0, dsnu_e=2.0, seed=2),
+        Camera(**FINE, read_noise_e=4.0, dark_current_e_per_s=40.0, prnu=0.02, seed=3),
+    ],
+    ids=lambda c: f"{c.bit_depth}-bit",
+)
+def test_photon_transfer_recovers_the_camera(camera):
+    """Caught mutation: not subtracting 1/12 DN^2 raises the read noise by 5 % at 8 bits."""
+    found = photon_transfer(camera)
+    within(found.gain, camera.gain, 0.02)
+    within(found.quantum_efficiency, camera.quantum_efficiency, 0.02)
+    within(found.read_noise_e, camera.read_noise_e, 0.03)
+    within(found.dark_current_e_per_s, camera.dark_current_e_per_s, 0.02)
+    within(found.prnu, camera.prnu, 0.05)
+    within(found.dsnu_e, camera.dsnu_e, 0.05)
+    assert found.linearity_error.value < 0.0025
+    assert found.frames > 0
+
+
+def test_a_coarse_quantiser_hides_dark_noise_and_that_is_said():
+    """At K sigma_d = 0.06 DN read noise cannot be measured; the gain still can, within 2 %."""
+    found = photon_transfer(Camera())
+    assert math.isnan(found.read_noise_e.value)
+    assert math.isnan(found.dsnu_e.value)
+    within(found.gain, Camera().gain, 0.02)
+
+
+def test_lab_bench_passes_and_ideal_passes():
+    for preset in (presets.lab_bench, presets.ideal):
+        opu = preset(128, 800, seed=1)
+        report = characterize(opu, truth=opu.effective_matrix())
+        assert report.verdict == "pass", [
+            line for line in report.lines if line.verdict not in ("pass", "not measurable")
+        ]
+        assert report.provenance["frames"] == opu.clock.frames
+
+
+def line(report, name):
+    return next(line for line in report.lines if line.name == name)
+
+
+def test_saturation_is_not_passed():
+    opu = presets.lab_bench(128, 800, seed=1)
+    opu.autoexpose(0.9)
+    bright = opu.replace(laser=dataclasses.replace(opu.laser, power_w=0.4))
+    report = characterize(bright)
+    assert report.verdict != "pass"
+    assert (
+        line(report, "saturated share").verdict in ("degraded", "failed") or line(report, "contrast").verdict != "pass"
+    )
+
+
+def test_a_medium_that_is_not_speckle_fails():
+    """A diagonal matrix of phases: a pixel sees one mirror, and its intensity has two values in place of a law."""
+    phases = np.exp(2j * np.pi * np.random.default_rng(0).random(400))
+    opu = presets.lab_bench(400, 400).replace(medium=MatrixMedium(np.diag(phases)))
+    opu.autoexpose()
+    report = characterize(opu)
+    assert report.verdict == "failed"
+    assert line(report, "distance to exp(-I)").verdict == "failed"
+
+
+def test_a_wrong_truth_is_seen():
+    opu = presets.lab_bench(128, 800, seed=1)
+    other = presets.lab_bench(128, 800, seed=2).effective_matrix()
+    assert line(characterize(opu, truth=other), "error per row").verdict == "failed"
+
+
+@pytest.mark.parametrize(
+    ("measured", "uncertainty", "expected", "verdict"),
+    [
+        (1.05, 0.001, 1.0, "pass"),
+        (1.2, 0.001, 1.0, "degraded"),
+        (1.5, 0.001, 1.0, "failed"),
+        (1.5, 0.2, 1.0, "pass"),
+        (math.nan, 0.1, 1.0, "not measurable"),
+        (0.05, math.nan, None, "pass"),
+        (0.25, math.nan, None, "degraded"),
+        (0.5, math.nan, None, "failed"),
+    ],
+)
+def test_verdicts(measured, uncertainty, expected, verdict):
+    assert Line("g", "n", "f", "", measured, uncertainty, expected, 0.1, "do").verdict == verdict
+
+
+@pytest.fixture(scope="module")
+def report():
+    opu = presets.lab_bench(64, 400, seed=1)
+    return characterize(opu, truth=opu.effective_matrix())
+
+
+def test_json_is_plain_and_complete(report, tmp_path):
+    document = json.loads(report.to_json(tmp_path / "a" / "report.json").read_text())
+    assert document["verdict"] == report.verdict
+    assert len(document["lines"]) == len(report.lines)
+    assert document["device"]["camera"]["bit_depth"] == 8
+    assert {"measured", "expected", "uncertainty", "verdict", "formula"} <= set(document["lines"][0])
+
+
+def test_html_is_self_contained_and_deterministic(report, tmp_path):
+    """No reference to anything outside the file, every line and six figures in it, and no raw text unescaped."""
+    page = report.to_html(tmp_path / "report.html").read_text()
+    for outside in ("<script", 'src="http', 'href="http', "@import"):
+        assert outside not in page
+    assert page.count("<figure") == 7
+    for found in report.lines:
+        assert found.name in page
+    assert page == report.html()
+
+
+@pytest.mark.parametrize("write", ["to_json", "to_html"])
+def test_reports_are_never_overwritten(report, tmp_path, write):
+    path = tmp_path / "report"
+    path.write_text("older")
+    with pytest.raises(ValueError, match="never overwritten"):
+        getattr(report, write)(path)
+    assert path.read_text() == "older"
+    assert os.listdir(tmp_path) == ["report"]
+
+
+def test_unwritable_folder_is_one_line(report, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="path must be in a folder that can be written"):
+        report.to_json(tmp_path / "file" / "report.json")

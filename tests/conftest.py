@@ -1,0 +1,38 @@
+"""What every test may ask for."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import numba
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+# As the command line does: torch's threads spin while they wait, which on a busy machine slows small networks down.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random inputs for a test; nothing under test draws from it."""
+    return np.random.default_rng(20201212)
+
+
+@pytest.fixture
+def half_on(rng: np.random.Generator) -> Callable[[int, int], NDArray[np.bool_]]:
+    """Random patterns, each input ON with probability one half: (batch, n_in)."""
+    return lambda batch, n_in: rng.random((batch, n_in)) < 0.5
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """Set the number of threads of the package, and put it back afterwards."""
+    before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
+
+    def change(count: int) -> None:
+        if count > most:
+            pytest.skip(f"needs {count} threads, NUMBA_NUM_THREADS is {most}")
+        numba.set_num_threads(count)
+
+    yield change
+    numba.set_num_threads(before)

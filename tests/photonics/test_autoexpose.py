@@ -1,0 +1,101 @@
+"""The exposure as a person at the bench would set it: bright enough, not clipped, or a clear refusal."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from photonics import DMD, Imaging, Laser, presets
+
+PERIOD_S = 1e-3
+
+
+def level(opu, patterns):
+    """99th percentile of new frames, share of the range from offset to the last code."""
+    span = opu.camera.top - opu.camera.offset
+    return (np.percentile(opu.measure(patterns), 99) - opu.camera.offset) / span
+
+
+def bench(n_in=1024, n_out=4000, **changes):
+    """A bench with enough pixels for a percentile (8 x 4000: SE 1.2 %) and inputs for patterns of one power (1.1 %)."""
+    return presets.lab_bench(n_in, n_out).replace(**changes)
+
+
+@pytest.mark.parametrize("power_w", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize("target", [0.1, 0.5, 0.9])
+def test_target_is_reached(half_on, target, power_w):
+    """On new patterns within 9 % (2 % of convergence, 4 SE of 1.7 %), from dim and from saturated starts.
+
+    Catches: an offset that is not subtracted, a search that stops while saturated.
+    """
+    opu = bench(laser=Laser(power_w=power_w))
+    exposure = opu.autoexpose(target)
+    assert opu.exposure_s == exposure < opu.frame_period_s
+    assert opu.clock.frames >= 8
+    assert level(opu, half_on(8, 1024)) == pytest.approx(target, rel=0.09)
+
+
+def test_a_target_just_within_reach():
+    """Saturated at first, right at about 2 us: found, not refused. Catches: a step that leaves the range."""
+    opu = bench(laser=Laser(power_w=40.0))
+    assert opu.autoexpose(0.9) == pytest.approx(2e-6, rel=0.5)
+
+
+def test_users_patterns_count():
+    """Sparse patterns need a longer exposure, in proportion to the light. Catches: patterns that are not shown."""
+    sparse, dense = np.zeros((8, 1024), bool), np.ones((8, 1024), bool)
+    sparse[:, ::4] = True
+    bright = bench(laser=Laser(power_w=1.0), dmd=DMD(contrast=None, frame_rate_hz=1000.0))
+    ratio = bright.autoexpose(0.5, patterns=sparse) / bright.autoexpose(0.5, patterns=dense)
+    assert ratio == pytest.approx(4, rel=0.15)  # 8 equal frames each: 4 SE of the ratio of two percentiles
+
+
+def test_mean_speckle_sits_at_a_share_of_the_target(half_on):
+    """At target 0.5 the mean is 0.5/4.6 of the range and few pixels clip. Catches: another percentile."""
+    opu = bench(laser=Laser(power_w=1.0))
+    opu.autoexpose(0.5)
+    frames = opu.measure(half_on(64, 1024))
+    span = opu.camera.top - opu.camera.offset
+    assert (frames.mean() - opu.camera.offset) / span == pytest.approx(0.5 / np.log(100), rel=0.07)
+    assert (frames == opu.camera.top).mean() < 4e-4
+
+
+def test_dim_light_takes_the_whole_frame():
+    """Not enough light for the target: the frame period, and no error. Catches: an exposure longer than a frame."""
+    opu = bench(laser=Laser(power_w=1e-6))
+    assert opu.autoexpose(0.5) == opu.frame_period_s == pytest.approx(PERIOD_S)
+
+
+def test_no_light_at_all():
+    opu = bench(dmd=replace(bench().dmd, contrast=None))
+    assert opu.autoexpose(0.5, patterns=np.zeros((2, 1024), bool)) == pytest.approx(PERIOD_S)
+
+
+def test_too_much_light_is_refused():
+    """Saturated at the shortest exposure: one line with the target and what to turn down; the exposure stays.
+
+    Catches: a search that ends at its last step and calls it done.
+    """
+    opu = bench(laser=Laser(power_w=100.0), imaging=Imaging(throughput=1.0))
+    before = opu.exposure_s
+    with pytest.raises(ValueError, match=r"^target 0.5 needs an exposure under 1e-06 s: lower laser.power_w") as error:
+        opu.autoexpose(0.5)
+    assert "\n" not in str(error.value)
+    assert opu.exposure_s == before
+
+
+def test_same_device_same_exposure():
+    """The probes follow the seed. Catches: probes from a global generator."""
+    assert bench().autoexpose() == bench().autoexpose()
+
+
+@pytest.mark.parametrize("target", [0.0, 0.005, 0.95, 1.0, -1.0, np.nan])
+def test_bad_target(target):
+    with pytest.raises(ValueError, match=r"^target must be 0.01 to 0.9, got"):
+        bench().autoexpose(target)
+
+
+@pytest.mark.parametrize("patterns", [np.ones((2, 1023)), np.full((1, 1024), 0.5), np.ones(1024)])
+def test_bad_patterns(patterns):
+    with pytest.raises(ValueError, match=r"^patterns must"):
+        bench().autoexpose(0.5, patterns=patterns)

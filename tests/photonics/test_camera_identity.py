@@ -1,0 +1,144 @@
+"""Which sensor it is, and which frame: what is fixed by a seed, what by a frame number, and what is refused."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from photonics import Camera
+
+EXPOSURE_S = 4e-4
+CAMERA = Camera(bit_depth=12, prnu=0.02, dsnu_e=15.0, seed=9)
+
+
+def light(batch, pixels=333, level=500.0):
+    return np.linspace(0, level, batch * pixels, dtype=np.float32).reshape(batch, pixels)
+
+
+@pytest.mark.parametrize("name", ["prnu", "dsnu"])
+def test_nonuniformity_has_its_standard_deviation(name):
+    """Over pixels, within 4 SE, and Gaussian (third moment). Catches: a variance taken for a deviation."""
+    n = 2**18
+    camera = Camera(prnu=0.03, dsnu_e=2.0)
+    dark, bright = (camera.mean(np.full((1, n), level), EXPOSURE_S)[0] / camera.gain for level in (0.0, 1000.0))
+    values = (bright - dark) / 600.0 - 1 if name == "prnu" else dark - dark.mean()
+    expected = 0.03 if name == "prnu" else 2.0
+    assert abs(values.std() / expected - 1) < 4 / np.sqrt(2 * n)
+    assert abs(values.mean()) < 4 * expected / np.sqrt(n)
+    assert abs((values**3).mean()) < 4 * expected**3 * np.sqrt(15 / n)
+
+
+def test_prnu_and_dsnu_are_independent():
+    """No correlation over pixels beyond 4 SE. Catches: one stream for both."""
+    n = 2**16
+    dark, bright = (Camera().mean(np.full((1, n), level), EXPOSURE_S)[0] for level in (0.0, 1000.0))
+    assert abs(np.corrcoef(dark, bright - dark)[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_pattern_follows_the_camera_and_noise_the_run():
+    """Averages of two runs share the pattern of their sensor; those of two sensors do not.
+
+    Catches: PRNU or DSNU drawn from the seed of the run, or anew in each frame.
+    """
+    photons, ticks, n = np.full((400, 2000), 300.0, np.float32), np.arange(400), 2000
+
+    def average(camera, seed):
+        return camera.expose(photons, EXPOSURE_S, ticks, seed=seed).mean(axis=0)
+
+    first, second = average(CAMERA, 1), average(CAMERA, 2)
+    other = average(replace(CAMERA, seed=10), 1)
+    # Pattern (15 e)^2 + (0.02 180 e)^2 = 238, noise of an average (180 + 6) / 400: correlation 0.998.
+    assert np.corrcoef(first, second)[0, 1] > 0.99
+    # Same noise seed, another sensor: only the noise is shared.
+    assert abs(np.corrcoef(first, other)[0, 1]) < 4 / np.sqrt(n) + 0.01
+
+
+def test_pattern_of_a_pixel_does_not_depend_on_the_sensor_size():
+    """Pixel 7 is pixel 7. Catches: a pattern drawn as a whole array."""
+    small, large = (CAMERA.mean(np.full((1, n), 50.0), EXPOSURE_S)[0] for n in (10, 1000))
+    np.testing.assert_array_equal(small, large[:10])
+
+
+def test_same_tick_same_noise():
+    """A frame is a function of its number. Catches: noise that follows the place in the batch."""
+    photons = np.tile(light(1, level=100.0), (4, 1))
+    frames = CAMERA.expose(photons, EXPOSURE_S, [5, 6, 5, 2**40])
+    np.testing.assert_array_equal(frames[0], frames[2])
+    for other in (1, 3):
+        assert (frames[0] != frames[other]).mean() > 0.5
+
+
+@pytest.mark.parametrize("tick", [1, 2**32, 2**62])
+def test_frames_of_different_ticks_are_independent(tick):
+    """Noise of two frames: no correlation beyond 4 SE, far apart too. Catches: a tick cut to 32 bits."""
+    n = 2**16
+    photons = np.full((2, n), 200.0, np.float32)
+    frames = replace(CAMERA, prnu=0.0, dsnu_e=0.0).expose(photons, EXPOSURE_S, [0, tick]).astype(float)
+    assert abs(np.corrcoef(frames)[0, 1]) < 4 / np.sqrt(n)
+
+
+def test_shot_and_read_noise_and_pixels_are_independent():
+    """Neighbouring pixels do not correlate, at any lag to 8, beyond 4 SE. Catches: one word used for two pixels."""
+    n = 2**18
+    frame = replace(CAMERA, prnu=0.0, dsnu_e=0.0).expose(np.full((1, n), 20.0), EXPOSURE_S, [0])[0].astype(float)
+    frame -= frame.mean()
+    for lag in range(1, 9):
+        assert abs((frame[lag:] * frame[:-lag]).mean() / frame.var()) < 4 / np.sqrt(n)
+
+
+@pytest.mark.parametrize("sizes", [[100], [1] * 100, [33, 67], [31, 1, 32, 36]], ids=str)
+def test_batch_split_changes_nothing(sizes):
+    """Bit for bit, around the 32 frames that a thread takes. Catches: a counter that starts again in each block."""
+    photons, ticks = light(100), 7 + np.arange(100)
+    edges = np.cumsum([0, *sizes])
+    parts = [CAMERA.expose(photons[a:b], EXPOSURE_S, ticks[a:b]) for a, b in pairwise(edges)]
+    np.testing.assert_array_equal(np.concatenate(parts), CAMERA.expose(photons, EXPOSURE_S, ticks))
+
+
+def test_threads_change_nothing(set_threads):
+    """Bit for bit on one thread and on two. Catches: a result that depends on who computes it."""
+    frames = []
+    for count in (1, 2):
+        set_threads(count)
+        frames.append(CAMERA.expose(light(200), EXPOSURE_S, np.arange(200)))
+    np.testing.assert_array_equal(*frames)
+
+
+def test_inputs_are_left_alone():
+    photons = light(3).astype(np.float32)
+    before = photons.copy()
+    CAMERA.expose(photons, EXPOSURE_S, np.arange(3))
+    np.testing.assert_array_equal(photons, before)
+
+
+def test_empty_batch():
+    assert CAMERA.expose(np.zeros((0, 5)), EXPOSURE_S, np.zeros(0, int)).shape == (0, 5)
+
+
+GOOD = {"photons": np.ones((2, 5)), "exposure_s": EXPOSURE_S, "ticks": [0, 1]}
+BAD = [
+    ("photons", np.ones(5)),
+    ("photons", np.ones((2, 5, 1))),
+    ("photons", np.full((2, 5), np.nan)),
+    ("photons", np.full((2, 5), np.inf)),
+    ("photons", np.array([[1.0, -1e-6]] * 2)),
+    ("exposure_s", 0.0),
+    ("exposure_s", -1.0),
+    ("exposure_s", np.nan),
+    ("exposure_s", np.inf),
+    ("ticks", [0]),
+    ("ticks", [[0, 1]]),
+    ("ticks", [0.0, 1.0]),
+    ("ticks", [0, -1]),
+    ("seed", -1),
+    ("seed", 2**64),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_bad_input_is_named(name, value):
+    """One line that names the argument. Catches: a check removed."""
+    with pytest.raises(ValueError, match=rf"^{name} must be|^{name} must have") as error:
+        CAMERA.expose(**(GOOD | {name: value}))
+    assert "\n" not in str(error.value)

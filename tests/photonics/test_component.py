@@ -1,0 +1,92 @@
+"""Every part of the bench: frozen, checked at its making, and clear about what it refuses."""
+
+from dataclasses import FrozenInstanceError, asdict, fields, replace
+
+import pytest
+
+from photonics import DMD, Camera, Imaging, Laser
+
+PARTS = [Laser, DMD, Imaging, Camera]
+every_part = pytest.mark.parametrize("part", PARTS)
+
+BAD = [
+    (Laser, "power_w", 0.0),
+    (Laser, "power_w", -1.0),
+    (Laser, "wavelength_m", 532.0),
+    (Laser, "beam_radius_m", 0.0),
+    (Laser, "rin_db_per_hz", 140.0),
+    (Laser, "drift_rms", -0.1),
+    (Laser, "drift_time_s", 0.0),
+    (DMD, "columns", 0),
+    (DMD, "rows", 10.5),
+    (DMD, "pitch_m", 13.68),
+    (DMD, "macropixel", 0),
+    (DMD, "contrast", 1.0),
+    (DMD, "leakage_phase_rad", 4.0),
+    (DMD, "stuck_fraction", 1.5),
+    (DMD, "frame_rate_hz", 1e6),
+    (DMD, "seed", -1),
+    (Imaging, "throughput", 0.0),
+    (Imaging, "throughput", 1.5),
+    (Camera, "bit_depth", 0),
+    (Camera, "bit_depth", 17),
+    (Camera, "bit_depth", 8.5),
+    (Camera, "quantum_efficiency", 1.2),
+    (Camera, "quantum_efficiency", 0.0),
+    (Camera, "full_well_e", 0.0),
+    (Camera, "gain_dn_per_e", 0.0),
+    (Camera, "offset_dn", -1.0),
+    (Camera, "read_noise_e", -1.0),
+    (Camera, "dark_current_e_per_s", -1.0),
+    (Camera, "warming_k", 100.0),
+    (Camera, "prnu", -0.01),
+    (Camera, "dsnu_e", -1.0),
+    (Camera, "seed", 2**64),
+]
+
+
+@pytest.mark.parametrize(("part", "name", "value"), BAD)
+def test_out_of_range_is_named(part, name, value):
+    """One line with the part, the field, the bound and the value; ``replace`` checks too. Catches: a bound removed."""
+    for make in (lambda: part(**{name: value}), lambda: replace(part(), **{name: value})):
+        with pytest.raises(ValueError, match=rf"^{part.__name__}: {name} must be .*, got {value}") as error:
+            make()
+        assert "\n" not in str(error.value)
+
+
+@every_part
+def test_every_number_refuses_what_is_no_number(part):
+    """NaN, infinity and text are refused by every field of every part. Catches: a field that is not checked."""
+    for field in fields(part):
+        for value in (float("nan"), float("inf"), "much", [1.0]):
+            with pytest.raises(ValueError, match=rf"^{part.__name__}: {field.name} must be"):
+                part(**{field.name: value})
+
+
+def test_every_field_has_a_bad_value_here():
+    """A new field joins `BAD`. Catches: a parameter without a range."""
+    assert {(part, field.name) for part in PARTS for field in fields(part)} == {(part, name) for part, name, _ in BAD}
+
+
+@every_part
+def test_unknown_names_are_refused(part):
+    """Catches: a misspelt parameter that is silently ignored."""
+    with pytest.raises(ValueError, match=rf"^{part.__name__}: colour is not a parameter$"):
+        part(colour="red")
+
+
+@every_part
+def test_parts_are_values(part):
+    """Frozen, equal by content, hashable (they key caches). Catches: a mutable part."""
+    name = fields(part)[0].name
+    with pytest.raises(FrozenInstanceError):
+        setattr(part(), name, 1)
+    assert part() == part() == replace(part()) == part(**asdict(part()))
+    assert hash(part()) == hash(part())
+
+
+@every_part
+def test_parameters_have_names(part):
+    """``Camera(12)`` says nothing: names are asked for. Catches: positional parameters."""
+    with pytest.raises((TypeError, ValueError)):
+        part(getattr(part(), fields(part)[0].name))

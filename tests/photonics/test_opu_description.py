@@ -1,0 +1,179 @@
+"""A device from its description and back, and the one-line refusals of everything else."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from photonics import DMD, OPU, Camera, GaussianMedium, Laser, MatrixMedium, presets
+
+every_preset = pytest.mark.parametrize("name", presets.PRESETS)
+
+
+def toml(description):
+    """Write a description as TOML, by hand; what is None is "none", since TOML has no such value."""
+    plain = {key: value for key, value in description.items() if not isinstance(value, dict)}
+    tables = {"": plain} | {key: value for key, value in description.items() if isinstance(value, dict)}
+    lines = []
+    for table, entries in tables.items():
+        lines += [f"[{table}]"] * bool(table)
+        lines += [f"{key} = {json.dumps('none' if value is None else value)}" for key, value in entries.items()]
+    return "\n".join(lines)
+
+
+def same_device(a, b):
+    """Same description, same frames from a fresh clock."""
+    patterns = np.random.default_rng(1).random((7, a.n_in)) < 0.5
+    assert a.to_dict() == b.to_dict()
+    np.testing.assert_array_equal(a.replace().measure(patterns), b.replace().measure(patterns))
+
+
+@every_preset
+def test_dictionary_round_trip(name):
+    """Through JSON too: plain types only. Catches: a parameter left out, an object of numpy."""
+    opu = presets.get(name)(40, 60, seed=2**64 - 1)
+    same_device(OPU.from_dict(opu.to_dict()), opu)
+    same_device(OPU.from_dict(json.loads(json.dumps(opu.to_dict()))), opu)
+
+
+@pytest.mark.parametrize("name", ["lab_bench", "lighton_aurora", "ideal"])
+def test_toml_round_trip(tmp_path, name):
+    """A file with every parameter gives the same device. Catches: a table that is not read."""
+    opu = presets.get(name)(40, 60, seed=3)
+    path = tmp_path / "device.toml"
+    path.write_text(toml(opu.to_dict()))
+    same_device(OPU.from_toml(path), opu)
+    same_device(OPU.from_toml(str(path)), opu)
+
+
+def test_what_is_left_out_takes_its_default(tmp_path):
+    path = tmp_path / "device.toml"
+    path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 30\nn_out = 20\n[camera]\nbit_depth = 12\n')
+    same_device(OPU.from_toml(path), OPU(medium=GaussianMedium(30, 20), camera=Camera(bit_depth=12)))
+
+
+def test_matrix_medium_in_a_description(tmp_path):
+    """The file is named, with its digest. Catches: a description that forgets the source."""
+    np.save(tmp_path / "t.npy", GaussianMedium(30, 20, seed=8).block(slice(None), slice(None)))
+    opu = presets.lab_bench(30, 20).replace(medium=MatrixMedium.load(tmp_path / "t.npy"))
+    same_device(OPU.from_dict(opu.to_dict()), opu)
+    same_device(opu, opu.replace(medium=MatrixMedium.load(tmp_path / "t.npy")))
+
+
+def test_replace_changes_one_part():
+    """The others are the same objects, the clock is new, the old device is untouched. Catches: a part dropped."""
+    opu = presets.lab_bench(30, 20, seed=6)
+    opu.measure(np.ones((2, 30)))
+    other = opu.replace(camera=Camera(bit_depth=12), exposure_s=1e-4)
+    assert other.camera.bit_depth == 12
+    assert (other.exposure_s, opu.exposure_s) == (1e-4, 4.4e-4)
+    assert all(getattr(other, name) is getattr(opu, name) for name in ("laser", "dmd", "medium", "imaging"))
+    assert (other.seed, other.electrical_power_w) == (6, 40.0)
+    assert (other.clock.frames, opu.clock.frames) == (0, 2)
+    same_device(opu.replace(), presets.lab_bench(30, 20, seed=6))
+
+
+def test_parts_are_as_given():
+    parts = {"laser": Laser(power_w=0.2), "dmd": DMD(seed=1), "camera": Camera(seed=2), "medium": GaussianMedium(9, 8)}
+    opu = OPU(**parts)
+    assert all(getattr(opu, name) is part for name, part in parts.items())
+    assert (opu.n_in, opu.n_out) == (9, 8)
+    assert opu.frame_period_s == pytest.approx(1 / 22_700)
+    assert "n_in=9, n_out=8" in repr(opu)
+
+
+def test_a_device_travels_to_another_process():
+    opu = presets.lab_bench(30, 20)
+    same_device(pickle.loads(pickle.dumps(opu)), opu)
+
+
+MEDIUM = {"type": "GaussianMedium", "n_in": 30, "n_out": 20}
+BAD_DESCRIPTIONS = [
+    ({}, r"medium\.type must be one of"),
+    ({"medium": MEDIUM, "lazer": {}}, r"lazer is not a part of the device; parts are laser, dmd,"),
+    ({"medium": MEDIUM, "laser": {"watts": 1.0}}, r"Laser: watts is not a parameter"),
+    ({"medium": MEDIUM, "camera": {"bit_depth": 24}}, r"Camera: bit_depth must be .*16, got 24"),
+    ({"medium": MEDIUM, "camera": {"bit_depth": "many"}}, r"Camera: bit_depth must be .*got 'many'"),
+    ({"medium": MEDIUM, "camera": {"bit_depth": 0, "prnu": 7}}, r"Camera: bit_depth must be .*; prnu must be"),
+    ({"medium": MEDIUM | {"n_in": -1}}, r"n_in must be an integer from 1"),
+    ({"medium": MEDIUM | {"colour": 1}}, r"medium: .*colour"),
+    ({"medium": 5}, r"medium must be a table of parameters, got 5"),
+    ({"medium": MEDIUM, "dmd": 5}, r"dmd must be a table of parameters, got 5"),
+    ({"medium": MEDIUM | {"n_in": 10**6}}, r"n_in must be 1 to 12288 on a chip of 1024 x 768"),
+    ({"medium": MEDIUM, "seed": -1}, r"seed must be an integer from 0"),
+    ({"medium": MEDIUM, "exposure_s": 1.0}, r"exposure_s must be 1e-06 to .* \(a frame\), got 1.0"),
+    ({"medium": MEDIUM, "exposure_s": float("nan")}, r"exposure_s must be .*got nan"),
+    ({"medium": MEDIUM, "electrical_power_w": -1.0}, r"electrical_power_w must be 0 or more, got -1.0"),
+]
+
+
+@pytest.mark.parametrize(("description", "says"), BAD_DESCRIPTIONS)
+def test_bad_descriptions_are_named(tmp_path, description, says):
+    """One line, from a dictionary and (with the file's name) from TOML. Catches: an unknown name that is ignored."""
+    with pytest.raises(ValueError, match="^" + says) as error:
+        OPU.from_dict(description)
+    assert "\n" not in str(error.value)
+    path = tmp_path / "device.toml"
+    path.write_text(toml(description).replace("NaN", "nan"))
+    with pytest.raises(ValueError, match=rf"device\.toml: {says}"):
+        OPU.from_toml(path)
+
+
+@pytest.mark.parametrize("content", [b"[medium", b"\xff\xfe", None])
+def test_bad_files_are_named(tmp_path, content):
+    """No file, not text, not TOML: a ValueError with the path. Catches: an exception of the parser let through."""
+    path = tmp_path / "device.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"device\.toml"):
+        OPU.from_toml(path)
+
+
+OPUS = {"medium": GaussianMedium(30, 20)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"medium": None}, "medium must be a ScatteringMedium, got NoneType"),
+        ({"medium": np.ones((3, 3))}, "medium must be a ScatteringMedium, got ndarray"),
+        ({"laser": Camera()}, "laser must be a Laser, got Camera"),
+        ({"camera": {}}, "camera must be a Camera, got dict"),
+        ({"seed": 1.5}, "seed must be an integer"),
+        ({"medium": GaussianMedium(13_000, 1)}, "n_in must be 1 to 12288"),
+        ({"exposure_s": 0.0}, "exposure_s must be 1e-06 to"),
+    ],
+)
+def test_bad_parts_are_named(changes, says):
+    """At the making and in ``replace``. Catches: a part of the wrong kind that fails frames later."""
+    for make in (lambda: OPU(**(OPUS | changes)), lambda: presets.lab_bench(30, 20).replace(**changes)):
+        with pytest.raises(ValueError, match=f"^{says}"):
+            make()
+
+
+def test_replace_knows_its_names():
+    with pytest.raises(ValueError, match=r"^colour is not a part of the device; parts are"):
+        presets.lab_bench(30, 20).replace(colour=1)
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-4, 2e-3, np.nan, np.inf, "long"])
+def test_bad_exposures_are_named(value):
+    opu = presets.lab_bench(30, 20)
+    for call in (
+        lambda: opu.measure(np.ones((1, 30)), exposure_s=value),
+        lambda: opu.dark(1, exposure_s=value),
+        lambda: setattr(opu, "exposure_s", value),
+    ):
+        with pytest.raises(ValueError, match=r"^exposure_s must be 1e-06 to 0.001 \(a frame\), got"):
+            call()
+    assert opu.exposure_s == 4.4e-4
+
+
+@pytest.mark.parametrize(
+    "patterns", [np.ones(30), np.ones((2, 31)), np.full((1, 30), 2), np.full((1, 30), np.nan), [["a"] * 30], None]
+)
+def test_bad_patterns_are_named(patterns):
+    with pytest.raises(ValueError, match=r"^patterns must") as error:
+        presets.lab_bench(30, 20).measure(patterns)
+    assert "\n" not in str(error.value)
