@@ -1,0 +1,38 @@
+"""Make the README's picture, docs/first_light.png, from the demo's own run: ``python docs/picture.py``."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from calibration import characterize
+from calibration.page import STYLE
+from calibration.report_page import draw_projection
+from dfa.data import digits
+from dfa.study import METHODS, Plan, run_study
+from dfa.study_page import draw_accuracy
+from photonics import presets
+from photonics.opu import half_on
+from photonics.plots import draw_bench, draw_frame
+
+
+def main() -> None:
+    """Draw the bench, a frame, a projection against truth, and the learning curves."""
+    opu = presets.lab_bench(256, 2500, seed=0)
+    report = characterize(opu, truth=opu.effective_matrix())
+    runs = run_study(Plan(hidden=(128, 128), epochs=80, batch_size=32), digits(), list(METHODS), range(3))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(11, 7.6), layout="constrained", dpi=110)
+        grid = figure.add_gridspec(2, 3, height_ratios=[1.1, 1])
+        draw_bench(figure.add_subplot(grid[0, :]), opu)
+        ax = draw_frame(figure.add_subplot(grid[1, 0]), opu.measure(half_on(1, opu.n_in, 0))[0], opu.camera.top)
+        ax.set_title("the camera sees speckle")
+        ax = draw_projection(figure.add_subplot(grid[1, 1]), report.curves["projection"])
+        ax.set_title("interference makes it a linear map")
+        ax = draw_accuracy(figure.add_subplot(grid[1, 2]), runs)
+        ax.set_title("which teaches a network (digits)")
+        figure.savefig(Path(__file__).with_name("first_light.png"), metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
