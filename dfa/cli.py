@@ -34,7 +34,9 @@ def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
 
     plan = study.Plan(hidden=(128, 128), epochs=80, batch_size=32)
     folder = new_folder(out)
-    runs = study.run_study(plan, data.digits(), list(study.METHODS), range(seeds), folder, progress=not quiet)
+    runs = study.run_study(
+        plan, data.digits(), list(study.METHODS), range(seeds), folder, progress=show_progress(quiet)
+    )
     finish(plan, data.digits(), runs, folder)
 
 
@@ -74,7 +76,7 @@ def train(
     if resume and out is None:
         raise ValueError("out must name the folder of the run to go on with, got none")
     folder = out if resume and out is not None else new_folder(out)
-    runs = study.run_study(plan, dataset, methods, range(seeds), folder, resume, not quiet)
+    runs = study.run_study(plan, dataset, methods, range(seeds), folder, resume, show_progress(quiet))
     finish(plan, dataset, runs, folder)
 
 
@@ -112,6 +114,11 @@ def finish(plan: "Plan", data: "Dataset", runs: "list[Run]", folder: Path) -> No
 
     show_table(*summary(runs))
     typer.echo(f"report: {write_new(folder / 'report.html', study_page(plan, data, runs))}")
+
+
+def show_progress(quiet: bool) -> bool:
+    """Progress bars belong on a terminal."""
+    return not quiet and sys.stderr.isatty()
 
 
 def show_table(columns: list[str], rows: list[list[str]]) -> None:

@@ -98,14 +98,15 @@ def train(
     run = Checkpoint(folder, settings, model, optimiser, learner)
     history = run.load() if resume else []
     x, y = data.train
+    bar = tqdm(total=epochs * len(x), initial=len(history) * len(x), unit=" samples", leave=False, disable=not progress)
     for epoch in range(len(history), epochs):
         start = time.perf_counter()
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
         total = 0.0
-        bar = tqdm(order.split(batch_size), f"epoch {epoch + 1}/{epochs}", leave=False, disable=not progress)
         model.train()
-        for batch in bar:
+        for batch in order.split(batch_size):
             total += step(model, x[batch], y[batch], optimiser, learner) * len(batch)
+            bar.update(len(batch))
         seconds = time.perf_counter() - start
         model.eval()
         few = slice(0, align)
@@ -121,9 +122,11 @@ def train(
                 seconds=seconds,
             )
         )
+        bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{total / len(x):.3g}", test=f"{history[-1].test:.2%}")
         run.save(history)
         if on_epoch:
             on_epoch(history[-1])
+    bar.close()
     return history
 
 
