@@ -171,7 +171,7 @@ def run_study(
 
 def summary(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the table: one row for each method, mean and standard deviation over seeds."""
-    columns = ["method", "test accuracy %", "angle to gradient", "frames", "optical time", "energy"]
+    columns = ["method", "accuracy %", "angle", "frames", "optical time", "energy"]
     rows = []
     for method in dict.fromkeys(run.method for run in runs):
         group = [run for run in runs if run.method == method]

@@ -26,7 +26,8 @@ def study_page(plan: Plan, data: Dataset, runs: Sequence[Run]) -> str:
     seeds = len({run.seed for run in runs})
     text = (
         f"A {layers} tanh network on {data.name} ({len(data.train[0]):,} training samples, {plan.epochs} epochs, "
-        f"batches of {plan.batch_size}, Adam at {plan.learning_rate:g}), {seeds} seed(s): mean ± standard deviation. "
+        f"batches of {plan.batch_size}, Adam at {plan.learning_rate:g}), {seeds} seed(s): test accuracy, mean ± "
+        "standard deviation. The angle is that between the hidden layers' updates and the true gradient. "
         "In optical DFA the teaching signal of every hidden layer is the output's error, ternarised, shown on the "
         "mirrors, scattered, photographed and read back by interference; nothing is propagated backwards through the "
         "layers. Frames include calibration; time and energy are theirs at the device's frame rate and power."
