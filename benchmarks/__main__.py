@@ -9,13 +9,13 @@ import platform
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import optics, training
+from benchmarks import optics, steps
 
 
 def main() -> None:
     """Print one row for each target of the performance document that this version has."""
     table = Table("what", "measured", "ratio", "target", title=f"one core, {platform.machine()}, wall or CPU time")
-    for row in (*optics.rows(), *training.rows()):
+    for row in (*optics.rows(), *steps.rows()):
         table.add_row(*row)
     Console(width=120).print(table)
 

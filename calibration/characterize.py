@@ -9,20 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.metrics import anchor_truth, row_correlation, row_errors
-from calibration.photon_transfer import Estimate, PhotonTransfer, photon_transfer
+from calibration.photon_transfer import Estimate, PhotonTransfer, photon_transfer, saturation_e
 from calibration.projection import LinearProjection, Projected, measure_projection
 from calibration.report import Line, Report
 from photonics import OPU
-from photonics.opu import half_on
+from photonics.component import integer
+from photonics.encoding import half_on
 from photonics.speckle import exponential_distance
 
 __all__ = ["characterize"]
 
+LEAST_PIXELS = 16
 POINTS = 3000
 """Points kept for a scatter plot."""
 
 
-def characterize(opu: OPU, truth: Any = None, vectors: int = 64) -> Report:
+def characterize(opu: OPU, truth: Any = None, vectors: int = 64, n_inputs: int | None = None) -> Report:
     """Characterise a device from its frames.
 
     Parameters
@@ -34,6 +36,8 @@ def characterize(opu: OPU, truth: Any = None, vectors: int = 64) -> Report:
         then also compared with it. It is used in that comparison only.
     vectors : int
         Random test vectors for the projection, half ON; 8 or more.
+    n_inputs : int, optional
+        Inputs of the projection that is judged, as for `measure_projection`.
 
     Returns
     -------
@@ -44,14 +48,19 @@ def characterize(opu: OPU, truth: Any = None, vectors: int = 64) -> Report:
     ValueError
         If the device is too dark or too saturated to calibrate (see `measure_projection`).
     """
-    if vectors < 8:
-        raise ValueError(f"vectors must be 8 or more, got {vectors}")
+    vectors = integer(vectors, "vectors", 8)
+    if opu.n_out < LEAST_PIXELS:
+        raise ValueError(f"opu must have {LEAST_PIXELS} pixels or more to have statistics, got {opu.n_out}")
+    if truth is not None and np.shape(truth) != (opu.n_out, opu.n_in):
+        raise ValueError(f"truth must have shape {(opu.n_out, opu.n_in)}, got {np.shape(truth)}")
     start = opu.clock.frames
     transfer = photon_transfer(opu.camera)
-    projection = measure_projection(opu)
-    x = half_on(vectors, opu.n_in, opu.seed, tick=1_000_000)  # other patterns than autoexpose's
-    frames = opu.measure(x[:16])
-    speckle_lines, speckle_curves = speckle(opu, frames, projection)
+    projection = measure_projection(opu, n_inputs=n_inputs)
+    patterns = half_on(16, opu.n_in, opu.seed, tick=3_000_000)  # other patterns than autoexpose's
+    patterns = patterns[patterns.any(axis=1)]
+    frames = opu.measure(patterns)
+    speckle_lines, speckle_curves = speckle(opu, patterns, frames, projection)
+    x = half_on(vectors, projection.n_inputs, opu.seed, tick=1_000_000)
     result = projection.measure(x)
     lines = [*camera_lines(opu, transfer), *speckle_lines, *projection_lines(projection, x, result)]
     curves = camera_curves(transfer) | speckle_curves | {"frame": frames[0].tolist()}
@@ -65,6 +74,7 @@ def characterize(opu: OPU, truth: Any = None, vectors: int = 64) -> Report:
         "camera_frames": transfer.frames,
         "exposure_s": opu.exposure_s,
         "dark_anchor_share": float(1.0 - projection.valid.mean()),
+        "unit_dn": projection.unit_dn,
     }
     return Report(opu.to_dict(), provenance, tuple(lines), curves)
 
@@ -82,7 +92,7 @@ def camera_lines(opu: OPU, transfer: PhotonTransfer) -> list[Line]:
     quantiser = "noise under half a code is hidden by rounding: raise the gain or the bit depth to see it"
     dark = camera.dark_electrons(1.0)
     efficiency = camera.quantum_efficiency
-    full = min(camera.full_well_e, (camera.top - camera.offset) / camera.gain)
+    full = saturation_e(camera)
     rows = (
         ("gain K", "slope of s² against µ", "DN/e⁻", transfer.gain, camera.gain, 0.03, quantiser),
         ("quantum efficiency", "(dµ/dµ_p) / K", "", transfer.quantum_efficiency, efficiency, 0.03, quantiser),
@@ -107,33 +117,43 @@ def camera_curves(transfer: PhotonTransfer) -> dict[str, Any]:
     return {"photon_transfer": {name: getattr(transfer, name).tolist() for name in names} | fit}
 
 
-def speckle(opu: OPU, frames: NDArray[Any], projection: LinearProjection) -> tuple[list[Line], dict[str, Any]]:
-    """Speckle statistics of half-ON patterns against fully developed speckle."""
-    noise = projection.noise
+def speckle(
+    opu: OPU, patterns: NDArray[np.bool_], frames: NDArray[Any], projection: LinearProjection
+) -> tuple[list[Line], dict[str, Any]]:
+    """Speckle statistics of half-ON patterns against fully developed speckle.
+
+    Each frame is taken over its own mean, since patterns differ in the number of inputs that are ON. Two patterns share
+    half of theirs, so their fields correlate by 1/2: their means by 1/4, their contrasts by 1/16 (the second Laguerre
+    polynomial of the intensity).
+    """
+    noise, count = projection.noise, len(frames)
     signal = frames.astype(np.float64) - noise.dark_dn
-    mean = float(signal.mean())
-    contrast = math.sqrt(max(float(signal.var() - noise.variance(frames).mean()), 0.0)) / mean
-    # Two half-ON patterns share half of their mirrors: their intensities correlate by cos^2 = 1/4.
-    independent = opu.n_out / ((1.0 + 0.25 * (len(frames) - 1)) / len(frames))
-    error = 1.0 / math.sqrt(independent)
-    clipped = float((frames >= opu.camera.top).mean())
-    expected_clip = math.exp(-(opu.camera.top - noise.dark_dn) / mean)
+    means = signal.mean(axis=1, keepdims=True)
+    shares = (signal.var(axis=1) - noise.variance(frames).mean(axis=1)) / means[:, 0] ** 2
+    contrast = math.sqrt(max(float(shares.mean()), 0.0))
+    mean_error, contrast_error = (
+        math.sqrt((1.0 + rho * (count - 1)) / (count * opu.n_out)) for rho in (1.0 / 4.0, 1.0 / 16.0)
+    )
+    reach = opu.camera.saturation_dn - noise.dark_dn
+    clipped = float((frames >= opu.camera.saturation_dn).mean())
+    expected_clip = float(np.exp(-reach / means).mean())
     clip_error = math.sqrt(max(expected_clip, 1e-9) / frames.size)
     distance = float(np.mean([exponential_distance(np.maximum(s, 0.0)) for s in signal]))
-    unit = mean / (0.5 * opu.unit_dn)
+    mean = float(means.mean())
+    unit = float(np.mean(means[:, 0] / (patterns.mean(axis=1) * opu.unit_dn)))
     lines = [
-        Line("speckle", "contrast", "√(var I - noise) / mean I", "", contrast, error, 1.0, 0.03,
+        Line("speckle", "contrast", "√(var I - noise) / mean I", "", contrast, contrast_error, 1.0, 0.03,
              "under 1: several speckle patterns add up (polarisation, linewidth), or frames saturate"),
         Line("speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √N, mean", "", distance, math.nan, None,
              1.63 + math.sqrt(opu.n_out) / mean, "see the histogram: a background or a clipped tail"),
         Line("speckle", "saturated share", "exp(-range / mean)", "", clipped, clip_error, expected_clip, 1e-3,
              "shorten the exposure (opu.autoexpose)"),
-        Line("speckle", "mean intensity", "mean I over that by photometry", "", unit, error, 1.0, 0.1,
+        Line("speckle", "mean intensity", "mean I over that by photometry", "", unit, mean_error, 1.0, 0.1,
              "laser power, alignment or throughput changed"),
     ]  # fmt: skip
     step = max(1, round(mean / 5.0))  # whole codes, or the histogram shows a comb
     edges = np.arange(-0.5, 8.0 * mean, step) / mean
-    density, _ = np.histogram(signal / mean, edges)
+    density, _ = np.histogram(signal / means, edges)
     curve = {"edges": edges.tolist(), "density": (density / signal.size / (edges[1] - edges[0])).tolist()}
     return lines, {"intensity_histogram": curve | {"mean_dn": mean}}
 
@@ -145,7 +165,7 @@ def projection_lines(projection: LinearProjection, x: NDArray[np.bool_], result:
     first, second = projection.measure(x & part), projection.measure(x & ~part)
     good = ~(first.saturated | second.saturated | result.saturated) & valid
     residual = (first.values + second.values - result.values)[good]
-    # The three share the anchor, whose error cancels to first order: count only the frames' own.
+    # Each of the three carries the anchor's error; it enters the sum once, a small part of the whole.
     error = np.sqrt(first.standard_error**2 + second.standard_error**2 + result.standard_error**2)[good]
     pull = float(np.sqrt(np.mean((residual / error) ** 2)))
     spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean()))
@@ -174,10 +194,13 @@ def truth_lines(
     good = ~result.saturated & valid
     pull = float(np.sqrt(np.mean(((result.values - expected)[good] / result.standard_error[good]) ** 2)))
     spread = float(1.2533 * error.std() / math.sqrt(error.size))
+    limit = 0.04  # and with separate anchors, what leaking mirrors leave open of the common scale
+    if not projection.complementary:
+        limit += 2.0 * math.sqrt(projection.leakage)
     keep = slice(None, None, max(1, int(good.sum()) // POINTS))
     lines = [
         Line("projection", "error per row", "median over rows of |P(x) - truth| / |truth|", "", float(np.median(error)),
-             spread, None, 0.04, "more light, fewer saturated pixels"),
+             spread, None, limit, "more light, fewer saturated pixels"),
         Line("projection", "correlation per row", "1 - median Pearson correlation with the truth", "",
              float(1.0 - np.median(correlation)), math.nan, None, 0.01, "more light, fewer saturated pixels"),
         Line("projection", "stated uncertainty", "rms of (P(x) - truth) / standard error", "", pull,

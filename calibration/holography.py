@@ -38,7 +38,7 @@ def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
 
     ``(I(x) - I(a - x) + [I(a) - I(0)]) / 2``. A background c adds itself twice to the anchor: the map stays
     linear, and if c is the leakage of equally lit mirrors, ``c = eps T 1`` with eps real, only its scale changes,
-    by ``1 - eps^2`` after division by the measured ``|T a|``.
+    by ``sqrt(1 - eps^2)`` after division by the root of the measured anchor.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, expo
     .. [1] EMVA Standard 1288, release 4.0 Linear, 2021, equations 16 to 22 and section 8.
     """
     run = FrameSource(camera, pixels)
-    full = camera.full_well_e / camera.quantum_efficiency
+    full = saturation_e(camera) / camera.quantum_efficiency
     photons = np.concatenate([np.linspace(0.01, 0.9, levels - 3), [1.0, 1.1, 1.2]]) * full
     dark, dark_variance = run.pair(0.0, exposure_s)
     pairs = np.array([run.pair(p, exposure_s) for p in photons])
@@ -109,6 +109,11 @@ def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, expo
         dsnu_e=dsnu if sigma_dn >= DITHER else hidden,
         frames=run.ticks,
     )
+
+
+def saturation_e(camera: Camera) -> float:
+    """Electrons at which the well or the converter saturates, by the data sheet."""
+    return (camera.saturation_dn - camera.offset) / camera.gain
 
 
 def fit_gain(signal: NDArray[np.float64], variance: NDArray[np.float64], pixels: int) -> Estimate:
@@ -153,8 +158,9 @@ class FrameSource:
             Estimate(float(dsnu), errors[1] / max(dsnu, 1e-9) / gain**2),
         )
 
-    def dark_current(self, gain: Estimate, longest_s: float = 20.0) -> Estimate:
-        """Dark current from the mean of dark frames against exposure, electrons per second."""
+    def dark_current(self, gain: Estimate) -> Estimate:
+        """Dark current from the mean of dark frames against exposure, up to 20 s or half of saturation."""
+        longest_s = min(20.0, 0.5 * saturation_e(self.camera) / max(self.camera.dark_electrons(1.0), 1e-9))
         times = np.linspace(0.5, 1.0, 6) * longest_s
         frames = [self.frames(0.0, t, 2) for t in times]
         means = np.array([f.mean() for f in frames])

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from calibration.holography import disjoint_anchor, superset_anchor
 from calibration.statics import Background, NoiseModel, measure_background
 from photonics import OPU
+from photonics.component import integer, number
 from photonics.encoding import as_ternary, ternary_pair
 
 __all__ = ["METHODS", "LinearProjection", "Projected", "measure_projection"]
@@ -23,7 +24,7 @@ class Projected(NamedTuple):
     standard_error: NDArray[np.float32]
     """Predicted from the camera's noise as it was measured; infinite where the anchor is dark."""
     saturated: NDArray[np.bool_]
-    """Whether a frame behind the value had that pixel at the last code: the value is then wrong."""
+    """Whether a frame behind the value had that pixel saturated: the value is then wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +53,18 @@ class LinearProjection:
     """``I(b) - I(0)`` of the anchor that serves each row, DN: shape (n_out,)."""
     anchor_variance: NDArray[np.float32]
     """Variance of `anchor_dn`, DN^2."""
-    leakage_dn: NDArray[np.float32]
-    """``I(0)`` above dark, what all mirrors OFF let through: shape (n_out,), DN."""
+    leakage: float
+    """Share of the intensity that all mirrors OFF let through, 1/contrast by the mirrors' data sheet: on an 8-bit
+    camera it is a fraction of a code, too little to measure."""
     unit_dn: float
     """DN of unit intensity: all inputs ON give it on the mean pixel where ``E|t_ij|^2 = 1/n_in``."""
     noise: NoiseModel
+
+    def __repr__(self) -> str:
+        return (
+            f"LinearProjection({self.n_inputs} -> {self.n_outputs}, {self.valid.mean():.1%} valid, "
+            f"{self.frames_per_vector} frames per vector)"
+        )
 
     @property
     def n_outputs(self) -> int:
@@ -95,7 +103,8 @@ class LinearProjection:
         values = np.zeros((len(x), self.n_outputs), np.float32)
         variance = np.zeros(values.shape if with_error else (0, 0), np.float32)
         saturated = np.zeros(variance.shape, np.bool_)
-        for sign, half in zip((1, -1), ternary_pair(x), strict=True):
+        halves = ternary_pair(x)
+        for sign, half in zip((1, -1), halves, strict=True):
             shown = half.any(axis=1)
             if not shown.any():
                 continue
@@ -103,8 +112,12 @@ class LinearProjection:
             values[shown] += sign * self._interference(frames)
             if with_error:
                 used = np.stack([frames[:, 0], self._served(frames)], axis=1)
-                variance[shown] += self.noise.variance(used).sum(axis=1) + self.anchor_variance
-                saturated[shown] |= (used >= self.opu.camera.top).any(axis=1)
+                variance[shown] += self.noise.variance(used).sum(axis=1)
+                saturated[shown] |= (used >= self.opu.camera.saturation_dn).any(axis=1)
+        if with_error:
+            # The anchor's own term cancels between the positive and the negative half of a vector.
+            once = halves[0].any(axis=1) != halves[1].any(axis=1)
+            variance[once] += self.anchor_variance
         scale = np.zeros(self.n_outputs, np.float32)
         scale[self.valid] = 1.0 / np.sqrt(self.anchor_dn[self.valid] * self.unit_dn)
         values *= scale
@@ -114,9 +127,10 @@ class LinearProjection:
             anchor = np.where(self.valid, self.anchor_dn, np.float32(np.inf))
             relative = np.sqrt(self.anchor_variance) / (2.0 * anchor)
             if not self.complementary:
-                # The leaked field has any phase against the anchor's (rms cosine 1/sqrt(2)), in a row and in common.
-                common = 2.0 * float(self.leakage_dn.mean()) / self.unit_dn
-                relative = np.sqrt(relative**2 + self.leakage_dn / (2.0 * anchor) + common)
+                # The leaked field has any phase against a row's anchor (rms cosine 1/sqrt(2)). The scale that it
+                # changes in all rows at once is counted at its bound, 2 eps.
+                row = self.leakage * self.unit_dn / (2.0 * anchor)
+                relative = np.sqrt(relative**2 + row + 4.0 * self.leakage)
             error = np.hypot(np.sqrt(variance) * scale / 2.0, values * relative).astype(np.float32)
             error[:, ~self.valid] = np.inf
         return Projected(values, error, saturated)
@@ -150,6 +164,7 @@ def measure_projection(
     anchors: int = 1,
     repeats: int = 16,
     dark_share: float = 0.05,
+    unit_dn: float | None = None,
 ) -> LinearProjection:
     """Calibrate a linear projection through the device; it uses frames only.
 
@@ -169,6 +184,9 @@ def measure_projection(
     dark_share : float
         Rows whose anchor is dimmer than this share of the mean are dropped: left in, their error is 1 or more.
         In fully developed speckle that is ``1 - exp(-dark_share)`` of the rows, to the power of `anchors`.
+    unit_dn : float, optional
+        DN above dark that unit intensity gives, which sets the scale of the result. By default `OPU.unit_dn`: laser
+        power, throughput and the camera's gain, as a power meter and data sheets tell them; all else is from frames.
 
     Returns
     -------
@@ -181,16 +199,15 @@ def measure_projection(
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    n_inputs = opu.n_in if n_inputs is None else n_inputs
-    if not 1 <= n_inputs <= opu.n_in:
-        raise ValueError(f"n_inputs must be 1 to the device's {opu.n_in} inputs, got {n_inputs}")
-    spare = opu.n_in - n_inputs
-    if not 1 <= anchors <= max(spare, 1):
-        raise ValueError(f"anchors must be 1 to {max(spare, 1)} with {spare} spare inputs, got {anchors}")
-    if repeats < 2:
-        raise ValueError(f"repeats must be 2 or more, got {repeats}")
-    if not 0 < dark_share < 1:
-        raise ValueError(f"dark_share must be between 0 and 1, got {dark_share}")
+    if not isinstance(opu, OPU):
+        raise ValueError(f"opu must be an OPU, got {type(opu).__name__}")
+    n_inputs = opu.n_in if n_inputs is None else integer(n_inputs, "n_inputs", 1, opu.n_in)
+    anchors = integer(anchors, "anchors", 1, max(opu.n_in - n_inputs, 1))
+    repeats = integer(repeats, "repeats", 2)
+    if not 0 < number(dark_share) < 1:
+        raise ValueError(f"dark_share must be between 0 and 1, got {dark_share!r}")
+    if unit_dn is not None and not 0 < number(unit_dn) < np.inf:
+        raise ValueError(f"unit_dn must be positive, got {unit_dn!r}")
 
     patterns = anchor_patterns(opu.n_in, n_inputs, anchors)
     background: Background = measure_background(opu, patterns, repeats)
@@ -212,8 +229,8 @@ def measure_projection(
         valid=valid,
         anchor_dn=anchor_dn,
         anchor_variance=background.variance[choice, rows],
-        leakage_dn=background.leakage,
-        unit_dn=opu.unit_dn,
+        leakage=abs(opu.dmd.leakage) ** 2,
+        unit_dn=opu.unit_dn if unit_dn is None else float(unit_dn),
         noise=background.noise,
     )
 

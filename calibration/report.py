@@ -1,5 +1,6 @@
 """What a characterisation found: lines with a verdict each, the curves behind them, and the device they are about."""
 
+import html
 import json
 import math
 from collections.abc import Mapping
@@ -102,8 +103,12 @@ class Report:
 
         return render("Characterisation of the optical processing unit", sections(self))
 
+    def __repr__(self) -> str:
+        return f"Report({self.verdict}, {len(self.lines)} lines, {self.provenance['date']})"
+
     def _repr_html_(self) -> str:
-        return self.html()
+        # In a frame of its own, so that the page's style does not reach the notebook around it.
+        return f'<iframe srcdoc="{html.escape(self.html())}" style="width:100%;height:80vh;border:0"></iframe>'
 
 
 def finite(value: Any) -> Any:

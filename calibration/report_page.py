@@ -145,7 +145,8 @@ def draw_projection(ax: Axes, points: Mapping[str, Any]) -> Axes:
 def draw_row_errors(ax: Axes, errors: Any) -> Axes:
     """Histogram of the error per row."""
     errors = np.asarray(errors)
-    edges = np.geomspace(max(errors.min(), 1e-7), errors.max(), 41)
+    low = max(errors.min(), 1e-7)
+    edges = np.geomspace(low, max(errors.max(), 1.1 * low), 41)
     ax.hist(errors, edges, color="#9db8d6")
     ax.axvline(np.median(errors), color="#c0211f", lw=1.2, label=f"median {np.median(errors):.3g}")
     ax.set(xscale="log", xlabel="error of the output / its rms", ylabel="rows")

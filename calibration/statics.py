@@ -40,9 +40,7 @@ class Background(NamedTuple):
     variance: NDArray[np.float32]
     """Variance of `intensity`, DN^2."""
     saturated: NDArray[np.bool_]
-    """Pixels at the last code even in the shorter exposure."""
-    leakage: NDArray[np.float32]
-    """``I(0)`` above dark, 0 or more, shape (n_out,), DN."""
+    """Pixels saturated even in the shorter exposure."""
     noise: NoiseModel
 
 
@@ -56,10 +54,12 @@ def measure_background(opu: OPU, patterns: NDArray[np.bool_], repeats: int) -> B
     dark = opu.dark(repeats).astype(np.float32)
     shots = [repeat(opu, patterns, repeats, exposure) for exposure in exposures]
     (mean, variance, peak), (short_mean, _, short_peak) = shots
-    noise = fit_noise(mean, variance, peak < opu.camera.top, float(dark.mean()), float(dark.var(axis=0, ddof=1).mean()))
+    noise = fit_noise(
+        mean, variance, peak < opu.camera.saturation_dn, float(dark.mean()), float(dark.var(axis=0, ddof=1).mean())
+    )
 
     ratio = np.float32(exposures[0] / exposures[1])
-    clipped = peak[1:] >= opu.camera.top
+    clipped = peak[1:] >= opu.camera.saturation_dn
     long = mean[1:] - mean[0]
     short = (short_mean[1:] - short_mean[0]) * ratio
     spread = noise.variance(mean[1:]) + noise.variance(mean[:1])
@@ -68,8 +68,7 @@ def measure_background(opu: OPU, patterns: NDArray[np.bool_], repeats: int) -> B
         intensity=np.where(clipped, short, long),
         # Where noise is under half a code rounding repeats itself: it does not average away.
         variance=np.maximum(np.where(clipped, short_spread, spread) / np.float32(repeats), np.float32(QUANTISATION)),
-        saturated=clipped & (short_peak[1:] >= opu.camera.top),
-        leakage=np.maximum(mean[0] - dark.mean(axis=0), 0.0),
+        saturated=clipped & (short_peak[1:] >= opu.camera.saturation_dn),
         noise=noise,
     )
 

@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dfa.alignment import alignment
+    from dfa.angles import alignment
     from dfa.encoding import Ternary
     from dfa.feedback import OpticalFeedback, RandomFeedback
     from dfa.learning import DirectFeedback
-    from dfa.train import train
+    from dfa.training import train
 
 __all__ = ["DirectFeedback", "OpticalFeedback", "RandomFeedback", "Ternary", "alignment", "train"]
 
@@ -20,14 +20,12 @@ HOMES = {
     "OpticalFeedback": "feedback",
     "RandomFeedback": "feedback",
     "Ternary": "encoding",
-    "alignment": "alignment",
-    "train": "train",
+    "alignment": "angles",
+    "train": "training",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in HOMES:
         raise AttributeError(f"module 'dfa' has no attribute {name!r}")
-    value = getattr(import_module(f"dfa.{HOMES[name]}"), name)
-    globals()[name] = value  # `dfa.train` is a function and a module: the function must win from now on
-    return value
+    return getattr(import_module(f"dfa.{HOMES[name]}"), name)  # no file may have the name of what it holds

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,11 +35,10 @@ def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
     from dfa import data, study
 
     plan = study.Plan(hidden=(128, 128), epochs=80, batch_size=32)
-    folder = new_folder(out)
-    runs = study.run_study(
-        plan, data.digits(), list(study.METHODS), range(seeds), folder, progress=show_progress(quiet)
-    )
-    finish(plan, data.digits(), runs, folder)
+    with new_folder(out) as folder:
+        methods = list(study.METHODS)
+        runs = study.run_study(plan, data.digits(), methods, range(seeds), folder, progress=show_progress(quiet))
+        finish(plan, data.digits(), runs, folder)
 
 
 @app.command()
@@ -73,11 +74,11 @@ def train(
     )
     methods = study.check_methods(list(study.METHODS) if method == "all" else method.split(","))
     dataset = load(data)
-    if resume and out is None:
-        raise ValueError("out must name the folder of the run to go on with, got none")
-    folder = out if resume and out is not None else new_folder(out)
-    runs = study.run_study(plan, dataset, methods, range(seeds), folder, resume, show_progress(quiet))
-    finish(plan, dataset, runs, folder)
+    if resume and (out is None or not out.is_dir()):
+        raise ValueError(f"out must be the folder of a run to go on with, got {out}")
+    with nullcontext(out) if resume and out else new_folder(out) as folder:
+        runs = study.run_study(plan, dataset, methods, range(seeds), folder, resume, show_progress(quiet))
+        finish(plan, dataset, runs, folder)
 
 
 @app.command()
@@ -88,16 +89,19 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of a preset.")] = 0,
     out: Out = None,
 ) -> None:
-    """Characterise a device and write report.html and report.json."""
+    """Characterise a device and write report.html and report.json; a TOML file's exposure is kept."""
     from calibration import characterize
     from photonics import OPU, presets
 
-    opu = OPU.from_toml(device) if device.endswith(".toml") else presets.get(device)(n_in, n_out, seed=seed)
-    folder = new_folder(out)
-    opu.autoexpose()
-    report = characterize(opu, truth=opu.effective_matrix())
-    report.to_json(folder / "report.json")
-    page = report.to_html(folder / "report.html")
+    if device.endswith(".toml"):
+        opu = OPU.from_toml(device)
+    else:
+        opu = presets.get(device)(n_in, n_out, seed=seed)
+        opu.autoexpose()
+    with new_folder(out) as folder:
+        report = characterize(opu, truth=opu.effective_matrix())
+        page = report.to_html(folder / "report.html")
+        report.to_json(folder / "report.json")
     columns = ["", "quantity", "expected", "measured", "verdict"]
     from calibration.report_page import row
 
@@ -108,12 +112,12 @@ def calibrate(
 
 def finish(plan: "Plan", data: "Dataset", runs: "list[Run]", folder: Path) -> None:
     """Print the table and write the report of a study."""
-    from calibration.files import write_new
+    from calibration.files import unused, write_new
     from dfa.study import summary
     from dfa.study_page import study_page
 
     show_table(*summary(runs))
-    typer.echo(f"report: {write_new(folder / 'report.html', study_page(plan, data, runs))}")
+    typer.echo(f"report: {write_new(unused(folder / 'report.html'), study_page(plan, data, runs))}")
 
 
 def show_progress(quiet: bool) -> bool:
@@ -134,9 +138,14 @@ def show_table(columns: list[str], rows: list[list[str]]) -> None:
     Console().print(table)
 
 
-def new_folder(out: Path | None) -> Path:
-    """Make the folder of a run, which must be new or empty; runs/<time> if none is given."""
+@contextmanager
+def new_folder(out: Path | None) -> Iterator[Path]:
+    """Make the folder of a run, which must be new or empty (runs/<time> if none is given).
+
+    What was made is taken away again if the run fails before it has put anything there.
+    """
     folder = out or Path("runs") / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -145,7 +154,13 @@ def new_folder(out: Path | None) -> Path:
         (folder / ".writable").unlink()
     except OSError as error:
         raise ValueError(f"out must be a folder that can be written, got {folder} ({error.strerror})") from None
-    return folder
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for path in made:
+                path.rmdir()
+        raise
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -161,6 +176,8 @@ def main(argv: list[str] | None = None) -> None:
         problem = f"{error.name} is not installed: pip install 'opu-sim[train]'"
     except ValueError as error:
         problem = str(error)
+    except MemoryError as error:
+        problem = f"not enough memory: {error}"
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     typer.echo(f"opu: {' '.join(problem.split())}", err=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class DirectFeedback:
     Parameters
     ----------
     model : nn.Sequential
-        Called as usual; hooks on it note the blocks' outputs. A module may stand in it once only.
+        Called as usual; hooks on it note the blocks' outputs, until `remove`. A module may stand in it once only.
     blocks : sequence, optional
         The blocks in order: each a child module or a sequence of positions of children, all of them covered.
         By default every child with parameters begins a block.
@@ -68,15 +69,21 @@ class DirectFeedback:
         self.blocks = cut(model, blocks)
         self._outputs: dict[int, Tensor] = {}
         self._connected = False
+        for earlier in learners(model):
+            earlier.remove()
+        self._hooks = [block[0].register_forward_pre_hook(self._detach) for block in self.blocks[1:]]
         for k, block in enumerate(self.blocks):
-            if k > 0:
-                block[0].register_forward_pre_hook(self._detach)
-            if k < len(self.blocks) - 1:
-                block[-1].register_forward_hook(self._recorder(k))
+            self._hooks.append(block[-1].register_forward_hook(partial(self._record, k)))
 
     def parameters(self, block: int) -> list[nn.Parameter]:
         """Parameters of a block."""
         return [parameter for module in self.blocks[block] for parameter in module.parameters()]
+
+    def remove(self) -> None:
+        """Take the hooks off: the model is whole again, and this learner of no more use. A new learner does it, too."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
 
     @contextmanager
     def connected(self) -> Iterator[None]:
@@ -106,9 +113,9 @@ class DirectFeedback:
             raise ValueError(f"loss must be finite, got {loss.item()}: training has diverged")
         if output.ndim != 2:
             raise ValueError(f"output must have shape (batch, classes), got {tuple(output.shape)}")
-        hidden = [self._outputs.pop(k, None) for k in range(len(self.blocks) - 1)]
-        if any(h is None or len(h) != len(output) for h in hidden):
-            raise ValueError("output must come from a call of the model with gradients enabled, just before backward")
+        *hidden, last = [self._outputs.pop(k, None) for k in range(len(self.blocks))]
+        if last is not output:
+            raise ValueError("output must be what the model's last call returned, with gradients enabled")
         (error,) = torch.autograd.grad(loss, output)
         if self.feedback is None or not hidden:
             output.backward(error)
@@ -121,12 +128,16 @@ class DirectFeedback:
     def _detach(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         return None if self._connected else tuple(x.detach() for x in inputs)
 
-    def _recorder(self, k: int):
-        def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if output.requires_grad and not self._connected:
-                self._outputs[k] = output
+    def _record(self, k: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if output.requires_grad and not self._connected:
+            self._outputs[k] = output
 
-        return record
+
+def learners(model: nn.Module) -> list[DirectFeedback]:
+    """Learners whose hooks are on a model, found through the hooks themselves: the model keeps no other trace."""
+    hooks = [h for m in model.modules() for h in (*m._forward_pre_hooks.values(), *m._forward_hooks.values())]
+    owners = [getattr(getattr(hook, "func", hook), "__self__", None) for hook in hooks]
+    return list({id(owner): owner for owner in owners if isinstance(owner, DirectFeedback)}.values())
 
 
 def cut(model: nn.Sequential, blocks: Sequence[nn.Module | Sequence[int]] | None) -> list[list[nn.Module]]:

@@ -5,17 +5,19 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from calibration import measure_projection
-from calibration.files import write_new
+from calibration.files import unused, write_new
 from calibration.report import finite
 from dfa.data import Dataset
 from dfa.encoding import Ternary
 from dfa.feedback import Feedback, OpticalFeedback, RandomFeedback
 from dfa.learning import DirectFeedback
 from dfa.models import mlp
-from dfa.train import Epoch, train
+from dfa.training import Epoch, train
 from photonics import OPU, presets
 
 __all__ = ["METHODS", "Plan", "Run", "run_study", "summary", "training_device"]
@@ -87,13 +89,19 @@ def is_file(device: str) -> bool:
 def training_device(device: str, classes: int, width: int, seed: int) -> OPU:
     """Make a device for feedback: inputs for the classes and as many for the anchor, pixels for all hidden units.
 
-    A preset is made to that size; a TOML file is taken as it is, but for the seed of the noise. Then it is exposed.
+    A preset is made to that size and exposed; a TOML file is taken as it is, but for the seed of the noise.
     """
-    if is_file(device):
-        opu = OPU.from_toml(device).replace(seed=seed)
-    else:
-        opu = presets.get(device)(2 * classes, math.ceil(width / SPARE_ROWS) + 16, seed=seed)
-    opu.autoexpose()
+    pixels = math.ceil(width / SPARE_ROWS) + 16
+    if not is_file(device):
+        opu = presets.get(device)(2 * classes, pixels, seed=seed)
+        opu.autoexpose()
+        return opu
+    opu = OPU.from_toml(device).replace(seed=seed)
+    if opu.n_in <= classes or opu.n_out < pixels:
+        raise ValueError(
+            f"device {device} must have over {classes} inputs and at least {pixels} pixels for this network, "
+            f"got {opu.n_in} and {opu.n_out}"
+        )
     return opu
 
 
@@ -115,7 +123,9 @@ def run_one(
     """Train the network once."""
     model = mlp([data.features, *plan.hidden, data.classes], seed=seed)
     signals = feedback(method, plan, data, seed)
+    opu = signals.projection.opu if isinstance(signals, OpticalFeedback) else None
     learner = None if method == "bp" else DirectFeedback(model, feedback=signals)
+    coded = asdict(plan.encoder) if method in ("ternary", "optical") else None
     history = train(
         model,
         data,
@@ -127,13 +137,11 @@ def run_one(
         folder=folder and folder / f"{method}-{seed}",
         resume=resume,
         progress=progress,
+        settings={"method": method, "hidden": plan.hidden, "encoder": coded, "device": opu and opu.to_dict()},
     )
-    frames, optical_s, energy_j = 0, 0.0, 0.0
-    if isinstance(signals, OpticalFeedback):
-        opu = signals.projection.opu
-        frames = history[-1].frames
-        optical_s = frames * opu.frame_period_s
-        energy_j = optical_s * opu.electrical_power_w
+    frames = history[-1].frames
+    optical_s = frames * opu.frame_period_s if opu else 0.0
+    energy_j = optical_s * opu.electrical_power_w if opu else 0.0
     return Run(method, seed, tuple(history), frames, optical_s, energy_j)
 
 
@@ -161,11 +169,14 @@ def run_study(
     ValueError
         If a method is unknown, the folder cannot be written, or a run diverges.
     """
+    if "optical" in methods:
+        feedback("optical", plan, data, 0)  # a device that does not fit is found before the first run, not after
     order = [(method, seed) for method in check_methods(methods) for seed in seeds]
     runs = [run_one(method, seed, plan, data, folder, resume, progress) for method, seed in order]
     if folder is not None:
-        document = {"plan": asdict(plan), "data": data.name, "runs": [asdict(run) for run in runs]}
-        write_new(folder / "results.json", json.dumps(finite(document), indent=1))
+        about = {"version": version("opu-sim"), "date": datetime.now(UTC).isoformat(timespec="seconds")}
+        document = about | {"plan": asdict(plan), "data": data.name, "runs": [asdict(run) for run in runs]}
+        write_new(unused(folder / "results.json"), json.dumps(finite(document), indent=1))
     return runs
 
 

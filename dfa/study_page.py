@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from calibration.characterize import characterize
 from calibration.page import Section, Table, picture, render
-from calibration.report_page import bench_picture, sections
+from calibration.report_page import sections
 from dfa.data import Dataset
 from dfa.study import METHODS, Plan, Run, summary, training_device
 
@@ -18,9 +18,7 @@ COLOURS = {"bp": "#1f2933", "dfa": "#2563a8", "ternary": "#0d9488", "optical": "
 
 
 def study_page(plan: Plan, data: Dataset, runs: Sequence[Run]) -> str:
-    """Return the HTML report of a study; the device is made again with the first seed and characterised."""
-    opu = training_device(plan.device, data.classes, sum(plan.hidden), runs[0].seed)
-    report = characterize(opu, truth=opu.effective_matrix())
+    """Return the HTML report of a study; with optical runs, the first seed's device is made again and characterised."""
     columns, rows = summary(runs)
     layers = "-".join(str(n) for n in (data.features, *plan.hidden, data.classes))
     seeds = len({run.seed for run in runs})
@@ -37,10 +35,15 @@ def study_page(plan: Plan, data: Dataset, runs: Sequence[Run]) -> str:
     if angles:
         caption = "Angle of each hidden layer's update to the true gradient, mean over seeds; 90° is chance."
         curves.append(picture(lambda ax: draw_angles(ax, angles), caption))
-    first = Section("Result", text, [bench_picture(opu), *curves], [Table(columns, rows)])
+    first = Section("Result", text, curves, [Table(columns, rows)])
+    title = f"Training by Direct Feedback Alignment: {data.name}"
+    if all(run.method != "optical" for run in runs):
+        return render(title, [first])
+    opu = training_device(plan.device, data.classes, sum(plan.hidden), runs[0].seed)
+    report = characterize(opu, truth=opu.effective_matrix(), n_inputs=data.classes)
     verdict, *rest = sections(report)
-    device = Section("The device, characterised", verdict.text, tables=verdict.tables)
-    return render(f"Training by Direct Feedback Alignment through light: {data.name}", [first, device, *rest])
+    device = Section("The device, characterised", verdict.text, verdict.pictures, verdict.tables)
+    return render(f"{title}, through light", [first, device, *rest])
 
 
 def draw_accuracy(ax: Axes, runs: Sequence[Run]) -> Axes:

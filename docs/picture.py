@@ -12,7 +12,7 @@ from dfa.data import digits
 from dfa.study import METHODS, Plan, run_study
 from dfa.study_page import draw_accuracy
 from photonics import presets
-from photonics.opu import half_on
+from photonics.encoding import half_on
 from photonics.plots import draw_bench, draw_frame
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics import draw, kernels
-from photonics.component import Field, component
+from photonics.component import Field, component, number
 from photonics.random import Stream
 from photonics.threads import for_blocks
 
@@ -87,6 +87,11 @@ class Camera:
         return (self.top - self.offset) / self.full_well_e
 
     @property
+    def saturation_dn(self) -> int:
+        """Digital number of a saturated pixel: of a full well, or the last code if that comes first."""
+        return int(min(self.top, round(self.gain * self.full_well_e + self.offset)))
+
+    @property
     def dtype(self) -> Any:
         """Type of the frames: uint8 up to 8 bits, uint16 above."""
         return np.uint8 if self.bit_depth <= 8 else np.uint16
@@ -97,14 +102,17 @@ class Camera:
 
     def mean(self, photons: Any, exposure_s: float) -> NDArray[np.float64]:
         """Mean DN of each pixel before clipping, ``offset + K (QE PRNU mu_p + mu_I t + DSNU)``: (batch, n_pixels)."""
-        prnu, dsnu = nonuniformity(self, np.shape(photons)[1])
-        electrons = self.quantum_efficiency * prnu * photons + self.dark_electrons(exposure_s) + dsnu
+        photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
+        prnu, dsnu = nonuniformity(self, photons.shape[1])
+        electrons = self.quantum_efficiency * prnu * photons.astype(np.float64)
+        electrons += self.dark_electrons(exposure_s) + dsnu
         return self.offset + self.gain * electrons
 
     def variance(self, photons: Any, exposure_s: float) -> NDArray[np.float64]:
         """Temporal variance before clipping, DN^2: ``K^2 (QE PRNU mu_p + mu_I t + sigma_d0^2) + 1/12``."""
-        prnu, _ = nonuniformity(self, np.shape(photons)[1])
-        electrons = self.quantum_efficiency * prnu * photons + self.dark_electrons(exposure_s)
+        photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
+        prnu, _ = nonuniformity(self, photons.shape[1])
+        electrons = self.quantum_efficiency * prnu * photons.astype(np.float64) + self.dark_electrons(exposure_s)
         return self.gain**2 * (electrons + self.read_noise_e**2) + 1.0 / 12.0
 
     def expose(self, photons: Any, exposure_s: float, ticks: Any, seed: int | None = None) -> NDArray[Any]:
@@ -131,7 +139,8 @@ class Camera:
         ValueError
             If a shape is wrong, a mean is negative or not finite, or the exposure is not positive.
         """
-        photons, ticks = check_exposure(photons, exposure_s, ticks)
+        photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
+        ticks = check_ticks(ticks, len(photons))
         prnu, dsnu = nonuniformity(self, photons.shape[1])
         response = (self.quantum_efficiency * prnu).astype(np.float32)
         frames = np.empty(photons.shape, self.dtype)
@@ -152,23 +161,33 @@ class Camera:
         return frames
 
 
-def check_exposure(photons: Any, exposure_s: float, ticks: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return photons and frame numbers in the kernel's types, or say what is wrong with them."""
-    if np.asarray(photons).dtype.kind not in "biuf":
-        raise ValueError(f"photons must be real numbers, got dtype {np.asarray(photons).dtype}")
-    photons = np.ascontiguousarray(photons, np.float32)
-    if photons.ndim != 2:
-        raise ValueError(f"photons must have shape (batch, n_pixels), got {photons.shape}")
-    if photons.size and not (photons.min() >= 0 and np.isfinite(photons.max())):
-        raise ValueError("photons must be finite and not negative, got NaN, infinity or a negative mean")
-    if not (np.isfinite(exposure_s) and exposure_s > 0):
-        raise ValueError(f"exposure_s must be positive, got {exposure_s!r}")
-    ticks = np.ascontiguousarray(ticks)
-    if ticks.shape != photons.shape[:1] or ticks.dtype.kind not in "iu" or (ticks.size and ticks.min() < 0):
+def check_photons(photons: Any) -> NDArray[np.float32]:
+    """Mean photons as float32, (batch, n_pixels), or say what is wrong with them."""
+    array = np.asarray(photons)
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise ValueError(
-            f"ticks must be {len(photons)} integers of 0 or more, got shape {ticks.shape}, dtype {ticks.dtype}"
+            f"photons must be real, of shape (batch, n_pixels), got shape {array.shape}, dtype {array.dtype}"
         )
-    return photons, ticks.astype(np.int64, copy=False)
+    array = np.ascontiguousarray(array, np.float32)
+    if array.size and not (array.min() >= 0 and np.isfinite(array.max())):
+        raise ValueError("photons must be finite and not negative, got NaN, infinity or a negative mean")
+    return array
+
+
+def check_seconds(exposure_s: Any) -> float:
+    """An exposure as a positive float, or say what is wrong with it."""
+    if not 0 < number(exposure_s) < np.inf:
+        raise ValueError(f"exposure_s must be positive, got {exposure_s!r}")
+    return float(exposure_s)
+
+
+def check_ticks(ticks: Any, count: int) -> NDArray[np.int64]:
+    """Frame numbers as int64, (count,), or say what is wrong with them."""
+    array = np.ascontiguousarray(ticks)
+    whole = array.shape == (count,) and array.dtype.kind in "iu"
+    if not whole or (count and not 0 <= int(array.min()) <= int(array.max()) < 2**63):
+        raise ValueError(f"ticks must be {count} integers from 0 to 2**63 - 1, got {np.asarray(ticks)!r:.60}")
+    return array.astype(np.int64, copy=False)
 
 
 @lru_cache(maxsize=8)

@@ -3,10 +3,11 @@
 import functools
 from typing import Any, TypeVar, cast, dataclass_transform
 
+import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-__all__ = ["Field", "component"]
+__all__ = ["Field", "component", "integer", "number"]
 
 T = TypeVar("T", bound=type)
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -55,3 +56,17 @@ def one_line(error: ValidationError) -> str:
         else:
             problems.append(f"{name} must be {text}, got {item['input']!r}")
     return "; ".join(problems)
+
+
+def integer(value: Any, name: str, low: int, high: int | None = None) -> int:
+    """Return `value` as an int if it is one from `low` to `high`, else raise a ``ValueError`` that names it."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        allowed = f"{low} or more" if high is None else f"{low} to {high}"
+        raise ValueError(f"{name} must be an integer, {allowed}, got {value!r}")
+    return int(value)
+
+
+def number(value: Any) -> float:
+    """`value` as a float; NaN, which is in no range, if it is not a real number."""
+    return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else float("nan")

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["as_patterns", "as_ternary", "ternary_pair", "threshold"]
+from photonics.random import Stream, words
+
+__all__ = ["as_patterns", "as_ternary", "half_on", "ternary_pair", "threshold"]
 
 
 def as_patterns(patterns: Any, n_in: int, name: str = "patterns") -> NDArray[np.bool_]:
@@ -72,9 +74,18 @@ def ternary_pair(vectors: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return ternary > 0, ternary < 0
 
 
+def half_on(count: int, n_in: int, seed: int, tick: int = 0) -> NDArray[np.bool_]:
+    """Random patterns with each input ON with probability one half, a function of the seed: (count, n_in)."""
+    index, row = np.arange(n_in)[None, :], tick + np.arange(count)[:, None]
+    return words(seed, Stream.PROBES, index, row)[0] % 2 == 0
+
+
 def checked(values: Any, n_in: int, name: str) -> NDArray[Any]:
     """Return a numeric or bool array of shape (batch, n_in), or say what came instead."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must have shape (batch, {n_in}), got rows of several lengths") from None
     if array.ndim != 2 or array.shape[1] != n_in:
         raise ValueError(f"{name} must have shape (batch, {n_in}), got {array.shape}")
     if array.dtype.kind not in "biuf":

@@ -17,7 +17,7 @@ class Imaging:
     throughput: float = Field(default=2e-7, gt=0, le=1)
     """Photon rate on the mean pixel over that on the mean lit input, all inputs ON. It stands for all losses:
     the medium scatters light over a hemisphere and a pixel takes a share near 1e-7 of it. An order of magnitude,
-    chosen so that the default laser fills a pixel's well in about 1 ms; a bench sets its exposure accordingly."""
+    chosen so that the default laser fills a pixel's well in 2 ms, all inputs ON; a bench sets its exposure to suit."""
 
     def intensity(self, speckle: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Photons per second on each pixel, ``throughput |E|^2``: (batch, n_out) -> (batch, n_out)."""

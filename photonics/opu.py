@@ -11,20 +11,22 @@ from numpy.typing import NDArray
 
 from photonics import medium as media
 from photonics.camera import Camera
+from photonics.component import integer, number
 from photonics.dmd import DMD
-from photonics.encoding import as_patterns
+from photonics.encoding import as_patterns, half_on
 from photonics.imaging import Imaging
 from photonics.laser import Laser
 from photonics.medium import ScatteringMedium
-from photonics.random import Stream, check_seed, words
+from photonics.medium.base import FRAMES as PRODUCT_FRAMES
+from photonics.random import check_seed
 
 __all__ = ["OPU", "Clock"]
 
 PARTS = {"laser": Laser, "dmd": DMD, "imaging": Imaging, "camera": Camera}
 NUMBERS = ("seed", "exposure_s", "electrical_power_w")
 NAMES = (*PARTS, "medium", *NUMBERS)
-CHUNK = 512
-"""Frames computed at a time, so that memory stays bounded; a multiple of the width of a product."""
+CHUNK = 2**25
+"""Pixels computed at a time, so that memory stays bounded (about 21 bytes each)."""
 SHORTEST_EXPOSURE_S = 1e-6
 
 
@@ -91,11 +93,11 @@ class OPU:
         for name, part in given.items():
             if part is not None and not isinstance(part, PARTS[name]):
                 raise ValueError(f"{name} must be a {PARTS[name].__name__}, got {type(part).__name__}")
-        self.medium = medium
-        self.laser = laser or Laser()
-        self.dmd = dmd or DMD()
-        self.imaging = imaging or Imaging()
-        self.camera = camera or Camera()
+        self._medium = medium
+        self._laser = laser or Laser()
+        self._dmd = dmd or DMD()
+        self._imaging = imaging or Imaging()
+        self._camera = camera or Camera()
         self.seed = check_seed(seed)
         self.cells = self.dmd.cells(self.n_in)
         self.clock = Clock()
@@ -106,6 +108,32 @@ class OPU:
 
     def __repr__(self) -> str:
         return f"OPU(n_in={self.n_in}, n_out={self.n_out}, seed={self.seed}, exposure_s={self.exposure_s:.3g})"
+
+    # Parts are read-only: a device with another part is another device, made by `replace`.
+    @property
+    def laser(self) -> Laser:
+        """The laser."""
+        return self._laser
+
+    @property
+    def dmd(self) -> DMD:
+        """The mirrors."""
+        return self._dmd
+
+    @property
+    def medium(self) -> ScatteringMedium:
+        """The scattering medium."""
+        return self._medium
+
+    @property
+    def imaging(self) -> Imaging:
+        """The path from medium to sensor."""
+        return self._imaging
+
+    @property
+    def camera(self) -> Camera:
+        """The camera."""
+        return self._camera
 
     @property
     def n_in(self) -> int:
@@ -160,8 +188,9 @@ class OPU:
         patterns = as_patterns(patterns, self.n_in)
         exposure_s = self.exposure_s if exposure_s is None else self._check_exposure(exposure_s)
         frames = np.empty((len(patterns), self.n_out), self.camera.dtype)
-        for start in range(0, len(patterns), CHUNK):
-            part = slice(start, start + CHUNK)
+        chunk = max(CHUNK // self.n_out // PRODUCT_FRAMES, 1) * PRODUCT_FRAMES
+        for start in range(0, len(patterns), chunk):
+            part = slice(start, start + chunk)
             frames[part] = self._expose(patterns[part], exposure_s)
         return frames
 
@@ -179,10 +208,8 @@ class OPU:
     def dark(self, count: int, exposure_s: float | None = None) -> NDArray[Any]:
         """Frames with the laser's shutter closed: (count, n_out) digital numbers."""
         exposure_s = self.exposure_s if exposure_s is None else self._check_exposure(exposure_s)
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"count must be an integer of 0 or more, got {count!r}")
-        ticks = self.clock.advance(count)
-        return self.camera.expose(np.zeros((count, self.n_out), np.float32), exposure_s, ticks, seed=self.seed)
+        ticks = self.clock.advance(integer(count, "count", 0))
+        return self.camera.expose(np.zeros((len(ticks), self.n_out), np.float32), exposure_s, ticks, seed=self.seed)
 
     def autoexpose(self, target: float = 0.5, patterns: Any = None) -> float:
         """Set the exposure so that the 99th percentile of the frames sits at `target` of the camera's range.
@@ -205,14 +232,15 @@ class OPU:
         Raises
         ------
         ValueError
-            If the target is out of range, or even the shortest exposure is too long.
+            If the target is out of range, even the shortest exposure is too long, or no exposure gives the target
+            (a camera of one bit has no such level).
         """
-        if not 0.01 <= target <= 0.9:
+        if not 0.01 <= number(target) <= 0.9:
             raise ValueError(f"target must be 0.01 to 0.9, got {target!r}")
         patterns = half_on(8, self.n_in, self.seed) if patterns is None else as_patterns(patterns, self.n_in)
         if not len(patterns):
             raise ValueError("patterns must hold at least one pattern, got none")
-        span = self.camera.top - self.camera.offset
+        span = self.camera.saturation_dn - self.camera.offset
         exposure = self.exposure_s
         for _ in range(30):
             level = (np.percentile(self.measure(patterns, exposure), 99) - self.camera.offset) / span
@@ -225,11 +253,11 @@ class OPU:
                     f"(now {self.laser.power_w:g} W)"
                 )
             done = abs(wanted / exposure - 1.0) < 0.02
-            exposure = wanted
+            exposure = float(wanted)
             if done:
-                break
-        self.exposure_s = exposure
-        return exposure
+                self.exposure_s = exposure
+                return exposure
+        raise ValueError(f"target {target} is not reached by any exposure of a camera of {self.camera.bit_depth} bits")
 
     @property
     def unit_dn(self) -> float:
@@ -286,6 +314,8 @@ class OPU:
     def from_toml(cls, path: str | Path) -> "OPU":
         """Read a device from a TOML file with the tables ``[laser] [dmd] [medium] [imaging] [camera]``.
 
+        A matrix's ``path`` is relative to the TOML file.
+
         Raises
         ------
         ValueError
@@ -296,14 +326,13 @@ class OPU:
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"path must be a readable TOML file, got {path} ({error})") from None
         try:
-            return cls.from_dict(tomllib.loads(text))
+            description = tomllib.loads(text)
+            medium = description.get("medium", {})
+            if isinstance(medium, dict) and isinstance(medium.get("path"), str):
+                medium["path"] = str(Path(path).parent / medium["path"])
+            return cls.from_dict(description)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-
-
-def number(value: Any) -> float:
-    """`value` as a float; NaN, which is in no range, if it is not a real number."""
-    return float(value) if isinstance(value, (int, float, np.number)) else float("nan")
 
 
 def check_names(given: Mapping[str, Any]) -> None:
@@ -311,9 +340,3 @@ def check_names(given: Mapping[str, Any]) -> None:
     for name in given:
         if name not in NAMES:
             raise ValueError(f"{name} is not a part of the device; parts are {', '.join(NAMES)}")
-
-
-def half_on(count: int, n_in: int, seed: int, tick: int = 0) -> NDArray[np.bool_]:
-    """Random patterns with each input ON with probability one half, a function of the seed: (count, n_in)."""
-    index, row = np.arange(n_in)[None, :], tick + np.arange(count)[:, None]
-    return words(seed, Stream.PROBES, index, row)[0] % 2 == 0

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 from numpy.typing import NDArray
 
-from photonics.opu import OPU, half_on
+from photonics.encoding import half_on
+from photonics.opu import OPU
 
 __all__ = ["as_image", "draw_bench", "draw_frame"]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from photonics.camera import Camera
+from photonics.component import integer
 from photonics.dmd import DMD
 from photonics.imaging import Imaging
 from photonics.laser import Laser
@@ -15,6 +16,7 @@ __all__ = ["PRESETS", "get", "ideal", "lab_bench", "lighton_aurora"]
 
 def fit(dmd: DMD, n_in: int) -> DMD:
     """Return the chip with the largest macropixel, up to its own, at which `n_in` inputs fit."""
+    n_in = integer(n_in, "n_in", 1)
     for side in range(dmd.macropixel, 1, -1):
         if n_in <= (dmd.rows // side) * (dmd.columns // side):
             return replace(dmd, macropixel=side)
@@ -24,8 +26,8 @@ def fit(dmd: DMD, n_in: int) -> DMD:
 def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
     """A device without flaws but the rounding of a 16-bit camera.
 
-    The well is so deep (1e10 electrons) that shot noise is under 1e-4 of the mean signal; no read noise,
-    dark current, non-uniformity, leakage or laser noise; a flat-topped beam.
+    The well is so deep (1e10 electrons) that shot noise is under 1e-4 of the mean signal for up to 10 000 inputs; no
+    read noise, dark current, non-uniformity, leakage or laser noise; a flat-topped beam.
     """
     camera = Camera(
         bit_depth=16,
@@ -75,8 +77,7 @@ def lighton_aurora(n_in: int, n_out: int, seed: int = 0) -> OPU:
     simulated device, lightonml); 30 W (arXiv:2409.12965). Pitch 7.637 um is that of the 0.45" WXGA chip of this
     format. Laser, throughput and camera noise are not public: those of `lab_bench`, with the macropixel that fits.
     """
-    if n_out > 2040 * 1088:
-        raise ValueError(f"n_out must be 1 to {2040 * 1088} (2040 x 1088 pixels), got {n_out}")
+    integer(n_out, "n_out", 1, 2040 * 1088)
     dmd = DMD(columns=1140, rows=912, pitch_m=7.637e-6, macropixel=14, frame_rate_hz=2000.0, seed=seed)
     return OPU(
         laser=Laser(),

@@ -1,7 +1,7 @@
 """The laws that every scattering medium obeys; a new medium joins `MEDIA` and is done.
 
 Pytest collects this file (``python_files`` in pyproject.toml). Shapes are chosen to be awkward: odd, smaller and
-larger than the blocks in which the products are taken (128 rows, 2048 real columns).
+larger than the blocks in which the products are taken (16 frames, 256 real outputs).
 """
 
 import pickle

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics import kernels
+from photonics.component import integer
 from photonics.medium.stored import StoredMedium
 from photonics.random import Stream, check_seed
 from photonics.threads import for_blocks
@@ -44,12 +45,9 @@ class GaussianMedium(StoredMedium):
     """
 
     def __init__(self, n_in: int, n_out: int, seed: int = 0, storage: Literal["stored"] = "stored") -> None:
-        for name, value in (("n_in", n_in), ("n_out", n_out)):
-            if isinstance(value, bool) or not hasattr(value, "__index__") or not 1 <= value < 2**32:
-                raise ValueError(f"{name} must be an integer from 1 to 2**32 - 1, got {value!r}")
         if storage != "stored":
             raise ValueError(f"storage must be 'stored', got {storage!r}")
-        self.n_in, self.n_out = int(n_in), int(n_out)
+        self.n_in, self.n_out = integer(n_in, "n_in", 1, 2**32 - 1), integer(n_out, "n_out", 1, 2**32 - 1)
         self.seed = check_seed(seed)
         self.storage = storage
 

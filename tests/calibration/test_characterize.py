@@ -44,6 +44,19 @@ def test_photon_transfer_recovers_the_camera(camera):
     assert found.frames > 0
 
 
+@pytest.mark.parametrize(
+    "camera",
+    [Camera(gain_dn_per_e=0.25, offset_dn=8.0), Camera(bit_depth=12, dark_current_e_per_s=3000.0)],
+    ids=["converter saturates first", "dark current fills the well in 3 s"],
+)
+def test_photon_transfer_keeps_to_the_range(camera):
+    """Light and exposures follow what saturates first. Caught mutations: levels by the well, 20 s whatever comes."""
+    found = photon_transfer(camera)
+    within(found.gain, camera.gain, 0.02)
+    within(found.prnu, camera.prnu, 0.05)
+    within(found.dark_current_e_per_s, camera.dark_current_e_per_s, 0.03)
+
+
 def test_a_coarse_quantiser_hides_dark_noise_and_that_is_said():
     """At K sigma_d = 0.06 DN read noise cannot be measured; the gain still can, within 2 %."""
     found = photon_transfer(Camera())
@@ -64,6 +77,33 @@ def test_lab_bench_passes_and_ideal_passes():
 
 def line(report, name):
     return next(line for line in report.lines if line.name == name)
+
+
+def test_no_false_alarm_on_few_inputs():
+    """With 20 inputs the number that is ON varies from frame to frame; contrast is a matter of each frame.
+
+    8 devices, all within 4 standard errors. Caught mutation: frames pooled before taking the contrast.
+    """
+    for seed in range(8):
+        report = characterize(presets.lab_bench(20, 2000, seed=seed), n_inputs=10)
+        for name in ("contrast", "mean intensity"):
+            found = line(report, name)
+            assert abs(found.measured - 1.0) < 4.0 * found.uncertainty
+            assert found.uncertainty < 0.02
+            assert found.verdict == "pass"
+
+
+def test_bad_arguments():
+    opu = presets.lab_bench(32, 50)
+    for arguments, message in (
+        ({"vectors": 4}, "vectors must be an integer, 8"),
+        ({"truth": np.ones((3, 3))}, r"truth must have shape \(50, 32\)"),
+        ({"n_inputs": 33}, "n_inputs must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            characterize(opu, **arguments)
+    with pytest.raises(ValueError, match="16 pixels or more"):
+        characterize(presets.lab_bench(32, 8))
 
 
 def test_saturation_is_not_passed():
@@ -124,8 +164,15 @@ def test_json_is_plain_and_complete(report, tmp_path):
     assert {"measured", "expected", "uncertainty", "verdict", "formula"} <= set(document["lines"][0])
 
 
+def test_notebooks_show_it_in_a_frame(report):
+    """Its style must not reach the page around it, and its repr is a line."""
+    assert report._repr_html_().startswith("<iframe")
+    assert "<style" not in report._repr_html_()
+    assert len(repr(report)) < 100
+
+
 def test_html_is_self_contained_and_deterministic(report, tmp_path):
-    """No reference to anything outside the file, every line and six figures in it, and no raw text unescaped."""
+    """No reference to anything outside the file, every line in it, the bench and six figures."""
     page = report.to_html(tmp_path / "report.html").read_text()
     for outside in ("<script", 'src="http', 'href="http', "@import"):
         assert outside not in page

@@ -73,16 +73,18 @@ def test_error_falls_with_the_root_of_the_light():
     assert np.abs(ratios / np.sqrt(10.0) - 1.0).max() < 0.15
 
 
-@pytest.mark.parametrize("preset", ["lab_bench", "lighton_aurora", "ideal"])
+@pytest.mark.parametrize(
+    ("preset", "n_inputs"), [("lab_bench", None), ("lighton_aurora", None), ("ideal", None), ("lab_bench", 128)]
+)
 @pytest.mark.parametrize("vectors", [half_on, ternary])
-def test_stated_uncertainty_covers_the_truth(preset, vectors):
-    """Deviation over standard error has an rms of 1 within 20 % where no pixel saturated.
+def test_stated_uncertainty_covers_the_truth(preset, n_inputs, vectors):
+    """Deviation over standard error has an rms of 1 within 20 % where no pixel saturated, with either kind of anchor.
 
     Caught mutation: leaving the frames' shot noise out of the model gives 2 and more.
     """
     opu = presets.get(preset)(256, 1000, seed=3)
-    projection = measure_projection(opu)
-    x = vectors(128, 256)
+    projection = measure_projection(opu, n_inputs=n_inputs)
+    x = vectors(128, projection.n_inputs)
     found = projection.measure(x)
     truth = anchor_truth(projection, opu.effective_matrix(), x)
     good = ~found.saturated & projection.valid
@@ -141,6 +143,17 @@ def test_saturated_pixels_are_flagged():
     assert 0.0 < found.saturated.mean() < 0.05
 
 
+def test_a_full_well_saturates_under_the_last_code():
+    """The well ends at 122 DN of 255: autoexposure, brackets and flags follow it. Caught mutation: the last code."""
+    opu = presets.lab_bench(128, 1000, seed=0)
+    opu = opu.replace(camera=Camera(gain_dn_per_e=0.012))
+    opu.autoexpose(0.9)
+    level = np.percentile(opu.measure(half_on(32, 128)), 99)
+    assert 0.8 * 122 < level < 122
+    found = measure_projection(opu).measure(half_on(64, 128))
+    assert 0.0 < found.saturated.mean() < 0.05
+
+
 def test_sign_and_scale_of_a_users_matrix():
     """A real positive matrix gives back x itself, in the matrix's own unit: the sign and the scale are known."""
     matrix = np.repeat(np.eye(8), 4, axis=0) * 0.3 + 0.3
@@ -176,12 +189,15 @@ def test_batch_split_does_not_matter():
     ("arguments", "message"),
     [
         ({"method": "magic"}, "method must be one of"),
-        ({"n_inputs": 0}, "n_inputs must be 1 to"),
-        ({"n_inputs": 33}, "n_inputs must be 1 to"),
-        ({"anchors": 2}, "anchors must be 1 to"),
-        ({"n_inputs": 30, "anchors": 3}, "anchors must be 1 to"),
-        ({"repeats": 1}, "repeats must be 2"),
+        ({"n_inputs": 0}, "n_inputs must be an integer, 1 to"),
+        ({"n_inputs": 33}, "n_inputs must be an integer, 1 to"),
+        ({"anchors": 2}, "anchors must be an integer, 1 to"),
+        ({"n_inputs": 30, "anchors": 3}, "anchors must be an integer, 1 to"),
+        ({"repeats": 1}, "repeats must be an integer, 2"),
+        ({"n_inputs": 2.5}, "n_inputs must be an integer"),
+        ({"n_inputs": "2"}, "n_inputs must be an integer"),
         ({"dark_share": 1.0}, "dark_share must be"),
+        ({"unit_dn": 0.0}, "unit_dn must be"),
     ],
 )
 def test_bad_parameters(arguments, message):

@@ -56,7 +56,7 @@ def test_calibrate_takes_a_toml_device(capfd, tmp_path):
 
 
 def test_train_and_resume(capfd, tmp_path):
-    """A second call with --resume goes on and reports once; its folder holds checkpoints and both results."""
+    """A second call with --resume goes on, and writes its results beside the first ones."""
     common = ["train", "--hidden", "16", "--method", "optical,last-layer", "--seeds", "2", "--quiet"]
     code, out, err = opu(capfd, *common, "--epochs", "2", "--out", str(tmp_path / "r"))
     assert code == 0, err
@@ -66,11 +66,10 @@ def test_train_and_resume(capfd, tmp_path):
     }  # fmt: skip
     results = json.loads((tmp_path / "r" / "results.json").read_text())
     assert len(results["runs"]) == 4
-    for name in ("results.json", "report.html"):
-        (tmp_path / "r" / name).unlink()
     code, _, err = opu(capfd, *common, "--epochs", "3", "--out", str(tmp_path / "r"), "--resume")
     assert code == 0, err
-    again = json.loads((tmp_path / "r" / "results.json").read_text())["runs"]
+    again = json.loads((tmp_path / "r" / "results-2.json").read_text())["runs"]
+    assert (tmp_path / "r" / "report-2.html").exists()
     assert [run["history"][:2] for run in again] == [run["history"] for run in results["runs"]]
 
 
@@ -85,8 +84,11 @@ def test_train_and_resume(capfd, tmp_path):
         (["train", "--hidden", "0"], "hidden must be one or more positive"),
         (["train", "--learning-rate", "-1"], "learning_rate must be positive"),
         (["train", "--threshold", "nan"], "threshold must be"),
-        (["train", "--resume"], "out must name the folder"),
+        (["train", "--resume"], "out must be the folder of a run"),
+        (["train", "--resume", "--out", "typo"], "out must be the folder of a run"),
+        (["train", "--method", "bp,optical", "--device", "{small}"], "must have over 10 inputs"),
         (["train", "--epochs", "0"], "--epochs"),
+        (["calibrate", "--n-out", "4"], "16 pixels or more"),
         (["calibrate", "--device", "nope"], "preset must be one of"),
         (["calibrate", "--n-in", "10000000"], "n_in must be 1 to"),
         (["calibrate", "--out", "{file}/x"], "out must be a folder that can be written"),
@@ -102,13 +104,14 @@ def test_bad_input_is_one_line(capfd, tmp_path, monkeypatch, arguments, message)
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
-    filled = [a.format(file=tmp_path / "file", full=tmp_path / "full") for a in arguments]
+    (tmp_path / "small.toml").write_text(BENCH.replace("n_in = 64", "n_in = 8"))
+    filled = [a.format(file="file", full="full", small="small.toml") for a in arguments]
     code, _, err = opu(capfd, *filled)
     assert code == 2
     assert err.count("\n") == 1
     assert err.startswith("opu: ")
     assert message in err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "full"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "full", "small.toml"]
 
 
 def test_a_corrupt_mnist_file_is_one_line(capfd, tmp_path, monkeypatch):

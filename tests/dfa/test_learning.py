@@ -1,5 +1,8 @@
 """The rule: hand-derived updates, no transposed product between blocks, and the limits of feedback."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -150,6 +153,7 @@ def test_alignment_is_measured_and_leaves_no_trace(model, batch):
     model[0].weight.grad = torch.ones_like(model[0].weight)
     angles = alignment(learner, cross_entropy, x, y)
     assert angles[-1] == pytest.approx(0.0, abs=1e-4)
+    assert all(0.0 < angle < 180.0 for angle in angles[:-1])
     assert model[2].weight.grad is None
     assert bool((model[0].weight.grad == 1).all())
     true, found = [], []
@@ -205,5 +209,39 @@ def test_bad_calls(model, batch):
     with pytest.raises(ValueError, match="output must have shape"):
         learner.backward(output.sum(), output[0])
     learner.backward(cross_entropy(output, y), output)
-    with pytest.raises(ValueError, match="just before backward"):
+    with pytest.raises(ValueError, match="last call"):
         learner.backward(cross_entropy(output, y), output)
+    first = model(x)
+    model(x.flip(0))
+    with pytest.raises(ValueError, match="last call"):
+        learner.backward(cross_entropy(first, y), first)
+
+
+def test_a_model_can_be_given_back(model, batch, tmp_path):
+    """`remove`, and a second learner, take the first one's cuts away; the model can be saved meanwhile.
+
+    Caught mutation: hooks that stay leave the first layer without a gradient.
+    """
+    x, y = batch
+    first = DirectFeedback(model, feedback=RandomFeedback(0))
+    torch.save(model, tmp_path / "model.pt")
+    second = DirectFeedback(model, blocks=[[0, 1, 2, 3], [4]], feedback=RandomFeedback(0))
+    output = model(x)
+    second.backward(cross_entropy(output, y), output)
+    assert model[0].weight.grad is not None
+    with pytest.raises(ValueError, match="last call"):
+        first.backward(cross_entropy(output, y), output)
+    second.remove()
+    model.zero_grad()
+    cross_entropy(model(x), y).backward()
+    whole = mlp(SIZES, seed=0).double()
+    cross_entropy(whole(x), y).backward()
+    torch.testing.assert_close(model[0].weight.grad, whole[0].weight.grad)
+
+
+@pytest.mark.parametrize("early", ["dfa.study", "dfa.training", "dfa.angles", "dfa.cli"])
+def test_public_names_are_what_they_are_in_any_order_of_import(early):
+    """Caught mutation: a file with the name of the function that it holds."""
+    code = f"import {early}\nimport dfa\nassert all(callable(getattr(dfa, n)) for n in dfa.__all__)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

@@ -65,6 +65,18 @@ def test_looking_does_not_change_the_run(data):
     assert ends[0][1] == ends[1][1] > 0
 
 
+def test_every_epoch_has_its_own_order(data):
+    """Caught mutation: the order as a function of the seed alone."""
+    seen = []
+    model, _ = make("bp")
+    model.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].clone()) if module.training else None
+    )
+    train(model, few(data), epochs=2, progress=False)
+    assert not torch.equal(seen[0], seen[2])
+    assert torch.equal(torch.cat(seen[:2]).sort(0).values, torch.cat(seen[2:]).sort(0).values)
+
+
 def test_seeds_order_the_samples(data):
     ends = []
     for seed in (0, 0, 1):
@@ -95,11 +107,24 @@ def test_bad_checkpoints_and_numbers(data, tmp_path):
     train(model, few(data), epochs=1, folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="is of a run with"):
         train(model, few(data), epochs=1, batch_size=7, folder=tmp_path, resume=True, progress=False)
+    wide = mlp([64, 33, 32, 10])
+    with pytest.raises(ValueError, match="other layers"):
+        train(wide, few(data), epochs=2, folder=tmp_path, resume=True, progress=False)
+    with pytest.raises(ValueError, match="device"):
+        train(model, few(data), epochs=2, folder=tmp_path, resume=True, progress=False, settings={"device": "other"})
+    torch.save({"model": 1}, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match="must be a checkpoint"):
+        train(model, few(data), folder=tmp_path, resume=True, progress=False)
     with pytest.raises(ValueError, match="epochs must be positive"):
         train(model, few(data), epochs=0, progress=False)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="folder must be writable"):
+    with pytest.raises(ValueError, match="folder that can be written"):
         train(model, few(data), epochs=1, folder=tmp_path / "file" / "x", progress=False)
+
+
+def test_unknown_methods_are_refused(data):
+    with pytest.raises(ValueError, match="method must be one of"):
+        run_study(Plan(hidden=(8,), epochs=1), data, ["bp", "magic"], [0])
 
 
 def test_digits_optical_dfa_is_within_two_points_of_backpropagation(data, tmp_path):

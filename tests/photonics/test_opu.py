@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from photonics import DMD, OPU, Camera, GaussianMedium, Laser, presets
-from photonics.opu import CHUNK, Clock
+from photonics.opu import Clock
 
 SIZES = pytest.mark.parametrize(("n_in", "n_out"), [(256, 1000), (317, 1203)])
 every_preset = pytest.mark.parametrize("name", presets.PRESETS)
@@ -44,13 +44,14 @@ def test_batch_split_changes_nothing(half_on, name, n_in, n_out, phase):
     np.testing.assert_array_equal(np.concatenate([single.measure(patterns[i : i + 1]) for i in range(64)]), whole)
 
 
-def test_batches_beyond_the_chunk(half_on):
+def test_batches_beyond_the_chunk(half_on, monkeypatch):
     """More frames than are computed at a time, split off the chunk's edge. Catches: ticks that start again."""
-    patterns = half_on(CHUNK + 190, 64)
+    patterns = half_on(700, 64)
     opu = presets.lab_bench(64, 100)
     whole, split = opu.measure(patterns), opu.replace()
+    monkeypatch.setattr("photonics.opu.CHUNK", 64 * 100)
     np.testing.assert_array_equal(np.concatenate([split.measure(patterns[:300]), split.measure(patterns[300:])]), whole)
-    assert opu.clock.frames == CHUNK + 190
+    assert opu.clock.frames == 700
 
 
 def test_threads_change_nothing(half_on, set_threads):

@@ -1,9 +1,9 @@
 """One training loop: seeds, checkpoints, resume, progress bar, alignment."""
 
-import os
-import tempfile
+import io
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from dfa.alignment import alignment
+from calibration.files import replace_file
+from dfa.angles import alignment
 from dfa.data import Dataset
 from dfa.learning import DirectFeedback
 
@@ -53,7 +54,7 @@ def train(
     resume: bool = False,
     progress: bool = True,
     align: int = 256,
-    on_epoch: Callable[[Epoch], None] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Epoch]:
     """Train a classifier with Adam on the cross-entropy, by Direct Feedback Alignment or backpropagation.
 
@@ -77,8 +78,8 @@ def train(
         Show a progress bar.
     align : int
         Training samples on which the alignment is measured after each epoch; 0 for none.
-    on_epoch : callable, optional
-        Called after each epoch, once its checkpoint is on disk.
+    settings : mapping, optional
+        Whatever else a checkpoint must have been made with to be gone on with (the device, say), in plain types.
 
     Returns
     -------
@@ -93,7 +94,8 @@ def train(
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("learning_rate", learning_rate)):
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value!r}")
-    settings = {"data": data.name, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    own = {"data": [data.name, len(data.train[0])], "batch_size": batch_size, "learning_rate": learning_rate}
+    settings = {**(settings or {}), **own, "seed": seed, "feedback": learner is not None}
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
     run = Checkpoint(folder, settings, model, optimiser, learner)
     history = run.load() if resume else []
@@ -124,8 +126,6 @@ def train(
         )
         bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", loss=f"{total / len(x):.3g}", test=f"{history[-1].test:.2%}")
         run.save(history)
-        if on_epoch:
-            on_epoch(history[-1])
     bar.close()
     return history
 
@@ -170,13 +170,14 @@ class Checkpoint:
     def __init__(
         self,
         folder: str | Path | None,
-        settings: dict[str, Any],
+        settings: Mapping[str, Any],
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
         learner: DirectFeedback | None,
     ) -> None:
         self.path = None if folder is None else Path(folder) / "last.pt"
-        self.settings, self.model, self.optimiser, self.learner = settings, model, optimiser, learner
+        self.settings = json.dumps(settings, sort_keys=True)
+        self.model, self.optimiser, self.learner = model, optimiser, learner
 
     def save(self, history: list[Epoch]) -> None:
         """Write the state after the last epoch of `history`."""
@@ -190,14 +191,9 @@ class Checkpoint:
             "random": torch.get_rng_state(),
             "history": [asdict(epoch) for epoch in history],
         }
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".last.")
-            with os.fdopen(handle, "wb") as file:
-                torch.save(state, file)
-            os.replace(temporary, self.path)
-        except OSError as error:
-            raise ValueError(f"folder must be writable, got {self.path.parent} ({error.strerror})") from None
+        content = io.BytesIO()
+        torch.save(state, content)
+        replace_file(self.path, content.getvalue())
 
     def load(self) -> list[Epoch]:
         """Put the saved state back and return its history; an empty one if there is no checkpoint.
@@ -208,13 +204,19 @@ class Checkpoint:
             return []
         try:
             state = torch.load(self.path, weights_only=True)
-        except Exception as error:  # a damaged file fails in many ways, none of which is ours to tell apart
+            history = [Epoch(**(epoch | {"angles": tuple(epoch["angles"])})) for epoch in state["history"]]
+            saved = json.loads(state["settings"])
+        except Exception as error:  # a damaged or foreign file fails in many ways, none of which is ours to tell apart
             raise ValueError(f"{self.path} must be a checkpoint of this program ({type(error).__name__})") from None
-        if state["settings"] != self.settings:
-            raise ValueError(f"{self.path} is of a run with {state['settings']}, this one has {self.settings}")
-        self.model.load_state_dict(state["model"])
+        for name, value in json.loads(self.settings).items():
+            if saved.get(name) != value:
+                raise ValueError(f"{self.path} is of a run with {name} {saved.get(name)!r}, this one has {value!r}")
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError:
+            raise ValueError(f"{self.path} is of a network with other layers") from None
         self.optimiser.load_state_dict(state["optimiser"])
         if state["feedback"] and self.learner is not None:
             self.learner.feedback.load_state_dict(state["feedback"])  # type: ignore[union-attr]
         torch.set_rng_state(state["random"])
-        return [Epoch(**(epoch | {"angles": tuple(epoch["angles"])})) for epoch in state["history"]]
+        return history

@@ -9,7 +9,7 @@ from dfa.data import Dataset
 from dfa.learning import DirectFeedback
 from dfa.models import mlp
 from dfa.study import Plan, feedback
-from dfa.train import step
+from dfa.training import step
 
 TARGETS = {"dfa": "<= 0.92", "ternary": "<= 0.92", "optical": "<= 1.6"}
 STEPS = 10

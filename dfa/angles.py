@@ -18,8 +18,8 @@ def alignment(
     """Angle between the DFA gradient and backpropagation's, in degrees, one for each block.
 
     Below 90 degrees the block descends the loss; the last block has its true gradient and 0. A block without an update
-    (feedback None, or an empty error) has 90. The run is not changed: gradients, random state and the device's
-    clock are put back.
+    (feedback None, or an empty error) has 90. The run is not changed: gradients, buffers, random state and
+    the device's clock are put back.
 
     Parameters
     ----------
@@ -33,6 +33,7 @@ def alignment(
     parameters = [learner.parameters(k) for k in range(len(learner.blocks))]
     flat = [p for block in parameters for p in block]
     kept = [p.grad for p in flat]
+    buffers = [(buffer, buffer.clone()) for buffer in learner.model.buffers()]
     rehearsal = getattr(learner.feedback, "rehearsal", contextlib.nullcontext)
     try:
         with rehearsal(), torch.random.fork_rng(devices=[]):
@@ -48,6 +49,8 @@ def alignment(
     finally:
         for p, grad in zip(flat, kept, strict=True):
             p.grad = grad
+        for buffer, before in buffers:
+            buffer.copy_(before)
     angles, start = [], 0
     for block in parameters:
         part = slice(start, start + len(block))
