@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics import Camera
+from photonics.camera import QUANTISATION
 
 __all__ = ["Estimate", "PhotonTransfer", "photon_transfer"]
 
-QUANTISATION = 1.0 / 12.0
 DITHER = 0.5
 """Dark noise in DN under which the quantiser hides it (EMVA 1288 asks for at least this)."""
 

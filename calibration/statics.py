@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics import OPU
+from photonics.camera import QUANTISATION
 from photonics.opu import SHORTEST_EXPOSURE_S
 
 __all__ = ["Background", "NoiseModel", "measure_background"]
 
 BRACKET = 8.0
 """Ratio of the exposures of a bracketed measurement."""
-QUANTISATION = 1.0 / 12.0
-"""Variance of rounding to whole DN."""
 
 
 @dataclass(frozen=True)

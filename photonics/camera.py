@@ -15,6 +15,8 @@ __all__ = ["Camera"]
 
 FRAMES = 32
 """Frames that one thread exposes at a time."""
+QUANTISATION = 1.0 / 12.0
+"""Variance of rounding to whole DN, DN^2."""
 DOUBLING_K = 8.0
 """Warming that doubles the dark current, kelvin."""
 
@@ -113,7 +115,7 @@ class Camera:
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
         prnu, _ = nonuniformity(self, photons.shape[1])
         electrons = self.quantum_efficiency * prnu * photons.astype(np.float64) + self.dark_electrons(exposure_s)
-        return self.gain**2 * (electrons + self.read_noise_e**2) + 1.0 / 12.0
+        return self.gain**2 * (electrons + self.read_noise_e**2) + QUANTISATION
 
     def expose(self, photons: Any, exposure_s: float, ticks: Any, seed: int | None = None) -> NDArray[Any]:
         """Frames for the given mean photons.
