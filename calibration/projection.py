@@ -1,5 +1,6 @@
 """Linear projections through a device that sees only intensities."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -92,48 +93,50 @@ class LinearProjection:
         ValueError
             If the shape is wrong or an entry is another number.
         """
-        return self._project(x, with_error=False).values
+        x = as_ternary(x, self.n_inputs)
+        values = np.zeros((len(x), self.n_outputs), np.float32)
+        for sign, shown, frames in self._shots(x):
+            values[shown] += sign * self._interference(frames)
+        return values * self._scale()
 
     def measure(self, x: Any) -> Projected:
         """Project vectors, and say how uncertain each value is and whether a pixel saturated."""
-        return self._project(x, with_error=True)
-
-    def _project(self, x: Any, with_error: bool) -> Projected:
         x = as_ternary(x, self.n_inputs)
         values = np.zeros((len(x), self.n_outputs), np.float32)
-        variance = np.zeros(values.shape if with_error else (0, 0), np.float32)
-        saturated = np.zeros(variance.shape, np.bool_)
-        halves = ternary_pair(x)
-        for sign, half in zip((1, -1), halves, strict=True):
-            shown = half.any(axis=1)
-            if not shown.any():
-                continue
-            frames = self._frames(half[shown])
+        variance, saturated = np.zeros_like(values), np.zeros(values.shape, np.bool_)
+        for sign, shown, frames in self._shots(x):
             values[shown] += sign * self._interference(frames)
-            if with_error:
-                used = np.stack([frames[:, 0], self._served(frames)], axis=1)
-                variance[shown] += self.noise.variance(used).sum(axis=1)
-                saturated[shown] |= (used >= self.opu.camera.saturation_dn).any(axis=1)
-        if with_error:
-            # The anchor's own term cancels between the positive and the negative half of a vector.
-            once = halves[0].any(axis=1) != halves[1].any(axis=1)
-            variance[once] += self.anchor_variance
-        scale = np.zeros(self.n_outputs, np.float32)
-        scale[self.valid] = 1.0 / np.sqrt(self.anchor_dn[self.valid] * self.unit_dn)
-        values *= scale
-        error = np.empty(0, np.float32)
-        if with_error:
-            # A row's own scale is known as well as the length of its anchor.
-            anchor = np.where(self.valid, self.anchor_dn, np.float32(np.inf))
-            relative = np.sqrt(self.anchor_variance) / (2.0 * anchor)
-            if not self.complementary:
-                # The leaked field has any phase against a row's anchor (rms cosine 1/sqrt(2)). The scale that it
-                # changes in all rows at once is counted at its bound, 2 eps.
-                row = self.leakage * self.unit_dn / (2.0 * anchor)
-                relative = np.sqrt(relative**2 + row + 4.0 * self.leakage)
-            error = np.hypot(np.sqrt(variance) * scale / 2.0, values * relative).astype(np.float32)
-            error[:, ~self.valid] = np.inf
-        return Projected(values, error, saturated)
+            used = np.stack([frames[:, 0], self._served(frames)], axis=1)
+            variance[shown] += self.noise.variance(used).sum(axis=1)
+            saturated[shown] |= (used >= self.opu.camera.saturation_dn).any(axis=1)
+        # The anchor's own term cancels between the positive and the negative half of a vector.
+        variance[(x > 0).any(axis=1) != (x < 0).any(axis=1)] += self.anchor_variance
+        values *= self._scale()
+        error = np.hypot(np.sqrt(variance) * self._scale() / 2.0, values * self._scale_error())
+        error[:, ~self.valid] = np.inf
+        return Projected(values, error.astype(np.float32, copy=False), saturated)
+
+    def _scale(self) -> NDArray[np.float32]:
+        """Interference in DN to the projection's unit, for each row; 0 where the anchor is dark."""
+        length = np.where(self.valid, self.anchor_dn * self.unit_dn, np.inf)
+        return (1.0 / np.sqrt(length)).astype(np.float32)
+
+    def _scale_error(self) -> NDArray[np.float32]:
+        """Relative standard error of each row's scale, which is known as well as the length of its anchor."""
+        anchor = np.where(self.valid, self.anchor_dn, np.float32(np.inf))
+        squared = self.anchor_variance / (2.0 * anchor) ** 2
+        if not self.complementary:
+            # The leaked field has any phase against a row's anchor (rms cosine 1/sqrt(2)). The scale that it
+            # changes in all rows at once is counted at its bound, 2 eps.
+            squared += self.leakage * self.unit_dn / (2.0 * anchor) + 4.0 * self.leakage
+        return np.sqrt(squared)
+
+    def _shots(self, x: NDArray[np.int8]) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[Any]]]:
+        """Sign, vectors concerned and their frames, of the positive and then the negative halves that are not empty."""
+        for sign, half in zip((1, -1), ternary_pair(x), strict=True):
+            shown = np.asarray(half.any(axis=1))
+            if shown.any():
+                yield sign, shown, self._frames(half[shown])
 
     def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
         """Frames of binary vectors: (batch, 1 + n_anchors, n_out), the pattern alone first."""
