@@ -64,6 +64,9 @@ class Camera:
     dsnu_e: float = Field(default=1.0, ge=0)
     """Dark-signal non-uniformity, electrons standard deviation over pixels (1 to 2 e-)."""
 
+    frame_rate_hz: float = Field(default=1000.0, gt=0, le=1e6)
+    """Highest frame rate, Hz (a CMOS of this kind on a region of interest); the slower of camera and mirrors leads."""
+
     seed: int = Field(default=0, ge=0, lt=2**64)
     """Which sensor it is: draws PRNU and DSNU, and the noise where no other seed is given."""
 

@@ -48,7 +48,7 @@ class DMD:
     """Share of mirrors that do not move (0 to 1e-6 on a good chip); half of them are stuck ON."""
 
     frame_rate_hz: float = Field(default=22_700.0, gt=0, le=32_552.0)
-    """Rate at which the sequence is triggered, Hz. 22.7 kHz is the XGA chip's limit (30.72 us load + 13 us settle)."""
+    """Highest rate of binary patterns, Hz: 30.72 us load and 13 us settle on the XGA chip."""
 
     seed: int = Field(default=0, ge=0, lt=2**64)
     """Which chip it is: places the stuck mirrors."""

@@ -55,7 +55,7 @@ class OPU:
     seed : int
         The run: shot, read and intensity noise, drift. What the device *is* follows the seeds of the parts.
     exposure_s : float
-        Exposure of the camera, seconds, at most the frame period ``1 / dmd.frame_rate_hz``.
+        Exposure of the camera, seconds, at most the frame period.
     electrical_power_w : float
         Power that the whole device draws from the wall, watts.
 
@@ -84,7 +84,7 @@ class OPU:
         imaging: Imaging | None = None,
         camera: Camera | None = None,
         seed: int = 0,
-        exposure_s: float = 4e-5,
+        exposure_s: float = 4.4e-4,
         electrical_power_w: float = 40.0,
     ) -> None:
         if not isinstance(medium, ScatteringMedium):
@@ -147,8 +147,8 @@ class OPU:
 
     @property
     def frame_period_s(self) -> float:
-        """Seconds from one frame to the next, ``1 / dmd.frame_rate_hz``."""
-        return 1.0 / self.dmd.frame_rate_hz
+        """Seconds from one frame to the next: the slower of mirrors and camera leads."""
+        return 1.0 / min(self.dmd.frame_rate_hz, self.camera.frame_rate_hz)
 
     @property
     def exposure_s(self) -> float:

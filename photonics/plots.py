@@ -78,7 +78,7 @@ def draw_bench(ax: Axes, opu: OPU) -> Axes:
     )
     ax.text(34.5, y + 9, "binary pattern x", ha="center", color=INK, fontsize=8)
     ax.text(73.5, y + 9, "speckle |T x|²", ha="center", color=INK, fontsize=8)
-    rate = f"{dmd.frame_rate_hz:,.0f} frames / s, {opu.electrical_power_w:g} W"
+    rate = f"{1.0 / opu.frame_period_s:,.0f} frames / s, {opu.electrical_power_w:g} W"
     ax.text(99, 38, rate, ha="right", color=GREY, fontsize=8)
     return ax
 

@@ -41,7 +41,7 @@ def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
     )
     return OPU(
         laser=Laser(power_w=100.0, beam_radius_m=None, rin_db_per_hz=None, drift_rms=0.0),
-        dmd=fit(DMD(contrast=None, frame_rate_hz=1000.0, seed=seed), n_in),
+        dmd=fit(DMD(contrast=None, seed=seed), n_in),
         medium=GaussianMedium(n_in, n_out, seed=seed),
         imaging=Imaging(throughput=1e-4),
         camera=camera,
@@ -60,7 +60,7 @@ def lab_bench(n_in: int, n_out: int, seed: int = 0) -> OPU:
     """
     return OPU(
         laser=Laser(),
-        dmd=fit(DMD(frame_rate_hz=1000.0, seed=seed), n_in),
+        dmd=fit(DMD(seed=seed), n_in),
         medium=GaussianMedium(n_in, n_out, seed=seed),
         imaging=Imaging(),
         camera=Camera(seed=seed),
@@ -78,13 +78,13 @@ def lighton_aurora(n_in: int, n_out: int, seed: int = 0) -> OPU:
     format. Laser, throughput and camera noise are not public: those of `lab_bench`, with the macropixel that fits.
     """
     integer(n_out, "n_out", 1, 2040 * 1088)
-    dmd = DMD(columns=1140, rows=912, pitch_m=7.637e-6, macropixel=14, frame_rate_hz=2000.0, seed=seed)
+    dmd = DMD(columns=1140, rows=912, pitch_m=7.637e-6, macropixel=14, seed=seed)
     return OPU(
         laser=Laser(),
         dmd=fit(dmd, n_in),
         medium=GaussianMedium(n_in, n_out, seed=seed),
         imaging=Imaging(),
-        camera=Camera(seed=seed),
+        camera=Camera(frame_rate_hz=2000.0, seed=seed),
         seed=seed,
         exposure_s=4e-4,
         electrical_power_w=30.0,

@@ -25,6 +25,7 @@ BAD = [
     (DMD, "leakage_phase_rad", 4.0),
     (DMD, "stuck_fraction", 1.5),
     (DMD, "frame_rate_hz", 1e6),
+    (Camera, "frame_rate_hz", 0.0),
     (DMD, "seed", -1),
     (Imaging, "throughput", 0.0),
     (Imaging, "throughput", 1.5),

@@ -79,7 +79,9 @@ def test_parts_are_as_given():
     opu = OPU(**parts)
     assert all(getattr(opu, name) is part for name, part in parts.items())
     assert (opu.n_in, opu.n_out) == (9, 8)
-    assert opu.frame_period_s == pytest.approx(1 / 22_700)
+    assert opu.frame_period_s == pytest.approx(1 / 1000)  # the camera leads
+    fast = opu.replace(camera=Camera(frame_rate_hz=1e5), exposure_s=4e-5)
+    assert fast.frame_period_s == pytest.approx(1 / 22_700)  # the mirrors do
     assert "n_in=9, n_out=8" in repr(opu)
 
 
