@@ -120,10 +120,9 @@ def stuck_shares(dmd: DMD, n_in: int) -> tuple[NDArray[np.float64], NDArray[np.f
         k = dmd.macropixel
         top, left = (dmd.rows - rows * k) // 2, (dmd.columns - columns * k) // 2
         y, x = np.mgrid[top : top + rows * k, left : left + columns * k]
-        words = draw.words(dmd.seed, Stream.STUCK_MIRROR, np.ravel(y * dmd.columns + x))
-        stuck = (words[:, 0] + 0.5) * 2.0**-32 < dmd.stuck_fraction
-        for state in (0, 1):
-            hit = (stuck & ((words[:, 1] & 1) == state)).reshape(rows, k, columns, k)
+        fate = draw.uniforms(dmd.seed, Stream.STUCK_MIRROR, np.ravel(y * dmd.columns + x)).reshape(rows, k, columns, k)
+        stuck, on = fate < dmd.stuck_fraction, fate < dmd.stuck_fraction / 2.0
+        for state, hit in enumerate((stuck & ~on, on)):
             shares[state] = hit.mean(axis=(1, 3)).ravel()
     shares.flags.writeable = False
     return shares[0, :n_in], shares[1, :n_in]

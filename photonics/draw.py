@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from photonics import kernels
 from photonics.random import check_seed
 
-__all__ = ["key", "normals", "ornstein_uhlenbeck", "words"]
+__all__ = ["key", "normals", "ornstein_uhlenbeck", "uniforms", "words"]
 
 MAX_TICK = 2**48
 
@@ -19,18 +19,32 @@ def key(seed: int) -> tuple[np.uint32, np.uint32]:
 
 def words(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDArray[np.uint32]:
     """Four words for each ``(index, tick)``, shape (n, 4); `index` and `tick` broadcast to (n,)."""
-    where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
+    where, when = places(index, tick)
     out = np.empty((where.size, 4), np.uint32)
-    kernels.fill_words(where.flatten(), when.flatten(), int(stream), *key(seed), out)
+    kernels.fill_words(where, when, int(stream), *key(seed), out)
+    return out
+
+
+def uniforms(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDArray[np.float64]:
+    """One uniform between 0 and 1 for each ``(index, tick)``, shape (n,)."""
+    where, when = places(index, tick)
+    out = np.empty(where.size)
+    kernels.fill_uniforms(where, when, int(stream), *key(seed), out)
     return out
 
 
 def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDArray[np.float32]:
     """One standard normal for each ``(index, tick)``, shape (n,)."""
-    where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
+    where, when = places(index, tick)
     out = np.empty(where.size, np.float32)
-    kernels.fill_normals(where.flatten(), when.flatten(), int(stream), *key(seed), out)
+    kernels.fill_normals(where, when, int(stream), *key(seed), out)
     return out
+
+
+def places(index: ArrayLike, tick: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Broadcast, flat copies of `index` and `tick`, which numba may take (it refuses numpy's read-only views)."""
+    where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
+    return where.flatten(), when.flatten()
 
 
 def ornstein_uhlenbeck(seed: int, stream: int, ticks: NDArray[np.int64], step: float) -> NDArray[np.float64]:

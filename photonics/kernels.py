@@ -1,10 +1,10 @@
 """The laws of `photonics.random` as scalar functions in numba's subset, and the loops that use them.
 
 The scalar functions are registered for any numba target; each loop is compiled for the CPU without the
-interpreter's lock. Words equal the specification bit for bit. Normals agree to 2e-6, or to 3e-8 over their radius
-where that is under 0.015 (one draw in 10 000), because logarithm, sine and cosine are float32 polynomials here: a call
-into a maths library would stop the loops from vectorising. No fused multiply-add is used, so a given seed gives the
-same bits on every instruction set.
+interpreter's lock. Words and uniforms equal the specification bit for bit. Normals agree to 2e-6, or to 3e-8 over
+their radius where that is under 0.015 (one draw in 10 000), because logarithm, sine and cosine are float32
+polynomials here: a call into a maths library would stop the loops from vectorising. No fused multiply-add is used, so
+a given seed gives the same bits on every instruction set.
 
 numba widens any operation on two uint32 to 64 bits, hence the casts.
 """
@@ -66,6 +66,12 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 
 @inlined
+def uniform(word):
+    """Uniform in the open interval (0, 1), float64."""
+    return (np.float64(word) + 0.5) * 2.0**-32
+
+
+@inlined
 def radius(word):
     """Box-Muller radius ``sqrt(-2 log u)``, ``u = (word + 1/2) / 2**32``, float32."""
     u = (F32(word) + HALF) * TINY
@@ -108,7 +114,7 @@ def poisson_large(mean, normal):
 @inlined
 def poisson_small(mean, word):
     """Poisson count by inversion for means under 10, float32."""
-    u = (np.float64(word) + 0.5) * 2.0**-32
+    u = uniform(word)
     m = np.float64(mean)
     term = math.exp(-m)
     cumulative, count = term, 0
@@ -126,6 +132,14 @@ def fill_words(index, tick, stream, k0, k1, out):
         t = np.uint64(tick[i])
         w = philox(U32(index[i]), U32(t), U32(t >> SHIFT), U32(stream), U32(k0), U32(k1))
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = w
+
+
+@jit
+def fill_uniforms(index, tick, stream, k0, k1, out):
+    """``out[i] = `` the uniform of the first word of ``(index[i], tick[i])``."""
+    for i in range(index.size):
+        t = np.uint64(tick[i])
+        out[i] = uniform(philox(U32(index[i]), U32(t), U32(t >> SHIFT), U32(stream), U32(k0), U32(k1))[0])
 
 
 @jit

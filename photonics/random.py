@@ -101,14 +101,14 @@ def words(seed: int, stream: int, index: Any, tick: Any) -> tuple[Any, Any, Any,
 
 
 def uniform(word: Any) -> Any:
-    """Float32 uniform in the open interval (0, 1): the middles of 2**23 equal cells.
+    """Float64 uniform in the open interval (0, 1): the middles of 2**32 equal cells, exactly.
 
     >>> import numpy as np
-    >>> uniform(np.asarray([0, 2**32 - 1], dtype=np.uint64))
-    array([5.9604645e-08, 9.9999994e-01], dtype=float32)
+    >>> uniform(np.asarray([0, 2**31, 2**32 - 1], dtype=np.uint64))
+    array([1.16415322e-10, 5.00000000e-01, 1.00000000e+00])
     """
     xp = array_namespace(word)
-    return (xp.astype(word >> 9, xp.float32) + 0.5) * 2.0**-23
+    return (xp.astype(word, xp.float64) + 0.5) * 2.0**-32
 
 
 def normal_pair(word0: Any, word1: Any) -> tuple[Any, Any]:
@@ -117,7 +117,7 @@ def normal_pair(word0: Any, word1: Any) -> tuple[Any, Any]:
     The radius uses all 32 bits, so the tails reach 6.7 standard deviations.
     """
     xp = array_namespace(word0, word1)
-    radius = xp.sqrt(-2.0 * xp.log((xp.astype(word0, xp.float64) + 0.5) * 2.0**-32))
+    radius = xp.sqrt(-2.0 * xp.log(uniform(word0)))
     angle = xp.astype(word1, xp.float64) * (2.0 * math.pi * 2.0**-32)
     return xp.astype(radius * xp.cos(angle), xp.float32), xp.astype(radius * xp.sin(angle), xp.float32)
 
@@ -149,7 +149,7 @@ def poisson(mean: Any, normal: Any, word: Any) -> Any:
     large = xp.where(large < 0.0, 0.0, large)
 
     m = xp.astype(xp.where(mean < POISSON_SWITCH, mean, 0.0), xp.float64)
-    u = (xp.astype(word, xp.float64) + 0.5) * 2.0**-32
+    u = uniform(word)
     term = xp.exp(-m)
     cumulative, count = term, xp.zeros_like(m)
     for k in range(1, POISSON_TERMS):
