@@ -34,7 +34,7 @@ def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
     """Learn handwritten digits in five ways, one of them through the simulated device, and write a report."""
     from dfa import data, study
 
-    plan = study.Plan(hidden=(128, 128), epochs=80, batch_size=32)
+    plan = study.DEMO
     with new_folder(out) as folder:
         methods = list(study.METHODS)
         runs = study.run_study(plan, data.digits(), methods, range(seeds), folder, progress=show_progress(quiet))

@@ -20,7 +20,7 @@ from dfa.models import mlp
 from dfa.training import Epoch, train
 from photonics import OPU, presets
 
-__all__ = ["METHODS", "Plan", "Run", "run_study", "summary", "training_device"]
+__all__ = ["DEMO", "METHODS", "Plan", "Run", "run_study", "summary", "training_device"]
 
 METHODS = {
     "bp": "backpropagation",
@@ -31,6 +31,11 @@ METHODS = {
 }
 SPARE_ROWS = 0.92
 """Share of pixels counted on: 5 % have a dark anchor, and that share varies."""
+
+
+def is_file(device: str) -> bool:
+    """Whether a device is named by its TOML file rather than as a preset."""
+    return device.endswith(".toml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,10 @@ class Plan:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
         OPU.from_toml(self.device) if is_file(self.device) else presets.get(self.device)
+
+
+DEMO = Plan(hidden=(128, 128), epochs=60, batch_size=32, learning_rate=2e-3)
+"""What `opu demo` trains on digits; rate and length were chosen on the validation samples."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +88,6 @@ class Run:
         """Angle of the hidden blocks' updates after the last epoch, mean in degrees; NaN for backpropagation."""
         hidden = self.history[-1].angles[:-1]
         return statistics.fmean(hidden) if hidden else math.nan
-
-
-def is_file(device: str) -> bool:
-    """Whether a device is named by its TOML file rather than as a preset."""
-    return device.endswith(".toml")
 
 
 def training_device(device: str, classes: int, width: int, seed: int) -> OPU:

@@ -9,7 +9,7 @@ from calibration import characterize
 from calibration.page import STYLE
 from calibration.report_page import draw_projection
 from dfa.data import digits
-from dfa.study import METHODS, Plan, run_study
+from dfa.study import DEMO, METHODS, run_study
 from dfa.study_page import draw_accuracy
 from photonics import presets
 from photonics.encoding import half_on
@@ -20,9 +20,7 @@ def main() -> None:
     """Draw the bench, a frame, a projection against truth, and the learning curves."""
     opu = presets.lab_bench(256, 2500, seed=0)
     report = characterize(opu, truth=opu.effective_matrix())
-    runs = run_study(
-        Plan(hidden=(128, 128), epochs=80, batch_size=32), digits(), list(METHODS), range(3), progress=False
-    )
+    runs = run_study(DEMO, digits(), list(METHODS), range(3), progress=False)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 7.6), layout="constrained", dpi=110)
         grid = figure.add_gridspec(2, 3, height_ratios=[1.1, 1])

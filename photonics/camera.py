@@ -15,6 +15,8 @@ __all__ = ["Camera"]
 
 FRAMES = 32
 """Frames that one thread exposes at a time."""
+PIXELS_PER_S = 2e8
+"""Pixels that one thread exposes in a second, to tell small frames."""
 QUANTISATION = 1.0 / 12.0
 """Variance of rounding to whole DN, DN^2."""
 DOUBLING_K = 8.0
@@ -162,7 +164,7 @@ class Camera:
                 photons[part], ticks[part], int(Stream.SENSOR), *key, *sensor, gain, offset, top, frames[part]
             )
 
-        for_blocks(work, len(photons), FRAMES)
+        for_blocks(work, len(photons), FRAMES, photons.size / PIXELS_PER_S)
         return frames
 
 

@@ -8,15 +8,20 @@ import numba
 __all__ = ["for_blocks"]
 
 
-def for_blocks(work: Callable[[int, int], None], total: int, size: int) -> None:
+WORTH_S = 1e-3
+"""Work, in seconds of one thread, under which starting others takes longer than they save."""
+
+
+def for_blocks(work: Callable[[int, int], None], total: int, size: int, one_thread_s: float = 1.0) -> None:
     """Call ``work(start, stop)`` for each block of at most `size` of ``range(total)``.
 
     The blocks depend on `total` and `size` alone. They run on ``NUMBA_NUM_THREADS`` threads (all cores by
-    default); `work` must write to a place of its own and release the interpreter's lock.
+    default), or on the caller's if `one_thread_s`, a guess of what all blocks take, is under a millisecond; `work` must
+    write to a place of its own and release the interpreter's lock.
     """
     blocks = [(start, min(start + size, total)) for start in range(0, total, size)]
     threads = min(numba.get_num_threads(), len(blocks))
-    if threads <= 1:
+    if threads <= 1 or one_thread_s < WORTH_S:
         for start, stop in blocks:
             work(start, stop)
         return

@@ -15,6 +15,8 @@ FRAMES = 16
 """Frames in every product: a frame is summed in the same order whoever its neighbours are."""
 OUTPUTS = 256
 """Outputs of the product that one thread computes at a time."""
+MACS_PER_S = 4e10
+"""Multiplications of a product in a second, to tell small ones: the right order for a core with AVX2."""
 
 
 class ScatteringMedium(ABC):
@@ -101,7 +103,7 @@ def real_product(x: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray
             out[frames, start:stop] = (matrix[start:stop] @ x[frames].T).T
 
     with BLAS.limit(limits=1, user_api="blas"):
-        for_blocks(work, outputs, OUTPUTS)
+        for_blocks(work, outputs, OUTPUTS, x.shape[1] * padded * outputs / MACS_PER_S)
     return out[:batch]
 
 
