@@ -165,15 +165,15 @@ def projection_lines(projection: LinearProjection, x: NDArray[np.bool_], result:
     first, second = projection.measure(x & part), projection.measure(x & ~part)
     good = ~(first.saturated | second.saturated | result.saturated) & valid
     residual = (first.values + second.values - result.values)[good]
-    # Each of the three carries the anchor's error; it enters the sum once, a small part of the whole.
-    error = np.sqrt(first.standard_error**2 + second.standard_error**2 + result.standard_error**2)[good]
+    # What the three share, the anchor and the scale, cancels but for one small term.
+    error = np.sqrt(first.noise**2 + second.noise**2 + result.noise**2)[good]
     pull = float(np.sqrt(np.mean((residual / error) ** 2)))
     spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean()))
-    snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.standard_error[:, valid] ** 2))))
+    snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[:, valid] ** 2))))
     dark = float(1.0 - valid.mean())
     dark_expected = 1.0 - math.exp(-0.05)
     return [
-        Line("projection", "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its standard error", "", pull,
+        Line("projection", "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its noise", "", pull,
              1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "not linear: saturated frames or a drifting device"),
         Line("projection", "dark anchors", "share of rows with I(b) under 5 % of the mean", "", dark,
              math.sqrt(dark_expected * (1 - dark_expected) / projection.n_outputs), dark_expected, 0.02,

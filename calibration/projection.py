@@ -24,6 +24,8 @@ class Projected(NamedTuple):
     values: NDArray[np.float32]
     standard_error: NDArray[np.float32]
     """Predicted from the camera's noise as it was measured; infinite where the anchor is dark."""
+    noise: NDArray[np.float32]
+    """Part of the standard error that is new in every projection: the noise of its frames."""
     saturated: NDArray[np.bool_]
     """Whether a frame behind the value had that pixel saturated: the value is then wrong."""
 
@@ -109,12 +111,13 @@ class LinearProjection:
             used = np.stack([frames[:, 0], self._served(frames)], axis=1)
             variance[shown] += self.noise.variance(used).sum(axis=1)
             saturated[shown] |= (used >= self.opu.camera.saturation_dn).any(axis=1)
+        noise = np.sqrt(variance) * self._scale() / 2.0
         # The anchor's own term cancels between the positive and the negative half of a vector.
         variance[(x > 0).any(axis=1) != (x < 0).any(axis=1)] += self.anchor_variance
         values *= self._scale()
         error = np.hypot(np.sqrt(variance) * self._scale() / 2.0, values * self._scale_error())
         error[:, ~self.valid] = np.inf
-        return Projected(values, error.astype(np.float32, copy=False), saturated)
+        return Projected(values, error, noise, saturated)
 
     def _scale(self) -> NDArray[np.float32]:
         """Interference in DN to the projection's unit, for each row; 0 where the anchor is dark."""

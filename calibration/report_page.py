@@ -145,11 +145,12 @@ def draw_projection(ax: Axes, points: Mapping[str, Any]) -> Axes:
 def draw_row_errors(ax: Axes, errors: Any) -> Axes:
     """Histogram of the error per row."""
     errors = np.asarray(errors)
-    low = max(errors.min(), 1e-7)
-    edges = np.geomspace(low, max(errors.max(), 1.1 * low), 41)
+    low, high = max(errors.min(), 1e-7), errors.max()
+    wide = high > 20.0 * low
+    edges = np.geomspace(low, high, 41) if wide else np.linspace(0.0, 1.1 * max(high, low), 41)
     ax.hist(errors, edges, color="#9db8d6")
     ax.axvline(np.median(errors), color="#c0211f", lw=1.2, label=f"median {np.median(errors):.3g}")
-    ax.set(xscale="log", xlabel="error of the output / its rms", ylabel="rows")
+    ax.set(xscale="log" if wide else "linear", xlabel="error of the output / its rms", ylabel="rows")
     ax.legend()
     return ax
 
