@@ -82,7 +82,8 @@ def line(report, name):
 def test_no_false_alarm_on_few_inputs():
     """With 20 inputs the number that is ON varies from frame to frame; contrast is a matter of each frame.
 
-    8 devices, all within 4 standard errors. Caught mutations: frames pooled before taking the contrast; additivity judged by an error that holds the scale's.
+    8 devices, all within 4 standard errors. Caught mutations: frames pooled before taking the contrast; additivity
+    judged by an error that holds the scale's.
     """
     for seed in range(8):
         opu = presets.lab_bench(20, 2000, seed=seed)
