@@ -57,7 +57,10 @@ class Plan:
         for name in ("epochs", "batch_size", "learning_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
-        OPU.from_toml(self.device) if is_file(self.device) else presets.get(self.device)
+        if is_file(self.device):
+            OPU.from_toml(self.device)
+        else:
+            presets.get(self.device)
 
 
 DEMO = Plan(hidden=(128, 128), epochs=60, batch_size=32, learning_rate=2e-3)
