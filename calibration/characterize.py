@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.metrics import anchor_truth, row_correlation, row_errors
 from calibration.photon_transfer import Estimate, PhotonTransfer, photon_transfer, saturation_e
-from calibration.projection import LinearProjection, Projected, measure_projection
+from calibration.projection import DARK_SHARE, LinearProjection, Projected, measure_projection
 from calibration.report import Line, Report
 from photonics import OPU
 from photonics.component import integer
@@ -171,7 +171,7 @@ def projection_lines(projection: LinearProjection, x: NDArray[np.bool_], result:
     spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean()))
     snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[:, valid] ** 2))))
     dark = float(1.0 - valid.mean())
-    dark_expected = 1.0 - math.exp(-0.05)
+    dark_expected = 1.0 - math.exp(-DARK_SHARE)
     return [
         Line("projection", "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its noise", "", pull,
              1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "not linear: saturated frames or a drifting device"),

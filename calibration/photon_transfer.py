@@ -71,7 +71,7 @@ def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, expo
 
     References
     ----------
-    .. [1] EMVA Standard 1288, release 4.0 Linear, 2021, equations 16 to 22 and section 8.
+    .. [1] EMVA Standard 1288, release 4.0 Linear, 2021: photon transfer and spatial non-uniformity.
     """
     run = FrameSource(camera, pixels)
     full = saturation_e(camera) / camera.quantum_efficiency
@@ -80,17 +80,19 @@ def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, expo
     pairs = np.array([run.pair(p, exposure_s) for p in photons])
     signal, variance = pairs[:, 0] - dark, pairs[:, 1]
     saturation = signal.max()
-    fitted = (signal < 0.7 * saturation) & (variance > DITHER**2 + QUANTISATION)
-    gain = fit_gain(signal[fitted], variance[fitted], pixels)
     below = signal < 0.7 * saturation
+    fitted = below & (variance > DITHER**2 + QUANTISATION)
+    gain = fit_gain(signal[fitted], variance[fitted], pixels)
     slope = float(np.sum(signal[below]) / np.sum(photons[below]))
     efficiency = Estimate(slope / gain.value, slope / gain.value * gain.error / gain.value)
 
     prnu, dsnu = run.nonuniformity(0.5 * full, exposure_s, gain.value)
     current = run.dark_current(gain)
     sigma_dn = np.sqrt(max(dark_variance - QUANTISATION, 0.0))
-    read = hidden = Estimate(np.nan, np.nan)
-    if sigma_dn >= DITHER:
+    read = Estimate(np.nan, np.nan)
+    if sigma_dn < DITHER:
+        dsnu = read
+    else:
         electrons = np.sqrt(max(sigma_dn**2 / gain.value**2 - current.value * exposure_s, 0.0))
         share = np.hypot(dark_variance / sigma_dn**2 / np.sqrt(2.0 * pixels), gain.error / gain.value)
         read = Estimate(float(electrons), float(electrons * share))
@@ -106,7 +108,7 @@ def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, expo
         linearity_error=linearity(photons, signal, variance, saturation, pixels),
         saturation_e=Estimate(float(saturation / gain.value), float(saturation * gain.error / gain.value**2)),
         prnu=prnu,
-        dsnu_e=dsnu if sigma_dn >= DITHER else hidden,
+        dsnu_e=dsnu,
         frames=run.ticks,
     )
 
@@ -139,7 +141,7 @@ class FrameSource:
         return self.camera.expose(light, exposure_s, ticks).astype(np.float64)
 
     def pair(self, photons: float, exposure_s: float) -> tuple[float, float]:
-        """Mean, and temporal variance from the difference of two frames (EMVA 1288, equation 18)."""
+        """Mean, and temporal variance from the difference of two frames (EMVA 1288)."""
         a, b = self.frames(photons, exposure_s, 2)
         return float((a.mean() + b.mean()) / 2.0), float(np.var(a - b) / 2.0)
 
@@ -177,7 +179,7 @@ def linearity(
     saturation: float,
     pixels: int,
 ) -> Estimate:
-    """Mean relative deviation from the line fitted with weights 1/signal, over 5 to 95 % (EMVA 1288, section 6.7)."""
+    """Mean relative deviation from the line fitted with weights 1/signal, over 5 to 95 % (EMVA 1288)."""
     inside = (signal > 0.05 * saturation) & (signal < 0.95 * saturation)
     x, y = photons[inside], signal[inside]
     line = np.polyval(np.polyfit(x, y, 1, w=1.0 / y), x)

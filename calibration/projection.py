@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.holography import disjoint_anchor, superset_anchor
-from calibration.statics import Background, NoiseModel, measure_background
+from calibration.statics import NoiseModel, measure_background
 from photonics import OPU
 from photonics.component import integer, number
 from photonics.encoding import as_ternary, ternary_pair
@@ -16,6 +16,8 @@ from photonics.encoding import as_ternary, ternary_pair
 __all__ = ["METHODS", "LinearProjection", "Projected", "measure_projection"]
 
 METHODS = ("anchor",)
+DARK_SHARE = 0.05
+"""Share of the mean under which an anchor counts as dark."""
 
 
 class Projected(NamedTuple):
@@ -169,7 +171,7 @@ def measure_projection(
     *,
     anchors: int = 1,
     repeats: int = 16,
-    dark_share: float = 0.05,
+    dark_share: float = DARK_SHARE,
     unit_dn: float | None = None,
 ) -> LinearProjection:
     """Calibrate a linear projection through the device; it uses frames only.
@@ -216,7 +218,7 @@ def measure_projection(
         raise ValueError(f"unit_dn must be positive, got {unit_dn!r}")
 
     patterns = anchor_patterns(opu.n_in, n_inputs, anchors)
-    background: Background = measure_background(opu, patterns, repeats)
+    background = measure_background(opu, patterns, repeats)
     choice = background.intensity.argmax(axis=0)
     rows = np.arange(opu.n_out)
     anchor_dn = background.intensity[choice, rows]

@@ -4,7 +4,7 @@ import html
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +58,7 @@ class Report:
     provenance: Mapping[str, Any]
     """Date, version, frames used, exposure."""
     lines: tuple[Line, ...]
-    curves: Mapping[str, Any] = field(repr=False)
+    curves: Mapping[str, Any]
     """Numbers behind the figures: lists, by name."""
 
     @property

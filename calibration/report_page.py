@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from calibration.page import Picture, Section, Table, picture
 from calibration.report import Line, Report
 from photonics import OPU
+from photonics.camera import QUANTISATION
 from photonics.plots import draw_bench, draw_frame
 
 __all__ = ["bench_picture", "line_table", "pictures", "sections"]
@@ -114,7 +115,7 @@ def draw_photon_transfer(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     gain = curve["gain"]
     if gain is not None and math.isfinite(gain):
         x = np.array([0.0, signal.max()])
-        ax.plot(x, gain * x + 1 / 12, color="#c0211f", lw=1.2, label=f"K µ + 1/12, K = {gain:.4g} DN/e⁻")
+        ax.plot(x, gain * x + QUANTISATION, color="#c0211f", lw=1.2, label=f"K µ + 1/12, K = {gain:.4g} DN/e⁻")
     ax.set(xlabel="mean above dark µ (DN)", ylabel="temporal variance s² (DN²)", xlim=(0, None), ylim=(0, None))
     ax.legend()
     return ax

@@ -34,11 +34,10 @@ def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
     """Learn handwritten digits in five ways, one of them through the simulated device, and write a report."""
     from dfa import data, study
 
-    plan = study.DEMO
+    digits, methods = data.digits(), list(study.METHODS)
     with new_folder(out) as folder:
-        methods = list(study.METHODS)
-        runs = study.run_study(plan, data.digits(), methods, range(seeds), folder, progress=show_progress(quiet))
-        finish(plan, data.digits(), runs, folder)
+        runs = study.run_study(study.DEMO, digits, methods, range(seeds), folder, progress=show_progress(quiet))
+        finish(study.DEMO, digits, runs, folder)
 
 
 @app.command()
@@ -91,20 +90,15 @@ def calibrate(
 ) -> None:
     """Characterise a device and write report.html and report.json; a TOML file's exposure is kept."""
     from calibration import characterize
-    from photonics import OPU, presets
+    from calibration.report_page import row
+    from photonics import presets
 
-    if device.endswith(".toml"):
-        opu = OPU.from_toml(device)
-    else:
-        opu = presets.get(device)(n_in, n_out, seed=seed)
-        opu.autoexpose()
+    opu = presets.load(device, n_in, n_out, seed)
     with new_folder(out) as folder:
         report = characterize(opu, truth=opu.effective_matrix())
         page = report.to_html(folder / "report.html")
         report.to_json(folder / "report.json")
     columns = ["", "quantity", "expected", "measured", "verdict"]
-    from calibration.report_page import row
-
     rows = [[cells[0], cells[1], *cells[3:6]] for cells in map(row, report.lines)]
     show_table(columns, rows)
     typer.echo(f"{report.verdict}: {page}")
@@ -166,7 +160,7 @@ def new_folder(out: Path | None) -> Iterator[Path]:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; bad input gives one line and exit code 2."""
     # torch's threads spin while they wait for each other; with other work on the machine, that makes small networks
-    # several times slower. Spinning briefly and then sleeping costs nothing on an idle one.
+    # several times slower. Spinning briefly and then sleeping costs a large one some 15 % on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         sys.exit(app(args=argv or sys.argv[1:] or ["--help"], standalone_mode=False))

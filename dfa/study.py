@@ -17,7 +17,7 @@ from dfa.encoding import Ternary
 from dfa.feedback import Feedback, OpticalFeedback, RandomFeedback
 from dfa.learning import DirectFeedback
 from dfa.models import mlp
-from dfa.training import Epoch, train
+from dfa.training import Epoch, check_positive, train
 from photonics import OPU, presets
 
 __all__ = ["DEMO", "METHODS", "Plan", "Run", "run_study", "summary", "training_device"]
@@ -31,11 +31,6 @@ METHODS = {
 }
 SPARE_ROWS = 0.92
 """Share of pixels counted on: 5 % have a dark anchor, and that share varies."""
-
-
-def is_file(device: str) -> bool:
-    """Whether a device is named by its TOML file rather than as a preset."""
-    return device.endswith(".toml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +49,8 @@ class Plan:
         # Everything that can be wrong is found before the first run starts.
         if not self.hidden or min(self.hidden) < 1:
             raise ValueError(f"hidden must be one or more positive numbers, got {self.hidden}")
-        for name in ("epochs", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
-        if is_file(self.device):
+        check_positive(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
+        if presets.is_file(self.device):
             OPU.from_toml(self.device)
         else:
             presets.get(self.device)
@@ -99,11 +92,9 @@ def training_device(device: str, classes: int, width: int, seed: int) -> OPU:
     A preset is made to that size and exposed; a TOML file is taken as it is, but for the seed of the noise.
     """
     pixels = math.ceil(width / SPARE_ROWS) + 16
-    if not is_file(device):
-        opu = presets.get(device)(2 * classes, pixels, seed=seed)
-        opu.autoexpose()
-        return opu
-    opu = OPU.from_toml(device).replace(seed=seed)
+    opu = presets.load(device, 2 * classes, pixels, seed)
+    if presets.is_file(device):
+        opu = opu.replace(seed=seed)
     if opu.n_in <= classes or opu.n_out < pixels:
         raise ValueError(
             f"device {device} must have over {classes} inputs and at least {pixels} pixels for this network, "

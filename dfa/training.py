@@ -91,9 +91,7 @@ def train(
         If a number is out of range, the folder cannot be written, the checkpoint is of other settings, or the loss
         is no longer finite (the last good checkpoint stays).
     """
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("learning_rate", learning_rate)):
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value!r}")
+    check_positive(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     own = {"data": [data.name, len(data.train[0])], "batch_size": batch_size, "learning_rate": learning_rate}
     settings = {**(settings or {}), **own, "seed": seed, "feedback": learner is not None}
     optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
@@ -128,6 +126,13 @@ def train(
         run.save(history)
     bar.close()
     return history
+
+
+def check_positive(**values: float) -> None:
+    """Raise a ``ValueError`` that names the first value that is not positive."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value!r}")
 
 
 def step(

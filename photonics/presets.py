@@ -11,7 +11,7 @@ from photonics.laser import Laser
 from photonics.medium import GaussianMedium
 from photonics.opu import OPU
 
-__all__ = ["PRESETS", "get", "ideal", "lab_bench", "lighton_aurora"]
+__all__ = ["PRESETS", "get", "ideal", "is_file", "lab_bench", "lighton_aurora", "load"]
 
 
 def fit(dmd: DMD, n_in: int) -> DMD:
@@ -109,3 +109,23 @@ def get(name: str) -> Callable[..., OPU]:
     if not isinstance(name, str) or name not in PRESETS:
         raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}")
     return PRESETS[name]
+
+
+def is_file(device: str) -> bool:
+    """Whether a device is named by its TOML file rather than as a preset."""
+    return device.endswith(".toml")
+
+
+def load(device: str, n_in: int, n_out: int, seed: int = 0) -> OPU:
+    """Make a device from what a command line names: a preset of that size, exposed; or a TOML file, taken as it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset, or the file does not describe a device.
+    """
+    if is_file(device):
+        return OPU.from_toml(device)
+    opu = get(device)(n_in, n_out, seed=seed)
+    opu.autoexpose()
+    return opu

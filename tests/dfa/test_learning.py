@@ -156,7 +156,6 @@ def test_alignment_is_measured_and_leaves_no_trace(model, batch):
     assert all(0.0 < angle < 180.0 for angle in angles[:-1])
     assert model[2].weight.grad is None
     assert bool((model[0].weight.grad == 1).all())
-    true, found = [], []
     with learner.connected():
         cross_entropy(model(x), y).backward()
     true = model[2].weight.grad.clone(), model[2].bias.grad.clone()
