@@ -39,7 +39,12 @@ def sections(report: Report) -> list[Section]:
 
 def bench_picture(opu: OPU) -> Picture:
     """The bench with its parameters."""
-    return picture(lambda ax: draw_bench(ax, opu), "The bench, drawn from the device's parameters.", (10, 4), wide=True)
+    return picture(
+        lambda ax: draw_bench(ax, opu),
+        "The bench. Labels are the device's parameters; mirrors and scatterers are symbols.",
+        (10, 4),
+        wide=True,
+    )
 
 
 def line_table(lines: tuple[Line, ...]) -> Table:
