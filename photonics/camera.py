@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics import draw, kernels
+from photonics import draw
 from photonics.component import Field, component, number
+from photonics.kernels import cpu
 from photonics.random import Stream
 from photonics.threads import for_blocks
 
@@ -160,7 +161,7 @@ class Camera:
         def work(start: int, stop: int) -> None:
             part = slice(start, stop)
             sensor = (response, dsnu, dark, read, well)
-            kernels.expose_rows(
+            cpu.expose_rows(
                 photons[part], ticks[part], int(Stream.SENSOR), *key, *sensor, gain, offset, top, frames[part]
             )
 

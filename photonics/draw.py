@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from photonics import kernels
+from photonics.kernels import cpu
 from photonics.random import check_seed
 
 __all__ = ["key", "normals", "ornstein_uhlenbeck", "uniforms", "words"]
@@ -21,7 +21,7 @@ def words(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDAr
     """Four words for each ``(index, tick)``, shape (n, 4); `index` and `tick` broadcast to (n,)."""
     where, when = places(index, tick)
     out = np.empty((where.size, 4), np.uint32)
-    kernels.fill_words(where, when, int(stream), *key(seed), out)
+    cpu.fill_words(where, when, int(stream), *key(seed), out)
     return out
 
 
@@ -29,7 +29,7 @@ def uniforms(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> N
     """One uniform between 0 and 1 for each ``(index, tick)``, shape (n,)."""
     where, when = places(index, tick)
     out = np.empty(where.size)
-    kernels.fill_uniforms(where, when, int(stream), *key(seed), out)
+    cpu.fill_uniforms(where, when, int(stream), *key(seed), out)
     return out
 
 
@@ -37,7 +37,7 @@ def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> ND
     """One standard normal for each ``(index, tick)``, shape (n,)."""
     where, when = places(index, tick)
     out = np.empty(where.size, np.float32)
-    kernels.fill_normals(where, when, int(stream), *key(seed), out)
+    cpu.fill_normals(where, when, int(stream), *key(seed), out)
     return out
 
 
@@ -58,5 +58,5 @@ def ornstein_uhlenbeck(seed: int, stream: int, ticks: NDArray[np.int64], step: f
     if ticks.size and not (ticks.min() >= 0 and ticks.max() < MAX_TICK):
         raise ValueError(f"ticks must be from 0 to 2**48 - 1, got {ticks.min()} to {ticks.max()}")
     out = np.empty(ticks.size)
-    kernels.ornstein_uhlenbeck(ticks, int(stream), *key(seed), float(step), out)
+    cpu.ornstein_uhlenbeck(ticks, int(stream), *key(seed), float(step), out)
     return out

@@ -42,6 +42,18 @@ class Stream(IntEnum):
     LASER_DRIFT = 7
     PROBES = 8
     FEEDBACK = 9
+    MATRIX_PHASE = 10
+    DRIFT_MEDIUM = 11
+    SCREEN = 12
+    POINTING_X = 13
+    POINTING_Y = 14
+    ABERRATION = 15
+    ABERRATION_DRIFT = 16
+    REFERENCE_DRIFT = 17
+    REFERENCE_PHASE = 18
+    REFERENCE_NOISE = 19
+    BERNOULLI = 20
+    THREE_BIT = 21
 
 
 def check_seed(seed: int, name: str = "seed") -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from photonics.backend import backend_of
 from photonics.threads import for_blocks
 
 __all__ = ["ScatteringMedium", "interleave", "product"]
@@ -20,7 +21,14 @@ MACS_PER_S = 4e10
 
 
 class ScatteringMedium(ABC):
-    """A linear medium with transmission matrix T of shape (n_out, n_in), ``E|t_ij|^2 = 1/n_in``."""
+    """A linear medium with transmission matrix T of shape (n_out, n_in), ``E|t_ij|^2 = 1/n_in``.
+
+    Fields may be arrays of any library that `photonics.backend` knows; the answer is of the same.
+    """
+
+    modes: int = 1
+    """Fields that a sensor sees independently of each other (polarisations, wavelengths). A medium of several stacks
+    them along its outputs, mode after mode, each scaled so that a pixel's intensity is the sum over its modes."""
 
     @property
     @abstractmethod
@@ -28,17 +36,19 @@ class ScatteringMedium(ABC):
         """(n_out, n_in)."""
 
     @abstractmethod
-    def propagate(self, field: NDArray[Any]) -> NDArray[np.complex64]:
+    def propagate(self, field: Any, ticks: Any = None) -> Any:
         """Field behind the medium, ``T @ x`` for each row: (batch, n_in) -> (batch, n_out).
 
         Parameters
         ----------
-        field : ndarray of bool, real or complex, shape (batch, n_in)
+        field : array of bool, real or complex, shape (batch, n_in)
             A real field costs half of a complex one.
+        ticks : ndarray of int64, shape (batch,), optional
+            Frame numbers, which only a medium that changes in time looks at; frame 0 if not given.
 
         Returns
         -------
-        ndarray of complex64, shape (batch, n_out)
+        array of complex64, shape (batch, n_out)
 
         Raises
         ------
@@ -47,27 +57,35 @@ class ScatteringMedium(ABC):
         """
 
     @abstractmethod
-    def adjoint(self, field: NDArray[Any]) -> NDArray[np.complex64]:
+    def adjoint(self, field: Any, ticks: Any = None) -> Any:
         """Conjugate transpose, ``T^H @ y`` for each row: (batch, n_out) -> (batch, n_in)."""
 
     @abstractmethod
-    def block(self, rows: slice, cols: slice) -> NDArray[np.complex64]:
-        """Dense copy of ``T[rows, cols]``, complex64."""
+    def block(self, rows: slice, cols: slice, tick: int = 0) -> NDArray[np.complex64]:
+        """Dense copy of ``T[rows, cols]`` as it is in frame `tick`, complex64."""
+
+    @abstractmethod
+    def fresh(self, seed: int) -> "ScatteringMedium":
+        """Return another medium with the same statistics that has nothing in common with this one."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain description; `photonics.medium.from_dict` makes the same medium from it, if it is not from memory."""
         raise NotImplementedError
 
 
-def check_field(field: Any, width: int, name: str) -> NDArray[Any]:
-    """Return `field` as a (batch, width) float32 or complex64 array, or say what is wrong with it."""
-    array = np.asarray(field)
+def check_field(field: Any, width: int, name: str = "field") -> Any:
+    """Return `field` as a (batch, width) float32 or complex64 array of its own library, or say what is wrong."""
+    backend = backend_of(field)
+    xp = backend.xp
+    array = np.asarray(field) if backend.on_host else field
     if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"{name} must have shape (batch, {width}), got {array.shape}")
-    if array.dtype.kind not in "biufc":
+        raise ValueError(f"{name} must have shape (batch, {width}), got {tuple(array.shape)}")
+    if backend.on_host and array.dtype.kind not in "biufc":
         raise ValueError(f"{name} must be bool, real or complex, got dtype {array.dtype}")
-    array = array.astype(np.complex64 if array.dtype.kind == "c" else np.float32, copy=False)
-    if not np.isfinite(array).all():
+    complex_ = xp.isdtype(array.dtype, "complex floating")
+    array = xp.astype(array, xp.complex64 if complex_ else xp.float32, copy=False)
+    # A check that reads values would wait for a GPU and bring a number back to the host: it is the host's alone.
+    if backend.on_host and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return array
 

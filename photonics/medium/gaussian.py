@@ -6,8 +6,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics import kernels
 from photonics.component import integer
+from photonics.kernels import cpu
 from photonics.medium.stored import StoredMedium
 from photonics.random import Stream, check_seed
 from photonics.threads import for_blocks
@@ -67,10 +67,13 @@ class GaussianMedium(StoredMedium):
         def fill(start: int, stop: int) -> None:
             key = np.uint32(self.seed & 0xFFFFFFFF), np.uint32(self.seed >> 32)
             tile = rows[4 * start : 4 * stop]
-            kernels.fill_gaussian_rows(start, 0, int(Stream.MATRIX), *key, scale, tile)
+            cpu.fill_gaussian_rows(start, 0, int(Stream.MATRIX), *key, scale, tile)
 
         for_blocks(fill, pairs, TILE_PAIRS)
         return rows[: 2 * self.n_out]
+
+    def fresh(self, seed: int) -> "GaussianMedium":  # noqa: D102 (inherited)
+        return GaussianMedium(self.n_in, self.n_out, seed, self.storage)
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102 (inherited)
         return {

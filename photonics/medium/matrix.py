@@ -10,8 +10,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from photonics import draw
 from photonics.medium.base import interleave
 from photonics.medium.stored import StoredMedium
+from photonics.random import Stream
 
 __all__ = ["MatrixMedium"]
 
@@ -87,6 +89,12 @@ class MatrixMedium(StoredMedium):
     @property
     def _rows(self) -> NDArray[np.float32]:
         return self._matrix_rows
+
+    def fresh(self, seed: int) -> "MatrixMedium":
+        """Return the matrix with an independent random phase on every entry: the same magnitudes, nothing in common."""
+        index = np.arange(self.shape[0] * self.shape[1])
+        phase = 2.0 * np.pi * draw.uniforms(seed, Stream.MATRIX_PHASE, index).reshape(self.shape)
+        return MatrixMedium(self.block(slice(None), slice(None)) * np.exp(1j * phase))
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102 (inherited)
         if self._source is None:  # says which matrix it was, from which none can be made

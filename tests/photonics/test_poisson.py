@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from photonics import draw, kernels, random
+from photonics import draw, random
+from photonics.kernels import laws
 from photonics.random import POISSON_SWITCH, Stream
 
 CELLS = 1_000_001
@@ -14,9 +15,7 @@ CELLS = 1_000_001
 @numba.njit
 def counts(mean, normal, word, out):
     for i in range(out.size):
-        out[i] = (
-            kernels.poisson_large(mean, normal[i]) if mean >= kernels.SWITCH else kernels.poisson_small(mean, word[i])
-        )
+        out[i] = laws.poisson_large(mean, normal[i]) if mean >= laws.SWITCH else laws.poisson_small(mean, word[i])
 
 
 def by_kernel(mean, normal, word):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from photonics import draw, kernels, random
+from photonics import draw, random
+from photonics.kernels import laws
 from photonics.random import Stream
 
 # Salmon et al., Random123, kat_vectors: counter, key, result of philox4x32 with ten rounds.
@@ -43,13 +44,13 @@ def to_numpy(array):
 
 @numba.njit
 def encrypt(c0, c1, c2, c3, k0, k1):
-    return kernels.philox(c0, c1, c2, c3, k0, k1)
+    return laws.philox(c0, c1, c2, c3, k0, k1)
 
 
 @numba.njit
 def pairs(word0, word1, out):
     for i in range(word0.size):
-        out[i] = kernels.normal_pair(word0[i], word1[i])
+        out[i] = laws.normal_pair(word0[i], word1[i])
 
 
 def kernel_normals(word0, word1):

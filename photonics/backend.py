@@ -1,0 +1,111 @@
+"""Where arrays live: the array decides which library computes, and nothing moves or falls back silently."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import array_api_compat
+import array_api_compat.numpy
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["HOST", "Backend", "backend_of", "named", "to_host"]
+
+
+class Backend(NamedTuple):
+    """An array library, by its array-API namespace, and a device of it."""
+
+    xp: Any
+    device: Any
+
+    @property
+    def name(self) -> str:
+        """Name of the library: "numpy", "cupy" or another that follows the array API."""
+        return self.xp.__name__.rpartition("array_api_compat.")[2]
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the arrays are numpy's."""
+        return self.xp is array_api_compat.numpy
+
+    def asarray(self, array: Any, dtype: str | None = None) -> Any:
+        """Bring a host array (or a number) here; what is here already is returned as it is, if its type fits.
+
+        An array of another library is refused rather than moved.
+        """
+        kind = None if dtype is None else getattr(self.xp, dtype)
+        if self.on_host:
+            return np.asarray(array, kind)
+        if array_api_compat.is_array_api_obj(array) and not array_api_compat.is_numpy_array(array):
+            require(self, array, "array")
+            return array if kind is None else self.xp.astype(array, kind, copy=False)
+        if isinstance(array, np.ndarray):
+            array = array if array.flags.writeable else array.copy()  # some libraries refuse what they cannot write
+        return self.xp.asarray(array, dtype=kind, device=self.device)
+
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """Return an array here whose content is not set."""
+        return self.xp.empty(shape, dtype=getattr(self.xp, dtype), device=self.device)
+
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Any:
+        """Return an array of zeros here."""
+        return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
+
+
+HOST = Backend(array_api_compat.numpy, "cpu")
+"""numpy, in the memory of the host."""
+
+
+def backend_of(array: Any) -> Backend:
+    """Return the backend an array belongs to; numbers, lists and tuples count as the host's."""
+    if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
+        return HOST
+    return Backend(array_api_compat.array_namespace(array), array_api_compat.device(array))
+
+
+def require(backend: Backend, array: Any, name: str) -> None:
+    """Raise a ``ValueError`` if an array is not of this backend."""
+    other = backend_of(array)
+    if other != backend:
+        raise ValueError(
+            f"{name} must be a {backend.name} array on {backend.device}, got a {other.name} array on {other.device}"
+        )
+
+
+@cache
+def named(device: str) -> Backend:
+    """Return the backend of "cpu" or "cuda" (or "cuda:1", one of several).
+
+    Raises
+    ------
+    ValueError
+        If the name is another, cupy is not installed, or there is no such GPU.
+    """
+    kind, _, number = str(device).partition(":")
+    if kind == "cpu" and not number:
+        return HOST
+    if kind != "cuda" or not (number or "0").isdecimal():
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
+    try:
+        import array_api_compat.cupy as xp
+        import cupy
+    except ImportError:
+        raise ValueError("device 'cuda' needs cupy: install the extra cuda12 or cuda13") from None
+    count = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0  # cupy imports without a GPU, too
+    if int(number or 0) >= count:
+        raise ValueError(f"device must be one of {count} GPUs, got {device!r}")
+    return Backend(xp, cupy.cuda.Device(int(number or 0)))
+
+
+def to_host(array: Any) -> NDArray[Any]:
+    """Copy an array of any library to numpy; one that is numpy's is returned as it is.
+
+    The only function of the package that moves data off a device.
+    """
+    if isinstance(array, np.ndarray):
+        return array
+    if array_api_compat.is_cupy_array(array):
+        return array.get()
+    if array_api_compat.is_array_api_obj(array):
+        cpu = getattr(array_api_compat.array_namespace(array), "Device", lambda name: "cpu")("CPU_DEVICE")
+        return np.from_dlpack(array_api_compat.to_device(array, cpu))
+    return np.asarray(array)
