@@ -17,7 +17,6 @@ from photonics.encoding import as_patterns, half_on
 from photonics.imaging import Imaging
 from photonics.laser import Laser
 from photonics.medium import ScatteringMedium
-from photonics.medium.base import FRAMES as PRODUCT_FRAMES
 from photonics.random import check_seed
 
 __all__ = ["OPU", "Clock"]
@@ -188,7 +187,7 @@ class OPU:
         patterns = as_patterns(patterns, self.n_in)
         exposure_s = self.exposure_s if exposure_s is None else self._check_exposure(exposure_s)
         frames = np.empty((len(patterns), self.n_out), self.camera.dtype)
-        chunk = max(CHUNK // self.n_out // PRODUCT_FRAMES, 1) * PRODUCT_FRAMES
+        chunk = max(CHUNK // self.n_out, 1)
         for start in range(0, len(patterns), chunk):
             part = slice(start, start + chunk)
             frames[part] = self._expose(patterns[part], exposure_s)

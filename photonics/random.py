@@ -17,9 +17,9 @@ import math
 from enum import IntEnum
 from typing import Any
 
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
-__all__ = ["Stream", "check_seed", "normal_pair", "philox", "poisson", "uniform", "words"]
+__all__ = ["Stream", "check_seed", "normal_pair", "philox", "poisson", "three_bit", "uniform", "words"]
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -132,6 +132,19 @@ def normal_pair(word0: Any, word1: Any) -> tuple[Any, Any]:
     radius = xp.sqrt(-2.0 * xp.log(uniform(word0)))
     angle = xp.astype(word1, xp.float64) * (2.0 * math.pi * 2.0**-32)
     return xp.astype(radius * xp.cos(angle), xp.float32), xp.astype(radius * xp.sin(angle), xp.float32)
+
+
+def three_bit(word: Any) -> Any:
+    """+-3 with probability 3/8 each and +-13 with 1/8 each (float32), eight from a word along a new axis.
+
+    Divided by 7 they have the moments of a standard normal up to the fifth (the fourth to 0.03 %). Input (..., 1, n),
+    output (..., 8, n): of the four bits at each place the lowest two choose the size and the third the sign.
+    """
+    xp = array_namespace(word)
+    place = xp.reshape(xp.arange(8, dtype=xp.uint64, device=device(word)), (8, 1))
+    bits = xp.bitwise_right_shift(word, 4 * place)
+    size = xp.where((bits & 3) == 3, 13.0, 3.0)
+    return xp.astype(xp.where((bits & 4) != 0, size, -size), xp.float32)
 
 
 def poisson(mean: Any, normal: Any, word: Any) -> Any:

@@ -47,25 +47,6 @@ def fill_normals(index, tick, stream, k0, k1, out):
 
 
 @jit
-def fill_gaussian_rows(first_pair, first_column, stream, k0, k1, scale, out):
-    """Fill a tile of a complex Gaussian matrix, real and imaginary parts in alternate rows.
-
-    `out` has shape (4 * pairs, columns): one Philox call gives column j of the rows 2r and 2r + 1, that is
-    the rows 4r to 4r + 3 of `out`. Counter ``(column, row pair, 0, stream)``.
-    """
-    for pair in range(out.shape[0] // 4):
-        row = first_pair + pair
-        for j in range(out.shape[1]):
-            w0, w1, w2, w3 = philox(U32(first_column + j), U32(row), U32(0), U32(stream), U32(k0), U32(k1))
-            a, b = normal_pair(w0, w1)
-            c, d = normal_pair(w2, w3)
-            out[4 * pair, j] = a * scale
-            out[4 * pair + 1, j] = b * scale
-            out[4 * pair + 2, j] = c * scale
-            out[4 * pair + 3, j] = d * scale
-
-
-@jit
 def expose_rows(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read_e, well_e, gain, offset, top, out):
     """The camera, from mean photons to digital numbers, for a block of frames.
 

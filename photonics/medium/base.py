@@ -5,19 +5,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from photonics.backend import backend_of
-from photonics.threads import for_blocks
 
-__all__ = ["ScatteringMedium", "interleave", "product"]
-
-FRAMES = 16
-"""Frames in every product: a frame is summed in the same order whoever its neighbours are."""
-OUTPUTS = 256
-"""Outputs of the product that one thread computes at a time."""
-MACS_PER_S = 4e10
-"""Multiplications of a product in a second, to tell small ones: the right order for a core with AVX2."""
+__all__ = ["ScatteringMedium", "check_field"]
 
 
 class ScatteringMedium(ABC):
@@ -88,58 +79,3 @@ def check_field(field: Any, width: int, name: str = "field") -> Any:
     if backend.on_host and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return array
-
-
-def interleave(matrix: NDArray[np.complex64]) -> NDArray[np.float32]:
-    """Real form of T, shape (2 n_out, n_in): row 2i is Re t_i and row 2i + 1 is Im t_i.
-
-    A product with it gives real and imaginary parts side by side, which is complex64 without a copy.
-    """
-    n_out, n_in = matrix.shape
-    rows = np.empty((n_out, 2, n_in), np.float32)
-    rows[:, 0], rows[:, 1] = matrix.real, matrix.imag
-    return rows.reshape(2 * n_out, n_in)
-
-
-def real_product(x: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``x @ matrix.T`` with a result for each row of x that does not depend on the other rows or on the threads.
-
-    BLAS chooses its order of summation by the shape of the call and, with some kernels, by the place in it. So every
-    call here has `FRAMES` frames (zeros fill the last one) along the lanes of one vector register, where all go through
-    the same instructions, covers the same outputs, and runs on one BLAS thread. That costs a fifth of the speed of one
-    large product; widths of 32 and more were seen to differ by place on the AVX2 kernel.
-    """
-    batch, outputs = x.shape[0], matrix.shape[0]
-    padded = -(-batch // FRAMES) * FRAMES
-    if padded != batch:
-        x = np.concatenate([x, np.zeros((padded - batch, x.shape[1]), np.float32)])
-    out = np.empty((padded, outputs), np.float32)
-
-    def work(start: int, stop: int) -> None:
-        for frame in range(0, padded, FRAMES):
-            frames = slice(frame, frame + FRAMES)
-            out[frames, start:stop] = (matrix[start:stop] @ x[frames].T).T
-
-    with BLAS.limit(limits=1, user_api="blas"):
-        for_blocks(work, outputs, OUTPUTS, x.shape[1] * padded * outputs / MACS_PER_S)
-    return out[:batch]
-
-
-def product(x: NDArray[Any], rows: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """``x @ T.T`` from the interleaved real form of T: one real product for real x, two for complex."""
-    out = real_product(np.ascontiguousarray(np.real(x)), rows).view(np.complex64)
-    if x.dtype.kind == "c":
-        out += 1j * real_product(np.ascontiguousarray(np.imag(x)), rows).view(np.complex64)
-    return out
-
-
-def adjoint_product(y: NDArray[Any], rows: NDArray[np.float32]) -> NDArray[np.complex64]:
-    """``y @ conj(T)`` from the interleaved real form of T."""
-    y = np.ascontiguousarray(y.astype(np.complex64, copy=False))
-    out = np.empty((len(y), rows.shape[1]), np.complex64)
-    out.real = real_product(y.view(np.float32), rows.T)
-    out.imag = real_product((-1j * y).astype(np.complex64, copy=False).view(np.float32), rows.T)
-    return out
-
-
-BLAS = ThreadpoolController()

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics import draw
-from photonics.medium.base import interleave
 from photonics.medium.stored import StoredMedium
 from photonics.random import Stream
 
@@ -43,7 +42,7 @@ class MatrixMedium(StoredMedium):
             array = array.astype(np.complex64, copy=False)
         if not np.isfinite(array).all():
             raise ValueError("matrix must be finite in single precision, got NaN or infinity")
-        self._matrix_rows = interleave(array)
+        self._matrix = np.array(array.T, order="C")  # a copy: what the user does to theirs changes nothing here
         self._source: dict[str, str] | None = None
 
     @classmethod
@@ -84,11 +83,11 @@ class MatrixMedium(StoredMedium):
 
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102 (inherited)
-        return self._matrix_rows.shape[0] // 2, self._matrix_rows.shape[1]
+        return self._matrix.shape[1], self._matrix.shape[0]
 
     @property
-    def _rows(self) -> NDArray[np.float32]:
-        return self._matrix_rows
+    def _columns(self) -> NDArray[np.complex64]:
+        return self._matrix
 
     def fresh(self, seed: int) -> "MatrixMedium":
         """Return the matrix with an independent random phase on every entry: the same magnitudes, nothing in common."""
@@ -98,7 +97,7 @@ class MatrixMedium(StoredMedium):
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102 (inherited)
         if self._source is None:  # says which matrix it was, from which none can be made
-            digest = hashlib.sha256(self._matrix_rows.tobytes()).hexdigest()
+            digest = hashlib.sha256(self._matrix.tobytes()).hexdigest()
             return {"type": "MatrixMedium", "shape": list(self.shape), "sha256": digest}
         return {"type": "MatrixMedium", **self._source}
 

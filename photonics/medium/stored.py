@@ -6,25 +6,42 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics.medium.base import ScatteringMedium, adjoint_product, check_field, product
+from photonics.backend import Backend
+from photonics.kernels import product
+from photonics.medium.tiled import TiledMedium, matmul
 
 __all__ = ["StoredMedium"]
 
 
-class StoredMedium(ScatteringMedium):
-    """A medium that keeps T as float32, real and imaginary parts in alternate rows."""
+class StoredMedium(TiledMedium):
+    """A medium that keeps its matrix, transposed: a row of memory for each input."""
 
     @property
     @abstractmethod
-    def _rows(self) -> NDArray[np.float32]:
-        """Interleaved real form of T, shape (2 n_out, n_in); see `photonics.medium.base.interleave`."""
-
-    def propagate(self, field: NDArray[Any], ticks: Any = None) -> NDArray[np.complex64]:  # noqa: D102 (inherited)
-        return product(check_field(field, self.shape[1], "field"), self._rows)
-
-    def adjoint(self, field: NDArray[Any], ticks: Any = None) -> NDArray[np.complex64]:  # noqa: D102 (inherited)
-        return adjoint_product(check_field(field, self.shape[0], "field"), self._rows)
+    def _columns(self) -> NDArray[np.complex64]:
+        """T transposed, (n_in, n_out), C-contiguous."""
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> NDArray[np.complex64]:  # noqa: D102 (inherited)
-        parts = self._rows.reshape(-1, 2, self.shape[1])[rows, :, cols]
-        return (parts[:, 0] + 1j * parts[:, 1]).astype(np.complex64, copy=False)
+        return self._columns[cols, rows].T.copy()
+
+    def _fill(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: NDArray[np.float32]) -> None:
+        product.copy_tile(self._columns.view(np.float32), first_input, inputs, 2 * first_output, 2 * outputs, tile)
+
+    def _add(self, x: NDArray[np.float32], first_output: int, sums: NDArray[np.float32]) -> None:
+        product.gather(x, np.flatnonzero(x), self._columns.view(np.float32), 2 * first_output, sums)
+
+    def _on(self, backend: Backend, field: Any, adjoint: bool) -> Any:
+        columns, xp = self._copy(backend), backend.xp
+        if not adjoint:
+            return matmul(field, columns, xp)
+        return xp.matmul(xp.astype(field, xp.complex64, copy=False), xp.conj(xp.matrix_transpose(columns)))
+
+    def _copy(self, backend: Backend) -> Any:
+        """Matrix on another backend, uploaded once."""
+        copies = self.__dict__.setdefault("_copies", {})
+        if backend not in copies:
+            copies[backend] = backend.asarray(self._columns)
+        return copies[backend]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_copies"}

@@ -1,0 +1,100 @@
+"""Entries of random transmission matrices, column by column, from the generator.
+
+Every entry is a function of ``(seed, row, column)``. No fused multiply-add is allowed here: a seed gives the same
+matrix on every processor. `photonics.kernels.product` is, so the two are compiled apart.
+"""
+
+import numba
+import numpy as np
+
+from photonics.kernels.laws import F32, U32, inlined, normal_pair, philox
+from photonics.kernels.product import add_column
+
+__all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit"]
+
+GROUP = 64
+"""Rows that are drawn together in the three-bit law, by 4 Philox calls; the Gaussian law draws pairs, by one."""
+
+jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+@inlined
+def gaussian(column, pair, stream, k0, k1):
+    """Four standard normals: real and imaginary parts of the rows ``2 pair`` and ``2 pair + 1``."""
+    w0, w1, w2, w3 = philox(U32(column), U32(pair), U32(0), U32(stream), U32(k0), U32(k1))
+    a, b = normal_pair(w0, w1)
+    c, d = normal_pair(w2, w3)
+    return a, b, c, d
+
+
+@inlined
+def three_bit(word, place):
+    """+-3 (3/8 each) or +-13 (1/8 each), from the four bits of a word at `place`, of which three are used."""
+    bits = U32(word >> U32(U32(4) * U32(place)))
+    size = F32(13.0) if (bits & U32(3)) == U32(3) else F32(3.0)
+    return size if (bits & U32(4)) != U32(0) else -size
+
+
+@jit
+def gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, out):
+    """Parts of `pairs` pairs of rows of one column, side by side."""
+    for p in range(pairs):
+        a, b, c, d = gaussian(column, first_pair + p, stream, k0, k1)
+        out[4 * p] = a * scale
+        out[4 * p + 1] = b * scale
+        out[4 * p + 2] = c * scale
+        out[4 * p + 3] = d * scale
+
+
+@jit
+def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scale, tile):
+    """``tile[k] = `` parts of the rows from ``2 first_pair`` of column ``first_column + k``."""
+    for k in range(columns):
+        gaussian_column(first_column + k, first_pair, pairs, stream, k0, k1, scale, tile[k])
+
+
+@jit
+def add_gaussian(x, where, first_pair, pairs, stream, k0, k1, scale, buffer, sums):
+    """``sums += T x`` for one frame, visiting the columns `where` its entries are not zero, none of them stored."""
+    for column in where:
+        gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, buffer)
+        add_column(x[column], buffer[: sums.size], sums)
+
+
+@jit
+def three_bit_column(column, first_group, groups, stream, k0, k1, scale, out):
+    """Parts of `groups` groups of 64 rows of one column: part ``16 place + i`` of a group is in its word i."""
+    words = np.empty(16 * groups, np.uint32)
+    for call in range(4 * groups):
+        w0, w1, w2, w3 = philox(U32(column), U32(4 * first_group + call), U32(0), U32(stream), U32(k0), U32(k1))
+        words[4 * call] = w0
+        words[4 * call + 1] = w1
+        words[4 * call + 2] = w2
+        words[4 * call + 3] = w3
+    for g in range(groups):
+        source, row = words[16 * g : 16 * g + 16], out[128 * g : 128 * g + 128]
+        for i in range(16):  # written out: as a loop over the places it takes five times as long
+            word = source[i]
+            row[i] = three_bit(word, 0) * scale
+            row[16 + i] = three_bit(word, 1) * scale
+            row[32 + i] = three_bit(word, 2) * scale
+            row[48 + i] = three_bit(word, 3) * scale
+            row[64 + i] = three_bit(word, 4) * scale
+            row[80 + i] = three_bit(word, 5) * scale
+            row[96 + i] = three_bit(word, 6) * scale
+            row[112 + i] = three_bit(word, 7) * scale
+
+
+@jit
+def fill_three_bit(first_column, columns, first_group, groups, stream, k0, k1, scale, tile):
+    """As `fill_gaussian`, by groups of 64 rows."""
+    for k in range(columns):
+        three_bit_column(first_column + k, first_group, groups, stream, k0, k1, scale, tile[k])
+
+
+@jit
+def add_three_bit(x, where, first_group, groups, stream, k0, k1, scale, buffer, sums):
+    """As `add_gaussian`, by groups of 64 rows."""
+    for column in where:
+        three_bit_column(column, first_group, groups, stream, k0, k1, scale, buffer)
+        add_column(x[column], buffer[: sums.size], sums)
