@@ -7,17 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics import draw
+from photonics.backend import Backend, backend_of
 from photonics.component import Field, component, number
-from photonics.kernels import cpu
 from photonics.random import Stream
-from photonics.threads import for_blocks
+from photonics.sensor import Sensor, expose
 
 __all__ = ["Camera"]
 
-FRAMES = 32
-"""Frames that one thread exposes at a time."""
-PIXELS_PER_S = 2e8
-"""Pixels that one thread exposes in a second, to tell small frames."""
 QUANTISATION = 1.0 / 12.0
 """Variance of rounding to whole DN, DN^2."""
 DOUBLING_K = 8.0
@@ -108,20 +104,23 @@ class Camera:
         """Mean dark electrons in an exposure, ``mu_I t``."""
         return self.dark_current_e_per_s * 2.0 ** (self.warming_k / DOUBLING_K) * exposure_s
 
-    def mean(self, photons: Any, exposure_s: float) -> NDArray[np.float64]:
+    def mean(self, photons: Any, exposure_s: float) -> Any:
         """Mean DN of each pixel before clipping, ``offset + K (QE PRNU mu_p + mu_I t + DSNU)``: (batch, n_pixels)."""
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
-        prnu, dsnu = nonuniformity(self, photons.shape[1])
-        electrons = self.quantum_efficiency * prnu * photons.astype(np.float64)
-        electrons += self.dark_electrons(exposure_s) + dsnu
-        return self.offset + self.gain * electrons
+        signal, dsnu = self._signal(photons)
+        return (signal + self.dark_electrons(exposure_s) + dsnu) * self.gain + self.offset
 
-    def variance(self, photons: Any, exposure_s: float) -> NDArray[np.float64]:
+    def variance(self, photons: Any, exposure_s: float) -> Any:
         """Temporal variance before clipping, DN^2: ``K^2 (QE PRNU mu_p + mu_I t + sigma_d0^2) + 1/12``."""
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
-        prnu, _ = nonuniformity(self, photons.shape[1])
-        electrons = self.quantum_efficiency * prnu * photons.astype(np.float64) + self.dark_electrons(exposure_s)
-        return self.gain**2 * (electrons + self.read_noise_e**2) + QUANTISATION
+        signal, _ = self._signal(photons)
+        return (signal + self.dark_electrons(exposure_s) + self.read_noise_e**2) * self.gain**2 + QUANTISATION
+
+    def _signal(self, photons: Any) -> tuple[Any, Any]:
+        """Mean electrons by light, ``QE PRNU mu_p``, and DSNU, float64 where the photons are."""
+        backend = backend_of(photons)
+        prnu, dsnu = (backend.asarray(part.astype(np.float64)) for part in nonuniformity(self, photons.shape[1]))
+        return backend.xp.astype(photons, backend.xp.float64) * prnu * self.quantum_efficiency, dsnu
 
     def expose(self, photons: Any, exposure_s: float, ticks: Any, seed: int | None = None) -> NDArray[Any]:
         """Frames for the given mean photons.
@@ -129,7 +128,7 @@ class Camera:
         Parameters
         ----------
         photons : array_like of real, shape (batch, n_pixels)
-            Mean photons on each pixel during the exposure.
+            Mean photons on each pixel during the exposure; on a device, its frames stay there.
         exposure_s : float
             Exposure, seconds; it sets the dark electrons.
         ticks : array_like of int, shape (batch,)
@@ -148,29 +147,22 @@ class Camera:
             If a shape is wrong, a mean is negative or not finite, or the exposure is not positive.
         """
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
-        ticks = check_ticks(ticks, len(photons))
-        prnu, dsnu = nonuniformity(self, photons.shape[1])
-        response = (self.quantum_efficiency * prnu).astype(np.float32)
-        frames = np.empty(photons.shape, self.dtype)
-        key = draw.key(self.seed if seed is None else seed)
-        dark, read, well = self.dark_electrons(exposure_s), self.read_noise_e, self.full_well_e
-        dark, read, well, gain, offset, top = np.asarray(
-            [dark, read, well, self.gain, self.offset, self.top], np.float32
-        )
-
-        def work(start: int, stop: int) -> None:
-            part = slice(start, stop)
-            sensor = (response, dsnu, dark, read, well)
-            cpu.expose_rows(
-                photons[part], ticks[part], int(Stream.SENSOR), *key, *sensor, gain, offset, top, frames[part]
-            )
-
-        for_blocks(work, len(photons), FRAMES, photons.size / PIXELS_PER_S)
-        return frames
+        ticks = check_ticks(ticks, photons.shape[0])
+        backend = backend_of(photons)
+        response, dsnu = response_on(self, photons.shape[1], backend)
+        numbers = [self.dark_electrons(exposure_s), self.read_noise_e, self.full_well_e]
+        sensor = Sensor(response, dsnu, *np.asarray([*numbers, self.gain, self.offset, self.top], np.float32))
+        seed = self.seed if seed is None else seed
+        return expose(backend, photons, ticks, seed, sensor, np.dtype(self.dtype).name)
 
 
-def check_photons(photons: Any) -> NDArray[np.float32]:
-    """Mean photons as float32, (batch, n_pixels), or say what is wrong with them."""
+def check_photons(photons: Any) -> Any:
+    """Mean photons as float32, (batch, n_pixels), of their own library, or say what is wrong with them."""
+    backend = backend_of(photons)
+    if not backend.on_host:  # its values are not looked at: that would wait for the device
+        if photons.ndim != 2 or not backend.xp.isdtype(photons.dtype, "real floating"):
+            raise ValueError(f"photons must be real, (batch, n_pixels), got {photons.shape}, dtype {photons.dtype}")
+        return backend.xp.astype(photons, backend.xp.float32, copy=False)
     array = np.asarray(photons)
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise ValueError(
@@ -207,3 +199,11 @@ def nonuniformity(camera: Camera, pixels: int) -> tuple[NDArray[np.float32], NDA
     prnu, dsnu = prnu.astype(np.float32), dsnu.astype(np.float32)
     prnu.flags.writeable = dsnu.flags.writeable = False
     return prnu, dsnu
+
+
+@lru_cache(maxsize=8)
+def response_on(camera: Camera, pixels: int, backend: Backend) -> tuple[Any, Any]:
+    """Mean electrons per photon and DSNU of each pixel, float32 (pixels,) on a backend."""
+    prnu, dsnu = nonuniformity(camera, pixels)
+    response = (camera.quantum_efficiency * prnu).astype(np.float32)
+    return backend.asarray(response), backend.asarray(dsnu)

@@ -143,8 +143,8 @@ def three_bit(word: Any) -> Any:
     xp = array_namespace(word)
     place = xp.reshape(xp.arange(8, dtype=xp.uint64, device=device(word)), (8, 1))
     bits = xp.bitwise_right_shift(word, 4 * place)
-    size = xp.where((bits & 3) == 3, 13.0, 3.0)
-    return xp.astype(xp.where((bits & 4) != 0, size, -size), xp.float32)
+    size = 3.0 + 10.0 * xp.astype((bits & 3) == 3, xp.float32)
+    return xp.where((bits & 4) != 0, size, -size)
 
 
 def poisson(mean: Any, normal: Any, word: Any) -> Any:

@@ -14,6 +14,7 @@ from photonics.kernels.laws import (
     philox,
     poisson_large,
     poisson_small,
+    round_even,
     uniform,
 )
 
@@ -71,7 +72,7 @@ def expose_rows(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read
                 counts[p] = poisson_small(means[p], spare[p])
         for p in range(pixels):
             e = min(counts[p] + noises[p] + offset_e[p], well_e)
-            dn = F32(np.rint(e * gain + offset))
+            dn = round_even(e * gain + offset)
             out[f, p] = max(min(dn, top), F32(0.0))
 
 

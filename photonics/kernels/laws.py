@@ -11,8 +11,9 @@ numba widens any operation on two uint32 to 64 bits, hence the casts.
 
 import math
 
+import numba
 import numpy as np
-from numba.extending import register_jitable
+from numba.extending import intrinsic, overload, register_jitable
 
 from photonics.random import MULTIPLIERS, POISSON_SWITCH, POISSON_TERMS, WEYL
 
@@ -45,6 +46,7 @@ S0, S1, S2, S3 = SIN
 C0, C1, C2, C3, C4 = COS
 LN2, HALF, ONE, TWO = F32(math.log(2.0)), F32(0.5), F32(1.0), F32(2.0)
 RECIPROCAL = 1.0 / np.maximum(np.arange(POISSON_TERMS), 1.0)  # a division takes three times as long
+WHOLE = F32(2.0**23)
 TURN, TINY = F32(2.0 * math.pi * 2.0**-32), F32(2.0**-32)
 
 # LLVM leaves functions of this size as calls, and a loop with a call in it does not vectorise (13x slower).
@@ -64,23 +66,68 @@ def philox(c0, c1, c2, c3, k0, k1):
 
 
 @inlined
+def larger(a, b):
+    """``max(a, b)``, which numba's CUDA target does not compile for two floats."""
+    return a if a > b else b
+
+
+@inlined
+def smaller(a, b):
+    """``min(a, b)``."""
+    return a if a < b else b
+
+
+@inlined
 def uniform(word):
     """Uniform in the open interval (0, 1), float64."""
     return (np.float64(word) + 0.5) * 2.0**-32
+
+
+@intrinsic
+def reinterpret(typingctx, value):
+    """Compile a float32 as the int32 of the same bits, or the other way round, on any target."""
+    result = numba.types.int32 if value == numba.types.float32 else numba.types.float32
+
+    def codegen(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(result))
+
+    return result(value), codegen
+
+
+def bits(x):
+    """Bits of a float32 as an int32 (numba's own ``x.view`` is not known to the CUDA target)."""
+    return x.view(np.int32)
+
+
+def from_bits(i):
+    """Float32 of the given bits."""
+    return i.view(np.float32)
+
+
+@overload(bits, jit_options={"forceinline": True})
+def compiled_bits(x):
+    """What numba compiles for `bits`."""
+    return lambda x: reinterpret(F32(x))
+
+
+@overload(from_bits, jit_options={"forceinline": True})
+def compiled_from_bits(i):
+    """What numba compiles for `from_bits`."""
+    return lambda i: reinterpret(np.int32(i))
 
 
 @inlined
 def radius(word):
     """Box-Muller radius ``sqrt(-2 log u)``, ``u = (word + 1/2) / 2**32``, float32."""
     u = (F32(word) + HALF) * TINY
-    bits = F32(u).view(np.int32)
+    whole = bits(F32(u))
     # Split u = m 2**e with m in [sqrt(1/2), sqrt(2)), through the bits of the float.
-    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)
-    x = np.int32(bits - (exponent << np.int32(23))).view(np.float32) - ONE
+    exponent = (whole - np.int32(0x3F3504F3)) >> np.int32(23)
+    x = from_bits(np.int32(whole - (exponent << np.int32(23)))) - ONE
     p = L5 + x * (L6 + x * (L7 + x * L8))
     p = L0 + x * (L1 + x * (L2 + x * (L3 + x * (L4 + x * p))))
     log = x - x * x * HALF + x * x * x * p + F32(exponent) * LN2
-    return F32(math.sqrt(max(F32(-2.0) * log, F32(0.0))))
+    return F32(math.sqrt(larger(F32(-2.0) * log, F32(0.0))))
 
 
 @inlined
@@ -100,13 +147,23 @@ def normal_pair(word0, word1):
 
 
 @inlined
+def round_even(x):
+    """Nearest whole number, halves to the even one, float32: ``np.rint``, which not every target of numba has.
+
+    From 2**23 on a float32 is whole; under it the sum with 2**23 has no place for a fraction.
+    """
+    big = WHOLE if x >= F32(0.0) else -WHOLE
+    return (x + big) - big if abs(x) < WHOLE else x
+
+
+@inlined
 def poisson_large(mean, normal):
     """Cornish-Fisher Poisson count for means of 10 and more, float32."""
-    root = F32(math.sqrt(max(mean, SWITCH)))
+    root = F32(math.sqrt(larger(mean, SWITCH)))
     square = normal * normal
     count = mean + root * normal + (square - ONE) * F32(1.0 / 6.0)
     count = count - normal * (TWO + square) / (F32(72.0) * root)
-    return max(F32(np.rint(count)), F32(0.0))
+    return larger(round_even(count), F32(0.0))
 
 
 @inlined

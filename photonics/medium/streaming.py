@@ -16,8 +16,6 @@ __all__ = ["adjoint", "propagate", "tile"]
 
 INPUTS, OUTPUTS = 4096, 8192
 """Entries of a tile: 256 MB, large enough for the library's product to run at its full speed."""
-FUSED = 8
-"""Frames up to which a GPU sums in registers while it draws, and stores no tile at all."""
 
 
 def tile(medium: "GaussianMedium", backend: Backend, left: int, right: int, top: int, bottom: int) -> Any:
@@ -60,7 +58,7 @@ def propagate(medium: "GaussianMedium", backend: Backend, field: Any) -> Any:
     if backend.name == "cupy":
         from photonics.medium import pipeline
 
-        return pipeline.propagate(medium, backend, field)
+        return pipeline.propagate(medium, field)
     bands = []
     for top in range(0, n_out, OUTPUTS):
         bottom, band = min(top + OUTPUTS, n_out), None
