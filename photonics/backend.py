@@ -17,6 +17,14 @@ class Backend(NamedTuple):
     xp: Any
     device: Any
 
+    def __hash__(self) -> int:  # cupy's devices compare, but have no hash
+        return hash((self.xp, str(self.device)))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a namespace is a module, which cannot be pickled
+        if self.on_host:
+            return named, ("cpu",)
+        return named, (f"cuda:{self.device.id}",)
+
     @property
     def name(self) -> str:
         """Name of the library: "numpy", "cupy" or another that follows the array API."""

@@ -116,6 +116,10 @@ class Camera:
         signal, _ = self._signal(photons)
         return (signal + self.dark_electrons(exposure_s) + self.read_noise_e**2) * self.gain**2 + QUANTISATION
 
+    def signal(self, photons: Any) -> Any:
+        """Mean DN that light adds to a pixel, ``K QE PRNU mu_p``: (batch, n_pixels), linear in the photons."""
+        return self._signal(check_photons(photons))[0] * self.gain
+
     def _signal(self, photons: Any) -> tuple[Any, Any]:
         """Mean electrons by light, ``QE PRNU mu_p``, and DSNU, float64 where the photons are."""
         backend = backend_of(photons)

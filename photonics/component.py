@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 __all__ = ["Field", "component", "integer", "number"]
 
 T = TypeVar("T", bound=type)
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, use_attribute_docstrings=True)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))

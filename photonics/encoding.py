@@ -5,19 +5,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from photonics.backend import HOST, Backend, require
 from photonics.random import Stream, words
 
 __all__ = ["as_patterns", "as_ternary", "half_on", "ternary_pair", "threshold"]
 
 
-def as_patterns(patterns: Any, n_in: int, name: str = "patterns") -> NDArray[np.bool_]:
-    """Check binary patterns and return them as bool, shape (batch, n_in).
+def as_patterns(patterns: Any, n_in: int, name: str = "patterns", backend: Backend = HOST) -> Any:
+    """Check binary patterns and return them as bool, shape (batch, n_in), on `backend`.
+
+    Elsewhere than on the host they must be bool already: looking at values would wait for the device.
 
     Raises
     ------
     ValueError
-        If the shape is wrong, or an entry is neither 0 nor 1 (NaN included).
+        If they are of another library or device, the shape is wrong, or an entry is neither 0 nor 1 (NaN included).
     """
+    require(backend, patterns, name)
+    if not backend.on_host:
+        if patterns.ndim != 2 or patterns.shape[1] != n_in:
+            raise ValueError(f"{name} must have shape (batch, {n_in}), got {tuple(patterns.shape)}")
+        if patterns.dtype != backend.xp.bool:
+            raise ValueError(f"{name} must be bool on {backend.device}, got dtype {patterns.dtype}")
+        return patterns
     array = checked(patterns, n_in, name)
     if array.dtype == np.bool_:
         return array

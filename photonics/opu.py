@@ -1,6 +1,5 @@
 """The device: laser, mirrors, medium, imaging and camera, in that order, and the clock they share."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics import medium as media
+import photonics.cost as cost
+import photonics.moments as moments
+from photonics.backend import HOST, Backend, named
 from photonics.camera import Camera
 from photonics.component import integer, number
+from photonics.description import NAMES, NUMBERS, PARTS, arguments, check_names, read_toml
 from photonics.dmd import DMD
-from photonics.encoding import as_patterns, half_on
+from photonics.encoding import as_patterns
+from photonics.exposure import SHORTEST_EXPOSURE_S, autoexpose
 from photonics.imaging import Imaging
 from photonics.laser import Laser
-from photonics.medium import ScatteringMedium
+from photonics.medium import Modes, ScatteringMedium
 from photonics.random import check_seed
+from photonics.reference import as_phases
 
 __all__ = ["OPU", "Clock"]
 
-PARTS = {"laser": Laser, "dmd": DMD, "imaging": Imaging, "camera": Camera}
-NUMBERS = ("seed", "exposure_s", "electrical_power_w")
-NAMES = (*PARTS, "medium", *NUMBERS)
 CHUNK = 2**25
 """Pixels computed at a time, so that memory stays bounded (about 21 bytes each)."""
-SHORTEST_EXPOSURE_S = 1e-6
 
 
 class Clock:
@@ -57,6 +57,8 @@ class OPU:
         Exposure of the camera, seconds, at most the frame period.
     electrical_power_w : float
         Power that the whole device draws from the wall, watts.
+    power_source : str
+        Where that figure comes from.
 
     Raises
     ------
@@ -85,6 +87,7 @@ class OPU:
         seed: int = 0,
         exposure_s: float = 4.4e-4,
         electrical_power_w: float = 40.0,
+        power_source: str = "estimate: laser driver 20 W, mirrors 15 W, camera 5 W; good to a factor of 2",
     ) -> None:
         if not isinstance(medium, ScatteringMedium):
             raise ValueError(f"medium must be a ScatteringMedium, got {type(medium).__name__}")
@@ -98,12 +101,18 @@ class OPU:
         self._imaging = imaging or Imaging()
         self._camera = camera or Camera()
         self.seed = check_seed(seed)
+        self.backend: Backend = HOST
         self.cells = self.dmd.cells(self.n_in)
         self.clock = Clock()
+        self._lit = lit(self.medium, self.laser, self.imaging)
+        self._n_out = self.imaging.pixels(self._lit.shape[0], self._lit.modes)
+        self.imaging.check_samples(self.laser.wavelength_m)
+        self._unit_rate = self.laser.photon_rate * float(self.laser.power_share(self.cells).mean())
         self.exposure_s = exposure_s
         if not 0 <= number(electrical_power_w) < np.inf:
             raise ValueError(f"electrical_power_w must be 0 or more, got {electrical_power_w!r}")
         self.electrical_power_w = float(electrical_power_w)
+        self.power_source = str(power_source)
 
     def __repr__(self) -> str:
         return f"OPU(n_in={self.n_in}, n_out={self.n_out}, seed={self.seed}, exposure_s={self.exposure_s:.3g})"
@@ -141,8 +150,8 @@ class OPU:
 
     @property
     def n_out(self) -> int:
-        """Number of pixels."""
-        return self.medium.shape[0]
+        """Number of pixels in a frame."""
+        return self._n_out
 
     @property
     def frame_period_s(self) -> float:
@@ -164,99 +173,128 @@ class OPU:
             raise ValueError(f"exposure_s must be {SHORTEST_EXPOSURE_S:g} to {longest:g} (a frame), got {value!r}")
         return float(value)
 
-    def measure(self, patterns: Any, exposure_s: float | None = None) -> NDArray[Any]:
+    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
         """Show patterns one after the other and take a frame of each.
 
         Parameters
         ----------
         patterns : array_like of bool or 0/1, shape (batch, n_in)
-            Which inputs are ON.
+            Which inputs are ON. A device that computes elsewhere (`to`) takes bool arrays from there, and no others.
         exposure_s : float, optional
             Exposure of these frames only; the device's own if not given.
+        reference_phase : float or array_like, shape (batch,), optional
+            Opens the shutter of the reference arm, its piezo at this phase (one for all or one each), radians.
 
         Returns
         -------
-        ndarray of uint8 or uint16, shape (batch, n_out)
+        array of uint8 or uint16, shape (batch, n_out)
             Digital numbers. The same seed and frame numbers give the same bits in any batch split.
 
         Raises
         ------
         ValueError
-            If the shape is wrong, a pattern is not binary, or the exposure is out of range.
+            If the shape is wrong, a pattern is not binary, or the exposure or a phase is out of range.
         """
-        patterns = as_patterns(patterns, self.n_in)
+        patterns = as_patterns(patterns, self.n_in, backend=self.backend)
         exposure_s = self.exposure_s if exposure_s is None else self._check_exposure(exposure_s)
-        frames = np.empty((len(patterns), self.n_out), self.camera.dtype)
-        chunk = max(CHUNK // self.n_out, 1)
-        for start in range(0, len(patterns), chunk):
-            part = slice(start, start + chunk)
-            frames[part] = self._expose(patterns[part], exposure_s)
-        return frames
+        batch = patterns.shape[0]
+        phases = None if reference_phase is None else as_phases(reference_phase, batch)
+        chunk = max(CHUNK // max(self._lit.shape[0], self.n_in), 1)
+        parts = []
+        for start in range(0, max(batch, 1), chunk):
+            part = slice(start, min(start + chunk, batch))
+            ticks = self.clock.advance(part.stop - start)
+            light = self.light(ticks, exposure_s)
+            phase = None if phases is None else phases[part]
+            photons = self.photons(patterns[part, :], ticks, exposure_s, light, phase)
+            parts.append(self.camera.expose(photons, exposure_s, ticks, seed=self.seed))
+        return parts[0] if len(parts) == 1 else self.backend.xp.concat(parts)
 
-    def _expose(self, patterns: NDArray[np.bool_], exposure_s: float) -> NDArray[Any]:
-        ticks = self.clock.advance(len(patterns))
-        light = self.laser.field(
-            self.cells, ticks, exposure_s=exposure_s, frame_period_s=self.frame_period_s, seed=self.seed
+    def light(self, ticks: NDArray[np.int64], exposure_s: float) -> Any:
+        """Field on the mirrors in the given frames, sqrt(photons / s): (batch, n_in)."""
+        return self.laser.field(
+            self.cells,
+            ticks,
+            exposure_s=exposure_s,
+            frame_period_s=self.frame_period_s,
+            seed=self.seed,
+            backend=self.backend,
         )
-        field = self.dmd.modulate(patterns, light)
-        speckle = self.medium.propagate(field)
-        photons = self.imaging.intensity(speckle)
-        photons *= exposure_s
-        return self.camera.expose(photons, exposure_s, ticks, seed=self.seed)
 
-    def dark(self, count: int, exposure_s: float | None = None) -> NDArray[Any]:
+    def photons(
+        self, patterns: Any, ticks: NDArray[np.int64], exposure_s: float, light: Any, phases: Any = None
+    ) -> Any:
+        """Mean photons on each pixel, (batch, n_out), for patterns lit by `light`, with the reference at `phases`."""
+        period, wavelength = self.frame_period_s, self.laser.wavelength_m
+        field = self.dmd.modulate(patterns, light, ticks, period, self.seed)
+        speckle = self._lit.propagate(field, ticks)
+        reference = None
+        if phases is not None:
+            power = self.laser.relative_power(ticks, exposure_s, period, self.seed)
+            reference = self.imaging.reference.field(
+                self.imaging.layout(self._lit.shape[0], self._lit.modes),
+                phases,
+                ticks,
+                unit_rate=self._unit_rate * power,
+                wavelength_m=wavelength,
+                pixel_m=self.imaging.pixel_m,
+                samples=self.imaging.samples_per_pixel,
+                frame_period_s=period,
+                seed=self.seed,
+                backend=self.backend,
+            )
+        rate = self.imaging.intensity(speckle, modes=self._lit.modes, wavelength_m=wavelength, reference=reference)
+        rate *= exposure_s * self.dmd.efficiency(wavelength)
+        return rate
+
+    def dark(self, count: int, exposure_s: float | None = None) -> Any:
         """Frames with the laser's shutter closed: (count, n_out) digital numbers."""
         exposure_s = self.exposure_s if exposure_s is None else self._check_exposure(exposure_s)
         ticks = self.clock.advance(integer(count, "count", 0))
-        return self.camera.expose(np.zeros((len(ticks), self.n_out), np.float32), exposure_s, ticks, seed=self.seed)
+        photons = self.backend.zeros((len(ticks), self.n_out), "float32")
+        return self.camera.expose(photons, exposure_s, ticks, seed=self.seed)
+
+    def mean(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
+        """Mean DN of each pixel before clipping, over everything that is random: (batch, n_out).
+
+        The medium and the mirrors' surface are as in the next frame; the clock does not move. See `photonics.moments`.
+        """
+        return moments.mean(self, patterns, exposure_s, reference_phase)
+
+    def variance(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
+        """Temporal variance of each pixel before clipping, DN^2: (batch, n_out). See `photonics.moments`."""
+        return moments.variance(self, patterns, exposure_s, reference_phase)
+
+    def timing(self, frames: int | None = None) -> cost.Timing:
+        """Seconds that `frames` frames (by default those on the clock) take on the real bench, and what limits them."""
+        return cost.timing(self, self.clock.frames if frames is None else frames)
+
+    def energy(self, frames: int | None = None) -> cost.Energy:
+        """Joules that `frames` frames (by default those on the clock) cost on the real bench."""
+        return cost.energy(self, self.clock.frames if frames is None else frames)
+
+    def to(self, device: str) -> "OPU":
+        """Compute on "cpu" or "cuda" (or "cuda:1") from now on; frames come back as arrays of there. Returns itself.
+
+        Raises
+        ------
+        ValueError
+            If there is no such device, or cupy is not installed.
+        """
+        self.backend = named(device)
+        return self
 
     def autoexpose(self, target: float = 0.5, patterns: Any = None) -> float:
         """Set the exposure so that the 99th percentile of the frames sits at `target` of the camera's range.
 
-        In fully developed speckle the mean is then ``target / 4.6`` of the range, and at 0.5 about one pixel in
-        10 000 saturates. As at a bench, frames are taken until the level is right; they count on the clock.
-
-        Parameters
-        ----------
-        target : float
-            Wanted level, share of the range from offset to the last code, 0.01 to 0.9.
-        patterns : array_like, shape (batch, n_in), optional
-            Patterns that are typical of the work; 8 random ones, half ON, if not given.
+        See `photonics.exposure.autoexpose`; the frames that it takes count on the clock.
 
         Returns
         -------
         float
             The exposure, seconds; the frame period if there is not light enough for more.
-
-        Raises
-        ------
-        ValueError
-            If the target is out of range, even the shortest exposure is too long, or no exposure gives the target
-            (a camera of one bit has no such level).
         """
-        if not 0.01 <= number(target) <= 0.9:
-            raise ValueError(f"target must be 0.01 to 0.9, got {target!r}")
-        patterns = half_on(8, self.n_in, self.seed) if patterns is None else as_patterns(patterns, self.n_in)
-        if not len(patterns):
-            raise ValueError("patterns must hold at least one pattern, got none")
-        span = self.camera.saturation_dn - self.camera.offset
-        exposure = self.exposure_s
-        for _ in range(30):
-            level = (np.percentile(self.measure(patterns, exposure), 99) - self.camera.offset) / span
-            # A saturated frame does not say by how much, a dark one hardly: move by a fixed factor.
-            factor = 0.125 if level > 0.95 else target / max(level, target / 8.0)
-            wanted = min(max(exposure * factor, SHORTEST_EXPOSURE_S), self.frame_period_s)
-            if exposure * factor < 0.98 * SHORTEST_EXPOSURE_S and exposure == SHORTEST_EXPOSURE_S:
-                raise ValueError(
-                    f"target {target} needs an exposure under {SHORTEST_EXPOSURE_S:g} s: lower laser.power_w "
-                    f"(now {self.laser.power_w:g} W)"
-                )
-            done = abs(wanted / exposure - 1.0) < 0.02
-            exposure = float(wanted)
-            if done:
-                self.exposure_s = exposure
-                return exposure
-        raise ValueError(f"target {target} is not reached by any exposure of a camera of {self.camera.bit_depth} bits")
+        return autoexpose(self, target, patterns)
 
     @property
     def unit_dn(self) -> float:
@@ -265,24 +303,33 @@ class OPU:
         ``K QE throughput (photons / s on the mean input) t``. With ``E|t_ij|^2 = 1/n_in`` it is the expected mean
         with all inputs ON. It says nothing about the medium.
         """
-        rate = self.laser.photon_rate * float(self.laser.power_share(self.cells).mean())
+        rate = self._unit_rate * self.dmd.efficiency(self.laser.wavelength_m)
         return self.camera.gain * self.camera.quantum_efficiency * self.imaging.throughput * rate * self.exposure_s
 
-    def effective_matrix(self) -> NDArray[np.complex64]:
+    def effective_matrix(self, tick: int = 0) -> NDArray[np.complex64]:
         """Ground truth: field per unit of mirror, (n_out, n_in), in the unit in which ``E|t_ij|^2 = 1/n_in``.
 
-        The medium's matrix times illumination and mirror levels (ON minus OFF) of each input. For metrics and
-        tests; a bench cannot know it, and `calibration` does not look.
+        The medium's matrix in frame `tick` times illumination and mirror levels (ON minus OFF) of each input. For
+        metrics and tests; a bench cannot know it, and `calibration` does not look.
+
+        Raises
+        ------
+        ValueError
+            If no such matrix exists, because a pixel sees several fields: a pupil, modes or a region of interest.
         """
+        if self._lit.modes > 1 or self.imaging.numerical_aperture is not None or self.imaging.region is not None:
+            raise ValueError("effective_matrix must have one field for each pixel: no pupil, no region, a single mode")
         off, on = self.dmd.levels(self.n_in)
         weight = np.sqrt(self.laser.power_share(self.cells)) * (on - off)
         weight = weight / np.sqrt(np.mean(np.abs(weight) ** 2))
-        return self.medium.block(slice(None), slice(None)) * weight.astype(np.complex64)
+        return self.medium.block(slice(None), slice(None), tick) * weight.astype(np.complex64)
 
     def replace(self, **changes: Any) -> "OPU":
         """Return a new device with some parts or numbers changed, its clock at zero."""
         check_names(changes)
-        return OPU(**({name: getattr(self, name) for name in NAMES} | changes))
+        other = OPU(**({name: getattr(self, name) for name in NAMES} | changes))
+        other.backend = self.backend
+        return other
 
     def to_dict(self) -> dict[str, Any]:
         """Every parameter of the device, in plain types that JSON can hold; the clock is not one."""
@@ -298,16 +345,7 @@ class OPU:
         ValueError
             If the medium is missing, a name is unknown, or a value is out of range.
         """
-        check_names(description)
-        for name in (*PARTS, "medium"):
-            if not isinstance(description.get(name, {}), Mapping):
-                raise ValueError(f"{name} must be a table of parameters, got {description[name]!r}")
-        parts = {}
-        for name, part in PARTS.items():  # TOML has no null
-            table = description.get(name, {})
-            parts[name] = part(**{key: None if value == "none" else value for key, value in table.items()})
-        numbers = {name: description[name] for name in NUMBERS if name in description}
-        return cls(medium=media.from_dict(description.get("medium", {})), **parts, **numbers)
+        return cls(**arguments(description))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> "OPU":
@@ -320,22 +358,14 @@ class OPU:
         ValueError
             If the file cannot be read, is not TOML, or does not describe a device.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"path must be a readable TOML file, got {path} ({error})") from None
-        try:
-            description = tomllib.loads(text)
-            medium = description.get("medium", {})
-            if isinstance(medium, dict) and isinstance(medium.get("path"), str):
-                medium["path"] = str(Path(path).parent / medium["path"])
-            return cls.from_dict(description)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+        return read_toml(path, cls.from_dict)
 
 
-def check_names(given: Mapping[str, Any]) -> None:
-    """Raise a ``ValueError`` if a name is not one of the device's parts or numbers."""
-    for name in given:
-        if name not in NAMES:
-            raise ValueError(f"{name} is not a part of the device; parts are {', '.join(NAMES)}")
+def lit(medium: ScatteringMedium, laser: Laser, imaging: Imaging) -> ScatteringMedium:
+    """Return the medium as this light and this sensor see it: one field for each polarisation and spectral mode.
+
+    Spectral modes that hold 1 % of the power together are left out, which changes the contrast by 1 % at most.
+    """
+    spectral = laser.spectral_weights(medium.path_time_s, tolerance=0.01)
+    weights = np.outer(np.full(imaging.polarisations, 1.0 / imaging.polarisations), spectral).ravel()
+    return medium if len(weights) == 1 else Modes(medium, weights)

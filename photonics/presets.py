@@ -43,7 +43,7 @@ def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
         laser=Laser(power_w=100.0, beam_radius_m=None, rin_db_per_hz=None, drift_rms=0.0),
         dmd=fit(DMD(contrast=None, seed=seed), n_in),
         medium=GaussianMedium(n_in, n_out, seed=seed),
-        imaging=Imaging(throughput=1e-4),
+        imaging=Imaging(throughput=3.2e-4),
         camera=camera,
         seed=seed,
         exposure_s=5e-4,

@@ -1,12 +1,14 @@
 """Every part of the bench: frozen, checked at its making, and clear about what it refuses."""
 
+import re
 from dataclasses import FrozenInstanceError, asdict, fields, replace
 
 import pytest
 
 from photonics import DMD, Camera, Imaging, Laser
+from photonics.reference import Reference
 
-PARTS = [Laser, DMD, Imaging, Camera]
+PARTS = [Laser, DMD, Imaging, Reference, Camera]
 every_part = pytest.mark.parametrize("part", PARTS)
 
 BAD = [
@@ -43,6 +45,35 @@ BAD = [
     (Camera, "prnu", -0.01),
     (Camera, "dsnu_e", -1.0),
     (Camera, "seed", 2**64),
+    (Laser, "linewidth_hz", -1.0),
+    (Laser, "pointing_rad", -1e-6),
+    (Laser, "pointing_lever_m", -1.0),
+    (DMD, "fill_factor", 1.1),
+    (DMD, "tilt_rad", 12.0),
+    (DMD, "incidence_rad", 24.0),
+    (DMD, "load_s", -1.0),
+    (DMD, "settle_s", -1.0),
+    (DMD, "astigmatism_waves", 1000.0),
+    (DMD, "defocus_waves", -1000.0),
+    (DMD, "aberration_drift_waves", -1.0),
+    (DMD, "aberration_drift_time_s", 0.0),
+    (Imaging, "numerical_aperture", 1.5),
+    (Imaging, "pupil", "triangle"),
+    (Imaging, "pixel_m", 5.5),
+    (Imaging, "samples", 0),
+    (Imaging, "sensor", (0, 3)),
+    (Imaging, "region", (0, 1, 2)),
+    (Imaging, "polarisations", 3),
+    (Imaging, "reference", 7),
+    (Reference, "intensity", -1.0),
+    (Reference, "angle_x_rad", 2.0),
+    (Reference, "angle_y_rad", -2.0),
+    (Reference, "phase_jitter_rad", -1.0),
+    (Reference, "phase_drift_rad", -1.0),
+    (Reference, "phase_drift_time_s", 0.0),
+    (Reference, "noise", 1.5),
+    (Reference, "noise_grain_px", 0.0),
+    (Reference, "seed", -1),
 ]
 
 
@@ -50,7 +81,7 @@ BAD = [
 def test_out_of_range_is_named(part, name, value):
     """One line with the part, the field, the bound and the value; ``replace`` checks too. Catches: a bound removed."""
     for make in (lambda: part(**{name: value}), lambda: replace(part(), **{name: value})):
-        with pytest.raises(ValueError, match=rf"^{part.__name__}: {name} must be .*, got {value}") as error:
+        with pytest.raises(ValueError, match=rf"^{part.__name__}: {name} must be .*, got {re.escape(repr(value))}") as error:
             make()
         assert "\n" not in str(error.value)
 

@@ -142,6 +142,7 @@ def photon_rate(opu, patterns):
     """Photons per second on each pixel that the ground truth predicts, without a call to the chain."""
     share, (off, on) = opu.laser.power_share(opu.cells), opu.dmd.levels(opu.n_in)
     scale = np.mean(share * np.abs(on - off) ** 2) * opu.laser.photon_rate * opu.imaging.throughput
+    scale = scale * opu.dmd.efficiency(opu.laser.wavelength_m)
     # An input sends off + (on - off) x: the matrix sees x + off / (on - off).
     lit = (patterns + off / (on - off)).astype(np.complex128)
     return scale * np.abs(lit @ opu.effective_matrix().T.astype(np.complex128)) ** 2
@@ -166,7 +167,7 @@ def test_effective_matrix_predicts_the_mean(half_on, contrast, phase, beam_radiu
 
     Catches: illumination, leakage or stuck mirrors missing from the matrix, a rate that is off by 1 %.
     """
-    laser = Laser(drift_rms=0.0, rin_db_per_hz=None, beam_radius_m=beam_radius_m)
+    laser = Laser(drift_rms=0.0, rin_db_per_hz=None, beam_radius_m=beam_radius_m, pointing_rad=0.0)
     dmd = DMD(contrast=contrast, leakage_phase_rad=phase, frame_rate_hz=1000.0, stuck_fraction=stuck)
     camera = Camera(bit_depth=12, gain_dn_per_e=0.4, full_well_e=1e5, offset_dn=20.0)
     opu = OPU(medium=GaussianMedium(100, 200, seed=2), laser=laser, dmd=dmd, camera=camera)
@@ -184,7 +185,7 @@ def test_effective_matrix_predicts_the_mean(half_on, contrast, phase, beam_radiu
 
 def test_power_noise_is_common_to_the_frame():
     """Frame sums fluctuate by drift and RIN; what is left is small and of no rank. Catches: RIN per pixel."""
-    opu = presets.ideal(50, 300).replace(laser=Laser(power_w=50.0, rin_db_per_hz=-60.0, drift_rms=0.02))
+    opu = presets.ideal(50, 300).replace(laser=Laser(power_w=50.0, rin_db_per_hz=-60.0, drift_rms=0.02, pointing_rad=0.0))
     signal = opu.measure(np.ones((300, 50), bool)) - opu.camera.offset
     spread = signal - signal.mean(axis=0)
     singular = np.linalg.svd(spread, compute_uv=False)

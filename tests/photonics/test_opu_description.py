@@ -11,14 +11,15 @@ from photonics import DMD, OPU, Camera, GaussianMedium, Laser, MatrixMedium, pre
 every_preset = pytest.mark.parametrize("name", presets.PRESETS)
 
 
-def toml(description):
+def toml(description, table=""):
     """Write a description as TOML, by hand; what is None is "none", since TOML has no such value."""
-    plain = {key: value for key, value in description.items() if not isinstance(value, dict)}
-    tables = {"": plain} | {key: value for key, value in description.items() if isinstance(value, dict)}
-    lines = []
-    for table, entries in tables.items():
-        lines += [f"[{table}]"] * bool(table)
-        lines += [f"{key} = {json.dumps('none' if value is None else value)}" for key, value in entries.items()]
+    lines = [f"[{table}]"] * bool(table)
+    for key, value in description.items():
+        if not isinstance(value, dict):
+            lines.append(f"{key} = {json.dumps('none' if value is None else value)}")
+    for key, value in description.items():
+        if isinstance(value, dict):
+            lines.append(toml(value, f"{table}.{key}".lstrip(".")))
     return "\n".join(lines)
 
 
