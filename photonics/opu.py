@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 import photonics.cost as cost
 import photonics.moments as moments
-from photonics.backend import HOST, Backend, named
+from photonics.backend import named
 from photonics.camera import Camera
+from photonics.chain import Chain
 from photonics.component import integer, number
 from photonics.description import NAMES, NUMBERS, PARTS, arguments, check_names, read_toml
 from photonics.dmd import DMD
@@ -19,8 +20,7 @@ from photonics.encoding import as_patterns
 from photonics.exposure import SHORTEST_EXPOSURE_S, autoexpose
 from photonics.imaging import Imaging
 from photonics.laser import Laser
-from photonics.medium import Modes, ScatteringMedium
-from photonics.random import check_seed
+from photonics.medium import ScatteringMedium
 from photonics.reference import as_phases
 
 __all__ = ["OPU", "Clock"]
@@ -42,7 +42,7 @@ class Clock:
         return ticks
 
 
-class OPU:
+class OPU(Chain):
     """Optical processing unit: shows binary patterns to a scattering medium and photographs what comes out.
 
     Parameters
@@ -89,25 +89,10 @@ class OPU:
         electrical_power_w: float = 40.0,
         power_source: str = "estimate: laser driver 20 W, mirrors 15 W, camera 5 W; good to a factor of 2",
     ) -> None:
-        if not isinstance(medium, ScatteringMedium):
-            raise ValueError(f"medium must be a ScatteringMedium, got {type(medium).__name__}")
         given = {"laser": laser, "dmd": dmd, "imaging": imaging, "camera": camera}
-        for name, part in given.items():
-            if part is not None and not isinstance(part, PARTS[name]):
-                raise ValueError(f"{name} must be a {PARTS[name].__name__}, got {type(part).__name__}")
-        self._medium = medium
-        self._laser = laser or Laser()
-        self._dmd = dmd or DMD()
-        self._imaging = imaging or Imaging()
-        self._camera = camera or Camera()
-        self.seed = check_seed(seed)
-        self.backend: Backend = HOST
-        self.cells = self.dmd.cells(self.n_in)
+        parts = {name: PARTS[name]() if part is None else part for name, part in given.items()}
+        super().__init__(medium=medium, seed=seed, **parts)
         self.clock = Clock()
-        self._lit = lit(self.medium, self.laser, self.imaging)
-        self._n_out = self.imaging.pixels(self._lit.shape[0], self._lit.modes)
-        self.imaging.check_samples(self.laser.wavelength_m)
-        self._unit_rate = self.laser.photon_rate * float(self.laser.power_share(self.cells).mean())
         self.exposure_s = exposure_s
         if not 0 <= number(electrical_power_w) < np.inf:
             raise ValueError(f"electrical_power_w must be 0 or more, got {electrical_power_w!r}")
@@ -116,47 +101,6 @@ class OPU:
 
     def __repr__(self) -> str:
         return f"OPU(n_in={self.n_in}, n_out={self.n_out}, seed={self.seed}, exposure_s={self.exposure_s:.3g})"
-
-    # Parts are read-only: a device with another part is another device, made by `replace`.
-    @property
-    def laser(self) -> Laser:
-        """The laser."""
-        return self._laser
-
-    @property
-    def dmd(self) -> DMD:
-        """The mirrors."""
-        return self._dmd
-
-    @property
-    def medium(self) -> ScatteringMedium:
-        """The scattering medium."""
-        return self._medium
-
-    @property
-    def imaging(self) -> Imaging:
-        """The path from medium to sensor."""
-        return self._imaging
-
-    @property
-    def camera(self) -> Camera:
-        """The camera."""
-        return self._camera
-
-    @property
-    def n_in(self) -> int:
-        """Number of logical inputs."""
-        return self.medium.shape[1]
-
-    @property
-    def n_out(self) -> int:
-        """Number of pixels in a frame."""
-        return self._n_out
-
-    @property
-    def frame_period_s(self) -> float:
-        """Seconds from one frame to the next: the slower of mirrors and camera leads."""
-        return 1.0 / min(self.dmd.frame_rate_hz, self.camera.frame_rate_hz)
 
     @property
     def exposure_s(self) -> float:
@@ -209,43 +153,6 @@ class OPU:
             photons = self.photons(patterns[part, :], ticks, exposure_s, light, phase)
             parts.append(self.camera.expose(photons, exposure_s, ticks, seed=self.seed))
         return parts[0] if len(parts) == 1 else self.backend.xp.concat(parts)
-
-    def light(self, ticks: NDArray[np.int64], exposure_s: float) -> Any:
-        """Field on the mirrors in the given frames, sqrt(photons / s): (batch, n_in)."""
-        return self.laser.field(
-            self.cells,
-            ticks,
-            exposure_s=exposure_s,
-            frame_period_s=self.frame_period_s,
-            seed=self.seed,
-            backend=self.backend,
-        )
-
-    def photons(
-        self, patterns: Any, ticks: NDArray[np.int64], exposure_s: float, light: Any, phases: Any = None
-    ) -> Any:
-        """Mean photons on each pixel, (batch, n_out), for patterns lit by `light`, with the reference at `phases`."""
-        period, wavelength = self.frame_period_s, self.laser.wavelength_m
-        field = self.dmd.modulate(patterns, light, ticks, period, self.seed)
-        speckle = self._lit.propagate(field, ticks)
-        reference = None
-        if phases is not None:
-            power = self.laser.relative_power(ticks, exposure_s, period, self.seed)
-            reference = self.imaging.reference.field(
-                self.imaging.layout(self._lit.shape[0], self._lit.modes),
-                phases,
-                ticks,
-                unit_rate=self._unit_rate * power,
-                wavelength_m=wavelength,
-                pixel_m=self.imaging.pixel_m,
-                samples=self.imaging.samples_per_pixel,
-                frame_period_s=period,
-                seed=self.seed,
-                backend=self.backend,
-            )
-        rate = self.imaging.intensity(speckle, modes=self._lit.modes, wavelength_m=wavelength, reference=reference)
-        rate *= exposure_s * self.dmd.efficiency(wavelength)
-        return rate
 
     def dark(self, count: int, exposure_s: float | None = None) -> Any:
         """Frames with the laser's shutter closed: (count, n_out) digital numbers."""
@@ -306,24 +213,6 @@ class OPU:
         rate = self._unit_rate * self.dmd.efficiency(self.laser.wavelength_m)
         return self.camera.gain * self.camera.quantum_efficiency * self.imaging.throughput * rate * self.exposure_s
 
-    def effective_matrix(self, tick: int = 0) -> NDArray[np.complex64]:
-        """Ground truth: field per unit of mirror, (n_out, n_in), in the unit in which ``E|t_ij|^2 = 1/n_in``.
-
-        The medium's matrix in frame `tick` times illumination and mirror levels (ON minus OFF) of each input. For
-        metrics and tests; a bench cannot know it, and `calibration` does not look.
-
-        Raises
-        ------
-        ValueError
-            If no such matrix exists, because a pixel sees several fields: a pupil, modes or a region of interest.
-        """
-        if self._lit.modes > 1 or self.imaging.numerical_aperture is not None or self.imaging.region is not None:
-            raise ValueError("effective_matrix must have one field for each pixel: no pupil, no region, a single mode")
-        off, on = self.dmd.levels(self.n_in)
-        weight = np.sqrt(self.laser.power_share(self.cells)) * (on - off)
-        weight = weight / np.sqrt(np.mean(np.abs(weight) ** 2))
-        return self.medium.block(slice(None), slice(None), tick) * weight.astype(np.complex64)
-
     def replace(self, **changes: Any) -> "OPU":
         """Return a new device with some parts or numbers changed, its clock at zero."""
         check_names(changes)
@@ -359,13 +248,3 @@ class OPU:
             If the file cannot be read, is not TOML, or does not describe a device.
         """
         return read_toml(path, cls.from_dict)
-
-
-def lit(medium: ScatteringMedium, laser: Laser, imaging: Imaging) -> ScatteringMedium:
-    """Return the medium as this light and this sensor see it: one field for each polarisation and spectral mode.
-
-    Spectral modes that hold 1 % of the power together are left out, which changes the contrast by 1 % at most.
-    """
-    spectral = laser.spectral_weights(medium.path_time_s, tolerance=0.01)
-    weights = np.outer(np.full(imaging.polarisations, 1.0 / imaging.polarisations), spectral).ravel()
-    return medium if len(weights) == 1 else Modes(medium, weights)
