@@ -1,6 +1,5 @@
 """Where arrays live: the array decides which library computes, and nothing moves or falls back silently."""
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -42,6 +41,7 @@ class Backend(NamedTuple):
         """
         kind = None if dtype is None else getattr(self.xp, dtype)
         if self.on_host:
+            require(self, array, "array")  # numpy would convert what some libraries have in the host's memory
             return np.asarray(array, kind)
         if array_api_compat.is_array_api_obj(array) and not array_api_compat.is_numpy_array(array):
             require(self, array, "array")
@@ -79,7 +79,6 @@ def require(backend: Backend, array: Any, name: str) -> None:
         )
 
 
-@cache
 def named(device: str) -> Backend:
     """Return the backend of "cpu" or "cuda" (or "cuda:1", one of several).
 
@@ -88,14 +87,14 @@ def named(device: str) -> Backend:
     ValueError
         If the name is another, cupy is not installed, or there is no such GPU.
     """
-    kind, _, number = str(device).partition(":")
-    if kind == "cpu" and not number:
+    if device == "cpu":
         return HOST
-    if kind != "cuda" or not (number or "0").isdecimal():
+    kind, colon, number = str(device).partition(":")
+    if kind != "cuda" or (colon and not number.isdecimal()):
         raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:<number>', got {device!r}")
     try:
         import array_api_compat.cupy as xp
-        import cupy
+        import cupy  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError("device 'cuda' needs cupy: install the extra cuda12 or cuda13") from None
     count = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0  # cupy imports without a GPU, too
@@ -115,5 +114,5 @@ def to_host(array: Any) -> NDArray[Any]:
         return array.get()
     if array_api_compat.is_array_api_obj(array):
         cpu = getattr(array_api_compat.array_namespace(array), "Device", lambda name: "cpu")("CPU_DEVICE")
-        return np.from_dlpack(array_api_compat.to_device(array, cpu))
+        return np.from_dlpack(array_api_compat.to_device(array, cpu)).copy()
     return np.asarray(array)

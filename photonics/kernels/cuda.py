@@ -5,6 +5,8 @@ numpy arrays, which is how it is tested where there is no GPU. Fused multiply-ad
 with the processor's to a few units in the last place rather than bit for bit.
 """
 
+# pyright: reportCallIssue=false
+# (its stubs know cuda.grid as a class)
 from typing import Any
 
 import numpy as np
@@ -34,11 +36,19 @@ COLUMNS = 4096
 """Columns of the matrix that one thread of `project` visits."""
 
 
-def launch(kernel: Any, count: int, *arguments: Any, stream: Any = 0) -> None:
-    """Run `kernel` with a thread for each of `count` items; arrays are taken as they are, without waiting for them."""
-    if count:
-        shared = [cuda.as_cuda_array(a, sync=False) if hasattr(a, "__cuda_array_interface__") else a for a in arguments]
-        kernel[-(-count // THREADS), THREADS, stream](*shared)
+def launch(kernel: Any, count: int, *arguments: Any, stream: Any = None) -> None:
+    """Run `kernel` with a thread for each of `count` items, on `stream` or in order with cupy's own work.
+
+    Arrays are taken as they are, without waiting for them.
+    """
+    if not count:
+        return
+    shared = [cuda.as_cuda_array(a, sync=False) if hasattr(a, "__cuda_array_interface__") else a for a in arguments]
+    if stream is None and any(hasattr(a, "__cuda_array_interface__") for a in arguments):
+        import cupy  # pyright: ignore[reportMissingImports]
+
+        stream = cuda.external_stream(cupy.cuda.get_current_stream().ptr)
+    kernel[-(-count // THREADS), THREADS, stream or 0](*shared)
 
 
 @cuda.jit
@@ -71,7 +81,13 @@ def three_bit_kernel(first_column, first_group, stream, k0, k1, scale, tile):
 
 
 def fill_entries(
-    entries: str, first_column: int, first_group: int, key: tuple[Any, Any, Any], scale: Any, out: Any, stream: Any = 0
+    entries: str,
+    first_column: int,
+    first_group: int,
+    key: tuple[Any, Any, Any],
+    scale: Any,
+    out: Any,
+    stream: Any = None,
 ) -> None:
     """Draw a tile of a transmission matrix, transposed: `out` (columns, rows) complex64, rows in whole draws."""
     parts = out.view(np.float32)

@@ -107,13 +107,13 @@ def from_bits(i):
 @overload(bits, jit_options={"forceinline": True})
 def compiled_bits(x):
     """What numba compiles for `bits`."""
-    return lambda x: reinterpret(F32(x))
+    return lambda x: reinterpret(F32(x))  # pyright: ignore[reportCallIssue]
 
 
 @overload(from_bits, jit_options={"forceinline": True})
 def compiled_from_bits(i):
     """What numba compiles for `from_bits`."""
-    return lambda i: reinterpret(np.int32(i))
+    return lambda i: reinterpret(np.int32(i))  # pyright: ignore[reportCallIssue]
 
 
 @inlined
@@ -131,10 +131,10 @@ def radius(word):
 
 
 @inlined
-def normal_pair(word0, word1):
-    """Two standard normals (float32) from two words."""
-    quadrant = U32(U32(word1 + U32(0x20000000)) >> U32(30))
-    y = F32(np.int32(U32(word1 - U32(quadrant << U32(30))))) * TURN
+def phasor(word):
+    """``exp(2 pi i word / 2**32)`` as (real, imaginary), float32; error 1e-7, modulus 1 within 2e-7."""
+    quadrant = U32(U32(word + U32(0x20000000)) >> U32(30))
+    y = F32(np.int32(U32(word - U32(quadrant << U32(30))))) * TURN
     z = y * y
     s = y * (S0 + z * (S1 + z * (S2 + z * S3)))
     c = C0 + z * (C1 + z * (C2 + z * (C3 + z * C4)))
@@ -142,7 +142,14 @@ def normal_pair(word0, word1):
     cosine, sine = (s, c) if odd else (c, s)
     cosine = -cosine if quadrant == U32(1) or quadrant == U32(2) else cosine
     sine = -sine if quadrant >= U32(2) else sine
+    return cosine, sine
+
+
+@inlined
+def normal_pair(word0, word1):
+    """Two standard normals (float32) from two words."""
     r = radius(word0)
+    cosine, sine = phasor(word1)
     return r * cosine, r * sine
 
 

@@ -4,12 +4,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from photonics.medium.base import ScatteringMedium
+from photonics.medium.drift import Drifting
+from photonics.medium.effects import Ballistic, Dispersive, Effect, Lossy, Modes
 from photonics.medium.gaussian import GaussianMedium
+from photonics.medium.layers import ScatteringLayers
 from photonics.medium.matrix import MatrixMedium
 
-__all__ = ["GaussianMedium", "MatrixMedium", "ScatteringMedium", "from_dict"]
+__all__ = [
+    "Ballistic",
+    "Dispersive",
+    "Drifting",
+    "Effect",
+    "GaussianMedium",
+    "Lossy",
+    "MatrixMedium",
+    "Modes",
+    "ScatteringLayers",
+    "ScatteringMedium",
+    "from_dict",
+]
 
-MAKERS = {"GaussianMedium": GaussianMedium, "MatrixMedium": MatrixMedium.load}
+MAKERS = {"GaussianMedium": GaussianMedium, "MatrixMedium": MatrixMedium.load, "ScatteringLayers": ScatteringLayers}
+EFFECTS = {effect.__name__: effect for effect in (Ballistic, Dispersive, Drifting, Lossy, Modes)}
+"""Media around another one, which is described in their entry ``medium``."""
+MAKERS |= EFFECTS
 
 
 def from_dict(description: Mapping[str, Any]) -> ScatteringMedium:
@@ -26,6 +44,10 @@ def from_dict(description: Mapping[str, Any]) -> ScatteringMedium:
     if kind == "MatrixMedium" and "path" not in description:
         raise ValueError("medium was an array in memory: save it and use MatrixMedium.load(path) to describe a device")
     parameters = {name: value for name, value in description.items() if name != "type"}
+    if kind in EFFECTS and "medium" in parameters:
+        if not isinstance(parameters["medium"], Mapping):
+            raise ValueError(f"medium.medium must be a table of parameters, got {parameters['medium']!r}")
+        parameters["medium"] = from_dict(parameters["medium"])
     try:
         return MAKERS[kind](**parameters)
     except TypeError as error:

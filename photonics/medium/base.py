@@ -21,6 +21,9 @@ class ScatteringMedium(ABC):
     """Fields that a sensor sees independently of each other (polarisations, wavelengths). A medium of several stacks
     them along its outputs, mode after mode, each scaled so that a pixel's intensity is the sum over its modes."""
 
+    path_time_s: float = 0.0
+    """Spread of the times that light takes through the medium, seconds: only a laser of finite linewidth notices."""
+
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:

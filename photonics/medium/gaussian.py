@@ -89,7 +89,8 @@ class GaussianMedium(StoredMedium):
             raise ValueError(f"entries must be one of {tuple(LAWS)}, got {entries!r}")
         self.n_in, self.n_out = integer(n_in, "n_in", 1, 2**31 - 1), integer(n_out, "n_out", 1, 2**31 - 1)
         self.seed = check_seed(seed)
-        self.storage, self.entries = storage, entries
+        self.storage: Literal["stored", "streamed", "auto"] = storage
+        self.entries: Literal["gaussian", "3bit"] = entries
 
     def __repr__(self) -> str:
         law = "" if self.entries == "gaussian" else f", entries={self.entries!r}"
@@ -173,10 +174,9 @@ class GaussianMedium(StoredMedium):
         return product_(self, backend, field) if self.streamed else super()._on(backend, field, adjoint)
 
     def _copy(self, backend: Backend) -> Any:
-        copies = self.__dict__.setdefault("_copies", {})
-        if backend not in copies:  # drawn there: nothing is uploaded
-            copies[backend] = streaming.tile(self, backend, 0, self.n_in, 0, self.n_out)
-        return copies[backend]
+        if backend not in self._copies:  # drawn there: nothing is uploaded
+            self._copies[backend] = streaming.tile(self, backend, 0, self.n_in, 0, self.n_out)
+        return self._copies[backend]
 
     def fresh(self, seed: int) -> "GaussianMedium":  # noqa: D102 (inherited)
         return GaussianMedium(self.n_in, self.n_out, seed, self.storage, self.entries)

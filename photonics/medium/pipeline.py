@@ -1,13 +1,13 @@
 """Products of a streamed Gaussian medium on a GPU: drawn and summed in registers, or drawn and multiplied side by side.
 
-Needs cupy; only imported for its arrays.
+Only called with cupy's arrays, whose namespace comes with them.
 """
 
 from typing import TYPE_CHECKING, Any
 
-import cupy
 from numba import cuda as numba_cuda
 
+from photonics.backend import backend_of
 from photonics.kernels import cuda
 from photonics.medium.streaming import INPUTS, OUTPUTS, key
 from photonics.medium.tiled import matmul
@@ -23,32 +23,34 @@ PARTIAL_BYTES = 2**28
 
 def propagate(medium: "GaussianMedium", field: Any) -> Any:
     """``field @ T.T``: (batch, n_in) -> (batch, n_out) complex64, cupy arrays."""
-    complex_ = field.dtype.kind == "c"
+    xp, complex_ = backend_of(field).xp, field.dtype.kind == "c"
     frames = len(field) * (2 if complex_ else 1)
     if medium.entries != "gaussian" or not 0 < frames <= cuda.MOST_FUSED:
         return two_streams(medium, field)
     if not complex_:
-        return fused(medium, cupy.ascontiguousarray(field))
-    parts = fused(medium, cupy.concatenate([field.real, field.imag]))
+        return fused(medium, xp.ascontiguousarray(field))
+    parts = fused(medium, xp.concat([field.real, field.imag]))
     return parts[: len(field)] + 1j * parts[len(field) :]
 
 
 def fused(medium: "GaussianMedium", x: Any) -> Any:
     """Return the product for a few real frames; no tile is ever written."""
-    n_out, n_in = medium.shape
+    xp, (n_out, n_in) = backend_of(x).xp, medium.shape
     slices = -(-n_in // cuda.COLUMNS)
     band = max(PARTIAL_BYTES // (8 * slices * len(x)) // 2 * 2, 2)
-    out = cupy.empty((len(x), n_out), cupy.complex64)
+    out = xp.empty((len(x), n_out), xp.complex64)
     for top in range(0, n_out, band):
         bottom = min(top + band, n_out)
-        partial = cupy.empty((slices, len(x), 4 * (-(-(bottom - top) // 2))), cupy.float32)
+        partial = xp.empty((slices, len(x), 4 * (-(-(bottom - top) // 2))), xp.float32)
         cuda.project(x, top // 2, key(medium), medium._scale, partial)
-        out[:, top:bottom] = partial.sum(axis=0).view(cupy.complex64)[:, : bottom - top]
+        out[:, top:bottom] = partial.sum(axis=0).view(xp.complex64)[:, : bottom - top]
     return out
 
 
 def two_streams(medium: "GaussianMedium", field: Any) -> Any:
     """Multiply one tile while the next is drawn on a stream of its own, in two buffers."""
+    import cupy  # pyright: ignore[reportMissingImports]
+
     n_out, n_in = medium.shape
     rows = medium._law.rows
     out = cupy.zeros((len(field), n_out), cupy.complex64)

@@ -1,6 +1,7 @@
 """Media whose transmission matrix is held in memory."""
 
 from abc import abstractmethod
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,13 @@ class StoredMedium(TiledMedium):
 
     def _copy(self, backend: Backend) -> Any:
         """Matrix on another backend, uploaded once."""
-        copies = self.__dict__.setdefault("_copies", {})
-        if backend not in copies:
-            copies[backend] = backend.asarray(self._columns)
-        return copies[backend]
+        if backend not in self._copies:
+            self._copies[backend] = backend.asarray(self._columns)
+        return self._copies[backend]
+
+    @cached_property
+    def _copies(self) -> dict[Backend, Any]:
+        return {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_copies"}

@@ -3,12 +3,14 @@
 import math
 from dataclasses import replace
 
+import array_api_strict as strict
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from photonics import DMD, GaussianMedium, Imaging, Laser
+from photonics.backend import backend_of, to_host
 from photonics.dmd import stuck_shares
 
 LIGHT = np.ones((1, 40), np.float32)
@@ -20,7 +22,7 @@ PHASES = pytest.mark.parametrize("phase", [0.0, 0.7, -math.pi / 2, math.pi])
 def test_all_off_over_all_on_is_one_over_contrast(contrast, phase):
     """On every pixel, behind medium and imaging, to float32. Catches: eps = 1/contrast, leakage added to ON mirrors."""
     dmd, medium, n_in = DMD(contrast=contrast, leakage_phase_rad=phase), GaussianMedium(64, 500, seed=1), 64
-    light = Laser(drift_rms=0.0, rin_db_per_hz=None).field(
+    light = Laser(drift_rms=0.0, rin_db_per_hz=None, pointing_rad=0.0).field(
         dmd.cells(n_in), np.arange(2), exposure_s=1e-4, frame_period_s=1e-3, seed=0
     )
     patterns = np.array([[False] * n_in, [True] * n_in])
@@ -140,3 +142,55 @@ def test_inputs_fit_on_the_chip(data):
 def test_too_many_inputs(n_in):
     with pytest.raises(ValueError, match=r"^n_in must be 1 to 12288 on a chip of 1024 x 768 mirrors with macropixel 8"):
         DMD().grid(n_in)
+
+
+@pytest.mark.parametrize("change", [{}, {"contrast": None}, {"stuck_fraction": 0.3}, {"leakage_phase_rad": 1.0}])
+def test_other_array_libraries(change):
+    """A device that refuses implicit moves computes what numpy does, to the bit. Catches: numpy called on the array."""
+    dmd, device = DMD(**change), strict.Device("device1")
+    patterns = np.arange(80).reshape(2, 40) % 3 == 0
+    light = np.linspace(1, 5, 80, dtype=np.float32).reshape(2, 40)
+    there = dmd.modulate(*(strict.asarray(a, device=device) for a in (patterns, light)))
+    assert there.device == device
+    here = dmd.modulate(patterns, light)
+    assert to_host(there).dtype == here.dtype
+    np.testing.assert_array_equal(to_host(there), here)
+
+
+def test_levels_are_kept_where_they_are_used():
+    """One upload for each library, and nobody can spoil them. Catches: levels made anew for every frame."""
+    dmd, there = DMD(stuck_fraction=0.1), backend_of(strict.asarray(0.0, device=strict.Device("device1")))
+    for backend in (backend_of(LIGHT), there):
+        assert all(a is b for a, b in zip(dmd.levels(300, backend), dmd.levels(300, backend), strict=True))
+    for here, away in zip(dmd.levels(300), dmd.levels(300, there), strict=True):
+        np.testing.assert_array_equal(here, to_host(away))
+        with pytest.raises(ValueError, match="read-only"):
+            here[0] = 0
+
+
+def test_light_is_not_written_to():
+    """Catches: a product in place on the incident field or on the levels."""
+    dmd, light, patterns = DMD(), np.full((2, 40), 3, np.float32), np.arange(80).reshape(2, 40) % 2 == 0
+    first = dmd.modulate(patterns, light)
+    assert np.all(light == 3)
+    np.testing.assert_array_equal(dmd.modulate(patterns, light), first)
+
+
+def test_complex_light_on_real_mirrors():
+    """A field that has a phase keeps it. Catches: a product cast to float32."""
+    light = np.exp(1j * np.arange(40, dtype=np.float32))[None].astype(np.complex64)
+    np.testing.assert_array_equal(DMD(contrast=None).modulate(np.ones((1, 40), bool), light), light)
+
+
+def test_timing():
+    """30.72 us + 13 us hold 22.7 kHz, up to 22 873 Hz. Catches: settle left out of the bound, milliseconds."""
+    dmd = DMD()
+    assert dmd.frame_s == pytest.approx(1 / 22_700)
+    assert 1 / (dmd.load_s + dmd.settle_s) == pytest.approx(22_873, abs=1)
+    assert dmd.frame_s >= dmd.load_s + dmd.settle_s
+    fastest = replace(dmd, frame_rate_hz=1 / (dmd.load_s + dmd.settle_s))
+    assert fastest.frame_s == pytest.approx(43.72e-6)
+    for change in ({"frame_rate_hz": 23_000.0}, {"settle_s": 14e-6}, {"load_s": 35e-6}):
+        with pytest.raises(ValueError, match=r"^DMD: frame_rate_hz must be at most \d+.*, got 2[23][07]00\.0$"):
+            replace(dmd, **change)
+    assert DMD(load_s=0.0, settle_s=0.0, frame_rate_hz=1e6).frame_s == 1e-6
