@@ -7,16 +7,20 @@ import numpy as np
 
 from photonics.kernels.laws import (
     F32,
+    RECIPROCAL,
     SHIFT,
     SWITCH,
     U32,
     normal_pair,
     philox,
     poisson_large,
-    poisson_small,
     round_even,
     uniform,
 )
+from photonics.random import POISSON_TERMS
+
+PIXELS = 4096
+"""Pixels that the camera exposes at a time."""
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -48,32 +52,68 @@ def fill_normals(index, tick, stream, k0, k1, out):
 
 
 @jit
+def redraw_dim(means, words, counts, where, mean, term, cumulative, uniforms, drawn):
+    """Poisson counts of the pixels under the switch by inversion, all of them one term at a time.
+
+    The last six are buffers of the same length. As `photonics.kernels.laws.poisson_small`, bit for bit, but
+    it vectorises; a pixel that is done waits for the others.
+    """
+    dim = 0
+    for p in range(means.size):
+        if means[p] < SWITCH:
+            where[dim] = p
+            dim += 1
+    for i in range(dim):
+        mean[i] = np.float64(means[where[i]])
+        uniforms[i] = uniform(words[where[i]])
+        term[i] = math.exp(-mean[i])
+        cumulative[i] = term[i]
+        drawn[i] = F32(0.0)
+    left, k = dim, 0
+    while left > 0 and k < POISSON_TERMS - 1:
+        k += 1
+        left = 0
+        for i in range(dim):
+            more = uniforms[i] > cumulative[i]
+            drawn[i] += F32(1.0) if more else F32(0.0)
+            left += 1 if more else 0
+            term[i] = term[i] * mean[i] * RECIPROCAL[k]
+            cumulative[i] += term[i]
+    for i in range(dim):
+        counts[where[i]] = drawn[i]
+
+
+@jit
 def expose_rows(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read_e, well_e, gain, offset, top, out):
     """The camera, from mean photons to digital numbers, for a block of frames.
 
     ``photons`` (frames, pixels); ``response`` (pixels,) is QE * PRNU, ``offset_e`` (pixels,) the DSNU.
-    The first pass uses the Cornish-Fisher count everywhere and vectorises; the second redraws the few
-    pixels under the switch by inversion.
+    The first pass uses the Cornish-Fisher count everywhere and vectorises; the second redraws the
+    pixels under the switch by inversion. Pixels go in blocks that stay in the cache.
     """
-    pixels = photons.shape[1]
-    means, noises = np.empty(pixels, np.float32), np.empty(pixels, np.float32)
-    counts, spare = np.empty(pixels, np.float32), np.empty(pixels, np.uint32)
+    block = max(min(PIXELS, photons.shape[1]), 1)
+    means, noises = np.empty(block, np.float32), np.empty(block, np.float32)
+    counts, spare = np.empty(block, np.float32), np.empty(block, np.uint32)
+    where, drawn = np.empty(block, np.int64), np.empty(block, np.float32)
+    mean, term, cumulative, uniforms = np.empty(block), np.empty(block), np.empty(block), np.empty(block)
     for f in range(photons.shape[0]):
         t = np.uint64(ticks[f])
         low, high = U32(t), U32(t >> SHIFT)
-        for p in range(pixels):
-            mean = photons[f, p] * response[p] + dark_e
-            w0, w1, w2, _ = philox(U32(p), low, high, U32(stream), U32(k0), U32(k1))
-            shot, read = normal_pair(w0, w1)
-            means[p], noises[p], spare[p] = mean, read * read_e, w2
-            counts[p] = poisson_large(mean, shot)
-        for p in range(pixels):
-            if means[p] < SWITCH:
-                counts[p] = poisson_small(means[p], spare[p])
-        for p in range(pixels):
-            e = min(counts[p] + noises[p] + offset_e[p], well_e)
-            dn = round_even(e * gain + offset)
-            out[f, p] = max(min(dn, top), F32(0.0))
+        for first in range(0, photons.shape[1], block):
+            pixels = min(block, photons.shape[1] - first)
+            light, rate = photons[f, first : first + pixels], response[first : first + pixels]
+            fixed, frame = offset_e[first : first + pixels], out[f, first : first + pixels]
+            for p in range(pixels):
+                means[p] = light[p] * rate[p] + dark_e
+                w0, w1, w2, _ = philox(U32(first + p), low, high, U32(stream), U32(k0), U32(k1))
+                shot, read = normal_pair(w0, w1)
+                noises[p], spare[p] = read * read_e, w2
+                counts[p] = poisson_large(means[p], shot)
+            redraw_dim(means[:pixels], spare, counts, where, mean, term, cumulative, uniforms, drawn)
+            for p in range(pixels):
+                e = min(counts[p] + noises[p] + fixed[p], well_e)
+                dn = round_even(e * gain + offset)
+                frame[p] = max(min(dn, top), F32(0.0))
 
 
 @jit
