@@ -1,0 +1,78 @@
+"""What calibration needs of a device: frames for patterns, and what the data sheets say. Never the medium."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from photonics.camera import Camera
+from photonics.dmd import DMD
+from photonics.imaging import Imaging
+from photonics.laser import Laser
+from photonics.opu import Clock
+
+__all__ = ["Device", "check_device"]
+
+
+@runtime_checkable
+class Device(Protocol):
+    """A bench, simulated (`photonics.OPU`) or recorded."""
+
+    clock: Clock
+    exposure_s: float
+
+    @property
+    def laser(self) -> Laser:
+        """The laser's data sheet."""
+        ...
+
+    @property
+    def dmd(self) -> DMD:
+        """The mirrors' data sheet."""
+        ...
+
+    @property
+    def imaging(self) -> Imaging:
+        """The optics before the sensor."""
+        ...
+
+    @property
+    def camera(self) -> Camera:
+        """The camera's data sheet."""
+        ...
+
+    @property
+    def n_in(self) -> int:
+        """Number of logical inputs."""
+        ...
+
+    @property
+    def n_out(self) -> int:
+        """Number of pixels in a frame."""
+        ...
+
+    @property
+    def frame_period_s(self) -> float:
+        """Seconds from one frame to the next."""
+        ...
+
+    @property
+    def unit_dn(self) -> float:
+        """DN above dark that unit intensity gives at the set exposure, from photometry."""
+        ...
+
+    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
+        """Frames of patterns: (batch, n_in) -> (batch, n_out)."""
+        ...
+
+    def dark(self, count: int, exposure_s: float | None = None) -> Any:
+        """Frames with the laser's shutter closed: (count, n_out)."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every parameter that is known, in plain types."""
+        ...
+
+
+def check_device(device: Any, name: str = "opu") -> Device:
+    """Return `device` if calibration can use it, else raise a ``ValueError`` that names it."""
+    if not isinstance(device, Device):
+        raise ValueError(f"{name} must be an OPU or a recorded device, got {type(device).__name__}")
+    return device
