@@ -72,6 +72,11 @@ class Chain:
         return self._n_out
 
     @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of pixels in a frame."""
+        return self.imaging.frame(self._lit.shape[0], self._lit.modes)
+
+    @property
     def frame_period_s(self) -> float:
         """Seconds from one frame to the next: the slower of mirrors and camera leads."""
         return 1.0 / min(self.dmd.frame_rate_hz, self.camera.frame_rate_hz)
@@ -87,7 +92,7 @@ class Chain:
             backend=self.backend,
         )
 
-    def photons(
+    def mean_photons(
         self, patterns: Any, ticks: NDArray[np.int64], exposure_s: float, light: Any, phases: Any = None
     ) -> Any:
         """Mean photons on each pixel, (batch, n_out), for patterns lit by `light`, with the reference at `phases`."""

@@ -12,8 +12,8 @@ linear in ``exp(i phi)``, ``f = a + Re(z exp(i phi))``, so three phases give a a
     E_phi[f] = a + L c,    Var_phi[f] = c^2 (1 - L^2)^2 / 2 + s'^2 (1 - L^4) / 2,    L = exp(-s^2 / 2),
 
 c the cosine part of z at the set phase and s' its sine part. This and the power are exact (but for the power's floor at
-0, which matters where its rms nears 1/3); pointing is to first order, its second order a relative
-``(shift / beam radius)^2``, 5e-7 for the default laser. Slow drifts count with their stationary variance, as over a
+0, which matters where its rms nears 1/3). Pointing is to first order; the second changes the mean by up to a relative
+``4 (shift / beam radius)^2``, 2e-6 for the default laser. Slow drifts count with their stationary variance, as over a
 run much longer than their time constants. The medium and the surface of the mirrors are those of the next frame.
 Clipping, by the well and by the converter, is not in the moments: they hold where less than about 1 % of the draws
 saturate.
@@ -73,7 +73,7 @@ def still(opu: "OPU", patterns: Any, exposure_s: float, reference_phase: Any = N
 
     def photons(step: float, scale: Any = None) -> Any:
         lit = field if scale is None else field * opu.backend.asarray(scale, "float32")
-        return quiet.photons(patterns, ticks, exposure_s, lit, None if phases is None else phases + step)
+        return quiet.mean_photons(patterns, ticks, exposure_s, lit, None if phases is None else phases + step)
 
     return photons, 0.0 if phases is None else opu.imaging.reference.phase_variance
 

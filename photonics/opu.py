@@ -87,7 +87,7 @@ class OPU(Chain):
         seed: int = 0,
         exposure_s: float = 4.4e-4,
         electrical_power_w: float = 40.0,
-        power_source: str = "estimate: laser driver 20 W, mirrors 15 W, camera 5 W; good to a factor of 2",
+        power_source: str = "not said",
     ) -> None:
         given = {"laser": laser, "dmd": dmd, "imaging": imaging, "camera": camera}
         parts = {name: PARTS[name]() if part is None else part for name, part in given.items()}
@@ -150,7 +150,7 @@ class OPU(Chain):
             ticks = self.clock.advance(part.stop - start)
             light = self.light(ticks, exposure_s)
             phase = None if phases is None else phases[part]
-            photons = self.photons(patterns[part, :], ticks, exposure_s, light, phase)
+            photons = self.mean_photons(patterns[part, :], ticks, exposure_s, light, phase)
             parts.append(self.camera.expose(photons, exposure_s, ticks, seed=self.seed))
         return parts[0] if len(parts) == 1 else self.backend.xp.concat(parts)
 
@@ -216,6 +216,8 @@ class OPU(Chain):
     def replace(self, **changes: Any) -> "OPU":
         """Return a new device with some parts or numbers changed, its clock at zero."""
         check_names(changes)
+        if "electrical_power_w" in changes:
+            changes = {"power_source": "not said"} | changes
         other = OPU(**({name: getattr(self, name) for name in NAMES} | changes))
         other.backend = self.backend
         return other

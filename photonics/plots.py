@@ -1,24 +1,37 @@
 """Pictures of the bench. Each function draws into the Axes that it is given and returns it."""
 
+import math
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
 
-from photonics.encoding import half_on
+import photonics.speckle as law
+from photonics.backend import to_host
+from photonics.component import number
+from photonics.diagram import beam_colour, draw_bench
+from photonics.encoding import as_patterns, half_on
+from photonics.medium import Drifting
+from photonics.moments import still
 from photonics.opu import OPU
 
-__all__ = ["as_image", "draw_bench", "draw_frame"]
+__all__ = [
+    "as_image",
+    "draw_bench",
+    "draw_drift",
+    "draw_frame",
+    "draw_histogram",
+    "draw_pattern",
+    "draw_singular_values",
+    "draw_speckle",
+]
 
-INK, GREY, BODY = "#1f2933", "#6b7785", "#eef1f4"
-
-
-def beam_colour(wavelength_m: float) -> str:
-    """Colour in which to draw a beam: that of the nearest common laser line."""
-    lines = {405e-9: "#7a3cff", 450e-9: "#2b5cff", 532e-9: "#17a34a", 589e-9: "#e0a800", 633e-9: "#e02020"}
-    return lines[min(lines, key=lambda line: abs(line - wavelength_m))]
+INK, DARK, BARS, LAW = "#1f2933", "#39424e", "#8fa3b8", "#c2410c"
 
 
 def as_image(values: NDArray[Any]) -> NDArray[Any]:
@@ -37,58 +50,210 @@ def draw_frame(ax: Axes, frame: NDArray[Any], top: int) -> Axes:
     return ax
 
 
-def draw_bench(ax: Axes, opu: OPU) -> Axes:
-    """Draw the chain from laser to camera, labelled with the device's own parameters."""
-    laser, dmd, camera = opu.laser, opu.dmd, opu.camera
-    colour = beam_colour(laser.wavelength_m)
-    ax.axis("off")
-    y = 24.0
+def draw_pattern(ax: Axes, opu: OPU, pattern: Any) -> Axes:
+    """Show a pattern on the chip at true scale: the light that each input sends on, over that of the brightest if ON.
 
-    ax.add_patch(Polygon([(16, y - 0.5), (30, y - 5), (30, y + 5), (16, y + 0.5)], color=colour, alpha=0.35, lw=0))
-    ax.add_patch(Polygon([(39, y - 5), (52, y - 5), (52, y + 5), (39, y + 5)], color=colour, alpha=0.25, lw=0))
-    for angle in np.linspace(-0.33, 0.33, 9):  # light leaves the medium in all directions
-        ax.plot([63, 84], [y, y + 21 * np.tan(angle)], color=colour, alpha=0.28, lw=1.2)
-    body(ax, 2, y - 4, 14, 8)
-    ax.add_patch(Circle((16, y), 0.8, color=colour))
+    The outline is that of the chip, the circle that of the beam, where its intensity is 1/e^2 of its peak.
 
-    pattern = half_on(1, 63, opu.seed)[0].reshape(9, 7)
-    body(ax, 30, y - 7, 9, 14)
-    for (row, column), on in np.ndenumerate(pattern):
-        face = "white" if on else "#39424e"
-        ax.add_patch(Rectangle((31 + column, y - 5.8 + row * 1.3), 0.85, 1.1, color=face, ec=GREY, lw=0.3))
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    opu : OPU
+        Its mirrors and laser.
+    pattern : array_like of bool or 0/1, shape (n_in,)
+        Which inputs are ON.
 
-    body(ax, 52, y - 8, 11, 16)
-    dots = np.random.default_rng(0).uniform((53, y - 7), (62, y + 7), (90, 2))  # decoration, not physics
-    ax.scatter(dots[:, 0], dots[:, 1], s=7, color=GREY, alpha=0.8, lw=0)
+    Raises
+    ------
+    ValueError
+        If the pattern has another shape or is not binary.
+    """
+    pattern = as_patterns(np.asarray(pattern)[None], opu.n_in, "pattern")[0]
+    levels, share, cells = opu.dmd.levels(opu.n_in), opu.laser.power_share(opu.cells), opu.cells
+    light = np.full(cells.shape[0] * cells.shape[1], np.nan)  # the last row may not be full
+    light[: opu.n_in] = np.abs(np.where(pattern, levels[1], levels[0])) ** 2 * share / share.max()
+    x, y = cells.x_edges * 1e3, cells.y_edges * 1e3
+    colour = beam_colour(opu.laser.wavelength_m)
+    shades = LinearSegmentedColormap.from_list("mirrors", [DARK, colour, "white"])
 
-    body(ax, 84, y - 7, 13, 14)
-    speckle = np.abs(opu.medium.propagate(half_on(1, opu.n_in, opu.seed))[0]) ** 2
-    ax.imshow(as_image(speckle[:196]), extent=(85, 90, y - 5.5, y + 5.5), cmap="magma", aspect="auto", zorder=3)
-    ax.set(xlim=(0, 100), ylim=(3, 40), aspect="equal")
-
-    beam = "uniform beam" if laser.beam_radius_m is None else f"w = {laser.beam_radius_m * 1e3:g} mm"
-    contrast = "no leakage" if dmd.contrast is None else f"contrast {dmd.contrast:g}:1"
-    label(ax, 9, "Laser", f"{laser.power_w * 1e3:g} mW, {laser.wavelength_m * 1e9:g} nm", beam)
-    label(ax, 34.5, "DMD", f"{opu.n_in:,} inputs of {dmd.macropixel}×{dmd.macropixel} mirrors", contrast)
-    label(
-        ax, 57.5, type(opu.medium).__name__, f"T: {opu.n_out:,} × {opu.n_in:,}", f"{opu.n_out * opu.n_in:.3g} entries"
+    across, up = (count * opu.dmd.pitch_m * 1e3 for count in (opu.dmd.columns, opu.dmd.rows))
+    ax.add_patch(Rectangle((-across / 2, -up / 2), across, up, fc="#c9d1da", ec=INK, lw=1, label="chip"))
+    extent = (x[0], x[-1], y[-1], y[0])
+    picture = ax.imshow(
+        light.reshape(cells.shape), cmap=shades, vmin=0, vmax=1, extent=extent, interpolation="nearest", zorder=2
     )
-    label(
-        ax, 90.5, "Camera", f"{camera.bit_depth} bits, {opu.n_out:,} pixels", f"{opu.exposure_s * 1e6:.0f} µs exposure"
-    )
-    ax.text(34.5, y + 9, "binary pattern x", ha="center", color=INK, fontsize=8)
-    ax.text(73.5, y + 9, "speckle |T x|²", ha="center", color=INK, fontsize=8)
-    rate = f"{1.0 / opu.frame_period_s:,.0f} frames / s, {opu.electrical_power_w:g} W"
-    ax.text(99, 38, rate, ha="right", color=GREY, fontsize=8)
+    radius = opu.laser.beam_radius_m
+    if radius is not None:
+        name = f"beam, 1/e² radius {radius * 1e3:g} mm"
+        ax.add_patch(Circle((0, 0), radius * 1e3, fill=False, ec=colour, ls="--", lw=1.5, zorder=3, label=name))
+    reach = 1.06 * min(max(across / 2, up / 2, (radius or 0.0) * 1e3), across)
+    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    ax.set_xlabel("x on the chip (mm)")
+    ax.set_ylabel("y on the chip (mm)")
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize="small")
+    ax.figure.colorbar(picture, ax=ax, label="light sent on / brightest input", fraction=0.046, pad=0.04)
     return ax
 
 
-def body(ax: Axes, x: float, y: float, width: float, height: float) -> None:
-    """One housing of the bench."""
-    ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=1", fc=BODY, ec=INK, lw=1))
+def mean_photons(opu: OPU, pattern: NDArray[np.bool_], reference_phase: float | None = None) -> NDArray[np.float32]:
+    """Photons that a still laser puts on each pixel in an exposure: (rows, columns) of the frame."""
+    shown = opu.backend.asarray(pattern[None])
+    photons = to_host(still(opu, shown, opu.exposure_s, reference_phase)[0](0.0))[0]
+    return photons.reshape(opu.frame_shape)
 
 
-def label(ax: Axes, x: float, name: str, *lines: str) -> None:
-    """Name and parameters under a part."""
-    ax.text(x, 12.5, name, ha="center", va="top", color=INK, fontsize=9, weight="bold")
-    ax.text(x, 9.0, "\n".join(lines), ha="center", va="top", color=GREY, fontsize=7.5, linespacing=1.4)
+def draw_speckle(ax: Axes, opu: OPU, pattern: Any = None, reference_phase: float | None = None) -> Axes:
+    """Show the mean photons on the sensor (the region that is read out), with a scale bar.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    opu : OPU
+        The device; its clock does not move.
+    pattern : array_like of bool or 0/1, shape (n_in,), optional
+        Which inputs are ON; a random half if not given.
+    reference_phase : float, optional
+        Opens the shutter of the reference arm, its piezo at this phase, radians.
+
+    Raises
+    ------
+    ValueError
+        If the pattern has another shape or is not binary.
+    """
+    pattern = half_on(1, opu.n_in, opu.seed) if pattern is None else np.asarray(pattern)[None]
+    image = mean_photons(opu, as_patterns(pattern, opu.n_in, "pattern")[0], reference_phase)
+    picture = ax.imshow(image, cmap="magma", vmin=0, interpolation="nearest")
+    ax.set_xlabel("pixel column")
+    ax.set_ylabel("pixel row")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+    seconds = f"{opu.exposure_s * 1e6:.0f} µs"
+    ax.figure.colorbar(picture, ax=ax, label=f"mean photons per pixel in {seconds}", fraction=0.046, pad=0.04)
+    rows, columns = image.shape
+    length_m = round_length(columns * opu.imaging.pixel_m / 3.0)
+    width = length_m / opu.imaging.pixel_m
+    left, low = 0.04 * columns - 0.5, 0.94 * rows - 0.5
+    back = {"boxstyle": "round,pad=0.25", "fc": "black", "ec": "none", "alpha": 0.6}
+    ax.plot([left, left + width], [low, low], color="white", lw=3, solid_capstyle="butt")
+    ax.text(left, 0.91 * rows - 0.5, f"{length_m * 1e6:g} µm", color="white", fontsize=8, va="bottom", bbox=back)
+    return ax
+
+
+def round_length(most: float) -> float:
+    """Largest of 1, 2, 5, 10, ... (times a power of ten) that is not over `most`.
+
+    >>> round_length(0.7e-3)
+    0.0005
+    """
+    power = 10.0 ** math.floor(math.log10(most))
+    return float(f"{max(step for step in (1.0, 2.0, 5.0) if step * power <= most * (1 + 1e-9)) * power:.0e}")
+
+
+def draw_histogram(ax: Axes, intensity: Any, modes: float = 1) -> Axes:
+    """Histogram of the intensity over its mean, and the law of k modes on a logarithmic axis.
+
+    The law is the gamma law ``k^k x^(k-1) exp(-k x) / Gamma(k)`` of contrast 1/sqrt(k), for k = 1 the exponential one
+    of fully developed speckle (Goodman 2020, 4.7). A pixel's mean over its grains has about it too, with
+    ``k = 1 / imaging.contrast()^2``.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    intensity : array_like of real
+        Any shape and unit; 0 or more.
+    modes : float
+        k, over 0; it need not be whole.
+
+    Raises
+    ------
+    ValueError
+        If there is no light, a value is negative or not finite, or `modes` is not over 0.
+    """
+    values = np.ravel(np.asarray(intensity, np.float64))
+    if not (values.size and np.isfinite(values).all() and values.min() >= 0 and values.max() > 0):
+        raise ValueError("intensity must be finite, 0 or more and not all dark, got none, NaN, or a negative value")
+    k = number(modes)
+    if not 0 < k < math.inf:
+        raise ValueError(f"modes must be over 0, got {modes!r}")
+    values = values / values.mean()
+    bins = min(max(int(math.sqrt(values.size)), 10), 60)
+    measured = f"pixels: contrast {law.contrast(values):.3f}"
+    ax.hist(values, bins=bins, range=(0.0, values.max()), density=True, color=BARS, label=measured)
+    x = np.linspace(0.0, values.max(), 400)[int(k < 1) :]  # under one mode the law has a pole at 0
+    density = np.exp(k * math.log(k) + xlogy(k - 1.0, x) - k * x - gammaln(k))
+    name = "exponential law" if k == 1 else f"gamma law, k = {k:.3g}"
+    ax.plot(x, density, color=LAW, lw=1.8, label=f"{name}: {k**-0.5:.3f}")
+    floor = 0.5 * bins / (values.size * values.max())  # half a pixel in a bin
+    ax.set_yscale("log")
+    ax.set(xlim=(0, values.max()), ylim=(floor, None))
+    ax.set_xlabel("intensity / mean")
+    ax.set_ylabel("probability density")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def draw_singular_values(ax: Axes, matrix: Any) -> Axes:
+    """Histogram of a matrix's singular values against the law of Marchenko and Pastur, with its edges.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    matrix : array_like, shape (n_out, n_in)
+        Real or complex; the law is that of independent entries with ``E|t_ij|^2 = 1/n_in``.
+
+    Raises
+    ------
+    ValueError
+        If it is not a matrix of finite entries.
+    """
+    matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or not matrix.size or not np.isfinite(matrix).all():
+        raise ValueError(f"matrix must be finite, of shape (n_out, n_in), got shape {matrix.shape}")
+    n_out, n_in = matrix.shape
+    values = np.linalg.svd(matrix, compute_uv=False)
+    low, high = law.marchenko_pastur_edges(n_out, n_in)
+    bins = min(max(int(math.sqrt(values.size)), 8), 60)
+    ax.hist(values, bins=bins, density=True, color=BARS, label=f"T, {n_out:,} × {n_in:,}")
+    s = np.linspace(low, high, 800)
+    density = law.marchenko_pastur_density(s, n_out, n_in)
+    ax.plot(s[s > 0], density[s > 0], color=LAW, lw=1.8, label="Marchenko–Pastur")
+    for edge in (low, high):
+        name = f"edges {low:.3g} and {high:.3g}" if edge == high else None
+        ax.axvline(edge, color=INK, ls=":", lw=1.2, label=name)
+    ax.set_xlabel("singular value")
+    ax.set_ylabel("probability density")
+    ax.set_ylim(0, 1.45 * max(ax.get_ylim()[1], 1e-9))  # room for the legend
+    ax.legend(frameon=False, fontsize="small", loc="upper center")
+    return ax
+
+
+def draw_drift(ax: Axes, medium: Drifting, lags: Any, seed: int = 0) -> Axes:
+    """Correlation of the speckle with that of frame 0, measured on one random pattern, against the medium's law.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    medium : Drifting
+        What drifts.
+    lags : array_like of int, shape (n,)
+        Frame numbers, 0 or more.
+    seed : int
+        Which pattern.
+    """
+    lags = np.asarray(lags, np.int64)
+    pattern = np.repeat(half_on(1, medium.shape[1], seed), len(lags) + 1, axis=0)
+    field = medium.propagate(pattern, np.append(lags, 0)).astype(np.complex128)
+    norms = np.linalg.norm(field, axis=1)
+    measured = (field[:-1] @ field[-1].conj()).real / (norms[:-1] * norms[-1])
+    x = np.linspace(0, lags.max(), 400)
+    ax.plot(x, medium.correlation(x), color=LAW, lw=1.8, label=f"{medium.law}, τ = {medium.correlation_frames:g}")
+    ax.plot(lags, measured, "o", ms=4, color=INK, label=f"{medium.shape[0]:,} outputs")
+    ax.set_xlabel("lag (frames)")
+    ax.set_ylabel("correlation of the field")
+    ax.legend(frameon=False, fontsize="small")
+    return ax

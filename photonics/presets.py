@@ -28,7 +28,8 @@ def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
 
     The well is so deep (1e10 electrons) that shot noise is under 1e-4 of the mean signal for up to 10 000 inputs; no
     read noise, dark current, non-uniformity, leakage or laser noise; a flat-topped beam. Random half-ON patterns sit at
-    10 % of the range. Its electrical power is that of `lab_bench`, its 100 W of light apart: no bench is without flaws.
+    10 % of the range. Its electrical power is that of `lab_bench`, without the 100 W of light: a device without flaws
+    has no bench.
     """
     camera = Camera(
         bit_depth=16,
@@ -49,7 +50,7 @@ def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
         seed=seed,
         exposure_s=5e-4,
         electrical_power_w=40.0,
-        power_source="that of lab_bench: a device without flaws has no bench; its 100 W of light are not in it",
+        power_source="that of lab_bench: a device without flaws has no bench; its 100 W of light are not counted",
     )
 
 
@@ -78,7 +79,7 @@ def lighton_aurora(n_in: int, n_out: int, seed: int = 0) -> OPU:
     """The commercial co-processor, as far as it is public.
 
     1140 x 912 mirrors, 2040 x 1088 pixels of 8 bits, 500 us per frame of which 400 us are exposed (LightOn's own
-    simulated device, lightonml); 30 W (arXiv:2409.12965). Pitch 7.637 um is that of the 0.45" WXGA chip of this
+    simulated device, lightonml); under 30 W (arXiv:2409.12965). Pitch 7.637 um is that of the 0.45" WXGA chip of this
     format. Laser and camera noise are not public: those of `lab_bench`, with the largest macropixel that fits. Nor is
     the throughput: 3e-7 puts random half-ON patterns of up to 1000 inputs at 10 to 11 % of the range (4 % at 10 000).
     The chip's blaze sends 0.77 of the light into the used order, that of `lab_bench` 0.31.
@@ -94,7 +95,7 @@ def lighton_aurora(n_in: int, n_out: int, seed: int = 0) -> OPU:
         seed=seed,
         exposure_s=4e-4,
         electrical_power_w=30.0,
-        power_source="power consumption of the LightOn OPU, arXiv:2409.12965",
+        power_source="under 30 watts: Wang et al., arXiv:2409.12965v2, abstract; an upper bound",
     )
 
 

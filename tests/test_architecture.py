@@ -19,13 +19,10 @@ MAY_IMPORT = {
     "dfa": {"photonics", "calibration", "dfa"},
 }
 NO_TORCH = ("photonics", "calibration")
-HIDDEN = {"block", "effective_matrix", "propagate", "adjoint", "_rows", "_matrix_rows"}
+HIDDEN = {"block", "effective_matrix", "propagate", "adjoint", "mean_photons", "_lit", "_columns", "_matrix"}
 """What gives a transmission matrix away: calibration knows the patterns it sent and the frames it got."""
 OWN_STATE = {"default_rng", "Generator", "SeedSequence", "Philox", "PCG64", "BitGenerator"}
 """Names of `numpy.random` that do not touch its global state."""
-
-DECORATION = {"plots.py"}
-"""Files of the simulator that draw pictures; what they scatter on a page is not physics."""
 
 every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 
@@ -108,7 +105,7 @@ def test_no_global_randomness(path):
     drawn = {name.split(".")[2] for name in used if name.startswith("numpy.random.")}
     assert drawn <= OWN_STATE
     assert "random" not in set(imports(path))
-    if package(path) == "photonics" and path.name not in DECORATION:
+    if package(path) == "photonics":
         assert not drawn
 
 

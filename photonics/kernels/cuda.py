@@ -122,9 +122,10 @@ def project_kernel(x, first_pair, stream, k0, k1, scale, out):
                     sums[f, 1] += weight * b
                     sums[f, 2] += weight * c
                     sums[f, 3] += weight * d
-        for f in range(x.shape[0]):
-            for q in range(4):
-                out[part, f, 4 * p + q] = sums[f, q] * scale
+        for f in range(MOST_FUSED):  # a loop of another length would need addresses: memory, not registers
+            if f < x.shape[0]:
+                for q in range(4):
+                    out[part, f, 4 * p + q] = sums[f, q] * scale
 
 
 def project(x: Any, first_pair: int, key: tuple[Any, Any, Any], scale: Any, out: Any) -> None:

@@ -85,7 +85,7 @@ class GaussianMedium(StoredMedium):
     ) -> None:
         if storage not in STORAGE:
             raise ValueError(f"storage must be one of {STORAGE}, got {storage!r}")
-        if entries not in LAWS:
+        if entries not in tuple(LAWS):
             raise ValueError(f"entries must be one of {tuple(LAWS)}, got {entries!r}")
         self.n_in, self.n_out = integer(n_in, "n_in", 1, 2**31 - 1), integer(n_out, "n_out", 1, 2**31 - 1)
         self.seed = check_seed(seed)

@@ -35,15 +35,15 @@ def propagate(medium: "GaussianMedium", field: Any) -> Any:
 
 def fused(medium: "GaussianMedium", x: Any) -> Any:
     """Return the product for a few real frames; no tile is ever written."""
-    xp, (n_out, n_in) = backend_of(x).xp, medium.shape
+    backend, (n_out, n_in) = backend_of(x), medium.shape
     slices = -(-n_in // cuda.COLUMNS)
     band = max(PARTIAL_BYTES // (8 * slices * len(x)) // 2 * 2, 2)
-    out = xp.empty((len(x), n_out), xp.complex64)
+    out = backend.empty((len(x), n_out), "complex64")
     for top in range(0, n_out, band):
         bottom = min(top + band, n_out)
-        partial = xp.empty((slices, len(x), 4 * (-(-(bottom - top) // 2))), xp.float32)
+        partial = backend.empty((slices, len(x), 4 * (-(-(bottom - top) // 2))), "float32")
         cuda.project(x, top // 2, key(medium), medium._scale, partial)
-        out[:, top:bottom] = partial.sum(axis=0).view(xp.complex64)[:, : bottom - top]
+        out[:, top:bottom] = partial.sum(axis=0).view(out.dtype)[:, : bottom - top]
     return out
 
 

@@ -81,7 +81,8 @@ BAD = [
 def test_out_of_range_is_named(part, name, value):
     """One line with the part, the field, the bound and the value; ``replace`` checks too. Catches: a bound removed."""
     for make in (lambda: part(**{name: value}), lambda: replace(part(), **{name: value})):
-        with pytest.raises(ValueError, match=rf"^{part.__name__}: {name} must be .*, got {re.escape(repr(value))}") as error:
+        says = rf"^{part.__name__}: {name} must be .*, got {re.escape(repr(value))}"
+        with pytest.raises(ValueError, match=says) as error:
             make()
         assert "\n" not in str(error.value)
 

@@ -185,7 +185,8 @@ def test_effective_matrix_predicts_the_mean(half_on, contrast, phase, beam_radiu
 
 def test_power_noise_is_common_to_the_frame():
     """Frame sums fluctuate by drift and RIN; what is left is small and of no rank. Catches: RIN per pixel."""
-    opu = presets.ideal(50, 300).replace(laser=Laser(power_w=50.0, rin_db_per_hz=-60.0, drift_rms=0.02, pointing_rad=0.0))
+    laser = Laser(power_w=50.0, rin_db_per_hz=-60.0, drift_rms=0.02, pointing_rad=0.0)
+    opu = presets.ideal(50, 300).replace(laser=laser)
     signal = opu.measure(np.ones((300, 50), bool)) - opu.camera.offset
     spread = signal - signal.mean(axis=0)
     singular = np.linalg.svd(spread, compute_uv=False)
