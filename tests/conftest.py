@@ -3,10 +3,13 @@
 import os
 from collections.abc import Callable, Iterator
 
+import array_api_strict
 import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from photonics.backend import HOST, Backend, named
 
 # As the command line does: torch's threads spin while they wait, which on a busy machine slows small networks down.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -36,3 +39,32 @@ def set_threads() -> Iterator[Callable[[int], None]]:
 
     yield change
     numba.set_num_threads(before)
+
+
+@pytest.fixture
+def strict() -> Backend:
+    """The array API and nothing more, on a device whose arrays refuse to come to the host unless asked to."""
+    return Backend(array_api_strict, array_api_strict.Device("device1"))
+
+
+@pytest.fixture
+def gpu() -> Backend:
+    """The GPU; a test that asks for it is skipped without one, or fails if REQUIRE_GPU is 1."""
+    try:
+        return named("cuda")
+    except ValueError as error:
+        if os.environ.get("REQUIRE_GPU") == "1":
+            pytest.fail(f"no GPU: {error}", pytrace=False)
+        pytest.skip(f"no GPU: {error}")
+
+
+@pytest.fixture(params=["strict", pytest.param("gpu", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Backend:
+    """Every place other than the host."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["host", "strict", pytest.param("gpu", marks=pytest.mark.gpu)])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Every place where arrays may live."""
+    return HOST if request.param == "host" else request.getfixturevalue(request.param)

@@ -78,8 +78,6 @@ class TiledMedium(ScatteringMedium):
             for k in range(0, n_in, INPUTS):
                 count = min(INPUTS, n_in - k)
                 self._fill(k, count, start, stop - start, tile)
-                if count % 4:
-                    tile[count:] = 0.0
                 product.accumulate(rows, k, -(-count // 4) * 4, tile, sums)
             out[:, 2 * start : 2 * stop] = sums[: len(x), : 2 * (stop - start)]
 
@@ -99,8 +97,6 @@ class TiledMedium(ScatteringMedium):
                 count = min(INPUTS // 2, n_out - i)
                 self._fill(start, stop - start, i, count, raw)
                 product.transpose_tile(raw[: stop - start, : 2 * count], tile)
-                if count % 2:
-                    tile[2 * count :] = 0.0
                 product.accumulate(rows, 2 * i, -(-count // 2) * 4, tile, sums)
             out[:, start:stop] = sums[: len(y), : stop - start]
 
@@ -114,7 +110,10 @@ class TiledMedium(ScatteringMedium):
 
 
 def padded(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`x` with frames and inputs filled with zeros to multiples of 4; itself if it has them and lies in order."""
+    """`x` with frames and inputs filled with zeros to multiples of 4; itself if it has them and lies in order.
+
+    The zeros meet whatever an earlier tile left in the rows beyond its last input, which adds nothing.
+    """
     frames, inputs = -(-x.shape[0] // 4) * 4, -(-x.shape[1] // 4) * 4
     if (frames, inputs) == x.shape:
         return np.ascontiguousarray(x)

@@ -1,0 +1,213 @@
+"""Checks of the GPU's kernels on numba's simulator; `test_cuda_simulator.py` runs them in a process of their own.
+
+The simulator starts a thread of Python for every thread of CUDA: sizes and blocks are tiny here.
+"""
+
+import sys
+import traceback
+from contextlib import ExitStack
+from types import ModuleType, SimpleNamespace
+from unittest import mock
+
+import numpy as np
+
+KEY = (1, np.uint32(7), np.uint32(2**31 + 5))
+SCALE = np.float32(0.125)
+TINY = np.finfo(np.float32).eps
+
+
+def tile(entries, first_column, columns, first_group, groups):
+    """A tile of the matrix by the processor's kernels: (columns, parts) float32."""
+    from photonics.kernels import entries as cpu
+
+    rows, fill = (2, cpu.fill_gaussian) if entries == "gaussian" else (cpu.GROUP, cpu.fill_three_bit)
+    out = np.empty((columns, 2 * rows * groups), np.float32)
+    fill(first_column, columns, first_group, groups, *KEY, SCALE, out)
+    return out
+
+
+def entries_agree(cuda):
+    """Tiles of both laws, the first rows of a buffer, are the processor's: exact, or to rounding."""
+    for entries, groups, tolerance in [("gaussian", 1, 4 * TINY), ("gaussian", 5, 4 * TINY), ("3bit", 2, 0.0)]:
+        expected = tile(entries, 70_000, 3, 11, groups)
+        out = np.zeros((4, expected.shape[1] // 2), np.complex64)
+        cuda.fill_entries(entries, 70_000, 11, KEY, SCALE, out[:3])
+        np.testing.assert_allclose(out[:3].view(np.float32), expected, rtol=tolerance, atol=tolerance * SCALE)
+        assert not out[3].any()
+
+
+def projections_agree(cuda):
+    """Sums over slices of the columns are the product with the tile, for any number of frames."""
+    rng = np.random.default_rng(0)
+    with mock.patch.object(cuda, "COLUMNS", 4):
+        for frames, inputs, pairs in [(1, 4, 3), (3, 9, 2), (cuda.MOST_FUSED, 5, 1)]:
+            x = (rng.normal(size=(frames, inputs)) * (rng.random((frames, inputs)) < 0.6)).astype(np.float32)
+            out = np.full((-(-inputs // 4), frames, 4 * pairs), np.nan, np.float32)
+            cuda.project(x, 6, KEY, SCALE, out)
+            columns = tile("gaussian", 0, inputs, 6, pairs)
+            for part in range(len(out)):
+                piece = slice(4 * part, 4 * part + 4)
+                exact = x[:, piece].astype(np.float64) @ columns[piece]
+                np.testing.assert_allclose(out[part], exact, rtol=0, atol=20 * TINY * SCALE)
+
+
+def frames_agree(cuda):
+    """The camera's frames are the processor's: no light, both sides of the switch, a full well, both types."""
+    from photonics.kernels import cpu
+
+    photons = np.float32([[0, 0.3, 5, 9.9, 10.1, 30, 400, 5e3, 2e4], [15, 16, 17, 18, 3, 1, 2e3, 8e3, 1e6]])
+    ticks = np.array([3, 2**40 + 1], np.int64)
+    response = np.linspace(0.55, 0.65, 9).astype(np.float32)
+    dsnu = np.linspace(-2, 2, 9).astype(np.float32)
+    for dtype, gain, top in [("uint8", 0.0253, 255), ("uint16", 0.9, 4095)]:
+        numbers = np.float32([0.2, 2.5, 1e4, gain, 2, top])
+        ours, theirs = np.zeros((2, 2, 9), dtype)
+        cuda.expose(photons, ticks, *KEY, response, dsnu, *numbers, ours)
+        cpu.expose_rows(photons, ticks, *KEY, response, dsnu, *numbers, theirs)
+        np.testing.assert_array_equal(ours, theirs)
+        assert len(np.unique(ours)) > 6
+        assert ours[1, 8] == top
+
+
+def nothing_is_launched_for_nothing(cuda):
+    """Empty batches and tiles."""
+    cuda.fill_entries("gaussian", 0, 0, KEY, SCALE, np.zeros((0, 4), np.complex64))
+    cuda.launch(None, 0)
+
+
+class Stream:
+    """A stream whose work waits until somebody waits for it, as a slow GPU's would."""
+
+    known: dict[int, "Stream"] = {}  # noqa: RUF012 (the test's own)
+
+    def __init__(self, non_blocking=False):
+        self.queue, self.ptr = [], len(self.known)
+        self.known[self.ptr] = self
+
+    def record(self):
+        return lambda: [self.queue.pop(0)() for _ in range(len(self.queue))]
+
+    def wait_event(self, event):
+        event()
+
+
+def pipeline(cuda):
+    """`photonics.medium.pipeline`, with numpy in the place of cupy."""
+    import numba.cuda
+
+    now = Stream()
+    cupy = ModuleType("cupy")
+    vars(cupy).update({name: getattr(np, name) for name in np.__all__})
+    vars(cupy)["cuda"] = SimpleNamespace(Stream=Stream, get_current_stream=lambda: now)
+    sys.modules["cupy"] = cupy
+    numba.cuda.external_stream = Stream.known.__getitem__
+    from photonics.medium import pipeline
+
+    def later(*arguments):
+        *given, out, stream = arguments
+
+        def draw():
+            whole = np.empty(out.shape, out.dtype)  # the simulator takes no part of a buffer
+            cuda.fill_entries(*given, whole)
+            out[...] = whole
+
+        stream.queue.append(draw)
+
+    pipeline.cuda = SimpleNamespace(**{name: getattr(cuda, name) for name in cuda.__all__} | {"fill_entries": later})
+    return pipeline
+
+
+def products_agree(cuda):
+    """Fused products in bands, and tiles drawn beside the product in two buffers, are the host's products."""
+    from photonics import GaussianMedium
+
+    pipe, rng = pipeline(cuda), np.random.default_rng(1)
+    sizes = [("gaussian", 9, 7, 1), ("gaussian", 5, 6, 9), ("3bit", 7, 150, 2)]
+    with mock.patch.multiple(pipe, INPUTS=4, OUTPUTS=64, PARTIAL_BYTES=160), mock.patch.object(cuda, "COLUMNS", 4):
+        pipe.cuda.COLUMNS = 4
+        for entries, n_in, n_out, batch in sizes:
+            medium = GaussianMedium(n_in, n_out, 2**40 + 3, "streamed", entries)
+            for kind in ("float32", "complex64"):
+                field = (rng.normal(size=(batch, n_in)) + 1j * rng.normal(size=(batch, n_in))).astype(kind)
+                result, expected = pipe.propagate(medium, field), medium.propagate(field)
+                assert result.dtype == np.complex64
+                np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+        assert pipe.propagate(medium, field[:0]).shape == (0, n_out)
+
+
+def devices_agree(cuda):
+    """The whole device takes the ways of a GPU, on numpy's arrays under cupy's name: the host's frames.
+
+    With storage of every kind, tiles of the adjoint, screens and the camera: every kernel is launched.
+    """
+    import array_api_compat.numpy as host
+
+    import photonics.backend
+    from photonics import Drifting, GaussianMedium, ScatteringLayers, presets
+    from photonics.kernels import screens_cuda
+    from photonics.medium import streaming
+
+    pipeline(cuda)
+    xp = ModuleType("array_api_compat.cupy")
+    vars(xp).update(vars(host) | {"__name__": "array_api_compat.cupy"})
+    gpu, here = photonics.backend.Backend(xp, "cpu"), photonics.backend.backend_of
+    rng = np.random.default_rng(2)
+    patterns, y = rng.random((2, 9)) < 0.5, rng.normal(size=(2, 70)).astype(np.complex64)
+    streamed = [GaussianMedium(9, 70, 3, "streamed", entries) for entries in ("gaussian", "3bit")]
+    media = [GaussianMedium(9, 70, 3), *streamed, ScatteringLayers(9, 70, seed=3), Drifting(streamed[0], 3.0)]
+    expected = [(presets.lab_bench(9, 70).replace(medium=m).measure(patterns), m.adjoint(y)) for m in media]
+
+    launch, launched = cuda.launch, set()
+
+    def noted(kernel, count, *arguments, **options):
+        launched.add(kernel)
+        launch(kernel, count, *arguments, **options)
+
+    users = [module for module in list(sys.modules.values()) if getattr(module, "backend_of", None) is here]
+    with ExitStack() as stack:
+        for module in users:
+            stack.enter_context(mock.patch.object(module, "backend_of", lambda _: gpu))
+        for module in (cuda, screens_cuda):
+            stack.enter_context(mock.patch.object(module, "launch", noted))
+        stack.enter_context(mock.patch.multiple(streaming, INPUTS=5, OUTPUTS=64))
+        for medium, (frames, back) in zip(media, expected, strict=True):
+            opu = presets.lab_bench(9, 70).replace(medium=medium)
+            opu.backend = gpu
+            step = np.abs(opu.measure(patterns).astype(int) - frames)
+            assert step.max() <= 1
+            assert step.sum() <= 1
+            np.testing.assert_allclose(medium.adjoint(y), back, rtol=0, atol=2e-6 * np.abs(back).max())
+    assert len(launched) == 5
+
+
+CHECKS = {
+    check.__name__: check
+    for check in (
+        entries_agree,
+        projections_agree,
+        frames_agree,
+        nothing_is_launched_for_nothing,
+        products_agree,
+        devices_agree,
+    )
+}
+
+
+def main():
+    """Run every check and say of each whether it passed."""
+    from photonics.kernels import cuda
+
+    cuda.THREADS = 8
+    for name, check in CHECKS.items():
+        try:
+            check(cuda)
+            print(f"passed {name}")
+        except Exception:
+            print(f"failed {name}\n{traceback.format_exc()}")
+
+
+if __name__ == "__main__":
+    import warnings
+
+    warnings.simplefilter("ignore")
+    main()

@@ -1,0 +1,226 @@
+"""Where arrays live: named, found, refused; nothing is moved or converted silently."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import array_api_compat
+import array_api_strict
+import numpy as np
+import pytest
+
+from photonics.backend import HOST, Backend, backend_of, named, require, to_host
+
+ROOT = Path(__file__).parents[2]
+DTYPES = ["bool", "uint8", "uint16", "int64", "uint64", "float32", "float64", "complex64", "complex128"]
+
+
+class FakeDevice:
+    """Compares by its number, and so has no hash, like cupy's."""
+
+    def __init__(self, id):
+        self.id = id
+
+    def __eq__(self, other):
+        return isinstance(other, FakeDevice) and self.id == other.id
+
+    def __repr__(self):
+        return f"<CUDA Device {self.id}>"
+
+
+@pytest.fixture
+def fake_cupy(monkeypatch):
+    """Pretend that cupy is installed; set its number of GPUs."""
+
+    def pretend(count):
+        runtime = SimpleNamespace(getDeviceCount=lambda: count)
+        cuda = SimpleNamespace(is_available=lambda: count > 0, runtime=runtime, Device=FakeDevice)
+        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+        monkeypatch.setitem(sys.modules, "array_api_compat.cupy", ModuleType("array_api_compat.cupy"))
+
+    return pretend
+
+
+def values(dtype):
+    """A few values of a type, (2, 3)."""
+    return np.array([[0, 1, 3], [2, 0, 1]]).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_there_and_back(backend, dtype):
+    """Same values and type, in memory of its own. Catches: a type that follows the library, a view for a copy."""
+    array = values(dtype)
+    there = backend.asarray(array)
+    assert backend_of(there) == backend
+    assert there.dtype == getattr(backend.xp, dtype)
+    back = to_host(there)
+    assert isinstance(back, np.ndarray)
+    assert back.dtype == dtype
+    np.testing.assert_array_equal(back, array)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float32"])
+def test_what_came_to_the_host_is_a_copy(backend, dtype):
+    """Writing to it changes nothing there. Catches: a view, where the library works in the host's memory."""
+    for there in (backend.asarray(values(dtype)), array_api_strict.asarray(values(dtype))):
+        if not isinstance(there, np.ndarray):
+            to_host(there)[:] = 0
+            np.testing.assert_array_equal(to_host(there), values(dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_types_that_are_asked_for(backend, dtype):
+    """Of host arrays, numbers, lists and of what is there already. Catches: a dtype that is dropped."""
+    for array in (values("int64"), values("float64"), [[0, 1, 3], [2, 0, 1]], backend.asarray(values("float32"))):
+        there = backend.asarray(array, dtype)
+        assert there.dtype == getattr(backend.xp, dtype)
+        np.testing.assert_array_equal(to_host(there), values(dtype))
+    assert to_host(backend.asarray(2.5, dtype)) == 2.5
+
+
+def test_what_is_there_stays_there(backend):
+    """Not copied. Catches: an upload of what is up already."""
+    there = backend.asarray(values("float32"))
+    assert backend.asarray(there) is there
+    assert backend.asarray(there, "float32") is there
+    assert to_host(values("bool")).dtype == bool
+
+
+def test_read_only_arrays_can_be_uploaded(backend):
+    """The cached constants are read-only. Catches: libraries that refuse what they cannot write."""
+    array = values("float32")
+    array.flags.writeable = False
+    np.testing.assert_array_equal(to_host(backend.asarray(array)), array)
+    np.testing.assert_array_equal(to_host(backend.asarray(np.broadcast_to(array, (2, 2, 3)))), [array, array])
+    assert not array.flags.writeable
+
+
+def test_read_only_arrays_can_be_given_to_torch():
+    """Which warns of memory that it cannot write. Catches: an upload without a copy."""
+    torch = pytest.importorskip("torch")
+    array = values("float32")
+    array.flags.writeable = False
+    there = Backend(array_api_compat.array_namespace(torch.zeros(1)), torch.device("cpu")).asarray(array)
+    there += 1
+    np.testing.assert_array_equal(array, values("float32"))
+
+
+def test_new_arrays(backend):
+    """Catches: the library's default type or device."""
+    for array in (backend.empty((2, 3), "complex64"), backend.zeros((2, 3), "complex64")):
+        assert backend_of(array) == backend
+        assert array.dtype == backend.xp.complex64
+        assert array.shape == (2, 3)
+    assert not to_host(array).any()
+
+
+def test_numbers_and_lists_are_the_hosts():
+    for thing in (1.0, [1, 2], (3,), None, np.float32(1), np.ones(2)):
+        assert backend_of(thing) == HOST
+    assert HOST.name == "numpy"
+    assert HOST.on_host
+
+
+def test_the_strict_backend(strict):
+    assert strict.name == "array_api_strict"
+    assert not strict.on_host
+    assert strict == backend_of(strict.zeros((2,), "float32"))
+    assert strict != HOST
+
+
+def elsewhere():
+    """Arrays of the strict library, on the device that the tests do not use."""
+    return array_api_strict.ones(3, device=array_api_strict.Device("CPU_DEVICE"))
+
+
+@pytest.mark.parametrize(
+    "make", [elsewhere, lambda: array_api_strict.ones(3, device=array_api_strict.Device("device2"))]
+)
+def test_arrays_of_elsewhere_are_refused(backend, make):
+    """One line with both places, even where numpy could convert. Catches: ``np.asarray`` of whatever comes."""
+    for act in (lambda: backend.asarray(make()), lambda: require(backend, make(), "array")):
+        with pytest.raises(ValueError, match=r"^array must be a .* array on .*, got a array_api_strict array on ") as e:
+            act()
+        assert "\n" not in str(e.value)
+    require(backend, backend.zeros((1,), "float32"), "array")
+
+
+def test_host_arrays_are_required_too(strict):
+    with pytest.raises(ValueError, match=r"^field must be a array_api_strict array on .*, got a numpy array on cpu$"):
+        require(strict, np.ones(2), "field")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "gpu", "CPU", "cpu:", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:1:2", None, 0, ["cpu"]]
+)
+def test_bad_names_are_refused(name):
+    """Whatever the type. Catches: "cuda:" for "cuda", a TypeError from a cache."""
+    with pytest.raises(ValueError, match=r"^device must be 'cpu', 'cuda' or 'cuda:<number>', got ") as error:
+        named(name)
+    assert str(error.value).endswith(repr(name))
+
+
+def test_cpu_is_the_host():
+    assert named("cpu") is HOST
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1"])
+def test_without_cupy(monkeypatch, name):
+    """One line that says what to install. Catches: an ImportError at the user, a fall-back to the host."""
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setitem(sys.modules, "array_api_compat.cupy", None)
+    with pytest.raises(ValueError, match=r"^device 'cuda' needs cupy: install the extra cuda12 or cuda13$"):
+        named(name)
+
+
+@pytest.mark.parametrize(("count", "name"), [(0, "cuda"), (1, "cuda:1"), (2, "cuda:2")])
+def test_more_gpus_than_there_are(fake_cupy, count, name):
+    """Cupy can be imported without a GPU. Catches: an error of CUDA later on."""
+    fake_cupy(count)
+    with pytest.raises(ValueError, match=rf"^device must be one of {count} GPUs, got '{name}'$"):
+        named(name)
+
+
+def test_gpus_are_known_by_number(fake_cupy):
+    """Equal, hashed and pickled by it; their devices have no hash. Catches: a hash of the device, device 0 for all."""
+    fake_cupy(2)
+    first, second = named("cuda"), named("cuda:1")
+    assert (first.name, first.device.id, second.device.id) == ("cupy", 0, 1)
+    assert first == named("cuda:0") != second
+    with pytest.raises(TypeError):
+        hash(second.device)
+    assert hash(second) == hash(named("cuda:1"))
+    assert {first: 1, second: 2}[named("cuda:1")] == 2
+    for backend in (first, second, HOST):
+        assert pickle.loads(pickle.dumps(backend)) == backend
+        assert copy.deepcopy(backend) == backend
+
+
+def test_backends_key_a_cache(backend):
+    """As the components do. Catches: a constant of one backend given to another."""
+
+    @lru_cache
+    def constant(where):
+        return where.zeros((1,), "float32")
+
+    assert backend_of(constant(backend)) == backend
+    assert constant(Backend(*backend)) is constant(backend)
+    assert backend.on_host or constant(HOST) is not constant(backend)
+
+
+@pytest.mark.parametrize("required", ["0", "1"])
+def test_skipped_gpu_tests_are_named(required):
+    """Without a GPU each skipped test is named, with REQUIRE_GPU=1 it fails. Catches: a suite that tests nothing."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", __file__, "-k", "test_new_arrays"]
+    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "REQUIRE_GPU": required}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=hidden, timeout=120)
+    said = "ERROR" if required == "1" else "SKIPPED"
+    assert any(line.startswith(said) and "test_new_arrays[gpu]" in line for line in run.stdout.splitlines())
+    assert "no GPU: device" in run.stdout
+    assert run.returncode == (1 if required == "1" else 0)
+    assert "2 passed" in run.stdout

@@ -1,0 +1,48 @@
+"""The GPU's kernels and the products built on them, on numba's simulator: `cuda_simulator.py`, without a GPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+CHECKS = [
+    "entries_agree",
+    "projections_agree",
+    "frames_agree",
+    "nothing_is_launched_for_nothing",
+    "products_agree",
+    "devices_agree",
+]
+
+
+@pytest.fixture(scope="module")
+def report():
+    """What the checks print, in a process that was told to simulate before it imported numba."""
+    simulated = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(HERE.parents[1])}
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(HERE / "cuda_simulator.py"),
+    ]  # scalars of numpy warn where words wrap
+    run = subprocess.run(command, capture_output=True, text=True, env=simulated, timeout=120)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_kernels_agree_with_the_processors(report, check):
+    """Entries to rounding (three bits exactly), products to 1e-6, camera frames exactly, empty launches not at all.
+
+    Catches: a draw for the wrong thread, threads beyond the end, a slice of the columns visited twice, a switch of
+    the Poisson draw at another mean, a tile that is multiplied before it is drawn.
+    """
+    assert f"passed {check}\n" in report, report
+
+
+def test_every_check_runs(report):
+    """Catches: a check that nobody calls."""
+    assert report.count("passed ") + report.count("failed ") == len(CHECKS)

@@ -1,0 +1,206 @@
+"""The whole device on another library and device: the host's frames, and nothing comes back unasked."""
+
+import sys
+from dataclasses import replace
+
+import array_api_strict
+import numpy as np
+import pytest
+
+import photonics.opu
+from photonics import DMD, Camera, Dispersive, Drifting, GaussianMedium, Imaging, ScatteringLayers, presets
+from photonics.backend import backend_of, to_host
+from photonics.reference import Reference
+
+N_IN, N_OUT = 60, 256
+FLIPS = 1e-3
+"""Share of pixels that rounding may move by one DN."""
+
+UNSTEADY = Reference(angle_x_rad=0.02, phase_jitter_rad=0.1, phase_drift_rad=1.0, noise=0.2)
+CHANGES = {
+    "lab_bench": {},
+    "12 bit": {"camera": Camera(bit_depth=12, seed=4)},
+    "pupil": {"imaging": Imaging(numerical_aperture=0.04, reference=UNSTEADY, region=(1, 5, 2, 6))},
+    "two polarisations": {"imaging": Imaging(polarisations=2, reference=UNSTEADY)},
+    "mirrors": {
+        "dmd": DMD(leakage_phase_rad=1.0, astigmatism_waves=0.5, aberration_drift_waves=0.2, stuck_fraction=0.01)
+    },
+    "drifting": {"medium": Drifting(GaussianMedium(N_IN, N_OUT, seed=1), 20)},
+    "dispersive": {"medium": Dispersive(GaussianMedium(N_IN, N_OUT, seed=1), 1e-8)},
+    "layers": {"medium": ScatteringLayers(N_IN, N_OUT, seed=1)},
+    "streamed": {"medium": GaussianMedium(N_IN, N_OUT, seed=1, storage="streamed")},
+    "3bit": {"medium": GaussianMedium(N_IN, N_OUT, seed=1, entries="3bit")},
+}
+
+every_device = pytest.mark.parametrize("name", CHANGES)
+
+
+def bench(name, backend=None):
+    """A device, on a backend as `OPU.to` would put it."""
+    opu = presets.lab_bench(N_IN, N_OUT, seed=1).replace(**CHANGES[name])
+    if backend is not None:
+        opu.backend = backend
+    return opu
+
+
+@pytest.fixture
+def patterns(half_on):
+    return half_on(24, N_IN)
+
+
+def same_frames(there, here, device):
+    """Same type on the device, and the host's values up to a few flips by one DN."""
+    assert backend_of(there) == device
+    there = to_host(there)
+    assert (there.dtype, there.shape) == (here.dtype, here.shape)
+    step = np.abs(there.astype(int) - here)
+    assert step.max(initial=0) <= 1
+    assert step.sum() <= FLIPS * step.size
+
+
+@every_device
+def test_frames_are_the_hosts(name, device, patterns):
+    """With the reference arm closed and open, and dark; the clocks go alike.
+
+    Catches: a part computed for another frame, a constant of the host's run, PRNU twice on the device.
+    """
+    here, there = bench(name), bench(name, device)
+    sent, phases = device.asarray(patterns), np.linspace(0, 6, 24)
+    frames = here.measure(patterns)
+    assert len(np.unique(frames)) > 20
+    same_frames(there.measure(sent), frames, device)
+    same_frames(
+        there.measure(sent, 3e-4, reference_phase=phases), here.measure(patterns, 3e-4, reference_phase=phases), device
+    )
+    same_frames(there.dark(3), here.dark(3), device)
+    same_frames(there.measure(sent[:0, :]), here.measure(patterns[:0]), device)
+    assert there.clock.frames == here.clock.frames == 51
+
+
+@every_device
+def test_moments_are_the_hosts(name, device, patterns):
+    """To 1e-4 of the largest, the reference open or closed. Catches: a quiet device that falls back to the host."""
+    here, there = bench(name), bench(name, device)
+    for method in ("mean", "variance"):
+        for phase in (None, 0.4):
+            expected = getattr(here, method)(patterns[:3], reference_phase=phase)
+            result = getattr(there, method)(device.asarray(patterns[:3]), reference_phase=phase)
+            assert backend_of(result) == device
+            assert np.abs(to_host(result) - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["lab_bench", "pupil", "drifting"])
+def test_the_exposure_is_the_hosts(name, device, patterns):
+    """To 1 %, with patterns of its own or given ones. Catches: probes of the host shown to a device."""
+    for given in (None, patterns):
+        here, there = bench(name), bench(name, device)
+        expected = here.autoexpose(0.4, given)
+        found = there.autoexpose(0.4, None if given is None else device.asarray(given))
+        assert abs(found / expected - 1) < 0.01
+        assert there.exposure_s == found
+
+
+def test_a_long_measurement_is_taken_in_parts(monkeypatch, device, patterns):
+    """The same frames. Catches: parts joined on the host, a clock that starts again."""
+    monkeypatch.setattr(photonics.opu, "CHUNK", 5 * N_OUT)
+    same_frames(
+        bench("lab_bench", device).measure(device.asarray(patterns)), bench("lab_bench").measure(patterns), device
+    )
+
+
+@pytest.fixture
+def transfers(monkeypatch):
+    """List of the arrays that came back to the host, by `to_host` wherever it was imported; any other way raises."""
+    brought = []
+
+    def counted(array):
+        brought.append(array)
+        with monkeypatch.context() as allowed:
+            for name in ways:
+                allowed.setattr(array_api_strict._array_object.Array, name, ways[name])
+            return to_host(array)
+
+    def refuse(*_):
+        raise AssertionError("an array came to the host")
+
+    array_type = array_api_strict._array_object.Array
+    names = ("__float__", "__int__", "__bool__", "__index__", "__complex__", "__array__", "__dlpack__")
+    ways = {name: getattr(array_type, name) for name in names}
+    for name in names:
+        monkeypatch.setattr(array_type, name, refuse)
+    for module in list(sys.modules.values()):
+        if getattr(module, "to_host", None) is to_host and module.__name__.startswith(("photonics", "calibration")):
+            monkeypatch.setattr(module, "to_host", counted)
+    return brought
+
+
+@every_device
+def test_nothing_comes_back(name, device, patterns, transfers):
+    """No transfer to the host in measure, dark, mean and variance, from the first frame on.
+
+    `autoexpose` looks at its frames, one transfer each time. Catches: a look at values on a device, a fall-back.
+    """
+    opu, sent = bench(name, device), device.asarray(patterns)
+    opu.measure(sent)
+    opu.measure(sent, reference_phase=1.0)
+    opu.dark(2)
+    opu.mean(sent, reference_phase=1.0)
+    opu.variance(sent, reference_phase=1.0)
+    assert not transfers
+    taken = opu.clock.frames
+    opu.autoexpose(patterns=sent)
+    assert len(transfers) == (opu.clock.frames - taken) // 24 > 0
+
+
+def test_the_count_sees_every_way(strict, transfers):
+    """The check itself. Catches: a count that counts nothing."""
+    one = strict.asarray(1.0, "float32")
+    for act in (float, bool, int, np.asarray, np.from_dlpack):
+        with pytest.raises((AssertionError, RuntimeError, TypeError)):
+            act(one)
+    assert photonics.exposure.to_host(one) == 1.0
+    assert len(transfers) == 1
+
+
+ACTS = {
+    "measure": lambda opu, patterns: opu.measure(patterns),
+    "mean": lambda opu, patterns: opu.mean(patterns),
+    "variance": lambda opu, patterns: opu.variance(patterns),
+    "autoexpose": lambda opu, patterns: opu.autoexpose(patterns=patterns),
+}
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_patterns_of_elsewhere_are_refused(act, device, patterns):
+    """Of the host on a device, of a device on the host, of another device: one line names them, no frame is taken.
+
+    Catches: a silent upload, a silent download.
+    """
+    other = array_api_strict.asarray(patterns, device=array_api_strict.Device("device2"))
+    for opu, sent in [
+        (bench("lab_bench", device), patterns),
+        (bench("lab_bench", device), other),
+        (bench("lab_bench"), device.asarray(patterns)),
+        (bench("lab_bench"), array_api_strict.asarray(patterns)),
+    ]:
+        with pytest.raises(ValueError, match=r"^patterns must be a .* array on .*, got a .* array on ") as error:
+            act(opu, sent)
+        assert "\n" not in str(error.value)
+        assert opu.clock.frames == 0
+
+
+def test_patterns_on_a_device_are_bool(device, patterns):
+    """Numbers would have to be looked at. Catches: a 2 that is lit twice."""
+    opu = bench("lab_bench", device)
+    with pytest.raises(ValueError, match=r"^patterns must be bool on .*, got dtype .*float32"):
+        opu.measure(device.asarray(patterns, "float32"))
+    for bad in (patterns[:, :-1], patterns[0]):
+        with pytest.raises(ValueError, match=rf"^patterns must have shape \(batch, {N_IN}\), got \("):
+            opu.measure(device.asarray(bad))
+
+
+def test_a_changed_device_stays(strict):
+    """Catches: `replace` that goes back to the host."""
+    opu = bench("lab_bench", strict).replace(seed=3, camera=replace(Camera(), bit_depth=10))
+    assert opu.backend == strict
+    assert opu.to("cpu").backend.on_host
