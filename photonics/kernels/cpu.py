@@ -117,6 +117,13 @@ def expose_rows(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read
 
 
 @jit
+def square_modulus(parts, out):
+    """``out[i] = parts[2 i]^2 + parts[2 i + 1]^2``, flat arrays."""
+    for i in range(out.size):
+        out[i] = parts[2 * i] * parts[2 * i] + parts[2 * i + 1] * parts[2 * i + 1]
+
+
+@jit
 def ornstein_uhlenbeck(ticks, stream, k0, k1, step, out):
     """Stationary unit-variance Ornstein-Uhlenbeck process at the given frame numbers.
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from photonics.backend import Backend, backend_of
 from photonics.kernels import product
-from photonics.kernels.product import INPUTS, OUTPUTS, PARTS, WIDTH
+from photonics.kernels.product import FRAMES, INPUTS, OUTPUTS, PARTS, WIDTH
 from photonics.medium.base import ScatteringMedium, check_field
 from photonics.threads import for_blocks
 
@@ -78,7 +78,7 @@ class TiledMedium(ScatteringMedium):
             for k in range(0, n_in, INPUTS):
                 count = min(INPUTS, n_in - k)
                 self._fill(k, count, start, stop - start, tile)
-                product.accumulate(rows, k, -(-count // 4) * 4, tile, sums)
+                product.accumulate(rows, k, count, tile, sums)
             out[:, 2 * start : 2 * stop] = sums[: len(x), : 2 * (stop - start)]
 
         work = alone if len(x) < self._few else together
@@ -97,7 +97,7 @@ class TiledMedium(ScatteringMedium):
                 count = min(INPUTS // 2, n_out - i)
                 self._fill(start, stop - start, i, count, raw)
                 product.transpose_tile(raw[: stop - start, : 2 * count], tile)
-                product.accumulate(rows, 2 * i, -(-count // 2) * 4, tile, sums)
+                product.accumulate(rows, 2 * i, 2 * count, tile, sums)
             out[:, start:stop] = sums[: len(y), : stop - start]
 
         for_blocks(work, n_in, PARTS, len(rows) * n_in * 2.0 * n_out / MACS_PER_S)
@@ -110,16 +110,9 @@ class TiledMedium(ScatteringMedium):
 
 
 def padded(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`x` with frames and inputs filled with zeros to multiples of 4; itself if it has them and lies in order.
-
-    The zeros meet whatever an earlier tile left in the rows beyond its last input, which adds nothing.
-    """
-    frames, inputs = -(-x.shape[0] // 4) * 4, -(-x.shape[1] // 4) * 4
-    if (frames, inputs) == x.shape:
-        return np.ascontiguousarray(x)
-    rows = np.zeros((frames, inputs), np.float32)
-    rows[: x.shape[0], : x.shape[1]] = x
-    return rows
+    """`x` with frames of zeros up to a multiple of 4; itself if it has as many and lies in order."""
+    spare = -len(x) % FRAMES
+    return np.concatenate([x, np.zeros((spare, x.shape[1]), np.float32)]) if spare else np.ascontiguousarray(x)
 
 
 def matmul(field: Any, columns: Any, xp: Any) -> Any:
