@@ -1,1 +1,1 @@
-"""Speed of the simulator, each figure a ratio measured in one run: ``make bench``."""
+"""Speed and memory of the simulator, each figure a ratio measured in one run: ``opu bench``."""

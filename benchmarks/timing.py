@@ -1,28 +1,25 @@
-"""How long a call takes."""
+"""How long calls take."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["cpu_seconds", "seconds"]
+__all__ = ["cpu_seconds"]
 
 
-def measured(clock: Callable[[], float], call: Callable[[], Any], repeats: int) -> float:
-    """Smallest reading of `clock` over several calls, after one that is not counted (compilation, caches)."""
-    call()
-    best = float("inf")
-    for _ in range(repeats):
-        start = clock()
+def cpu_seconds(*calls: Callable[[], Any], repeats: int = 5) -> list[float]:
+    """Smallest processor time of each call.
+
+    Processor time, because other work on the machine would count in wall time; on one core they are the same. The
+    calls take turns, so that what slows the processor for a while slows them all, and each is called once before
+    (compilation, caches).
+    """
+    for call in calls:
         call()
-        best = min(best, clock() - start)
+    best = [float("inf")] * len(calls)
+    for _ in range(repeats):
+        for i, call in enumerate(calls):
+            start = time.process_time()
+            call()
+            best[i] = min(best[i], time.process_time() - start)
     return best
-
-
-def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
-    """Wall time of a call."""
-    return measured(time.perf_counter, call, repeats)
-
-
-def cpu_seconds(call: Callable[[], Any], repeats: int = 5) -> float:
-    """Processor time of a call, over all threads."""
-    return measured(time.process_time, call, repeats)

@@ -1,6 +1,7 @@
 """The command line, ``opu``. Heavy imports happen inside the commands."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -102,6 +103,27 @@ def calibrate(
     rows = [[cells[0], cells[1], *cells[3:6]] for cells in map(row, report.lines)]
     show_table(columns, rows)
     typer.echo(f"{report.verdict}: {page}")
+
+
+@app.command()
+def bench(
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="One benchmark; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for the results; default runs/bench-<time>.json.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes and no verdicts: does it run at all.")] = False,
+) -> None:
+    """Time the simulator on one core against its ceilings: a table of ratios and a JSON file, in a few minutes."""
+    root = Path(__file__).parents[1]
+    if not (root / "benchmarks" / "__main__.py").is_file():
+        raise ValueError(
+            "opu bench runs from a checkout of the repository: benchmarks/ is not in the installed package"
+        )
+    arguments = [*(f"--only={name}" for name in only or ()), *([f"--out={out}"] if out else [])]
+    arguments += ["--quick"] if quick else []
+    # A process of its own: libraries read the number of threads when they are imported. -P keeps another folder called
+    # benchmarks, in which the user may be, out of the way.
+    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
+    command = [sys.executable, "-P", "-m", "benchmarks", *arguments]
+    raise typer.Exit(subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}).returncode)
 
 
 def finish(plan: "Plan", data: "Dataset", runs: "list[Run]", folder: Path) -> None:

@@ -94,6 +94,8 @@ def test_train_and_resume(capfd, tmp_path):
         (["calibrate", "--out", "{file}/x"], "out must be a folder that can be written"),
         (["demo", "--out", "{file}/x"], "out must be a folder that can be written"),
         (["demo", "--out", "{full}"], "out must be a new or an empty folder"),
+        (["bench", "--only", "nope"], "only must be one of stored, streamed"),
+        (["bench", "--out", "{file}/x"], "out must be a file that can be written"),
         (["sing"], "sing"),
         (["demo", "--loud"], "--loud"),
     ],
@@ -125,7 +127,7 @@ def test_a_corrupt_mnist_file_is_one_line(capfd, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["calibrate"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["calibrate"], ["bench"]])
 def test_help_does_not_wait_for_torch(command):
     run = subprocess.run([sys.executable, "-c", HELP, *command, "--help"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -1,0 +1,41 @@
+"""Run one function in a fresh process, whose memory nothing else has touched."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ROOT", "fresh"]
+
+ROOT = Path(__file__).parents[1]
+
+
+def fresh(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Call a function of a module in a new process; arguments and result must be what JSON can hold.
+
+    Raises
+    ------
+    RuntimeError
+        If the process fails.
+    """
+    command = [sys.executable, "-P", "-m", "benchmarks.child", function.__module__, function.__name__]
+    command.append(json.dumps(arguments))
+    run = subprocess.run(command, capture_output=True, text=True, env=environment())
+    if run.returncode:
+        raise RuntimeError(f"{function.__name__}: {(run.stderr.strip().splitlines() or ['killed'])[-1]}")
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def environment() -> dict[str, str]:
+    """Variables with which a process finds the packages of this checkout, from any folder."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+if __name__ == "__main__":
+    module, name, text = sys.argv[1:]
+    print(json.dumps(getattr(importlib.import_module(module), name)(*json.loads(text))))

@@ -1,0 +1,106 @@
+"""The nonlinear projection of lightonml 1.4.3's simulated device, ``|x R|^2``, and ours."""
+
+import importlib.util
+import sys
+import time
+import types
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from benchmarks.child import fresh
+from benchmarks.memory import peak_mb
+from benchmarks.row import Row
+
+INSTALL = "needs lightonml: pip install --no-deps lightonml==1.4.3"
+Projection = Callable[[Any], Any]
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Time and memory against lightonml where it is installed, else the time against its formula."""
+    n, batch = (1000, 64) if quick else (10_000, 1000)
+    there = importlib.util.find_spec("lightonml") is not None
+    peer = f"lightonml {metadata.version('lightonml')}" if there else "complex product + modulus squared (no lightonml)"
+    theirs = fresh(run, "lightonml" if there else "formula", n, batch)
+    ours, device = fresh(run, "ours", n, batch), fresh(run, "device", n, batch)
+    size = f"nonlinear projection {n} x {n}, batch {batch}"
+    yield faster(f"{size}, matrix ready: times faster than {peer}", "project_s", ours, theirs, ">= 3")
+    yield faster(
+        f"{size}, with camera noise (lab_bench): times faster than {peer}", "project_s", device, theirs, ">= 1"
+    )
+    whole, memory = (
+        f"{size}, from the seed: times faster than lightonml",
+        f"{size}, from the seed: memory over lightonml's",
+    )
+    if not there:
+        yield from (Row(name=name, note=INSTALL) for name in (whole, memory))
+        return
+    yield faster(whole, "total_s", ours, theirs, ">= 3")
+    yield Row(
+        name=memory,
+        unit="MB",
+        values={"ours": ours["peak_mb"], "theirs": theirs["peak_mb"]},
+        ratio=ours["peak_mb"] / theirs["peak_mb"],
+        target="<= 0.6",
+        note="VmHWM of fresh processes above imports and inputs, the matrix being made included",
+    )
+
+
+def faster(name: str, key: str, ours: dict[str, float], theirs: dict[str, float], target: str) -> Row:
+    """Return the row of how many times faster ours is."""
+    values = {"ours": ours[key], "theirs": theirs[key]}
+    return Row(name=name, unit="s", values=values, ratio=theirs[key] / ours[key], target=target)
+
+
+def run(which: str, n: int, batch: int) -> dict[str, float]:
+    """Make a matrix, project three times, and tell time and peak memory; run in a fresh process."""
+    make = {"ours": ours, "device": device, "lightonml": lightonml, "formula": formula}[which]
+    x = np.random.default_rng(0).random((batch, n), np.float32) < 0.5
+    make(32)(x[:8, :32])  # compiled before
+    times = [time.process_time()]
+
+    def call() -> None:
+        project = make(n)
+        times.append(time.process_time())
+        for _ in range(3):
+            project(x)
+            times.append(time.process_time())
+
+    peak = peak_mb(call)
+    made, first, *others = np.diff(times).tolist()
+    return {"project_s": min(first, *others), "total_s": made + first, "peak_mb": peak}
+
+
+def ours(n: int) -> Projection:
+    """Intensities behind our Gaussian medium."""
+    from photonics import GaussianMedium, Imaging
+
+    medium, imaging = GaussianMedium(n, n), Imaging(throughput=1.0)
+    return lambda x: imaging.intensity(medium.propagate(x))
+
+
+def device(n: int) -> Projection:
+    """Frames of the whole bench."""
+    from photonics import presets
+
+    return presets.lab_bench(n, n).measure
+
+
+def lightonml(n: int) -> Projection:
+    """The peer's simulated device, which needs numpy alone."""
+    if "lightonml" not in sys.modules:  # the package's own __init__ wants requests, numexpr and pkg_resources
+        spec = importlib.util.find_spec("lightonml")
+        bare = types.ModuleType("lightonml")
+        bare.__path__ = list(spec.submodule_search_locations or ()) if spec else []
+        sys.modules["lightonml"] = bare
+    simulated = importlib.import_module("lightonml.internal.simulated_device").SimulatedOpuDevice()
+    simulated.build_random_matrix(n, n, seed=0)
+    return simulated.transform1
+
+
+def formula(n: int) -> Projection:
+    """A complex product, then the modulus squared."""
+    matrix = np.random.default_rng(0).standard_normal((n, 2 * n), np.float32).view(np.complex64)
+    return lambda x: np.abs(x @ matrix) ** 2

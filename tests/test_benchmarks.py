@@ -1,0 +1,137 @@
+"""That the benchmarks run and tell what they found. Nothing here depends on how fast the machine is."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks import gpu, report, suite
+from benchmarks.child import fresh
+from benchmarks.memory import peak_mb
+from benchmarks.row import Row
+from dfa import cli
+
+FIELDS = {"name", "unit", "values", "ratio", "target", "note", "met"}
+
+
+def opu(capfd, *arguments):
+    """Exit code, standard output and standard error of a call."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(arguments))
+    out, err = capfd.readouterr()
+    return stop.value.code or 0, out, err
+
+
+def test_a_quick_run_writes_every_row_of_what_was_asked_for(capfd, tmp_path, monkeypatch):
+    """From another folder, with something else called benchmarks in it.
+
+    Catches: a process that imports from the user's folder, several threads, a verdict on sizes that it was not promised
+    for, a benchmark that was not asked for.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks.py").write_text("raise RuntimeError")
+    code, out, err = opu(capfd, "bench", "--quick", "--only", "layers", "--only", "camera", "--out", "new/x.json")
+    assert code == 0, err
+    content = json.loads((tmp_path / "new" / "x.json").read_text())
+    assert content["quick"] is True
+    assert content["machine"]["blas"]
+    assert {"python", "numpy", "numba"} <= set(content["versions"])
+    rows = content["rows"]
+    assert len(rows) == 6
+    for row in rows:
+        assert set(row) == FIELDS
+        assert row["name"].startswith(("scattering layers", "camera"))
+        assert row["name"].endswith("(quick)")
+        assert row["target"] is row["met"] is None
+        numbers = [row["ratio"], *row["values"].values()]
+        assert all(math.isfinite(number) and number > 0 for number in numbers), row
+        assert row["unit"]
+    assert "camera, 16 x 4096 pixels" in " ".join(out.split())
+
+
+def test_only_is_checked_before_anything_is_done(capfd, tmp_path, monkeypatch):
+    """Catches: a folder for results that is made before the names are looked at; the usage of argparse."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = opu(capfd, "bench", "--only", "camera", "--only", "cameras")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "'cameras'" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_installed_package_says_that_it_has_no_benchmarks(capfd, tmp_path, monkeypatch):
+    """Catches: the message of Python that there is no such module."""
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "dfa" / "cli.py"))
+    code, _, err = opu(capfd, "bench")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "runs from a checkout" in err
+
+
+@pytest.mark.parametrize(
+    ("target", "ratio", "met"),
+    [
+        (">= 0.75", 0.75, True),
+        (">= 0.75", 0.7499, False),
+        ("<= 1.3", 1.3, True),
+        ("<= 1.3", 1.31, False),
+        (None, 1.0, None),
+        ("<= 1", None, None),
+    ],
+)
+def test_a_verdict_is_the_bound_itself(target, ratio, met):
+    """Catches: < in place of <=, the senses exchanged, a verdict where nothing was measured."""
+    row = Row(name="x", ratio=ratio, target=target, note="no camera")
+    assert row.met is met
+    assert row.to_dict()["met"] is met
+    shown = {True: "met", False: "missed", None: "-" if ratio else "no camera"}
+    assert row.cells()[-1] == shown[met]
+
+
+def test_a_benchmark_that_breaks_is_a_row_and_an_exit_code(tmp_path, monkeypatch, capsys):
+    """Catches: rows of the others lost with it; success reported."""
+    monkeypatch.setattr(suite, "NAMES", ("absent",))
+    assert suite.main(["--out", str(tmp_path / "x.json")]) == 1
+    (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
+    assert row["note"].startswith("failed: ")
+    assert row["ratio"] is None
+    assert "Traceback" in capsys.readouterr().err
+
+
+def transient(megabytes):
+    """Peak of an array that is gone at the end of the call."""
+    return {"peak_mb": peak_mb(lambda: np.ones(megabytes * 10**6, np.uint8).sum())}
+
+
+def test_peak_memory_is_that_of_the_call():
+    """To 5 MB: Linux counts pages in batches for each thread.
+
+    Catches: memory held at the end in place of the peak; ru_maxrss, in which a child inherits its parent's peak.
+    """
+    ballast = np.ones(3 * 10**8, np.uint8)
+    small, large = (fresh(transient, megabytes)["peak_mb"] for megabytes in (20, 100))
+    assert ballast[-1] == 1
+    assert 95 <= large <= 105
+    assert 75 <= large - small <= 85
+
+
+def test_a_child_that_fails_says_why():
+    """Catches: an empty answer taken for a result."""
+    with pytest.raises(RuntimeError, match=r"transient: .*unsupported operand"):
+        fresh(transient, None)
+
+
+def test_without_a_gpu_the_suite_says_so(tmp_path, monkeypatch, capsys):
+    """Catches: tests that are run, and a file that is written, without a GPU."""
+
+    def named(device):
+        raise ValueError(f"device must be one of 0 GPUs, got {device!r}")
+
+    monkeypatch.setattr(gpu, "named", named)
+    monkeypatch.setattr(gpu, "tests", lambda: pytest.fail("ran"))
+    assert report.run(gpu.main, ["--out", str(tmp_path / "x.json")]) == 2
+    assert capsys.readouterr().err == "opu: device must be one of 0 GPUs, got 'cuda'\n"
+    assert report.run(gpu.main, ["--fast"]) == 2
+    assert capsys.readouterr().err == "opu: unrecognized arguments: --fast\n"
+    assert not list(tmp_path.iterdir())
