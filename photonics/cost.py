@@ -80,9 +80,8 @@ def energy(opu: "OPU", frames: int) -> Energy:
         "frame_s": took.sources[f"{took.limit}.frame_rate_hz"],
     }
     per_frame = watts * took.frame_s
-    entries = opu.medium.shape[0] * opu.medium.shape[1]
     optical = opu.laser.power_w * took.seconds
-    return Energy(frames, watts, watts * took.seconds, per_frame, optical, per_frame / entries, sources)
+    return Energy(frames, watts, watts * took.seconds, per_frame, optical, per_frame / opu.entries, sources)
 
 
 def source(part: Any, name: str) -> str:

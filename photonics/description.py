@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from photonics.dmd import DMD
 from photonics.imaging import Imaging
 from photonics.laser import Laser
 
-__all__ = ["NAMES", "NUMBERS", "PARTS", "arguments", "check_names", "read_toml"]
+__all__ = ["NAMES", "NUMBERS", "PARTS", "arguments", "check_names", "read_toml", "with_dotted"]
 
 PARTS = {"laser": Laser, "dmd": DMD, "imaging": Imaging, "camera": Camera}
 NUMBERS = ("seed", "exposure_s", "electrical_power_w", "power_source")
@@ -35,6 +36,48 @@ def arguments(description: Mapping[str, Any]) -> dict[str, Any]:
     parts = {name: part(**without_none(description.get(name, {}))) for name, part in PARTS.items()}
     numbers = {name: description[name] for name in NUMBERS if name in description}
     return {"medium": media.from_dict(description.get("medium", {})), **parts, **numbers}
+
+
+def with_dotted(device: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace changes of parameters by their dotted names by the parts that have them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part or parameter, or a medium cannot be described.
+    """
+    whole = {name: value for name, value in changes.items() if "." not in name}
+    dotted = {name: value for name, value in changes.items() if "." in name}
+    for name, value in dotted.items():
+        part, _, parameter = name.partition(".")
+        if part not in (*PARTS, "medium"):
+            raise ValueError(f"{name} is not a parameter of the device; parts are {', '.join((*PARTS, 'medium'))}")
+        before = whole.get(part, getattr(device, part))
+        whole[part] = (
+            changed_medium(before, parameter, value) if part == "medium" else changed(before, parameter, value)
+        )
+    return whole
+
+
+def changed(part: Any, parameter: str, value: Any) -> Any:
+    """Return a part with a parameter of it, or of a part of it, changed."""
+    name, _, rest = parameter.partition(".")
+    if name not in {field.name for field in fields(part)}:
+        known = ", ".join(field.name for field in fields(part))
+        raise ValueError(f"{name} is not a parameter of {type(part).__name__}; those are {known}")
+    return replace(part, **{name: changed(getattr(part, name), rest, value) if rest else value})
+
+
+def changed_medium(medium: media.ScatteringMedium, parameter: str, value: Any) -> media.ScatteringMedium:
+    """Return a medium with a parameter changed; ``medium.seed`` is that of the medium inside an effect."""
+    name, _, rest = parameter.partition(".")
+    if not isinstance(medium, media.Effect):
+        return media.from_dict(medium.to_dict() | {parameter: value})
+    given = {"medium": medium.medium} | {known: getattr(medium, known) for known in medium.parameters}
+    if name not in given:
+        raise ValueError(f"{name} is not a parameter of {type(medium).__name__}; those are {', '.join(given)}")
+    new = changed_medium(medium.medium, rest, value) if name == "medium" and rest else value
+    return type(medium)(**given | {name: new})
 
 
 def without_none(table: Mapping[str, Any]) -> dict[str, Any]:

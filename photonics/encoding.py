@@ -53,6 +53,10 @@ def as_ternary(vectors: Any, n_in: int, name: str = "x") -> NDArray[np.int8]:
 def threshold(values: Any, level: float = 0.5) -> NDArray[np.bool_]:
     """Mirrors ON where the value exceeds `level`: real (batch, n) -> bool (batch, n).
 
+    Exact for binary values. For values g between 0 and 1 and level 1/2 the mean squared error is
+    ``mean(min(g, 1 - g)^2)``, the least that one binary frame leaves, and coarse: see `photonics.halftone`. The light
+    used is the share of mirrors ON.
+
     Raises
     ------
     ValueError
@@ -72,7 +76,8 @@ def threshold(values: Any, level: float = 0.5) -> NDArray[np.bool_]:
 def ternary_pair(vectors: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The two binary patterns of a ternary vector: where it is 1, and where it is -1.
 
-    A linear map of the vector is the difference of the maps of the two.
+    A linear map of the vector is the difference of the maps of the two: exact, for two frames. The light used in
+    the two together is the share of entries that are not zero.
 
     Examples
     --------

@@ -33,7 +33,7 @@ def autoexpose(opu: "OPU", target: float = 0.5, patterns: Any = None) -> float:
     Returns
     -------
     float
-        The exposure, seconds; the frame period if there is not light enough for more.
+        The exposure, seconds; `OPU.longest_exposure_s` if there is not light enough for less.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def autoexpose(opu: "OPU", target: float = 0.5, patterns: Any = None) -> float:
         level = (np.percentile(to_host(opu.measure(patterns, exposure)), 99) - opu.camera.offset) / span
         # A saturated frame does not say by how much, a dark one hardly: move by a fixed factor.
         factor = 0.125 if level > 0.95 else target / max(level, target / 8.0)
-        wanted = min(max(exposure * factor, SHORTEST_EXPOSURE_S), opu.frame_period_s)
+        wanted = min(max(exposure * factor, SHORTEST_EXPOSURE_S), opu.longest_exposure_s)
         if exposure * factor < 0.98 * SHORTEST_EXPOSURE_S and exposure == SHORTEST_EXPOSURE_S:
             raise ValueError(
                 f"target {target} needs an exposure under {SHORTEST_EXPOSURE_S:g} s: lower laser.power_w "

@@ -50,7 +50,8 @@ class Imaging:
     chosen so that the default laser fills a pixel's well in 2 ms, all inputs ON; a bench sets its exposure to suit."""
 
     numerical_aperture: float | None = Field(default=None, gt=0, le=1)
-    """Numerical aperture of the pupil on the side of the sensor; None for one independent grain per pixel."""
+    """Numerical aperture of the pupil on the side of the sensor; None for one independent grain per pixel. The mean
+    intensity stays as `throughput` says; on a bench it goes with the square of the aperture."""
 
     pupil: Pupil = "circular"
     """Shape of the pupil: "circular" (a lens) or "square" (whose integrals are elementary)."""
@@ -70,7 +71,8 @@ class Imaging:
     """Region of interest that is read out: first row, row count, first column, column count; None for all."""
 
     polarisations: Literal[1, 2] = 1
-    """Polarisations that reach the sensor: 1 behind a polariser, 2 without one (two independent speckles)."""
+    """Polarisations that reach the sensor: 1 behind a polariser, 2 without one (two independent speckles). The mean
+    intensity stays as `throughput` says; a bench that takes a polariser out sees twice as much."""
 
     reference: Reference = Field(default=Reference())
     """The reference beam; its light is there only when its shutter is open."""
@@ -111,6 +113,8 @@ class Imaging:
             )
         if self.sensor is None:
             rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
+            if rows == 1 and count > 3 and self.numerical_aperture is not None:
+                raise ValueError(f"sensor must be given for {count} pixels behind a pupil, which make a line only")
             return rows, count // rows
         rows, columns = self.sensor
         if rows * columns != count:
@@ -166,18 +170,28 @@ class Imaging:
             return self.pixel_m**2
         return optics.grain_area_m2(self.pupil, self.numerical_aperture, wavelength_m)
 
-    def contrast(self, modes: int = 1, wavelength_m: float = 532e-9) -> float:
+    def contrast(self, modes: int | None = None, wavelength_m: float = 532e-9) -> float:
         """Contrast of fully developed speckle in a frame: the standard deviation over the mean of its pixels.
 
-        ``1 / sqrt(modes)``, times what is left after a pixel's mean over its grains. The edges' periodicity is left
-        out: it matters when a grain is as large as the sensor.
+        ``1 / sqrt(modes)``, times what is left after a pixel's mean over its grains; `modes` equal fields, by default
+        the polarisations that reach the sensor. The edges' periodicity is left out: it matters when a grain is as large
+        as the sensor.
         """
+        modes = self.polarisations if modes is None else modes
         na = self.numerical_aperture
         if na is None:
             return modes**-0.5
         return optics.pixel_contrast(self.pupil, na, wavelength_m, self.pixel_m, self.samples, modes)
 
-    def intensity(self, speckle: Any, *, modes: int = 1, wavelength_m: float = 532e-9, reference: Any = None) -> Any:
+    def intensity(
+        self,
+        speckle: Any,
+        *,
+        modes: int = 1,
+        wavelength_m: float = 532e-9,
+        reference: Any = None,
+        shares: tuple[float, ...] | None = None,
+    ) -> Any:
         """Photons per second on each pixel that is read out.
 
         Parameters
@@ -189,8 +203,10 @@ class Imaging:
         wavelength_m : float
             Metres; sets the grain.
         reference : array of complex64, shape (batch, n) or (1, n), optional
-            Field of the reference beam at the samples (`Reference.field`), same library and unit. It has the
-            polarisation and the wavelength of the first mode, and interferes with that one alone.
+            Field of the reference beam at the samples (`Reference.field`), same library and unit.
+        shares : tuple of float, optional
+            Amplitude of the reference in each mode, squares summing to 1; all of it in the first if not given. It
+            interferes with the modes that it shares.
 
         Returns
         -------
@@ -214,13 +230,13 @@ class Imaging:
             n = n_field // modes
             if tuple(reference.shape) not in ((batch, n), (1, n)):
                 raise ValueError(f"reference must have shape ({batch}, {n}) or (1, {n}), got {tuple(reference.shape)}")
-        filter_ = self.filter(grid, wavelength_m, backend)
+        filter_, visibility = self.filter(grid, wavelength_m, backend), self.visibility(wavelength_m)
         rate = backend.empty((batch, pixels), "float32")
 
         def work(start: int, stop: int) -> None:
             beam = reference if reference is None or reference.shape[0] == 1 else reference[start:stop, :]
             field = backend.xp.reshape(speckle[start:stop, :], (stop - start, modes, *grid))
-            rate[start:stop, :] = self._rate(field, beam, filter_, backend)
+            rate[start:stop, :] = self._rate(field, beam, shares or (1.0,), visibility, filter_, backend)
 
         frames = max(BLOCK[backend.on_host] // n_field, 1)
         if backend.on_host:
@@ -237,16 +253,37 @@ class Imaging:
         cycles = self.numerical_aperture / wavelength_m * self.pixel_m / self.samples
         return optics.transfer(self.pupil, grid, (grid[0] * cycles, grid[1] * cycles), backend)
 
-    def _rate(self, field: Any, reference: Any, filter_: Any, backend: Backend) -> Any:
+    def visibility(self, wavelength_m: float) -> float:
+        """What is left of the fringes of a tilted reference on a pixel that is one sample: ``sinc(fx) sinc(fy)``.
+
+        f is the fringes' frequency in cycles per pixel. Finer samples resolve the fringes, and their mean does this
+        itself, to ``sinc(f / samples)``.
+        """
+        if self.samples_per_pixel > 1:
+            return 1.0
+        return float(np.prod(np.sinc(self.reference.carrier(wavelength_m, self.pixel_m))))
+
+    def _rate(
+        self,
+        field: Any,
+        reference: Any,
+        shares: tuple[float, ...],
+        visibility: float,
+        filter_: Any,
+        backend: Backend,
+    ) -> Any:
         xp, (batch, modes, rows, columns) = backend.xp, field.shape
         if filter_ is not None:
             field = optics.low_pass(field, filter_, backend)
         beam = None if reference is None else self._crop(xp.reshape(reference, (-1, rows, columns)))
         field = self._crop(field)
-        first = field[:, 0, ...] if beam is None else field[:, 0, ...] + beam
-        power = square_modulus(first, backend)
-        for mode in range(1, modes):
-            power += square_modulus(field[:, mode, ...], backend)
+        power = backend.zeros((batch, *field.shape[2:]), "float32")
+        if beam is not None and visibility < 1.0:  # light of the reference whose fringes a pixel averages out
+            power += square_modulus(beam, backend) * (1.0 - visibility**2)
+        for mode in range(modes):
+            share = shares[mode] * visibility if mode < len(shares) else 0.0
+            part = field[:, mode, ...] if beam is None or not share else field[:, mode, ...] + beam * share
+            power += square_modulus(part, backend)
         k = self.samples_per_pixel
         power = pixel_sums(power, k)
         return scaled(xp.reshape(power, (batch, -1)), self.throughput / k**2)

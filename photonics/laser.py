@@ -92,7 +92,8 @@ class Laser:
 
     beam_radius_m: float | None = Field(default=7e-3, gt=0)
     """Radius at which the intensity is 1/e^2 of its peak, metres; None lights every cell equally, as if the
-    peak of a beam of `FLAT_TOP_M` radius went on for ever."""
+    peak of a beam of `FLAT_TOP_M` radius went on for ever (a chip larger than that beam, of 77 mm^2, then gets more
+    than the laser's power)."""
 
     rin_db_per_hz: float | None = Field(default=-140.0, le=-60)
     """Relative intensity noise, dB/Hz, one-sided and white up to the exposure's bandwidth; None for none."""

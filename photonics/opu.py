@@ -14,7 +14,7 @@ from photonics.backend import named
 from photonics.camera import Camera
 from photonics.chain import Chain
 from photonics.component import integer, number
-from photonics.description import NAMES, NUMBERS, PARTS, arguments, check_names, read_toml
+from photonics.description import NAMES, NUMBERS, PARTS, arguments, check_names, read_toml, with_dotted
 from photonics.dmd import DMD
 from photonics.encoding import as_patterns
 from photonics.exposure import SHORTEST_EXPOSURE_S, autoexpose
@@ -54,7 +54,7 @@ class OPU(Chain):
     seed : int
         The run: shot, read and intensity noise, drift. What the device *is* follows the seeds of the parts.
     exposure_s : float
-        Exposure of the camera, seconds, at most the frame period.
+        Exposure of the camera, seconds, at most `longest_exposure_s`.
     electrical_power_w : float
         Power that the whole device draws from the wall, watts.
     power_source : str
@@ -112,9 +112,12 @@ class OPU(Chain):
         self._exposure_s = self._check_exposure(value)
 
     def _check_exposure(self, value: Any) -> float:
-        longest = self.frame_period_s
+        longest = self.longest_exposure_s
         if not SHORTEST_EXPOSURE_S <= number(value) <= longest:
-            raise ValueError(f"exposure_s must be {SHORTEST_EXPOSURE_S:g} to {longest:g} (a frame), got {value!r}")
+            raise ValueError(
+                f"exposure_s must be {SHORTEST_EXPOSURE_S:g} to {longest:g} (a frame at {1.0 / self.frame_period_s:g} "
+                f"Hz less {self.dmd.settle_s:g} s in which the mirrors settle), got {value!r}"
+            )
         return float(value)
 
     def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
@@ -199,7 +202,7 @@ class OPU(Chain):
         Returns
         -------
         float
-            The exposure, seconds; the frame period if there is not light enough for more.
+            The exposure, seconds; `longest_exposure_s` if there is not light enough for less.
         """
         return autoexpose(self, target, patterns)
 
@@ -214,12 +217,27 @@ class OPU(Chain):
         return self.camera.gain * self.camera.quantum_efficiency * self.imaging.throughput * rate * self.exposure_s
 
     def replace(self, **changes: Any) -> "OPU":
-        """Return a new device with some parts or numbers changed, its clock at zero."""
+        """Return a new device with some parts or numbers changed, its clock at zero.
+
+        Parameters
+        ----------
+        **changes
+            A part or a number by its name; a parameter of a part by its dotted name, as in
+            ``opu.replace(**{"camera.bit_depth": 4, "imaging.reference.noise": 0.1, "medium.seed": 7})``.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown or a value out of range.
+        """
+        changes = with_dotted(self, changes)
         check_names(changes)
         if "electrical_power_w" in changes:
             changes = {"power_source": "not said"} | changes
         other = OPU(**({name: getattr(self, name) for name in NAMES} | changes))
         other.backend = self.backend
+        if other.medium is self.medium and other._shares == self._shares and other._lit.shape == self._lit.shape:
+            other._lit = self._lit  # its further modes need not be drawn again
         return other
 
     def to_dict(self) -> dict[str, Any]:

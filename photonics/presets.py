@@ -44,7 +44,7 @@ def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
     return OPU(
         laser=Laser(power_w=100.0, beam_radius_m=None, rin_db_per_hz=None, drift_rms=0.0),
         dmd=fit(DMD(contrast=None, seed=seed), n_in),
-        medium=GaussianMedium(n_in, n_out, seed=seed),
+        medium=GaussianMedium(n_in, n_out, seed=seed, storage="auto"),
         imaging=Imaging(throughput=3.2e-4),
         camera=camera,
         seed=seed,
@@ -65,7 +65,7 @@ def lab_bench(n_in: int, n_out: int, seed: int = 0) -> OPU:
     return OPU(
         laser=Laser(),
         dmd=fit(DMD(seed=seed), n_in),
-        medium=GaussianMedium(n_in, n_out, seed=seed),
+        medium=GaussianMedium(n_in, n_out, seed=seed, storage="auto"),
         imaging=Imaging(),
         camera=Camera(seed=seed),
         seed=seed,
@@ -89,7 +89,7 @@ def lighton_aurora(n_in: int, n_out: int, seed: int = 0) -> OPU:
     return OPU(
         laser=Laser(),
         dmd=fit(dmd, n_in),
-        medium=GaussianMedium(n_in, n_out, seed=seed),
+        medium=GaussianMedium(n_in, n_out, seed=seed, storage="auto"),
         imaging=Imaging(throughput=3e-7),
         camera=Camera(frame_rate_hz=2000.0, seed=seed),
         seed=seed,

@@ -47,7 +47,6 @@ class Stream(IntEnum):
     SCREEN = 12
     POINTING_X = 13
     POINTING_Y = 14
-    ABERRATION = 15
     ABERRATION_DRIFT = 16
     REFERENCE_DRIFT = 17
     REFERENCE_PHASE = 18

@@ -29,8 +29,8 @@ class Reference:
     """
 
     intensity: float = Field(default=1.0, ge=0, le=1e6)
-    """Intensity of the beam over the mean of the speckle with all inputs ON. At 1 the fringes are at their strongest
-    for the light that there is."""
+    """Intensity of the beam over the mean of the speckle with all inputs ON, behind a medium of the house's scale
+    (``E|t_ij|^2 = 1/n_in``) that loses nothing. At 1 the fringes are at their strongest for the light that there is."""
 
     angle_x_rad: float = Field(default=0.0, ge=-math.pi / 2, le=math.pi / 2)
     """Angle to the sensor's normal along a row of pixels, radians; 0 for phase stepping."""

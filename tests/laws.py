@@ -4,6 +4,7 @@ Pytest collects this file (``python_files`` in pyproject.toml). Shapes are chose
 larger than the blocks in which the products are taken (16 frames, 256 real outputs).
 """
 
+import json
 import pickle
 from itertools import pairwise
 
@@ -229,6 +230,28 @@ def test_another_seed_is_another_medium(name, change):
     description = medium.to_dict()
     other = media.from_dict(description | {"seed": description["seed"] ^ change})
     a, b = medium.block(ALL, ALL), other.block(ALL, ALL)
+    assert abs(np.vdot(a, b)) <= 5.0 * np.linalg.norm(a) * np.linalg.norm(b) / np.sqrt(a.size)
+    assert not np.array_equal(a, b)
+
+
+COMPOSED = [name for name in DESCRIBED if isinstance(MEDIA[name], media.Effect)]
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+@pytest.mark.parametrize("tick", [0, 20, 4000])
+def test_another_seed_inside_is_another_medium(name, tick):
+    """Seed of the innermost medium alone: nothing in common in any mode, at any time, but light that goes straight.
+
+    Catches: further modes, or what a medium drifts to, that follow the effect's own seed and not the medium's.
+    """
+    description, ratio = MEDIA[name].to_dict(), 0.0
+    inner = other = json.loads(json.dumps(description))
+    while "medium" in inner:
+        ratio, inner = max(ratio, inner.get("ratio", 0.0)), inner["medium"]
+    inner["seed"] ^= 1
+    a, b = MEDIA[name].block(ALL, ALL, tick), media.from_dict(other).block(ALL, ALL, tick)
+    straight = media.Ballistic(MatrixMedium(np.zeros(a.shape)), ratio).block(ALL, ALL) if ratio else 0.0
+    a, b = a - straight, b - straight
     assert abs(np.vdot(a, b)) <= 5.0 * np.linalg.norm(a) * np.linalg.norm(b) / np.sqrt(a.size)
     assert not np.array_equal(a, b)
 

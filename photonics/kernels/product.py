@@ -110,7 +110,7 @@ def accumulate(x, first, count, tile, sums):
         inputs = min(SLICE, count - k)
         for part in range(0, PARTS, LANES * VECTORS):
             for frame in range(0, x.shape[0], FRAMES):
-                add_block(x, frame, first + k, inputs, tile, k, part, sums)
+                add_block(x, frame, first + k, inputs, tile, k, part, sums)  # pyright: ignore[reportCallIssue]
 
 
 @jit

@@ -1,6 +1,7 @@
 """Scattering media, all with one interface: ``shape``, ``propagate``, ``adjoint``, ``block``."""
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from photonics.medium.base import ScatteringMedium
@@ -48,7 +49,10 @@ def from_dict(description: Mapping[str, Any]) -> ScatteringMedium:
         if not isinstance(parameters["medium"], Mapping):
             raise ValueError(f"medium.medium must be a table of parameters, got {parameters['medium']!r}")
         parameters["medium"] = from_dict(parameters["medium"])
-    try:
-        return MAKERS[kind](**parameters)
-    except TypeError as error:
-        raise ValueError(f"medium: {error}") from None
+    known = {name: p.default is p.empty for name, p in signature(MAKERS[kind]).parameters.items()}
+    missing = [name for name, needed in known.items() if needed and name not in parameters]
+    if missing:
+        raise ValueError(f"medium of type {kind} must have {', '.join(missing)}, got {sorted(parameters)}")
+    if not parameters.keys() <= known.keys():
+        raise ValueError(f"medium of type {kind} may have {', '.join(known)}, got {sorted(parameters)}")
+    return MAKERS[kind](**parameters)

@@ -58,6 +58,11 @@ class ScatteringMedium(ABC):
     def block(self, rows: slice, cols: slice, tick: int = 0) -> NDArray[np.complex64]:
         """Dense copy of ``T[rows, cols]`` as it is in frame `tick`, complex64."""
 
+    @property
+    @abstractmethod
+    def identity(self) -> int:
+        """64-bit number that tells this medium from others of its kind; what is derived from it follows it."""
+
     @abstractmethod
     def fresh(self, seed: int) -> "ScatteringMedium":
         """Return another medium with the same statistics that has nothing in common with this one."""

@@ -14,7 +14,7 @@ from photonics.backend import backend_of
 from photonics.component import number
 from photonics.draw import MAX_TICK
 from photonics.medium.base import ScatteringMedium, check_field
-from photonics.medium.effects import COPY, Ballistic, Effect, derived_seed
+from photonics.medium.effects import COPY, Ballistic, Effect, derived_seed, related_seed
 from photonics.medium.mixture import Mixture
 from photonics.medium.stored import StoredMedium
 from photonics.random import check_seed
@@ -69,6 +69,9 @@ class Drifting(Effect):
 
     Notes
     -----
+    Within an exposure the medium stands still: tau should be many frames. Speckle that changes during an exposure would
+    lose contrast, which is not modelled.
+
     The coefficients are known at knots tau / 256 (tau / 16) apart, or at every frame if that is less, and interpolated
     linearly in between, divided by the norm. Exponential: an Ornstein-Uhlenbeck bridge, each middle from its exact
     conditional law, between independent matrices 8 tau apart. Gaussian: a moving average of noise at knots tau / 2
@@ -209,7 +212,7 @@ class Drifting(Effect):
 
 def part(medium: ScatteringMedium, seed: int, name: int) -> ScatteringMedium:
     """The medium of that name among those that a drifting one is made of."""
-    return medium.fresh(derived_seed(seed, *divmod(name, LEVEL))) if name else medium
+    return medium.fresh(related_seed(medium, seed, *divmod(name, LEVEL))) if name else medium
 
 
 def parts(medium: ScatteringMedium, seed: int, terms: list[tuple[np.float32, int]]) -> Iterator[tuple[np.float32, Any]]:

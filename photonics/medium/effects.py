@@ -15,15 +15,20 @@ from photonics.random import Stream, check_seed
 
 __all__ = ["Ballistic", "Dispersive", "Effect", "Lossy", "Modes", "derived_seed"]
 
-MODE, COPY = 2**16, 2**17
-"""Indices in `Stream.DRIFT_MEDIUM` of the modes of a medium and of the copies of a composed one; those of a drifting
-medium's parts lie below."""
+MODE, COPY, RELATED = 2**16, 2**17, 2**18
+"""Indices in `Stream.DRIFT_MEDIUM` of the modes of a medium, of the copies of a composed one, and of what is mixed with
+a medium's identity; those of a drifting medium's parts lie below."""
 
 
 def derived_seed(seed: int, index: int, position: int = 0) -> int:
     """Seed of one of the media that make up another: two words of `Stream.DRIFT_MEDIUM`."""
     word = draw.words(seed, Stream.DRIFT_MEDIUM, index, position)[0]
     return int(word[0]) | int(word[1]) << 32
+
+
+def related_seed(medium: ScatteringMedium, seed: int, index: int, position: int = 0) -> int:
+    """Seed of a medium beside `medium` in one made of several: another one beside another medium."""
+    return derived_seed(medium.identity ^ derived_seed(seed, index, position), RELATED)
 
 
 class Effect(ScatteringMedium):
@@ -64,6 +69,10 @@ class Effect(ScatteringMedium):
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> NDArray[np.complex64]:  # noqa: D102 (inherited)
         return self.medium.block(rows, cols, tick)
+
+    @property
+    def identity(self) -> int:  # noqa: D102 (inherited)
+        return self.medium.identity
 
     def fresh(self, seed: int) -> "Effect":  # noqa: D102 (inherited)
         return type(self)(self.medium.fresh(seed), **self._arguments())
@@ -225,13 +234,16 @@ class Modes(Effect):
 
     @classmethod
     def polarised(cls, medium: ScatteringMedium, seed: int = 0) -> "Modes":
-        """Return a medium that depolarises: two equal, independent fields, contrast 1/sqrt(2)."""
+        """Return a medium that depolarises: two equal, independent fields, contrast 1/sqrt(2).
+
+        A device does this itself where its sensor sees both polarisations, `Imaging.polarisations`: use one of the two.
+        """
         return cls(medium, (1.0, 1.0), seed)
 
     @cached_property
     def media(self) -> tuple[ScatteringMedium, ...]:
         """The medium of each weight."""
-        seeds = [derived_seed(self.seed, MODE, mode) for mode in range(1, len(self.weights))]
+        seeds = [related_seed(self.medium, self.seed, MODE, mode) for mode in range(1, len(self.weights))]
         return self.medium, *(self.medium.fresh(seed) for seed in seeds)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -121,6 +121,12 @@ class GaussianMedium(StoredMedium):
 
     @cached_property
     def _columns(self) -> NDArray[np.complex64]:
+        needed, free = 8 * self.n_in * self.n_out, psutil.virtual_memory().available
+        if needed > free:
+            raise ValueError(
+                f"storage must be 'streamed' or 'auto' for a matrix of {needed / 1e9:.3g} GB where "
+                f"{free / 1e9:.3g} GB are free, got {self.storage!r}"
+            )
         columns = np.empty((self.n_in, self.n_out), np.complex64)
         parts = columns.view(np.float32)
 
@@ -177,6 +183,13 @@ class GaussianMedium(StoredMedium):
         if backend not in self._copies:  # drawn there: nothing is uploaded
             self._copies[backend] = streaming.tile(self, backend, 0, self.n_in, 0, self.n_out)
         return self._copies[backend]
+
+    @property
+    def identity(self) -> int:  # noqa: D102 (inherited)
+        return self.seed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_columns"}  # drawn again
 
     def fresh(self, seed: int) -> "GaussianMedium":  # noqa: D102 (inherited)
         return GaussianMedium(self.n_in, self.n_out, seed, self.storage, self.entries)

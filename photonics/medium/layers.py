@@ -116,6 +116,10 @@ class ScatteringLayers(ScatteringMedium):
             out[:, start : start + together] = self._through(units, self.n_out, False)[:, rows].T
         return out
 
+    @property
+    def identity(self) -> int:  # noqa: D102 (inherited)
+        return self.seed
+
     def fresh(self, seed: int) -> "ScatteringLayers":  # noqa: D102 (inherited)
         return ScatteringLayers(self.n_in, self.n_out, seed, self.layers, self.oversample)
 

@@ -50,6 +50,11 @@ class Mixture(StoredMedium):
             self._copies[backend] = total
         return self._copies[backend]
 
+    @property
+    def identity(self) -> int:
+        """Not to be had: what a sum stands for, its parts do not know."""
+        raise NotImplementedError
+
     def fresh(self, seed: int) -> ScatteringMedium:
         """Not to be had: what a sum stands for, its parts do not know."""
         raise NotImplementedError

@@ -189,8 +189,11 @@ def test_unknown_media_and_parameters():
     for bad, says in [
         ({}, r"^medium.type must be one of \[.*'GaussianMedium', .*'MatrixMedium', .*\], got None"),
         ({"type": "Fog"}, "got 'Fog'"),
-        ({"type": "GaussianMedium", "n_in": 3}, r"^medium: .*n_out"),
-        ({"type": "GaussianMedium", "n_in": 3, "n_out": 3, "colour": 1}, r"^medium: .*colour"),
+        ({"type": "GaussianMedium", "n_in": 3}, r"^medium of type GaussianMedium must have n_out, got"),
+        (
+            {"type": "GaussianMedium", "n_in": 3, "n_out": 3, "colour": 1},
+            r"^medium of type GaussianMedium may have .*colour",
+        ),
         ({"type": "GaussianMedium", "n_in": 3, "n_out": 0}, r"^n_out must be"),
         ({"type": "MatrixMedium"}, r"^medium was an array .*path"),
     ]:

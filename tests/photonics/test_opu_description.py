@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from photonics import DMD, OPU, Camera, GaussianMedium, Laser, MatrixMedium, presets
+from photonics import DMD, OPU, Camera, Drifting, GaussianMedium, Imaging, Laser, MatrixMedium, presets
 
 every_preset = pytest.mark.parametrize("name", presets.PRESETS)
 
@@ -81,9 +81,48 @@ def test_parts_are_as_given():
     assert all(getattr(opu, name) is part for name, part in parts.items())
     assert (opu.n_in, opu.n_out) == (9, 8)
     assert opu.frame_period_s == pytest.approx(1 / 1000)  # the camera leads
-    fast = opu.replace(camera=Camera(frame_rate_hz=1e5), exposure_s=4e-5)
+    fast = opu.replace(camera=Camera(frame_rate_hz=1e5), exposure_s=3e-5)
     assert fast.frame_period_s == pytest.approx(1 / 22_700)  # the mirrors do
     assert "n_in=9, n_out=8" in repr(opu)
+
+
+def test_exposure_ends_before_the_mirrors_move():
+    """A frame period less the settling; the next pattern loads meanwhile. Catches: light taken while mirrors turn."""
+    fast = OPU(medium=GaussianMedium(9, 8), camera=Camera(frame_rate_hz=1e5), exposure_s=3.1e-5)
+    assert fast.longest_exposure_s == pytest.approx(1 / 22_700 - 13e-6)
+    with pytest.raises(ValueError, match=r"^exposure_s must be 1e-06 to 3.1\d*e-05 .*got 4.4e-05"):
+        fast.exposure_s = 4.4e-5
+
+
+def test_replace_by_dotted_names():
+    """Parameters of parts, of parts of parts and of media within media. Catches: a change of the wrong level."""
+    opu = presets.lab_bench(30, 20).replace(medium=Drifting(GaussianMedium(30, 20, seed=1), 100.0))
+    new = opu.replace(
+        **{
+            "camera.bit_depth": 4,
+            "camera.prnu": 0.02,
+            "imaging.reference.noise": 0.1,
+            "medium.medium.seed": 7,
+            "seed": 3,
+        }
+    )
+    assert (new.camera.bit_depth, new.camera.prnu, new.imaging.reference.noise) == (4, 0.02, 0.1)
+    assert (new.medium.medium.seed, new.medium.correlation_frames, new.seed) == (7, 100.0, 3)
+    assert opu.replace(**{"medium.correlation_frames": 5.0}).medium.correlation_frames == 5.0
+    assert (opu.camera.bit_depth, opu.medium.medium.seed) == (8, 1)
+    for name in ("lens.bit_depth", "camera.bits", "imaging.reference.colour", "medium.colour", "medium.medium.colour"):
+        with pytest.raises(ValueError, match=f"{name.split('.')[-1]}.* is not a parameter|may have .*colour"):
+            opu.replace(**{name: 1})
+    with pytest.raises(ValueError, match=r"^Camera: bit_depth must be"):
+        opu.replace(**{"camera.bit_depth": 40})
+
+
+def test_replace_keeps_the_modes_that_were_drawn():
+    """Catches: the second polarisation's matrix drawn again at every step of a sweep."""
+    opu = OPU(medium=GaussianMedium(9, 8), imaging=Imaging(polarisations=2))
+    assert opu.replace(seed=4)._lit is opu._lit
+    assert opu.replace(imaging=Imaging())._lit is not opu._lit
+    assert opu.replace(medium=GaussianMedium(9, 8))._lit is not opu._lit
 
 
 def test_a_device_travels_to_another_process():
@@ -100,12 +139,12 @@ BAD_DESCRIPTIONS = [
     ({"medium": MEDIUM, "camera": {"bit_depth": "many"}}, r"Camera: bit_depth must be .*got 'many'"),
     ({"medium": MEDIUM, "camera": {"bit_depth": 0, "prnu": 7}}, r"Camera: bit_depth must be .*; prnu must be"),
     ({"medium": MEDIUM | {"n_in": -1}}, r"n_in must be an integer, 1"),
-    ({"medium": MEDIUM | {"colour": 1}}, r"medium: .*colour"),
+    ({"medium": MEDIUM | {"colour": 1}}, r"medium of type GaussianMedium may have .*colour"),
     ({"medium": 5}, r"medium must be a table of parameters, got 5"),
     ({"medium": MEDIUM, "dmd": 5}, r"dmd must be a table of parameters, got 5"),
     ({"medium": MEDIUM | {"n_in": 10**6}}, r"n_in must be 1 to 12288 on a chip of 1024 x 768"),
     ({"medium": MEDIUM, "seed": -1}, r"seed must be an integer from 0"),
-    ({"medium": MEDIUM, "exposure_s": 1.0}, r"exposure_s must be 1e-06 to .* \(a frame\), got 1.0"),
+    ({"medium": MEDIUM, "exposure_s": 1.0}, r"exposure_s must be 1e-06 to .* \(a frame at 1000 Hz .*, got 1.0"),
     ({"medium": MEDIUM, "exposure_s": float("nan")}, r"exposure_s must be .*got nan"),
     ({"medium": MEDIUM, "electrical_power_w": -1.0}, r"electrical_power_w must be 0 or more, got -1.0"),
 ]
@@ -168,7 +207,9 @@ def test_bad_exposures_are_named(value):
         lambda: opu.dark(1, exposure_s=value),
         lambda: setattr(opu, "exposure_s", value),
     ):
-        with pytest.raises(ValueError, match=r"^exposure_s must be 1e-06 to 0.001 \(a frame\), got"):
+        with pytest.raises(
+            ValueError, match=r"^exposure_s must be 1e-06 to 0.000987 \(a frame at 1000 Hz less 1.3e-05 s .*\), got"
+        ):
             call()
     assert opu.exposure_s == 4.4e-4
 
