@@ -1,36 +1,57 @@
-"""What the device is worth: camera, speckle and projection, each against theory or data sheet."""
+"""What the device is worth: its parts and what they do together, each against theory or data sheet."""
 
-import math
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.metrics import anchor_truth, row_correlation, row_errors
-from calibration.photon_transfer import Estimate, PhotonTransfer, photon_transfer, saturation_e
-from calibration.projection import DARK_SHARE, LinearProjection, Projected, measure_projection
-from calibration.report import Line, Report
-from photonics import OPU
+from calibration.device import Device, check_device
+from calibration.exposure import expose
+from calibration.photon_transfer import PhotonTransfer, photon_transfer
+from calibration.projection import METHODS as PROJECTIONS
+from calibration.projection import measure_projection
+from calibration.recorded import Mismatch
+from calibration.report import Report
+from calibration.sections.camera import camera_chapter
+from calibration.sections.common import Chapter, noise_model, refusal
+from calibration.sections.focusing import focusing_chapter
+from calibration.sections.matrix import matrix_chapter
+from calibration.sections.projection import projection_chapter, truth_chapter
+from calibration.sections.speckle import speckle_chapter
+from calibration.sections.stability import Witness, stability_chapter
+from calibration.transmission import METHODS as RECOVERIES
+from calibration.transmission import recover_transmission_matrix
 from photonics.component import integer
 from photonics.encoding import half_on
-from photonics.speckle import exponential_distance
+from photonics.random import check_seed
 
 __all__ = ["characterize"]
 
 LEAST_PIXELS = 16
-POINTS = 3000
-"""Points kept for a scatter plot."""
+SPECKLE_FRAMES = 16
+ANCHOR_FRAMES, DARK_ANCHOR = 4, 0.05
+"""Frames of a look at the anchor, and share of the other inputs' light per input under which it is dark."""
+VECTOR_TICK, SPECKLE_TICK = 1_000_000, 3_000_000  # other patterns than autoexpose's
 
 
-def characterize(opu: OPU, truth: Any = None, vectors: int = 64, n_inputs: int | None = None) -> Report:
+def characterize(
+    opu: Device,
+    truth: Any = None,
+    vectors: int = 64,
+    n_inputs: int | None = None,
+    *,
+    method: str = "anchor",
+    matrix: Any = None,
+    seed: int = 0,
+) -> Report:
     """Characterise a device from its frames.
 
     Parameters
     ----------
-    opu : OPU
-        The device, at the exposure at which it will work.
+    opu : Device
+        The device, live or recorded, at the exposure at which it will work.
     truth : array_like of complex, shape (n_out, n_in), optional
         Transmission matrix, if it is known (`OPU.effective_matrix` of a simulated device): the projection is
         then also compared with it. It is used in that comparison only.
@@ -38,173 +59,158 @@ def characterize(opu: OPU, truth: Any = None, vectors: int = 64, n_inputs: int |
         Random test vectors for the projection, half ON; 8 or more.
     n_inputs : int, optional
         Inputs of the projection that is judged, as for `measure_projection`.
+    method : str
+        How it is measured, as for `measure_projection`.
+    matrix : TransmissionEstimate or str, optional
+        A recovered transmission matrix to judge and to focus with, or the method by which to recover one now
+        (`recover_transmission_matrix`). Without it, the report has no such chapters.
+    seed : int
+        Draws the test patterns.
 
     Returns
     -------
     Report
+        A chapter that the device does not allow (a saturated camera, anchors in the dark) is a line with the verdict
+        failed and the reason.
 
     Raises
     ------
     ValueError
-        If the device is too dark or too saturated to calibrate (see `measure_projection`).
+        If an argument is out of range, or a recorded device was asked for frames that it does not hold.
     """
-    vectors = integer(vectors, "vectors", 8)
-    if opu.n_out < LEAST_PIXELS:
-        raise ValueError(f"opu must have {LEAST_PIXELS} pixels or more to have statistics, got {opu.n_out}")
-    if truth is not None and np.shape(truth) != (opu.n_out, opu.n_in):
-        raise ValueError(f"truth must have shape {(opu.n_out, opu.n_in)}, got {np.shape(truth)}")
-    start = opu.clock.frames
-    transfer = photon_transfer(opu.camera)
-    projection = measure_projection(opu, n_inputs=n_inputs)
-    patterns = half_on(16, opu.n_in, opu.seed, tick=3_000_000)  # other patterns than autoexpose's
+    check_arguments(opu, truth, n_inputs, method, matrix)
+    vectors, seed = integer(vectors, "vectors", 8), check_seed(seed)
+    start, exposure_s = opu.clock.frames, opu.exposure_s
+    transfer = photon_transfer(opu) if getattr(opu, "has_uniform", True) else None
+    noise = noise_model(opu, camera_gain(opu, transfer))
+    witness = Witness(opu, seed)
+    witness.look()
+    patterns = half_on(SPECKLE_FRAMES, opu.n_in, seed, SPECKLE_TICK)
     patterns = patterns[patterns.any(axis=1)]
-    frames = opu.measure(patterns)
-    speckle_lines, speckle_curves = speckle(opu, patterns, frames, projection)
-    x = half_on(vectors, projection.n_inputs, opu.seed, tick=1_000_000)
-    result = projection.measure(x)
-    lines = [*camera_lines(opu, transfer), *speckle_lines, *projection_lines(projection, x, result)]
-    curves = camera_curves(transfer) | speckle_curves | {"frame": frames[0].tolist()}
-    if truth is not None:
-        more, points = truth_lines(projection, x, result, truth)
-        lines, curves = lines + more, curves | points
+    chapters = [camera_chapter(opu.camera, transfer)] if transfer else []
+    chapters.append(speckle_chapter(opu, patterns, np.asarray(opu.measure(patterns)), noise))
+    witness.look()
+
+    about: dict[str, Any] = {"projection": method}
+    chapters.append(attempt("projection", lambda: judge_projection(opu, method, n_inputs, truth, vectors, seed, about)))
+    opu.exposure_s = exposure_s
+    witness.look()
+    if matrix is not None:
+        estimate = matrix
+        if isinstance(matrix, str):
+            chapters.append(attempt("matrix", lambda: recovered(opu, matrix, n_inputs, seed, about)))
+            estimate, opu.exposure_s = about.pop("estimate", None), exposure_s
+            witness.look()
+        if estimate is not None:
+            about["matrix"] = about_matrix(estimate)
+            chapters.append(attempt("matrix", lambda: matrix_chapter(opu, estimate, noise, seed)))
+            if np.asarray(estimate.valid).any():
+                chapters.append(attempt("focusing", lambda: focusing_chapter(opu, estimate, seed)))
+    witness.look()
+    chapters.append(stability_chapter(witness, noise))
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": version("opu-sim"),
         "frames": opu.clock.frames - start,
-        "camera_frames": transfer.frames,
-        "exposure_s": opu.exposure_s,
-        "dark_anchor_share": float(1.0 - projection.valid.mean()),
-        "unit_dn": projection.unit_dn,
+        "camera_frames": transfer.frames if transfer else 0,
+        "exposure_s": exposure_s,
+        "seed": seed,
+        **about,
     }
+    lines = [line for chapter in chapters for line in chapter.lines]
+    curves = {name: curve for chapter in chapters for name, curve in chapter.curves.items()}
     return Report(opu.to_dict(), provenance, tuple(lines), curves)
 
 
-def camera_lines(opu: OPU, transfer: PhotonTransfer) -> list[Line]:
-    """Photon transfer against the camera's data sheet."""
-    camera = opu.camera
-    gain = transfer.gain.value
-
-    def line(
-        name: str, formula: str, unit: str, found: Estimate, expected: float | None, limit: float, advice: str
-    ) -> Line:
-        return Line("camera", name, formula, unit, found.value, found.error, expected, limit, advice)
-
-    quantiser = "noise under half a code is hidden by rounding: raise the gain or the bit depth to see it"
-    dark = camera.dark_electrons(1.0)
-    efficiency = camera.quantum_efficiency
-    full = saturation_e(camera)
-    rows = (
-        ("gain K", "slope of s² against µ", "DN/e⁻", transfer.gain, camera.gain, 0.03, quantiser),
-        ("quantum efficiency", "(dµ/dµ_p) / K", "", transfer.quantum_efficiency, efficiency, 0.03, quantiser),
-        ("read noise", "√(s²_dark - 1/12) / K", "e⁻", transfer.read_noise_e, camera.read_noise_e, 0.05, quantiser),
-        ("dark current", "(dµ_dark/dt) / K", "e⁻/s", transfer.dark_current_e_per_s, dark, 0.05, "cool the sensor"),
-        ("saturation", "max µ / K", "e⁻", transfer.saturation_e, full, 0.05, "lower gain or offset"),
-        ("PRNU", "s_spatial / µ at 50 %", "", transfer.prnu, camera.prnu, 0.1, "measure again with more frames"),
-        ("DSNU", "s_spatial,dark / K", "e⁻", transfer.dsnu_e, camera.dsnu_e, 0.1, quantiser),
-    )  # fmt: skip
-    lines = [line(*row[:5], row[5] * max(row[4], 1e-3), row[6]) for row in rows]
-    error = transfer.linearity_error
-    lines.append(line("linearity error", "mean |µ - line| / line, 5-95 %", "", error, None, 0.0025, "check saturation"))
-    if not math.isfinite(gain):
-        lines = [known for known in lines if known.name in ("gain K", "linearity error")]
-    return lines
+def check_arguments(opu: Any, truth: Any, n_inputs: Any, method: Any, matrix: Any) -> None:
+    """Raise a one-line ``ValueError`` for what no device could do."""
+    device = check_device(opu)
+    if device.n_out < LEAST_PIXELS:
+        raise ValueError(f"opu must have {LEAST_PIXELS} pixels or more to have statistics, got {device.n_out}")
+    if truth is not None and np.shape(truth) != (device.n_out, device.n_in):
+        raise ValueError(f"truth must have shape {(device.n_out, device.n_in)}, got {np.shape(truth)}")
+    if n_inputs is not None:
+        integer(n_inputs, "n_inputs", 1, device.n_in)
+    if method not in PROJECTIONS:
+        raise ValueError(f"method must be one of {', '.join(PROJECTIONS)}, got {method!r}")
+    if isinstance(matrix, str) and matrix not in RECOVERIES:
+        raise ValueError(f"matrix must be an estimate or one of {', '.join(RECOVERIES)}, got {matrix!r}")
+    if matrix is not None and not isinstance(matrix, str):
+        missing = [name for name in ("matrix", "valid", "standard_error") if not hasattr(matrix, name)]
+        if missing or np.ndim(matrix.matrix) != 2 or len(matrix.matrix) != device.n_out:
+            raise ValueError(f"matrix must be an estimate of {device.n_out} rows, got {type(matrix).__name__}")
 
 
-def camera_curves(transfer: PhotonTransfer) -> dict[str, Any]:
-    """Photon transfer curve for the figure."""
-    names = ("photons", "signal_dn", "variance_dn2", "fitted")
-    fit = {"gain": transfer.gain.value, "quantum_efficiency": transfer.quantum_efficiency.value}
-    return {"photon_transfer": {name: getattr(transfer, name).tolist() for name in names} | fit}
+def camera_gain(opu: Device, transfer: PhotonTransfer | None) -> float:
+    """DN per electron: measured, or else by the data sheet."""
+    measured = transfer.gain.value if transfer else float("nan")
+    return measured if np.isfinite(measured) else opu.camera.gain
 
 
-def speckle(
-    opu: OPU, patterns: NDArray[np.bool_], frames: NDArray[Any], projection: LinearProjection
-) -> tuple[list[Line], dict[str, Any]]:
-    """Speckle statistics of half-ON patterns against fully developed speckle.
+def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
+    """Write a chapter; what the device does not allow is a line that says why."""
+    try:
+        return write()
+    except Mismatch:
+        raise  # a recording that holds other frames says nothing about the device
+    except ValueError as error:
+        return Chapter([refusal(group, "calibration", str(error), "see the reason")], {})
 
-    Each frame is taken over its own mean, since patterns differ in the number of inputs that are ON. Two patterns share
-    half of theirs, so their fields correlate by 1/2: their means by 1/4, their contrasts by 1/16 (the second Laguerre
-    polynomial of the intensity).
-    """
-    noise, count = projection.noise, len(frames)
-    signal = frames.astype(np.float64) - noise.dark_dn
-    means = signal.mean(axis=1, keepdims=True)
-    shares = (signal.var(axis=1) - noise.variance(frames).mean(axis=1)) / means[:, 0] ** 2
-    contrast = math.sqrt(max(float(shares.mean()), 0.0))
-    mean_error, contrast_error = (
-        math.sqrt((1.0 + rho * (count - 1)) / (count * opu.n_out)) for rho in (1.0 / 4.0, 1.0 / 16.0)
+
+def judge_projection(
+    opu: Device, method: str, n_inputs: int | None, truth: Any, vectors: int, seed: int, about: dict[str, Any]
+) -> Chapter:
+    """Measure the projection and judge it; `about` takes what the report shall say of it."""
+    if method == "multilateration" and n_inputs is None:
+        n_inputs = opu.n_in // 2  # the others serve as anchors
+    refused = anchor_in_the_dark(opu, method, n_inputs)
+    if refused:
+        advice = "light the anchor's mirrors, or choose others (n_inputs)"
+        return Chapter([refusal("projection", "anchor", refused, advice)], {})
+    if method in RECOVERIES:  # a reference beam makes frames brighter
+        expose(opu, method, n_inputs=n_inputs, seed=seed)
+    about["projection_exposure_s"] = opu.exposure_s
+    projection = measure_projection(opu, method=method, n_inputs=n_inputs)
+    x = half_on(vectors, projection.n_inputs, seed, VECTOR_TICK)
+    result = projection.measure(x)
+    about["dark_anchor_share"] = float(1.0 - projection.valid.mean())
+    about["unit_dn"] = projection.unit_dn
+    about["frames_per_vector"] = projection.frames_per_vector
+    about["projection_gauge"] = str(getattr(projection, "gauge", ""))
+    found = projection_chapter(projection, x, result, seed)
+    if truth is None:
+        return found
+    against = truth_chapter(projection, x, result, truth)
+    return Chapter(found.lines + against.lines, found.curves | against.curves)
+
+
+def anchor_in_the_dark(opu: Device, method: str, n_inputs: int | None) -> str:
+    """Why the inputs that serve as anchors cannot, or an empty string: their light against that of all others."""
+    if method not in ("anchor", "multilateration") or n_inputs is None or n_inputs == opu.n_in:
+        return ""  # all mirrors ON, as bright as patterns are
+    spare = np.arange(opu.n_in) >= n_inputs
+    patterns = np.repeat(np.stack([np.zeros_like(spare), spare, ~spare]), ANCHOR_FRAMES, axis=0)
+    off, anchor, rest = np.asarray(opu.measure(patterns)).reshape(3, -1).mean(axis=1, dtype=np.float64)
+    share = (anchor - off) / spare.sum() / max((rest - off) / (~spare).sum(), 1e-12)
+    if share > DARK_ANCHOR:
+        return ""
+    return (
+        f"the anchor is in the dark: its {spare.sum()} inputs give {anchor - off:.2g} DN above dark, {share:.1%} of "
+        "what as many of the others give"
     )
-    reach = opu.camera.saturation_dn - noise.dark_dn
-    clipped = float((frames >= opu.camera.saturation_dn).mean())
-    expected_clip = float(np.exp(-reach / means).mean())
-    clip_error = math.sqrt(max(expected_clip, 1e-9) / frames.size)
-    distance = float(np.mean([exponential_distance(np.maximum(s, 0.0)) for s in signal]))
-    mean = float(means.mean())
-    unit = float(np.mean(means[:, 0] / (patterns.mean(axis=1) * opu.unit_dn)))
-    lines = [
-        Line("speckle", "contrast", "√(var I - noise) / mean I", "", contrast, contrast_error, 1.0, 0.03,
-             "under 1: several speckle patterns add up (polarisation, linewidth), or frames saturate"),
-        Line("speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √N, mean", "", distance, math.nan, None,
-             1.63 + math.sqrt(opu.n_out) / mean, "see the histogram: a background or a clipped tail"),
-        Line("speckle", "saturated share", "exp(-range / mean)", "", clipped, clip_error, expected_clip, 1e-3,
-             "shorten the exposure (opu.autoexpose)"),
-        Line("speckle", "mean intensity", "mean I over that by photometry", "", unit, mean_error, 1.0, 0.1,
-             "laser power, alignment or throughput changed"),
-    ]  # fmt: skip
-    step = max(1, round(mean / 5.0))  # whole codes, or the histogram shows a comb
-    edges = np.arange(-0.5, 8.0 * mean, step) / mean
-    density, _ = np.histogram(signal / means, edges)
-    curve = {"edges": edges.tolist(), "density": (density / signal.size / (edges[1] - edges[0])).tolist()}
-    return lines, {"intensity_histogram": curve | {"mean_dn": mean}}
 
 
-def projection_lines(projection: LinearProjection, x: NDArray[np.bool_], result: Projected) -> list[Line]:
-    """Additivity on disjoint supports, signal-to-noise and dark anchors: what can be said without the truth."""
-    valid = projection.valid
-    part = half_on(len(x), projection.n_inputs, projection.opu.seed, tick=2_000_000)
-    first, second = projection.measure(x & part), projection.measure(x & ~part)
-    good = ~(first.saturated | second.saturated | result.saturated) & valid
-    residual = (first.values + second.values - result.values)[good]
-    # What the three share, the anchor and the scale, cancels but for one small term.
-    error = np.sqrt(first.noise**2 + second.noise**2 + result.noise**2)[good]
-    pull = float(np.sqrt(np.mean((residual / error) ** 2)))
-    spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean()))
-    snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[:, valid] ** 2))))
-    dark = float(1.0 - valid.mean())
-    dark_expected = 1.0 - math.exp(-DARK_SHARE)
-    return [
-        Line("projection", "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its noise", "", pull,
-             1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "not linear: saturated frames or a drifting device"),
-        Line("projection", "dark anchors", "share of rows with I(b) under 5 % of the mean", "", dark,
-             math.sqrt(dark_expected * (1 - dark_expected) / projection.n_outputs), dark_expected, 0.02,
-             "the medium is not fully developed speckle, or pixels are dead"),
-        Line("projection", "noise over signal", f"10^(-SNR/20); {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits", "",
-             10.0 ** (-snr_db / 20.0), math.nan, None, 0.2, "more light, or average frames"),
-    ]  # fmt: skip
+def recovered(opu: Device, method: str, n_inputs: int | None, seed: int, about: dict[str, Any]) -> Chapter:
+    """Recover a transmission matrix at the exposure that suits the method; it is left in `about`."""
+    expose(opu, method, n_inputs=n_inputs, seed=seed)
+    about["estimate"] = recover_transmission_matrix(opu, method, n_inputs=n_inputs, seed=seed)
+    return Chapter([], {})
 
 
-def truth_lines(
-    projection: LinearProjection, x: NDArray[np.bool_], result: Projected, truth: Any
-) -> tuple[list[Line], dict[str, Any]]:
-    """Projection against the true matrix: error and correlation per row, and whether the stated error is right."""
-    expected = anchor_truth(projection, truth, x)
-    valid = projection.valid
-    error = row_errors(result.values, expected)[valid]
-    correlation = row_correlation(result.values, expected)[valid]
-    good = ~result.saturated & valid
-    pull = float(np.sqrt(np.mean(((result.values - expected)[good] / result.standard_error[good]) ** 2)))
-    spread = float(1.2533 * error.std() / math.sqrt(error.size))
-    limit = 0.04  # and with separate anchors, what leaking mirrors leave open of the common scale
-    if not projection.complementary:
-        limit += 2.0 * math.sqrt(projection.leakage)
-    keep = slice(None, None, max(1, int(good.sum()) // POINTS))
-    lines = [
-        Line("projection", "error per row", "median over rows of |P(x) - truth| / |truth|", "", float(np.median(error)),
-             spread, None, limit, "more light, fewer saturated pixels"),
-        Line("projection", "correlation per row", "1 - median Pearson correlation with the truth", "",
-             float(1.0 - np.median(correlation)), math.nan, None, 0.01, "more light, fewer saturated pixels"),
-        Line("projection", "stated uncertainty", "rms of (P(x) - truth) / standard error", "", pull,
-             1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "the noise model does not hold: drift or saturation"),
-    ]  # fmt: skip
-    points = {"truth": expected[good][keep].tolist(), "measured": result.values[good][keep].astype(float).tolist()}
-    return lines, {"projection": points, "row_errors": error.tolist()}
+def about_matrix(estimate: Any) -> dict[str, Any]:
+    """What a report says of the estimate that it judges: method, frames, and what its gauge leaves open."""
+    gauge: Any = getattr(estimate, "gauge", "")
+    plain = gauge._asdict() if hasattr(gauge, "_asdict") else {"sentence": str(gauge)}
+    about = {name: getattr(estimate, name, None) for name in ("method", "frames")}
+    source = getattr(estimate, "provenance", {}) or {}
+    return about | {"gauge": plain} | {name: source[name] for name in ("date", "exposure_s") if name in source}

@@ -5,10 +5,12 @@ Model of a frame: ``I(x) = |T x + c|^2 + dark``, where x is the binary pattern a
 linear in x *exactly*, whatever the background is.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["disjoint_anchor", "superset_anchor"]
+__all__ = ["disjoint_anchor", "step_phases", "stepped_interference", "superset_anchor"]
 
 Frames = NDArray[np.float32]
 
@@ -48,3 +50,44 @@ def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
         ``I(a) - I(0)``, frame of the anchor less that of all mirrors OFF.
     """
     return (np.subtract(pattern, rest, dtype=np.float32) + anchor) / np.float32(2.0)
+
+
+def step_phases(steps: int) -> NDArray[np.float64]:
+    """Phases of the reference beam in a full turn of equal steps, ``2 pi k / steps``, radians.
+
+    Examples
+    --------
+    >>> step_phases(4) / np.pi
+    array([0. , 0.5, 1. , 1.5])
+    """
+    return 2.0 * np.pi * np.arange(steps) / steps
+
+
+def stepped_interference(frames: NDArray[Any], phases_rad: NDArray[np.float64]) -> NDArray[np.complex64]:
+    """Interference of a field y with a reference beam R stepped through a full turn, ``conj(R) y``.
+
+    ``P^-1 sum_k I_k exp(i phi_k)`` with ``I_k = |y + R exp(i phi_k)|^2`` and P >= 3 equal steps: whatever does not
+    follow the phase (``|y|^2``, ``|R|^2``, the dark level) drops out.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (batch, P, n_out)
+        A frame at each phase.
+    phases_rad : ndarray, shape (P,)
+        The phases, as `step_phases` gives them.
+
+    Returns
+    -------
+    ndarray of complex64, shape (batch, n_out)
+
+    References
+    ----------
+    I. Yamaguchi and T. Zhang, Opt. Lett. 22, 1268 (1997).
+    """
+    weights = np.exp(1j * phases_rad) / len(phases_rad)
+    total = np.zeros((frames.shape[0], frames.shape[2]), np.complex64)
+    for step, weight in enumerate(weights):
+        # Part by part, since a real frame times a complex number would be cast to complex first.
+        total.real += frames[:, step] * np.float32(weight.real)
+        total.imag += frames[:, step] * np.float32(weight.imag)
+    return total

@@ -1,6 +1,7 @@
 """Photon transfer of a camera: gain, quantum efficiency and noise from frames of known, uniform light (EMVA 1288)."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +9,45 @@ from numpy.typing import NDArray
 from photonics import Camera
 from photonics.camera import QUANTISATION
 
-__all__ = ["Estimate", "PhotonTransfer", "photon_transfer"]
+__all__ = ["Estimate", "PhotonTransfer", "UniformLight", "photon_transfer", "uniform_light"]
 
 DITHER = 0.5
 """Dark noise in DN under which the quantiser hides it (EMVA 1288 asks for at least this)."""
+
+
+@runtime_checkable
+class UniformSource(Protocol):
+    """A camera in front of uniform light of known strength."""
+
+    @property
+    def camera(self) -> Camera:
+        """The camera's data sheet."""
+        ...
+
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
+        """`count` frames at that many photons per pixel and exposure: (count, pixels)."""
+        ...
+
+
+class UniformLight:
+    """A simulated camera in front of uniform light; it numbers its frames from 0."""
+
+    def __init__(self, camera: Camera) -> None:
+        self.camera, self.ticks = camera, 0
+
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
+        """`count` frames at that many photons per pixel in the exposure: (count, pixels)."""
+        light = np.full((count, pixels), photons, np.float32)
+        ticks = np.arange(self.ticks, self.ticks + count)
+        self.ticks += count
+        return self.camera.expose(light, exposure_s, ticks)
+
+
+def uniform_light(source: Any) -> UniformSource:
+    """Return a camera, or that of a device, in front of uniform light; a device that has its own answers itself."""
+    if isinstance(source, UniformSource):
+        return source
+    return UniformLight(source if isinstance(source, Camera) else source.camera)
 
 
 @dataclass(frozen=True)
@@ -49,13 +85,14 @@ class PhotonTransfer:
     frames: int
 
 
-def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, exposure_s: float = 1e-3) -> PhotonTransfer:
+def photon_transfer(source: Any, pixels: int = 16_384, levels: int = 24, exposure_s: float = 1e-3) -> PhotonTransfer:
     """Measure a camera in front of a uniform source of known photon number.
 
     Parameters
     ----------
-    camera : Camera
-        Only its frames are used, and from its data sheet the range of light to cover.
+    source : Camera, Device or UniformSource
+        The camera, simulated in front of uniform light, or what answers ``uniform(photons, exposure_s, count,
+        pixels)`` itself (a bench, a recording). Only frames are used, and of the data sheet the range of light.
     pixels : int
         Size of the region that is read.
     levels : int
@@ -73,7 +110,8 @@ def photon_transfer(camera: Camera, pixels: int = 16_384, levels: int = 24, expo
     ----------
     .. [1] EMVA Standard 1288, release 4.0 Linear, 2021: photon transfer and spatial non-uniformity.
     """
-    run = FrameSource(camera, pixels)
+    run = FrameSource(uniform_light(source), pixels)
+    camera = run.camera
     full = saturation_e(camera) / camera.quantum_efficiency
     photons = np.concatenate([np.linspace(0.01, 0.9, levels - 3), [1.0, 1.1, 1.2]]) * full
     dark, dark_variance = run.pair(0.0, exposure_s)
@@ -130,15 +168,13 @@ def fit_gain(signal: NDArray[np.float64], variance: NDArray[np.float64], pixels:
 class FrameSource:
     """Takes frames of uniform light and counts them."""
 
-    def __init__(self, camera: Camera, pixels: int) -> None:
-        self.camera, self.pixels, self.ticks = camera, pixels, 0
+    def __init__(self, source: UniformSource, pixels: int) -> None:
+        self.source, self.camera, self.pixels, self.ticks = source, source.camera, pixels, 0
 
     def frames(self, photons: float, exposure_s: float, count: int) -> NDArray[np.float64]:
         """`count` frames at that many photons per pixel: (count, pixels), DN."""
-        light = np.full((count, self.pixels), photons, np.float32)
-        ticks = np.arange(self.ticks, self.ticks + count)
         self.ticks += count
-        return self.camera.expose(light, exposure_s, ticks).astype(np.float64)
+        return np.asarray(self.source.uniform(photons, exposure_s, count, self.pixels)).astype(np.float64)
 
     def pair(self, photons: float, exposure_s: float) -> tuple[float, float]:
         """Mean, and temporal variance from the difference of two frames (EMVA 1288)."""

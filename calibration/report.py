@@ -33,10 +33,14 @@ class Line:
     """Allowed deviation from `expected`, or the upper bound."""
     advice: str
     """What to do if the verdict is not a pass."""
+    reason: str = ""
+    """Why nothing can be said, or nothing that can be trusted: the verdict is then failed, whatever was measured."""
 
     @property
     def verdict(self) -> Verdict:
         """Pass within the limit (or three standard errors, if more), degraded within three times that, else failed."""
+        if self.reason:
+            return "failed"
         if not math.isfinite(self.measured):
             return "not measurable"
         allowed, distance = self.limit, self.measured
@@ -95,6 +99,12 @@ class Report:
     def to_html(self, path: str | Path) -> Path:
         """Write the report for people, one file with its figures inside; raises as `to_json` does."""
         return write_new(path, self.html())
+
+    def to_pdf(self, path: str | Path) -> Path:
+        """Write the report for paper, A4 pages (matplotlib); raises as `to_json` does."""
+        from calibration.report_pdf import report_pdf
+
+        return write_new(path, report_pdf(self))
 
     def html(self) -> str:
         """The page that `to_html` writes."""

@@ -1,40 +1,85 @@
 """The page of a characterisation: verdicts, figures, and the device."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-import numpy as np
 from matplotlib.axes import Axes
 
+from calibration import drawings
 from calibration.page import Picture, Section, Table, picture
 from calibration.report import Line, Report
 from photonics import OPU
-from photonics.camera import QUANTISATION
-from photonics.plots import draw_bench, draw_frame
+from photonics.plots import draw_bench
 
-__all__ = ["bench_picture", "line_table", "pictures", "sections"]
+__all__ = ["Plot", "bench_picture", "line_table", "pictures", "plots", "row", "sections"]
+
+NAMES = {
+    "camera": "Camera",
+    "speckle": "Speckle",
+    "projection": "Linear projection",
+    "matrix": "Transmission matrix",
+    "focusing": "Focusing through the medium",
+    "stability": "Stability",
+}
+
+
+class Plot(NamedTuple):
+    """A figure before it is made."""
+
+    group: str
+    draw: Callable[[Axes], Any]
+    caption: str
 
 
 def sections(report: Report) -> list[Section]:
     """Everything about a characterisation, in the order in which one would read it."""
+    rows = [[name, flat] for name, flat in flatten(report.device)]
+    bench = [bench_picture(OPU.from_dict(report.device))] if drawable(report.device) else []
+    failed = dict.fromkeys(line.reason for line in report.lines if line.reason)
+    tables = [Table(["failed, because"], [[reason] for reason in failed])] if failed else []
+    found = [Section("Verdict", summary(report), bench, [*tables, line_table(report.lines)])]
+    all_plots = plots(report)
+    for group, name in NAMES.items():
+        drawn = [picture(plot.draw, plot.caption) for plot in all_plots if plot.group == group]
+        if drawn:
+            found.append(Section(name, remark(report, group), drawn))
+    text = "Every parameter, in SI units unless the name says otherwise."
+    found.append(Section("Device", text, tables=[Table(["parameter", "value"], rows)]))
+    rows = [[name, flat] for name, flat in flatten(report.provenance)]
+    found.append(Section("Provenance", "How this report came about.", tables=[Table(["what", "value"], rows)]))
+    return found
+
+
+def summary(report: Report) -> str:
+    """The report in two sentences."""
     about = report.provenance
-    summary = (
+    return (
         f"Overall: {report.verdict}. {about['frames']} frames of the device, {about['camera_frames']} of the camera, "
         f"exposure {about['exposure_s'] * 1e6:.0f} µs, {about['date']}, opu-sim {about['version']}."
     )
-    opu = OPU.from_dict(report.device) if report.device["medium"]["type"] == "GaussianMedium" else None
-    bench = [bench_picture(opu)] if opu else []
-    rows = [[name, flat] for name, flat in flatten(report.device)]
-    return [
-        Section("Verdict", summary, bench, [line_table(report.lines)]),
-        Section("Figures", pictures=pictures(report)),
-        Section(
-            "Device",
-            "Every parameter, in SI units unless the name says otherwise.",
-            tables=[Table(["parameter", "value"], rows)],
-        ),
-    ]
+
+
+def remark(report: Report, group: str) -> str:
+    """What a chapter should say before its figures: how the result was made, and what its gauge leaves open."""
+    about = report.provenance
+    if group == "projection":
+        gauge = about.get("projection_gauge")
+        return f"Method: {about.get('projection', 'anchor')}." + (f" Gauge: {gauge}" if gauge else "")
+    if group == "matrix" and about.get("matrix"):
+        matrix = about["matrix"]
+        gauge = matrix.get("gauge", {})
+        fixed = [f"{name.removesuffix('_fixed')} {'fixed' if value else 'open'}" for name, value in gauge.items()
+                 if name.endswith("_fixed")]  # fmt: skip
+        state = f" ({', '.join(fixed)})" if fixed else ""
+        about = f"Method: {matrix.get('method')}, {matrix.get('frames')} frames."
+        return f"{about} Gauge: {gauge.get('sentence', '')}{state}"
+    return ""
+
+
+def drawable(device: Mapping[str, Any]) -> bool:
+    """Whether the description is enough to draw the bench: a medium that can be made again from it."""
+    return dict(device.get("medium") or {}).get("type") == "GaussianMedium"
 
 
 def bench_picture(opu: OPU) -> Picture:
@@ -49,116 +94,74 @@ def bench_picture(opu: OPU) -> Picture:
 
 def line_table(lines: tuple[Line, ...]) -> Table:
     """One row for each line of the report."""
-    columns = ["", "quantity", "formula", "expected", "measured", "verdict", "advice"]
+    columns = ["part", "quantity", "formula", "expected", "measured", "verdict", "advice"]
     return Table(columns, [row(line) for line in lines])
 
 
 def row(line: Line) -> list[str]:
     """The cells of a line."""
     unit = f" {line.unit}" if line.unit else ""
-    expected = f"≤ {line.limit:.3g}" if line.expected is None else f"{line.expected:.4g}{unit}"
+    expected = f"≤ {line.limit:.3g}" if line.expected is None else f"{line.expected:.4g} ± {line.limit:.2g}{unit}"
+    if line.expected is None and not math.isfinite(line.limit):
+        expected = "–"
     measured = "–"
     if math.isfinite(line.measured):
         measured = f"{line.measured:.4g}"
         if math.isfinite(line.uncertainty):
             measured += f" ± {line.uncertainty:.2g}"
         measured += unit
-    advice = "" if line.verdict == "pass" else line.advice
+    advice = "" if line.verdict == "pass" else f"{line.reason}: {line.advice}" if line.reason else line.advice
     return [line.group, line.name, line.formula, expected, measured, line.verdict, advice]
 
 
 def pictures(report: Report) -> list[Picture]:
-    """The figures of a characterisation."""
-    curves, camera = report.curves, report.device["camera"]
-    top = 2 ** camera["bit_depth"] - 1
-    transfer = curves["photon_transfer"]
-    found = [
-        picture(
-            lambda ax: draw_frame(ax, np.asarray(curves["frame"]), top),
-            "A frame of a random half-ON pattern: fully developed speckle, one grain per pixel.",
-        ),
-        picture(
-            lambda ax: draw_histogram(ax, curves["intensity_histogram"]),
-            "Intensity over its mean, pooled over frames, against the law exp(-I) of fully developed speckle.",
-        ),
-        picture(
-            lambda ax: draw_photon_transfer(ax, transfer),
-            "Photon transfer curve. The slope is the gain K; filled points were fitted. The well cuts off the noise.",
-        ),
-        picture(lambda ax: draw_linearity(ax, transfer), "Mean signal against photons per pixel."),
-    ]
-    if "projection" in curves:
-        found.append(
-            picture(
-                lambda ax: draw_projection(ax, curves["projection"]),
-                "Linear projection through the device against the true one, each point an output of a vector.",
-            )
-        )
-        found.append(picture(
-            lambda ax: draw_row_errors(ax, curves["row_errors"]),
-            "Error of each output over its rms. Rows with a dim anchor have the larger ones; the darkest are dropped.",
-        ))  # fmt: skip
-    return found
+    """The figures of a characterisation, made."""
+    return [picture(plot.draw, plot.caption) for plot in plots(report)]
 
 
-def draw_histogram(ax: Axes, curve: Mapping[str, Any]) -> Axes:
-    """Intensity histogram against exp(-I), logarithmic."""
-    edges, density = np.asarray(curve["edges"]), np.asarray(curve["density"])
-    ax.stairs(density, edges, fill=True, color="#9db8d6", label="frames")
-    ax.plot(edges, np.exp(-edges), color="#c0211f", lw=1.2, label="exp(-I)")
-    ax.set(yscale="log", ylim=(2e-4, 2), xlim=(0, edges[-1]), xlabel="intensity / mean", ylabel="probability density")
-    ax.legend()
-    return ax
+def plots(report: Report) -> list[Plot]:
+    """The figures of a characterisation, chapter by chapter; each belongs to one of its curves."""
+    curves, bits = report.curves, dict(report.device.get("camera") or {}).get("bit_depth", 8)
+    made = []
+    for name, group, draw, caption in FIGURES:
+        if name in curves:
+            made.append(Plot(group, lambda ax, draw=draw, name=name: draw(ax, curves[name]), caption))
+    if "frame" in curves:
+        frame, size = curves["frame"], curves.get("frame_shape", (1, -1))
+        text = "A frame of a random half-ON pattern, as the sensor lays it out."
+        made.append(Plot("speckle", lambda ax: drawings.draw_speckle(ax, frame, size, 2**bits - 1), text))
+    if "focusing" in curves:
+        focus, shape = curves["focusing"], curves.get("frame_shape", (1, -1))
+        text = "The first focus (ring), best global phase: mean frame over the mean of random patterns."
+        made.append(Plot("focusing", lambda ax: drawings.draw_focus(ax, focus["frame"], focus["target"], shape), text))
+    return made
 
 
-def draw_photon_transfer(ax: Axes, curve: Mapping[str, Any]) -> Axes:
-    """Variance against mean with the line of the fitted gain."""
-    signal, variance = np.asarray(curve["signal_dn"]), np.asarray(curve["variance_dn2"])
-    fitted = np.asarray(curve["fitted"], bool)
-    ax.plot(signal[~fitted], variance[~fitted], "o", mfc="none", color="#2563a8", ms=5, label="not fitted")
-    ax.plot(signal[fitted], variance[fitted], "o", color="#2563a8", ms=5, label="fitted")
-    gain = curve["gain"]
-    if gain is not None and math.isfinite(gain):
-        x = np.array([0.0, signal.max()])
-        ax.plot(x, gain * x + QUANTISATION, color="#c0211f", lw=1.2, label=f"K µ + 1/12, K = {gain:.4g} DN/e⁻")
-    ax.set(xlabel="mean above dark µ (DN)", ylabel="temporal variance s² (DN²)", xlim=(0, None), ylim=(0, None))
-    ax.legend()
-    return ax
-
-
-def draw_linearity(ax: Axes, curve: Mapping[str, Any]) -> Axes:
-    """Mean signal against photons."""
-    photons, signal = np.asarray(curve["photons"]), np.asarray(curve["signal_dn"])
-    ax.plot(photons, signal, "o", color="#2563a8", ms=4, label="frames")
-    below = signal < 0.7 * signal.max()
-    slope = signal[below].sum() / photons[below].sum()
-    ax.plot(photons, slope * photons, color="#c0211f", lw=1.2, label="line through the points under 70 %")
-    ax.set(xlabel="photons per pixel", ylabel="mean above dark (DN)", ylim=(0, 1.15 * signal.max()))
-    ax.legend()
-    return ax
-
-
-def draw_projection(ax: Axes, points: Mapping[str, Any]) -> Axes:
-    """Measured against true projection."""
-    truth, measured = np.asarray(points["truth"]), np.asarray(points["measured"])
-    ends = np.array([min(truth.min(), measured.min()), max(truth.max(), measured.max())]) * 1.05
-    ax.plot(ends, ends, color="#c0211f", lw=1)
-    ax.plot(truth, measured, ".", ms=2.5, color="#2563a8", alpha=0.5, rasterized=True)
-    ax.set(xlabel="true projection", ylabel="measured projection", xlim=ends, ylim=ends, aspect="equal")
-    return ax
-
-
-def draw_row_errors(ax: Axes, errors: Any) -> Axes:
-    """Histogram of the error per row."""
-    errors = np.asarray(errors)
-    low, high = max(errors.min(), 1e-7), errors.max()
-    wide = high > 20.0 * low
-    edges = np.geomspace(low, high, 41) if wide else np.linspace(0.0, 1.1 * max(high, low), 41)
-    ax.hist(errors, edges, color="#9db8d6")
-    ax.axvline(np.median(errors), color="#c0211f", lw=1.2, label=f"median {np.median(errors):.3g}")
-    ax.set(xscale="log" if wide else "linear", xlabel="error of the output / its rms", ylabel="rows")
-    ax.legend()
-    return ax
+FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], Any], str], ...] = (
+    ("photon_transfer", "camera", drawings.draw_photon_transfer,
+     "Photon transfer curve. The slope is the gain K; filled points were fitted. The well cuts off the noise."),
+    ("photon_transfer", "camera", drawings.draw_linearity, "Mean signal against photons per pixel."),
+    ("intensity_histogram", "speckle", drawings.draw_histogram,
+     "Intensity over its mean, pooled over frames, against the law exp(-I) of fully developed speckle."),
+    ("autocovariance", "speckle", drawings.draw_autocovariance,
+     "Autocovariance of the frames without the camera's noise: its width is the speckle's grain."),
+    ("additivity", "projection", drawings.draw_additivity,
+     "Linearity on disjoint supports: the projection of a pattern against the sum of those of its two parts."),
+    ("projection", "projection", drawings.draw_projection,
+     "Linear projection through the device against the true one, each point an output of a vector."),
+    ("row_errors", "projection", drawings.draw_row_errors,
+     "Error of each output over its rms. Rows with a dim anchor have the larger ones; the darkest are dropped."),
+    ("held_out", "matrix", drawings.draw_held_out,
+     "Held-out patterns: measured intensity against that predicted by the recovered matrix, over the mean."),
+    ("matrix_rows", "matrix", lambda ax, curve: drawings.draw_row_errors(ax, curve["error"]),
+     "Error of each row of the recovered matrix, by held-out patterns, without their noise; first bin: not seen."),
+    ("singular_values", "matrix", drawings.draw_singular_values,
+     "Singular values of the recovered matrix against the law of a matrix of independent Gaussian entries."),
+    ("focusing", "focusing", drawings.draw_budget,
+     "Mean enhancement of the foci and its budget: each bar takes one more loss into account."),
+    ("stability", "stability", drawings.draw_stability,
+     "Correlation of frames of one pattern, repeated during the measurement, and the fitted decorrelation."),
+)  # fmt: skip
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics import OPU
+from calibration.device import Device
 from photonics.camera import QUANTISATION
 from photonics.opu import SHORTEST_EXPOSURE_S
 
@@ -43,7 +43,7 @@ class Background(NamedTuple):
     noise: NoiseModel
 
 
-def measure_background(opu: OPU, patterns: NDArray[np.bool_], repeats: int) -> Background:
+def measure_background(opu: Device, patterns: NDArray[np.bool_], repeats: int) -> Background:
     """Measure fixed patterns and all mirrors OFF, each `repeats` times, at two exposures.
 
     The shorter exposure, 1/8 of the device's, serves the pixels that saturate in the longer; dark level and
@@ -73,7 +73,7 @@ def measure_background(opu: OPU, patterns: NDArray[np.bool_], repeats: int) -> B
 
 
 def repeat(
-    opu: OPU, patterns: NDArray[np.bool_], repeats: int, exposure_s: float
+    opu: Device, patterns: NDArray[np.bool_], repeats: int, exposure_s: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[Any]]:
     """Mean, variance and maximum over repeated frames of all OFF and of each pattern: (1 + n_patterns, n_out) each."""
     shown = np.concatenate([np.zeros_like(patterns[:1]), patterns])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration.holography import disjoint_anchor, superset_anchor
+from calibration.holography import disjoint_anchor, step_phases, stepped_interference, superset_anchor
 
 
 @pytest.fixture
@@ -40,3 +40,15 @@ def test_superset_anchor_is_exact(bench):
     found = superset_anchor(frame(x), frame(a - x), frame(a) - frame(np.zeros(24)))
     truth = np.real(np.conj(matrix @ a + 2 * background) * (x @ matrix.T))
     np.testing.assert_allclose(found, truth, atol=1e-5 * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("steps", [3, 4, 5, 8])
+def test_phase_steps_give_the_interference_exactly(bench, steps):
+    """``conj(R) y``, whatever y, R and the dark level are. Catches: ``exp(-i phi)``, which gives its conjugate."""
+    matrix, background, _ = bench
+    x = np.random.default_rng(3).random((30, 24)) < 0.5
+    y = x @ matrix.T
+    beam = 3.0 * np.exp(1j * np.arange(50)) + background
+    phases = step_phases(steps)
+    frames = np.abs(y[:, None] + beam * np.exp(1j * phases)[:, None]) ** 2 + 7.0
+    np.testing.assert_allclose(stepped_interference(frames, phases), np.conj(beam) * y, atol=1e-4 * np.abs(y).max())

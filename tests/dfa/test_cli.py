@@ -55,6 +55,30 @@ def test_calibrate_takes_a_toml_device(capfd, tmp_path):
     assert json.loads((tmp_path / "r" / "report.json").read_text())["device"]["camera"]["bit_depth"] == 10
 
 
+def test_calibrate_records_replays_and_compares(capfd, tmp_path):
+    """A recording gives the live report again; --compare finds nothing, and a darker bench degraded: exit code 1.
+
+    Catches: options that are not handed on, an exit code of 0 whatever comes.
+    """
+    size = ["--n-in", "32", "--n-out", "200", "--method", "phase-stepping"]
+    file, live, again = (str(tmp_path / name) for name in ("r.h5", "live", "again"))
+    code, _, err = opu(capfd, "calibrate", *size, "--record", file, "--out", live)
+    assert code == 0, err
+    code, _, err = opu(capfd, "calibrate", "--recorded", file, "--method", "phase-stepping", "--out", again)
+    assert code == 0, err
+    a, b = (json.loads((Path(folder) / "report.json").read_text()) for folder in (live, again))
+    assert [line for line in a["lines"] if line in b["lines"]] == b["lines"]
+    assert {line["group"] for line in b["lines"]} >= {"matrix", "focusing", "stability"}
+    assert (Path(live) / "report.pdf").read_bytes().startswith(b"%PDF")
+    reports = [f"{live}/report.json", f"{again}/report.json"]
+    assert opu(capfd, "calibrate", "--compare", *reports)[0] == 0
+    b["lines"][0] |= {"measured": 9.9}
+    (tmp_path / "worse.json").write_text(json.dumps(b))
+    code, out, _ = opu(capfd, "calibrate", "--compare", reports[0], str(tmp_path / "worse.json"))
+    assert code == 1
+    assert "1 degraded" in out
+
+
 def test_train_and_resume(capfd, tmp_path):
     """A second call with --resume goes on, and writes its results beside the first ones."""
     common = ["train", "--hidden", "16", "--method", "optical,last-layer", "--seeds", "2", "--quiet"]
@@ -90,6 +114,11 @@ def test_train_and_resume(capfd, tmp_path):
         (["train", "--epochs", "0"], "--epochs"),
         (["calibrate", "--n-out", "4"], "16 pixels or more"),
         (["calibrate", "--device", "nope"], "preset must be one of"),
+        (["calibrate", "--method", "magic"], "method must be one of anchor"),
+        (["calibrate", "--method", "anchor", "--method", "multilateration"], "one projection and one recovery at most"),
+        (["calibrate", "--recorded", "nope.h5"], "path must be a readable recording"),
+        (["calibrate", "--record", "file"], "path must be new"),
+        (["calibrate", "--compare", "file", "file"], "path must be a readable report"),
         (["calibrate", "--n-in", "10000000"], "n_in must be 1 to"),
         (["calibrate", "--out", "{file}/x"], "out must be a folder that can be written"),
         (["demo", "--out", "{file}/x"], "out must be a folder that can be written"),

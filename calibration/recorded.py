@@ -1,0 +1,200 @@
+"""A device that replays recorded frames: data of a real bench in the same code."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.recording import Recording
+from photonics.camera import Camera
+from photonics.component import integer, number
+from photonics.description import PARTS, without_none
+from photonics.dmd import DMD
+from photonics.encoding import as_patterns
+from photonics.imaging import Imaging
+from photonics.laser import Laser
+from photonics.opu import Clock
+from photonics.reference import as_phases
+
+__all__ = ["Mismatch", "RecordedDevice", "photometry"]
+
+SAME = 1e-9
+"""Relative difference up to which two exposures, and absolute difference up to which two phases, are the same."""
+
+
+class Mismatch(ValueError):
+    """A recording was asked for frames that it does not hold."""
+
+
+class RecordedDevice:
+    """A device that answers with recorded frames, as long as it is asked what was asked when they were taken.
+
+    Its parts come from the description in the file; a medium it has none. Frames may be asked for in other batches
+    than they were taken in, but in the same order.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a recording, or describes no device.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from pathlib import Path
+    >>> from calibration import Recorder
+    >>> from photonics import presets
+    >>> path = Path(tempfile.mkdtemp()) / "bench.h5"
+    >>> with Recorder(presets.lab_bench(8, 16), path) as opu:
+    ...     frames = opu.measure(np.eye(8, dtype=bool))
+    >>> bool((RecordedDevice(path).measure(np.eye(8, dtype=bool)) == frames).all())
+    True
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._recording = record = Recording(path)
+        self.path = record.path
+        try:
+            made = {name: part(**without_none(record.device.get(name, {}))) for name, part in PARTS.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            record.close()
+            raise ValueError(f"{path}: device: {error}") from None
+        self._parts: dict[str, Any] = made
+        self.exposure_s = record.exposure_s
+        self.clock = Clock(int(record.columns["frame_number"][0]) if len(record) else 0)
+        self._next = self._next_uniform = 0
+
+    def __repr__(self) -> str:
+        return f"RecordedDevice({str(self.path)!r}, frame {self._next} of {len(self._recording)})"
+
+    @property
+    def laser(self) -> Laser:
+        """The laser's data sheet."""
+        return self._parts["laser"]
+
+    @property
+    def dmd(self) -> DMD:
+        """The mirrors' data sheet."""
+        return self._parts["dmd"]
+
+    @property
+    def imaging(self) -> Imaging:
+        """The optics before the sensor."""
+        return self._parts["imaging"]
+
+    @property
+    def camera(self) -> Camera:
+        """The camera's data sheet."""
+        return self._parts["camera"]
+
+    @property
+    def n_in(self) -> int:
+        """Number of logical inputs."""
+        return self._recording.n_in
+
+    @property
+    def n_out(self) -> int:
+        """Number of pixels in a frame."""
+        return self._recording.n_out
+
+    @property
+    def frame_period_s(self) -> float:
+        """Seconds from one frame to the next."""
+        return 1.0 / min(self.dmd.frame_rate_hz, self.camera.frame_rate_hz)
+
+    @property
+    def unit_dn(self) -> float:
+        """DN above dark that unit intensity gives at the set exposure: as recorded, or from photometry."""
+        if self._recording.unit_dn_per_s is not None:
+            return self._recording.unit_dn_per_s * self.exposure_s
+        return photometry(self)
+
+    @property
+    def has_uniform(self) -> bool:
+        """Whether frames of uniform light were recorded, from which the camera can be characterised."""
+        return self._recording.uniform_count > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every parameter of the device as the file describes it."""
+        return dict(self._recording.device)
+
+    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> NDArray[Any]:
+        """Recorded frames of these patterns: (batch, n_in) -> (batch, n_out).
+
+        Raises
+        ------
+        ValueError
+            If the recording went on with something else: other patterns, exposure, reference phase, or its end.
+        """
+        shown = as_patterns(patterns, self.n_in)
+        phases = np.full(len(shown), np.nan) if reference_phase is None else as_phases(reference_phase, len(shown))
+        return self._replay(np.packbits(shown, axis=1), exposure_s, phases, True)
+
+    def dark(self, count: int, exposure_s: float | None = None) -> NDArray[Any]:
+        """Recorded frames with the laser's shutter closed: (count, n_out). Raises as `measure` does."""
+        count = integer(count, "count", 0)
+        packed = np.zeros((count, -(-self.n_in // 8)), np.uint8)
+        return self._replay(packed, exposure_s, np.full(count, np.nan), False)
+
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
+        """Recorded frames of uniform light: (count, pixels). Raises as `measure` does."""
+        record, start = self._recording, self._next_uniform
+        stop = start + count
+        if stop > record.uniform_count or pixels != record.uniform_pixels:
+            raise Mismatch(
+                f"{self.path}: {count} more frames of uniform light on {pixels} pixels were not recorded, "
+                f"frame {start} of {record.uniform_count} is next, on {record.uniform_pixels} pixels"
+            )
+        for name, asked in (("photons", photons), ("exposure_s", exposure_s)):
+            found = record.columns[f"uniform/{name}"][start:stop]
+            self._same(f"uniform frame, {name}", np.isclose(found, asked, rtol=SAME, atol=0.0), found, asked, start)
+        self._next_uniform = stop
+        return record.rows("uniform/frames", start, stop)
+
+    def _replay(
+        self, packed: NDArray[np.uint8], exposure_s: float | None, phases: NDArray[np.float64], laser_on: bool
+    ) -> NDArray[Any]:
+        record, start = self._recording, self._next
+        stop, seconds = start + len(packed), number(self.exposure_s if exposure_s is None else exposure_s)
+        if stop > len(record):
+            raise Mismatch(f"{self.path}: the recording has {len(record)} frames, frame {stop - 1} was asked for")
+        part = slice(start, stop)
+        kept = {name: record.columns[name][part] for name in ("laser_on", "exposure_s", "reference_phase")}
+        self._same("laser_on", kept["laser_on"] == laser_on, kept["laser_on"], laser_on, start)
+        found = record.rows("patterns", start, stop)
+        differ = np.unpackbits(found ^ packed, axis=1).sum(axis=1)
+        self._same("inputs that differ", differ == 0, differ, 0, start)
+        close = np.isclose(kept["exposure_s"], seconds, rtol=SAME, atol=0.0)
+        self._same("exposure_s", close, kept["exposure_s"], seconds, start)
+        close = np.isclose(kept["reference_phase"], phases, rtol=0.0, atol=SAME, equal_nan=True)
+        self._same("reference_phase", close, kept["reference_phase"], phases, start)
+        self._next = stop
+        if stop > start:
+            self.clock.frames = int(record.columns["frame_number"][stop - 1]) + 1
+        return record.rows("frames", start, stop)
+
+    def _same(self, name: str, same: NDArray[np.bool_], found: NDArray[Any], asked: Any, start: int) -> None:
+        if not same.all():
+            first = int(np.argmin(same))
+            wanted = asked[first] if np.ndim(asked) else asked
+            raise Mismatch(
+                f"{self.path}: the recording differs from the request at frame {start + first}: {name} is "
+                f"{found[first]} in the file, {wanted} was asked for"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._recording.close()
+
+    def __enter__(self) -> "RecordedDevice":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def photometry(opu: Any) -> float:
+    """DN of unit intensity from data sheets alone, as `OPU.unit_dn` has it."""
+    laser, dmd, camera = opu.laser, opu.dmd, opu.camera
+    rate = laser.photon_rate * float(laser.power_share(dmd.cells(opu.n_in)).mean()) * dmd.efficiency(laser.wavelength_m)
+    return camera.gain * camera.quantum_efficiency * opu.imaging.throughput * rate * opu.exposure_s

@@ -1,0 +1,204 @@
+"""A device that writes down what it does, and the same file from arrays that a bench has measured."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.device import Device, check_device
+from calibration.photon_transfer import uniform_light
+from calibration.recorded import photometry
+from calibration.recording import RecordingWriter
+from photonics.backend import to_host
+from photonics.encoding import as_patterns
+from photonics.reference import as_phases
+
+__all__ = ["Recorder", "write_recording"]
+
+
+class Recorder:
+    """A device that passes everything on to another one, and appends each frame to a file.
+
+    Parameters
+    ----------
+    opu : Device
+        The device that does the work.
+    path : str or Path
+        The file, HDF5 (`calibration.recording` has its layout). It has a temporary name until `close`.
+
+    Raises
+    ------
+    ValueError
+        If the file exists or cannot be written.
+
+    Notes
+    -----
+    A context manager: leaving it closes the file, or drops it if an exception is on its way.
+    """
+
+    def __init__(self, opu: Device, path: str | Path) -> None:
+        self.device = check_device(opu)
+        self._light = uniform_light(opu)
+        self._writer = RecordingWriter(path, attributes(opu))
+        self._writer.append(columns(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames))
+        self._writer.append({"frames": np.zeros((0, opu.n_out), opu.camera.dtype)})
+
+    laser = property(lambda self: self.device.laser)
+    dmd = property(lambda self: self.device.dmd)
+    imaging = property(lambda self: self.device.imaging)
+    camera = property(lambda self: self.device.camera)
+    clock = property(lambda self: self.device.clock)
+    n_in = property(lambda self: self.device.n_in)
+    n_out = property(lambda self: self.device.n_out)
+    frame_period_s = property(lambda self: self.device.frame_period_s)
+    unit_dn = property(lambda self: self.device.unit_dn)
+
+    @property
+    def exposure_s(self) -> float:
+        """Exposure of the camera, seconds."""
+        return self.device.exposure_s
+
+    @exposure_s.setter
+    def exposure_s(self, value: float) -> None:
+        self.device.exposure_s = value
+
+    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
+        """Frames of patterns, as the device gives them: (batch, n_in) -> (batch, n_out)."""
+        start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
+        frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
+        shown = as_patterns(to_host(patterns), self.n_in)
+        self._writer.append(columns(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
+        return frames
+
+    def dark(self, count: int, exposure_s: float | None = None) -> Any:
+        """Frames with the laser's shutter closed: (count, n_out)."""
+        start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
+        frames = self.device.dark(count, exposure_s)
+        shown = np.zeros((count, self.n_in), bool)
+        kept = columns(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}
+        self._writer.append(kept | {"frames": to_host(frames)})
+        return frames
+
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
+        """Frames of uniform light for the camera's photon transfer: (count, pixels)."""
+        frames = self._light.uniform(photons, exposure_s, count, pixels)
+        light, seconds = np.full(count, photons, np.float64), np.full(count, exposure_s, np.float64)
+        self._writer.append({"uniform/frames": frames, "uniform/photons": light, "uniform/exposure_s": seconds})
+        return frames
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every parameter of the device, in plain types."""
+        return self.device.to_dict()
+
+    def close(self) -> Path:
+        """Finish the file and give it its name, which is returned."""
+        self._writer.close()
+        return self._writer.path
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, kind: Any, *_: Any) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._writer.discard()
+
+
+def write_recording(
+    path: str | Path,
+    device: Mapping[str, Any],
+    patterns: Any,
+    frames: Any,
+    exposure_s: Any,
+    *,
+    reference_phase: Any = None,
+    laser_on: Any = True,
+    frame_number: Any = None,
+    uniform: Mapping[str, Any] | None = None,
+    unit_dn_per_s: float | None = None,
+) -> Path:
+    """Write what a real bench measured as a recording.
+
+    Parameters
+    ----------
+    path : str or Path
+        A new file.
+    device : mapping
+        Tables laser, dmd, imaging and camera, as in a device's TOML file.
+    patterns : array_like of bool or 0/1, shape (N, n_in)
+        What the mirrors showed.
+    frames : array_like of uint8 or uint16, shape (N, n_out)
+        What the camera answered.
+    exposure_s : float or array_like, shape (N,)
+        Exposure, seconds.
+    reference_phase : array_like, shape (N,), optional
+        Radians; NaN where the shutter of the reference arm was closed (by default everywhere).
+    laser_on : bool or array_like of bool, shape (N,)
+        False in dark frames.
+    frame_number : array_like of int, shape (N,), optional
+        When, in frame periods; by default one after the other.
+    uniform : mapping, optional
+        frames (M, pixels), photons (M,) and exposure_s (M,) of uniform light, for the camera.
+    unit_dn_per_s : float, optional
+        DN of unit intensity per second of exposure; by default by photometry from the description.
+
+    Raises
+    ------
+    ValueError
+        If an array has another shape or type, or the file exists.
+    """
+    frames = np.asarray(frames)
+    if frames.ndim != 2 or frames.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"frames must be uint8 or uint16, (N, n_out), got {frames.dtype}, shape {frames.shape}")
+    count = len(frames)
+    patterns = as_patterns(patterns, np.shape(patterns)[-1] if np.ndim(patterns) else 0)
+    given = {
+        "exposure_s": np.asarray(exposure_s, np.float64),
+        "reference_phase": np.asarray(np.nan if reference_phase is None else reference_phase, np.float64),
+        "laser_on": np.asarray(laser_on, bool),
+        "frame_number": np.arange(count) if frame_number is None else np.asarray(frame_number, np.int64),
+    }
+    for name, values in (given | {"patterns": patterns[:, 0]}).items():
+        if values.shape not in ((), (count,)):
+            raise ValueError(f"{name} must have {count} entries, one for each frame, got shape {values.shape}")
+    spread = {name: np.broadcast_to(values, (count,)) for name, values in given.items()}
+    about = {"device": json.dumps(dict(device)), "n_in": patterns.shape[1]}
+    about["exposure_s"] = float(spread["exposure_s"][0]) if count else 1e-3
+    if unit_dn_per_s is not None:
+        about["unit_dn_per_s"] = float(unit_dn_per_s)
+    writer = RecordingWriter(path, about)
+    try:
+        writer.append({"frames": frames, "patterns": np.packbits(patterns, axis=1), **spread})
+        if uniform is not None:
+            light = {name: np.asarray(uniform[name], np.float64) for name in ("photons", "exposure_s")}
+            arrays = light | {"frames": np.asarray(uniform["frames"])}
+            writer.append({f"uniform/{name}": values for name, values in arrays.items()})
+        writer.close()
+    except BaseException:
+        writer.discard()
+        raise
+    return writer.path
+
+
+def attributes(opu: Device) -> dict[str, Any]:
+    """What a file says about a device."""
+    about = {"device": json.dumps(opu.to_dict()), "n_in": opu.n_in, "exposure_s": opu.exposure_s}
+    if opu.unit_dn != photometry(opu):
+        about["unit_dn_per_s"] = opu.unit_dn / opu.exposure_s
+    return about
+
+
+def columns(shown: NDArray[np.bool_], exposure_s: float, phase: Any, start: int) -> dict[str, NDArray[Any]]:
+    """What is written about frames, but for the frames themselves."""
+    count = len(shown)
+    return {
+        "patterns": np.packbits(shown, axis=1),
+        "exposure_s": np.full(count, exposure_s, np.float64),
+        "reference_phase": np.full(count, np.nan) if phase is None else as_phases(phase, count).copy(),
+        "laser_on": np.ones(count, bool),
+        "frame_number": np.arange(start, start + count, dtype=np.int64),
+    }

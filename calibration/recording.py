@@ -1,0 +1,208 @@
+"""The file of a recorded bench: what was asked of the device, frame by frame, and what it answered (HDF5).
+
+Layout, version 1. Every array's first axis counts frames, in the order in which they were taken.
+
+===================== ==================== ==========================================================
+``/`` (attributes)    ``format``           "opu-recording"
+                      ``version``          1
+                      ``device``           JSON: the tables laser, dmd, imaging and camera of the device
+                                           (`OPU.to_dict`); a table left out takes its defaults
+                      ``n_in``             number of inputs of the device
+                      ``exposure_s``       exposure that was set when the recording began, seconds
+                      ``unit_dn_per_s``    DN of unit intensity per second of exposure, if it was measured;
+                                           left out: by photometry from the device's description
+``/frames``           (N, n_out)           uint8 or uint16, digital numbers
+``/patterns``         (N, ceil(n_in / 8))  uint8, mirrors packed as by `numpy.packbits` (first = highest bit)
+``/exposure_s``       (N,)                 float64, seconds
+``/reference_phase``  (N,)                 float64, radians; NaN where the reference arm's shutter was closed
+``/laser_on``         (N,)                 bool; false in dark frames (their patterns are zero)
+``/frame_number``     (N,)                 int64, rising: the device's clock, in frame periods
+``/uniform/frames``   (M, pixels)          frames of uniform light, for the camera's photon transfer; M may be 0
+``/uniform/photons``  (M,)                 float64, mean photons per pixel in the exposure
+``/uniform/exposure_s`` (M,)               float64, seconds
+===================== ==================== ==========================================================
+
+Nothing in such a file is ever unpickled or executed.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Columns", "Recording", "RecordingWriter"]
+
+FORMAT, VERSION = "opu-recording", 1
+CHUNK_BYTES = 2**19
+"""Bytes of a compressed piece of a file: a few frames, so that a call reads little more than it asks for."""
+
+Columns = Mapping[str, NDArray[Any]]
+"""Arrays by the name of their data set, one entry per frame."""
+
+KINDS = {
+    "frames": "u", "patterns": "u", "exposure_s": "f", "reference_phase": "f", "laser_on": "b", "frame_number": "i",
+    "uniform/frames": "u", "uniform/photons": "f", "uniform/exposure_s": "f",
+}  # fmt: skip
+"""Data sets of a file and the kind of their numbers, as numpy abbreviates it."""
+
+
+class RecordingWriter:
+    """Appends frames to a file that has a temporary name until it is closed.
+
+    Raises
+    ------
+    ValueError
+        If the file exists or its folder cannot be written.
+    """
+
+    def __init__(self, path: str | Path, attributes: Mapping[str, Any]) -> None:
+        self.path = Path(path)
+        self._refuse_existing()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        except OSError as error:
+            raise ValueError(f"path must be in a folder that can be written, got {path} ({error.strerror})") from None
+        os.close(handle)
+        self._temporary = Path(name)
+        self._file = h5py.File(self._temporary, "w")
+        self._file.attrs.update({"format": FORMAT, "version": VERSION, **attributes})
+
+    def _refuse_existing(self) -> None:
+        if self.path.exists():
+            raise ValueError(f"path must be new, got {self.path}, which exists: recordings are never overwritten")
+
+    def append(self, columns: Columns) -> None:
+        """Add entries to the data sets of these names, which are made when they first come."""
+        for name, values in columns.items():
+            if name in self._file:
+                data: Any = self._file[name]
+                data.resize(len(data) + len(values), axis=0)
+                data[len(data) - len(values) :] = values
+            else:
+                row = max(values[:1].nbytes, values.itemsize)
+                chunk = (max(min(CHUNK_BYTES // row, 4096), 1), *values.shape[1:])
+                self._file.create_dataset(
+                    name, data=values, maxshape=(None, *values.shape[1:]), chunks=chunk, compression=1, shuffle=True
+                )
+
+    def close(self) -> None:
+        """Finish the file and give it its name."""
+        if self._file:
+            self._file.close()
+            try:
+                self._refuse_existing()
+                self._temporary.chmod(0o644)
+                self._temporary.replace(self.path)
+            finally:
+                self._temporary.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Drop what was written."""
+        if self._file:
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+class Recording:
+    """A file of this format, checked and open for reading.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, is of another format, or does not agree with itself.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self._file = h5py.File(self.path, "r")
+        except OSError as error:
+            reason = error.strerror or "not HDF5, or cut off"
+            raise ValueError(f"path must be a readable recording (HDF5), got {path} ({reason})") from None
+        try:
+            self._check()
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, (ValueError, KeyError, TypeError, OSError, RuntimeError)):
+                raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+            raise
+
+    def _check(self) -> None:
+        attributes: Any = self._file.attrs
+        form, version = attributes.get("format"), attributes.get("version")
+        if form != FORMAT or version != VERSION:
+            raise ValueError(f"format must be {FORMAT!r} version {VERSION}, got {form!r} version {version!r}")
+        self.device: dict[str, Any] = json.loads(text(attributes, "device"))
+        if not isinstance(self.device, dict):
+            raise ValueError("device must be a JSON object with the tables of the parts")
+        self.n_in = int(attributes["n_in"])
+        self.exposure_s = float(attributes["exposure_s"])
+        self.unit_dn_per_s = float(attributes["unit_dn_per_s"]) if "unit_dn_per_s" in attributes else None
+        self._sets = {name: self._data_set(name, kind) for name, kind in KINDS.items() if name in self._file}
+        if "frames" not in self._sets:
+            raise ValueError("frames must be there, got none")
+        missing = [name for name in KINDS if name not in self._sets and not name.startswith("uniform/")]
+        if missing:
+            raise ValueError(f"data set {missing[0]} must be there, got none")
+        self.n_out = self._sets["frames"].shape[1]
+        self._check_shapes()
+
+    def _data_set(self, name: str, kind: str) -> h5py.Dataset:
+        data = self._file[name]
+        axes = 2 if name.endswith(("frames", "patterns")) else 1
+        if not isinstance(data, h5py.Dataset) or data.dtype.kind != kind or data.ndim != axes:
+            found = f"{data.dtype}, {data.ndim} axes" if isinstance(data, h5py.Dataset) else "a group"
+            raise ValueError(f"data set {name} must hold numbers of kind {kind!r} on {axes} axes, got {found}")
+        return data
+
+    def _check_shapes(self) -> None:
+        for part in ("", "uniform/"):
+            lengths = {
+                name: len(data) for name, data in self._sets.items() if name.startswith("uniform/") == bool(part)
+            }
+            if len(set(lengths.values())) > 1:
+                raise ValueError(f"all data sets must have one entry for each frame, got {lengths}")
+        width = -(-self.n_in // 8)
+        if self.n_in < 1 or self._sets["patterns"].shape[1] != width:
+            raise ValueError(
+                f"patterns must have {width} bytes for n_in {self.n_in}, got {self._sets['patterns'].shape[1]}"
+            )
+        self.columns = {name: data[:] for name, data in self._sets.items() if data.ndim == 1}
+        if (np.diff(self.columns["frame_number"]) <= 0).any():
+            raise ValueError("frame_number must rise from frame to frame")
+
+    def __len__(self) -> int:
+        return len(self._sets["frames"])
+
+    def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Entries of a data set."""
+        return self._sets[name][start:stop]
+
+    @property
+    def uniform_count(self) -> int:
+        """Number of frames of uniform light."""
+        return len(self._sets["uniform/frames"]) if "uniform/frames" in self._sets else 0
+
+    @property
+    def uniform_pixels(self) -> int:
+        """Pixels in a frame of uniform light; 0 if there is none."""
+        return self._sets["uniform/frames"].shape[1] if self.uniform_count else 0
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def text(attributes: Any, name: str) -> str:
+    """A text attribute."""
+    value = attributes.get(name)
+    if not isinstance(value, str):
+        raise ValueError(f"attribute {name} must be text, got {type(value).__name__}")
+    return value

@@ -1,0 +1,40 @@
+"""What the chapters of a characterisation share: their result, and the camera's noise."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.device import Device
+from calibration.report import Line
+from calibration.statics import NoiseModel
+from photonics.camera import QUANTISATION
+
+__all__ = ["Chapter", "noise_model", "refusal"]
+
+DARK_FRAMES = 8
+
+
+class Chapter(NamedTuple):
+    """What a chapter found."""
+
+    lines: list[Line]
+    curves: dict[str, Any]
+    """Numbers behind its figures, by name, in plain types."""
+
+
+def refusal(group: str, name: str, reason: str, advice: str) -> Line:
+    """Line of a chapter that cannot be trusted or could not be written: failed, with the reason."""
+    return Line(group, name, "", "", float("nan"), float("nan"), None, float("nan"), advice, reason)
+
+
+def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> NoiseModel:
+    """Noise of the camera: dark level and floor from dark frames, shot noise from its gain (DN per electron)."""
+    dark = np.asarray(opu.dark(DARK_FRAMES, exposure_s)).astype(np.float64)
+    floor = max(float(dark.var(axis=0, ddof=1).mean()), QUANTISATION)
+    return NoiseModel(floor, gain, float(dark.mean()))
+
+
+def signal_of(frames: NDArray[Any], noise: NoiseModel) -> NDArray[np.float64]:
+    """Frames above the dark level, DN."""
+    return np.asarray(frames).astype(np.float64) - noise.dark_dn

@@ -1,0 +1,180 @@
+"""A recovered transmission matrix: does it predict frames that it has not seen, and does it look like one."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.device import Device
+from calibration.focusing import leaked, on_device
+from calibration.report import Line
+from calibration.sections.common import Chapter, refusal, signal_of
+from calibration.statics import NoiseModel
+from photonics.encoding import half_on
+from photonics.speckle import marchenko_pastur_edges
+
+__all__ = ["HeldOut", "held_out", "matrix_chapter"]
+
+GROUP = "matrix"
+PROBES = 64
+PROBE_TICK = 4_000_000
+LOST = 0.5
+"""Correlation of prediction and frames under which the matrix is said not to belong to the frames."""
+MOST_SATURATED = 0.2
+
+
+class HeldOut(NamedTuple):
+    """Frames of random patterns that no calibration used, and what the matrix says of them; (n_probes, n_out)."""
+
+    frames: NDArray[Any]
+    measured: NDArray[np.float64]
+    """Above dark, DN."""
+    predicted: NDArray[np.float64]
+    """``|T x|^2`` in DN: one scale for all, by least squares."""
+    variance: NDArray[np.float32]
+    """Of `measured`, by the camera's noise, DN^2."""
+    good: NDArray[np.bool_]
+    """Neither saturated nor in a row that is not valid."""
+
+
+def held_out(opu: Device, matrix: Any, valid: Any, noise: NoiseModel, seed: int) -> HeldOut:
+    """Take frames of random half-ON patterns and predict them by a matrix of shape (n_out, n_inputs).
+
+    Only the common scale is fitted; phases and conjugations of rows do not show in intensities.
+    """
+    matrix = np.asarray(matrix)
+    x = half_on(PROBES, matrix.shape[1], seed, PROBE_TICK)
+    frames = np.asarray(opu.measure(on_device(x, opu.n_in)))
+    field = x.astype(np.float32) @ matrix.T + leaked(opu, matrix)
+    predicted = np.abs(field).astype(np.float64) ** 2
+    good = (frames < opu.camera.saturation_dn) & np.asarray(valid, bool)[None, :]
+    measured = signal_of(frames, noise)
+    predicted *= np.sum(measured * predicted, where=good) / max(np.sum(predicted**2, where=good), 1e-30)
+    return HeldOut(frames, measured, predicted, noise.variance(frames), good)
+
+
+def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Error of the field and correlation of the intensity in each row, without the noise of the test's frames.
+
+    A field that is wrong by d at the pattern x makes the intensity wrong by ``2 Re(conj(y) d)``, of mean square
+    ``2 E|y|^2 E|d|^2``: the error is ``sqrt(mean((I - P)^2 - noise) / 2) / mean I``, to first order in d.
+    """
+
+    def mean(values: Any) -> NDArray[np.float64]:
+        return np.sum(values, axis=0, where=test.good) / np.maximum(test.good.sum(axis=0), 1)
+
+    level = np.maximum(mean(test.measured), 1e-12)
+    excess = mean((test.measured - test.predicted) ** 2 - test.variance)
+    error = np.sqrt(np.maximum(excess, 0.0) / 2.0) / level
+    a, b = test.measured - mean(test.measured), test.predicted - mean(test.predicted)
+    spread = np.maximum(mean(a**2 - test.variance), 1e-12) * np.maximum(mean(b**2), 1e-12)
+    return error, mean(a * b) / np.sqrt(spread)
+
+
+def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> Chapter:
+    """Held-out probes, condition number, singular values and anchors of an estimate."""
+    matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
+    dark = float(1.0 - valid.mean())
+    share = Line(GROUP, "dark share", "rows that cannot be known: dark anchor or reference, saturated", "", dark,
+                 math.sqrt(max(dark * (1.0 - dark), 1.0 / valid.size) / valid.size), None, 0.1,
+                 "another or a brighter anchor; more anchors")  # fmt: skip
+    if valid.sum() < 2:
+        reason = "every anchor or reference is in the dark, or every pixel saturated: no row is known"
+        return Chapter([share, refusal(GROUP, "held-out probes", reason, "light the anchor; opu.autoexpose")], {})
+    test = held_out(opu, matrix, valid, noise, seed)
+    error, correlation = (row[valid] for row in row_quality(test))
+    reason = what_is_wrong(test, float(np.median(correlation)), opu)
+    spread = float(1.2533 * error.std() / math.sqrt(error.size))
+    # Mirrors beyond those of the matrix are OFF and leak a field that it does not know of.
+    leak = math.sqrt(2.0 * (opu.n_in / matrix.shape[1] - 1.0)) * abs(opu.dmd.leakage)
+    stated = math.hypot(predicted_error(estimate, matrix, valid), leak)
+    lines = [
+        Line(GROUP, "error per row", "median over rows of √(⟨(I - |Tx|²)² - noise⟩ / 2) / ⟨I⟩, held-out", "",
+             float(np.median(error)), spread, None, 0.06 + leak, "more light, more frames, no saturation", reason),
+        Line(GROUP, "correlation per row", "1 - median correlation of I with |Tx|², noise-corrected", "",
+             float(1.0 - np.median(correlation)), math.nan, None, 0.02, "as for the error per row"),
+        Line(GROUP, "stated uncertainty", "rms error over predicted rms error, leakage of other mirrors included", "",
+             float(np.sqrt(np.mean(error**2)) / stated), 1.0 / math.sqrt(2.0 * PROBES), 1.0, 0.4,
+             "over 1: drift, or light that the model does not know of"),
+        share,
+        Line(GROUP, "condition number", "largest over smallest singular value of the probes", "",
+             float(estimate.condition_number), math.nan, None, 100.0, "choose other probes: errors grow by up to this"),
+    ]  # fmt: skip
+    ratio = dict(getattr(estimate, "diagnostics", {})).get("rank_ratio")
+    if ratio is not None:
+        median = float(np.median(np.asarray(ratio)[valid]))
+        formula = "third over second singular value of the anchors' distances, median over rows"
+        advice = "more light, more anchors"
+        lines.append(Line(GROUP, "anchors' rank ratio", formula, "", median, math.nan, None, 0.5, advice))
+    spectrum = singular_values(matrix, valid)
+    curves = {
+        "held_out": scatter(test),
+        "matrix_rows": {"error": error.tolist(), "correlation": correlation.tolist()},
+    }
+    return Chapter(lines + spectrum.lines, curves | spectrum.curves)
+
+
+def predicted_error(estimate: Any, matrix: NDArray[Any], valid: NDArray[np.bool_]) -> float:
+    """Rms error of a row over its rms, as the estimate itself predicts it; NaN if it does not."""
+    error = np.asarray(estimate.standard_error, np.float64)
+    error = error[:, None] if error.ndim == 1 else error
+    size = np.mean(np.abs(matrix[valid]) ** 2, axis=1)
+    share = np.mean(error[valid] ** 2, axis=1) / np.maximum(size, 1e-30)
+    return float(np.sqrt(np.mean(share[np.isfinite(share)]))) if np.isfinite(share).any() else math.nan
+
+
+def what_is_wrong(test: HeldOut, correlation: float, opu: Device) -> str:
+    """Why the matrix cannot be trusted, or an empty string: saturated, shuffled, or of another medium."""
+    saturated = float((test.frames >= opu.camera.saturation_dn).mean())
+    if saturated > MOST_SATURATED:
+        return f"the camera is saturated: {saturated:.0%} of the pixels, so intensities are not measured"
+    if correlation > LOST:
+        return ""
+    a, b = (part - part.mean(axis=0) for part in (test.measured, test.predicted))
+    norms = np.sqrt(np.outer((a**2).sum(axis=1), (b**2).sum(axis=1)))
+    match = a @ b.T / np.maximum(norms, 1e-30)  # which frame looks like which prediction
+    best = match.argmax(axis=1)
+    moved = best != np.arange(len(best))
+    if np.median(match.max(axis=1)) > LOST and moved.mean() > 0.2:
+        first = int(np.argmax(moved))
+        return (
+            f"patterns are shuffled: {moved.sum()} of {len(best)} frames show another pattern than was sent "
+            f"(frame {first} shows pattern {best[first]})"
+        )
+    return (
+        f"the matrix does not predict the frames (correlation {correlation:.2f}): the medium drifted away since the "
+        "calibration, or its patterns were not those that were sent"
+    )
+
+
+def scatter(test: HeldOut, points: int = 3000) -> dict[str, Any]:
+    """Predicted against measured intensity over its mean, for the figure."""
+    mean = float(test.measured[test.good].mean())
+    keep = slice(None, None, max(1, int(test.good.sum()) // points))
+    return {name: (getattr(test, name)[test.good][keep] / mean).tolist() for name in ("predicted", "measured")}
+
+
+def singular_values(matrix: NDArray[Any], valid: NDArray[np.bool_]) -> Chapter:
+    """Singular values against the law of Marchenko and Pastur, rows and columns first scaled to the same rms.
+
+    Beam profile and reference scale columns and rows; without them, ``sum s^4 / M = 1 + M / N`` for ``E|t|^2 = 1/N``,
+    M rows and N columns. The phase and conjugation of a row leave the law as it is.
+    """
+    known = matrix[valid].astype(np.complex128)
+    known /= np.sqrt(np.maximum(np.mean(np.abs(known) ** 2, axis=0, keepdims=True), 1e-30))
+    known /= np.sqrt(np.maximum(np.sum(np.abs(known) ** 2, axis=1, keepdims=True), 1e-30))
+    rows, columns = known.shape
+    values = np.linalg.svd(known, compute_uv=False)
+    moment, expected = float(np.sum(values**4) / rows), 1.0 + rows / columns
+    low, high = marchenko_pastur_edges(rows, columns)
+    advice = "a common background or correlated columns: the medium is not fully developed speckle, or frames saturate"
+    edge = float(values[0] / high)
+    lines = [
+        Line(GROUP, "fourth moment", "Σ s⁴ / M, law of Marchenko and Pastur: 1 + M/N", "", moment,
+             math.sqrt(2.0 / (rows * columns)) * expected, expected, 0.05 * expected, advice),
+        Line(GROUP, "largest singular value", "s_max over 1 + √(M/N)", "", edge,
+             0.6 * min(rows, columns) ** (-2.0 / 3.0), 1.0, 0.05, advice),
+    ]  # fmt: skip
+    curve = {"values": values.tolist(), "rows": rows, "columns": columns, "edges": [low, high]}
+    return Chapter(lines, {"singular_values": curve})

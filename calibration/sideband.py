@@ -1,0 +1,187 @@
+"""Off-axis holography: the sideband that a tilted reference beam writes into the spectrum of a frame."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+__all__ = ["Sideband", "annuli", "disc", "find_sideband", "pixel_transfer", "wrapped"]
+
+PASSES = 8
+"""Rounds of the fit; each leaves a third or less of what the one before left there."""
+fft: Any = scipy.fft
+"""Declared to return what its dispatcher needs, not arrays."""
+STRIDE = 1.3
+"""Over-relaxation of the fit's steps."""
+Frequency = tuple[float, float]
+"""Cycles per pixel along a row (x) and along a column (y)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sideband:
+    """A disc of the spectrum that holds ``conj(R) y``, and the way back from it to the field on each pixel.
+
+    Less what the reference shows alone, a frame is ``A + 2 Re(ramp G)``: A the intensity of the field itself, of twice
+    its band about frequency 0, and G what a pixel averages of ``conj(R) y``, shifted to the centre.
+    """
+
+    shape: tuple[int, int]
+    """Rows and columns of a frame."""
+    center: Frequency
+    """Centre of the disc, cycles per pixel."""
+    radius: float
+    """Radius of the disc, cycles per pixel."""
+    passes: int
+    """Rounds of the fit: 1 where whole numbers of fringes fit on the sensor, so that the parts are apart in the
+    spectrum; otherwise they leak into each other at the edges."""
+    ramp: NDArray[np.complex64]
+    """``exp(2 pi i center . p)`` on each pixel p, (rows, columns)."""
+    band: NDArray[np.float32]
+    """1 in the disc, shifted to the centre."""
+    own: NDArray[np.float32]
+    """1 where the field's own intensity lies; half of the spectrum, as `scipy.fft.rfft2` gives it."""
+    widening: NDArray[np.float32]
+    """What gives the fringes back that the pixel's width took, on the shifted disc; 0 elsewhere."""
+    spread: NDArray[np.complex64]
+    """Spectrum of the squared response to a single pixel: carries variances from frames to fields."""
+
+    @classmethod
+    def at(
+        cls, shape: tuple[int, int], center: Frequency, radius: float, field_band: float, samples: int
+    ) -> "Sideband":
+        """Disc around a frequency, for a field of radius `field_band`, on pixels of `samples` x `samples` points."""
+        rows, columns = shape
+        fits = all(abs(f * n - round(f * n)) < 1e-3 for f, n in zip(center, (columns, rows), strict=True))
+        x, y = (f + center[i] for i, f in enumerate(frequencies(shape)))
+        band = disc(shape, (0.0, 0.0), radius)
+        widening = band / (pixel_transfer(x, samples) * pixel_transfer(y, samples))
+        response = fft.ifft2(widening)
+        spread = fft.rfft2((np.abs(response) ** 2).astype(np.float32))
+        # The pupil's edge cuts bins, which pass whole: a little more, if there is room.
+        widest = min(2.0 * field_band + 1.5 / min(shape), wrapped(center) - radius)
+        own = disc(shape, (0.0, 0.0), widest)[:, : columns // 2 + 1]
+        phase = center[0] * np.arange(columns)[None, :] + center[1] * np.arange(rows)[:, None]
+        return cls(
+            shape=shape,
+            center=center,
+            radius=radius,
+            passes=1 if fits else PASSES,
+            ramp=np.exp(2j * np.pi * phase).astype(np.complex64),
+            band=band.astype(np.float32),
+            own=own.astype(np.float32),
+            widening=widening.astype(np.float32),
+            spread=spread,
+        )
+
+    def demodulate(self, images: NDArray[np.float32], lost: NDArray[np.bool_] | None = None) -> NDArray[np.complex64]:
+        """Cut the disc, shift it to the centre and transform back: ``conj(R) y`` on each pixel, (batch, n_out). Linear.
+
+        Where fringes do not fit on the sensor, the parts of the frame are fitted in turn. Images that lost pixels
+        (which saturated) are, too, and those pixels are left out of the fit.
+        """
+        lost = np.zeros(images.shape, np.bool_) if lost is None else lost
+        gaps = lost.any(axis=1)
+        fields = np.empty(images.shape, np.complex64)
+        for some, passes in ((~gaps, self.passes), (gaps, PASSES)):
+            if some.any():
+                spectrum = self._fit(images[some], lost[some], passes) * self.widening
+                fields[some] = fft.ifft2(spectrum, overwrite_x=True).reshape(-1, images.shape[1])
+        return fields
+
+    def _fit(self, images: NDArray[np.float32], lost: NDArray[np.bool_], passes: int) -> NDArray[np.complex64]:
+        """Spectrum of G: images fitted in so many rounds; a single one is a plain cut."""
+        rest, lost = images.reshape(-1, *self.shape), lost.reshape(-1, *self.shape)
+        spectrum = np.zeros(rest.shape, np.complex64)
+        stride = np.float32(1.0 if passes == 1 else STRIDE)
+        for left in reversed(range(passes)):
+            if passes > 1:
+                rest = rest - stride * fft.irfft2(fft.rfft2(rest) * self.own, self.shape)
+            step = fft.fft2(rest * np.conj(self.ramp)) * (stride * self.band)
+            spectrum += step
+            if left:
+                rest = rest - self._fringes(step)
+                rest[lost] = 0.0
+        return spectrum
+
+    def _fringes(self, spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """``2 Re(ramp G)``, (batch, rows, columns)."""
+        return np.float32(2.0) * (fft.ifft2(spectrum) * self.ramp).real
+
+    def without(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The image less the fringes in it: (n_out,) -> (n_out,)."""
+        spectrum = self._fit(image[None], np.zeros((1, len(image)), np.bool_), self.passes)
+        return image - self._fringes(spectrum).ravel()
+
+    def variance(self, variance: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Variance of the real and of the imaginary part each, from that of independent pixels: (batch, n_out)."""
+        spectrum = fft.rfft2(variance.reshape(-1, *self.shape))
+        spectrum *= self.spread
+        spread = fft.irfft2(spectrum, self.shape).reshape(variance.shape)
+        return np.maximum(spread, np.float32(0.0)) / np.float32(2.0)
+
+    def touched(self, marked: NDArray[np.bool_], share: float = 0.3) -> NDArray[np.bool_]:
+        """Outputs that take more than a share of their weight from marked pixels: (batch, n_out)."""
+        own = float(self.spread[0, 0].real)
+        return 2.0 * self.variance(marked.astype(np.float32)) > share * own
+
+
+def frequencies(shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Frequencies x (1, columns) and y (rows, 1) of an FFT, cycles per pixel."""
+    return np.fft.fftfreq(shape[1])[None, :], np.fft.fftfreq(shape[0])[:, None]
+
+
+def wrapped(frequency: Frequency) -> float:
+    """Distance of a frequency from the nearest one that pixels cannot tell from 0, cycles per pixel.
+
+    >>> round(wrapped((0.9, 0.0)), 3)
+    0.1
+    """
+    return math.hypot(*(f - round(f) for f in frequency))
+
+
+def distance(shape: tuple[int, int], center: Frequency) -> NDArray[np.float64]:
+    """Wrapped distance of each bin from a frequency, cycles per pixel: (rows, columns)."""
+    x, y = frequencies(shape)
+    x, y = x - center[0], y - center[1]
+    return np.hypot(x - np.rint(x), y - np.rint(y))
+
+
+def disc(shape: tuple[int, int], center: Frequency, radius: float) -> NDArray[np.bool_]:
+    """Bins within a radius of a frequency."""
+    return distance(shape, center) <= radius
+
+
+def pixel_transfer(frequency: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
+    """Contrast left to fringes by a pixel that averages `samples` points: ``sin(pi f) / (k sin(pi f / k))``.
+
+    With many samples it is the ``sinc f`` of a pixel of fill factor 1.
+    """
+    return np.sinc(frequency) / np.sinc(frequency / samples)
+
+
+def find_sideband(power: NDArray[np.float64], radius: float, expected: Frequency) -> Frequency:
+    """Find where in a mean power spectrum the most power lies within a disc, cycles per pixel.
+
+    A real image has two such discs, each other's mirror image; that on the side of the `expected` frequency is taken,
+    and of the frequencies that pixels cannot tell apart, the one nearest to it.
+    """
+    shape = (power.shape[0], power.shape[1])
+    template = fft.fft2(disc(shape, (0.0, 0.0), radius).astype(np.float64))
+    score = fft.ifft2(fft.fft2(power) * np.conj(template)).real
+    row, column = (int(i) for i in np.unravel_index(int(score.argmax()), shape))
+    found = column / shape[1], row / shape[0]
+    sides = [(s * found[0] - expected[0], s * found[1] - expected[1]) for s in (1, -1)]
+    step = min(sides, key=wrapped)
+    return expected[0] + step[0] - round(step[0]), expected[1] + step[1] - round(step[1])
+
+
+def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
+    """Rings around frequency 0, half a bin wide: outer radii (cycles per pixel), numbers of bins, mean powers."""
+    shape = (power.shape[0], power.shape[1])
+    width = 0.5 / min(shape)
+    ring = np.ceil(distance(shape, (0.0, 0.0)) / width - 1e-9).astype(np.intp).ravel()
+    count = np.bincount(ring)
+    return width * np.arange(len(count)), count, np.bincount(ring, power.ravel()) / np.maximum(count, 1)

@@ -1,0 +1,298 @@
+"""Recovery of the transmission matrix: measure with one of several methods, on disk, and solve row by row."""
+
+import importlib
+import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from calibration.device import Device, check_device
+from calibration.estimate import TransmissionEstimate, load_estimate, write_estimate
+from calibration.linear import sheet_error, swing_dn
+from calibration.recovery import Bench, RecoveryMethod, Shots
+from calibration.statics import NoiseModel
+from calibration.store import FrameStore, Part, create_store, dataset, lay_out, new_hdf5, open_store
+from photonics import Imaging
+from photonics.camera import QUANTISATION
+from photonics.component import integer
+from photonics.random import check_seed
+
+__all__ = ["METHODS", "TransmissionEstimate", "recover_transmission_matrix"]
+
+METHODS = {
+    "phase-stepping": ("calibration.stepped_recovery", "PhaseStepping"),
+    "popoff": ("calibration.popoff", "Popoff"),
+    "off-axis": ("calibration.off_axis_recovery", "OffAxisRecovery"),
+    "numerical-interferometry": ("calibration.interferometry", "NumericalInterferometry"),
+    "phase-retrieval": ("calibration.retrieval", "PhaseRetrieval"),
+}
+DARK_FRAMES = 8
+"""Frames with the laser's shutter closed, before the others."""
+CHUNK_PIXELS = 2**22
+"""Pixels (or mirrors) of the frames taken and written at a time."""
+CHUNK_FRAMES = 256
+"""Frames taken at a time, at most: what a run that is killed loses."""
+BLOCK_VALUES = 2**21
+"""Frames times rows solved at a time; a method needs some 50 bytes for each."""
+MOST_SATURATED = 0.02
+"""Share of saturated readings from which a run is refused."""
+
+
+def recover_transmission_matrix(
+    opu: Device,
+    method: str = "phase-stepping",
+    *,
+    n_inputs: int | None = None,
+    steps: int = 4,
+    track_drift: bool = False,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    seed: int = 0,
+    **options: Any,
+) -> TransmissionEstimate:
+    """Recover the transmission matrix of a device from its frames.
+
+    Parameters
+    ----------
+    opu : Device
+        The device, at the exposure at which it shall work (`calibration.exposure.expose` for a given method).
+    method : str
+        "phase-stepping" and "off-axis" need a reference arm; "popoff" needs inputs beyond `n_inputs` for its
+        reference; "numerical-interferometry" and "phase-retrieval" need neither. See the classes in `METHODS`.
+    n_inputs : int, optional
+        Inputs whose columns are recovered, the first ones; all by default (with "popoff", half of them).
+    steps : int
+        Phase steps of "phase-stepping", 3 or more.
+    track_drift : bool
+        With "phase-stepping": one more frame per probe, from which the phase of the reference in every frame is found.
+    out : path, optional
+        HDF5 file for the result, which must not exist; while the run lasts its frames are in ``<out>.part``. Without
+        it the frames are in a temporary file and the result is in memory.
+    resume : bool
+        Go on with ``<out>.part``, which must be of the same device, method, options and seed; the result is bit for
+        bit that of a run that was not interrupted. Starts from nothing if there is no such file.
+    progress : bool
+        Show progress bars.
+    seed : int
+        Chooses probes, where a method draws any.
+    **options
+        Of the method: the fields of its class.
+
+    Returns
+    -------
+    TransmissionEstimate
+        Compare it with a known matrix only after fixing the gauge that it states (`calibration.metrics`).
+
+    Raises
+    ------
+    ValueError
+        If an argument is wrong, `out` exists or is of another measurement, or more than 2 % of the readings are
+        saturated.
+    """
+    device = check_device(opu)
+    plan = make(device, method, n_inputs, seed, {"steps": steps, "track_drift": track_drift}, options)
+    plan.check(device)
+    target = None if out is None else Path(out)
+    if target is not None and target.exists():
+        raise ValueError(f"out must be new, got {target}, which exists: results are never overwritten")
+    if resume and target is None:
+        raise ValueError("resume must be with out, which names the measurement to go on with, got out=None")
+    with ExitStack() as stack:
+        if target is None:
+            part = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opu-"))) / "frames.part"
+        else:
+            part = target.with_name(target.name + ".part")
+        store = stack.enter_context(opened(part, device, plan, resume, target is not None))
+        measure(device, plan, store, progress)
+        saturated = check_frames(device, store)
+        estimate = solved(device, plan, store, target, saturated, progress)
+        if target is not None:
+            part.unlink()
+    return estimate
+
+
+def make(
+    device: Device,
+    method: str,
+    n_inputs: int | None,
+    seed: int,
+    common: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> RecoveryMethod:
+    """Make the method; `common` options are those of some methods only, and an error in the others unless default."""
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    module, name = METHODS[method]
+    kind = getattr(importlib.import_module(module), name)
+    if n_inputs is None:
+        n_inputs = max(device.n_in // 2, 1) if method == "popoff" else device.n_in
+    known = {"n_in": device.n_in, "n_inputs": integer(n_inputs, "n_inputs", 1, device.n_in), "seed": check_seed(seed)}
+    has = {f.name for f in fields(kind)}
+    defaults = {"steps": 4, "track_drift": False}
+    for option, value in common.items():
+        if option in has:
+            known[option] = value
+        elif value != defaults[option]:
+            raise ValueError(f"{option} is not an option of {method}, got {value!r}")
+    return kind(**known, **options)
+
+
+def opened(part: Path, device: Device, plan: RecoveryMethod, resume: bool, named: bool) -> FrameStore:
+    """The store of the run: a new one, or the one to go on with."""
+    head = header(device, plan)
+    if part.exists():
+        if not resume:
+            raise ValueError(f"out has a measurement under way, {part}: go on with resume=True, or remove the file")
+        return open_store(part, head)
+    count = DARK_FRAMES + plan.frames
+    block = max(BLOCK_VALUES // count, 8)
+    return create_store(part, head, count, device.n_out, device.camera.dtype, block)
+
+
+def header(device: Device, plan: RecoveryMethod) -> dict[str, Any]:
+    """What a measurement is, in plain types: a run can be resumed by the same one only."""
+    options = {f.name: getattr(plan, f.name) for f in fields(plan)}  # pyright: ignore[reportArgumentType]
+    described = {
+        "method": plan.name,
+        "options": options,
+        "exposure_s": device.exposure_s,
+        "start_frame": device.clock.frames,
+        "device": device.to_dict(),
+    }
+    return json.loads(json.dumps(described, allow_nan=False))
+
+
+def measure(device: Device, plan: RecoveryMethod, store: FrameStore, progress: bool) -> None:
+    """Take the frames that are still missing, with the frame numbers that they have in an unbroken run."""
+    size = min(max(CHUNK_PIXELS // max(device.n_out, device.n_in), 1), CHUNK_FRAMES)
+    done = store.done
+    device.clock.frames = store.header["start_frame"] + done
+    with tqdm(total=store.count, initial=done, unit="frame", desc=plan.name, disable=not progress) as bar:
+        while done < store.count:
+            if done < DARK_FRAMES:
+                frames = device.dark(DARK_FRAMES - done)
+            else:
+                stop = min(done + size, store.count)
+                frames = take(device, plan.shots(done - DARK_FRAMES, stop - DARK_FRAMES))
+            store.append(frames)
+            done += len(frames)
+            bar.update(len(frames))
+
+
+def take(device: Device, shots: Shots) -> NDArray[Any]:
+    """Frames of shots, in order, the reference's shutter opened and closed in between as they say."""
+    phase = shots.reference_phase
+    if phase is None or np.isnan(phase).all():
+        return device.measure(shots.patterns)
+    is_open = ~np.isnan(phase)
+    edges = [0, *(np.flatnonzero(np.diff(is_open)) + 1).tolist(), len(phase)]
+    parts = []
+    for start, stop in pairwise(edges):
+        at = phase[start:stop] if is_open[start] else None
+        parts.append(device.measure(shots.patterns[start:stop], reference_phase=at))
+    return np.concatenate(parts)
+
+
+def check_frames(device: Device, store: FrameStore) -> NDArray[np.float32]:
+    """Share of saturated readings of each pixel, (n_out,); refuses a saturated camera."""
+    share = np.empty(device.n_out, np.float32)
+    for rows in store.blocks():
+        share[rows] = (store.rows(rows, DARK_FRAMES) >= device.camera.saturation_dn).mean(axis=0)
+    if share.mean() > MOST_SATURATED:
+        raise ValueError(
+            f"exposure_s {device.exposure_s:.4g} saturates {share.mean():.1%} of the readings, "
+            f"{MOST_SATURATED:.0%} is allowed: shorten it (calibration.exposure.expose)"
+        )
+    return share
+
+
+def bench_of(device: Device, dark: NDArray[Any]) -> Bench:
+    """What the methods may know of the device."""
+    imaging, camera = device.imaging, device.camera
+    if imaging.region is not None:
+        shape = (imaging.region[1], imaging.region[3])
+    else:
+        shape = imaging.sensor or Imaging().sensor_of(device.n_out)
+    values, per_wave = dark.astype(np.float32), imaging.pixel_m / device.laser.wavelength_m
+    floor = max(float(values.var(axis=0, ddof=1).mean()), QUANTISATION)
+    return Bench(
+        n_in=device.n_in,
+        n_out=device.n_out,
+        unit_dn=swing_dn(device, device.unit_dn),
+        saturation_dn=camera.saturation_dn,
+        leakage=complex(device.dmd.leakage),
+        field_band=None if imaging.numerical_aperture is None else imaging.numerical_aperture * per_wave,
+        samples_per_pixel=imaging.samples_per_pixel,
+        carrier=imaging.reference.carrier(device.laser.wavelength_m, imaging.pixel_m),
+        frame_shape=shape,
+        scale_error=sheet_error(device),
+        noise=NoiseModel(floor, camera.gain, float(values.mean())),
+    )
+
+
+def solved(
+    device: Device,
+    plan: RecoveryMethod,
+    store: FrameStore,
+    target: Path | None,
+    saturated: NDArray[np.float32],
+    progress: bool,
+) -> TransmissionEstimate:
+    """Solve block by block, into memory or into the file."""
+    if target is None:
+        matrix = np.empty((device.n_out, plan.n_inputs), np.complex64)
+        return solve_into(matrix, device, plan, store, saturated, progress)
+    with new_hdf5(target) as file:
+        lay_out(file, "matrix", (device.n_out, plan.n_inputs), np.complex64)
+        write_estimate(file, solve_into(dataset(file, "matrix"), device, plan, store, saturated, progress))
+    return load_estimate(target)
+
+
+def solve_into(
+    matrix: NDArray[np.complex64] | h5py.Dataset,
+    device: Device,
+    plan: RecoveryMethod,
+    store: FrameStore,
+    saturated: NDArray[np.float32],
+    progress: bool,
+) -> TransmissionEstimate:
+    """Solve block by block into an array or a data set; all else of the result fits in memory."""
+    bench, raw = bench_of(device, store.frames(0, DARK_FRAMES)), Part(store, DARK_FRAMES)
+    errors, valid, extras = [], [], {}
+    state = plan.prepare(raw, bench)
+    try:
+        for rows in tqdm(list(store.blocks()), unit="rows", desc="solving", disable=not progress):
+            block = plan.solve(raw.rows(rows), rows, bench, state)
+            matrix[rows] = np.where(block.valid[:, None], block.matrix, np.complex64(0))
+            errors.append(block.standard_error)
+            valid.append(block.valid)
+            for name, values in block.extra.items():
+                extras.setdefault(name, []).append(values)
+        drift = dict(plan.record(state))
+    finally:
+        plan.release(state)
+    about = dict(store.header)
+    return TransmissionEstimate(
+        matrix=matrix,  # pyright: ignore[reportArgumentType] (a data set only until the file is written)
+        standard_error=np.concatenate(errors).astype(np.float32),
+        valid=np.concatenate(valid),
+        method=plan.name,
+        gauge=plan.gauge,
+        frames=store.count,
+        condition_number=plan.condition_number,
+        provenance=about | {"date": datetime.now(UTC).isoformat(timespec="seconds"), "version": version("opu-sim")},
+        drift=drift,
+        diagnostics={name: np.concatenate(parts) for name, parts in extras.items()} | {"saturated": saturated},
+    )
