@@ -15,6 +15,9 @@ __all__ = ["Popoff"]
 LEAST_CLARITY = 2.5
 """Signal over noise along the weaker axis of the references under which a row counts as dark: there a field's sign
 along that axis is a guess. 5 % of the rows with 3 references, 0.5 % with 5."""
+WORST_MISFIT = 4.0
+"""Misfit over which no row is accepted, though all are alike: residuals of twice the noise, from light that does not
+interfere or a medium that moves."""
 WORST = 0.25
 """Predicted error of a row over its length from which the row is given up."""
 
@@ -43,9 +46,9 @@ class Popoff(RecoveryMethod):
     2. ``I_0 = |y|^2`` of all probes fixes that map but for a rotation and a reflection: a quadratic form.
     3. Fields and references are fitted to all readings together (`calibration.bundle`: maximum likelihood).
 
-    The predicted error takes the references as known, which makes it 4 % low in the median row, and up to 1.7 times
-    where they are nearly collinear. Each row is left with a phase and a complex conjugation, as with any real modulation. Light that leaks from mirrors
-    that are OFF is part of y; it puts ``2 eps / sqrt(n)`` of a row into the error.
+    Each row is left with a phase and a complex conjugation, as with any real modulation. Light that leaks from mirrors
+    that are OFF is part of y; it puts ``2 eps / sqrt(n)`` of a row into the error. The predicted error takes the
+    references as known, which makes it 4 % low in the median row, and up to 1.7 times where they are nearly collinear.
     """
 
     name: ClassVar[str] = "popoff"
@@ -101,7 +104,8 @@ class Popoff(RecoveryMethod):
         squared = float(self.design.gain(self.n_inputs).mean()) * found.variance * unit**2
         spare = (self.references - 1) * self.design.order
         valid = np.isfinite(squared) & (squared < WORST**2 * length) & (guess.clarity > LEAST_CLARITY)
-        valid &= found.misfit < max(float(np.median(found.misfit)), 1.0) * (1.1 + 3.0 * np.sqrt(2.0 / spare))
+        limit = max(float(np.median(found.misfit)), 1.0) * (1.1 + 3.0 * np.sqrt(2.0 / spare))
+        valid &= found.misfit < min(limit, WORST_MISFIT)
         error = np.where(valid, np.sqrt(squared + length * bench.scale_error**2), np.inf)
         extra = {
             "reference_ratio": axes_ratio(found.references),

@@ -110,9 +110,16 @@ class PhaseStepping(RecoveryMethod):
         return State(phases, closure(self.probes(frames), phases, reference, bench), drift)
 
     def strength(self, frames: NDArray[Any], bench: Bench) -> NDArray[np.float32]:
-        """Intensity of the reference at each pixel, DN, from its frames alone less the mean of the leaked light."""
+        """Intensity of the reference at each pixel, DN, from its frames alone, which hold leaked light c as well.
+
+        Their mean is ``|R|^2 + |c|^2`` and their fringes ``conj(R) c``; of a drifting reference, whose fringes are
+        not there, the data sheet's mean of ``|c|^2`` is taken off.
+        """
         alone = frames[:REFERENCE_FRAMES].mean(axis=0, dtype=np.float64) - bench.noise.dark_dn
-        return (alone - abs(bench.leakage) ** 2 * bench.unit_dn).astype(np.float32)
+        if self.track_drift:
+            return (alone - abs(bench.leakage) ** 2 * bench.unit_dn).astype(np.float32)
+        fringes = np.abs(alone_weights(self.steps) @ frames[:REFERENCE_FRAMES].astype(np.complex64))
+        return (0.5 * (alone + np.sqrt(np.maximum(alone**2 - 4.0 * fringes**2, 0.0)))).astype(np.float32)
 
     def probes(self, frames: NDArray[Any]) -> NDArray[Any]:
         """The frames of the probes, without the ones that track: (order, steps, n_rows)."""
@@ -127,8 +134,7 @@ class PhaseStepping(RecoveryMethod):
         if is_complete(state.closure):
             fields = refined_fields(probes, stepped(state.phases, reference), fields.values, bench)
         if not self.track_drift:
-            turns = 2.0 * np.pi * np.arange(REFERENCE_FRAMES) / self.steps
-            leaked = (linear_weights(turns) @ alone.astype(np.complex64)) / reference
+            leaked = (alone_weights(self.steps) @ alone.astype(np.complex64)) / reference
             fields = fields._replace(values=fields.values - leaked)
 
         unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
@@ -149,3 +155,8 @@ class PhaseStepping(RecoveryMethod):
 
     def record(self, state: State) -> Mapping[str, Any]:  # noqa: D102
         return {"closure": state.closure} | ({} if state.drift is None else dict(state.drift.record()))
+
+
+def alone_weights(steps: int) -> NDArray[np.complex64]:
+    """Weights of the frames of the reference alone in ``conj(R) c``, c the field that mirrors leak: (16,)."""
+    return linear_weights(2.0 * np.pi * np.arange(REFERENCE_FRAMES) / steps)

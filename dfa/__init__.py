@@ -8,15 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dfa.angles import alignment
-    from dfa.encoding import Ternary
+    from dfa.encoding import Graded, Ternary
     from dfa.feedback import OpticalFeedback, RandomFeedback
+    from dfa.layerwise import LayerFeedback
     from dfa.learning import DirectFeedback
     from dfa.training import train
 
-__all__ = ["DirectFeedback", "OpticalFeedback", "RandomFeedback", "Ternary", "alignment", "train"]
+__all__ = [
+    "DirectFeedback",
+    "Graded",
+    "LayerFeedback",
+    "OpticalFeedback",
+    "RandomFeedback",
+    "Ternary",
+    "alignment",
+    "train",
+]
 
 HOMES = {
     "DirectFeedback": "learning",
+    "Graded": "encoding",
+    "LayerFeedback": "layerwise",
     "OpticalFeedback": "feedback",
     "RandomFeedback": "feedback",
     "Ternary": "encoding",

@@ -7,14 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dfa.learning import DirectFeedback
+from dfa.learner import Learner
 
 __all__ = ["alignment"]
 
 
-def alignment(
-    learner: DirectFeedback, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, target: Tensor
-) -> list[float]:
+def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, target: Tensor) -> list[float]:
     """Angle between the DFA gradient and backpropagation's, in degrees, one for each block.
 
     Below 90 degrees the block descends the loss; the last block has its true gradient and 0. A block without an update
@@ -23,14 +21,14 @@ def alignment(
 
     Parameters
     ----------
-    learner : DirectFeedback
+    learner : Learner
         Holds the model and the feedback.
     loss : callable
         ``loss(output, target)``, the one trained with.
     x, target : Tensor
         A batch.
     """
-    parameters = [learner.parameters(k) for k in range(len(learner.blocks))]
+    parameters = [learner.parameters(k) for k in range(len(learner.names))]
     flat = [p for block in parameters for p in block]
     kept = [p.grad for p in flat]
     buffers = [(buffer, buffer.clone()) for buffer in learner.model.buffers()]
@@ -39,7 +37,7 @@ def alignment(
         with rehearsal(), torch.random.fork_rng(devices=[]):
             state = torch.get_rng_state()
             with learner.connected():
-                true = torch.autograd.grad(loss(learner.model(x), target), flat)
+                true = torch.autograd.grad(loss(learner.model(x), target), flat, materialize_grads=True)
             torch.set_rng_state(state)
             for p in flat:
                 p.grad = None

@@ -1,46 +1,95 @@
 """The rule of Direct Feedback Alignment: every block learns from the output's error, none from its successor."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from dfa.blocks import Blocks, whole
 from dfa.feedback import Feedback
+from dfa.learner import Hook, Learner, Output, check_loss, mapped, tensors
+from dfa.rows import SPREADS, joined, per_sample, rows_of, spread_over, width_of
 
 __all__ = ["DirectFeedback"]
 
 
-class DirectFeedback:
-    """Train an ``nn.Sequential`` by Direct Feedback Alignment.
+class Taught(NamedTuple):
+    """A call of a block while the graph was recorded."""
+
+    block: int
+    output: Tensor
+    """What the block made, which leads back into it."""
+    module: int
+    """Which of the hooked modules was called."""
+
+
+class DirectFeedback(Learner):
+    """Train any ``nn.Module`` by Direct Feedback Alignment.
 
     For block k with output h_k and ``e = dL/d(output)``, the teaching signal is ``delta_k = B_k e`` with B_k fixed and
-    random; the block's parameters get the gradient of ``<h_k, delta_k>``, everything before the block held constant.
-    The last block gets its true gradient. No product with a transposed weight crosses a boundary between blocks: the
-    input of each block is detached, so autograd has no way back.
+    random. The parameters get the gradient of ``L(output) + sum_k <h_k, delta_k>``, in which whatever reads h_k, by any
+    path, takes it as a constant: it is handed on detached. So no product with a transposed weight crosses a boundary
+    between blocks. What is outside of the blocks belongs to the graph that reads it: an embedding to the first block, a
+    norm to the block after it. All that follows the last block, the *head*, has its true gradient, and so has a
+    block whose output the model returns.
 
     Parameters
     ----------
-    model : nn.Sequential
-        Called as usual; hooks on it note the blocks' outputs, until `remove`. A module may stand in it once only.
-    blocks : sequence, optional
-        The blocks in order: each a child module or a sequence of positions of children, all of them covered.
-        By default every child with parameters begins a block.
+    model : nn.Module
+        Called as usual; hooks on it note the blocks' outputs, until `remove`.
+    blocks : str or sequence, optional
+        Blocks in order: modules of the model or their dotted names (of an ``nn.Sequential`` also sequences of positions
+        of children, all of them covered); or the name of an ``nn.Sequential`` or ``nn.ModuleList`` that holds
+        them. A module without parameters, such as an activation, will do: what is before it belongs to it. By
+        default every child with parameters of the outermost such containers, with what follows it there.
     feedback : Feedback, optional
-        Where the teaching signals come from; None trains the last block only.
+        Where the teaching signals come from; None trains the head only.
     reduction : {"mean", "sum"}
-        How the loss combines samples. With "mean" the error is multiplied by the batch size before it is encoded,
-        so that thresholds mean the error of one sample, and the signal divided by it afterwards.
+        How the loss combines rows (samples, tokens, nodes). With "mean" the error is multiplied by the number of rows
+        that have one before it is encoded, so that thresholds mean the error of one row, and the signal divided
+        by it afterwards. Rows whose error is zero (not in the loss) do not count.
+    spread : {"each", "channels", "features"}
+        What a signal has an entry for, where h_k has more dimensions than rows and width: each entry of a row's output
+        (as Nokland does for convolutions), its channels (the first dimension after the rows, the same signal at each
+        place), or its features (the last dimension, the same signal for each token).
+    diffuse : sparse Tensor or callable, optional
+        For graphs: the signal of each block, (nodes, width), is multiplied by this matrix from the left (a normalised
+        adjacency; or nodes by graphs, if the error has a row for each graph), or goes through the callable.
+    class_dim : int
+        Dimension of the output over which classes lie, for layouts such as (batch, classes, height, width).
+
+    Attributes
+    ----------
+    names : list of str
+        Names of the blocks, and "head" if parameters come after the last of them.
 
     Raises
     ------
     ValueError
-        If the blocks do not cover the model in order, or a parameter is unknown.
+        If a block is not found in the model, none were named and none can be found, or a parameter is unknown.
+
+    Notes
+    -----
+    Rows: an output (batch, classes), (batch, tokens, classes) or (nodes, classes) has a row for each sample, token or
+    node. A block whose output has the same leading dimensions is taught row by row; one that shares the batch
+    only, by the sum of each sample's errors, brought to the mean. Errors of several heads are joined along classes.
+
+    A block that is called several times (tied weights) is taught after each call, by its own slice of B. Of a block
+    that returns several tensors, the first is taught; all are handed on detached. A residual sum that is formed outside
+    the blocks passes by them: name an ``nn.Identity`` after the sum, or what is before the first block is taught by
+    all that read the sum. While gradients are recorded the model stays cut, in evaluation too: see `connected`.
+
+    Works with bfloat16 autocast (the signals are computed in float32), any optimiser, clipping between `backward` and
+    the step, accumulation over several calls, non-reentrant checkpointing, and ``torch.compile`` of the model, before
+    or after the learner is made but before the first call; the loss and `backward` stay outside of what is compiled
+    ("eager" and "aot_eager" are tested, with ``fullgraph``; other backends get the same graph).
 
     References
     ----------
-    A. Nokland, NeurIPS 2016 (arXiv:1609.01596); J. Launay et al., arXiv:2012.06373.
+    A. Nokland, NeurIPS 2016 (arXiv:1609.01596); J. Launay et al., arXiv:2012.06373; for other architectures J. Launay
+    et al., NeurIPS 2020 (arXiv:2006.12878).
 
     Examples
     --------
@@ -58,114 +107,198 @@ class DirectFeedback:
 
     def __init__(
         self,
-        model: nn.Sequential,
-        blocks: Sequence[nn.Module | Sequence[int]] | None = None,
+        model: nn.Module,
+        blocks: Blocks | None = None,
         feedback: Feedback | None = None,
         reduction: str = "mean",
+        *,
+        spread: str = "each",
+        diffuse: Any = None,
+        class_dim: int = -1,
     ) -> None:
+        super().__init__(model, blocks)
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
-        self.model, self.feedback, self.reduction = model, feedback, reduction
-        self.blocks = cut(model, blocks)
-        self._outputs: dict[int, Tensor] = {}
-        self._connected = False
-        for earlier in learners(model):
-            earlier.remove()
-        self._hooks = [block[0].register_forward_pre_hook(self._detach) for block in self.blocks[1:]]
-        for k, block in enumerate(self.blocks):
-            self._hooks.append(block[-1].register_forward_hook(partial(self._record, k)))
+        if spread not in SPREADS:
+            raise ValueError(f"spread must be one of {SPREADS}, got {spread!r}")
+        self.feedback, self.reduction, self.spread, self.class_dim = feedback, reduction, spread, class_dim
+        self.diffuse: Tensor | Callable[[Tensor], Tensor] | None = diffuse
+        if diffuse is not None and not callable(diffuse):
+            self.diffuse = as_sparse(diffuse)
+        self._forget()
+        self._attach()
 
-    def parameters(self, block: int) -> list[nn.Parameter]:
-        """Parameters of a block."""
-        return [parameter for module in self.blocks[block] for parameter in module.parameters()]
-
-    def remove(self) -> None:
-        """Take the hooks off: the model is whole again, and this learner of no more use. A new learner does it, too."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
-
-    @contextmanager
-    def connected(self) -> Iterator[None]:
-        """Inside, the model is whole again, and ``loss.backward()`` is backpropagation."""
-        self._connected = True
-        try:
-            yield
-        finally:
-            self._connected = False
-
-    def backward(self, loss: Tensor, output: Tensor) -> None:
+    def backward(self, loss: Tensor, output: Output, *, loss_scale: float = 1.0) -> None:
         """Add the DFA gradient to ``.grad`` of every parameter; the only new line in a training loop.
 
         Parameters
         ----------
         loss : Tensor, scalar
             Loss of this batch.
-        output : Tensor, shape (batch, classes)
-            What the model returned, from which `loss` was computed.
+        output : Tensor, or tuple, list or dict of Tensor
+            What the model returned, from which `loss` was computed: shapes (batch, classes), (batch, tokens, classes),
+            (nodes, classes) or (batch,).
+        loss_scale : float
+            By how much the loss was multiplied for reasons of its own (1 / number of accumulated batches, a scaler for
+            float16): the error is encoded without it. It matters to encoders with a fixed threshold only.
 
         Raises
         ------
         ValueError
-            If the loss is not finite, the output has another shape, or it is not of the last call of the model.
+            If the loss is not finite, the output is not of the last call of the model or nothing in it learns, or a
+            block's output shares no rows with it.
         """
-        if not torch.isfinite(loss):
-            raise ValueError(f"loss must be finite, got {loss.item()}: training has diverged")
-        if output.ndim != 2:
-            raise ValueError(f"output must have shape (batch, classes), got {tuple(output.shape)}")
-        *hidden, last = [self._outputs.pop(k, None) for k in range(len(self.blocks))]
-        if last is not output:
+        check_loss(loss)
+        if not loss_scale > 0:
+            raise ValueError(f"loss_scale must be positive, got {loss_scale!r}")
+        outputs = tensors(output)
+        if not outputs or any(all(given is not t for t in self._returned) for given in outputs):
             raise ValueError("output must be what the model's last call returned, with gradients enabled")
-        (error,) = torch.autograd.grad(loss, output)
-        if self.feedback is None or not hidden:
-            output.backward(error)
+        if not any(given.requires_grad for given in outputs):
+            raise ValueError(
+                "output must depend on a parameter after the last block: leave the block that makes it out of blocks"
+            )
+        taught = [t for t in sorted(self._taught, key=by_block) if all(t.output is not given for given in outputs)]
+        self._forget()
+        if self.feedback is None or not taught:
+            loss.backward()
             return
-        samples = len(output) if self.reduction == "mean" else 1
-        signals = self.feedback(error * samples, [h[0].numel() for h in hidden])
-        signals = [s.view_as(h) / samples for s, h in zip(signals, hidden, strict=True)]
-        torch.autograd.backward([*hidden, output], [*signals, error])
+        outputs = [given for given in outputs if given.requires_grad]
+        # The graph between output and loss is kept: it is small, and the loss may have terms beside the output's.
+        errors = torch.autograd.grad(loss, outputs, retain_graph=True, allow_unused=True)
+        if all(error is None for error in errors):
+            raise ValueError("loss must be computed from output, got one that does not depend on it")
+        errors = [torch.zeros_like(given) if e is None else e for e, given in zip(errors, outputs, strict=True)]
+        signals = self._signals(joined(errors, self.class_dim), [t.output for t in taught], loss_scale)
+        roots = [(t.output, s) for t, s in zip(taught, signals, strict=True) if t.output.requires_grad]
+        torch.autograd.backward([loss, *(root for root, _ in roots)], [None, *(signal for _, signal in roots)])
 
-    def _detach(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        return None if self._connected else tuple(x.detach() for x in inputs)
+    def state_dict(self) -> dict[str, Any]:
+        """Rule, blocks and the feedback's state (seed, variant, counters), in plain types."""
+        state = getattr(self.feedback, "state_dict", dict)()
+        return {"rule": "direct", "blocks": self.names, "reduction": self.reduction, "spread": self.spread} | {
+            "feedback": state
+        }
 
-    def _record(self, k: int, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if output.requires_grad and not self._connected:
-            self._outputs[k] = output
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state: the feedback takes its seed and counters from it.
+
+        Raises
+        ------
+        ValueError
+            If it is of a learner with other blocks or another kind of feedback.
+        """
+        self._check_state(state)
+        if state["feedback"]:
+            if not hasattr(self.feedback, "load_state_dict"):
+                raise ValueError(f"state is of a learner with feedback {state['feedback']}, this one has none to set")
+            self.feedback.load_state_dict(state["feedback"])
+
+    def _signals(self, error: Tensor, outputs: Sequence[Tensor], loss_scale: float) -> list[Tensor]:
+        """Teaching signals in the blocks' shapes; one call of the feedback for all blocks of the same rows."""
+        rows = [self._rows(error, output) for output in outputs]
+        widths = [width_of(output, r, self.spread) for output, r in zip(outputs, rows, strict=True)]
+        signals: list[Tensor] = list(outputs)
+        for count in sorted(set(rows), reverse=True):
+            summed = error if count == error.ndim - 1 or self.diffuse is not None else per_sample(error)
+            found = self._feed(summed.flatten(0, -2), widths, loss_scale)
+            for k, (output, r) in enumerate(zip(outputs, rows, strict=True)):
+                if r == count:
+                    signals[k] = spread_over(found[k], output, r, self.spread).to(output.dtype)
+        return signals
+
+    def _rows(self, error: Tensor, output: Tensor) -> int:
+        rows = rows_of(error, output) if self.diffuse is None else 1
+        if rows is None:
+            raise ValueError(
+                f"a block's output must have the rows of the error {tuple(error.shape[:-1])} before its features, or "
+                f"its batch, got shape {tuple(output.shape)}"
+            )
+        return rows
+
+    def _feed(self, error: Tensor, widths: Sequence[int], loss_scale: float) -> list[Tensor]:
+        """Errors of all rows, (n_rows, classes), to signals (n_rows, width) on the loss's own scale."""
+        assert self.feedback is not None
+        if error.dtype in (torch.bfloat16, torch.float16):
+            error = error.float()
+        samples = max(int((error != 0).any(dim=1).sum()), 1) if self.reduction == "mean" else 1
+        factor = samples / loss_scale
+        with torch.no_grad(), torch.autocast(error.device.type, enabled=False):
+            signals = self.feedback(error * factor, widths)
+            return [self._diffused(signal / factor) for signal in signals]
+
+    def _diffused(self, signal: Tensor) -> Tensor:
+        if self.diffuse is None:
+            return signal
+        if not isinstance(self.diffuse, Tensor):
+            return self.diffuse(signal)
+        if self.diffuse.dtype != signal.dtype or self.diffuse.device != signal.device:
+            self.diffuse = self.diffuse.to(signal)
+        return self.diffuse @ signal
+
+    def _hook(self) -> list[RemovableHandle]:
+        """Hooks: the model's call begins, each block ends, the model's call ends."""
+        places: dict[int, tuple[nn.Module, list[int]]] = {}
+        for k, group in enumerate(self.blocks):
+            places.setdefault(id(group[-1]), (group[-1], []))[1].append(k)
+        root = whole(self.model)
+        handles = [root.register_forward_pre_hook(Hook(self._begin))]
+        for i, (module, owners) in enumerate(places.values()):
+            handles.append(module.register_forward_hook(Hook(self._cut, i, owners)))
+        return [*handles, root.register_forward_hook(Hook(self._end))]
+
+    def _begin(self, module: nn.Module, inputs: Any) -> None:
+        if self._active:
+            self._forget()
+
+    def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: Any, output: Any) -> Any:
+        if not self._active:
+            return None
+        made = [t for t in tensors(output) if t.is_floating_point()]
+        if not made:
+            return None
+        before = sum(t.module == place for t in self._taught)
+        self._taught.append(Taught(owners[min(before, len(owners) - 1)], made[0], place))
+        return mapped(self._handed_on, output)
+
+    def _handed_on(self, made: Tensor) -> Tensor:
+        constant = made.detach()
+        self._constants.append((constant, made))
+        return constant
+
+    def _end(self, module: nn.Module, inputs: Any, output: Any) -> Any:
+        """A constant that the model returns was made by its last block, which has its true gradient: give it back."""
+        if not self._active:
+            return None
+        self._returned = [self._given_back(returned) for returned in tensors(output)]
+        changed = any(a is not b for a, b in zip(self._returned, tensors(output), strict=True))
+        return mapped(self._given_back, output) if changed else None
+
+    def _given_back(self, returned: Tensor) -> Tensor:
+        return next((made for constant, made in self._constants if constant is returned), returned)
+
+    def _forget(self) -> None:
+        self._taught: list[Taught] = []
+        self._constants: list[tuple[Tensor, Tensor]] = []
+        self._returned: list[Tensor] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_taught": [], "_constants": [], "_returned": []}
 
 
-def learners(model: nn.Module) -> list[DirectFeedback]:
-    """Learners whose hooks are on a model, found through the hooks themselves: the model keeps no other trace."""
-    hooks = [h for m in model.modules() for h in (*m._forward_pre_hooks.values(), *m._forward_hooks.values())]
-    owners = [getattr(getattr(hook, "func", hook), "__self__", None) for hook in hooks]
-    return list({id(owner): owner for owner in owners if isinstance(owner, DirectFeedback)}.values())
+def by_block(taught: Taught) -> int:
+    """Blocks in their order; calls of one block stay in theirs."""
+    return taught.block
 
 
-def cut(model: nn.Sequential, blocks: Sequence[nn.Module | Sequence[int]] | None) -> list[list[nn.Module]]:
-    """Group the children of a model into blocks, each with at least one parameter."""
-    if not isinstance(model, nn.Sequential):
-        raise ValueError(f"model must be an nn.Sequential, got {type(model).__name__}")
-    children = list(model)
-    if len({id(child) for child in children}) < len(children):
-        raise ValueError("model must not hold the same module twice: give each place its own")
-    if blocks is None:
-        groups: list[list[nn.Module]] = []
-        for child in children:
-            if not groups or (has_parameters([child]) and has_parameters(groups[-1])):
-                groups.append([])
-            groups[-1].append(child)
-    else:
-        try:
-            groups = [[b] if isinstance(b, nn.Module) else [children[i] for i in b] for b in blocks]
-        except (TypeError, IndexError):
-            raise ValueError(f"blocks must be modules or sequences of positions 0 to {len(children) - 1}") from None
-        if [id(m) for group in groups for m in group] != [id(child) for child in children]:
-            raise ValueError(f"blocks must cover the model's {len(children)} children once and in order, got {blocks}")
-    for k, group in enumerate(groups):
-        if not has_parameters(group):
-            raise ValueError(f"blocks must have parameters, got none in block {k}")
-    return groups
-
-
-def has_parameters(modules: Sequence[nn.Module]) -> bool:
-    """Whether there is anything to learn."""
-    return any(True for module in modules for _ in module.parameters())
+def as_sparse(matrix: Any) -> Tensor:
+    """Return a torch tensor as it is, a scipy matrix as a sparse one."""
+    if isinstance(matrix, Tensor):
+        return matrix
+    if not hasattr(matrix, "tocoo"):
+        raise ValueError(f"diffuse must be a sparse matrix or callable, got {type(matrix).__name__}")
+    entries = matrix.tocoo()
+    where = torch.stack([torch.as_tensor(entries.row).long(), torch.as_tensor(entries.col).long()])
+    return torch.sparse_coo_tensor(
+        where, torch.as_tensor(entries.data), entries.shape, check_invariants=True
+    ).coalesce()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from tqdm import tqdm
 from calibration.files import replace_file
 from dfa.angles import alignment
 from dfa.data import Dataset
-from dfa.learning import DirectFeedback
+from dfa.learner import Learner
 
 __all__ = ["Epoch", "accuracy", "train"]
 
@@ -44,7 +45,7 @@ class Epoch:
 def train(
     model: nn.Module,
     data: Dataset,
-    learner: DirectFeedback | None = None,
+    learner: Learner | None = None,
     *,
     epochs: int = 5,
     batch_size: int = 128,
@@ -64,8 +65,8 @@ def train(
         Returns logits, (batch, classes).
     data : Dataset
         Trained on its first part; the other two are only looked at.
-    learner : DirectFeedback, optional
-        Made for `model`; None is plain backpropagation.
+    learner : Learner, optional
+        Made for `model` (`DirectFeedback`, `LayerFeedback`); None is plain backpropagation.
     epochs, batch_size, learning_rate
         As usual; the last, smaller batch of an epoch is used, too.
     seed : int
@@ -135,14 +136,12 @@ def check_positive(**values: float) -> None:
             raise ValueError(f"{name} must be positive, got {value!r}")
 
 
-def step(
-    model: nn.Module, x: Tensor, y: Tensor, optimiser: torch.optim.Optimizer, learner: DirectFeedback | None
-) -> float:
+def step(model: nn.Module, x: Tensor, y: Tensor, optimiser: torch.optim.Optimizer, learner: Learner | None) -> float:
     """One step of the optimiser; returns the loss."""
     output = model(x)
     loss = cross_entropy(output, y)
     value = loss.item()
-    if not value < float("inf"):
+    if not math.isfinite(value):
         raise ValueError(f"loss must be finite, got {value}: training has diverged, lower the learning rate")
     optimiser.zero_grad()
     if learner is None:
@@ -164,7 +163,7 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 4096) -> 
     return right / len(x)
 
 
-def feedback_state(learner: DirectFeedback | None) -> dict[str, Any]:
+def feedback_state(learner: Learner | None) -> dict[str, Any]:
     """State of the feedback, if it has one."""
     return learner.feedback.state_dict() if learner and hasattr(learner.feedback, "state_dict") else {}
 
@@ -178,7 +177,7 @@ class Checkpoint:
         settings: Mapping[str, Any],
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        learner: DirectFeedback | None,
+        learner: Learner | None,
     ) -> None:
         self.path = None if folder is None else Path(folder) / "last.pt"
         self.settings = json.dumps(settings, sort_keys=True)

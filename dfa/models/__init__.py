@@ -1,5 +1,9 @@
 """Networks, each built so that its blocks are its children."""
 
+from dfa.models.chain import Chain
+from dfa.models.cnn import cnn
+from dfa.models.gcn import gcn
 from dfa.models.mlp import mlp
+from dfa.models.transformer import char_transformer
 
-__all__ = ["mlp"]
+__all__ = ["Chain", "char_transformer", "cnn", "gcn", "mlp"]

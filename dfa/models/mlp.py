@@ -1,11 +1,12 @@
 """Fully connected networks."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import nn
+
+from dfa.models.chain import uniform
 
 __all__ = ["mlp"]
 
@@ -33,9 +34,6 @@ def mlp(sizes: Sequence[int], seed: int = 0, activation: type[nn.Module] = nn.Ta
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
         linear = nn.Linear(fan_in, fan_out)
-        bound = 1.0 / math.sqrt(fan_in)
-        with torch.no_grad():
-            for parameter in linear.parameters():
-                parameter.uniform_(-bound, bound, generator=generator)
+        uniform(linear, generator)
         layers += [linear, activation()]
     return nn.Sequential(*layers[:-1])

@@ -185,7 +185,7 @@ def test_the_predicted_error_covers_the_truth(case):
 
 
 def test_the_predicted_error_holds_what_no_frame_tells():
-    """Where light abounds, half of PRNU is the error: pull 1 within 15 %. Catches: PRNU left out (pull 1.4 and more)."""
+    """Where light abounds half of PRNU is the error: pull 1 within 15 %. Catches: PRNU left out (pull 1.4 and more)."""
     camera = Camera(bit_depth=12, prnu=0.05, full_well_e=1e5)
     opu = bench(n=128, m=800, camera=camera)
     opu = opu.replace(imaging=dataclasses.replace(opu.imaging, throughput=6.4e-6))
@@ -193,6 +193,17 @@ def test_the_predicted_error_holds_what_no_frame_tells():
     estimate = recover_transmission_matrix(opu)
     found = matrix_row_errors(opu.effective_matrix(), estimate.matrix, estimate.gauge)
     assert abs(np.sqrt(np.mean((found / estimate.relative_error) ** 2)) - 1.0) < 0.15
+
+
+@pytest.mark.parametrize(("track_drift", "most"), [(False, 1e-3), (True, 0.1)])
+def test_leaked_light_is_taken_off(track_drift, most):
+    """Contrast of 1:100 on 15 inputs, where ``2 eps / sqrt(n)`` is 0.05. Catches: leaving it in, or |c|^2 in |R|^2."""
+    opu = presets.ideal(15, 300)
+    opu = opu.replace(dmd=dataclasses.replace(opu.dmd, contrast=100.0))
+    expose(opu, saturated=1e-5)
+    opu.exposure_s *= 0.7
+    estimate = recover_transmission_matrix(opu, track_drift=track_drift)
+    assert error(estimate, opu) < most
 
 
 def test_a_second_polarisation_is_noticed():
@@ -207,6 +218,14 @@ def test_a_second_polarisation_is_noticed():
     assert estimate.drift["closure"] == pytest.approx(2.0, abs=0.3)
     first = opu.medium.block(slice(None), slice(None)) / np.sqrt(2.0)
     assert matrix_error(first, estimate.matrix, estimate.gauge) < 0.02
+
+
+def test_popoff_gives_up_where_not_all_light_interferes():
+    """Two polarisations: no row is called valid. Catches: judging the misfit by the median alone."""
+    opu = presets.lab_bench(64, 300)
+    opu = opu.replace(imaging=dataclasses.replace(opu.imaging, polarisations=2))
+    expose(opu, "popoff")
+    assert recover_transmission_matrix(opu, "popoff").valid.mean() < 0.05
 
 
 def test_dark_rows_are_dropped_and_said():

@@ -1,19 +1,41 @@
-"""Data sets: real files, hash-checked; a wrong one is refused by name."""
+"""Images: real files, hash-checked; a wrong one is refused by name."""
 
 import gzip
+import hashlib
 import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from dfa import data
-from dfa.data import MNIST_SHA256, digits, load, mnist
+from dfa.data import digits, fashion_mnist, images, load, load_graph, mnist
+from dfa.data.files import read_published
+from dfa.data.images import FASHION_SHA256, MNIST_SHA256, read_idx
 
 FOLDER = os.environ.get("OPU_DATA")
-real = pytest.mark.skipif(
-    not (FOLDER and (Path(FOLDER) / "mnist").is_dir()), reason="OPU_DATA does not name a folder with mnist/"
-)
+
+
+def needs(folder):
+    found = bool(FOLDER) and (Path(FOLDER) / folder).is_dir()
+    return pytest.mark.skipif(not found, reason=f"OPU_DATA does not name a folder with {folder}/")
+
+
+def idx(array):
+    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return gzip.compress(head + array.astype(np.uint8).tobytes())
+
+
+def write_images(folder, rng, train=30, test=10, side=28):
+    """Four files of random pictures under MNIST's names; returns the arrays and their digests."""
+    folder.mkdir()
+    shapes = [(train, side, side), (train,), (test, side, side), (test,)]
+    arrays = [rng.integers(0, 256 if len(shape) == 3 else 10, shape) for shape in shapes]
+    digests = {}
+    for name, array in zip(MNIST_SHA256, arrays, strict=True):
+        (folder / name).write_bytes(idx(array))
+        digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    return arrays, digests
 
 
 def test_digits_parts_are_disjoint_and_complete():
@@ -24,7 +46,7 @@ def test_digits_parts_are_disjoint_and_complete():
     assert sorted(set(parts.test[1].tolist())) == list(range(10))
 
 
-@real
+@needs("mnist")
 @pytest.mark.data
 def test_mnist():
     """Published sizes, first labels (5 0 4 1 9; 7 2 1 0 4), and a standardised training set."""
@@ -38,7 +60,45 @@ def test_mnist():
     assert len(mnist(validation=0).validation[0]) == 0
 
 
-@real
+@needs("fashion-mnist")
+@pytest.mark.data
+def test_fashion_mnist():
+    """Sizes, 6000 training pictures of each kind, and a standardised training set."""
+    parts = fashion_mnist(validation=0)
+    assert parts.train[1].bincount().tolist() == [6000] * 10
+    assert abs(float(parts.train[0].mean())) < 0.01
+    assert abs(float(parts.train[0].std()) - 1.0) < 0.01
+
+
+def test_fashion_mnist_reads_its_own_files(tmp_path, monkeypatch, rng):
+    """Small files of the same format: pixels, labels and parts. Catches: the labels of the wrong part, MNIST's mean."""
+    (x, y, x_test, y_test), digests = write_images(tmp_path / "fashion-mnist", rng)
+    monkeypatch.setenv("OPU_DATA", str(tmp_path))
+    monkeypatch.setattr(images, "FASHION_SHA256", digests)
+    parts = fashion_mnist(validation=5)
+    assert [len(p[0]) for p in (parts.train, parts.validation, parts.test)] == [25, 5, 10]
+    found = np.concatenate([parts.train[0], parts.validation[0]]) * 0.3530 + 0.2860
+    np.testing.assert_allclose(found * 255, x.reshape(30, -1), atol=1e-3)
+    np.testing.assert_allclose((parts.test[0].numpy() * 0.3530 + 0.2860) * 255, x_test.reshape(10, -1), atol=1e-3)
+    assert [*parts.train[1], *parts.validation[1]] == y.tolist()
+    assert parts.test[1].tolist() == y_test.tolist()
+    with pytest.raises(ValueError, match="validation must be 0 to 29, got 30"):
+        fashion_mnist(validation=30)
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path, monkeypatch, rng):
+    """Catches: pictures without a label."""
+    _, digests = write_images(tmp_path / "fashion-mnist", rng)
+    name = "train-labels-idx1-ubyte.gz"
+    content = idx(np.zeros(29))
+    (tmp_path / "fashion-mnist" / name).write_bytes(content)
+    monkeypatch.setenv("OPU_DATA", str(tmp_path))
+    monkeypatch.setattr(images, "FASHION_SHA256", digests | {name: hashlib.sha256(content).hexdigest()})
+    with pytest.raises(ValueError, match="must have a label for each image, got 29 for 30"):
+        fashion_mnist()
+
+
+@needs("mnist")
 @pytest.mark.data
 def test_a_corrupt_file_is_refused(tmp_path, monkeypatch):
     folder = tmp_path / "mnist"
@@ -54,27 +114,43 @@ def test_a_corrupt_file_is_refused(tmp_path, monkeypatch):
         mnist()
 
 
-def test_a_missing_file_is_named(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("data", "folder"), [(mnist, "mnist"), (fashion_mnist, "fashion-mnist")])
+def test_a_missing_file_is_named(tmp_path, monkeypatch, data, folder):
+    """Catches: a message without the file, the folder or OPU_DATA."""
     monkeypatch.setenv("OPU_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match="OPU_DATA must hold mnist/train-images"):
-        mnist()
+    with pytest.raises(ValueError, match=f"OPU_DATA must hold {folder}/train-images.*not in {tmp_path}"):
+        data()
 
 
 def test_no_network_is_one_line(monkeypatch):
+    """Catches: a traceback of the network's, several lines long."""
     import pooch
 
     monkeypatch.delenv("OPU_DATA", raising=False)
     monkeypatch.setattr(pooch, "retrieve", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("no route\nto host")))
-    with pytest.raises(ValueError, match=r"could not be downloaded \(no route\); set OPU_DATA"):
+    with pytest.raises(
+        ValueError, match=r"could not be downloaded \(no route\); set OPU_DATA .* mnist/train"
+    ) as caught:
+        mnist()
+    assert "\n" not in str(caught.value)
+    monkeypatch.setattr(pooch, "retrieve", lambda *args, **kwargs: (_ for _ in ()).throw(TimeoutError()))
+    with pytest.raises(ValueError, match=r"could not be downloaded \(TimeoutError\)"):
         mnist()
 
 
-def test_download_is_checked_and_cached(monkeypatch, tmp_path):
-    """Without OPU_DATA each file is asked of pooch with its own digest, and a wrong answer is refused."""
+@pytest.mark.parametrize(
+    ("data", "digests", "host"),
+    [(mnist, MNIST_SHA256, "ossci-datasets"), (fashion_mnist, FASHION_SHA256, "fashion-mnist.s3-website")],
+)
+def test_download_is_checked_and_cached(monkeypatch, tmp_path, data, digests, host):
+    """Without OPU_DATA each file is asked of pooch with its own digest, and a wrong answer is refused all the same.
+
+    Catches: a digest that is not handed on, a file that is not checked after the download.
+    """
     asked = []
 
     def retrieve(url, known_hash, fname, path):
-        asked.append((url.rsplit("/", 1)[1], known_hash, fname))
+        asked.append((url, known_hash, fname))
         (tmp_path / fname).write_bytes(b"something else")
         return str(tmp_path / fname)
 
@@ -83,28 +159,44 @@ def test_download_is_checked_and_cached(monkeypatch, tmp_path):
     monkeypatch.delenv("OPU_DATA", raising=False)
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     with pytest.raises(ValueError, match="must have SHA-256"):
-        mnist()
-    name = next(iter(MNIST_SHA256))
-    assert asked == [(name, MNIST_SHA256[name], name)]
+        data()
+    name = next(iter(digests))
+    assert len(asked) == 1
+    assert asked[0][1:] == (digests[name], name)
+    assert asked[0][0].endswith(f"/{name}") and host in asked[0][0]
+
+
+@pytest.mark.parametrize("digest", ["", "md5:0123", None, "A" * 64])
+def test_a_digest_is_a_digest(digest):
+    """Catches: None, for which pooch would take any file."""
+    with pytest.raises(ValueError, match="sha256 of x must be 64"):
+        read_published("folder", "x", "https://example.org/x", digest)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"plain", "gzipped IDX"),
+        (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abcde")[:-9], "gzipped IDX"),
         (gzip.compress(b"\x00\x00\x0d\x01\x00\x00\x00\x00"), "start as an IDX"),
+        (gzip.compress(b"\x00\x00\x08\x03\x00\x00\x00\x01"), "must hold 3 sizes, got 4 bytes"),
         (gzip.compress(b"\x00\x00\x08\x01\x00\x00\x00\x05abc"), r"must hold \(5,\) bytes, got 3"),
     ],
 )
-def test_bad_idx(tmp_path, content, message):
-    path = tmp_path / "x.gz"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=message):
-        data.read_idx(path)
+def test_bad_idx(content, message):
+    with pytest.raises(ValueError, match=f"x.gz .*{message}"):
+        read_idx(content, "x.gz")
 
 
 def test_unknown_names_and_numbers():
     with pytest.raises(ValueError, match="data must be one of"):
         load("imagenet")
+    with pytest.raises(ValueError, match="graph must be one of"):
+        load_graph("mnist")
+
+
+@needs("mnist")
+@pytest.mark.data
+def test_validation_leaves_something_to_train_on():
     with pytest.raises(ValueError, match="validation must be"):
         mnist(validation=60_000)

@@ -180,6 +180,11 @@ def test_last_layer_only_has_an_angle_of_90(model, batch):
         ([[0], [1], [2, 3], [4]], "must have parameters"),
         ([[0, 9]], "positions 0 to 4"),
         ([0, 1], "positions 0 to 4"),
+        ([], "one module at least"),
+        (["nope"], "dotted names"),
+        ("0", "name of a container"),
+        ([nn.Linear(2, 2)], "modules of the model"),
+        (["0", "0"], "different modules"),
     ],
 )
 def test_bad_blocks(model, blocks, message):
@@ -193,8 +198,14 @@ def test_bad_models():
     same = nn.Linear(3, 3)
     with pytest.raises(ValueError, match="same module twice"):
         DirectFeedback(nn.Sequential(same, nn.Tanh(), same))
+    with pytest.raises(ValueError, match=r"must be an nn\.Module"):
+        DirectFeedback(lambda x: x)
     with pytest.raises(ValueError, match="reduction"):
         DirectFeedback(mlp([2, 2]), reduction="max")
+    with pytest.raises(ValueError, match="spread must be one of"):
+        DirectFeedback(mlp([2, 2]), spread="all")
+    with pytest.raises(ValueError, match="diffuse must be a sparse matrix"):
+        DirectFeedback(mlp([2, 2]), diffuse=3.0)
     with pytest.raises(ValueError, match="sizes"):
         mlp([3])
 
@@ -205,8 +216,15 @@ def test_bad_calls(model, batch):
     output = model(x)
     with pytest.raises(ValueError, match="loss must be finite"):
         learner.backward(output.sum() * float("nan"), output)
-    with pytest.raises(ValueError, match="output must have shape"):
+    with pytest.raises(ValueError, match="last call"):
         learner.backward(output.sum(), output[0])
+    with pytest.raises(ValueError, match="loss must be a scalar"):
+        learner.backward(output, output)
+    with pytest.raises(ValueError, match="loss must be computed from output"):
+        learner.backward(model[4].weight.sum(), output)
+    with pytest.raises(ValueError, match="loss_scale must be positive"):
+        learner.backward(output.sum(), output, loss_scale=0.0)
+    output = model(x)
     learner.backward(cross_entropy(output, y), output)
     with pytest.raises(ValueError, match="last call"):
         learner.backward(cross_entropy(output, y), output)

@@ -1,0 +1,152 @@
+"""Which modules of a network are its blocks, and whose parameters are whose."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+__all__ = ["Blocks", "find_blocks", "name_of", "parameters_of", "whole"]
+
+Blocks = str | Sequence[nn.Module | str | Sequence[int]]
+"""Modules of the model, dotted names, or positions of an ``nn.Sequential``'s children; or the name of a container."""
+
+
+def find_blocks(model: nn.Module, blocks: Blocks | None) -> list[list[nn.Module]]:
+    """Resolve what a user calls blocks: the modules of each in order, the last of which gives the block's output.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module, positions do not cover the model in order, or nothing was named and nothing found.
+    """
+    model = whole(model)
+    if blocks is None:
+        return default_blocks(model)
+    if isinstance(blocks, str):
+        container = by_name(model, blocks)
+        if not isinstance(container, nn.Sequential | nn.ModuleList):
+            raise ValueError(f"blocks must be a list, or the name of a container, got the module {blocks!r} alone")
+        return children_in_groups(container)
+    chosen = list(blocks)
+    if not chosen:
+        raise ValueError("blocks must name one module at least, got none")
+    if isinstance(model, nn.Sequential) and not any(isinstance(block, nn.Module | str) for block in chosen):
+        return by_positions(model, chosen)
+    groups = [[block if isinstance(block, nn.Module) else by_name(model, block)] for block in chosen]
+    inside = {id(module) for module in model.modules()}
+    for [module] in groups:
+        if id(module) not in inside:
+            raise ValueError(f"blocks must be modules of the model, got another {type(module).__name__}")
+    if len({id(module) for [module] in groups}) < len(groups):
+        raise ValueError("blocks must be different modules; one that is called several times is named once")
+    return groups
+
+
+def default_blocks(model: nn.Module) -> list[list[nn.Module]]:
+    """Children with parameters of the outermost ``nn.Sequential``s and ``nn.ModuleList``s, in order."""
+    groups = [group for container in containers(model) for group in children_in_groups(container)]
+    if not groups:
+        raise ValueError(
+            f"blocks must be named: {type(model).__name__} holds no nn.Sequential or nn.ModuleList to take them from"
+        )
+    return groups
+
+
+def containers(module: nn.Module) -> Iterator[nn.Sequential | nn.ModuleList]:
+    """Sequences of modules that are in no other sequence."""
+    if isinstance(module, nn.Sequential | nn.ModuleList):
+        yield module
+        return
+    for child in module.children():
+        yield from containers(child)
+
+
+def children_in_groups(container: nn.Sequential | nn.ModuleList) -> list[list[nn.Module]]:
+    """A group for each child with parameters and the others that follow it; the first has those before it, too."""
+    groups: list[list[nn.Module]] = []
+    for child in container:
+        if not groups or (has_parameters([child]) and has_parameters(groups[-1])):
+            groups.append([])
+        groups[-1].append(child)
+    return check_ends([group for group in groups if has_parameters(group)])
+
+
+def by_positions(model: nn.Sequential, blocks: Sequence[Any]) -> list[list[nn.Module]]:
+    """Groups of children by their positions, which cover the model."""
+    children = list(model)
+    try:
+        positions = [[int(i) for i in block] for block in blocks]
+        groups = [[children[i] for i in block] for block in positions]
+    except (TypeError, IndexError):
+        raise ValueError(
+            f"blocks must be modules, names or sequences of positions 0 to {len(children) - 1}, got {blocks}"
+        ) from None
+    if [i for block in positions for i in block] != list(range(len(children))):
+        raise ValueError(f"blocks must cover the model's {len(children)} children once and in order, got {blocks}")
+    for k, group in enumerate(groups):
+        if not has_parameters(group):
+            raise ValueError(f"blocks must have parameters, got none in block {k}")
+    return check_ends(groups)
+
+
+def check_ends(groups: list[list[nn.Module]]) -> list[list[nn.Module]]:
+    """A module that stands in several places must end its block in all of them or in none."""
+    ends = [id(group[-1]) for group in groups]
+    for k, group in enumerate(groups):
+        if any(id(module) in ends for module in group[:-1]):
+            raise ValueError(f"model must not hold the same module twice, inside block {k} and at a block's end")
+    return groups
+
+
+def by_name(model: nn.Module, name: object) -> nn.Module:
+    """The module of a dotted name."""
+    try:
+        if not isinstance(name, str) or not name:
+            raise AttributeError
+        return model.get_submodule(name)
+    except AttributeError:
+        names = [other for other, _ in model.named_children()]
+        raise ValueError(
+            f"blocks must be modules of the model or their dotted names ({', '.join(names)} ...), got {name!r}"
+        ) from None
+
+
+def name_of(model: nn.Module, group: Sequence[nn.Module]) -> str:
+    """Dotted name of a block's first module, the empty string for the model itself."""
+    return next(name for name, module in whole(model).named_modules() if module is group[0])
+
+
+def parameters_of(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> list[list[nn.Parameter]]:
+    """Parameters of each block, and after them those of the head.
+
+    What is outside of every block belongs to the next block in the order in which modules were made part of the model:
+    embeddings to the first block, a norm after the last one to the head.
+    """
+    model = whole(model)
+    order = {id(module): i for i, module in enumerate(model.modules())}
+    owner: dict[int, int] = {}
+    for k, group in enumerate(groups):
+        for module in group:
+            for part in module.modules():
+                owner.setdefault(id(part), k)
+    ends = [max(order[id(part)] for module in group for part in module.modules()) for group in groups]
+    found: list[list[nn.Parameter]] = [[] for _ in range(len(groups) + 1)]
+    seen: set[int] = set()
+    for module in model.modules():
+        later = [k for k, end in enumerate(ends) if end > order[id(module)]]
+        k = owner.get(id(module), min(later, key=ends.__getitem__, default=len(groups)))
+        for parameter in module.parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[k].append(parameter)
+    return found
+
+
+def whole(model: nn.Module) -> nn.Module:
+    """The model that ``torch.compile`` was given, or the model."""
+    return getattr(model, "_orig_mod", model)
+
+
+def has_parameters(modules: Sequence[nn.Module]) -> bool:
+    """Whether there is anything to learn."""
+    return any(True for module in modules for _ in module.parameters())

@@ -1,0 +1,23 @@
+"""Labelled samples in three parts."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["Dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Features (n, d) float32 and labels (n,) int64, in three parts that share no sample."""
+
+    name: str
+    train: tuple[Tensor, Tensor]
+    validation: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+    classes: int
+
+    @property
+    def features(self) -> int:
+        """Length of a sample."""
+        return self.train[0].shape[1]

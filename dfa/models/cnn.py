@@ -1,0 +1,73 @@
+"""Convolutional networks."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from dfa.models.chain import Chain, uniform
+
+__all__ = ["cnn"]
+
+
+def cnn(
+    side: int = 28,
+    channels: Sequence[int] = (16, 32),
+    hidden: int = 128,
+    classes: int = 10,
+    seed: int = 0,
+    activation: type[nn.Module] = nn.Tanh,
+) -> Chain:
+    """Convolutional network for square grey pictures: (batch, side^2) -> logits (batch, classes).
+
+    Blocks ``conv1, conv2, ...``: 3 x 3 convolution with a margin of zeros, activation, largest of 2 x 2 pixels; outputs
+    (batch, channels, side / 2, side / 2) and so on, an odd side rounded down. Block ``hidden``: fully
+    connected with an activation, (batch, hidden). Block ``output``: linear.
+
+    Parameters
+    ----------
+    side : int
+        Pixels along an edge; samples are rows of ``side^2``, as `dfa.data` gives them.
+    channels : sequence of int
+        Channels of each convolution, at least one; each halves the side.
+    hidden, classes : int
+        Units of the last two blocks.
+    seed : int
+        Weights and biases are uniform in ``+-1/sqrt(fan_in)``, a function of it.
+    activation : type
+        Module class of the activation.
+
+    Raises
+    ------
+    ValueError
+        If a number is not positive, or the side is too small to be halved so often.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = cnn(side=8, channels=(4, 8), hidden=16)
+    >>> model.blocks
+    ('conv1', 'conv2', 'hidden', 'output')
+    >>> model(torch.zeros(5, 64)).shape
+    torch.Size([5, 10])
+    """
+    if not channels or min(*channels, hidden, classes) < 1:
+        raise ValueError(f"channels, hidden and classes must be positive, got {list(channels)}, {hidden}, {classes}")
+    if side < 2 ** len(channels):
+        raise ValueError(f"side must be at least {2 ** len(channels)} for {len(channels)} convolutions, got {side}")
+    generator = torch.Generator().manual_seed(seed)
+    blocks: OrderedDict[str, nn.Module] = OrderedDict()
+    width, edge = 1, side
+    for k, count in enumerate(channels, start=1):
+        conv = nn.Conv2d(width, count, 3, padding=1)
+        start = [nn.Unflatten(1, (1, side, side))] if k == 1 else []
+        blocks[f"conv{k}"] = nn.Sequential(*start, conv, activation(), nn.MaxPool2d(2))
+        uniform(conv, generator)
+        width, edge = count, edge // 2
+    full, last = nn.Linear(width * edge * edge, hidden), nn.Linear(hidden, classes)
+    for layer in (full, last):
+        uniform(layer, generator)
+    blocks["hidden"] = nn.Sequential(nn.Flatten(), full, activation())
+    blocks["output"] = last
+    return Chain(blocks)

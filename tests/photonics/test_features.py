@@ -1,0 +1,208 @@
+"""Random features: scikit-learn's own checks, and the optical kernel as their limit."""
+
+import math
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_estimator
+
+from calibration import measure_projection
+from photonics import OPU, OPUFeatures, presets
+from photonics.camera import Camera
+from photonics.speckle import optical_kernel
+
+ROOT = Path(__file__).parents[2]
+
+
+def same(x):
+    """An encoder for what is binary already."""
+    return x > 0
+
+
+def pairs(n):
+    return np.triu_indices(n)
+
+
+def deviations(features, kernel):
+    """Standard errors between inner products and a kernel, for each pair, the error from the spread over pixels."""
+    i, j = pairs(len(features))
+    terms = features[i].astype(np.float64) * features[j]  # (pairs, n_components)
+    count = terms.shape[1]
+    return (terms.sum(axis=1) - kernel[i, j]) / (terms.std(axis=1) * math.sqrt(count))
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        OPUFeatures(n_components=16),
+        OPUFeatures(n_components=16, device="ideal", encoder="sign"),
+        OPUFeatures(n_components=16, device=presets.lab_bench(80, 40)),
+        OPUFeatures(n_components=16, kind="linear", projection=measure_projection),
+    ],
+    ids=["default", "sign", "device", "linear"],
+)
+def test_scikit_learns_checks(features):
+    """All pass; what is skipped is what compares two noisy readings. Catches: a parameter changed by fitting."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the checks warn of what they try
+        results = check_estimator(features, on_skip=None, on_fail=None)
+    assert len(results) > 30
+    assert [(r["check_name"], r["exception"]) for r in results if r["status"] not in ("passed", "skipped")] == []
+    skipped = [str(r["exception"]) for r in results if r["status"] == "skipped"]
+    assert all("non deterministic" in reason or "SCIPY_ARRAY_API" in reason for reason in skipped)
+
+
+@pytest.mark.parametrize("device", ["ideal", "ideal, larger"])
+def test_nonlinear_features_tend_to_the_optical_kernel(rng, device):
+    """Every pair of patterns within 4.5 standard errors, which are 2 % here. Spare inputs change nothing.
+
+    Catches: dark frames left in, a missing 1 / sqrt(n_components), a variance of 1 / device inputs.
+    """
+    x = rng.random((14, 60)) < np.linspace(0.15, 1.0, 14)[:, None]
+    made = "ideal" if device == "ideal" else presets.ideal(100, 9000, seed=1)
+    features = OPUFeatures(8192, device=made, encoder=same, random_state=1).fit_transform(x.astype(float))
+    kernel = optical_kernel(x, x, 1 / 60)
+    z = deviations(features, kernel)
+    assert np.abs(z).max() < 4.5
+    assert np.abs(features @ features.T - kernel)[kernel > 0].max() < 0.15 * kernel.max()
+
+
+def test_linear_features_tend_to_the_inner_product(half_on):
+    """As above, the projection measured through the device.
+
+    Catches: the scale of a projection's entries, an anchor that shows the data's own mirrors.
+    """
+    x = half_on(10, 40)
+    features = OPUFeatures(8192, device="ideal", encoder=same, kind="linear", projection=measure_projection)
+    z = deviations(features.fit_transform(x.astype(float)), x.astype(float) @ x.T / 40)
+    assert np.abs(z).max() < 4.5
+
+
+def test_ridge_on_features_is_kernel_ridge():
+    """Digits: accuracy of ridge regression on 4096 features within 1.5 points of ridge with the exact kernel.
+
+    Both far above linear ridge on the same patterns. Catches: linear features, features of another pattern.
+    """
+    x, y = load_digits(return_X_y=True)
+    x, y, x_test, y_test = x[:1200], np.eye(10)[y[:1200]], x[1200:], y[1200:]
+
+    def accuracy(model, a, b):
+        return float((model.fit(a, y).predict(b).argmax(axis=1) == y_test).mean())
+
+    features = OPUFeatures(4096, device="lab_bench", random_state=0)
+    optical = accuracy(make_pipeline(features, Ridge(1e-3)), x, x_test)
+    on, on_test = x > features.threshold_, x_test > features.threshold_
+    exact = accuracy(
+        KernelRidge(kernel="precomputed", alpha=1e-3),
+        optical_kernel(on, on, 1 / 64),
+        optical_kernel(on_test, on, 1 / 64),
+    )
+    linear = accuracy(Ridge(1e-3), on.astype(float), on_test.astype(float))
+    assert abs(optical - exact) < 0.015
+    assert optical > linear + 0.03
+
+
+def test_noise_is_a_function_of_the_seed(rng):
+    """Fitted anew the frames are the same, transformed again they are not, and another seed is another device.
+
+    Catches: a clock that starts over with every transform, a seed that is not handed on.
+    """
+    x = rng.normal(size=(20, 12))
+    features = OPUFeatures(64)
+    first, again = features.fit_transform(x), features.transform(x)
+    assert np.array_equal(first, clone(features).fit_transform(x))
+    assert not np.array_equal(first, again)
+    assert np.corrcoef(first.ravel(), again.ravel())[0, 1] > 0.98
+    assert (
+        abs(np.corrcoef(first.ravel(), clone(features).set_params(random_state=1).fit_transform(x).ravel())[0, 1]) < 0.5
+    )
+    states = [OPUFeatures(8, random_state=np.random.RandomState(7)).fit_transform(x) for _ in range(2)]
+    assert np.array_equal(*states)
+
+
+def test_median_encoder(rng):
+    """Half of each column is ON; a column of two values comes through; what is fitted decides, not what is shown.
+
+    Catches: medians of the samples that are transformed, a column of mostly ones that is lost.
+    """
+    x = np.concatenate([rng.normal(size=(100, 5)), rng.random((100, 5)) < np.array([0.1, 0.4, 0.5, 0.6, 0.95])], axis=1)
+    features = OPUFeatures(4).fit(x)
+    on = features._encode(x)
+    assert on[:, :5].sum(axis=0).tolist() == [50] * 5
+    assert np.array_equal(on[:, 5:], x[:, 5:] > 0)
+    assert np.array_equal(features._encode(x[:3] + 100.0), np.ones((3, 10), bool))
+
+
+def test_a_device_that_is_given_stays_as_it_was(rng):
+    """And its exposure is not what decides: the copy is exposed for the samples. Catches: a clock that moves."""
+    opu = presets.lab_bench(12, 32)
+    before, exposure = opu.clock.frames, opu.exposure_s
+    features = OPUFeatures(32, device=opu).fit(rng.normal(size=(20, 12)))
+    assert (opu.clock.frames, opu.exposure_s) == (before, exposure)
+    assert features.opu_ is not opu
+    assert np.array_equal(
+        features.opu_.medium.block(slice(0, 3), slice(0, 12)), opu.medium.block(slice(0, 3), slice(0, 12))
+    )
+
+
+def test_samples_in_the_dark():
+    """All inputs OFF is a dark frame, within 5 standard errors of nothing. Catches: an exposure that cannot be set."""
+    features = OPUFeatures(500, encoder="sign", random_state=1)
+    dark = features.fit_transform(np.zeros((4, 6)))
+    camera = Camera()
+    unit = features.opu_.unit_dn * math.sqrt(500)
+    spread = camera.gain * math.hypot(camera.read_noise_e, 1.0) / unit
+    assert np.abs(dark.mean()) < 5 * spread / math.sqrt(2000) * math.sqrt(1 + 4 / 16)
+
+
+def test_feature_names():
+    features = OPUFeatures(3).fit(np.eye(4))
+    assert features.get_feature_names_out().tolist() == ["opufeatures0", "opufeatures1", "opufeatures2"]
+    assert features.transform(np.eye(4)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_components": 0}, "n_components must be"),
+        ({"device": "bench"}, "preset must be one of"),
+        ({"device": 3}, "device must be a preset's name, a TOML file or an OPU, got 3"),
+        ({"device": presets.ideal(4, 99)}, "device must have 6 inputs and 8 pixels or more, got 4 and 99"),
+        ({"device": presets.ideal(6, 7)}, "device must have 6 inputs and 8 pixels or more, got 6 and 7"),
+        ({"encoder": "mean"}, "encoder must be one of"),
+        ({"encoder": np.sum}, r"encoder must give patterns of shape \(9, n_in\), got \(\)"),
+        ({"encoder": np.abs}, "encoder's patterns must be binary"),
+        ({"kind": "cubic"}, "kind must be one of"),
+        ({"kind": "linear"}, "projection must be a callable .* such as calibration.measure_projection"),
+    ],
+)
+def test_bad_parameters(rng, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        OPUFeatures(**{"n_components": 8} | parameters).fit(rng.normal(size=(9, 6)))
+
+
+def test_photonics_does_not_wait_for_scikit_learn():
+    """Catches: an eager import, which takes longer than the rest of the package."""
+    code = "import photonics, sys; a = 'sklearn' in sys.modules; photonics.OPUFeatures; sys.exit(a)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr or "import photonics imports sklearn"
+    with pytest.raises(AttributeError, match="no attribute 'Features'"):
+        _ = __import__("photonics").Features
+
+
+def test_the_device_may_be_a_file(tmp_path, rng):
+    """A TOML file, taken as it is. Catches: a file that is looked up among the presets."""
+    path = tmp_path / "bench.toml"
+    path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 12\nn_out = 20\nseed = 5\n')
+    features = OPUFeatures(16, device=str(path)).fit(rng.normal(size=(9, 12)))
+    assert isinstance(features.opu_, OPU)
+    assert features.opu_.medium.seed == 5
