@@ -77,7 +77,8 @@ def measure_off_axis(
     arm = measure_arm(opu, np.zeros(1), repeats)
     valid = check_arm(opu, arm, dark_share)
     center, radius, lost = locate(opu, n_inputs, arm, shape, band, (-carrier[0], -carrier[1]))
-    sideband = Sideband.at(shape, center, radius, band, opu.imaging.samples_per_pixel)
+    visibility = opu.imaging.visibility(opu.laser.wavelength_m)
+    sideband = Sideband.at(shape, center, radius, band, opu.imaging.samples_per_pixel, visibility)
     # The beam beats with what the mirrors leak: fringes that are not its own intensity.
     reference = sideband.without(arm.reference_dn)
     return OffAxisProjection(

@@ -164,7 +164,7 @@ def locate(frames: NDArray[Any], alone: NDArray[np.float32], bench: Bench) -> Si
     noise = float(bench.noise.variance(frames).sum(axis=1).mean())  # of a bin: the sum over all pixels
     fading = np.flatnonzero((density < 2.0 * noise) & (radii > band) & (count > 0))
     radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
-    return Sideband.at(shape, center, min(max(radius, band), room), band, bench.samples_per_pixel)
+    return Sideband.at(shape, center, min(max(radius, band), room), band, bench.samples_per_pixel, bench.visibility)
 
 
 def mean_power(images: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float64]:

@@ -60,6 +60,8 @@ class Bench:
     """Radius of the field's band, cycles per pixel, ``NA pixel / lambda``; None without a pupil: grains of a pixel."""
     samples_per_pixel: int = 1
     """Points of the field along a pixel's side that a pixel averages (of a real one: many)."""
+    visibility: float = 1.0
+    """What pixels of a single point leave of the fringes, `photonics.Imaging.visibility`."""
     scale_error: float = 0.0
     """Relative standard error that data sheets leave in the scale of a row: half of PRNU and of the laser's drift."""
     noise: NoiseModel

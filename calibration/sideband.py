@@ -50,14 +50,23 @@ class Sideband:
 
     @classmethod
     def at(
-        cls, shape: tuple[int, int], center: Frequency, radius: float, field_band: float, samples: int
+        cls,
+        shape: tuple[int, int],
+        center: Frequency,
+        radius: float,
+        field_band: float,
+        samples: int,
+        visibility: float = 1.0,
     ) -> "Sideband":
-        """Disc around a frequency, for a field of radius `field_band`, on pixels of `samples` x `samples` points."""
+        """Disc around a frequency, for a field of radius `field_band`, on pixels of `samples` x `samples` points.
+
+        `visibility` is what the pixels leave of the fringes besides, `photonics.Imaging.visibility`.
+        """
         rows, columns = shape
         fits = all(abs(f * n - round(f * n)) < 1e-3 for f, n in zip(center, (columns, rows), strict=True))
         x, y = (f + center[i] for i, f in enumerate(frequencies(shape)))
         band = disc(shape, (0.0, 0.0), radius)
-        widening = band / (pixel_transfer(x, samples) * pixel_transfer(y, samples))
+        widening = band / (pixel_transfer(x, samples) * pixel_transfer(y, samples) * visibility)
         response = fft.ifft2(widening)
         spread = fft.rfft2((np.abs(response) ** 2).astype(np.float32))
         # The pupil's edge cuts bins, which pass whole: a little more, if there is room.

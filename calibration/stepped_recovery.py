@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.device import Device
 from calibration.linear import DARK_SHARE
 from calibration.probes import Design, design
 from calibration.recovery import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
@@ -17,6 +18,8 @@ __all__ = ["PhaseStepping"]
 
 REFERENCE_FRAMES = 16
 """Frames of the reference alone (all mirrors OFF), their phases stepped as well."""
+LEAST_VISIBILITY = 0.99
+"""Contrast of a tilted reference's fringes on a pixel under which the matrix would be measured too small."""
 
 
 class State(NamedTuple):
@@ -91,6 +94,15 @@ class PhaseStepping(RecoveryMethod):
         patterns[tracking & ~alone, : self.n_inputs] = True
         turn = np.where(alone, frame, np.where(tracking, probe, step))
         return Shots(patterns, 2.0 * np.pi * (turn % self.steps) / self.steps)
+
+    def check(self, device: Device) -> None:  # noqa: D102
+        left = device.imaging.visibility(device.laser.wavelength_m)
+        if left < LEAST_VISIBILITY:
+            raise ValueError(
+                f"reference must be straight for phase stepping, for its fringes keep {left:.2f} of their contrast on "
+                f"a pixel: set angle_x_rad and angle_y_rad to 0, got {device.imaging.reference.angle_x_rad!r} and "
+                f"{device.imaging.reference.angle_y_rad!r}"
+            )
 
     def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
         frames = sample(raw, bench.n_out)

@@ -43,6 +43,10 @@ class SteppingProjection(ReferencedProjection):
         """Frames for one binary vector: one for each phase step. A ternary one takes twice as many."""
         return len(self.phases_rad)
 
+    def _scale(self) -> NDArray[np.float32]:
+        # A pixel that a tilted beam's fringes cross has less of them, by what the optics' data sheets say.
+        return super()._scale() / np.float32(self.opu.imaging.visibility(self.opu.laser.wavelength_m))
+
     def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
         steps = len(self.phases_rad)
         patterns = np.repeat(self._shown(half), steps, axis=0)

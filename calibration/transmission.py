@@ -235,6 +235,7 @@ def bench_of(device: Device, dark: NDArray[Any]) -> Bench:
         leakage=complex(device.dmd.leakage),
         field_band=None if imaging.numerical_aperture is None else imaging.numerical_aperture * per_wave,
         samples_per_pixel=imaging.samples_per_pixel,
+        visibility=imaging.visibility(device.laser.wavelength_m),
         carrier=imaging.reference.carrier(device.laser.wavelength_m, imaging.pixel_m),
         frame_shape=shape,
         scale_error=sheet_error(device),
