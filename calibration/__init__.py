@@ -2,6 +2,7 @@
 
 from calibration.characterize import characterize
 from calibration.comparison import compare
+from calibration.exposure import expose
 from calibration.projection import LinearProjection, measure_projection
 from calibration.recorded import RecordedDevice
 from calibration.recorder import Recorder, write_recording
@@ -16,6 +17,7 @@ __all__ = [
     "TransmissionEstimate",
     "characterize",
     "compare",
+    "expose",
     "measure_projection",
     "recover_transmission_matrix",
     "write_recording",

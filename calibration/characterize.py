@@ -88,7 +88,8 @@ def characterize(
     patterns = half_on(SPECKLE_FRAMES, opu.n_in, seed, SPECKLE_TICK)
     patterns = patterns[patterns.any(axis=1)]
     chapters = [camera_chapter(opu.camera, transfer)] if transfer else []
-    chapters.append(speckle_chapter(opu, patterns, np.asarray(opu.measure(patterns)), noise))
+    frames = np.asarray(opu.measure(patterns))
+    chapters.append(attempt("speckle", lambda: speckle_chapter(opu, patterns, frames, noise)))
     witness.look()
 
     about: dict[str, Any] = {"projection": method}
@@ -107,7 +108,7 @@ def characterize(
             if np.asarray(estimate.valid).any():
                 chapters.append(attempt("focusing", lambda: focusing_chapter(opu, estimate, seed)))
     witness.look()
-    chapters.append(stability_chapter(witness, noise))
+    chapters.append(attempt("stability", lambda: stability_chapter(witness, noise)))
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": version("opu-sim"),
@@ -153,6 +154,9 @@ def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
         return write()
     except Mismatch:
         raise  # a recording that holds other frames says nothing about the device
+    except ArithmeticError:
+        reason = "the frames hold no light above dark: a quotient of two levels is not a number"
+        return Chapter([refusal(group, "light", reason, "open the shutter; opu.autoexpose")], {})
     except ValueError as error:
         return Chapter([refusal(group, "calibration", str(error), "see the reason")], {})
 

@@ -12,7 +12,7 @@ from calibration.report import Line, Report, Verdict
 __all__ = ["Change", "Comparison", "compare", "read_report"]
 
 Trend = Literal["degraded", "improved", "changed", "same", "new", "gone"]
-RANK: dict[Verdict, int] = {"pass": 0, "not measurable": 0, "degraded": 1, "failed": 2}
+RANK: dict[Verdict, int] = {"pass": 0, "not measurable": 1, "degraded": 2, "failed": 3}
 SIGMAS = 3.0
 """Standard errors of the difference from which on two values differ."""
 
@@ -56,8 +56,13 @@ class Comparison:
 
     @property
     def degraded(self) -> tuple[Change, ...]:
-        """Lines whose verdict became worse."""
-        return tuple(change for change in self.changes if change.trend == "degraded")
+        """Lines whose verdict became worse, and new ones that do not pass, such as a refusal."""
+        return tuple(
+            change
+            for change in self.changes
+            if change.trend == "degraded"
+            or (change.trend == "new" and change.after is not None and RANK[change.after.verdict] > 1)
+        )
 
     def rows(self) -> list[list[str]]:
         """A table: group, quantity, before, after, verdicts, trend; lines that stayed the same are left out."""
@@ -101,7 +106,7 @@ def read_report(path: str | Path) -> Report:
         If the file cannot be read or is not a report.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
+        document = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"path must be a readable report (JSON), got {path} ({error})") from None
     try:

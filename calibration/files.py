@@ -15,7 +15,7 @@ def write_new(path: str | Path, content: str | bytes) -> Path:
     ValueError
         If `path` exists or its folder cannot be written.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.exists():
         raise ValueError(f"path must be new, got {path}, which exists: reports are never overwritten")
     return replace_file(path, content)
@@ -29,7 +29,7 @@ def replace_file(path: str | Path, content: str | bytes) -> Path:
     ValueError
         If the folder cannot be written.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

@@ -62,7 +62,7 @@ class RecordingWriter:
     """
 
     def __init__(self, path: str | Path, attributes: Mapping[str, Any]) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self._refuse_existing()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ class Recording:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         try:
             self._file = h5py.File(self.path, "r")
         except OSError as error:

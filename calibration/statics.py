@@ -12,6 +12,9 @@ from photonics.opu import SHORTEST_EXPOSURE_S
 
 __all__ = ["Background", "NoiseModel", "measure_background"]
 
+MOST_SCATTER = 50.0
+"""Variance of repeated frames over shot noise from which on nothing is calibrated: a laser stays under 2, a medium that
+keeps 0.99 of its speckle over the frames at about 10."""
 BRACKET = 8.0
 """Ratio of the exposures of a bracketed measurement."""
 
@@ -57,6 +60,12 @@ def measure_background(opu: Device, patterns: NDArray[np.bool_], repeats: int) -
         mean, variance, peak < opu.camera.saturation_dn, float(dark.mean()), float(dark.var(axis=0, ddof=1).mean())
     )
 
+    scatter = noise.slope_dn / opu.camera.gain
+    if scatter > MOST_SCATTER and noise.slope_dn * float(mean[1:].mean() - noise.dark_dn) > 1.0:
+        raise ValueError(
+            f"frames of one pattern must agree to the camera's noise; their variance is {scatter:.0f} times that of "
+            "shot noise: the medium or the laser drifts, or frames are lost"
+        )
     ratio = np.float32(exposures[0] / exposures[1])
     clipped = peak[1:] >= opu.camera.saturation_dn
     long = mean[1:] - mean[0]

@@ -57,8 +57,8 @@ class PhaseStepping(RecoveryMethod):
     """Inputs whose columns are recovered, the first ones; the others stay OFF."""
     seed: int = Field(default=0, ge=0)
     """Not used: the probes are fixed."""
-    steps: int = Field(default=4, ge=3, le=64)
-    """Frames of a probe, P."""
+    steps: int = Field(default=4, ge=3, le=REFERENCE_FRAMES)
+    """Frames of a probe, P; at most as many as there are of the reference alone, whose phases go through one turn."""
     track_drift: bool = False
     """Whether the phase of the reference is followed through the measurement."""
 

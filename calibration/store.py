@@ -27,7 +27,7 @@ def new_hdf5(path: str | Path, name: str = "out") -> Iterator[h5py.File]:
     ValueError
         If `path` exists, before or when the file is done, or its folder cannot be written.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     exists = f"{name} must be new, got {path}, which exists: results are never overwritten"
     if os.path.lexists(path):
         raise ValueError(exists)

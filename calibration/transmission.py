@@ -104,7 +104,7 @@ def recover_transmission_matrix(
     device = check_device(opu)
     plan = make(device, method, n_inputs, seed, {"steps": steps, "track_drift": track_drift}, options)
     plan.check(device)
-    target = None if out is None else Path(out)
+    target = None if out is None else Path(out).expanduser()
     if target is not None and target.exists():
         raise ValueError(f"out must be new, got {target}, which exists: results are never overwritten")
     if resume and target is None:

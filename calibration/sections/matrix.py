@@ -17,6 +17,8 @@ from photonics.speckle import marchenko_pastur_edges
 __all__ = ["HeldOut", "held_out", "matrix_chapter"]
 
 GROUP = "matrix"
+MOST_MISFIT = 4.0
+"""Misfit of the median row, 1 where noise alone is left, over which frames and matrix do not belong together."""
 PROBES = 64
 PROBE_TICK = 4_000_000
 LOST = 0.5
@@ -80,6 +82,11 @@ def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> 
                  math.sqrt(max(dark * (1.0 - dark), 1.0 / valid.size) / valid.size), None, 0.1,
                  "another or a brighter anchor; more anchors")  # fmt: skip
     if valid.sum() < 2:
+        misfit = np.asarray(dict(getattr(estimate, "diagnostics", {})).get("misfit", math.nan), np.float64)
+        if np.isfinite(misfit).any() and np.nanmedian(misfit) > MOST_MISFIT:
+            reason = "no matrix explains the frames: they are of other patterns, or the medium changed meanwhile"
+            advice = "check the order of the frames; wait until the medium is still"
+            return Chapter([share, refusal(GROUP, "held-out probes", reason, advice)], {})
         reason = "every anchor or reference is in the dark, or every pixel saturated: no row is known"
         return Chapter([share, refusal(GROUP, "held-out probes", reason, "light the anchor; opu.autoexpose")], {})
     test = held_out(opu, matrix, valid, noise, seed)

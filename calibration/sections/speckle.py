@@ -31,6 +31,8 @@ def speckle_chapter(opu: Device, patterns: NDArray[np.bool_], frames: NDArray[An
     signal = signal_of(frames, noise)
     means = signal.mean(axis=1, keepdims=True)
     mean = float(means.mean())
+    if not means.min() > 0:
+        raise ZeroDivisionError("no light above dark")
     expected_contrast = opu.imaging.contrast(modes, opu.laser.wavelength_m)
     grains = opu.n_out / max(grain_pixels(opu), 1.0)
     mean_error, contrast_error = (

@@ -49,6 +49,8 @@ def stability_chapter(witness: Witness, noise: NoiseModel) -> Chapter:
     correlation = np.clip(centred @ centred.T / opu.n_out / np.sqrt(np.outer(spread, spread)), -1.0, 1.0 / 0.9)
     times = np.asarray(witness.ticks) * opu.frame_period_s
     first, second = np.triu_indices(len(times), 1)
+    if not power.min() > 0:
+        raise ZeroDivisionError("no light above dark")
     lag, found = times[second] - times[first], correlation[first, second]
     share = noise.variance(frames).mean() / LOOK / spread.mean()
     error = float(math.sqrt(2.0 * share / opu.n_out) + share / math.sqrt(opu.n_out))

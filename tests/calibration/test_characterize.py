@@ -8,10 +8,10 @@ import os
 import numpy as np
 import pytest
 
-from calibration import characterize
+from calibration import characterize, compare, measure_projection
 from calibration.photon_transfer import photon_transfer
 from calibration.report import Line
-from photonics import Camera, MatrixMedium, presets
+from photonics import Camera, Drifting, GaussianMedium, MatrixMedium, presets
 
 FINE = {"bit_depth": 12, "gain_dn_per_e": 0.4, "offset_dn": 32.0}
 
@@ -199,3 +199,30 @@ def test_unwritable_folder_is_one_line(report, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="path must be in a folder that can be written"):
         report.to_json(tmp_path / "file" / "report.json")
+
+
+def test_a_dead_laser_is_a_failed_report():
+    """Every chapter that needs light says so, and the report is written. Catches: a quotient by no light at all."""
+    opu = presets.lab_bench(64, 500)
+    report = characterize(opu.replace(laser=dataclasses.replace(opu.laser, power_w=1e-9)))
+    assert report.verdict == "failed"
+    assert any("no light above dark" in line.reason for line in report.lines)
+
+
+def test_a_medium_that_drifts_within_the_calibration_is_refused():
+    """Its scatter is no noise of a camera, whatever it is fitted with. Catches: a stated error that swells to fit."""
+    opu = presets.lab_bench(64, 500).replace(medium=Drifting(GaussianMedium(64, 500), 2.0))
+    with pytest.raises(ValueError, match=r"^frames of one pattern must agree .* the medium or the laser drifts"):
+        measure_projection(opu)
+    reasons = [line.reason for line in characterize(opu).lines if line.group == "projection"]
+    assert any("the medium or the laser drifts" in reason for reason in reasons)
+
+
+def test_a_new_refusal_counts_as_degraded():
+    """A chapter that is refused now and was not before. Catches: a comparison that looks at common lines alone."""
+    opu = presets.lab_bench(64, 500)
+    before = characterize(opu)
+    after = characterize(opu.replace(laser=dataclasses.replace(opu.laser, power_w=1e-9)))
+    new = [change for change in compare(before, after).degraded if change.before is None]
+    assert new
+    assert not compare(before, before).degraded
