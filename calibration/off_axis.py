@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from calibration.arm import Arm, ReferencedProjection, check_arm, measure_arm
 from calibration.device import Device
 from calibration.linear import Response
-from calibration.sideband import Frequency, Sideband, annuli, fft, find_sideband, wrapped
+from calibration.sideband import Frequency, Sideband, annuli, disc_room, fft, place_sideband
 from photonics.encoding import half_on
 
 __all__ = ["OffAxisProjection", "measure_off_axis"]
@@ -125,12 +125,6 @@ def check_bench(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
     return (rows, columns), band, carrier
 
 
-def disc_room(carrier: Frequency, band: float) -> float:
-    """Largest radius of a disc around a carrier that meets neither the field's own intensity nor the twin's disc."""
-    twin = 2.0 * carrier[0], 2.0 * carrier[1]
-    return min(wrapped(carrier) - 2.0 * band, wrapped(twin) / 2.0)
-
-
 def locate(
     opu: Device, n_inputs: int, arm: Arm, shape: tuple[int, int], band: float, expected: Frequency
 ) -> tuple[Frequency, float, float]:
@@ -145,16 +139,7 @@ def locate(
     both = opu.measure(patterns, reference_phase=0.0).astype(np.float32)
     cross = both - alone - arm.reference_dn
     power = (np.abs(fft.fft2(cross.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
-    center = find_sideband(power, band, expected)
-    # Frames tell the centre to a bin; within that the data sheet is the better guide.
-    near = (center[0] - expected[0]) * shape[1], (center[1] - expected[1]) * shape[0]
-    center = expected if max(abs(near[0]), abs(near[1])) <= 1.0 else center
-    room = disc_room(center, band)
-    if room < band:
-        raise ValueError(
-            f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband apart from the centre, "
-            f"got one at {center[0]:.3g}, {center[1]:.3g} cycles per pixel: the beam is not where it is said to be"
-        )
+    center, room = place_sideband(power, band, expected)
     wide = Sideband.at(shape, center, room, band, 1)
     field = wide.demodulate(cross, both >= opu.camera.saturation_dn)
     power = (np.abs(fft.fft2(field.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)

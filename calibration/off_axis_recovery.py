@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.linear import DARK_SHARE
-from calibration.off_axis import check_bench, disc_room
+from calibration.off_axis import check_bench
 from calibration.probes import Design, design
 from calibration.recovery import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
-from calibration.sideband import Sideband, annuli, disc, find_sideband
+from calibration.sideband import Sideband, annuli, disc, place_sideband
 from calibration.store import FrameStore, create_store
 from photonics.component import Field, component
 
@@ -150,15 +150,7 @@ def locate(frames: NDArray[Any], alone: NDArray[np.float32], bench: Bench) -> Si
     cross, full = frames - alone, frames >= bench.saturation_dn
     power = mean_power(cross, shape)
     power[disc(shape, (0.0, 0.0), 2.0 * band + 0.5 / min(shape))] = 0.0
-    center = find_sideband(power, band, expected)
-    near = abs(center[0] - expected[0]) * shape[1] <= 1.0 and abs(center[1] - expected[1]) * shape[0] <= 1.0
-    center = expected if near else center
-    room = disc_room(center, band)
-    if room < band:
-        raise ValueError(
-            f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband apart from the centre, "
-            f"got one at {center[0]:.3g}, {center[1]:.3g} cycles per pixel: the beam is not where it is said to be"
-        )
+    center, room = place_sideband(power, band, expected)
     wide = Sideband.at(shape, center, room, band, 1)
     radii, count, density = annuli(mean_power(wide.demodulate(cross, full), shape))
     noise = float(bench.noise.variance(frames).sum(axis=1).mean())  # of a bin: the sum over all pixels

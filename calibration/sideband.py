@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-__all__ = ["Sideband", "annuli", "disc", "find_sideband", "pixel_transfer", "wrapped"]
+__all__ = ["Sideband", "annuli", "disc", "disc_room", "find_sideband", "pixel_transfer", "place_sideband", "wrapped"]
 
 PASSES = 8
 """Rounds of the fit; each leaves a third or less of what the one before left there."""
@@ -185,6 +185,34 @@ def find_sideband(power: NDArray[np.float64], radius: float, expected: Frequency
     sides = [(s * found[0] - expected[0], s * found[1] - expected[1]) for s in (1, -1)]
     step = min(sides, key=wrapped)
     return expected[0] + step[0] - round(step[0]), expected[1] + step[1] - round(step[1])
+
+
+def disc_room(carrier: Frequency, band: float) -> float:
+    """Largest radius of a disc around a carrier that meets neither the field's own intensity nor the twin's disc."""
+    twin = 2.0 * carrier[0], 2.0 * carrier[1]
+    return min(wrapped(carrier) - 2.0 * band, wrapped(twin) / 2.0)
+
+
+def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency) -> tuple[Frequency, float]:
+    """Centre of the sideband in a mean power spectrum, and the largest radius that a disc around it may have.
+
+    Frames tell the centre to a bin; within that the data sheet is the better guide.
+
+    Raises
+    ------
+    ValueError
+        If there is no room for the field's own band.
+    """
+    center = find_sideband(power, band, expected)
+    near = (center[0] - expected[0]) * power.shape[1], (center[1] - expected[1]) * power.shape[0]
+    center = expected if max(abs(near[0]), abs(near[1])) <= 1.0 else center
+    room = disc_room(center, band)
+    if room < band:
+        raise ValueError(
+            f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband apart from the centre, "
+            f"got one at {center[0]:.3g}, {center[1]:.3g} cycles per pixel: the beam is not where it is said to be"
+        )
+    return center, room
 
 
 def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
