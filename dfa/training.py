@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from calibration.files import replace_file
 from dfa.angles import alignment
 from dfa.data import Dataset
 from dfa.learner import Learner
+from dfa.steps import take_step
 
 __all__ = ["Epoch", "accuracy", "train"]
 
@@ -139,17 +139,7 @@ def check_positive(**values: float) -> None:
 def step(model: nn.Module, x: Tensor, y: Tensor, optimiser: torch.optim.Optimizer, learner: Learner | None) -> float:
     """One step of the optimiser; returns the loss."""
     output = model(x)
-    loss = cross_entropy(output, y)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise ValueError(f"loss must be finite, got {value}: training has diverged, lower the learning rate")
-    optimiser.zero_grad()
-    if learner is None:
-        loss.backward()
-    else:
-        learner.backward(loss, output)
-    optimiser.step()
-    return value
+    return take_step(cross_entropy(output, y), output, optimiser, learner)
 
 
 @torch.no_grad()
