@@ -146,7 +146,7 @@ def matrix(seed: int, device: Callable[[int], Any], method: str, **options: Any)
     valid = np.concatenate([block.valid for block in blocks])
     found = np.where(valid[:, None], np.concatenate([block.matrix for block in blocks]), 0)
     return Draw(
-        errors=matrix_row_errors(field_matrix(opu)[:, : plan.n_inputs], found, plan.gauge),
+        errors=matrix_row_errors(found, field_matrix(opu)[:, : plan.n_inputs], plan.gauge),
         valid=valid,
         frames=DARK_FRAMES + plan.frames,
         saturated=float((frames >= opu.camera.saturation_dn).mean()),

@@ -1,10 +1,17 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and never in place of another unless they are meant to."""
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
-__all__ = ["replace_file", "unused", "write_new"]
+__all__ = ["exists", "new_file", "publish", "publish_unused", "replace_file", "write_new", "write_unused"]
+
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without hard links answer."""
 
 
 def write_new(path: str | Path, content: str | bytes) -> Path:
@@ -13,16 +20,20 @@ def write_new(path: str | Path, content: str | bytes) -> Path:
     Raises
     ------
     ValueError
-        If `path` exists or its folder cannot be written.
+        If `path` exists, before or when the file is done, or its folder cannot be written.
     """
-    path = Path(path).expanduser()
-    if path.exists():
-        raise ValueError(f"path must be new, got {path}, which exists: reports are never overwritten")
-    return replace_file(path, content)
+    with new_file(path) as temporary:
+        temporary.write_bytes(encoded(content))
+    return Path(path).expanduser()
 
 
-def replace_file(path: str | Path, content: str | bytes) -> Path:
-    """Write a file through a temporary name beside it, so that the old or the new one is there at any moment.
+def write_unused(path: str | Path, content: str | bytes) -> Path:
+    """Write a file as `path` or, if it exists, as the first of ``stem-2``, ``stem-3`` ... that does not.
+
+    Returns
+    -------
+    Path
+        The name that it got.
 
     Raises
     ------
@@ -30,26 +41,96 @@ def replace_file(path: str | Path, content: str | bytes) -> Path:
         If the folder cannot be written.
     """
     path = Path(path).expanduser()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(f"path must be in a folder that can be written, got {path} ({error.strerror})") from None
+    with beside(path, "path") as temporary:
+        temporary.write_bytes(encoded(content))
+        return publish_unused(temporary, path)
+
+
+def replace_file(path: str | Path, content: str | bytes) -> Path:
+    """Write a file so that the old or the new one is there at any moment.
+
+    Raises
+    ------
+    ValueError
+        If the folder cannot be written.
+    """
+    path = Path(path).expanduser()
+    with beside(path, "path") as temporary:
+        temporary.write_bytes(encoded(content))
+        temporary.replace(path)
     return path
 
 
-def unused(path: Path) -> Path:
-    """`path`, or if it exists the first of ``stem-2``, ``stem-3`` ... that does not."""
-    number, free = 2, path
-    while free.exists():
-        free = path.with_stem(f"{path.stem}-{number}")
-        number += 1
-    return free
+@contextmanager
+def new_file(path: str | Path, name: str = "path") -> Iterator[Path]:
+    """Name of a temporary file to fill; it becomes `path` when the block ends well, and never replaces another.
+
+    Raises
+    ------
+    ValueError
+        If `path` exists, before or when the file is done, or its folder cannot be written; `name` is what the message
+        calls the path.
+    """
+    path = Path(path).expanduser()
+    if os.path.lexists(path):
+        raise exists(path, name)
+    with beside(path, name) as temporary:
+        yield temporary
+        try:
+            publish(temporary, path)
+        except FileExistsError:
+            raise exists(path, name) from None
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Rename a finished file, but never onto another: ``FileExistsError`` if somebody made that file meanwhile."""
+    try:
+        os.link(temporary, path)  # unlike a renaming, it fails if there is such a file
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours from here on
+        temporary.replace(path)
+    else:
+        temporary.unlink()
+
+
+def publish_unused(temporary: Path, path: Path) -> Path:
+    """Rename a finished file to `path` or the first of ``stem-2``, ``stem-3`` ... that is free; return its name."""
+    for number in count(1):
+        free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        try:
+            publish(temporary, free)
+        except FileExistsError:
+            continue
+        return free
+    raise AssertionError("numbers do not end")
+
+
+def exists(path: Path, name: str) -> ValueError:
+    """The error that says that a file is in the way."""
+    return ValueError(f"{name} must be new, got {path}, which exists: files are never overwritten")
+
+
+@contextmanager
+def beside(path: Path, name: str) -> Iterator[Path]:
+    """A temporary file in the folder of `path`, which is made; taken away at the end unless it was renamed."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(made)
+        os.close(handle)
+        temporary.chmod(0o644)
+        yield temporary
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ValueError(f"{name} must be in a folder that can be written, got {path} ({reason})") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def encoded(content: str | bytes) -> bytes:
+    """Text as UTF-8."""
+    return content.encode() if isinstance(content, str) else content

@@ -109,7 +109,7 @@ def fix_gauge(estimate: Any, truth: Any, gauge: Gauge) -> NDArray[np.complex128]
     return fixed if gauge.scale_fixed else fix_scale(fixed, truth)
 
 
-def matrix_row_errors(truth: Any, estimate: Any, gauge: Gauge | None = None) -> NDArray[np.float64]:
+def matrix_row_errors(estimate: Any, truth: Any, gauge: Gauge | None = None) -> NDArray[np.float64]:
     """``|a - a_estimate| / |a|`` of each row a: (n_out, n_in) twice -> (n_out,), NaN where the true row is 0.
 
     The gauge is that given; None fixes a phase and a conjugation in each row, not the scale.
@@ -120,17 +120,17 @@ def matrix_row_errors(truth: Any, estimate: Any, gauge: Gauge | None = None) -> 
     return np.linalg.norm(truth - fixed, axis=1) / np.where(length > 0, length, np.nan)
 
 
-def matrix_error(truth: Any, estimate: Any, gauge: Gauge | None = None) -> float:
+def matrix_error(estimate: Any, truth: Any, gauge: Gauge | None = None) -> float:
     """Median over rows of `matrix_row_errors`. It says little of a matrix of low rank: see `output_error`."""
-    return float(np.nanmedian(matrix_row_errors(truth, estimate, gauge)))
+    return float(np.nanmedian(matrix_row_errors(estimate, truth, gauge)))
 
 
-def output_error(truth: Any, estimate: Any, x: Any, gauge: Gauge | None = None) -> float:
+def output_error(estimate: Any, truth: Any, x: Any, gauge: Gauge | None = None) -> float:
     """Error of the outputs over their rms, ``|(T - T_estimate) x| / |T x|`` over all rows and vectors.
 
     Parameters
     ----------
-    truth, estimate : array_like of complex, shape (n_out, n_in)
+    estimate, truth : array_like of complex, shape (n_out, n_in)
     x : array_like, shape (batch, n_in)
     gauge : Gauge, optional
         As for `matrix_row_errors`.

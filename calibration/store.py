@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from calibration.files import new_file
 
 __all__ = ["FrameStore", "Part", "create_store", "new_hdf5", "open_store"]
 
@@ -27,28 +28,8 @@ def new_hdf5(path: str | Path, name: str = "out") -> Iterator[h5py.File]:
     ValueError
         If `path` exists, before or when the file is done, or its folder cannot be written.
     """
-    path = Path(path).expanduser()
-    exists = f"{name} must be new, got {path}, which exists: results are never overwritten"
-    if os.path.lexists(path):
-        raise ValueError(exists)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        with h5py.File(temporary, "w") as file:
-            yield file
-        os.chmod(temporary, 0o644)
-        try:
-            os.link(temporary, path)  # unlike a renaming, it fails if somebody made the file meanwhile
-        except FileExistsError:
-            raise ValueError(exists) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ValueError(f"{name} must be in a folder that can be written, got {path} ({reason})") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    with new_file(path, name) as temporary, h5py.File(temporary, "w") as file:
+        yield file
 
 
 class FrameStore:

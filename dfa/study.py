@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from calibration import measure_projection
-from calibration.files import unused, write_new
+from calibration.files import write_unused
 from calibration.report import finite
 from dfa.data import Dataset
 from dfa.encoding import Ternary
@@ -174,7 +174,7 @@ def run_study(
     if folder is not None:
         about = {"version": version("opu-sim"), "date": datetime.now(UTC).isoformat(timespec="seconds")}
         document = about | {"plan": asdict(plan), "data": data.name, "runs": [asdict(run) for run in runs]}
-        write_new(unused(folder / "results.json"), json.dumps(finite(document), indent=1))
+        write_unused(folder / "results.json", json.dumps(finite(document), indent=1))
     return runs
 
 

@@ -68,7 +68,7 @@ def solve(method, matrix, frames, about):
     block = method.solve(frames, slice(0, len(matrix)), about, None)
     truth = matrix[:, : method.n_inputs]
     predicted = block.standard_error * np.sqrt(method.n_inputs) / np.linalg.norm(truth, axis=1)
-    return Outcome(matrix_row_errors(truth, block.matrix, method.gauge), block, predicted)
+    return Outcome(matrix_row_errors(block.matrix, truth, method.gauge), block, predicted)
 
 
 class Frames:

@@ -43,7 +43,7 @@ def tilted(preset, n, side=32, band=0.1, seed=0, **changes):
 def error(estimate, opu):
     truth = field_matrix(opu)[:, : estimate.matrix.shape[1]]
     rows = estimate.valid
-    return matrix_error(truth[rows], estimate.matrix[rows], estimate.gauge)
+    return matrix_error(estimate.matrix[rows], truth[rows], estimate.gauge)
 
 
 def saturated(estimate):

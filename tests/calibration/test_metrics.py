@@ -1,8 +1,11 @@
 """Gauge fixing: what a method cannot know counts for nothing, everything else counts in full."""
 
+import inspect
+
 import numpy as np
 import pytest
 
+from calibration import metrics
 from calibration.metrics import (
     fix_conjugation,
     fix_gauge,
@@ -44,14 +47,14 @@ def test_each_gauge_is_fixed_exactly():
 )
 def test_what_the_gauge_does_not_name_counts(spoiled, gauge):
     """A scale of 1.1 is an error of 0.1. Catches: fixing everything whatever the gauge says."""
-    errors = matrix_row_errors(TRUTH, spoiled, gauge)
+    errors = matrix_row_errors(spoiled, TRUTH, gauge)
     assert errors.max() > 0.09
     if gauge == Gauge("") and np.allclose(spoiled, 1.1 * TRUTH):
         np.testing.assert_allclose(errors, 0.1, atol=1e-12)
 
 
 def test_a_common_phase_is_no_error_in_any_gauge():
-    assert matrix_error(TRUTH, TRUTH * np.exp(0.7j), Gauge("", phase_fixed=True)) < 1e-12
+    assert matrix_error(TRUTH * np.exp(0.7j), TRUTH, Gauge("", phase_fixed=True)) < 1e-12
 
 
 def test_fixing_finds_the_nearest():
@@ -66,11 +69,11 @@ def test_fixing_finds_the_nearest():
 def test_errors_of_known_size():
     """Relative noise of 0.1 is an error of 0.1; a single dead row moves the worst, not the median."""
     noise = RNG.normal(size=TRUTH.shape) + 1j * RNG.normal(size=TRUTH.shape)
-    assert abs(matrix_error(TRUTH, TRUTH + 0.1 * noise) - 0.1) < 4 * 0.1 / np.sqrt(60)
+    assert abs(matrix_error(TRUTH + 0.1 * noise, TRUTH) - 0.1) < 4 * 0.1 / np.sqrt(60)
     dead = TRUTH.copy()
     dead[3] = 0.0
-    assert matrix_error(TRUTH, dead) < 1e-12
-    assert matrix_row_errors(TRUTH, dead)[3] == pytest.approx(1.0)
+    assert matrix_error(dead, TRUTH) < 1e-12
+    assert matrix_row_errors(dead, TRUTH)[3] == pytest.approx(1.0)
 
 
 def test_a_row_error_misleads_at_low_rank():
@@ -83,11 +86,18 @@ def test_a_row_error_misleads_at_low_rank():
     truth = np.ones((40, 1)) * row
     estimate = truth + 0.1 * np.sqrt(np.mean(np.abs(row) ** 2)) * np.ones((40, 30))
     x = np.ones((5, 30)) + 1e-3 * RNG.normal(size=(5, 30))
-    assert matrix_error(truth, estimate) == pytest.approx(0.1, rel=0.01)
-    assert output_error(truth, estimate, x) > 10.0
+    assert matrix_error(estimate, truth) == pytest.approx(0.1, rel=0.01)
+    assert output_error(estimate, truth, x) > 10.0
 
 
 def test_shapes_must_agree():
     for function in (fix_phase, fix_conjugation, fix_scale):
         with pytest.raises(ValueError, match="estimate must have the truth's shape"):
             function(TRUTH[:3], TRUTH)
+
+
+def test_the_estimate_comes_first_everywhere():
+    """Catches: a function of this module that takes the truth first."""
+    for name in metrics.__all__:
+        taken = list(inspect.signature(getattr(metrics, name)).parameters)
+        assert taken[:2] == (["projection", "matrix"] if name == "anchor_truth" else ["estimate", "truth"]), name
