@@ -63,11 +63,15 @@ class Camera:
     dsnu_e: float = Field(default=1.0, ge=0)
     """Dark-signal non-uniformity, electrons standard deviation over pixels (1 to 2 e-)."""
 
+    dead_pixels: float = Field(default=0.0, ge=0, le=1)
+    """Share of pixels that do not respond to light (0; what counts as a defect pixel EMVA 1288 leaves to the user, and a
+    good sensor has 1e-5 of them or fewer: an estimate). They show dark current, DSNU and read noise only."""
+
     frame_rate_hz: float = Field(default=1000.0, gt=0, le=1e6)
     """Highest frame rate, Hz (a CMOS of this kind on a region of interest); the slower of camera and mirrors leads."""
 
     seed: int = Field(default=0, ge=0, lt=2**64)
-    """Which sensor it is: draws PRNU and DSNU, and the noise where no other seed is given."""
+    """Which sensor it is: draws PRNU, DSNU and the dead pixels, and the noise where no other seed is given."""
 
     def __post_init__(self) -> None:
         if self.offset >= self.top:
@@ -196,9 +200,11 @@ def check_ticks(ticks: Any, count: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=8)
 def nonuniformity(camera: Camera, pixels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Relative response (PRNU, at least 0) and dark offset (DSNU, electrons) of each pixel; read-only (pixels,)."""
+    """Relative response (PRNU, at least 0; 0 if dead) and dark offset (DSNU, electrons) of each pixel; read-only."""
     index = np.arange(pixels)
     prnu = np.maximum(1.0 + camera.prnu * draw.normals(camera.seed, Stream.PRNU, index), 0.0)
+    if camera.dead_pixels:
+        prnu = prnu * (draw.uniforms(camera.seed, Stream.DEAD_PIXEL, index) >= camera.dead_pixels)
     dsnu = camera.dsnu_e * draw.normals(camera.seed, Stream.DSNU, index)
     prnu, dsnu = prnu.astype(np.float32), dsnu.astype(np.float32)
     prnu.flags.writeable = dsnu.flags.writeable = False

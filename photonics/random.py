@@ -53,6 +53,7 @@ class Stream(IntEnum):
     REFERENCE_NOISE = 19
     BERNOULLI = 20
     THREE_BIT = 21
+    DEAD_PIXEL = 22
 
 
 def check_seed(seed: int, name: str = "seed") -> int:

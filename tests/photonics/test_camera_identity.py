@@ -54,6 +54,27 @@ def test_pattern_follows_the_camera_and_noise_the_run():
     assert abs(np.corrcoef(first, other)[0, 1]) < 4 / np.sqrt(n) + 0.01
 
 
+def test_dead_pixels_do_not_see_light():
+    """Their share within 4 SE, always the same ones of a sensor, and exactly the others of a sensor that has none.
+
+    Catches: a share of the frames instead of the pixels, dead pixels that are dark-free, PRNU or noise drawn anew.
+    """
+    n, share = 2**16, 0.03
+    dying = replace(CAMERA, dead_pixels=share)
+    bright, whole = (c.expose(np.full((2, n), 4000.0), EXPOSURE_S, [0, 7]).astype(int) for c in (dying, CAMERA))
+    dark = dying.expose(np.zeros((2, n)), EXPOSURE_S, [0, 7]).astype(int)
+    dead = (bright == dark).all(axis=0)
+    assert abs(dead.mean() - share) < 4 * np.sqrt(share / n)
+    np.testing.assert_array_equal(bright[:, ~dead], whole[:, ~dead])
+    assert (bright[:, ~dead] > dark[:, ~dead]).all()
+    # They still show DSNU and read noise: 15 e and 2.5 e at K = 0.4.
+    assert abs(dark[0, dead].std() / (CAMERA.gain * np.hypot(15.0, 2.5)) - 1) < 4 / np.sqrt(2 * n * share)
+    other = replace(dying, seed=10).mean(np.full((1, n), 4000.0), EXPOSURE_S)[0] < 500
+    assert abs((other & dead).sum() - n * share**2) < 4 * np.sqrt(n * share**2)
+    more = replace(dying, dead_pixels=0.06).mean(np.full((1, n), 4000.0), EXPOSURE_S)[0] < 500
+    assert (more | ~dead).all()  # a larger share kills more pixels, and spares none
+
+
 def test_pattern_of_a_pixel_does_not_depend_on_the_sensor_size():
     """Pixel 7 is pixel 7. Catches: a pattern drawn as a whole array."""
     small, large = (CAMERA.mean(np.full((1, n), 50.0), EXPOSURE_S)[0] for n in (10, 1000))

@@ -43,6 +43,7 @@ BAD = [
     (Camera, "dark_current_e_per_s", -1.0),
     (Camera, "warming_k", 100.0),
     (Camera, "prnu", -0.01),
+    (Camera, "dead_pixels", 1.5),
     (Camera, "dsnu_e", -1.0),
     (Camera, "seed", 2**64),
     (Laser, "linewidth_hz", -1.0),
