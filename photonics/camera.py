@@ -64,8 +64,8 @@ class Camera:
     """Dark-signal non-uniformity, electrons standard deviation over pixels (1 to 2 e-)."""
 
     dead_pixels: float = Field(default=0.0, ge=0, le=1)
-    """Share of pixels that do not respond to light (0; what counts as a defect pixel EMVA 1288 leaves to the user, and a
-    good sensor has 1e-5 of them or fewer: an estimate). They show dark current, DSNU and read noise only."""
+    """Share of pixels that do not respond to light (0; what counts as a defect pixel EMVA 1288 leaves to the user, and
+    a good sensor has 1e-5 of them or fewer: an estimate). They show dark current, DSNU and read noise only."""
 
     frame_rate_hz: float = Field(default=1000.0, gt=0, le=1e6)
     """Highest frame rate, Hz (a CMOS of this kind on a region of interest); the slower of camera and mirrors leads."""
