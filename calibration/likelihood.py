@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from calibration.recovery import Bench, Block, RawFrames
-from calibration.signs import SignDesign
+from calibration.signs import Probes, SignDesign, hadamard
 from photonics.threads import for_blocks
 
 __all__ = ["Fit", "Pixels", "check_light", "fit_limit", "pixels_of", "recovered", "refine", "retry"]
@@ -31,6 +31,8 @@ WORST = 25.0
 """Misfit over which no row is accepted, though all are alike: residuals of five times the noise."""
 COARSE = 12
 """Frames per input of the first climb, where there are more than twice as many."""
+SETTLES = 8
+"""Rounds of turns that `expected_variance` takes: the last changes it by less than 1 %."""
 SETTLED = 0.95
 """Share of the rows of a block that must stand still before it is done."""
 
@@ -153,8 +155,16 @@ def pixels_of(frames: NDArray[Any], bench: Bench) -> Pixels:
     return Pixels(signal, noise.floor_dn2 / gain, gain, bench.saturation_dn - noise.dark_dn - 0.5)
 
 
-def recovered(design: SignDesign, fit: Fit, pixels: Pixels, bench: Bench, **extra: NDArray[Any]) -> Block:
-    """Rows of the matrix in the unit of T from a fit.
+def recovered(
+    design: SignDesign,
+    fit: Fit,
+    pixels: Pixels,
+    bench: Bench,
+    count: int | None = None,
+    worst: float = WORST,
+    **extra: NDArray[Any],
+) -> Block:
+    """Rows of the matrix in the unit of T from a fit, the first `count` inputs of it (by default all).
 
     A row is valid if the fit is good, at most half of its readings are saturated and it is known better than to its own
     size. In its gauge the field half-way between all ON and all OFF is real and positive, and the first entry has no
@@ -162,13 +172,14 @@ def recovered(design: SignDesign, fit: Fit, pixels: Pixels, bench: Bench, **extr
     """
     middle = fit.unknowns[-1]
     phase = middle.conj() / np.maximum(np.abs(middle), 1e-30)
-    matrix = (fit.unknowns[:-1] * phase).T * np.float32(2.0 / math.sqrt(bench.unit_dn))
+    entries = fit.unknowns[: design.n_inputs if count is None else count]
+    matrix = (entries * phase).T * np.float32(2.0 / math.sqrt(bench.unit_dn))
     matrix = np.where(matrix[:, :1].imag < 0, matrix.conj(), matrix).astype(np.complex64)
     length = np.mean(np.abs(matrix) ** 2, axis=1)
     sizes = np.array([len(group) for group in design.groups])
     squared = (fit.variance @ sizes) / sizes.sum() * 4.0 / bench.unit_dn * np.maximum(fit.misfit, 1.0)
     saturated = (pixels.signal >= pixels.ceiling).mean(axis=0)
-    valid = (fit.misfit < fit_limit(fit.misfit, design.frames)) & (fit.misfit < WORST)
+    valid = (fit.misfit < fit_limit(fit.misfit, design.frames)) & (fit.misfit < worst)
     valid &= (saturated < 0.5) & (squared < length)
     error = np.where(valid, np.sqrt(squared + length * bench.scale_error**2), np.inf).astype(np.float32)
     return Block(matrix, error, valid, {"misfit": fit.misfit.astype(np.float32), **extra})
@@ -292,27 +303,48 @@ def whiten(unknowns: Real, metric: NDArray[np.float64]) -> Real:
 def expected_variance(design: SignDesign, gain: float, real: Real, imag: Real, weight: Real) -> NDArray[np.float64]:
     """Expected ``E|error of u|^2`` of an input in each of the design's groups, (m, n_groups).
 
-    The inverse of the Fisher information in the limit of many random patterns: the 2 x 2 covariance V of an entry obeys
-    ``V^-1 = sum_f q_f / (1 + tr(q_f sum V))`` with ``q = 4 w y y^T / K``, the inner sum over the inputs that frame f
-    swings. The denominator is what fitting 2 (n + 1) numbers to a finite number of frames costs.
+    The inverse of the Fisher information in the limit of many inputs. A round of N Hadamard probes, of n inputs, has
+    the information ``H^T diag(Q_k) H``, Q_k the 2 x 2 sum of ``4 w y y^T / K`` over the frames of probe k, 0 for one
+    that is not shown. Rounds with masks of their own are as good as free of each other: one adds ``J = G^-1 - W`` to
+    what the others know of an entry, B, with ``G = mean_k (N Q_k + W)^-1`` and ``W = B + (1 - n / N) G^-1``, and the
+    covariance of an entry is ``(sum J)^-1``. W exceeds B for columns of H that are not used.
+    This is free convolution by subordination (H. Bercovici and D. Voiculescu, Indiana Univ. Math. J. 42, 733 (1993)).
     """
     stride = max(design.frames // 4096, 1)  # some thousand frames tell a variance well enough
-    scale = 4.0 * stride / gain
-    views = [[view[:, ::stride] for _, view in design.parts(array)] for array in (real, imag, weight)]
-    sizes = [len(group) for group in design.groups]
-    swings = [[bool(np.isin(group, part.support).all()) for group in design.groups] for part in design.probes]
-    covariance = [np.zeros((real.shape[1], 2, 2)) for _ in sizes]
-    for _ in range(4):
-        information = [np.zeros_like(v) for v in covariance]
-        for y, x, w, moved in zip(*views, swings, strict=True):
-            shares = [size * v for size, v, move in zip(sizes, covariance, moved, strict=True) if move]
-            spread = np.sum(shares, axis=0)
-            v = (4.0 / gain * spread).astype(np.float32)
-            leverage = w * (y * y * v[:, 0, 0] + 2.0 * y * x * v[:, 0, 1] + x * x * v[:, 1, 1])
-            part = scale * moments(y, x, w / (1.0 + leverage))
-            for g, move in enumerate(moved):
-                if move:
-                    information[g] += part
-        floor = 1e-12 * max(float(info.max()) for info in information) * np.eye(2)
-        covariance = [np.linalg.inv(info + floor) for info in information]
-    return np.stack([np.trace(v, axis1=1, axis2=2) for v in covariance], axis=1)
+    shown: dict[bytes, list[Real]] = {}
+    rounds: dict[bytes, Probes] = {}
+    for (part, y), (_, x), (_, w) in zip(*map(design.parts, (real, imag, weight)), strict=True):
+        y, x, w = (view[:, ::stride] for view in (y, x, w))
+        light = np.stack([(w * product).sum(axis=(0, 2)) for product in (y * y, y * x, x * x)])
+        rounds.setdefault(part.round, part)
+        shown.setdefault(part.round, []).append(light * np.float32(4.0 / gain))
+    probes = {name: np.concatenate(lights, axis=1) for name, lights in shown.items()}  # (3, probes looked at, m)
+    counts = dict.fromkeys(rounds, 0)
+    for part in design.probes:
+        counts[part.round] += len(part.rows)
+    sizes = np.array([len(group) for group in design.groups])
+    moved = {name: [bool(np.isin(g, part.support).all()) for g in design.groups] for name, part in rounds.items()}
+    orders = {name: len(hadamard(len(part.support))) for name, part in rounds.items()}
+
+    least = 1e-9 * np.array([1.0, 0.0, 1.0])[:, None] * max(float(light.max()) for light in probes.values())
+    added = {name: counts[name] * light.mean(axis=1, dtype=np.float64) for name, light in probes.items()}
+    spent = {name: np.zeros_like(light) for name, light in added.items()}  # (1 - n / N) G^-1
+    for _ in range(SETTLES):
+        for name, light in probes.items():
+            order, count = orders[name], min(counts[name], orders[name])
+            of_groups = [
+                sum(added[o] for o in rounds if o != name and moved[o][g]) for g in np.flatnonzero(moved[name])
+            ]
+            w = least + np.average(np.stack(of_groups), axis=0, weights=sizes[moved[name]]) + spent[name]
+            mean = inverse(order * light + w[:, None]).mean(axis=1) * count + inverse(w) * (order - count)
+            g = inverse(mean / order)
+            added[name] = g - w
+            spent[name] = (1.0 - len(rounds[name].support) / order) * g
+    total = [sum(added[name] for name in rounds if moved[name][g]) for g in range(len(sizes))]
+    return np.stack([inverse(least + info)[[0, 2]].sum(axis=0) for info in total], axis=1)
+
+
+def inverse(matrix: NDArray[Any]) -> NDArray[Any]:
+    """Inverse of symmetric 2 x 2 matrices, entries xx, xy, yy: (3, ...) -> (3, ...)."""
+    xx, xy, yy = matrix
+    return np.stack([yy, -xy, xx]) / (xx * yy - xy * xy)

@@ -44,6 +44,11 @@ class Probes:
         """Number of frames."""
         return 2 * len(self.fixed) * len(self.rows)
 
+    @property
+    def round(self) -> bytes:
+        """Which inputs change and by which mask: the same for parts that share the rows of one Hadamard matrix."""
+        return self.support.tobytes() + self.mask.tobytes()
+
     def signs(self, index: NDArray[np.intp]) -> Real:
         """+-1 of the frames with these numbers, (len(index), n_inputs)."""
         a, rest = np.divmod(index, 2 * len(self.rows))

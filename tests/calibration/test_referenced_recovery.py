@@ -71,17 +71,28 @@ def test_saturated_readings_cost_precision_not_truth(seed):
     assert error(estimate, opu) < 0.0275
 
 
-def test_popoff_and_off_axis_meet_theirs():
-    """Popoff's reference made of mirrors: 0.052 at 4 n + 8 frames; off-axis: 0.022 at n + 24, grains of 10 pixels.
+@pytest.mark.parametrize("seed", range(3))
+def test_popoff_meets_its_figure(seed):
+    """0.034 at 4 n + 8 frames, refused rows counting as 1; the target is 0.035, and three steps of mirrors had 0.050.
 
-    With 10 % of noise in the reference beam off-axis stays under 0.034. Catches: dividing by the mean of the reference.
+    Catches: probes of the second round with the masks of the first (0.045), signs of the references' shares by chance
+    (20 % of the rows lost), no further start of rows in a wrong minimum (8 % lost).
     """
-    opu = bench(n=2 * N)
-    expose(opu, "popoff")
-    estimate = recover_transmission_matrix(opu, "popoff")
+    opu = bench(seed, n=2 * N)
+    expose(opu, "popoff", seed=seed)
+    estimate = recover_transmission_matrix(opu, "popoff", seed=seed)
     assert estimate.frames == 4 * N + 8
-    assert error(estimate, opu) < 0.055
-    assert estimate.valid.mean() > 0.9
+    found = matrix_row_errors(estimate.matrix, field_matrix(opu)[:, :N], estimate.gauge)
+    assert np.median(found) < 0.035
+    assert estimate.valid.mean() > 0.97
+    assert found[estimate.valid].max() < 0.2
+
+
+def test_off_axis_meets_its_figure():
+    """0.022 at n + 24 frames, grains of 10 pixels; with 10 % of noise in the reference beam under 0.034.
+
+    Catches: dividing by the mean of the reference.
+    """
     for noise, most in ((0.0, 0.024), (0.1, 0.034)):
         opu = tilted("lab_bench", N, noise=noise).replace(camera=Camera(read_noise_e=3.0))
         expose(opu, "off-axis")
@@ -90,15 +101,15 @@ def test_popoff_and_off_axis_meet_theirs():
         assert error(estimate, opu) < most
 
 
-def test_popoff_has_no_row_that_is_wrong_and_called_valid():
-    """Collinear references are dropped, as rows with a saturated one are solved. Catches: neither (2 % of the rows)."""
-    for references, least in ((3, 0.9), (5, 0.98)):
-        opu = bench(1, n=2 * N)
-        expose(opu, "popoff", references=references)
-        estimate = recover_transmission_matrix(opu, "popoff", references=references)
-        assert estimate.valid.mean() > least
-        truth = opu.effective_matrix()[estimate.valid, :N]
-        assert matrix_row_errors(estimate.matrix[estimate.valid], truth, estimate.gauge).max() < 0.5
+@pytest.mark.parametrize(("n", "options"), [(N, {"brightness": 0.05}), (48, {}), (33, {"references": 2})])
+def test_popoff_has_no_row_that_is_wrong_and_called_valid(n, options):
+    """Dim references and few inputs leave more rows in a wrong minimum: they are refused. Catches: a lax misfit."""
+    opu = bench(1, n=2 * n)
+    expose(opu, "popoff", **options)
+    estimate = recover_transmission_matrix(opu, "popoff", **options)
+    assert estimate.valid.mean() > 0.85
+    truth = opu.effective_matrix()[estimate.valid, :n]
+    assert matrix_row_errors(estimate.matrix[estimate.valid], truth, estimate.gauge).max() < 0.3
 
 
 DRIFTS = {
@@ -167,9 +178,9 @@ def test_error_falls_with_the_root_of_the_light():
 
 @pytest.mark.parametrize("case", ["phase-stepping", "3 steps", "off-axis", "popoff"])
 def test_the_predicted_error_covers_the_truth(case):
-    """Rms of deviation over standard error, over the valid rows, is 1 within 10 % (Popoff: median row within 10 %).
+    """Rms of deviation over standard error, over the valid rows, is 1 within 10 %; a row is its 2 n errors together.
 
-    Catches: variance of one part in place of both.
+    Catches: variance of one part in place of both; Hadamard probes taken for random ones (Popoff, 12 % too much).
     """
     method, options = CASES[case]
     opu = tilted("lab_bench", 128) if method == "off-axis" else bench(n=128, m=800)
@@ -179,8 +190,7 @@ def test_the_predicted_error_covers_the_truth(case):
     truth = field_matrix(opu)[estimate.valid, : estimate.matrix.shape[1]]
     found = matrix_row_errors(estimate.matrix[estimate.valid], truth, estimate.gauge)
     pull = found / (estimate.relative_error[estimate.valid])
-    typical = np.median(pull) if method == "popoff" else np.sqrt(np.mean(pull**2))
-    assert abs(typical - 1.0) < 0.1
+    assert abs(np.sqrt(np.mean(pull**2)) - 1.0) < (0.05 if method == "popoff" else 0.1)
     assert np.mean(pull < 2.0) > 0.95
 
 
@@ -218,6 +228,27 @@ def test_a_second_polarisation_is_noticed():
     assert estimate.drift["closure"] == pytest.approx(2.0, abs=0.3)
     first = opu.medium.block(slice(None), slice(None)) / np.sqrt(2.0)
     assert matrix_error(estimate.matrix, first, estimate.gauge) < 0.02
+
+
+def test_popoff_needs_inputs_for_its_references():
+    """One for each reference, in one line. Catches: patterns that show nothing."""
+    with pytest.raises(ValueError, match="n_inputs must be 36 or less, which leaves an input for each of 4") as raised:
+        recover_transmission_matrix(presets.lab_bench(40, 50), "popoff", n_inputs=37)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("n_in", "exposure_s"), [(70, 5e-4), (256, 5e-4), (128, 2e-5)])
+def test_popoff_without_noise_at_any_exposure(n_in, exposure_s):
+    """On `ideal` as it is made, and with a twentieth of the light, where rounding makes an error of 0.003, as stated.
+
+    The variance of a reading spans eight decades there: nothing may be whitened by it in float32.
+    """
+    opu = presets.ideal(n_in, 300)
+    opu.exposure_s = exposure_s
+    estimate = recover_transmission_matrix(opu, "popoff")
+    assert estimate.valid.mean() > 0.95
+    stated = np.median(estimate.relative_error[estimate.valid])
+    assert error(estimate, opu) < max(1e-3, 1.15 * stated) < 4e-3
 
 
 def test_popoff_gives_up_where_not_all_light_interferes():

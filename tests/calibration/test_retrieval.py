@@ -78,11 +78,11 @@ def test_few_frames_leave_rows_behind_and_say_so():
 
 
 def test_stated_error_covers_the_truth():
-    """Rms of error over stated error is 1 within 12 %. Catches: the price of fitting 2 n numbers (40 % at 8 n)."""
+    """Rms of error over stated error is 1 within 4 %. Catches: Hadamard probes taken for random ones (6 % too much)."""
     plan, matrix = method(frames_per_input=8), gaussian(200, N)
     result = solve(plan, matrix, *photographed(plan, matrix, replace(Camera(read_noise_e=3.0), prnu=0.0)))
     good = result.block.valid
-    assert 0.88 < np.sqrt(np.mean((result.errors[good] / result.predicted[good]) ** 2)) < 1.12
+    assert 0.96 < np.sqrt(np.mean((result.errors[good] / result.predicted[good]) ** 2)) < 1.04
 
 
 def test_error_falls_with_the_root_of_photons():

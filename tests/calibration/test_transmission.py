@@ -138,7 +138,7 @@ def test_an_estimate_is_read_as_it_was_written(tmp_path):
         ({"steps": 2}, "steps must be greater than or equal to 3"),
         ({"method": "popoff", "steps": 5}, "steps is not an option of popoff"),
         ({"method": "popoff", "track_drift": True}, "track_drift is not an option of popoff"),
-        ({"method": "popoff", "n_inputs": 30}, "n_inputs must be 29 or less"),
+        ({"method": "popoff", "n_inputs": 30}, "n_inputs must be greater than or equal to 32"),
         ({"n_inputs": 0}, "n_inputs must be an integer, 1 to 32"),
         ({"anchors": 3}, "anchors is not a parameter"),
         ({"seed": -1}, "seed must be"),
