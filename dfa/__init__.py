@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dfa.feedback import OpticalFeedback, RandomFeedback
     from dfa.layerwise import LayerFeedback
     from dfa.learning import DirectFeedback
+    from dfa.robustness.sweeping import sweep
     from dfa.training import train
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "RandomFeedback",
     "Ternary",
     "alignment",
+    "sweep",
     "train",
 ]
 
@@ -33,6 +35,7 @@ HOMES = {
     "RandomFeedback": "feedback",
     "Ternary": "encoding",
     "alignment": "angles",
+    "sweep": "robustness.sweeping",
     "train": "training",
 }
 

@@ -1,0 +1,99 @@
+"""What a sweep needs to know about a study, and how one point of it is computed."""
+
+import functools
+import pickle
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Protocol
+
+__all__ = ["RESERVED", "Outcome", "Study", "compute", "compute_pickled"]
+
+RESERVED = ("error", "point", "seed", "varied")
+"""Names of the data set's own variables."""
+LIBRARIES = ("opu-sim", "numpy", "scipy", "numba", "torch")
+
+
+class Study(Protocol):
+    """One point of a sweep: settings and a seed in, metrics out."""
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise a ``ValueError`` if a name is unknown or a value is out of range; asked for every point before any runs."""
+
+    def run(self, settings: Mapping[str, Any], seed: int) -> Mapping[str, float]:
+        """Metrics of a point: a function of its arguments alone. The study is pickled and runs in another process."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Everything else that decides the result, in plain types: part of a point's key and of the provenance."""
+        ...
+
+    def units(self) -> Mapping[str, str]:
+        """Unit of each metric and, by dotted name, of each parameter that it knows; "" for none."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a point."""
+
+    metrics: dict[str, float]
+    """Empty if the point failed."""
+    error: str = ""
+    """The exception in one line; empty if all went well."""
+    traceback: str = ""
+    seconds: float = 0.0
+    """Wall time of the point."""
+    made_with: str = ""
+    """Versions of the libraries that computed it."""
+
+
+def compute(study: Study, settings: Mapping[str, Any], seed: int) -> Outcome:
+    """Run a point; an exception is an outcome, too."""
+    start = time.perf_counter()
+    metrics, error, trace = {}, "", ""
+    try:
+        metrics = numbers(study.run(settings, seed), settings)
+    except (Exception, SystemExit) as problem:
+        error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+        trace = traceback.format_exc()
+    seconds = time.perf_counter() - start
+    return Outcome(metrics=metrics, error=error, traceback=trace, seconds=seconds, made_with=libraries())
+
+
+def compute_pickled(pickled: bytes, settings: Mapping[str, Any], seed: int) -> Outcome:
+    """Run a point in a worker, which holds on to the study between points."""
+    return compute(unpickled(pickled), settings, seed)
+
+
+@functools.lru_cache(maxsize=2)
+def unpickled(pickled: bytes) -> Study:
+    """Return the study that the parent of this very sweep has sent; pickles of files are never loaded."""
+    return pickle.loads(pickled)
+
+
+def numbers(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, float]:
+    """Return metrics as floats, or raise a ``ValueError`` that says which one is none."""
+    if not isinstance(metrics, Mapping):
+        raise ValueError(f"metrics must be a mapping of names to numbers, got {type(metrics).__name__}")
+    for name in metrics:
+        if not isinstance(name, str) or name in RESERVED or name in settings:
+            raise ValueError(f"a metric must have a name other than {', '.join((*RESERVED, *settings))}, got {name!r}")
+    try:
+        return {name: float(value) for name, value in metrics.items()}
+    except (TypeError, ValueError):
+        raise ValueError(f"metrics must be numbers, got {dict(metrics)!r}") from None
+
+
+@functools.cache
+def libraries() -> str:
+    """Names and versions of what computes here; results are the same bit for bit only where these are."""
+    found = []
+    for name in LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)

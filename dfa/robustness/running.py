@@ -1,0 +1,137 @@
+"""The points of a sweep, computed one by one here or many at once on a cluster, whatever dies meanwhile."""
+
+import queue
+from collections import deque
+from collections.abc import Generator, Iterable
+from typing import Any
+
+from dfa.robustness.links import Link, connected, outside_address
+from dfa.robustness.protocol import Outcome, Study, compute, compute_pickled
+from dfa.robustness.store import Job
+
+__all__ = ["outcomes"]
+
+Result = tuple[Job, Outcome]
+LOOK_S = 0.5
+"""How often to look whether the scheduler is alive while nothing comes."""
+GATHER_S = 2.0
+"""How long to wait for a result that is said to be there."""
+DEATHS = 3
+"""Local clusters in a row that may die without having finished a point."""
+KILLED = "WorkerDied: the process that computed this point died each time (killed, crashed or out of memory)"
+
+
+class SchedulerGone(Exception):
+    """The connection to the scheduler is lost; points on their way are back among those to do."""
+
+
+def outcomes(study: Study, jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
+    """What becomes of each job, in the order in which they finish.
+
+    Parameters
+    ----------
+    study : Study
+        What to run.
+    jobs : iterable of Job
+        Points to compute.
+    workers : int
+        Processes of a local cluster; 0 computes in this process.
+
+    Raises
+    ------
+    ConnectionError
+        If a cluster that the user has named is gone, or local ones die again and again.
+    """
+    if workers == 0:
+        yield from here(study, jobs)
+        return
+    waiting, deaths = Waiting(jobs), 0
+    while waiting:
+        try:
+            with connected(workers) as link:
+                for result in on_cluster(study, waiting, link):
+                    deaths = 0
+                    yield result
+        except SchedulerGone:
+            deaths += 1
+            address = outside_address()
+            if address or deaths == DEATHS:
+                what = f"the dask scheduler at {address} is gone" if address else f"{DEATHS} local clusters died"
+                raise ConnectionError(
+                    f"{what} with {len(waiting)} points to do; with a store, the same sweep goes on where it stopped"
+                ) from None
+
+
+def here(study: Study, jobs: Iterable[Job]) -> Generator[Result, None, None]:
+    """Compute in this process, on one thread as a worker does, so that results are the same."""
+    from threadpoolctl import threadpool_limits
+
+    for job in jobs:
+        with threadpool_limits(1):
+            outcome = compute(study, job.settings, job.seed)
+        yield job, outcome
+
+
+class Waiting:
+    """Jobs to do, then those that were on a worker when it died, which are done once more and alone."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self.jobs, self.blamed = deque(jobs), deque()
+
+    def __len__(self) -> int:
+        return len(self.jobs) + len(self.blamed)
+
+    def take(self, flying: int, width: int) -> tuple[Job, bool] | None:
+        """Return the next job and whether it is alone, or None if as many as wanted are flying."""
+        if self.jobs:
+            return (self.jobs.popleft(), False) if flying < width else None
+        return (self.blamed.popleft(), True) if self.blamed and not flying else None
+
+    def put_back(self, job: Job, alone: bool) -> None:
+        """Take a job again that was not finished, through no fault of its own."""
+        (self.blamed if alone else self.jobs).appendleft(job)
+
+
+def on_cluster(study: Study, waiting: Waiting, link: Link) -> Generator[Result, None, None]:
+    """Compute on a cluster; a bounded number of points is on its way at any time."""
+    from distributed import CancelledError, KilledWorker
+    from distributed.protocol.pickle import dumps
+
+    pickled = dumps(study)
+    flying: dict[str, tuple[Any, Job, bool]] = {}
+    finished: queue.SimpleQueue[str] = queue.SimpleQueue()
+    try:
+        while waiting or flying:
+            while link.running and (following := waiting.take(len(flying), link.width)) is not None:
+                job, alone = following
+                # A new key each time (pure=False): the scheduler remembers a task that killed its workers.
+                future = link.client.submit(compute_pickled, pickled, job.settings, job.seed, pure=False, retries=0)
+                flying[future.key] = (future, job, alone)
+                future.add_done_callback(lambda done: finished.put(done.key))
+            try:
+                key = finished.get(timeout=LOOK_S)
+            except queue.Empty:
+                if not link.alive:
+                    raise SchedulerGone from None
+                continue
+            future, job, alone = flying[key]
+            try:
+                outcome = future.result(timeout=GATHER_S)
+            except (CancelledError, TimeoutError):
+                if link.running and future.status == "finished":
+                    finished.put(key)  # a busy worker: ask again
+                else:  # the scheduler died, or a worker with the result: a new task, since this one may stay lost
+                    del flying[key]
+                    waiting.put_back(job, alone)
+            except KilledWorker:
+                del flying[key]
+                if alone:
+                    yield job, Outcome(metrics={}, error=KILLED)
+                else:
+                    waiting.blamed.append(job)
+            else:
+                del flying[key]
+                yield job, outcome
+    finally:
+        for _, job, alone in flying.values():
+            waiting.put_back(job, alone)
