@@ -120,11 +120,14 @@ def main(argv: list[str] | None = None) -> None:
     except TyperException as error:
         problem = error.format_message()
     except ModuleNotFoundError as error:
-        problem = f"{error.name} is not installed: pip install 'opu-sim[train]'"
+        extra = "cluster" if error.name in ("dask", "distributed", "h5netcdf", "xarray") else "train"
+        problem = f"{error.name} is not installed: pip install 'opu-sim[{extra}]'"
     except ValueError as error:
         problem = str(error)
     except MemoryError as error:
         problem = f"not enough memory: {error}"
+    except ConnectionError as error:
+        problem = str(error)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     typer.echo(f"opu: {' '.join(problem.split())}", err=True)

@@ -1,4 +1,4 @@
-"""Sweeps of the parameters of a device, its calibration or a training: which flaw of the hardware costs how much?
+"""Sweeps of the parameters of a device, its calibration or a training.
 
 A :class:`Study` says what one point is; a design (:class:`Grid`, :class:`Random` ...) says which points there are;
 :func:`dfa.sweep` computes them, on this machine or on a cluster, and returns an ``xarray.Dataset``.

@@ -61,10 +61,7 @@ class Range:
     def at(self, u: NDArray[np.float64]) -> list[Any]:
         """Values at quantiles `u`, in [0, 1)."""
         high = self.high + self.integer  # each integer gets the stretch up to the next one
-        if self.log:
-            values = self.low * (high / self.low) ** u
-        else:
-            values = self.low + u * (high - self.low)
+        values = self.low * (high / self.low) ** u if self.log else self.low + u * (high - self.low)
         if self.integer:
             return [int(value) for value in np.clip(np.floor(values), self.low, self.high)]
         return [float(value) for value in np.clip(values, self.low, self.high)]

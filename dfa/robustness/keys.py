@@ -2,8 +2,9 @@
 
 The key is the SHA-256 of canonical JSON of the study's description, the settings, the seed and the *model version*. The
 model version is a hash of the code that the study can reach by imports within this project, without comments,
-docstrings and layout. So a change of documentation, of a page or of the command line keeps all results, and any
-change of the physics, the calibration or the training computes them again, released or not.
+docstrings and layout. So a change of documentation, of the command line or of this package keeps all results, and any
+change of the physics, the calibration or the training computes them again, released or not. Packages count whole where
+their ``__init__`` imports them whole, pictures of `calibration` among them: computing too much is the safe side.
 """
 
 import ast
@@ -28,7 +29,7 @@ PACKAGES = ("photonics", "calibration", "dfa")
 
 
 def plain(value: Any, name: str) -> Any:
-    """`value` in types that JSON has, or a ``ValueError`` that names it; tuples become lists, numpy's numbers Python's."""
+    """`value` in types that JSON has (tuples become lists, numpy's numbers Python's), or a ``ValueError``."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):

@@ -23,8 +23,8 @@ def dataset(
 ) -> "Dataset":
     """Put rows, point by point and for each point seed by seed, into a labelled array for each metric.
 
-    Everything in the data set is a function of the study, the design, the seeds and the code. What is not (dates, times,
-    versions of libraries) is in the attribute ``measured`` alone.
+    Everything in the data set is a function of the study, the design, the seeds and the code. What is not (dates,
+    times, versions of libraries) is in the attribute ``measured`` alone.
     """
     from xarray import Dataset
 

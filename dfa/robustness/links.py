@@ -105,6 +105,9 @@ def own_cluster(workers: int) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     # Workers find what the parent finds, a module beside the user's notebook as well.
     paths = [path or os.getcwd() for path in sys.path]
     environment = os.environ | dict.fromkeys(THREADS, "1") | {"PYTHONPATH": os.pathsep.join(paths)}
+    # The cluster ends at once, and Python's tracker of resources would tell that it cleans up after it.
+    ignored = [os.environ.get("PYTHONWARNINGS", ""), "ignore:resource_tracker"]
+    environment["PYTHONWARNINGS"] = ",".join(filter(None, ignored))
     with tempfile.TemporaryDirectory(prefix="opu-sweep-", ignore_cleanup_errors=True) as folder:
         command = [sys.executable, "-P", "-m", "dfa.robustness.nodes", str(workers), folder]
         process = subprocess.Popen(

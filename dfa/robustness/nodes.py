@@ -1,8 +1,8 @@
 """A local cluster in a process of its own: ``python -m dfa.robustness.nodes WORKERS FOLDER``.
 
 A scheduler and workers apart from the parent need no ``if __name__ == "__main__"`` in a user's script, and the
-scheduler may die without the parent. The parent holds the other end of standard input: whatever ends the parent closes it,
-and the cluster ends, too.
+scheduler may die without the parent. The parent holds the other end of standard input: whatever ends the parent closes
+it, and the cluster ends, too.
 """
 
 import logging
@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 
 __all__ = ["main"]
 
@@ -47,8 +48,8 @@ def main(workers: int, folder: str) -> None:
         local_directory=folder,
         silence_logs=logging.CRITICAL + 1,
     )
-    answer.write(cluster.scheduler_address + "\n")
-    answer.close()
+    with suppress(BrokenPipeError), answer:  # the parent may be gone already
+        answer.write(cluster.scheduler_address + "\n")
     while os.read(0, 1):  # nothing is ever written: this waits for the end of the parent
         continue
     # Workers end when this process does, in the middle of a point as well; closing in good order would wait for them.

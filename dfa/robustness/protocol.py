@@ -20,7 +20,7 @@ class Study(Protocol):
     """One point of a sweep: settings and a seed in, metrics out."""
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Raise a ``ValueError`` if a name is unknown or a value is out of range; asked for every point before any runs."""
+        """Raise a ``ValueError`` for an unknown name or a bad value; called for every point before any runs."""
 
     def run(self, settings: Mapping[str, Any], seed: int) -> Mapping[str, float]:
         """Metrics of a point: a function of its arguments alone. The study is pickled and runs in another process."""

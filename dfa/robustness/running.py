@@ -52,9 +52,11 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int) -> Generator[Resul
                 for result in on_cluster(study, waiting, link):
                     deaths = 0
                     yield result
-        except SchedulerGone:
+        except (SchedulerGone, ConnectionError) as problem:  # or it died before it was there
             deaths += 1
             address = outside_address()
+            if address and isinstance(problem, ConnectionError):
+                raise
             if address or deaths == DEATHS:
                 what = f"the dask scheduler at {address} is gone" if address else f"{DEATHS} local clusters died"
                 raise ConnectionError(
@@ -112,7 +114,7 @@ def on_cluster(study: Study, waiting: Waiting, link: Link) -> Generator[Result, 
                 key = finished.get(timeout=LOOK_S)
             except queue.Empty:
                 if not link.alive:
-                    raise SchedulerGone from None
+                    raise SchedulerGone
                 continue
             future, job, alone = flying[key]
             try:
@@ -132,6 +134,10 @@ def on_cluster(study: Study, waiting: Waiting, link: Link) -> Generator[Result, 
             else:
                 del flying[key]
                 yield job, outcome
+    except Exception as problem:
+        if link.alive:
+            raise
+        raise SchedulerGone from problem  # whatever the client said first
     finally:
         for _, job, alone in flying.values():
             waiting.put_back(job, alone)

@@ -1,4 +1,4 @@
-"""The memory of a sweep: one row for each point in SQLite, written as it is done, so that a kill loses nothing stored."""
+"""The memory of a sweep: a row for each point in SQLite, written as it is done, so that a kill loses nothing stored."""
 
 import json
 import sqlite3
@@ -121,7 +121,7 @@ class Store:
             "error": outcome.error,
             "traceback": outcome.traceback,
             "seconds": outcome.seconds,
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "made_with": outcome.made_with,
         }
         self.rows.execute(
