@@ -114,7 +114,7 @@ def on_cluster(study: Study, waiting: Waiting, link: Link) -> Generator[Result, 
                 key = finished.get(timeout=LOOK_S)
             except queue.Empty:
                 if not link.alive:
-                    raise SchedulerGone
+                    raise SchedulerGone from None
                 continue
             future, job, alone = flying[key]
             try:
