@@ -14,8 +14,8 @@ from dfa.cli_calibrate import calibrate
 from dfa.cli_common import Device, Out, Quiet, Seeds, new_folder, show_progress, show_table
 
 if TYPE_CHECKING:
-    from dfa.data import Dataset
     from dfa.study import Plan, Run
+    from dfa.tasks import Data
 
 __all__ = ["main"]
 
@@ -33,7 +33,7 @@ def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
     """Learn handwritten digits in five ways, one of them through the simulated device, and write a report."""
     from dfa import data, study
 
-    digits, methods = data.digits(), list(study.METHODS)
+    digits, methods = data.digits(), list(study.STANDARD)
     with new_folder(out) as folder:
         runs = study.run_study(study.DEMO, digits, methods, range(seeds), folder, progress=show_progress(quiet))
         finish(study.DEMO, digits, runs, folder)
@@ -41,36 +41,67 @@ def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
 
 @app.command()
 def train(
-    data: Annotated[str, typer.Option(help="digits or mnist.")] = "digits",
+    data: Annotated[
+        str, typer.Option(help="digits, mnist, fashion-mnist, cora, citeseer, pubmed or tiny-shakespeare.")
+    ] = "digits",
+    network: Annotated[
+        str | None, typer.Option(help="mlp or cnn for images, gcn for graphs, transformer for text.")
+    ] = None,
     method: Annotated[
-        str, typer.Option(help="bp, dfa, ternary, optical, last-layer, several with commas, or all.")
+        str,
+        typer.Option(
+            help="bp, dfa, ternary, optical, last-layer, several with commas, or all of these; also separate (DFA, a "
+            "matrix for each block), alignment (feedback alignment) and sign (sign-symmetric)."
+        ),
     ] = "optical",
     device: Device = "lab_bench",
-    hidden: Annotated[str, typer.Option(help="Units of the hidden layers, with commas.")] = "1024,1024",
-    epochs: Annotated[int, typer.Option(min=1)] = 5,
-    batch_size: Annotated[int, typer.Option(min=1)] = 128,
-    learning_rate: Annotated[float, typer.Option(help="Adam's.")] = 1e-3,
-    threshold: Annotated[float | None, typer.Option(help="Fixed ternarisation threshold.")] = None,
-    deviations: Annotated[float | None, typer.Option(help="Threshold in deviations of the batch's error; 1.")] = None,
+    hidden: Annotated[
+        str | None,
+        typer.Option(
+            help="Widths of the hidden blocks, with commas: 1024,1024 (mlp), 16,32,128 (cnn: channels, then units), "
+            "16 (gcn), 128,128,128,128 (transformer) if not given."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="5 for images, 250 for graphs.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps for text; 600.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="128 images, 32 pieces of text.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's; 0.001, for graphs 0.01.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Train on the first so many samples.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Fixed ternarisation threshold; 0.2 for graphs.")] = None,
+    deviations: Annotated[
+        float | None, typer.Option(help="Threshold in deviations of the batch's error; 1 for images.")
+    ] = None,
+    stochastic: Annotated[
+        float | None, typer.Option(help="Unbiased ternary code, for errors up to this; 1 for text.")
+    ] = None,
     seeds: Seeds = 1,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the checkpoints in --out.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a fully connected tanh network, by default with optical feedback, and write a report."""
+    """Train a network, by default with optical feedback, and write a report."""
     from dfa import study
     from dfa.data import load
     from dfa.encoding import Ternary
 
     try:
-        sizes = tuple(int(n) for n in hidden.split(","))
+        sizes = tuple(int(n) for n in hidden.split(",")) if hidden is not None else None
     except ValueError:
         raise ValueError(f"hidden must be numbers with commas between them, got {hidden!r}") from None
-    encoder = Ternary(threshold=threshold, deviations=deviations)
+    policy = {"threshold": threshold, "deviations": deviations, "stochastic": stochastic}
     plan = study.Plan(
-        hidden=sizes, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, device=device, encoder=encoder
+        data=data,
+        network=network,
+        hidden=sizes,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        samples=samples,
+        device=device,
+        encoder=None if all(value is None for value in policy.values()) else Ternary(**policy),
     )
-    methods = study.check_methods(list(study.METHODS) if method == "all" else method.split(","))
+    methods = study.check_methods(list(study.STANDARD) if method == "all" else method.split(","), plan)
     dataset = load(data)
     if resume and (out is None or not out.is_dir()):
         raise ValueError(f"out must be the folder of a run to go on with, got {out}")
@@ -100,13 +131,13 @@ def bench(
     raise typer.Exit(subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}).returncode)
 
 
-def finish(plan: "Plan", data: "Dataset", runs: "list[Run]", folder: Path) -> None:
+def finish(plan: "Plan", data: "Data", runs: "list[Run]", folder: Path) -> None:
     """Print the table and write the report of a study."""
     from calibration.files import write_unused
     from dfa.study import summary
     from dfa.study_page import study_page
 
-    show_table(*summary(runs))
+    show_table(*summary(plan, runs))
     typer.echo(f"report: {write_unused(folder / 'report.html', study_page(plan, data, runs))}")
 
 

@@ -4,57 +4,21 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from calibration import measure_projection
 from calibration.files import write_unused
 from calibration.report import finite
-from dfa.data import Dataset
-from dfa.encoding import Ternary
-from dfa.feedback import Feedback, OpticalFeedback, RandomFeedback
-from dfa.learning import DirectFeedback
-from dfa.models import mlp
-from dfa.training import Epoch, check_positive, train
-from photonics import OPU, presets
+from dfa.data import load
+from dfa.feedback import OpticalFeedback
+from dfa.plans import Plan
+from dfa.tasks import Data, Point, first, model_for, signal_width, train_plan
+from dfa.teachers import METHODS, STANDARD, check_methods, feedback, learner_for
 
-__all__ = ["DEMO", "METHODS", "Plan", "Run", "run_study", "summary", "training_device"]
-
-METHODS = {
-    "bp": "backpropagation",
-    "dfa": "DFA",
-    "ternary": "ternary DFA",
-    "optical": "optical DFA",
-    "last-layer": "last layer only",
-}
-SPARE_ROWS = 0.92
-"""Share of pixels counted on: 5 % have a dark anchor, and that share varies."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is trained, and how."""
-
-    hidden: tuple[int, ...]
-    epochs: int
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    device: str = "lab_bench"
-    """A preset's name, or a TOML file that describes a device."""
-    encoder: Ternary = field(default_factory=Ternary)
-
-    def __post_init__(self) -> None:
-        # Everything that can be wrong is found before the first run starts.
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must be one or more positive numbers, got {self.hidden}")
-        check_positive(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
-        if presets.is_file(self.device):
-            OPU.from_toml(self.device)
-        else:
-            presets.get(self.device)
-
+__all__ = ["DEMO", "METHODS", "STANDARD", "Plan", "Run", "feedback", "run_one", "run_study", "summary"]
 
 DEMO = Plan(hidden=(128, 128), epochs=60, batch_size=32, learning_rate=2e-3)
 """What `opu demo` trains on digits; rate and length were chosen on the validation samples."""
@@ -66,94 +30,129 @@ class Run:
 
     method: str
     seed: int
-    history: tuple[Epoch, ...]
-    frames: int
+    history: tuple[Point, ...]
+    best: int
+    """Position in `history` of the point that is reported: the last, or for graphs the best on validation nodes."""
+    frames: int = 0
     """Frames that the device took, calibration included."""
-    optical_s: float
+    optical_s: float = 0.0
     """What they would have taken on the real device: frames over its frame rate."""
-    energy_j: float
+    energy_j: float = 0.0
     """That time at the device's electrical power."""
+    nonzero: float = math.nan
+    """Share of the codes that are not zero, over all rows of the error."""
+    saturated: float = math.nan
+    """Share of the feedback's values that a saturated pixel made wrong."""
+    snr_db: float = math.nan
+    """Power of the optical feedback over the expected variance of its noise."""
 
     @property
-    def accuracy(self) -> float:
-        """Test accuracy after the last epoch."""
-        return self.history[-1].test
+    def score(self) -> float:
+        """Share of test samples that are classified rightly, or bits per character: see `Plan.metric`."""
+        return self.history[self.best].test
+
+    @property
+    def validation(self) -> float:
+        """The same on the validation part: for choices."""
+        return self.history[self.best].validation
 
     @property
     def angle(self) -> float:
-        """Angle of the hidden blocks' updates after the last epoch, mean in degrees; NaN for backpropagation."""
-        hidden = self.history[-1].angles[:-1]
-        return statistics.fmean(hidden) if hidden else math.nan
-
-
-def training_device(device: str, classes: int, width: int, seed: int) -> OPU:
-    """Make a device for feedback: inputs for the classes and as many for the anchor, pixels for all hidden units.
-
-    A preset is made to that size and exposed; a TOML file is taken as it is, but for the seed of the noise.
-    """
-    pixels = math.ceil(width / SPARE_ROWS) + 16
-    opu = presets.load(device, 2 * classes, pixels, seed)
-    if presets.is_file(device):
-        opu = opu.replace(seed=seed)
-    if opu.n_in <= classes or opu.n_out < pixels:
-        raise ValueError(
-            f"device {device} must have over {classes} inputs and at least {pixels} pixels for this network, "
-            f"got {opu.n_in} and {opu.n_out}"
-        )
-    return opu
-
-
-def feedback(method: str, plan: Plan, data: Dataset, seed: int) -> Feedback | None:
-    """The source of teaching signals of a method."""
-    if method == "dfa":
-        return RandomFeedback(seed)
-    if method == "ternary":
-        return RandomFeedback(seed, plan.encoder)
-    if method == "optical":
-        opu = training_device(plan.device, data.classes, sum(plan.hidden), seed)
-        return OpticalFeedback(measure_projection(opu, n_inputs=data.classes), plan.encoder)
-    return None
+        """Angle of the hidden blocks' updates where it was last measured, mean in degrees; NaN if it never was."""
+        known = [point.angles for point in self.history if len(point.angles) > 1]
+        return statistics.fmean(known[-1][:-1]) if known else math.nan
 
 
 def run_one(
-    method: str, seed: int, plan: Plan, data: Dataset, folder: Path | None, resume: bool, progress: bool
+    method: str,
+    seed: int,
+    plan: Plan,
+    data: Data | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
 ) -> Run:
-    """Train the network once."""
-    model = mlp([data.features, *plan.hidden, data.classes], seed=seed)
-    signals = feedback(method, plan, data, seed)
+    """Train the network once.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`.
+    seed : int
+        Weights, order of the data, dropout, feedback, device and its noise are functions of it.
+    plan : Plan
+        All else.
+    data : Dataset, Graph or Text, optional
+        The plan's data, if it is loaded already.
+    folder : Path, optional
+        For the checkpoint, in a folder of its own there; with `resume` the run goes on from it.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, data or device do not fit, or the run diverges.
+    """
+    check_methods([method], plan)
+    data = first(load(plan.data) if data is None else data, plan.samples)
+    model = model_for(method, plan, data, seed)
+    learner = learner_for(method, plan, model, data, seed, signal_width(plan, data))
+    signals = learner.feedback if learner else None
     opu = signals.projection.opu if isinstance(signals, OpticalFeedback) else None
-    learner = None if method == "bp" else DirectFeedback(model, feedback=signals)
-    coded = asdict(plan.encoder) if method in ("ternary", "optical") else None
-    history = train(
+    history, best = train_plan(
+        method,
+        plan,
         model,
         data,
         learner,
-        epochs=plan.epochs,
-        batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate,
-        seed=seed,
+        seed,
         folder=folder and folder / f"{method}-{seed}",
         resume=resume,
         progress=progress,
-        settings={"method": method, "hidden": plan.hidden, "encoder": coded, "device": opu and opu.to_dict()},
+        settings=fixed(method, plan) | {"device": opu and opu.to_dict()},
     )
-    frames = history[-1].frames
-    optical_s = frames * opu.frame_period_s if opu else 0.0
-    energy_j = optical_s * opu.electrical_power_w if opu else 0.0
-    return Run(method, seed, tuple(history), frames, optical_s, energy_j)
+    run = Run(
+        method, seed, tuple(history), best, nonzero=statistic(signals, "nonzero") if encoded(method) else math.nan
+    )
+    if opu is None:
+        return run
+    seconds = opu.clock.frames * opu.frame_period_s
+    return replace(
+        run,
+        frames=opu.clock.frames,
+        optical_s=seconds,
+        energy_j=seconds * opu.electrical_power_w,
+        saturated=statistic(signals, "saturated"),
+        snr_db=statistic(signals, "snr_db"),
+    )
 
 
-def check_methods(methods: Sequence[str]) -> list[str]:
-    """Return the methods if all are known, else raise a ``ValueError``."""
-    for method in methods:
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    return list(methods)
+def encoded(method: str) -> bool:
+    """Whether a method encodes the error."""
+    return method in ("ternary", "optical")
+
+
+def statistic(signals: Any, name: str) -> float:
+    """A figure of the feedback's last step; NaN if it has none."""
+    return signals.statistics().get(name, math.nan)
+
+
+def fixed(method: str, plan: Plan) -> dict[str, Any]:
+    """What of a plan must not change when a run goes on: all but its length, and what the method does not use."""
+    settings = asdict(plan)
+    del settings["epochs"], settings["steps"]
+    if method != "optical":
+        for name in ("device", "device_changes", "exposure", "calibration", "recalibrate_every"):
+            del settings[name]
+    if not encoded(method):
+        del settings["encoder"]
+    return {"method": method, "plan": settings}
 
 
 def run_study(
     plan: Plan,
-    data: Dataset,
+    data: Data,
     methods: Sequence[str],
     seeds: Sequence[int],
     folder: Path | None = None,
@@ -167,31 +166,32 @@ def run_study(
     ValueError
         If a method is unknown, the folder cannot be written, or a run diverges.
     """
-    if "optical" in methods:
-        feedback("optical", plan, data, 0)  # a device that does not fit is found before the first run, not after
-    order = [(method, seed) for method in check_methods(methods) for seed in seeds]
-    runs = [run_one(method, seed, plan, data, folder, resume, progress) for method, seed in order]
+    methods = check_methods(list(methods), plan)
+    if "optical" in methods:  # a device that does not fit is found before the first run, not after
+        feedback("optical", plan, data, 0, signal_width(plan, data))
+    runs = [run_one(method, seed, plan, data, folder, resume, progress) for method in methods for seed in seeds]
     if folder is not None:
         about = {"version": version("opu-sim"), "date": datetime.now(UTC).isoformat(timespec="seconds")}
-        document = about | {"plan": asdict(plan), "data": data.name, "runs": [asdict(run) for run in runs]}
+        document = about | {"plan": asdict(plan), "metric": asdict(plan.metric), "runs": [asdict(run) for run in runs]}
         write_unused(folder / "results.json", json.dumps(finite(document), indent=1))
     return runs
 
 
-def summary(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+def summary(plan: Plan, runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the table: one row for each method, mean and standard deviation over seeds."""
-    columns = ["method", "accuracy %", "angle", "frames", "optical time", "energy"]
+    metric = plan.metric
+    columns = [f"{metric.name} {metric.unit}".removesuffix(" bits"), "angle", "frames", "optical time", "energy"]
     rows = []
     for method in dict.fromkeys(run.method for run in runs):
         group = [run for run in runs if run.method == method]
-        row = [METHODS[method], spread([100.0 * run.accuracy for run in group], 2)]
+        row = [METHODS[method], spread([metric.factor * run.score for run in group], 2)]
         row.append("–" if math.isnan(group[0].angle) else f"{statistics.fmean(run.angle for run in group):.0f}°")
         frames = statistics.fmean(run.frames for run in group)
         seconds = statistics.fmean(run.optical_s for run in group)
         energy = statistics.fmean(run.energy_j for run in group)
         row += [f"{frames:,.0f}", f"{seconds:,.1f} s", f"{energy:,.0f} J"] if frames else ["–", "–", "–"]
         rows.append(row)
-    return columns, rows
+    return ["method", *columns], rows
 
 
 def spread(values: Sequence[float], digits: int) -> str:

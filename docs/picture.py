@@ -9,8 +9,8 @@ from calibration import characterize
 from calibration.page import STYLE
 from calibration.report_page import draw_projection
 from dfa.data import digits
-from dfa.study import DEMO, METHODS, run_study
-from dfa.study_page import draw_accuracy
+from dfa.study import DEMO, STANDARD, run_study
+from dfa.study_page import draw_scores
 from photonics import presets
 from photonics.encoding import half_on
 from photonics.plots import draw_bench, draw_frame
@@ -20,7 +20,7 @@ def main() -> None:
     """Draw the bench, a frame, a projection against truth, and the learning curves."""
     opu = presets.lab_bench(256, 2500, seed=0)
     report = characterize(opu, truth=opu.effective_matrix())
-    runs = run_study(DEMO, digits(), list(METHODS), range(3), progress=False)
+    runs = run_study(DEMO, digits(), STANDARD, range(3), progress=False)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 7.6), layout="constrained", dpi=110)
         grid = figure.add_gridspec(2, 3, height_ratios=[1.1, 1])
@@ -29,7 +29,7 @@ def main() -> None:
         ax.set_title("the camera sees speckle")
         ax = draw_projection(figure.add_subplot(grid[1, 1]), report.curves["projection"])
         ax.set_title("interference makes it a linear map")
-        ax = draw_accuracy(figure.add_subplot(grid[1, 2]), runs)
+        ax = draw_scores(figure.add_subplot(grid[1, 2]), DEMO, runs)
         ax.set_title("which teaches a network (digits)")
         figure.savefig(Path(__file__).with_name("first_light.png"), metadata={"Software": None})
 

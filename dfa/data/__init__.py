@@ -11,6 +11,7 @@ from dfa.data.text import Text, tiny_shakespeare
 __all__ = [
     "DATASETS",
     "GRAPHS",
+    "TEXTS",
     "Dataset",
     "Graph",
     "Text",
@@ -19,7 +20,6 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "load",
-    "load_graph",
     "mnist",
     "pubmed",
     "read_planetoid",
@@ -32,28 +32,19 @@ DATASETS = {"digits": digits, "mnist": mnist, "fashion-mnist": fashion_mnist}
 GRAPHS = {"cora": cora, "citeseer": citeseer, "pubmed": pubmed}
 """One graph with labelled nodes: what `dfa.graphs` trains on."""
 
-
-def load(name: str) -> Dataset:
-    """Load a data set by its name.
-
-    Raises
-    ------
-    ValueError
-        If there is none of that name, or its files are missing or corrupt.
-    """
-    if name not in DATASETS:
-        raise ValueError(f"data must be one of {sorted(DATASETS)}, got {name!r}")
-    return DATASETS[name]()
+TEXTS = {"tiny-shakespeare": tiny_shakespeare}
+"""Characters in a row: what `dfa.language` trains on."""
 
 
-def load_graph(name: str) -> Graph:
-    """Load a graph by its name.
+def load(name: str) -> Dataset | Graph | Text:
+    """Load a data set, a graph or a text by its name.
 
     Raises
     ------
     ValueError
         If there is none of that name, or its files are missing or corrupt.
     """
-    if name not in GRAPHS:
-        raise ValueError(f"graph must be one of {sorted(GRAPHS)}, got {name!r}")
-    return GRAPHS[name]()
+    known = DATASETS | GRAPHS | TEXTS
+    if name not in known:
+        raise ValueError(f"data must be one of {', '.join(known)}, got {name!r}")
+    return known[name]()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfa.data import digits, fashion_mnist, images, load, load_graph, mnist
+from dfa.data import digits, fashion_mnist, images, load, mnist
 from dfa.data.files import read_published
 from dfa.data.images import FASHION_SHA256, MNIST_SHA256, read_idx
 
@@ -191,8 +191,6 @@ def test_bad_idx(content, message):
 def test_unknown_names_and_numbers():
     with pytest.raises(ValueError, match="data must be one of"):
         load("imagenet")
-    with pytest.raises(ValueError, match="graph must be one of"):
-        load_graph("mnist")
 
 
 @needs("mnist")
