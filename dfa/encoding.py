@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfa.arrays import to_tensor
+from dfa.steps import Diverged
 from photonics import draw
 from photonics.random import Stream, check_seed
 
@@ -169,6 +170,6 @@ def encode(encoder: Encoder | None, error: Tensor, tick: int) -> Code:
 
 
 def check_finite(error: Tensor) -> None:
-    """Raise a ``ValueError`` if training has diverged."""
+    """Raise `Diverged` if an error is no finite number."""
     if not torch.isfinite(error).all():
-        raise ValueError("error must be finite, got NaN or infinity: training has diverged")
+        raise Diverged("error must be finite, got NaN or infinity: training has diverged")

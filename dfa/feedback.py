@@ -13,6 +13,7 @@ from calibration import LinearProjection, measure_projection
 from calibration.anchor import AnchorProjection
 from dfa.arrays import to_array, to_tensor
 from dfa.encoding import Code, Encoder, Ternary, encode
+from dfa.steps import Diverged
 from photonics import draw
 from photonics.backend import HOST
 from photonics.component import integer
@@ -308,7 +309,7 @@ class OpticalFeedback(CodedFeedback):
         values = torch.view_as_real(read).flatten(1)[:, :width] if read.is_complex() else read
         peak = float(values.abs().max())
         if not 0 < peak < math.inf:
-            raise ValueError(
+            raise Diverged(
                 f"feedback must be finite and not zero, got a projection with the largest value {peak} for "
                 f"{len(code)} errors: is there light on the camera, and is it exposed (opu.autoexpose())?"
             )

@@ -1,15 +1,18 @@
 """Training on a graph: all nodes at once, a few of them with labels, judged at the best validation epoch."""
 
-import copy
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from dfa.data import Graph
-from dfa.steps import Rule, check_numbers, reproducible, take_step
+from dfa.diagnostics import Diagnostics
+from dfa.loop import Options, Task, run_loop
+from dfa.steps import Rule, check_numbers
 
 __all__ = ["GraphEpoch", "GraphRun", "node_accuracy", "train_graph"]
 
@@ -24,6 +27,8 @@ class GraphEpoch:
     """Share of validation nodes classified rightly after it."""
     test: float
     """Share of test nodes classified rightly after it."""
+    diagnostics: Diagnostics | None = None
+    """Angles, gradients, codes, noise and saturation of the feedback, in every so many epochs."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,17 @@ def train_graph(
     weight_decay: float = 5e-4,
     seed: int = 0,
     progress: bool = True,
+    every: int = 25,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    checkpoint_every: int = 0,
+    diagnostics: bool = True,
+    tensorboard: bool = False,
+    optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    clip_norm: float | None = None,
 ) -> GraphRun:
-    """Train a graph network with Adam on the cross-entropy of the training nodes.
+    """Train a graph network on the cross-entropy of the training nodes.
 
     The loss is a mean over the training nodes, the output has all of them: the error ``dL/d(output)`` of a training
     node is ``(softmax - onehot) / training nodes`` and that of every other node is 0.
@@ -68,37 +82,68 @@ def train_graph(
     epochs, learning_rate
         As usual; an epoch is one step.
     weight_decay : float
-        Added to the gradients, times the weights (Adam's own, 0 for none). By the defaults it is the reference for
-        backpropagation with a dropout of 0.5; for DFA 1e-4 with a dropout of 0.1 is better.
+        Added to the gradients, times the weights (Adam's own, 0 for none; an `optimiser` has its own). By the defaults
+        it is the reference for backpropagation with a dropout of 0.5; for DFA 1e-4 with a dropout of 0.1 is better.
     seed : int
         Dropout is a function of it.
     progress : bool
         Show a progress bar.
+    every : int
+        Epochs between measurements of angles, metrics files and checkpoints; there are some at the end, too.
+    folder, resume, settings, checkpoint_every, diagnostics, tensorboard, optimiser, clip_norm
+        As for `dfa.train`.
 
     Raises
     ------
     ValueError
-        If a number is out of range, a node of a part has no label, a part is empty, or the loss is no longer finite.
+        If a number is out of range, a node of a part has no label, a part is empty, the folder cannot be written, or
+        the checkpoint is of other settings.
+    Diverged
+        As for `dfa.train`.
     """
-    check_numbers(epochs=epochs, learning_rate=learning_rate)
+    check_numbers(epochs=epochs, every=every)
     check_parts(graph)
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    history: list[GraphEpoch] = []
-    best, weights = 0, {}
-    bar = tqdm(total=epochs, unit=" epochs", leave=False, disable=not progress)
-    with reproducible(seed), bar:
-        for epoch in range(epochs):
-            model.train()
-            output = model(graph.features)
-            loss = take_step(cross_entropy(output[graph.train], graph.labels[graph.train]), output, optimiser, learner)
-            validation, test = node_accuracy(model, graph, graph.validation, graph.test)
-            history.append(GraphEpoch(loss, validation, test))
-            if epoch == 0 or validation > history[best].validation:
-                best, weights = epoch, copy.deepcopy(model.state_dict())
-            bar.update()
-            bar.set_postfix(loss=f"{loss:.3g}", validation=f"{validation:.1%}", test=f"{history[best].test:.1%}")
-    model.load_state_dict(weights)
-    return GraphRun(tuple(history), best)
+    options = Options(
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        folder=folder,
+        resume=resume,
+        progress=progress,
+        checkpoint_every=checkpoint_every,
+        diagnostics=diagnostics,
+        tensorboard=tensorboard,
+        optimiser=optimiser,
+        clip_norm=clip_norm,
+        settings=settings,
+    )
+
+    def loss(output: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(output[graph.train], labels[graph.train])
+
+    def evaluate(model: nn.Module) -> dict[str, float]:
+        return dict(zip(("validation", "test"), node_accuracy(model, graph, graph.validation, graph.test), strict=True))
+
+    everything = graph.features, graph.labels
+    task = Task(
+        steps=epochs,
+        evaluate_every=1,
+        record_every=every,
+        batch=lambda step: everything,
+        loss=loss,
+        evaluate=evaluate,
+        probe=everything,
+        seed=seed,
+        settings={"data": [graph.name, len(graph.labels)], "weight_decay": weight_decay},
+        best="validation",
+    )
+    found = run_loop(task, model, learner, options)
+    model.load_state_dict(found.weights)
+    return GraphRun(tuple(map(as_epoch, found.history)), found.best)
+
+
+def as_epoch(record: Diagnostics) -> GraphEpoch:
+    """A record as what is known after an epoch."""
+    return GraphEpoch(record.loss, **record.scores, diagnostics=record if record.gradients else None)
 
 
 def check_parts(graph: Graph) -> None:

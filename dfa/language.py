@@ -1,16 +1,19 @@
 """Training on text: random contexts, the next character at every place, bits per character."""
 
 import math
-import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm import tqdm
 
 from dfa.data import Text
-from dfa.steps import Rule, check_numbers, reproducible, take_step
+from dfa.diagnostics import Diagnostics
+from dfa.loop import Options, Task, run_loop
+from dfa.steps import Rule, check_numbers
 
 __all__ = ["TextEpoch", "bits_per_character", "sample_contexts", "train_text"]
 
@@ -27,6 +30,8 @@ class TextEpoch:
     """Bits per character of the validation text."""
     seconds: float
     """Wall time of the steps since the last entry, evaluation excluded."""
+    diagnostics: Diagnostics | None = None
+    """Angles, gradients, codes, noise and saturation of the feedback; see there."""
 
 
 def train_text(
@@ -42,8 +47,16 @@ def train_text(
     windows: int = 256,
     seed: int = 0,
     progress: bool = True,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    checkpoint_every: int = 0,
+    diagnostics: bool = True,
+    tensorboard: bool = False,
+    optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
+    clip_norm: float | None = None,
 ) -> list[TextEpoch]:
-    """Train a language model with Adam on the cross-entropy of the next character.
+    """Train a language model on the cross-entropy of the next character.
 
     Parameters
     ----------
@@ -59,7 +72,7 @@ def train_text(
     context : int
         Characters that the model sees at once.
     every : int
-        Steps between evaluations; there is one at the end, too.
+        Steps between evaluations, with angles, metrics files and a checkpoint; there is one at the end, too.
     windows : int
         Contexts of the validation text that an evaluation reads, evenly spaced: with 256 of 64 characters, 16 384
         predictions, its standard error is about 0.02 bits.
@@ -67,6 +80,8 @@ def train_text(
         Contexts are a function of seed and step, dropout of the seed.
     progress : bool
         Show a progress bar.
+    folder, resume, settings, checkpoint_every, diagnostics, tensorboard, optimiser, clip_norm
+        As for `dfa.train`.
 
     Returns
     -------
@@ -75,30 +90,51 @@ def train_text(
     Raises
     ------
     ValueError
-        If a number is not positive, the text is shorter than a context, or the loss is no longer finite.
+        If a number is not positive, the text is shorter than a context, the folder cannot be written, or the
+        checkpoint is of other settings.
+    Diverged
+        As for `dfa.train`.
     """
-    check_numbers(steps=steps, batch_size=batch_size, learning_rate=learning_rate, every=every)
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    history: list[TextEpoch] = []
-    losses: list[float] = []
-    start = time.perf_counter()
-    bar = tqdm(total=steps, unit=" steps", leave=False, disable=not progress)
-    with reproducible(seed), bar:
-        for step in range(1, steps + 1):
-            model.train()
-            x, y = sample_contexts(text.train, context, batch_size, seed, step)
-            output = model(x)
-            losses.append(take_step(cross_entropy(output.flatten(0, 1), y.flatten()), output, optimiser, learner))
-            bar.update()
-            if step % every and step != steps:
-                continue
-            seconds = time.perf_counter() - start
-            bits = bits_per_character(model, text.validation, context, windows)
-            history.append(TextEpoch(step, sum(losses) / len(losses) / math.log(2.0), bits, seconds))
-            bar.set_postfix(train=f"{history[-1].train_bits:.2f}", validation=f"{bits:.2f} bits")
-            losses.clear()
-            start = time.perf_counter()
-    return history
+    check_numbers(steps=steps, batch_size=batch_size, every=every)
+    options = Options(
+        learning_rate=learning_rate,
+        folder=folder,
+        resume=resume,
+        progress=progress,
+        checkpoint_every=checkpoint_every,
+        diagnostics=diagnostics,
+        tensorboard=tensorboard,
+        optimiser=optimiser,
+        clip_norm=clip_norm,
+        settings=settings,
+    )
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        return sample_contexts(text.train, context, batch_size, seed, step)
+
+    task = Task(
+        steps=steps,
+        evaluate_every=every,
+        record_every=every,
+        batch=batch,
+        loss=lambda output, target: cross_entropy(output.flatten(0, 1), target.flatten()),
+        evaluate=lambda model: {"validation_bits": bits_per_character(model, text.validation, context, windows)},
+        probe=batch(0),
+        seed=seed,
+        settings={"data": [text.name, len(text.train)], "batch_size": batch_size, "context": context},
+    )
+    return [as_epoch(record) for record in run_loop(task, model, learner, options).history]
+
+
+def as_epoch(record: Diagnostics) -> TextEpoch:
+    """A record as what is known after a number of steps."""
+    return TextEpoch(
+        step=record.step,
+        train_bits=record.loss / math.log(2.0),
+        validation_bits=record.scores["validation_bits"],
+        seconds=record.seconds,
+        diagnostics=record if record.gradients else None,
+    )
 
 
 def sample_contexts(numbers: Tensor, context: int, batch_size: int, seed: int, step: int) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,8 @@ from torch.utils.hooks import RemovableHandle
 
 from dfa.blocks import Blocks, whole
 from dfa.feedback import gaussian
-from dfa.learner import Hook, Learner, Output, check_loss
+from dfa.learner import Hook, Learner, Output
+from dfa.steps import check_loss
 from photonics.random import check_seed
 
 __all__ = ["LayerFeedback"]

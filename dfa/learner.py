@@ -112,14 +112,6 @@ class Learner(ABC):
         self._attach()
 
 
-def check_loss(loss: Tensor) -> None:
-    """Raise a ``ValueError`` if the loss is no finite number."""
-    if loss.numel() != 1:
-        raise ValueError(f"loss must be a scalar, got shape {tuple(loss.shape)}")
-    if not torch.isfinite(loss):
-        raise ValueError(f"loss must be finite, got {loss.item()}: training has diverged")
-
-
 def tensors(output: Any) -> list[Tensor]:
     """Tensors in what a module returned: itself, or in tuples, lists and mappings."""
     if isinstance(output, Tensor):

@@ -9,8 +9,9 @@ from torch.utils.hooks import RemovableHandle
 
 from dfa.blocks import Blocks, whole
 from dfa.feedback import Feedback
-from dfa.learner import Hook, Learner, Output, check_loss, mapped, tensors
+from dfa.learner import Hook, Learner, Output, mapped, tensors
 from dfa.rows import SPREADS, joined, per_sample, rows_of, spread_over, width_of
+from dfa.steps import check_loss
 
 __all__ = ["DirectFeedback"]
 

@@ -7,8 +7,13 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
-__all__ = ["Rule", "check_numbers", "reproducible", "take_step"]
+__all__ = ["Diverged", "Rule", "check_loss", "check_numbers", "reproducible", "take_step"]
+
+
+class Diverged(ValueError):
+    """Training cannot go on: the loss or a weight is no number any more, or the feedback is dead."""
 
 
 class Rule(Protocol):
@@ -19,7 +24,13 @@ class Rule(Protocol):
         ...
 
 
-def take_step(loss: Tensor, output: Tensor, optimiser: torch.optim.Optimizer, learner: Rule | None) -> float:
+def take_step(
+    loss: Tensor,
+    output: Tensor,
+    optimiser: torch.optim.Optimizer,
+    learner: Rule | None,
+    clip_norm: float | None = None,
+) -> float:
     """Take one step of the optimiser and return the loss.
 
     Parameters
@@ -28,22 +39,24 @@ def take_step(loss: Tensor, output: Tensor, optimiser: torch.optim.Optimizer, le
         Computed from `output`, which is what the model returned.
     learner : Rule, optional
         None is plain backpropagation.
+    clip_norm : float, optional
+        Largest norm of the gradient of all parameters together; a longer one is shortened to it.
 
     Raises
     ------
-    ValueError
+    Diverged
         If the loss is not finite; the weights are left as they are.
     """
-    value = loss.item()
-    if not math.isfinite(value):
-        raise ValueError(f"loss must be finite, got {value}: training has diverged, lower the learning rate")
+    check_loss(loss)
     optimiser.zero_grad()
     if learner is None:
         loss.backward()
     else:
         learner.backward(loss, output)
+    if clip_norm is not None:
+        clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip_norm)
     optimiser.step()
-    return value
+    return loss.item()
 
 
 @contextmanager
@@ -52,6 +65,14 @@ def reproducible(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
+
+
+def check_loss(loss: Tensor) -> None:
+    """Raise a ``ValueError`` if the loss is no scalar, `Diverged` if it is no finite number."""
+    if loss.numel() != 1:
+        raise ValueError(f"loss must be a scalar, got shape {tuple(loss.shape)}")
+    if not math.isfinite(value := loss.item()):
+        raise Diverged(f"loss must be finite, got {value}: training has diverged, lower the learning rate")
 
 
 def check_numbers(**values: float) -> None:

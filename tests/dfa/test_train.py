@@ -51,7 +51,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(data, tmp_path, kind):
     resumed = train(second, data, learner, epochs=4, folder=tmp_path, resume=True, progress=False)
     assert torch.equal(weights(whole), weights(second))
     assert [dataclasses.replace(e, seconds=0) for e in history] == [dataclasses.replace(e, seconds=0) for e in resumed]
-    assert os.listdir(tmp_path) == ["last.pt"]
+    assert sorted(os.listdir(tmp_path)) == ["last.pt", "metrics.csv", "metrics.json"]
 
 
 def test_looking_does_not_change_the_run(data):

@@ -1,0 +1,132 @@
+"""Train in processes that are killed (SIGKILL) at random steps: ``python -m tests.dfa.killed FOLDER SEED``.
+
+Every kind of run is made twice, in ``FOLDER/<kind>/unbroken`` and ``FOLDER/<kind>/killed``, each with its final
+``weights.pt``. A life is a fork of this process, which has imported everything and computed nothing: it costs no more
+than its steps.
+"""
+
+import dataclasses
+import os
+import signal
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from calibration import measure_projection
+from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, Ternary, train
+from dfa.data import Graph, digits
+from dfa.data.planetoid import mask, normalised_adjacency
+from dfa.data.text import split_text
+from dfa.graphs import train_graph
+from dfa.language import train_text
+from dfa.models import char_transformer, gcn
+from photonics import GaussianMedium, presets
+from photonics.medium import Drifting
+
+DIGITS = digits()
+torch.optim.SGD([torch.zeros(1)])  # the first optimiser imports a compiler that nobody needs
+
+
+def optical(classes, pixels, encoder, every):
+    """Feedback through a bench that drifts, calibrated again on a schedule."""
+    medium = Drifting(GaussianMedium(2 * classes, pixels, seed=0), correlation_frames=30_000.0)
+    opu = presets.lab_bench(2 * classes, pixels, seed=0).replace(medium=medium)
+    opu.autoexpose()
+    return OpticalFeedback(measure_projection(opu, n_inputs=classes), encoder, recalibrate_every=every)
+
+
+def network(fatal):
+    """A network with dropout, which the process does not survive the given training step of."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(64, 24), nn.Tanh(), nn.Dropout(0.2), nn.Linear(24, 24), nn.Tanh(), nn.Dropout(0.2), nn.Linear(24, 10)
+    )
+    return dying(model, fatal)
+
+
+def dying(model, fatal):
+    """Kill the process in the forward pass of a training step; alignment and evaluation do not count."""
+    taken = 0
+
+    def count(module, inputs):
+        nonlocal taken
+        taken += module.training
+        if module.training and taken == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    model.register_forward_pre_hook(count)
+    return model
+
+
+def mlp_run(folder, resume, fatal):
+    """Seven batches in an epoch, five epochs: 35 steps."""
+    data = dataclasses.replace(DIGITS, train=(DIGITS.train[0][:200], DIGITS.train[1][:200]))
+    model = network(fatal)
+    learner = DirectFeedback(model, feedback=optical(10, 80, Ternary(stochastic=1.0), 9))
+    train(model, data, learner, epochs=5, batch_size=32, folder=folder, resume=resume, checkpoint_every=3,
+          clip_norm=1.0, align=32, progress=False)  # fmt: skip
+    return model
+
+
+def graph_run(folder, resume, fatal):
+    """40 epochs, the best of which is kept."""
+    rng = np.random.default_rng(5)
+    labels = np.arange(60) % 3
+    edges = np.argwhere(rng.random((60, 60)) < np.where(labels[:, None] == labels, 0.2, 0.03))
+    words = torch.from_numpy((rng.random((60, 12)) < 0.3).astype(np.float32)).to_sparse()
+    parts = mask(range(9), 60), mask(range(9, 30), 60), mask(range(30, 60), 60)
+    graph = Graph("three", words, torch.from_numpy(labels), normalised_adjacency(edges, 60), *parts, classes=3)
+    model = dying(gcn([12, 8, 3], graph.adjacency, 0.3), fatal)
+    learner = DirectFeedback(model, feedback=RandomFeedback(0, Ternary()), diffuse=graph.adjacency)
+    train_graph(model, graph, learner, epochs=40, every=15, folder=folder, resume=resume, checkpoint_every=4,
+                progress=False)  # fmt: skip
+    return model
+
+
+def text_run(folder, resume, fatal):
+    """30 steps by SGD with momentum."""
+    text = split_text("period", "abcdefgh" * 300)
+    model = dying(char_transformer(8, 16, 16, 2, 2), fatal)
+    learner = DirectFeedback(model, feedback=optical(8, 64, Ternary(stochastic=1.0), 0))
+    train_text(model, text, learner, steps=30, batch_size=4, context=12, every=11, windows=8, folder=folder,
+               resume=resume, checkpoint_every=2, optimiser=partial(torch.optim.SGD, lr=0.01, momentum=0.9),
+               progress=False)  # fmt: skip
+    return model
+
+
+RUNS = {"mlp": mlp_run, "graph": graph_run, "text": text_run}
+
+
+def live(kind, folder, resume, fatal):
+    """A life in a process of its own; returns by which signal it ended, 0 for none."""
+    process = os.fork()
+    if process == 0:
+        try:
+            model = RUNS[kind](folder, resume, fatal)
+            torch.save(model.state_dict(), Path(folder, "weights.pt"))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(process, 0)[1]
+
+
+def lives(kind, folder, steps):
+    """One life for each step at which it is killed, counted from its start, and a last one to the end."""
+    folder.mkdir(parents=True)
+    for life, step in enumerate(steps):
+        assert live(kind, folder, life > 0, step) == signal.SIGKILL
+    assert live(kind, folder, bool(steps), 0) == 0
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(int(sys.argv[2]))
+    for kind in RUNS:
+        lives(kind, Path(sys.argv[1], kind, "unbroken"), [])
+        lives(kind, Path(sys.argv[1], kind, "killed"), [2, *rng.integers(3, 11, 3)])  # the first one has no checkpoint
