@@ -1,9 +1,7 @@
 """Training on a graph: all nodes at once, a few of them with labels, judged at the best validation epoch."""
 
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from dfa.data import Graph
 from dfa.diagnostics import Diagnostics
-from dfa.loop import Options, Task, run_loop
+from dfa.loop import Options, RunOptions, Task, run_loop
 from dfa.steps import Rule, check_numbers
 
 __all__ = ["GraphEpoch", "GraphRun", "node_accuracy", "train_graph"]
@@ -54,16 +52,8 @@ def train_graph(
     learning_rate: float = 0.01,
     weight_decay: float = 5e-4,
     seed: int = 0,
-    progress: bool = True,
     every: int = 25,
-    folder: str | Path | None = None,
-    resume: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    checkpoint_every: int = 0,
-    diagnostics: bool = True,
-    tensorboard: bool = False,
-    optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-    clip_norm: float | None = None,
+    **options: Unpack[RunOptions],
 ) -> GraphRun:
     """Train a graph network on the cross-entropy of the training nodes.
 
@@ -86,12 +76,10 @@ def train_graph(
         it is the reference for backpropagation with a dropout of 0.5; for DFA 1e-4 with a dropout of 0.1 is better.
     seed : int
         Dropout is a function of it.
-    progress : bool
-        Show a progress bar.
     every : int
         Epochs between measurements of angles, metrics files and checkpoints; there are some at the end, too.
-    folder, resume, settings, checkpoint_every, diagnostics, tensorboard, optimiser, clip_norm
-        As for `dfa.train`.
+    **options
+        How the run is kept and watched, as for `dfa.train`.
 
     Raises
     ------
@@ -103,19 +91,6 @@ def train_graph(
     """
     check_numbers(epochs=epochs, every=every)
     check_parts(graph)
-    options = Options(
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        folder=folder,
-        resume=resume,
-        progress=progress,
-        checkpoint_every=checkpoint_every,
-        diagnostics=diagnostics,
-        tensorboard=tensorboard,
-        optimiser=optimiser,
-        clip_norm=clip_norm,
-        settings=settings,
-    )
 
     def loss(output: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(output[graph.train], labels[graph.train])
@@ -136,7 +111,7 @@ def train_graph(
         settings={"data": [graph.name, len(graph.labels)], "weight_decay": weight_decay},
         best="validation",
     )
-    found = run_loop(task, model, learner, options)
+    found = run_loop(task, model, learner, Options(learning_rate=learning_rate, weight_decay=weight_decay, **options))
     model.load_state_dict(found.weights)
     return GraphRun(tuple(map(as_epoch, found.history)), found.best)
 

@@ -1,10 +1,8 @@
 """Training on text: random contexts, the next character at every place, bits per character."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from dfa.data import Text
 from dfa.diagnostics import Diagnostics
-from dfa.loop import Options, Task, run_loop
+from dfa.loop import Options, RunOptions, Task, run_loop
 from dfa.steps import Rule, check_numbers
 
 __all__ = ["TextEpoch", "bits_per_character", "sample_contexts", "train_text"]
@@ -46,15 +44,7 @@ def train_text(
     every: int = 100,
     windows: int = 256,
     seed: int = 0,
-    progress: bool = True,
-    folder: str | Path | None = None,
-    resume: bool = False,
-    settings: Mapping[str, Any] | None = None,
-    checkpoint_every: int = 0,
-    diagnostics: bool = True,
-    tensorboard: bool = False,
-    optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-    clip_norm: float | None = None,
+    **options: Unpack[RunOptions],
 ) -> list[TextEpoch]:
     """Train a language model on the cross-entropy of the next character.
 
@@ -78,10 +68,8 @@ def train_text(
         predictions, its standard error is about 0.02 bits.
     seed : int
         Contexts are a function of seed and step, dropout of the seed.
-    progress : bool
-        Show a progress bar.
-    folder, resume, settings, checkpoint_every, diagnostics, tensorboard, optimiser, clip_norm
-        As for `dfa.train`.
+    **options
+        How the run is kept and watched, as for `dfa.train`.
 
     Returns
     -------
@@ -96,18 +84,6 @@ def train_text(
         As for `dfa.train`.
     """
     check_numbers(steps=steps, batch_size=batch_size, every=every)
-    options = Options(
-        learning_rate=learning_rate,
-        folder=folder,
-        resume=resume,
-        progress=progress,
-        checkpoint_every=checkpoint_every,
-        diagnostics=diagnostics,
-        tensorboard=tensorboard,
-        optimiser=optimiser,
-        clip_norm=clip_norm,
-        settings=settings,
-    )
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         return sample_contexts(text.train, context, batch_size, seed, step)
@@ -123,7 +99,10 @@ def train_text(
         seed=seed,
         settings={"data": [text.name, len(text.train)], "batch_size": batch_size, "context": context},
     )
-    return [as_epoch(record) for record in run_loop(task, model, learner, options).history]
+    return [
+        as_epoch(record)
+        for record in run_loop(task, model, learner, Options(learning_rate=learning_rate, **options)).history
+    ]
 
 
 def as_epoch(record: Diagnostics) -> TextEpoch:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from dfa.guards import Guards, check_weights
 from dfa.learner import Learner
 from dfa.steps import Diverged, Rule, check_numbers, reproducible, take_step
 
-__all__ = ["Options", "Outcome", "Task", "run_loop"]
+__all__ = ["Options", "Outcome", "RunOptions", "Task", "run_loop"]
 
 WATCH_EVERY = 20
 """Steps between those that are watched: what that costs is a step's share of this."""
@@ -52,9 +52,23 @@ class Task:
     """The score by which the best weights are kept: the first of its highest values."""
 
 
+class RunOptions(TypedDict, total=False):
+    """Keywords that all training functions hand on to `Options`; `dfa.train` says what they mean."""
+
+    folder: str | Path | None
+    resume: bool
+    progress: bool
+    checkpoint_every: int
+    diagnostics: bool
+    tensorboard: bool
+    optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None
+    clip_norm: float | None
+    settings: Mapping[str, Any] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a run is kept and watched; the keywords that all training functions share."""
+    """How a run learns, is kept and is watched."""
 
     learning_rate: float
     weight_decay: float = 0.0

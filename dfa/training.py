@@ -1,11 +1,9 @@
 """Training on samples with a label each: epochs, accuracy, alignment."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from dfa.data import Dataset
 from dfa.diagnostics import Diagnostics
 from dfa.learner import Learner
-from dfa.loop import Options, Task, run_loop
+from dfa.loop import Options, RunOptions, Task, run_loop
 from dfa.steps import check_numbers
 
 __all__ = ["Epoch", "accuracy", "train"]
@@ -51,16 +49,8 @@ def train(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     seed: int = 0,
-    folder: str | Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
     align: int = 256,
-    settings: Mapping[str, Any] | None = None,
-    checkpoint_every: int = 0,
-    diagnostics: bool = True,
-    tensorboard: bool = False,
-    optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None,
-    clip_norm: float | None = None,
+    **options: Unpack[RunOptions],
 ) -> list[Epoch]:
     """Train a classifier on the cross-entropy, by Direct Feedback Alignment or backpropagation.
 
@@ -76,20 +66,29 @@ def train(
         As usual; the last, smaller batch of an epoch is used, too.
     seed : int
         Order of the samples and dropout: functions of the seed.
+    align : int
+        Training samples on which the alignment is measured after each epoch; 0 for none.
+    **options
+        How the run is kept and watched, see the other parameters; other training functions take them, too.
+
+    Returns
+    -------
+    list of Epoch
+
+    Other Parameters
+    ----------------
     folder : path, optional
         Where the run is kept: the checkpoint ``last.pt``, rewritten whole after each epoch and each minute, and with it
         ``metrics.csv`` and ``metrics.json``, a row for each epoch (`dfa.diagnostics.Diagnostics`).
     resume : bool
         Go on from the checkpoint if there is one, at any step. The result is that of a run that was never stopped.
-    progress : bool
+    progress : bool, default True
         Show a progress bar.
-    align : int
-        Training samples on which the alignment is measured after each epoch; 0 for none.
     settings : mapping, optional
         Whatever else a checkpoint must have been made with to be gone on with (the device, say), in plain types.
     checkpoint_every : int
         Steps after which there is another checkpoint; 0 for those alone that `folder` describes.
-    diagnostics : bool
+    diagnostics : bool, default True
         Watch every 20th step, measure angles, and stop a run whose feedback is dead or whose camera is saturated.
         Without, only a loss or weights that are not finite stop it. The weights do not depend on it.
     tensorboard : bool
@@ -100,10 +99,6 @@ def train(
     clip_norm : float, optional
         Largest norm of the gradient of all parameters together.
 
-    Returns
-    -------
-    list of Epoch
-
     Raises
     ------
     ValueError
@@ -113,18 +108,6 @@ def train(
         last good checkpoint stays, and the message names it.
     """
     check_numbers(epochs=epochs, batch_size=batch_size)
-    options = Options(
-        learning_rate=learning_rate,
-        folder=folder,
-        resume=resume,
-        progress=progress,
-        checkpoint_every=checkpoint_every,
-        diagnostics=diagnostics,
-        tensorboard=tensorboard,
-        optimiser=optimiser,
-        clip_norm=clip_norm,
-        settings=settings,
-    )
     x, y = data.train
     per_epoch = math.ceil(len(x) / batch_size)
 
@@ -151,7 +134,10 @@ def train(
         seed=seed,
         settings={"data": [data.name, len(x)], "batch_size": batch_size},
     )
-    return [as_epoch(record, per_epoch) for record in run_loop(task, model, learner, options).history]
+    return [
+        as_epoch(record, per_epoch)
+        for record in run_loop(task, model, learner, Options(learning_rate=learning_rate, **options)).history
+    ]
 
 
 def as_epoch(record: Diagnostics, per_epoch: int) -> Epoch:
