@@ -29,9 +29,9 @@ PACKAGES = ("photonics", "calibration", "dfa")
 
 
 def plain(value: Any, name: str) -> Any:
-    """`value` in types that JSON has (tuples become lists, numpy's numbers Python's), or a ``ValueError``."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    """`value` in types that JSON has, tuples and arrays as lists, numpy's numbers as Python's, or a ``ValueError``."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float) and math.isfinite(value):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa.robustness.designs import Design, Values
-from dfa.robustness.keys import canonical, plain
+from dfa.robustness.keys import plain
 from dfa.robustness.store import Row
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def dataset(
         variables[name] = (tuple(dims), values.reshape(shape), attributes)
     errors = np.array([row.error for row in rows], object).reshape(shape)
     variables["error"] = (tuple(dims), errors, {"long_name": "what went wrong, empty if nothing", "units": ""})
-    attributes = {"version": version("opu-sim"), **about, "design": canonical(described(design), "design")}
-    return Dataset(variables, coordinates, attributes | {"measured": json.dumps(measured(rows))})
+    attributes = {"version": version("opu-sim"), **about, "measured": json.dumps(measured(rows))}
+    return Dataset(variables, coordinates, attributes)
 
 
 def measured(rows: Sequence[Row]) -> dict[str, Any]:
@@ -57,15 +57,11 @@ def measured(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def described(design: Design) -> dict[str, Any]:
-    """Description of a design; numpy's numbers and tuples are what JSON has for them."""
-    return plain(design.describe(), "design")
-
-
 def labels(values: Values) -> NDArray[Any]:
     """Coordinate along a dimension: numbers as numbers, anything else as text, as a TOML file would have it."""
+    values = [plain(value, "values") for value in values]
     kinds = {type(value) for value in values}
-    if kinds <= {int}:
+    if kinds <= {int} and all(-(2**63) <= value < 2**63 for value in values):
         return np.array(values, np.int64)
     if kinds <= {int, float} or kinds == {int, float, type(None)} or kinds == {float, type(None)}:
         return np.array([np.nan if value is None else value for value in values], np.float64)

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from contextlib import suppress
 
 __all__ = ["main"]
@@ -33,26 +34,38 @@ SETTINGS = {
 def main(workers: int, folder: str) -> None:
     """Start the cluster, write its address to standard output, and keep it until standard input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with, who closes the input then
+    # Before the imports, which take seconds on a busy machine: the parent may end meanwhile.
+    watch = threading.Thread(target=end_with_parent, args=(folder,), daemon=True)
+    watch.start()
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a study prints is no part of the answer
     from dask import config  # pyright: ignore[reportPrivateImportUsage]
     from distributed import LocalCluster
 
     config.set(SETTINGS)
-    cluster = LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        host="127.0.0.1",
-        dashboard_address=None,  # pyright: ignore[reportArgumentType] (dask's own way to say none)
-        local_directory=folder,
-        silence_logs=logging.CRITICAL + 1,
-    )
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            # No dashboard; the server that stays takes a free port of this machine, so that sweeps do not meet.
+            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            local_directory=folder,
+            silence_logs=logging.CRITICAL + 1,
+        )
+    except RuntimeError as error:  # a worker that died on its way, killed or out of memory; the parent starts another
+        sys.stderr.write(f"the local cluster did not start: {error.__cause__ or error}\n")
+        os._exit(1)
     with suppress(BrokenPipeError), answer:  # the parent may be gone already
         answer.write(cluster.scheduler_address + "\n")
-    while os.read(0, 1):  # nothing is ever written: this waits for the end of the parent
+    watch.join()
+
+
+def end_with_parent(folder: str) -> None:
+    """End this process and so its workers, in the middle of a point as well, once standard input closes."""
+    while os.read(0, 1):  # nothing is ever written
         continue
-    # Workers end when this process does, in the middle of a point as well; closing in good order would wait for them.
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 

@@ -56,9 +56,10 @@ def compute(study: Study, settings: Mapping[str, Any], seed: int) -> Outcome:
     metrics, error, trace = {}, "", ""
     try:
         metrics = numbers(study.run(settings, seed), settings)
-    except (Exception, SystemExit) as problem:
-        error = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
-        trace = traceback.format_exc()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:  # sys.exit as well, and what asyncio raises when it cancels
+        error, trace = said(problem), writable(traceback.format_exc())
     seconds = time.perf_counter() - start
     return Outcome(metrics=metrics, error=error, traceback=trace, seconds=seconds, made_with=libraries())
 
@@ -72,6 +73,20 @@ def compute_pickled(pickled: bytes, settings: Mapping[str, Any], seed: int) -> O
 def unpickled(pickled: bytes) -> Study:
     """Return the study that the parent of this very sweep has sent; pickles of files are never loaded."""
     return pickle.loads(pickled)
+
+
+def said(problem: BaseException) -> str:
+    """Name of an exception and what it says, in one line."""
+    try:
+        text = " ".join(str(problem).split())
+    except Exception:
+        text = "(it cannot say what)"
+    return writable(f"{type(problem).__name__}: {text}")
+
+
+def writable(text: str) -> str:
+    """Text that UTF-8 can hold: names of files may bring single surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def numbers(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, float]:

@@ -39,17 +39,19 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int) -> Generator[Resul
 
     Raises
     ------
+    ValueError
+        If the study cannot be sent to another process.
     ConnectionError
         If a cluster that the user has named is gone, or local ones die again and again.
     """
     if workers == 0:
         yield from here(study, jobs)
         return
-    waiting, deaths = Waiting(jobs), 0
+    pickled, waiting, deaths = pickled_study(study), Waiting(jobs), 0
     while waiting:
         try:
             with connected(workers) as link:
-                for result in on_cluster(study, waiting, link):
+                for result in on_cluster(pickled, waiting, link):
                     deaths = 0
                     yield result
         except (SchedulerGone, ConnectionError) as problem:  # or it died before it was there
@@ -74,6 +76,19 @@ def here(study: Study, jobs: Iterable[Job]) -> Generator[Result, None, None]:
         yield job, outcome
 
 
+def pickled_study(study: Study) -> bytes:
+    """A study for other processes; one that is defined in a notebook takes its code with it."""
+    from distributed.protocol.pickle import dumps
+
+    try:
+        return dumps(study)
+    except Exception as error:  # pickle and cloudpickle raise many
+        raise ValueError(
+            f"study must be one that pickle can send to other processes (or workers=0), got a {type(study).__name__} "
+            f"({' '.join(str(error).split())})"
+        ) from None
+
+
 class Waiting:
     """Jobs to do, then those that were on a worker when it died, which are done once more and alone."""
 
@@ -94,12 +109,10 @@ class Waiting:
         (self.blamed if alone else self.jobs).appendleft(job)
 
 
-def on_cluster(study: Study, waiting: Waiting, link: Link) -> Generator[Result, None, None]:
+def on_cluster(pickled: bytes, waiting: Waiting, link: Link) -> Generator[Result, None, None]:
     """Compute on a cluster; a bounded number of points is on its way at any time."""
     from distributed import CancelledError, KilledWorker
-    from distributed.protocol.pickle import dumps
 
-    pickled = dumps(study)
     flying: dict[str, tuple[Any, Job, bool]] = {}
     finished: queue.SimpleQueue[str] = queue.SimpleQueue()
     try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from dfa.robustness.designs import Design, design_of
-from dfa.robustness.keys import canonical, model_version, point_key
+from dfa.robustness.keys import canonical, model_version, plain, point_key
 from dfa.robustness.labelled import check_labels, dataset
 from dfa.robustness.protocol import Study
 from dfa.robustness.running import outcomes
@@ -72,13 +72,12 @@ def sweep(
     if workers is None:
         workers = cores()
     integer(workers, "workers", 0)
+    points = [plain(settings, "settings") for settings in design.settings]
     description = canonical(study.describe(), "description of the study")
     model = model_version(study)
-    jobs = [
-        Job(point_key(description, settings, seed, model), settings, seed)
-        for settings in design.settings
-        for seed in seeds
-    ]
+    about = {"model": model, "study": description, "study_class": type(study).__name__}
+    about["design"] = canonical(design.describe(), "design")
+    jobs = [Job(point_key(description, settings, seed, model), settings, seed) for settings in points for seed in seeds]
     with Store(store) as rows:
         found = rows.find(job.key for job in jobs)
         done = {key for key, row in found.items() if not (row.error and retry_failed)}
@@ -97,7 +96,6 @@ def sweep(
                 bar.set_postfix(failed=failed, refresh=False) if failed else None
                 bar.update()
         found = rows.find(job.key for job in jobs)
-    about = {"model": model, "study": description, "study_class": type(study).__name__}
     return dataset(design, seeds, [found[job.key] for job in jobs], study.units(), about)
 
 
@@ -108,7 +106,9 @@ def cores() -> int:
 
 def checked_seeds(seeds: Iterable[int]) -> list[int]:
     """Seeds as a list of different integers, or a ``ValueError``."""
-    given = [integer(seed, "seeds", 0) for seed in seeds]
+    if not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds must be one or more different integers, got {seeds!r}")
+    given = [integer(seed, "seeds", 0, 2**63 - 1) for seed in seeds]
     if not given or len(set(given)) < len(given):
         raise ValueError(f"seeds must be one or more different integers, got {given}")
     return given

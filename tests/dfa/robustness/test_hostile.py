@@ -1,0 +1,120 @@
+"""Sweeps of studies, values and machines that are not as they should be."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from benchmarks.child import environment
+from benchmarks.sweeps import Logged
+from dfa import sweep
+from dfa.robustness import Random
+
+
+class Calls(Logged):
+    """Does at each point what it was given."""
+
+    def __init__(self, call):
+        super().__init__("", 0.0)
+        self.call = call
+
+    def run(self, settings, seed):
+        return self.call(settings["x"])
+
+
+def run(call=lambda x: {"value": 1.0}, over=None, **more):
+    return sweep(Calls(call), over or {"x": [1]}, **{"workers": 0, "progress": False} | more)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.linspace(0, 1, 3), [0.0, 0.5, 1.0]),
+        (np.arange(3), [0, 1, 2]),
+        (np.float32([0.1, 0.2]), [float(np.float32(0.1)), float(np.float32(0.2))]),
+        ([np.True_, False], ["true", "false"]),
+        ([np.arange(2), (3,)], ["[0, 1]", "[3]"]),
+        ([2**70, 1], [2.0**70, 1.0]),
+    ],
+)
+def test_values_of_numpy_are_numbers(tmp_path, values, expected):
+    """Catches: labels that are text, values that the store cannot hold."""
+    found = run(over={"x": values}, store=tmp_path / "x.db")
+    assert found.x.values.tolist() == expected
+    python = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+    assert run(lambda x: 1 / 0, over={"x": python}, store=tmp_path / "x.db").equals(found)  # the same points
+    assert run(over=Random({"x": values}, count=3)).sizes["point"] == 3
+
+
+def raises(problem):
+    def call(_):
+        raise problem
+
+    return call
+
+
+class Mute(Exception):
+    """Cannot say what is wrong."""
+
+    def __str__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda _: sys.exit(3), "SystemExit: 3"),
+        (raises(asyncio.CancelledError("me")), "CancelledError: me"),
+        (raises(Mute()), "Mute: (it cannot say what)"),
+        (raises(OSError("caf\udce9\nx")), "OSError: caf\\udce9 x"),
+        (lambda _: 3, "ValueError: metrics must be a mapping"),
+        (lambda _: {"x": 3}, "ValueError: a metric must have a name other than"),
+        (lambda _: {"value": [1, 2]}, "ValueError: metrics must be numbers"),
+    ],
+)
+def test_whatever_a_point_raises_is_recorded(tmp_path, call, error):
+    """Catches: one point that stops the others."""
+    found = run(call, store=tmp_path / "x.db")
+    assert found.error.item().startswith(error)
+    assert run(store=tmp_path / "x.db").equals(found)
+
+
+def test_not_a_number_is_a_result():
+    """Catches: a failure without an error, infinity that does not survive the store."""
+    found = run(lambda x: {"value": {1: np.nan, 2: np.inf, 3: 1}[x]}, over={"x": [1, 2, 3]})
+    np.testing.assert_array_equal(found.value.values[:, 0], [np.nan, np.inf, 1])
+    assert (found.error == "").all()
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        ({"seeds": 3}, "seeds must be"),
+        ({"seeds": [2**63]}, "seeds must be"),
+        ({"over": {"x": [1j]}}, "finite numbers"),
+        ({"over": {"x": [{1: 2}]}}, "finite numbers"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_anything_runs(more, match):
+    with pytest.raises(ValueError, match=match):
+        run(raises(AssertionError("ran")), **more)
+
+
+def test_a_study_that_cannot_travel_is_refused():
+    """Catches: a cluster started for it, and pickle's own words."""
+    lock = threading.Lock()
+    with pytest.raises(ValueError, match="study must be one that pickle can send"):
+        run(lambda x: lock, workers=1)
+
+
+def test_a_cluster_ends_with_a_parent_that_dies_while_it_starts(tmp_path):
+    """Catches: a cluster that lives on until it is ready, which takes seconds, and only then finds itself alone."""
+    folder = tmp_path / "nodes"
+    folder.mkdir()
+    command = [sys.executable, "-P", "-m", "dfa.robustness.nodes", "1", str(folder)]
+    ended = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+    assert not folder.exists()
