@@ -77,6 +77,7 @@ def train(
     seeds: Seeds = 1,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the checkpoints in --out.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write the diagnostics as events, too.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network, by default with optical feedback, and write a report."""
@@ -106,7 +107,7 @@ def train(
     if resume and (out is None or not out.is_dir()):
         raise ValueError(f"out must be the folder of a run to go on with, got {out}")
     with nullcontext(out) if resume and out else new_folder(out) as folder:
-        runs = study.run_study(plan, dataset, methods, range(seeds), folder, resume, show_progress(quiet))
+        runs = study.run_study(plan, dataset, methods, range(seeds), folder, resume, show_progress(quiet), tensorboard)
         finish(plan, dataset, runs, folder)
 
 

@@ -71,6 +71,7 @@ def run_one(
     folder: Path | None = None,
     resume: bool = False,
     progress: bool = False,
+    tensorboard: bool = False,
 ) -> Run:
     """Train the network once.
 
@@ -85,9 +86,11 @@ def run_one(
     data : Dataset, Graph or Text, optional
         The plan's data, if it is loaded already.
     folder : Path, optional
-        For the checkpoint, in a folder of its own there; with `resume` the run goes on from it.
+        For checkpoint and metrics, in a folder of its own there; with `resume` the run goes on from it.
     progress : bool
         Show a progress bar.
+    tensorboard : bool
+        Write events there, too.
 
     Raises
     ------
@@ -110,6 +113,7 @@ def run_one(
         folder=folder and folder / f"{method}-{seed}",
         resume=resume,
         progress=progress,
+        tensorboard=tensorboard,
         settings=fixed(method, plan) | {"device": opu and opu.to_dict()},
     )
     run = Run(
@@ -158,8 +162,9 @@ def run_study(
     folder: Path | None = None,
     resume: bool = False,
     progress: bool = True,
+    tensorboard: bool = False,
 ) -> list[Run]:
-    """Train with every method and seed; with a folder, keep checkpoints and ``results.json`` there.
+    """Train with every method and seed; with a folder, keep checkpoints, metrics and ``results.json`` there.
 
     Raises
     ------
@@ -169,7 +174,8 @@ def run_study(
     methods = check_methods(list(methods), plan)
     if "optical" in methods:  # a device that does not fit is found before the first run, not after
         feedback("optical", plan, data, 0, signal_width(plan, data))
-    runs = [run_one(method, seed, plan, data, folder, resume, progress) for method in methods for seed in seeds]
+    keeping = folder, resume, progress, tensorboard
+    runs = [run_one(method, seed, plan, data, *keeping) for method in methods for seed in seeds]
     if folder is not None:
         about = {"version": version("opu-sim"), "date": datetime.now(UTC).isoformat(timespec="seconds")}
         document = about | {"plan": asdict(plan), "metric": asdict(plan.metric), "runs": [asdict(run) for run in runs]}

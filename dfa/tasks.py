@@ -1,14 +1,13 @@
 """The four networks of a study: how each is built, trained and judged."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from dfa.data import Dataset, Graph, Text
+from dfa.diagnostics import Diagnostics
 from dfa.graphs import train_graph
 from dfa.language import train_text
 from dfa.learner import Learner
@@ -35,10 +34,18 @@ class Point:
     """Score on the validation part: share of right answers, or bits per character."""
     test: float
     """Score on the test part; text has one part that is held out, and the same figure in both."""
-    angles: tuple[float, ...] = ()
-    """Degrees between the update of each block and the true gradient; empty where it was not measured."""
-    frames: int = 0
-    """Frames that the device has taken so far, calibration included."""
+    diagnostics: Diagnostics | None = None
+    """Angles, gradients, codes, noise and saturation of the feedback, where they were measured."""
+
+    @property
+    def angles(self) -> tuple[float, ...]:
+        """Degrees between the update of each block and the true gradient; empty where it was not measured."""
+        return tuple(self.diagnostics.angles.values()) if self.diagnostics else ()
+
+    @property
+    def frames(self) -> int:
+        """Frames that the device had taken by then, calibration included; 0 where nothing was measured."""
+        return self.diagnostics.frames if self.diagnostics else 0
 
 
 def first(data: Data, samples: int | None) -> Data:
@@ -92,29 +99,31 @@ def train_plan(
     data: Data,
     learner: Learner | None,
     seed: int,
-    *,
-    folder: Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
-    settings: Mapping[str, Any] | None = None,
+    **keeping: Any,
 ) -> tuple[list[Point], int]:
-    """Train a model; returns its history, and the position there of the point that is reported."""
+    """Train a model; returns its history, and the position there of the point that is reported.
+
+    `keeping` are keywords that all training functions have: ``folder``, ``resume``, ``settings``, ``progress``,
+    ``tensorboard``.
+    """
     assert plan.learning_rate is not None
-    common: dict[str, Any] = {"learning_rate": plan.learning_rate, "seed": seed, "progress": progress}
+    common: dict[str, Any] = {"learning_rate": plan.learning_rate, "seed": seed, **keeping}
     if isinstance(data, Graph):
         assert plan.epochs is not None
         decay = plan.regularisation(method)[1]
         run = train_graph(model, data, learner, epochs=plan.epochs, weight_decay=decay, **common)
-        return [Point(i, e.loss, e.validation, e.test) for i, e in enumerate(run.history, 1)], run.best
+        nodes = [Point(i, e.loss, e.validation, e.test, e.diagnostics) for i, e in enumerate(run.history, 1)]
+        return nodes, run.best
     assert plan.batch_size is not None
     common["batch_size"] = plan.batch_size
     if isinstance(data, Text):
         assert plan.steps is not None
         spoken = train_text(model, data, learner, steps=plan.steps, context=plan.context, **common)
-        points = [Point(e.step, e.train_bits * NATS, e.validation_bits, e.validation_bits) for e in spoken]
+        points = [
+            Point(e.step, e.train_bits * NATS, e.validation_bits, e.validation_bits, e.diagnostics) for e in spoken
+        ]
     else:
         assert plan.epochs is not None
-        common |= {"folder": folder, "resume": resume, "settings": settings}
         seen = train(model, data, learner, epochs=plan.epochs, **common)
-        points = [Point(e.epoch, e.loss, e.validation, e.test, e.angles, e.frames) for e in seen]
+        points = [Point(e.epoch, e.loss, e.validation, e.test, e.diagnostics) for e in seen]
     return points, len(points) - 1
