@@ -45,6 +45,8 @@ class Run:
     """Share of the feedback's values that a saturated pixel made wrong."""
     snr_db: float = math.nan
     """Power of the optical feedback over the expected variance of its noise."""
+    calibrations: int = 0
+    """How often the projection was measured again."""
 
     @property
     def score(self) -> float:
@@ -129,6 +131,7 @@ def run_one(
         energy_j=seconds * opu.electrical_power_w,
         saturated=statistic(signals, "saturated"),
         snr_db=statistic(signals, "snr_db"),
+        calibrations=signals.calibrations,
     )
 
 

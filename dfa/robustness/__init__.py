@@ -13,10 +13,22 @@ if TYPE_CHECKING:
     from dfa.robustness.designs import Design, Grid, LatinHypercube, OneAtATime, Paired, Random, Range
     from dfa.robustness.protocol import Study
     from dfa.robustness.sweeping import sweep
+    from dfa.robustness.trained import TrainingStudy
 
-__all__ = ["Design", "Grid", "LatinHypercube", "OneAtATime", "Paired", "Random", "Range", "Study", "sweep"]
+__all__ = [
+    "Design",
+    "Grid",
+    "LatinHypercube",
+    "OneAtATime",
+    "Paired",
+    "Random",
+    "Range",
+    "Study",
+    "TrainingStudy",
+    "sweep",
+]
 
-HOMES = {"Study": "protocol", "sweep": "sweeping"}
+HOMES = {"Study": "protocol", "TrainingStudy": "trained", "sweep": "sweeping"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,151 @@
+"""Training as a point of a sweep: names reach what they name, and metrics are those of the run."""
+
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from dfa import sweep
+from dfa.encoding import Ternary
+from dfa.plans import Plan
+from dfa.robustness import TrainingStudy
+from dfa.robustness.names import planned, units_of_names
+from dfa.study import run_one
+from photonics import presets
+
+TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=256)
+DRIFT = {"medium": {"type": "Drifting", "correlation_frames": 1e6}}
+
+
+def test_every_prefix_reaches_what_it_names():
+    """Catches: a prefix that is dropped or mixed up with the device's parts."""
+    plan = planned(
+        replace(TINY, device_changes={"camera.bit_depth": 10}),
+        {
+            "training.hidden": [8, 8],
+            "encoder.seed": 3,
+            "calibration.repeats": 4,
+            "camera.read_noise_e": 9.0,
+            "imaging.reference.phase_jitter_rad": 0.1,
+        },
+    )
+    assert plan.hidden == (8, 8)
+    assert plan.encoder == replace(TINY.encoder, seed=3)
+    assert plan.calibration == {"repeats": 4}
+    assert plan.device_changes == {
+        "camera.bit_depth": 10,
+        "camera.read_noise_e": 9.0,
+        "imaging.reference.phase_jitter_rad": 0.1,
+    }
+    assert TINY.hidden == (16,)
+    assert TINY.device_changes == {}
+
+
+def test_a_policy_replaces_the_plan_s():
+    """Catches: two policies of ternarisation at once."""
+    assert planned(TINY, {"encoder.threshold": 0.1}).encoder == Ternary(threshold=0.1)
+    assert planned(TINY, {"encoder.sign": True}).encoder == Ternary(sign=True)
+    kept = planned(replace(TINY, encoder=Ternary(relative=0.3)), {"encoder.restore": True}).encoder
+    assert kept == Ternary(relative=0.3, restore=True)
+
+
+def test_names_of_the_medium_are_first_those_of_the_effect():
+    """Catches: a drift whose time constant cannot be swept, a plan whose table is changed in place."""
+    base = replace(TINY, device_changes=DRIFT)
+    changes = planned(base, {"medium.correlation_frames": 10.0, "medium.storage": "stored"}).device_changes
+    assert changes == {"medium": {"type": "Drifting", "correlation_frames": 10.0}, "medium.storage": "stored"}
+    assert base.device_changes == {"medium": {"type": "Drifting", "correlation_frames": 1e6}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"camera.red_noise": 1.0}, "red_noise is not a parameter of Camera"),
+        ({"camera.read_noise_e": -1.0}, "read_noise_e must be"),
+        ({"lazer.power_w": 1.0}, "lazer"),
+        ({"training.learning_rat": 1.0}, "training.learning_rat is not a parameter; after training comes"),
+        ({"training.encoder": 1.0}, "training.encoder is not a parameter"),
+        ({"training.learning_rate": -1.0}, "learning_rate must be"),
+        ({"training.method": "magic"}, "method must be one of"),
+        ({"encoder.treshold": 0.1}, "encoder.treshold is not a parameter; after encoder comes one of threshold"),
+        ({"calibration.step": 4}, "calibration may have"),
+        ({"calibration.method": "magic"}, "calibration.method must be one of"),
+    ],
+)
+def test_a_bad_setting_is_refused_before_anything_runs(settings, said, monkeypatch):
+    """Catches: a name that is only found to be wrong by the last of a thousand points."""
+    monkeypatch.setattr(TrainingStudy, "run", lambda *_: pytest.fail("ran"))
+    with pytest.raises(ValueError, match=said):
+        sweep(TrainingStudy(TINY), [{}, settings], workers=0, progress=False)
+
+
+def test_a_point_is_the_run_of_its_plan():
+    """Catches: settings or seeds that do not reach the training; a reference that goes through the device."""
+    points = [{"camera.read_noise_e": 20.0}, {"training.method": "bp"}]
+    found = sweep(TrainingStudy(TINY), points, seeds=[1, 2], workers=0, progress=False)
+    assert (found.error == "").all()
+    noisy = run_one("optical", 2, replace(TINY, device_changes={"camera.read_noise_e": 20.0}))
+    plain = run_one("bp", 2, TINY)
+    at = found.sel(seed=2)
+    assert at.accuracy.values.tolist() == [100.0 * noisy.score, 100.0 * plain.score]
+    assert at.validation.values.tolist() == [100.0 * noisy.validation, 100.0 * plain.validation]
+    assert [at.frames.values[0], at.snr_db.values[0]] == [noisy.frames, noisy.snr_db]
+    assert np.isnan(at.frames.values[1])
+    assert len(set(found.frames.values[0])) == 2
+    assert found.accuracy.attrs["units"] == "%"
+    assert found["camera.read_noise_e"].attrs["units"] == "e-"
+
+
+def test_frames_of_calibration_are_counted():
+    """Measured again at steps 1 and 2 of 3; each takes frames in proportion to their repeats (16 if not said).
+
+    Catches: schedules that are not told.
+    """
+    study = TrainingStudy(replace(TINY, batch_size=100))
+    once = study.run({}, 0)
+    thrice = study.run({"training.recalibrate_every": 1}, 0)
+    longer = study.run({"calibration.repeats": 32}, 0)
+    each = (thrice["calibration_frames"] - once["calibration_frames"]) / 2
+    assert each > 0
+    assert longer["calibration_frames"] == once["calibration_frames"] + each
+    assert once["calibration_frames"] < once["frames"]
+
+
+def test_photons_are_those_of_the_camera():
+    """Half the range of 8 bits at the 99th percentile: 4.6 means of speckle below it. Catches: a wrong gain."""
+    found = TrainingStudy(TINY).run({}, 0)
+    camera = presets.lab_bench(4, 4).camera
+    expected = 0.5 * camera.full_well_e / math.log(100.0) / camera.quantum_efficiency
+    assert found["photons"] == pytest.approx(expected, rel=0.25)  # a few tens of grains at each of 8 patterns
+    well = TrainingStudy(TINY).run({"camera.full_well_e": 1000.0}, 0)
+    assert well["photons"] == pytest.approx(found["photons"] / 10, rel=0.1)
+    assert well["snr_db"] < found["snr_db"] - 3
+
+
+def test_everything_that_decides_a_run_is_described(tmp_path):
+    """Catches: two different studies with the same key; a device's file known by its name alone."""
+    base = TrainingStudy(TINY).describe()
+    for changes in ({"hidden": (17,)}, {"epochs": 2}, {"encoder": Ternary(threshold=0.1)}, {"device_changes": DRIFT}):
+        assert TrainingStudy(replace(TINY, **changes)).describe() != base
+    assert TrainingStudy(TINY, "dfa").describe() != base
+    assert set(base["plan"]) == set(asdict(TINY))
+    path = tmp_path / "device.toml"
+    found = []
+    for seed in (1, 2):
+        path.write_text(f'[medium]\ntype = "GaussianMedium"\nn_in = 20\nn_out = 64\nseed = {seed}\n')
+        found.append(TrainingStudy(replace(TINY, device=str(path))).describe())
+    assert found[0] != found[1]
+    assert "device.toml" not in str(found)
+
+
+def test_units_follow_the_names():
+    """Catches: a unit of the wrong suffix."""
+    units = units_of_names()
+    assert units["camera.dark_current_e_per_s"] == "e-/s"
+    assert units["camera.full_well_e"] == "e-"
+    assert units["laser.rin_db_per_hz"] == "dB/Hz"
+    assert units["imaging.reference.phase_drift_time_s"] == "s"
+    assert units["medium.correlation_frames"] == "frames"
+    assert units["exposure_s"] == "s"
+    assert "dmd.contrast" not in units
