@@ -3,14 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench notebooks clean
+.PHONY: demo test lint bench clean
 
 demo: $(READY)
 	$(BIN)/opu demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
-	OPU_SMALL=1 $(BIN)/python -m pytest --nbmake notebooks/*.ipynb
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -19,9 +18,6 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
-
-notebooks: $(READY)
-	$(BIN)/python docs/notebooks.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

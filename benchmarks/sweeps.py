@@ -79,38 +79,69 @@ def victim(parent: psutil.Process, role: str) -> psutil.Process | None:
         return parent if role == "parent" else None
     if role == "scheduler":
         return clusters[0]
-    workers = [child for child in clusters[0].children() if "spawn_main" in " ".join(child.cmdline())]
+    workers = workers_of(clusters[0])
     return random.choice(workers) if workers else None
+
+
+def workers_of(cluster: psutil.Process) -> list[psutil.Process]:
+    """Processes that compute the points."""
+    return [child for child in cluster.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def kills(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 0) -> dict[str, int]:
     """Kill sweeps `count` times at random moments, let them end, and compare with one that nobody touched.
 
+    Three kills of four come while points are computed, the others at any time, the start of the cluster too.
+
     Returns
     -------
     dict of str to int
-        ``killed``; ``sweeps``, how many that took; ``twice``, points computed again after they had been stored;
-        ``different``, sweeps whose results differ in a bit from the undisturbed one; ``orphans``, processes that
-        outlived their parent by over 5 s.
+        ``killed``; ``sweeps``, how many that took; ``stored``, points that were in the store when a parent was killed;
+        ``lost``, those of them that are not there at the end as they were; ``twice``, points computed again after
+        they had been stored; ``different``, sweeps whose results differ in a bit from the undisturbed one;
+        ``orphans``, processes that outlived their parent by over 5 s.
     """
-    moments, result = random.Random(seed), Counter(killed=0, sweeps=0, twice=0, different=0, orphans=0)
+    moments = random.Random(seed)
+    result = Counter(killed=0, sweeps=0, stored=0, lost=0, twice=0, different=0, orphans=0)
     with tempfile.TemporaryDirectory() as name:
         while result["killed"] < count:
             folder = Path(tempfile.mkdtemp(dir=name))
+            before: dict[str, str] = {}
             process = start(folder, points, wait_s)
             while process.poll() is None or process.returncode == -signal.SIGKILL:
                 if process.poll() is not None:  # the parent was killed: the same sweep again
+                    before |= stored(folder)
                     process = start(folder, points, wait_s)
                 if result["killed"] == count:
                     process.wait()
                     continue
-                time.sleep(moments.uniform(1.0, 6.0))
+                sleep_to_a_moment(process, folder, moments)
                 disturb(process, ROLES[result["killed"] % len(ROLES)], result)
             if process.returncode:
                 raise RuntimeError(f"a sweep ended with {process.returncode}")
             result["sweeps"] += 1
+            result["stored"] += len(before)
+            result["lost"] += len(before.items() - stored(folder).items())
             examine(folder, points, result)
     return dict(result)
+
+
+def stored(folder: Path) -> dict[str, str]:
+    """Return for each stored point when it was stored and how often it was computed."""
+    with Store(folder / "store.db") as store:
+        return dict(store.rows.execute("SELECT key, date || attempts FROM points"))
+
+
+def sleep_to_a_moment(process: "subprocess.Popen[bytes]", folder: Path, moments: random.Random) -> None:
+    """Wait for a random time, usually from when the next point begins."""
+    log, wait_s = folder / "log", moments.uniform(0.0, 2.0)
+    if moments.random() < 0.25:
+        wait_s *= 3
+    else:
+        size = log.stat().st_size if log.exists() else 0
+        while process.poll() is None and (log.stat().st_size if log.exists() else 0) == size:
+            time.sleep(0.01)
+    time.sleep(wait_s)
 
 
 def disturb(process: "subprocess.Popen[bytes]", role: str, result: "Counter[str]") -> None:
@@ -139,15 +170,14 @@ def examine(folder: Path, points: int, result: "Counter[str]") -> None:
     result["different"] += not same
     with Store(folder / "store.db") as store:
         found = store.rows.execute("SELECT settings, seed, date FROM points").fetchall()
-    stored = {f"{json.loads(settings)['x']},{seed}": datetime.fromisoformat(date) for settings, seed, date in found}
+    dates = {f"{json.loads(settings)['x']},{seed}": datetime.fromisoformat(date) for settings, seed, date in found}
     for line in (folder / "log").read_text(encoding="utf-8").splitlines():
         begun, _, point = line.partition(" ")
-        result["twice"] += datetime.fromtimestamp(float(begun), UTC) > stored[point]
+        result["twice"] += datetime.fromtimestamp(float(begun), UTC) > dates[point]
 
 
-def overhead(quick: bool) -> Row:
+def overhead(count: int = 60, wait_s: float = 1.0) -> Row:
     """Wall time over that of the points alone, 2 workers, from the first result to the last."""
-    count, wait_s = (8, 0.2) if quick else (60, 1.0)
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "store.db"
         sweep(Logged("", wait_s), {"x": range(10, 10 + count)}, store=path, workers=2, progress=False)
@@ -157,7 +187,7 @@ def overhead(quick: bool) -> Row:
     # The first two points end together: what lies between the first and the last are the others, two at a time.
     ideal = wait_s * (count / 2 - 1)
     return Row(
-        name=f"sweep of {count} points of {wait_s:g} s, 2 workers: scheduling over computing",
+        name=f"sweep of {count} points that sleep for {wait_s:g} s, 2 workers: wall / points, scheduling over points",
         unit="s",
         values={"wall": took, "points": ideal},
         ratio=took / ideal - 1,
@@ -166,47 +196,49 @@ def overhead(quick: bool) -> Row:
     )
 
 
-def memory(quick: bool) -> Row:
-    """Memory of all processes after the last points over that after the first, points of no length."""
-    count = 200 if quick else 10_000
-    sizes = fresh(resident_mb, count)
-    return Row(
-        name=f"sweep of {count} points: memory of parent, scheduler and workers at the end over that after a tenth",
-        unit="MB",
-        values={"end": sizes["end"], "tenth": sizes["tenth"]},
-        ratio=sizes["end"] / sizes["tenth"],
-        target="<= 1.1",
-        note="resident, summed over the processes",
-    )
+def memory(count: int = 10_000) -> Iterator[Row]:
+    """Peak memory of each process by the end, by half and by a tenth of a sweep; points of no length."""
+    for role, peaks in fresh(peak_mb, count).items():
+        end, half, tenth = peaks
+        yield Row(
+            name=f"sweep of {count} points: peak memory of the {role} at the end / half / a tenth, end over tenth",
+            unit="MB",
+            values={"end": end, "half": half, "tenth": tenth},
+            ratio=end / tenth,
+            target="<= 1.1",
+            note="largest resident memory seen until then, 5 looks per second",
+        )
 
 
-def resident_mb(count: int) -> dict[str, float]:
-    """Resident memory of this process and those below it, after a tenth of the points and close to the end."""
-    sizes: list[tuple[int, float]] = []
+def peak_mb(count: int) -> dict[str, list[float]]:
+    """Peaks of resident memory of parent, scheduler and workers until the end, half and a tenth of a sweep."""
+    sizes: dict[str, list[tuple[int, float]]] = {"parent": [], "scheduler": [], "larger worker": []}
     done = threading.Event()
     with tempfile.TemporaryDirectory() as name:
-        log = Path(name) / "log"
+        store, log = Path(name) / "store.db", Path(name) / "log"
 
         def watch() -> None:
-            while not done.wait(0.5):
-                with suppress(psutil.NoSuchProcess, OSError):
-                    here = psutil.Process()
-                    used = sum(p.memory_info().rss for p in (here, *here.children(recursive=True)))
-                    sizes.append((log.read_bytes().count(b"\n"), used / 1e6))
+            while not done.wait(0.2):
+                with suppress(psutil.NoSuchProcess, OSError, IndexError, ValueError):
+                    points, parent = log.read_bytes().count(b"\n"), psutil.Process()
+                    cluster = victim(parent, "scheduler") or parent
+                    processes = {"parent": [parent], "scheduler": [cluster], "larger worker": workers_of(cluster)}
+                    for role, found in processes.items():
+                        sizes[role].append((points, max(process.memory_info().rss for process in found) / 1e6))
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        sweep(Logged(str(log), 0.0), {"x": range(10, 10 + count)}, store=Path(name) / "s.db", workers=2, progress=False)
+        sweep(Logged(str(log), 0.0), {"x": range(10, 10 + count)}, store=store, workers=2, progress=False)
         done.set()
         watcher.join()
-    tenth = next(size for points, size in sizes if points >= count / 10)
-    return {"tenth": tenth, "end": next(size for points, size in reversed(sizes) if points >= count / 10)}
+    marks = (count, count / 2, count / 10)
+    return {role: [max(mb for points, mb in seen if points <= mark) for mark in marks] for role, seen in sizes.items()}
 
 
-def rows(quick: bool) -> Iterator[Row]:
+def rows() -> Iterator[Row]:
     """Overhead and memory of sweeps."""
-    yield overhead(quick)
-    yield memory(quick)
+    yield overhead()
+    yield from memory()
 
 
 if __name__ == "__main__":
@@ -216,4 +248,4 @@ if __name__ == "__main__":
     if asked:
         print(json.dumps(kills(asked)))
     else:
-        show(list(rows(quick=False)), "sweeps")
+        show(list(rows()), "sweeps")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from dfa.robustness.designs import Design, design_of
-from dfa.robustness.keys import canonical, model_version, plain, point_key
+from dfa.robustness.keys import canonical, plain, point_key
 from dfa.robustness.labelled import check_labels, dataset
 from dfa.robustness.protocol import Study
 from dfa.robustness.running import outcomes
 from dfa.robustness.store import Job, Store
+from dfa.robustness.versions import model_version
 from photonics.component import integer
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Sweeps: the same numbers whatever happens, nothing computed twice, nothing lost."""
 
-import ast
 import json
 import os
 import sqlite3
@@ -15,7 +14,7 @@ import xarray
 from benchmarks.sweeps import Logged, kills
 from dfa import sweep
 from dfa.robustness import Grid, LatinHypercube, OneAtATime, Random, Range
-from dfa.robustness.keys import bare, canonical, model_version, point_key, reachable
+from dfa.robustness.keys import canonical, point_key
 from dfa.robustness.store import Store
 
 POINTS = {"x": [1, 7, 9], "y": [0.5, 1.5]}
@@ -144,17 +143,6 @@ def test_a_key_is_the_content():
     assert canonical({"x": True}, "x") != canonical({"x": 1}, "x")
 
 
-def test_the_model_version_follows_code_and_not_words():
-    """Catches: results thrown away for a docstring, or kept over a change of physics."""
-    text = 'def f(x):\n    """Old."""\n    return x + 1  # why\n'
-    assert bare(ast.parse(text)) == bare(ast.parse("def f(x):\n    return (x + 1)\n"))
-    assert bare(ast.parse(text)) != bare(ast.parse(text.replace("1", "2")))
-    used = reachable("dfa.feedback")
-    assert {"photonics.camera", "photonics.random", "calibration.projection", "dfa"} <= used
-    assert not {"dfa.cli", "dfa.robustness.sweeping", "dfa.study_page"} & used
-    assert len(model_version(Logged("", 0.0))) == 16
-
-
 def test_designs(tmp_path):
     """Each stratum of a Latin hypercube once; the same points for a seed; ends of integer ranges drawn as often."""
     cube = LatinHypercube({"x": Range(1, 100, log=True), "y": [1, 2, 3, 4]}, count=40, seed=3)
@@ -193,9 +181,8 @@ def test_kills_lose_nothing():
     """Parent, scheduler and worker, one each; the full run is ``python -m benchmarks.sweeps --kills 20``."""
     found = kills(3, points=20)
     assert found["killed"] == 3
-    assert {name: found[name] for name in ("twice", "different", "orphans")} == dict.fromkeys(
-        ("twice", "different", "orphans"), 0
-    )
+    bad = ("lost", "twice", "different", "orphans")
+    assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
 
 
 def test_an_outside_cluster_unchanged(tmp_path, monkeypatch):

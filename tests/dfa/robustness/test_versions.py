@@ -1,0 +1,159 @@
+"""What counts as the code behind a study: nothing that decides a result may be left out, no words may count."""
+
+import ast
+import json
+import linecache
+import subprocess
+import sys
+import types
+
+import pytest
+
+from benchmarks.child import environment
+from benchmarks.sweeps import Logged
+from dfa.robustness import TrainingStudy
+from dfa.robustness.imports import bare, reachable
+from dfa.robustness.versions import model_version, project_version
+
+STUDY = '''
+import functools
+import numpy as np
+import helpers
+from helpers import unused
+from calibration import metrics
+GAIN = 2.0
+TABLE = {"a": [1, 2]}
+WEIGHTS = np.arange(3)
+CASES = {"one", "two", "three"}
+
+def scaled(x):
+    """Words."""
+    return GAIN * x
+
+def other(x):
+    return x
+
+class Base:
+    offset = 1.0
+
+    def rest(self):
+        return helpers.add(self.offset, 1)
+
+class Mine(Base):
+    """Words."""
+
+    def run(self, settings, seed):
+        return {"value": sum(scaled(x) for x in WEIGHTS) + self.rest() + TABLE["a"][0] + self.cached(3) + len(CASES)}
+
+    @staticmethod
+    @functools.lru_cache
+    def cached(x):
+        return x + 1  # words
+'''
+HELPERS = """
+def add(a, b):
+    return a + b
+
+unused = 1
+"""
+
+
+def test_code_counts_and_words_do_not():
+    """Catches: results thrown away for a docstring, or kept over a change of physics."""
+    text = 'def f(x):\n    """Old."""\n    return x + 1  # why\n'
+    assert bare(ast.parse(text)) == bare(ast.parse("def f(x):\n    return (x + 1)\n"))
+    assert bare(ast.parse(text)) != bare(ast.parse(text.replace("1", "2")))
+
+
+def test_what_is_imported_late_counts():
+    """Catches: modules that are named in a table, and packages whose names are imported on first use."""
+    used = reachable(["dfa.feedback"])
+    assert {"photonics.camera", "photonics.random", "calibration.projection", "dfa"} <= used
+    assert not {"dfa.cli", "dfa.robustness.sweeping", "dfa.study_page"} & used
+    assert {"calibration.popoff", "calibration.retrieval"} <= reachable(["calibration.transmission"])
+    assert len(model_version(Logged("", 0.0))) == len(project_version()) == 16
+
+
+def test_all_that_a_training_loads_counts():
+    """Run one and look. Catches: a module that decides a result and is not in the version."""
+    code = (
+        "import json, sys; from dfa.plans import Plan; from dfa.robustness.trained import TrainingStudy\n"
+        "plan = Plan(data='digits', hidden=(8,), epochs=1, samples=200)\n"
+        "TrainingStudy(plan).run({'camera.read_noise_e': 1.0}, 0)\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-P", "-c", code], env=environment(), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    found = {name for name in json.loads(run.stdout.splitlines()[-1]) if name.split(".")[0] in PROJECT}
+    assert len(found) > 50
+    assert found <= reachable([TrainingStudy.__module__])
+
+
+PROJECT = {"photonics", "calibration", "dfa"}
+
+
+def in_a_file(folder, text):
+    (folder / "mine.py").write_text(text)
+    code = "import mine; from dfa.robustness.versions import model_version; print(model_version(mine.Mine()))"
+    env = environment()
+    env["PYTHONPATH"] = f"{folder}:{env['PYTHONPATH']}"
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def typed(folder, text, known=True):
+    """As in a notebook: in ``__main__``, which has no file, with or without Python knowing the text."""
+    name = f"<cell {hash(text)}>"
+    if known:
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    main = types.ModuleType("__main__")
+    exec(compile(text, name, "exec"), main.__dict__)
+    return model_version(main.Mine())
+
+
+@pytest.fixture
+def helpers(tmp_path, monkeypatch):
+    """Folder with a module of the user's, where imports find it."""
+    (tmp_path / "helpers.py").write_text(HELPERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("helpers", None)
+
+
+CHANGES = [
+    ("x + 1  # words", "x + 2  # words"),
+    ("return GAIN * x", "return GAIN + x"),
+    ("GAIN = 2.0", "GAIN = 3.0"),
+    ("[1, 2]", "[1, 3]"),
+    ("np.arange(3)", "np.arange(4)"),
+    ("offset = 1.0", "offset = 2.0"),
+    ('"three"', '"four"'),
+    ("(self.offset, 1)", "(self.offset, 2)"),
+]
+WORDS = [("Words.", "Others."), ("# words", "# others"), ("def other(x):\n    return x", "def other(x):\n    return 3")]
+
+
+def without_text(folder, text):
+    return typed(folder, text, known=False)
+
+
+@pytest.mark.parametrize("version", [typed, without_text])
+def test_a_study_in_a_notebook_is_known_by_its_code(helpers, version):
+    """Catches: results of the cell as it was before it was changed."""
+    first = version(helpers, STUDY)
+    assert version(helpers, STUDY) == first
+    for old, new in CHANGES:
+        assert old in STUDY
+        assert version(helpers, STUDY.replace(old, new)) != first, new
+    for old, new in WORDS if version is typed else WORDS[1:]:
+        assert version(helpers, STUDY.replace(old, new)) == first, new
+    (helpers / "helpers.py").write_text(HELPERS.replace("a + b", "a - b"))
+    assert version(helpers, STUDY) != first
+
+
+def test_a_study_in_a_file_is_known_by_its_code(helpers):
+    """Catches: a version that differs between processes, by the order of a set, or from that in a notebook."""
+    first = in_a_file(helpers, STUDY)
+    assert in_a_file(helpers, STUDY.replace("Words.", "Others.") + "\nprint\n") == first
+    assert typed(helpers, STUDY) == first.strip()
