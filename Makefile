@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench notebooks clean
 
 demo: $(READY)
 	$(BIN)/opu demo
 
 test: $(READY)
 	$(BIN)/python -m pytest
+	OPU_SMALL=1 $(BIN)/python -m pytest --nbmake notebooks/*.ipynb
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -18,6 +19,9 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+notebooks: $(READY)
+	$(BIN)/python docs/notebooks.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

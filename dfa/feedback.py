@@ -216,7 +216,7 @@ class OpticalFeedback(CodedFeedback):
             raise ValueError(f"recalibrate must be given for another projection than by one anchor, got {projection}")
         self.recalibrate = recalibrate
         self.calibrations = 0
-        self._rows = np.flatnonzero(projection.valid)
+        self._rows = torch.from_numpy(np.flatnonzero(projection.valid))
         self._scale = math.sqrt(2.0 * projection.opu.n_in)  # entries of the projection have variance 1/(2 n_in)
         self._first = projection, projection.opu.exposure_s
         self._calibrated: dict[str, Any] | None = None
@@ -231,16 +231,19 @@ class OpticalFeedback(CodedFeedback):
         before = self.projection.opu.clock.frames
         values, scale = self._encode(error)
         shown = (values != 0).any(dim=1)
-        signals = error.new_zeros((len(error), sum(widths)))
+        every, width = bool(shown.all()), sum(widths)
         self._seen = {}
-        if shown.any():
-            read = self._project(values if shown.all() else values[shown], sum(widths)).to(error)
-            signals = read if shown.all() else signals.index_put_((shown,), read)
+        if every and len(shown):
+            signals = self._project(values, width).to(error)
+        else:
+            signals = error.new_zeros((len(error), width))
+            if shown.any():
+                signals[shown] = self._project(values[shown], width).to(error)
         self._seen["frames"] = self.projection.opu.clock.frames - before
         if scale is not None:
-            signals = signals * scale.to(signals)
+            signals *= scale.detach().to(signals)
         parts = signals.split(list(widths), dim=1)
-        return [part * (self._scale / math.sqrt(width)) for part, width in zip(parts, widths, strict=True)]
+        return [part.mul_(self._scale / math.sqrt(w)) for part, w in zip(parts, widths, strict=True)]
 
     def statistics(self) -> dict[str, float]:
         """What the last step sent and got back; empty before the first one.
@@ -289,7 +292,7 @@ class OpticalFeedback(CodedFeedback):
                 f"projection must have as many inputs as the error has entries ({classes}), "
                 f"got {self.projection.n_inputs}"
             )
-        outputs = self._rows.size * self._parts
+        outputs = len(self._rows) * self._parts
         if width > outputs:
             raise ValueError(
                 f"projection must have at least {width} valid outputs for the hidden blocks, "
@@ -305,8 +308,13 @@ class OpticalFeedback(CodedFeedback):
         array = to_array(code, getattr(self.projection.opu, "backend", HOST))
         found = self.projection.measure(array) if self.watch else None
         rows = self._rows[: -(-width // self._parts)]
-        read = to_tensor((self.projection(array) if found is None else found.values)[:, rows])
-        values = torch.view_as_real(read).flatten(1)[:, :width] if read.is_complex() else read
+
+        def read(array: Any) -> Tensor:
+            whole = to_tensor(array)
+            return whole.index_select(1, rows.to(whole.device))
+
+        values = read(self.projection(array) if found is None else found.values)
+        values = torch.view_as_real(values).flatten(1)[:, :width] if values.is_complex() else values
         peak = float(values.abs().max())
         if not 0 < peak < math.inf:
             raise Diverged(
@@ -314,7 +322,7 @@ class OpticalFeedback(CodedFeedback):
                 f"{len(code)} errors: is there light on the camera, and is it exposed (opu.autoexpose())?"
             )
         if found is not None:
-            self._seen |= quality(values, to_tensor(found.noise[:, rows]), to_tensor(found.saturated[:, rows]))
+            self._seen |= quality(values, read(found.noise), read(found.saturated))
         return values
 
     def _calibrate(self) -> None:

@@ -13,6 +13,7 @@ from scipy.special import gammaln, xlogy
 
 import photonics.speckle as law
 from photonics.backend import to_host
+from photonics.camera import Camera
 from photonics.component import number
 from photonics.diagram import beam_colour, draw_bench
 from photonics.encoding import as_patterns, half_on
@@ -23,6 +24,7 @@ from photonics.opu import OPU
 __all__ = [
     "as_image",
     "draw_bench",
+    "draw_codes",
     "draw_drift",
     "draw_frame",
     "draw_histogram",
@@ -47,6 +49,44 @@ def draw_frame(ax: Axes, frame: NDArray[Any], top: int) -> Axes:
     ax.set_xlabel("pixel column")
     ax.set_ylabel("pixel row")
     ax.figure.colorbar(picture, ax=ax, label="digital number (DN)", fraction=0.046, pad=0.04)
+    return ax
+
+
+def draw_codes(ax: Axes, frames: Any, camera: Camera, mean_dn: float) -> Axes:
+    """Histogram of a camera's codes, and the exponential law of speckle of that mean, which saturation cuts off.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    frames : array_like of int
+        Digital numbers, any shape.
+    camera : Camera
+        Its offset, and the code of a saturated pixel: the law has ``exp(-q)`` of the pixels there, q being that code
+        over the mean, both above the offset.
+    mean_dn : float
+        Mean above the offset, DN, were there no saturation; over 0.
+
+    Raises
+    ------
+    ValueError
+        If the mean is not over 0.
+    """
+    if not 0 < number(mean_dn) < math.inf:
+        raise ValueError(f"mean_dn must be over 0, got {mean_dn!r}")
+    codes, top = np.ravel(np.asarray(frames)), camera.saturation_dn
+    width = max((top + 1) // 64, 1)
+    edges = np.arange(0, top + 2 * width, width) - 0.5
+    above = np.where(edges > top, 0.0, np.exp(-np.maximum(edges - camera.offset, 0.0) / mean_dn))
+    cut = float(np.exp(-(top - camera.offset) / mean_dn))
+    measured = f"pixels, {np.mean(codes >= top):.2%} saturated"
+    ax.hist(codes, edges.tolist(), weights=np.full(codes.size, 1.0 / codes.size), color=BARS, label=measured)
+    ax.stairs(above[:-1] - above[1:], edges, color=LAW, lw=1.5, label=f"exponential law, {cut:.2%} over the range")
+    ax.axvline(top, color=INK, ls=":", lw=1.2, label=f"saturation at {top} DN")
+    ax.set(yscale="log", xlim=(-width, edges[-1] + width), ylim=(0.3 / codes.size, 3))
+    ax.set_xlabel("digital number (DN)")
+    ax.set_ylabel(f"share of pixels per {width} DN" if width > 1 else "share of pixels per DN")
+    ax.legend(frameon=False, fontsize="small", loc="upper center")
     return ax
 
 

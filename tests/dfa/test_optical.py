@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import array_api_strict
 import numpy as np
 import pytest
 import torch
@@ -10,10 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from calibration import measure_projection
 from dfa import DirectFeedback, Graded, OpticalFeedback, RandomFeedback, Ternary
-from dfa.arrays import to_array, to_tensor
 from dfa.models import mlp
 from photonics import GaussianMedium, presets
-from photonics.backend import Backend
 from photonics.medium import Drifting
 from tests.dfa.test_encoding import errors
 
@@ -286,28 +283,6 @@ def test_one_projection_serves_all_blocks():
         learner.backward(cross_entropy(output, torch.arange(4)), output)
         counts.append(opu.clock.frames - before)
     assert counts == [16, 16]
-
-
-def test_arrays_and_tensors_share_memory():
-    """Both ways, numpy and DLPack. Catches: a copy."""
-    tensor = torch.zeros(3, 4, dtype=torch.int8)
-    array = to_array(tensor.requires_grad_(False))
-    array[1, 2] = 7
-    assert tensor[1, 2] == 7
-    back = to_tensor(array)
-    back[0, 0] = 5
-    assert tensor[0, 0] == 5
-    strict = Backend(array_api_strict, array_api_strict.Device("CPU_DEVICE"))
-    other = to_array(tensor, strict)
-    assert isinstance(other, type(array_api_strict.zeros(1)))
-    other[2, 2] = 3
-    assert tensor[2, 2] == 3
-    again = to_tensor(other)
-    again[2, 3] = 9
-    assert tensor[2, 3] == 9
-    frozen = np.zeros(3)
-    frozen.flags.writeable = False
-    assert to_tensor(frozen).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_signals_have_the_type_of_the_error():

@@ -14,6 +14,7 @@ from matplotlib.patches import Circle, Rectangle
 from photonics import (
     DMD,
     Ballistic,
+    Camera,
     Dispersive,
     Drifting,
     GaussianMedium,
@@ -52,6 +53,7 @@ DRAWINGS = {
     "speckle": lambda ax: plots.draw_speckle(ax, speckle_bench()),
     "histogram": lambda ax: plots.draw_histogram(ax, np.random.default_rng(0).exponential(size=1000)),
     "singular-values": lambda ax: plots.draw_singular_values(ax, GaussianMedium(60, 40).block(slice(0, 40), slice(60))),
+    "codes": lambda ax: plots.draw_codes(ax, np.arange(256), Camera(), 50.0),
     "drift": lambda ax: plots.draw_drift(ax, Drifting(GaussianMedium(20, 30), 5), [0, 2, 9]),
     "bench": lambda ax: plots.draw_bench(ax, bench(), reference=True),
 }
@@ -173,6 +175,24 @@ def test_histogram_and_law_hold_the_same_mass(ax, modes):
     words = sorted([pixels, law], key=lambda text: "pixels" in text)
     assert float(words[0].split(": ")[1]) == pytest.approx(modes**-0.5, abs=6e-4)
     assert float(words[1].split("contrast ")[1]) == pytest.approx(values.std() / values.mean(), abs=6e-4)
+
+
+@pytest.mark.parametrize("bits", [4, 8, 12])
+def test_codes_and_their_law_hold_all_pixels(ax, bits):
+    """Frames of exponential light follow the law, code for code; ``exp(-q)`` of both are where the range ends.
+
+    Within 5 standard errors in each bin. Catches: the law from zero in place of the offset, saturated pixels left out,
+    bins that split a code.
+    """
+    camera = Camera(bit_depth=bits, read_noise_e=0.0, dark_current_e_per_s=0.0, prnu=0.0, dsnu_e=0.0)
+    photons = np.random.default_rng(5).exponential(5000.0, (100, 2000))
+    plots.draw_codes(ax, camera.expose(photons, 1e-3, np.arange(100)), camera, 3000.0 * camera.gain)
+    bars, steps = np.array([bar.get_height() for bar in ax.patches[:-1]]), ax.patches[-1].get_data().values
+    assert bars.sum() == pytest.approx(1.0) and steps.sum() == pytest.approx(1.0)
+    last = np.flatnonzero(steps)[-1]
+    cut = np.exp(-(camera.saturation_dn - camera.offset) / (3000.0 * camera.gain))
+    assert bars[last] > cut * 0.9 and steps[last] >= cut
+    np.testing.assert_array_less(np.abs(bars - steps)[1:], 5.0 * np.sqrt(np.maximum(steps, 1e-5) / 2e5)[1:])
 
 
 @pytest.mark.parametrize(("n_out", "n_in"), [(150, 300), (300, 150), (200, 200)])

@@ -1,0 +1,47 @@
+"""A picture that follows sliders, in a notebook; without anybody to drag them, a picture."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+__all__ = ["slide"]
+
+
+def slide(draw: Callable[..., Any], size: tuple[float, float] = (9.0, 3.4), **widgets: Any) -> None:
+    """Show sliders and a figure that is drawn anew when one of them moves.
+
+    The figure is an output of the cell of its own, a PNG: a notebook that was executed and saved keeps it, drawn for
+    where the sliders stand first. Needs ipywidgets (``pip install opu-sim[notebooks]``).
+
+    Parameters
+    ----------
+    draw : callable
+        ``draw(figure, **values)`` draws into an empty matplotlib figure, the values by the names in `widgets`.
+    size : tuple of float
+        Width and height of the figure, inches.
+    **widgets
+        An ipywidgets slider (or anything else of it that has a value) for each value.
+
+    Examples
+    --------
+    >>> from ipywidgets import IntSlider
+    >>> slide(lambda figure, n: figure.add_subplot().plot(range(n)), n=IntSlider(3))  # doctest: +SKIP
+    """
+    from IPython.display import Image, display
+    from ipywidgets import VBox
+
+    def png() -> Image:
+        figure = Figure(figsize=size, layout="constrained", dpi=mpl.rcParams["figure.dpi"])
+        draw(figure, **{name: widget.value for name, widget in widgets.items()})
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+        return Image(data=buffer.getvalue(), format="png")
+
+    display(VBox(list(widgets.values())))
+    shown = display(png(), display_id=True)
+    assert shown is not None  # None only without display_id
+    for widget in widgets.values():
+        widget.observe(lambda _: shown.update(png()), names="value")
