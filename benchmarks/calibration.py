@@ -23,7 +23,8 @@ from benchmarks.calibration_picture import draw
 from calibration import measure_projection
 from calibration.exposure import expose
 from calibration.metrics import matrix_row_errors
-from calibration.transmission import BLOCK_VALUES, DARK_FRAMES, bench_of, make, take
+from calibration.planning import make, take
+from calibration.transmission import BLOCK_VALUES, DARK_FRAMES, bench_of
 from photonics import OPU, Imaging
 from photonics.reference import Reference
 from tests.calibration.benches import errors, field_matrix

@@ -1,15 +1,18 @@
 """What the device is worth: its parts and what they do together, each against theory or data sheet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from calibration.device import Device, check_device
-from calibration.exposure import expose
+from calibration.exposure import expose, expose_patterns
 from calibration.photon_transfer import PhotonTransfer, photon_transfer
+from calibration.planning import METHODS as RECOVERIES
+from calibration.planning import check_recovery
 from calibration.projection import METHODS as PROJECTIONS
 from calibration.projection import measure_projection
 from calibration.recorded import Mismatch
@@ -21,7 +24,7 @@ from calibration.sections.matrix import matrix_chapter
 from calibration.sections.projection import projection_chapter, truth_chapter
 from calibration.sections.speckle import speckle_chapter
 from calibration.sections.stability import Witness, stability_chapter
-from calibration.transmission import METHODS as RECOVERIES
+from calibration.store import WrongStore
 from calibration.transmission import recover_transmission_matrix
 from photonics.component import integer
 from photonics.encoding import half_on
@@ -29,6 +32,7 @@ from photonics.random import check_seed
 
 __all__ = ["characterize"]
 
+EXPOSURES = ("methods", "keep", "auto")
 LEAST_PIXELS = 16
 SPECKLE_FRAMES = 16
 ANCHOR_FRAMES, DARK_ANCHOR = 4, 0.05
@@ -44,14 +48,16 @@ def characterize(
     *,
     method: str = "anchor",
     matrix: Any = None,
+    exposure: str = "methods",
     seed: int = 0,
+    progress: bool = False,
 ) -> Report:
     """Characterise a device from its frames.
 
     Parameters
     ----------
     opu : Device
-        The device, live or recorded, at the exposure at which it will work.
+        The device, live or recorded.
     truth : array_like of complex, shape (n_out, n_in), optional
         Transmission matrix, if it is known (`OPU.effective_matrix` of a simulated device): the projection is
         then also compared with it. It is used in that comparison only.
@@ -61,11 +67,19 @@ def characterize(
         Inputs of the projection that is judged, as for `measure_projection`.
     method : str
         How it is measured, as for `measure_projection`.
-    matrix : TransmissionEstimate or str, optional
-        A recovered transmission matrix to judge and to focus with, or the method by which to recover one now
-        (`recover_transmission_matrix`). Without it, the report has no such chapters.
+    matrix : TransmissionEstimate or str or mapping, optional
+        A recovered transmission matrix to judge and to focus with; or the method by which to recover one now; or the
+        arguments of `recover_transmission_matrix` for that, ``{"method": "popoff", "out": "matrix.h5"}``. Without it,
+        the report has no such chapters.
+    exposure : {"methods", "keep", "auto"}
+        "methods" keeps the device's exposure for frames of plain patterns, while the recovery of a matrix and
+        projections with a reference beam, whose frames are brighter, are taken at one that suits them (the report
+        says which). "keep" keeps the device's for all frames. "auto" sets that of plain patterns as well, so that one
+        reading in 10 000 saturates.
     seed : int
         Draws the test patterns.
+    progress : bool
+        Show progress bars.
 
     Returns
     -------
@@ -78,37 +92,55 @@ def characterize(
     ValueError
         If an argument is out of range, or a recorded device was asked for frames that it does not hold.
     """
-    check_arguments(opu, truth, n_inputs, method, matrix)
+    if isinstance(matrix, str):
+        matrix = {"method": matrix}
+    recovery = {"n_inputs": n_inputs, "seed": seed, **matrix} if isinstance(matrix, Mapping) else None
+    check_arguments(opu, truth, n_inputs, method, matrix, exposure)
+    if recovery is not None:
+        check_recovery(opu, **recovery)
     vectors, seed = integer(vectors, "vectors", 8), check_seed(seed)
-    start, exposure_s = opu.clock.frames, opu.exposure_s
-    transfer = photon_transfer(opu) if getattr(opu, "has_uniform", True) else None
-    noise = noise_model(opu, camera_gain(opu, transfer))
-    witness = Witness(opu, seed)
-    witness.look()
-    patterns = half_on(SPECKLE_FRAMES, opu.n_in, seed, SPECKLE_TICK)
-    patterns = patterns[patterns.any(axis=1)]
-    chapters = [camera_chapter(opu.camera, transfer)] if transfer else []
-    frames = np.asarray(opu.measure(patterns))
-    chapters.append(attempt("speckle", lambda: speckle_chapter(opu, patterns, frames, noise)))
-    witness.look()
+    start = opu.clock.frames
+    if exposure == "auto":
+        expose_patterns(opu, seed=seed)
+    exposure_s = opu.exposure_s
+    suit = exposure != "keep"
+    about: dict[str, Any] = {"projection": method, "truth": "not used" if truth is None else "used, for the projection"}
+    chapters: list[Chapter] = []
+    count = 4 if matrix is None else 6 if recovery is None else 7
+    with tqdm(total=count, unit="part", disable=not progress) as bar:
 
-    about: dict[str, Any] = {"projection": method}
-    chapters.append(attempt("projection", lambda: judge_projection(opu, method, n_inputs, truth, vectors, seed, about)))
-    opu.exposure_s = exposure_s
-    witness.look()
-    if matrix is not None:
-        estimate = matrix
-        if isinstance(matrix, str):
-            chapters.append(attempt("matrix", lambda: recovered(opu, matrix, n_inputs, seed, about)))
+        def add(group: str, write: Callable[[], Chapter]) -> None:
+            bar.set_description_str(group)
+            chapters.append(attempt(group, write))
+            bar.update()
+
+        bar.set_description_str("camera")
+        transfer = photon_transfer(opu) if getattr(opu, "has_uniform", True) else None
+        noise = noise_model(opu, camera_gain(opu, transfer))
+        witness = Witness(opu, seed)
+        witness.look()
+        add("camera", lambda: camera_chapter(opu.camera, transfer) if transfer else Chapter([], {}))
+        patterns = half_on(SPECKLE_FRAMES, opu.n_in, seed, SPECKLE_TICK)
+        patterns = patterns[patterns.any(axis=1)]
+        frames = np.asarray(opu.measure(patterns))
+        add("speckle", lambda: speckle_chapter(opu, patterns, frames, noise))
+        witness.look()
+        add("projection", lambda: judge_projection(opu, method, n_inputs, truth, vectors, seed, suit, about))
+        opu.exposure_s = exposure_s
+        witness.look()
+        estimate: Any = matrix
+        if recovery is not None:
+            options = {"progress": progress, "exposure": "auto" if suit else None, **recovery}
+            add("matrix", lambda: recovered(opu, options, about))
             estimate, opu.exposure_s = about.pop("estimate", None), exposure_s
             witness.look()
         if estimate is not None:
             about["matrix"] = about_matrix(estimate)
-            chapters.append(attempt("matrix", lambda: matrix_chapter(opu, estimate, noise, seed)))
+            add("matrix", lambda: matrix_chapter(opu, estimate, noise, seed))
             if np.asarray(estimate.valid).any():
-                chapters.append(attempt("focusing", lambda: focusing_chapter(opu, estimate, seed)))
-    witness.look()
-    chapters.append(attempt("stability", lambda: stability_chapter(witness, noise)))
+                add("focusing", lambda: focusing_chapter(opu, estimate, seed))
+        witness.look()
+        add("stability", lambda: stability_chapter(witness, noise))
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": version("opu-sim"),
@@ -123,7 +155,7 @@ def characterize(
     return Report(opu.to_dict(), provenance, tuple(lines), curves)
 
 
-def check_arguments(opu: Any, truth: Any, n_inputs: Any, method: Any, matrix: Any) -> None:
+def check_arguments(opu: Any, truth: Any, n_inputs: Any, method: Any, matrix: Any, exposure: Any) -> None:
     """Raise a one-line ``ValueError`` for what no device could do."""
     device = check_device(opu)
     if device.n_out < LEAST_PIXELS:
@@ -134,12 +166,18 @@ def check_arguments(opu: Any, truth: Any, n_inputs: Any, method: Any, matrix: An
         integer(n_inputs, "n_inputs", 1, device.n_in)
     if method not in PROJECTIONS:
         raise ValueError(f"method must be one of {', '.join(PROJECTIONS)}, got {method!r}")
-    if isinstance(matrix, str) and matrix not in RECOVERIES:
-        raise ValueError(f"matrix must be an estimate or one of {', '.join(RECOVERIES)}, got {matrix!r}")
-    if matrix is not None and not isinstance(matrix, str):
-        missing = [name for name in ("matrix", "valid", "standard_error") if not hasattr(matrix, name)]
-        if missing or np.ndim(matrix.matrix) != 2 or len(matrix.matrix) != device.n_out:
-            raise ValueError(f"matrix must be an estimate of {device.n_out} rows, got {type(matrix).__name__}")
+    if exposure not in EXPOSURES:
+        raise ValueError(f"exposure must be one of {', '.join(EXPOSURES)}, got {exposure!r}")
+    if matrix is None:
+        return
+    if isinstance(matrix, Mapping):
+        if matrix.get("method") not in RECOVERIES:
+            given = matrix.get("method")
+            raise ValueError(f"matrix must be an estimate or one of {', '.join(RECOVERIES)}, got {given!r}")
+        return
+    missing = [name for name in ("matrix", "valid", "standard_error") if not hasattr(matrix, name)]
+    if missing or np.ndim(matrix.matrix) != 2 or len(matrix.matrix) != device.n_out:
+        raise ValueError(f"matrix must be an estimate of {device.n_out} rows, got {type(matrix).__name__}")
 
 
 def camera_gain(opu: Device, transfer: PhotonTransfer | None) -> float:
@@ -152,8 +190,8 @@ def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
     """Write a chapter; what the device does not allow is a line that says why."""
     try:
         return write()
-    except Mismatch:
-        raise  # a recording that holds other frames says nothing about the device
+    except (Mismatch, WrongStore):
+        raise  # a file that is of something else says nothing about the device
     except ArithmeticError:
         reason = "the frames hold no light above dark: a quotient of two levels is not a number"
         return Chapter([refusal(group, "light", reason, "open the shutter; opu.autoexpose")], {})
@@ -162,16 +200,23 @@ def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
 
 
 def judge_projection(
-    opu: Device, method: str, n_inputs: int | None, truth: Any, vectors: int, seed: int, about: dict[str, Any]
+    opu: Device,
+    method: str,
+    n_inputs: int | None,
+    truth: Any,
+    vectors: int,
+    seed: int,
+    suit: bool,
+    about: dict[str, Any],
 ) -> Chapter:
-    """Measure the projection and judge it; `about` takes what the report shall say of it."""
+    """Measure the projection, with `suit` at an exposure that suits it, and judge it; `about` takes what to report."""
     if method == "multilateration" and n_inputs is None:
         n_inputs = opu.n_in // 2  # the others serve as anchors
     refused = anchor_in_the_dark(opu, method, n_inputs)
     if refused:
         advice = "light the anchor's mirrors, or choose others (n_inputs)"
         return Chapter([refusal("projection", "anchor", refused, advice)], {})
-    if method in RECOVERIES:  # a reference beam makes frames brighter
+    if suit and method in RECOVERIES:  # a reference beam makes frames brighter
         expose(opu, method, n_inputs=n_inputs, seed=seed)
     about["projection_exposure_s"] = opu.exposure_s
     projection = measure_projection(opu, method=method, n_inputs=n_inputs)
@@ -204,10 +249,9 @@ def anchor_in_the_dark(opu: Device, method: str, n_inputs: int | None) -> str:
     )
 
 
-def recovered(opu: Device, method: str, n_inputs: int | None, seed: int, about: dict[str, Any]) -> Chapter:
-    """Recover a transmission matrix at the exposure that suits the method; it is left in `about`."""
-    expose(opu, method, n_inputs=n_inputs, seed=seed)
-    about["estimate"] = recover_transmission_matrix(opu, method, n_inputs=n_inputs, seed=seed)
+def recovered(opu: Device, options: Mapping[str, Any], about: dict[str, Any]) -> Chapter:
+    """Recover a transmission matrix, which is left in `about`."""
+    about["estimate"] = recover_transmission_matrix(opu, **options)
     return Chapter([], {})
 
 

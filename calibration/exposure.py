@@ -1,17 +1,22 @@
-"""The exposure of a measurement whose frames are brighter than those of plain patterns."""
+"""The exposure of a measurement, found by looking at some of its frames."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.device import Device, check_device
+from calibration.planning import make, take
 from photonics.component import number
+from photonics.encoding import half_on
 from photonics.exposure import SHORTEST_EXPOSURE_S
 
-__all__ = ["expose"]
+__all__ = ["expose", "expose_patterns"]
 
 SAMPLES = 64
 """Frames looked at, spread over the measurement."""
+PATTERN_TICK = 7_000_000
 
 
 def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3, **options: Any) -> float:
@@ -41,8 +46,6 @@ def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3,
     ValueError
         If an argument is wrong, or the shortest exposure is too long.
     """
-    from calibration.transmission import make, take  # which imports the methods
-
     if not 1e-5 <= number(saturated) <= 0.02:
         raise ValueError(f"saturated must be 1e-5 to 0.02, got {saturated!r}")
     device = check_device(opu)
@@ -53,11 +56,23 @@ def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3,
     plan = make(device, method, n_inputs, seed, common, options)
     some = np.unique(np.linspace(0, plan.frames - 1, SAMPLES).astype(int))
     shots = [plan.shots(int(frame), int(frame) + 1) for frame in some]
+    return settle(device, lambda: np.concatenate([take(device, shot) for shot in shots]), saturated)
+
+
+def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> float:
+    """Set the exposure at which that share of the readings of random half-ON patterns saturates; see `expose`."""
+    device = check_device(opu)
+    patterns = half_on(SAMPLES, device.n_in, seed, PATTERN_TICK)
+    return settle(device, lambda: np.asarray(device.measure(patterns)), saturated)
+
+
+def settle(device: Device, look: Callable[[], NDArray[Any]], saturated: float) -> float:
+    """Look at frames and change the exposure until that share of the readings saturates."""
     top = device.camera.saturation_dn
     dark = float(device.dark(1).mean())
-    longest = getattr(device, "longest_exposure_s", device.frame_period_s)
+    longest = device.frame_period_s - device.dmd.settle_s
     for _ in range(30):
-        level = float(np.quantile(np.concatenate([take(device, shot) for shot in shots]), 1.0 - saturated)) - dark
+        level = float(np.quantile(look(), 1.0 - saturated)) - dark
         # A saturated reading does not say by how much, a dark one hardly: move by a fixed factor until it is neither.
         seen = level < top - dark - 1.0 and level > 0.3 * (top - dark)
         factor = (top - dark) / level if seen else 0.5 if level > 0.3 * (top - dark) else 2.0

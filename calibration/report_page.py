@@ -52,11 +52,14 @@ def sections(report: Report) -> list[Section]:
 
 
 def summary(report: Report) -> str:
-    """The report in two sentences."""
+    """The report in a few sentences."""
     about = report.provenance
+    frames_only = str(about.get("truth", "not used")) == "not used"
+    truth = "no true matrix was used" if frames_only else "the simulated device's matrix was used to judge projections"
     return (
         f"Overall: {report.verdict}. {about['frames']} frames of the device, {about['camera_frames']} of the camera, "
-        f"exposure {about['exposure_s'] * 1e6:.0f} µs, {about['date']}, opu-sim {about['version']}."
+        f"exposure {about['exposure_s'] * 1e6:.0f} µs, {about['date']}, opu-sim {about['version']}. "
+        f"From frames and data sheets; {truth}."
     )
 
 

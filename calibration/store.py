@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,10 +13,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from calibration.files import new_file
 
-__all__ = ["FrameStore", "Part", "create_store", "new_hdf5", "open_store"]
+__all__ = ["FrameStore", "Part", "WrongStore", "check_same", "create_store", "new_hdf5", "open_store"]
 
 FORMAT = "opu-sim frames 1"
 ABSENT = "absent"
+
+
+class WrongStore(ValueError):
+    """A file is not the one of the measurement to go on with, or cannot be used."""
 
 
 @contextmanager
@@ -64,7 +68,7 @@ class FrameStore:
                 self.n_blocks, self.count, self.width = frames.shape
                 self._frames_at, self._done_at = frames.id.get_offset(), dataset(file, "done").id.get_offset()
         except OSError:
-            raise ValueError(f"out must name a measurement to resume, got {self.path}, which is not one") from None
+            raise WrongStore(f"out must name a measurement to resume, got {self.path}, which is not one") from None
 
     def __enter__(self) -> "FrameStore":
         return self
@@ -182,15 +186,23 @@ def open_store(path: Path, header: Mapping[str, Any]) -> FrameStore:
         If it is not a store, belongs to another measurement than `header` describes, or another process has it.
     """
     store = FrameStore(path)
-    there, wanted = flat(store.header), flat(json.loads(json.dumps(header, allow_nan=False)))
-    for name in there | wanted:
-        if name != "start_frame" and wanted.get(name, ABSENT) != there.get(name, ABSENT):
-            store.close()
-            raise ValueError(
-                f"out must be of this measurement to be resumed, got {path}, "
-                f"whose {name} is {there.get(name, ABSENT)!r}, not {wanted.get(name, ABSENT)!r}"
-            )
+    try:
+        check_same(path, store.header, json.loads(json.dumps(header, allow_nan=False)), ("start_frame",))
+    except ValueError:
+        store.close()
+        raise
     return store
+
+
+def check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], free: Sequence[str]) -> None:
+    """Raise a ``ValueError`` that names what two descriptions of a measurement differ in; `free` names may differ."""
+    there, asked = flat(found), flat(wanted)
+    for name in there | asked:
+        if name not in free and asked.get(name, ABSENT) != there.get(name, ABSENT):
+            raise WrongStore(
+                f"out must be of this measurement to be resumed, got {path}, "
+                f"whose {name} is {there.get(name, ABSENT)!r}, not {asked.get(name, ABSENT)!r}"
+            )
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -228,4 +240,4 @@ def lock(file: BinaryIO, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise ValueError(f"out must not be in use, got {path}, which another process is writing") from None
+        raise WrongStore(f"out must not be in use, got {path}, which another process is writing") from None

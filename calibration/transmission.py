@@ -1,14 +1,11 @@
 """Recovery of the transmission matrix: measure with one of several methods, on disk, and solve row by row."""
 
-import importlib
 import json
 import tempfile
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +16,17 @@ from tqdm import tqdm
 
 from calibration.device import Device, check_device
 from calibration.estimate import TransmissionEstimate, load_estimate, write_estimate
+from calibration.exposure import expose
 from calibration.linear import sheet_error, swing_dn
-from calibration.recovery import Bench, RecoveryMethod, Shots
+from calibration.planning import METHODS, check_recovery, take
+from calibration.recovery import Bench, RecoveryMethod
 from calibration.statics import NoiseModel
-from calibration.store import FrameStore, Part, create_store, dataset, lay_out, new_hdf5, open_store
+from calibration.store import FrameStore, Part, check_same, create_store, dataset, lay_out, new_hdf5, open_store
 from photonics import Imaging
 from photonics.camera import QUANTISATION
-from photonics.component import integer
-from photonics.random import check_seed
 
 __all__ = ["METHODS", "TransmissionEstimate", "recover_transmission_matrix"]
 
-METHODS = {
-    "phase-stepping": ("calibration.stepped_recovery", "PhaseStepping"),
-    "popoff": ("calibration.popoff", "Popoff"),
-    "off-axis": ("calibration.off_axis_recovery", "OffAxisRecovery"),
-    "numerical-interferometry": ("calibration.interferometry", "NumericalInterferometry"),
-    "phase-retrieval": ("calibration.retrieval", "PhaseRetrieval"),
-}
 DARK_FRAMES = 8
 """Frames with the laser's shutter closed, before the others."""
 CHUNK_PIXELS = 2**22
@@ -56,6 +46,7 @@ def recover_transmission_matrix(
     n_inputs: int | None = None,
     steps: int = 4,
     track_drift: bool = False,
+    exposure: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = False,
@@ -67,7 +58,7 @@ def recover_transmission_matrix(
     Parameters
     ----------
     opu : Device
-        The device, at the exposure at which it shall work (`calibration.exposure.expose` for a given method).
+        The device.
     method : str
         "phase-stepping" and "off-axis" need a reference arm; "popoff" needs inputs beyond `n_inputs` for its
         reference; "numerical-interferometry" and "phase-retrieval" need neither. See the classes in `METHODS`.
@@ -77,12 +68,16 @@ def recover_transmission_matrix(
         Phase steps of "phase-stepping", 3 or more.
     track_drift : bool
         With "phase-stepping": one more frame per probe, from which the phase of the reference in every frame is found.
+    exposure : "auto", optional
+        Without it the device's exposure is kept. "auto" finds the one that suits the frames of the method
+        (`calibration.exposure.expose`), or takes that of the run which is resumed, and leaves the device at it.
     out : path, optional
         HDF5 file for the result, which must not exist; while the run lasts its frames are in ``<out>.part``. Without
         it the frames are in a temporary file and the result is in memory.
     resume : bool
         Go on with ``<out>.part``, which must be of the same device, method, options and seed; the result is bit for
-        bit that of a run that was not interrupted. Starts from nothing if there is no such file.
+        bit that of a run that was not interrupted. Starts from nothing if there is no such file; if `out` itself is
+        there and of this measurement, it is the result.
     progress : bool
         Show progress bars.
     seed : int
@@ -102,18 +97,22 @@ def recover_transmission_matrix(
         saturated.
     """
     device = check_device(opu)
-    plan = make(device, method, n_inputs, seed, {"steps": steps, "track_drift": track_drift}, options)
+    plan, target = check_recovery(
+        device, method, n_inputs=n_inputs, steps=steps, track_drift=track_drift, exposure=exposure, out=out,
+        resume=resume, seed=seed, **options,
+    )  # fmt: skip
     plan.check(device)
-    target = None if out is None else Path(out).expanduser()
     if target is not None and target.exists():
-        raise ValueError(f"out must be new, got {target}, which exists: results are never overwritten")
-    if resume and target is None:
-        raise ValueError("resume must be with out, which names the measurement to go on with, got out=None")
+        return finished(device, plan, target, exposure)
     with ExitStack() as stack:
         if target is None:
             part = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opu-"))) / "frames.part"
         else:
             part = target.with_name(target.name + ".part")
+        if exposure == "auto" and resume and part.exists():
+            device.exposure_s = exposure_of(part)
+        elif exposure == "auto":
+            expose(device, method, n_inputs=n_inputs, seed=seed, steps=steps, **options)
         store = stack.enter_context(opened(part, device, plan, resume, target is not None))
         measure(device, plan, store, progress)
         saturated = check_frames(device, store)
@@ -123,30 +122,21 @@ def recover_transmission_matrix(
     return estimate
 
 
-def make(
-    device: Device,
-    method: str,
-    n_inputs: int | None,
-    seed: int,
-    common: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> RecoveryMethod:
-    """Make the method; `common` options are those of some methods only, and an error in the others unless default."""
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    module, name = METHODS[method]
-    kind = getattr(importlib.import_module(module), name)
-    if n_inputs is None:
-        n_inputs = max(device.n_in // 2, 1) if method == "popoff" else device.n_in
-    known = {"n_in": device.n_in, "n_inputs": integer(n_inputs, "n_inputs", 1, device.n_in), "seed": check_seed(seed)}
-    has = {f.name for f in fields(kind)}
-    defaults = {"steps": 4, "track_drift": False}
-    for option, value in common.items():
-        if option in has:
-            known[option] = value
-        elif value != defaults[option]:
-            raise ValueError(f"{option} is not an option of {method}, got {value!r}")
-    return kind(**known, **options)
+def exposure_of(part: Path) -> float:
+    """The exposure of a measurement under way."""
+    with FrameStore(part) as store:
+        return float(store.header["exposure_s"])
+
+
+def finished(device: Device, plan: RecoveryMethod, target: Path, exposure: str | None) -> TransmissionEstimate:
+    """The result of a run that ended, if it is of this measurement; the device is left as after it."""
+    estimate = load_estimate(target)
+    about = estimate.provenance
+    if exposure == "auto":
+        device.exposure_s = float(about["exposure_s"])
+    check_same(target, about, header(device, plan), ("start_frame", "date", "version"))
+    device.clock.frames = int(about["start_frame"]) + estimate.frames
+    return estimate
 
 
 def opened(part: Path, device: Device, plan: RecoveryMethod, resume: bool, named: bool) -> FrameStore:
@@ -189,20 +179,6 @@ def measure(device: Device, plan: RecoveryMethod, store: FrameStore, progress: b
             store.append(frames)
             done += len(frames)
             bar.update(len(frames))
-
-
-def take(device: Device, shots: Shots) -> NDArray[Any]:
-    """Frames of shots, in order, the reference's shutter opened and closed in between as they say."""
-    phase = shots.reference_phase
-    if phase is None or np.isnan(phase).all():
-        return device.measure(shots.patterns)
-    is_open = ~np.isnan(phase)
-    edges = [0, *(np.flatnonzero(np.diff(is_open)) + 1).tolist(), len(phase)]
-    parts = []
-    for start, stop in pairwise(edges):
-        at = phase[start:stop] if is_open[start] else None
-        parts.append(device.measure(shots.patterns[start:stop], reference_phase=at))
-    return np.concatenate(parts)
 
 
 def check_frames(device: Device, store: FrameStore) -> NDArray[np.float32]:

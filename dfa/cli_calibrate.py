@@ -1,12 +1,15 @@
 """``opu calibrate``: characterise a device, recover its transmission matrix, compare two reports."""
 
-from contextlib import nullcontext, suppress
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from dfa.cli_common import Device, Out, new_folder, show_table
+from dfa.cli_common import Device, Out, Quiet, new_folder, show_progress, show_table
 
 __all__ = ["calibrate"]
 
@@ -23,6 +26,26 @@ def calibrate(
             "not given, it is not); may be repeated. phase-stepping and off-axis do both."
         ),
     ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Option of the recovery, e.g. steps=3, track_drift=true, anchors=8, n_inputs=128; may be repeated.",
+        ),
+    ] = None,
+    exposure: Annotated[
+        Literal["methods", "keep", "auto"],
+        typer.Option(
+            help="methods: the device's, also a TOML file's, for plain patterns, and one that suits it for a recovery "
+            "or a reference beam; keep: the device's for all frames; auto: set that of plain patterns as well."
+        ),
+    ] = "methods",
+    truth: Annotated[
+        bool,
+        typer.Option(
+            "--truth", help="Also compare projections with the simulated device's matrix; the report says it."
+        ),
+    ] = False,
     recorded: Annotated[Path | None, typer.Option(help="Replay this recording (HDF5) in place of a device.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record patterns and frames to this new HDF5 file.")] = None,
     compare: Annotated[
@@ -30,37 +53,52 @@ def calibrate(
         typer.Option(metavar="A B", help="Compare two report.json instead; exit code 1 if a verdict got worse."),
     ] = None,
     out: Out = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the recovery that was killed in the folder --out.")
+    ] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Characterise a device: report.html, report.pdf and report.json; a TOML file's exposure is kept."""
+    """Characterise a device: report.html, report.pdf, report.json and, if it is recovered, matrix.h5."""
     if compare is not None:
         compare_reports(*compare)
         return
     from calibration import RecordedDevice, Recorder, characterize
-    from calibration.report_page import row
     from photonics import presets
 
-    projection, matrix = calibration_methods(method or [])
-    opu, truth = RecordedDevice(recorded) if recorded else presets.load(device, n_in, n_out, seed), None
-    if recorded is None:
-        with suppress(ValueError):  # several fields on a pixel: no matrix describes it
-            truth = opu.effective_matrix()
-    with new_folder(out) as folder, Recorder(opu, record) if record else nullcontext(opu) as used:
-        report = characterize(used, truth=truth, method=projection, matrix=matrix)
-        page = report.to_html(folder / "report.html")
-        report.to_pdf(folder / "report.pdf")
-        report.to_json(folder / "report.json")
-    columns = ["", "quantity", "expected", "measured", "verdict"]
-    rows = [[cells[0], cells[1], *cells[3:6]] for cells in map(row, report.lines)]
-    show_table(columns, rows)
-    for reason in dict.fromkeys(line.reason for line in report.lines if line.reason):
-        typer.echo(f"failed: {reason}")
-    typer.echo(f"{report.verdict}: {page}")
+    wanted = wanted_methods(method or [], option or [])
+    if truth and recorded:
+        raise ValueError(f"truth must be of a simulated device, got the recording {recorded}")
+    if resume and record:
+        raise ValueError("record must be left out with resume: the frames of the first part are not in it")
+    if resume and (out is None or not out.is_dir()):
+        raise ValueError(f"out must be the folder of a calibration to go on with, got {out}")
+    opu = RecordedDevice(recorded) if recorded else presets.load(device, n_in, n_out, seed)
+    known = opu.effective_matrix() if truth and not isinstance(opu, RecordedDevice) else None
+    show = show_progress(quiet)
+    with (
+        nullcontext(out) if resume and out else new_folder(out) as folder,
+        Recorder(opu, record) if record else nullcontext(opu) as used,
+    ):
+        matrix = wanted.recovery and {**wanted.recovery, "out": folder / "matrix.h5", "resume": resume}
+        report = characterize(
+            used, truth=known, method=wanted.projection, matrix=matrix, exposure=exposure, progress=show
+        )
+        write_report(report, folder)
 
 
-def calibration_methods(names: list[str]) -> tuple[str, str | None]:
+@dataclass(frozen=True)
+class Wanted:
+    """What is measured how."""
+
+    projection: str
+    recovery: dict[str, Any] | None = field(default=None)
+    """Arguments of `recover_transmission_matrix`."""
+
+
+def wanted_methods(names: list[str], options: list[str]) -> Wanted:
     """How to measure projections, and how to recover the transmission matrix, if at all."""
+    from calibration.planning import METHODS as RECOVERIES
     from calibration.projection import METHODS as PROJECTIONS
-    from calibration.transmission import METHODS as RECOVERIES
 
     known = dict.fromkeys([*PROJECTIONS, *RECOVERIES])
     for name in names:
@@ -73,7 +111,44 @@ def calibration_methods(names: list[str]) -> tuple[str, str | None]:
     recoveries = [name for name in recoveries if name not in PROJECTIONS] or recoveries
     if len(projections) > 1 or len(recoveries) > 1:
         raise ValueError(f"method must name one projection and one recovery at most, got {', '.join(names)}")
-    return (projections or ["anchor"])[0], (recoveries or [None])[0]
+    projection = (projections or ["anchor"])[0]
+    if recoveries:
+        return Wanted(projection, {"method": recoveries[0], **recovery_options(options)})
+    if options:
+        raise ValueError(f"option must be with a method that recovers the matrix, got {options[0]!r} without one")
+    return Wanted(projection)
+
+
+def recovery_options(options: list[str]) -> dict[str, Any]:
+    """Options by name, their values read as JSON."""
+    found: dict[str, Any] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or not name.isidentifier() or name in ("method", "out", "resume", "progress", "exposure"):
+            raise ValueError(f"option must be NAME=VALUE with the name of an option of the method, got {option!r}")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            raise ValueError(f"option {name} must be a number, true, false or a list, got {text!r}") from None
+    return found
+
+
+def write_report(report: Any, folder: Path) -> None:
+    """Write the three files, as report-2 and so on beside older ones, and print the table."""
+    from calibration.report_page import row
+
+    names = ("report" if number == 1 else f"report-{number}" for number in count(1))
+    kinds = {"html": report.to_html, "pdf": report.to_pdf, "json": report.to_json}
+    name = next(name for name in names if not any((folder / f"{name}.{kind}").exists() for kind in kinds))
+    for kind, write in kinds.items():
+        write(folder / f"{name}.{kind}")
+    columns = ["", "quantity", "expected", "measured", "verdict"]
+    rows = [[cells[0], cells[1], *cells[3:6]] for cells in map(row, report.lines)]
+    show_table(columns, rows)
+    for reason in dict.fromkeys(line.reason for line in report.lines if line.reason):
+        typer.echo(f"failed: {reason}")
+    typer.echo(f"{report.verdict}: {folder / name}.html")
 
 
 def compare_reports(before: Path, after: Path) -> None:
