@@ -1,0 +1,42 @@
+"""Make docs/results.png from the folders that `opu train --out` wrote: ``python docs/picture_results.py FOLDER...``.
+
+Folders of the same plan (one for each method, say) share a panel; the device must be a preset and the same in all.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from calibration.page import STYLE
+from dfa.plans import Plan
+from dfa.stored_study import read_study
+from dfa.study import Run
+from dfa.study_page import draw_scores
+
+NAMES = {"mlp": "fully connected", "cnn": "convolutional", "gcn": "graph convolutional", "transformer": "transformer"}
+
+
+def main(folders: list[str]) -> None:
+    """Draw the score of every network against epoch or step: mean over the seeds, and their range."""
+    panels: dict[str, tuple[Plan, list[Run]]] = {}
+    for folder in folders:
+        newest = max(Path(folder).glob("results*.json"), key=lambda path: path.stat().st_mtime)
+        plan, runs = read_study(newest)
+        title = f"{plan.data}: {NAMES[str(plan.network)]}, {'-'.join(map(str, plan.hidden or ()))}"
+        panels.setdefault(title, (plan, []))[1].extend(runs)
+        if replace(panels[title][0], encoder=plan.encoder) != plan:
+            raise ValueError(f"{folder} must have the plan of the other folders for {title}")
+    with mpl.rc_context(STYLE):
+        columns = (len(panels) + 1) // 2
+        figure = Figure(figsize=(5.0 * columns, 7.4), layout="constrained", dpi=110)
+        axes = figure.subplots(2, columns, squeeze=False).flat
+        for ax, (title, (plan, runs)) in zip(axes, panels.items(), strict=False):
+            draw_scores(ax, plan, runs).set_title(title)
+        figure.savefig(Path(__file__).with_name("results.png"), metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
