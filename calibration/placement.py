@@ -1,25 +1,31 @@
-"""Where the anchors of multilateration lie in the complex plane of each row, and how a field is found from them.
+"""Where the anchors of multilateration lie in the complex plane of each row.
 
 The complex plane as real vectors of two components: ``Re(conj(q) y)`` is the dot product ``q . y``.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Places", "anchor_sets", "place", "solve"]
+__all__ = ["Places", "anchor_sets", "place"]
 
 ROUNDS = 8
 """Gauss-Newton steps; they converge quadratically from the eigenvectors."""
+TURNS = 4
+"""Other leaked fields that a fit starts from, if it ends in a minimum that does not explain the frames."""
+WRONG = 10.0
+"""Squared residuals over those of noise from which on a fit is tried from another start."""
 
 
 class Places(NamedTuple):
     """Anchors of some rows, in the plane of each."""
 
     positions: NDArray[np.float64]  # (rows, S, 2)
-    covariance: NDArray[np.float64]  # (rows, S, S), summed over the two components
-    rank_ratio: NDArray[np.float64]  # (rows,)
+    leak: NDArray[np.float64]  # the leaked field, (rows, 2)
+    covariance: NDArray[np.float64]  # of positions and leaked field, (rows, 2 S + 2, 2 S + 2)
+    misfit: NDArray[np.float64]  # squared residuals over what noise leaves, (rows,)
+    rank_ratio: NDArray[np.float64]
     flatness: NDArray[np.float64]
     spread: NDArray[np.float64]  # second eigenvalue, DN
 
@@ -52,10 +58,57 @@ def place(
     """
     data, weight = intensity.astype(np.float64), 1.0 / variance.astype(np.float64)
     count = members.shape[1]
-    q = leading(gram(data, members))
-    c = np.zeros((len(data), 1, 2))
+    freedom = max(len(members) - 2 * count - 1, 1)
+    leak_dn = max(leak_dn, 1e-6 * float(np.abs(data).mean()))
+    start = leading(gram(data, members))
+    found = fit(data, weight, members, leak_dn, start, np.zeros((len(data), 2)))
+    for turn in range(TURNS):
+        wrong = found.cost > WRONG * freedom
+        if not wrong.any():
+            break
+        angle = 2.0 * np.pi * turn / TURNS
+        leak = np.sqrt(leak_dn) * np.array([[np.cos(angle), np.sin(angle)]])
+        other = fit(data[wrong], weight[wrong], members, leak_dn, start[wrong], np.repeat(leak, wrong.sum(), axis=0))
+        better = other.cost < found.cost[wrong]
+        rows = np.flatnonzero(wrong)[better]
+        for mine, its in zip(found, other, strict=True):
+            mine[rows] = its[better]
+    q, c = found.positions, found.leak
+    beat = 2.0 * np.einsum("rk,pi,rik->rp", c, members, q)
+    values = np.sort(np.abs(np.linalg.eigvalsh(gram(data - beat, members))), axis=1)[:, ::-1]
+    largest = np.maximum(values, 1e-30)
+    return Places(
+        positions=q,
+        leak=c,
+        covariance=found.covariance,
+        misfit=found.cost / freedom,
+        rank_ratio=values[:, 2] / largest[:, 1],
+        flatness=values[:, 1] / largest[:, 0],
+        spread=values[:, 1],
+    )
+
+
+class Fit(NamedTuple):
+    """Positions that fit the intensities best from one start."""
+
+    positions: NDArray[np.float64]
+    leak: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    cost: NDArray[np.float64]  # squared residuals over their variances, that of the leak included: (rows,)
+
+
+def fit(
+    data: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    members: NDArray[np.int64],
+    leak_dn: float,
+    q: NDArray[np.float64],
+    c: NDArray[np.float64],
+) -> Fit:
+    """Gauss-Newton steps from positions q, (rows, S, 2), and a leaked field c, (rows, 2)."""
+    count, c = members.shape[1], c[:, None]
     prior = np.zeros(2 * count + 2)
-    prior[-2:] = 2.0 / max(leak_dn, 1e-6 * float(np.abs(data).mean()))
+    prior[-2:] = 2.0 / leak_dn
     covariance = np.empty(0)
     for _ in range(ROUNDS):
         z = np.einsum("pi,rik->rpk", members, q)
@@ -77,17 +130,10 @@ def place(
         push = (weighted @ residual[:, :, None])[:, :, 0] - prior * at.reshape(len(data), -1)
         step = (covariance @ push[:, :, None])[:, :, 0].reshape(len(data), count + 1, 2)
         q, c = q + step[:, :count], c + step[:, count:]
-    beat = 2.0 * (c * np.einsum("pi,rik->rpk", members, q)).sum(axis=2)
-    values = np.sort(np.abs(np.linalg.eigvalsh(gram(data - beat, members))), axis=1)[:, ::-1]
-    largest = np.maximum(values, 1e-30)
-    of_anchors = covariance.reshape(len(data), count + 1, 2, count + 1, 2)[:, :count, :, :count]
-    return Places(
-        positions=q,
-        covariance=np.einsum("rikjk->rij", of_anchors),
-        rank_ratio=values[:, 2] / largest[:, 1],
-        flatness=values[:, 1] / largest[:, 0],
-        spread=values[:, 1],
-    )
+    z = np.einsum("pi,rik->rpk", members, q)
+    residual = data - ((z + 2.0 * c) * z).sum(axis=2)
+    cost = (weight * residual**2).sum(axis=1) + 2.0 * (c**2).sum(axis=(1, 2)) / leak_dn
+    return Fit(q, c[:, 0], covariance, np.where(np.isfinite(cost), cost, np.inf))
 
 
 def gram(intensity: NDArray[np.float64], members: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -107,28 +153,3 @@ def leading(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     # Noise may leave the second one negative: exactly on a line the fit would have nowhere to go.
     two = np.maximum(values[:, :-3:-1], 1e-4 * np.abs(values).max(axis=1, keepdims=True))
     return vectors[:, :, :-3:-1] * np.sqrt(two)[:, None, :]
-
-
-def solve(positions: NDArray[Any], weight: NDArray[Any], alone: NDArray[Any]) -> NDArray[np.float64]:
-    """Weights of the anchors' equations ``h_i = 2 q_i . y + e_i - e_0`` in the best estimate of y.
-
-    Parameters
-    ----------
-    positions : ndarray, shape (n, S, 2)
-        The anchors.
-    weight : ndarray, shape (n, S)
-        One over the variance of each frame with an anchor, of e_i; 0 leaves it out.
-    alone : ndarray, shape (n,)
-        One over the variance of the frame without, of e_0; 0 if nothing is known of it.
-
-    Returns
-    -------
-    ndarray, shape (n, 2, S)
-    """
-    design = np.concatenate([2.0 * positions, np.ones((*positions.shape[:2], 1))], axis=2).astype(np.float64)
-    weighted = np.swapaxes(design * weight[:, :, None], 1, 2)
-    normal = weighted @ design
-    normal[:, 2, 2] += alone
-    # Anchors on a line, of rows that are not valid, have no solution; theirs is not used.
-    normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.diag([1.0, 1.0, 0.0])
-    return np.linalg.solve(normal, weighted)[:, :2]

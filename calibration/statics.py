@@ -43,6 +43,10 @@ class Background(NamedTuple):
     """Variance of `intensity`, DN^2."""
     saturated: NDArray[np.bool_]
     """Pixels saturated even in the shorter exposure."""
+    off: NDArray[np.float32]
+    """Mean frame of all mirrors OFF at the longer exposure, DN: (n_out,)."""
+    off_variance: NDArray[np.float32]
+    """Variance of `off`, DN^2."""
     noise: NoiseModel
 
 
@@ -77,6 +81,8 @@ def measure_background(opu: Device, patterns: NDArray[np.bool_], repeats: int) -
         # Where noise is under half a code rounding repeats itself: it does not average away.
         variance=np.maximum(np.where(clipped, short_spread, spread) / np.float32(repeats), np.float32(QUANTISATION)),
         saturated=clipped & (short_peak[1:] >= opu.camera.saturation_dn),
+        off=mean[0],
+        off_variance=np.maximum(noise.variance(mean[0]) / np.float32(repeats), np.float32(QUANTISATION)),
         noise=noise,
     )
 

@@ -62,12 +62,11 @@ def test_figure_of_off_axis(noise, most):
     assert np.median(errors(projection, half_on(128, 256))) < most
 
 
-@pytest.mark.parametrize(("anchors", "spare", "most"), [(5, 640, 0.046), (8, 640, 0.032), (15, 960, 0.0205)])
+@pytest.mark.parametrize(("anchors", "spare", "most"), [(5, 640, 0.032), (8, 640, 0.0225), (15, 960, 0.0165)])
 def test_figure_of_multilateration(anchors, spare, most):
-    """With m 1000, n 256, S = 5, 8 and 15: error 0.041, 0.029 and 0.020 (targets 0.058, 0.044 and 0.020).
+    """With m 1000, n 256, S = 5, 8 and 15: error 0.031, 0.022 and 0.016 (targets 0.058, 0.044 and 0.020).
 
-    Catches: equations that are not weighted by their noise; the noise of I(x), which all of them share, taken for
-    independent.
+    Catches: the equations alone, without what I(x) says of the length (0.041, 0.029, 0.020); weights of another frame.
     """
     opu, share = table_bench(Imaging(throughput=3e-6), n_in=256 + spare, share=3e-3)
     patterns = half_on(48, 256 + spare, 9)
@@ -100,7 +99,8 @@ def test_a_pixel_that_saturates_is_recovered(name):
     frames = projection._frames(x)
     hit = (frames >= opu.camera.saturation_dn).any(axis=1) & ~found.saturated & projection.valid
     assert hit.sum() > 100
-    deviation = np.abs(found.values - truth_of(projection, x, found.values))[hit]
+    known = np.where(found.saturated, 0, found.values)
+    deviation = np.abs(found.values - truth_of(projection, x, known))[hit]
     pull = np.sqrt(np.mean((deviation / found.standard_error[hit]) ** 2) / 2.0)
     assert pull < 1.5
 
@@ -205,14 +205,17 @@ def test_anchors_are_placed_whatever_the_mirrors_leak(anchors, contrast):
     """Noise-free, positions reproduce the true anchors' distances in every row; leaking mirrors too from five on.
 
     With three the leaked field is known by its prior alone, and costs as much as is stated. Catches: the leaked field
-    left out of the fit (8 % with five anchors).
+    left out of the fit (8 % with five anchors); a wrong minimum, in a few rows of a thousand, that is kept (1).
     """
-    opu = presets.ideal(64 + 16 * anchors, 300, seed=1)
+    opu = presets.ideal(64 + 16 * anchors, 1000, seed=1)
     opu = opu.replace(dmd=dataclasses.replace(opu.dmd, contrast=contrast))
     projection = measure_projection(opu, "multilateration", n_inputs=64, anchors=anchors)
     most = 2e-3 if contrast is None or anchors >= 5 else 0.2
-    assert np.median(errors(projection, half_on(40, 64))) < most
-    assert projection.rank_ratio.shape == projection.flatness.shape == (300,)
+    found = errors(projection, half_on(40, 64))
+    assert np.median(found) < most
+    if anchors >= 5:
+        assert found.max() < 0.05
+    assert projection.rank_ratio.shape == projection.flatness.shape == (1000,)
     assert ((projection.flatness > 0) & (projection.flatness <= 1)).all()
 
 

@@ -1,0 +1,183 @@
+"""A field of the complex plane from intensities of it alone and together with anchors at known places.
+
+The complex plane as real vectors of two components, so that ``Re(conj(q) y)`` is the dot product ``q . y``. With the
+leaked field c, ``I(x) - I(0) = |y|^2 + 2 c . y = s`` and ``I(x + b_i) - I(x) = 2 q_i . y + |q_i|^2 + 2 c . q_i``.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Anchors", "Solution", "locate", "shared_error"]
+
+TINY = 1e-6
+"""Share of the normal matrix that is added, so that anchors on a line (rows that are not valid) have an inverse."""
+
+Real = NDArray[np.float32]
+
+
+class Anchors(NamedTuple):
+    """Places in the plane of each row, sqrt(DN)."""
+
+    positions: Real  # (S, 2, n_out)
+    leak: Real  # c, (2, n_out)
+    leak_variance: Real  # of a component, DN: (n_out,)
+    off_variance: Real  # of I(0), DN^2: (n_out,)
+    floor_dn2: float
+    slope_dn: float
+    """Variance of a frame, ``floor_dn2 + slope_dn I``."""
+
+    @staticmethod
+    def joined(blocks: Sequence["Anchors"]) -> "Anchors":
+        """Those of several blocks of rows as one."""
+        names = ("positions", "leak", "leak_variance", "off_variance")
+        arrays = {name: np.concatenate([getattr(block, name) for block in blocks], axis=-1) for name in names}
+        return blocks[0]._replace(**arrays)
+
+    @property
+    def added(self) -> Real:
+        """What an anchor adds to all mirrors OFF, ``I(b_i) - I(0)`` by its place, DN: (S, n_out)."""
+        return ((self.positions + 2.0 * self.leak) * self.positions).sum(axis=1)
+
+    def variances(self, y: Real) -> Real:
+        """Variance of the frame without and with each anchor: (2, batch, n_out) -> (S + 1, batch, n_out), DN^2."""
+        found = np.empty((len(self.positions) + 1, *y.shape[1:]), np.float32)
+        for i in range(len(found)):
+            place = self.leak + self.positions[i - 1] if i else self.leak
+            found[i] = self.floor_dn2 + self.slope_dn * ((y[0] + place[0]) ** 2 + (y[1] + place[1]) ** 2)
+        return found
+
+
+class Solution(NamedTuple):
+    """The normal equations of fields, solved with s eliminated: (batch, n_out), of two parts (2, batch, n_out)."""
+
+    total: Real  # W, sum of the weights
+    middle: Real  # weighted mean of the design vectors 2 q_i, 0 for the frame without an anchor
+    pull: Real  # h, the design vector of ``s = |y|^2 + 2 c . y`` less the middle
+    share: Real  # kappa, the weight of that equation
+    inverse: Real  # of the normal matrix: its two diagonal entries and the one beside, (3, batch, n_out)
+
+    def apply(self, a: Real, b: Real) -> tuple[Real, Real]:
+        """The inverse times the vectors (a, b)."""
+        first, second, beside = self.inverse
+        return first * a + beside * b, beside * a + second * b
+
+    def variance(self) -> Real:
+        """Mean variance of the two parts by the noise of the frames: (batch, n_out), DN."""
+        a, b = self.apply(*self.pull)
+        slack = self.share * (1.0 - self.share / self.total)
+        return ((self.inverse[0] + self.inverse[1]) - slack * (a**2 + b**2)) / np.float32(2.0)
+
+
+def normal(anchors: Anchors, weight: Real, y: Real | None) -> Solution:
+    """Normal equations of frames of weights (S + 1, batch, n_out), linearised at the fields y, (2, batch, n_out).
+
+    Without y the frames alone are used, which are linear in y and s. The equation ``s = |y|^2 + 2 c . y`` is as good as
+    the leaked field and the frame of all mirrors OFF are known.
+    """
+    total = np.maximum(weight.sum(axis=0), np.float32(1e-20))
+    middle = np.zeros((2, *total.shape), np.float32)
+    for q, w in zip(anchors.positions, weight[1:], strict=True):
+        middle += 2.0 * q[:, None] * w
+    middle /= total
+    matrix = np.stack([middle[0] ** 2, middle[1] ** 2, middle[0] * middle[1]]) * weight[0]
+    for q, w in zip(anchors.positions, weight[1:], strict=True):
+        u, v = 2.0 * q[0] - middle[0], 2.0 * q[1] - middle[1]
+        matrix[0] += w * u * u
+        matrix[1] += w * v * v
+        matrix[2] += w * u * v
+    pull, share = np.zeros_like(middle), np.zeros_like(total)
+    if y is not None:
+        pull = 2.0 * (y + anchors.leak[:, None]) + middle
+        slack = 4.0 * (y[0] ** 2 + y[1] ** 2) * anchors.leak_variance + anchors.off_variance
+        share = 1.0 / (slack + 1.0 / total)
+        matrix[0] += share * pull[0] ** 2
+        matrix[1] += share * pull[1] ** 2
+        matrix[2] += share * pull[0] * pull[1]
+    matrix[:2] += np.float32(TINY) * (matrix[0] + matrix[1]) + np.float32(1e-20)
+    determinant = matrix[0] * matrix[1] - matrix[2] ** 2
+    inverse = np.stack([matrix[1], matrix[0], -matrix[2]]) / np.maximum(determinant, np.float32(1e-37))
+    return Solution(total, middle, pull, share, inverse)
+
+
+def locate(anchors: Anchors, signal: Real, weight: Real) -> tuple[Real, Solution]:
+    """Most likely fields, by one Gauss-Newton step from the linear solution.
+
+    Parameters
+    ----------
+    anchors : Anchors
+    signal : ndarray, shape (S + 1, batch, n_out)
+        Frames of each pattern alone and with each anchor, less that of all mirrors OFF, DN.
+    weight : ndarray, shape (S + 1, batch, n_out)
+        One over the variance of each, for the start; 0 leaves a frame out.
+
+    Returns
+    -------
+    fields : ndarray, shape (2, batch, n_out)
+        sqrt(DN). The step leaves errors of second order in the noise of the start.
+    solution : Solution
+    """
+    equations = signal.copy()
+    equations[1:] -= anchors.added[:, None]
+    y = solved(anchors, equations, weight, normal(anchors, weight, None), None)
+    weight = np.where(weight > 0, 1.0 / anchors.variances(y), np.float32(0.0))
+    solution = normal(anchors, weight, y)
+    return solved(anchors, equations, weight, solution, y), solution
+
+
+def solved(anchors: Anchors, equations: Real, weight: Real, solution: Solution, y: Real | None) -> Real:
+    """Fields by the normal equations: (S + 1, batch, n_out) -> (2, batch, n_out)."""
+    mean = (weight * equations).sum(axis=0) / solution.total
+    right = np.zeros((2, *mean.shape), np.float32)
+    for q, w, value in zip(anchors.positions, weight[1:], equations[1:], strict=True):
+        pushed = 2.0 * w * (value - mean)
+        right[0] += q[0] * pushed
+        right[1] += q[1] * pushed
+    if y is not None:
+        right += solution.pull * (solution.share * (mean + y[0] ** 2 + y[1] ** 2))
+    return np.stack(solution.apply(right[0], right[1]))
+
+
+def shared_error(anchors: Anchors, covariance: NDArray[np.float64], size_dn: float) -> tuple[Real, Real]:
+    """What the anchors' uncertain places, and that of I(0), do to every field of a row.
+
+    Parameters
+    ----------
+    anchors : Anchors
+    covariance : ndarray, shape (n_out, 2 S + 2, 2 S + 2)
+        Of the positions and the leaked field.
+    size_dn : float
+        Mean ``|y|^2`` of the vectors that are to come, DN.
+
+    Returns
+    -------
+    variance : ndarray, shape (n_out,)
+        Of each part of a field near 0, DN.
+    relative : ndarray, shape (n_out,)
+        Standard error over the length that comes on top with the length, as it is at ``|y|^2 = size_dn``.
+    """
+    rows = len(covariance)
+    fields = np.sqrt(size_dn) * np.array([[0.0, 1.0, 0.0, -1.0, 0.0], [0.0, 0.0, 1.0, 0.0, -1.0]])
+    y = np.repeat(fields[:, :, None], rows, axis=2).astype(np.float32)
+    weight = 1.0 / anchors.variances(y)
+    found = normal(anchors, weight, y)
+    of_pull = np.stack(found.apply(found.pull[0], found.pull[1])) * found.share  # (2, 5, rows)
+    count = len(anchors.positions)
+    lever = np.zeros((2, 5, rows, count + 1, 2))
+    c = anchors.leak[:, None]
+    for i, (q, w) in enumerate(zip(anchors.positions, weight[1:], strict=True)):
+        of_frame = np.stack(found.apply(2.0 * q[0] - found.middle[0], 2.0 * q[1] - found.middle[1])) * w
+        of_frame += of_pull * w / found.total
+        for part in range(2):
+            lever[:, :, :, i, part] = of_frame * 2.0 * (q[part] + c[part] + y[part])
+            lever[:, :, :, count, part] += of_frame * 2.0 * q[part]
+    for part in range(2):
+        lever[:, :, :, count, part] += of_pull * 2.0 * y[part]
+    lever = lever.reshape(2, 5, rows, -1)
+    variance = np.einsum("pkri,rij,pkrj->kr", lever, covariance, lever) / 2.0
+    variance += (of_pull**2).sum(axis=0) * anchors.off_variance / 2.0
+    # Of a value of the length |y| each part has the variance |y|^2 / 2 times the relative error squared.
+    excess = np.maximum(variance[1:].mean(axis=0) - variance[0], 0.0) * 2.0 / size_dn
+    return variance[0].astype(np.float32), np.sqrt(excess).astype(np.float32)
