@@ -85,7 +85,7 @@ class TransmissionEstimate:
 
     @classmethod
     def load(cls, path: str | Path) -> "TransmissionEstimate":
-        """Read what `save` wrote; the matrix stays in the file and is read as it is used.
+        """Read what `save` wrote; the matrix is looked through once, stays in the file, and is read as it is used.
 
         Raises
         ------
@@ -114,21 +114,31 @@ def write_estimate(file: h5py.File, estimate: TransmissionEstimate) -> None:
 def load_estimate(path: str | Path) -> TransmissionEstimate:
     """Read an estimate; see `TransmissionEstimate.load`."""
     try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
-                raise ValueError(f"path must be a transmission matrix of this package, got {path}")
-            matrix = dataset(file, "matrix")
-            place, shape = matrix.id.get_offset(), matrix.shape
-            attrs = {name: str(value) for name, value in file.attrs.items()}
-            standard_error, valid = dataset(file, "standard_error")[()], dataset(file, "valid")[()]
-            names: list[str] = []
-            file.visit(names.append)
-            drift, diagnostics = (
-                {name.removeprefix(group): dataset(file, name)[()] for name in names if name.startswith(group)}
-                for group in ("drift/", "diagnostics/")
-            )
-    except (OSError, KeyError) as error:
-        raise ValueError(f"path must be a transmission matrix of this package, got {path} ({error})") from None
+        estimate = read_estimate(Path(path))
+        check_estimate(estimate)
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"path must be a transmission matrix of this package, got {path} ({reason})") from None
+    return estimate
+
+
+def read_estimate(path: Path) -> TransmissionEstimate:
+    """Read what a file holds, whatever it is."""
+    with h5py.File(path, "r") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise ValueError(f"its format is {file.attrs.get('format')!r}, not {FORMAT!r}")
+        matrix = dataset(file, "matrix")
+        place, shape = matrix.id.get_offset(), matrix.shape
+        if matrix.dtype != np.complex64 or matrix.ndim != 2 or place is None:
+            raise ValueError(f"matrix must be complex64 on 2 axes in one piece, got {matrix.dtype} of {shape}")
+        attrs = {name: str(value) for name, value in file.attrs.items()}
+        standard_error, valid = dataset(file, "standard_error")[()], dataset(file, "valid")[()]
+        names: list[str] = []
+        file.visit(names.append)
+        drift, diagnostics = (
+            {name.removeprefix(group): dataset(file, name)[()] for name in names if name.startswith(group)}
+            for group in ("drift/", "diagnostics/")
+        )
     return TransmissionEstimate(
         matrix=np.memmap(path, np.complex64, "r", place, shape),
         standard_error=standard_error,
@@ -137,7 +147,26 @@ def load_estimate(path: str | Path) -> TransmissionEstimate:
         gauge=Gauge(**json.loads(attrs["gauge"])),
         frames=int(attrs["frames"]),
         condition_number=float(attrs["condition_number"]),
-        provenance=json.loads(attrs["provenance"]),
+        provenance=dict(json.loads(attrs["provenance"])),
         drift=drift,
         diagnostics=diagnostics,
     )
+
+
+def check_estimate(estimate: TransmissionEstimate) -> None:
+    """Raise a ``ValueError`` if the parts do not agree, or a valid row holds what is no number."""
+    rows, columns = estimate.matrix.shape
+    valid, error = estimate.valid, estimate.standard_error
+    if valid.shape != (rows,) or valid.dtype != bool:
+        raise ValueError(f"valid must be bool of shape {(rows,)}, got {valid.dtype} of {valid.shape}")
+    if error.shape not in ((rows,), (rows, columns)) or error.dtype.kind != "f":
+        raise ValueError(f"standard_error must be real, a number for each row or entry, got {error.shape}")
+    step = max(2**22 // max(columns, 1), 1)
+    for start in range(0, rows, step):
+        part = slice(start, min(start + step, rows))
+        good = np.isfinite(estimate.matrix[part]).all(axis=1) & np.isfinite(
+            error[part].reshape(len(valid[part]), -1)
+        ).all(axis=1)
+        wrong = valid[part] & ~good
+        if wrong.any():
+            raise ValueError(f"row {start + int(np.argmax(wrong))} is said to be valid and is not finite")

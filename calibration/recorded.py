@@ -31,7 +31,9 @@ class RecordedDevice:
     """A device that answers with recorded frames, as long as it is asked what was asked when they were taken.
 
     Its parts come from the description in the file; a medium it has none. Frames may be asked for in other batches
-    than they were taken in, but in the same order.
+    than they were taken in, but in the same order. The next frame is the first that was taken at the clock's number or
+    later, so a measurement that puts the clock forward, such as a recovery that is resumed, goes on from there. The
+    part of a recording that was killed (``<path>.part``) is a recording, too.
 
     Raises
     ------
@@ -62,7 +64,22 @@ class RecordedDevice:
         self._parts: dict[str, Any] = made
         self.exposure_s = record.exposure_s
         self.clock = Clock(int(record.columns["frame_number"][0]) if len(record) else 0)
-        self._next = self._next_uniform = 0
+        self._next_uniform = 0
+
+    @property
+    def _next(self) -> int:
+        """Which frame of the recording comes next, by the clock."""
+        return int(np.searchsorted(self._recording.columns["frame_number"], self.clock.frames))
+
+    @property
+    def done(self) -> bool:
+        """Whether there is no frame left at the clock's number or later."""
+        return self._next == len(self._recording)
+
+    @property
+    def uniform_left(self) -> int:
+        """Frames of uniform light that were not asked for yet."""
+        return self._recording.uniform_count - self._next_uniform
 
     def __repr__(self) -> str:
         return f"RecordedDevice({str(self.path)!r}, frame {self._next} of {len(self._recording)})"
@@ -168,7 +185,6 @@ class RecordedDevice:
         self._same("exposure_s", close, kept["exposure_s"], seconds, start)
         close = np.isclose(kept["reference_phase"], phases, rtol=0.0, atol=SAME, equal_nan=True)
         self._same("reference_phase", close, kept["reference_phase"], phases, start)
-        self._next = stop
         if stop > start:
             self.clock.frames = int(record.columns["frame_number"][stop - 1]) + 1
         return record.rows("frames", start, stop)

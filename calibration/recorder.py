@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.device import Device, check_device
-from calibration.photon_transfer import uniform_light
-from calibration.recorded import photometry
+from calibration.photon_transfer import UniformLight, uniform_light
+from calibration.recorded import RecordedDevice, photometry
 from calibration.recording import RecordingWriter
+from calibration.store import check_same
 from photonics.backend import to_host
 from photonics.encoding import as_patterns
 from photonics.reference import as_phases
@@ -27,22 +28,35 @@ class Recorder:
     opu : Device
         The device that does the work.
     path : str or Path
-        The file, HDF5 (`calibration.recording` has its layout). It has a temporary name until `close`.
+        The file, HDF5 (`calibration.recording` has its layout). Until `close` the frames are in ``<path>.part``, each
+        call's as soon as it returns; a process that is killed leaves them there, and `RecordedDevice` reads them.
+    resume : bool
+        Go on with ``<path>.part`` of the same device, if there is one: frames that it holds are given again, as long as
+        the same is asked for in the same order, then the device takes new ones. So any measurement goes on.
 
     Raises
     ------
     ValueError
-        If the file exists or cannot be written.
+        If the file exists or cannot be written, or the part is of another device.
 
     Notes
     -----
-    A context manager: leaving it closes the file, or drops it if an exception is on its way.
+    A context manager: leaving it closes the file; if an exception is on its way, the part is left as it is.
     """
 
-    def __init__(self, opu: Device, path: str | Path) -> None:
+    def __init__(self, opu: Device, path: str | Path, resume: bool = False) -> None:
         self.device = check_device(opu)
-        self._light = uniform_light(opu)
-        self._writer = RecordingWriter(path, attributes(opu))
+        self._light, about = uniform_light(opu), attributes(opu)
+        part = Path(path).expanduser()
+        part = part.with_name(part.name + ".part")
+        self._earlier = earlier(part, about) if resume and part.exists() else None
+        self._writer = RecordingWriter(path, about, resume)
+        if self._earlier is not None:
+            if not self._earlier.done:
+                self.clock.frames = self._earlier.clock.frames
+            if isinstance(self._light, UniformLight):
+                self._light.ticks = self._earlier.uniform_left
+            return
         self._writer.append(columns(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames))
         self._writer.append({"frames": np.zeros((0, opu.n_out), opu.camera.dtype)})
 
@@ -68,6 +82,10 @@ class Recorder:
     def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
         """Frames of patterns, as the device gives them: (batch, n_in) -> (batch, n_out)."""
         start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
+        if (held := self._held()) is not None:
+            frames = held.measure(to_host(patterns), set_s, reference_phase=reference_phase)
+            self.clock.frames = held.clock.frames
+            return frames
         frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
         shown = as_patterns(to_host(patterns), self.n_in)
         self._writer.append(columns(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
@@ -76,6 +94,10 @@ class Recorder:
     def dark(self, count: int, exposure_s: float | None = None) -> Any:
         """Frames with the laser's shutter closed: (count, n_out)."""
         start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
+        if (held := self._held()) is not None:
+            frames = held.dark(count, set_s)
+            self.clock.frames = held.clock.frames
+            return frames
         frames = self.device.dark(count, exposure_s)
         shown = np.zeros((count, self.n_in), bool)
         kept = columns(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}
@@ -84,10 +106,19 @@ class Recorder:
 
     def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
         """Frames of uniform light for the camera's photon transfer: (count, pixels)."""
+        if self._earlier is not None and self._earlier.uniform_left:
+            return self._earlier.uniform(photons, exposure_s, count, pixels)
         frames = self._light.uniform(photons, exposure_s, count, pixels)
         light, seconds = np.full(count, photons, np.float64), np.full(count, exposure_s, np.float64)
         self._writer.append({"uniform/frames": frames, "uniform/photons": light, "uniform/exposure_s": seconds})
         return frames
+
+    def _held(self) -> RecordedDevice | None:
+        """The earlier part of the recording, at the clock, if it holds frames from there on."""
+        if self._earlier is None:
+            return None
+        self._earlier.clock.frames = self.clock.frames
+        return None if self._earlier.done else self._earlier
 
     def to_dict(self) -> dict[str, Any]:
         """Every parameter of the device, in plain types."""
@@ -105,7 +136,7 @@ class Recorder:
         if kind is None:
             self.close()
         else:
-            self._writer.discard()
+            self._writer.leave()
 
 
 def write_recording(
@@ -179,9 +210,19 @@ def write_recording(
             writer.append({f"uniform/{name}": values for name, values in arrays.items()})
         writer.close()
     except BaseException:
-        writer.discard()
+        writer.leave()
+        writer.part.unlink(missing_ok=True)
         raise
     return writer.path
+
+
+def earlier(part: Path, about: Mapping[str, Any]) -> RecordedDevice:
+    """The part of a recording to go on with, which must be of the device that `about` describes."""
+    found = RecordedDevice(part)
+    wanted = {"device": json.loads(about["device"]), "exposure_s": about["exposure_s"], "n_in": about["n_in"]}
+    there = {"device": found.to_dict(), "exposure_s": found.exposure_s, "n_in": found.n_in}
+    check_same(part, there, wanted, ())
+    return found
 
 
 def attributes(opu: Device) -> dict[str, Any]:

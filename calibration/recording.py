@@ -29,6 +29,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "Recording", "RecordingWriter"]
+from calibration.files import new_file
+from calibration.journal import Columns, Journal, is_journal, read_journal
+
+__all__ = ["Recording", "RecordingWriter"]
 
 FORMAT, VERSION = "opu-recording", 1
 CHUNK_BYTES = 2**19
 """Bytes of a compressed piece of a file: a few frames, so that a call reads little more than it asks for."""
-
-Columns = Mapping[str, NDArray[Any]]
-"""Arrays by the name of their data set, one entry per frame."""
 
 KINDS = {
     "frames": "u", "patterns": "u", "exposure_s": "f", "reference_phase": "f", "laser_on": "b", "frame_number": "i",
@@ -52,66 +53,87 @@ KINDS = {
 """Data sets of a file and the kind of their numbers, as numpy abbreviates it."""
 
 
+LEAST = {
+    "exposure_s": 1e-9, "reference_phase": -np.inf, "uniform/photons": 0.0, "uniform/exposure_s": 0.0,
+}  # fmt: skip
+"""Columns of real numbers, and the least that they may be."""
+
+
 class RecordingWriter:
-    """Appends frames to a file that has a temporary name until it is closed.
+    """Appends frames to ``<path>.part`` (`calibration.journal`), from which the recording is made when it is closed.
 
     Raises
     ------
     ValueError
-        If the file exists or its folder cannot be written.
+        If the file exists, its folder cannot be written, or there is a part and `resume` does not say to go on with it.
     """
 
-    def __init__(self, path: str | Path, attributes: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | Path, attributes: Mapping[str, Any], resume: bool = False) -> None:
         self.path = Path(path).expanduser()
-        self._refuse_existing()
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        except OSError as error:
-            raise ValueError(f"path must be in a folder that can be written, got {path} ({error.strerror})") from None
-        os.close(handle)
-        self._temporary = Path(name)
-        self._file = h5py.File(self._temporary, "w")
-        self._file.attrs.update({"format": FORMAT, "version": VERSION, **attributes})
-
-    def _refuse_existing(self) -> None:
+        self.part = self.path.with_name(self.path.name + ".part")
         if self.path.exists():
             raise ValueError(f"path must be new, got {self.path}, which exists: recordings are never overwritten")
+        if self.part.exists() and not resume:
+            raise ValueError(f"path has a recording under way, {self.part}: go on with resume=True, or remove the file")
+        self._journal = Journal(self.part, {"format": FORMAT, "version": VERSION, **attributes})
+        self._open = True
 
     def append(self, columns: Columns) -> None:
-        """Add entries to the data sets of these names, which are made when they first come."""
+        """Add entries to the data sets of these names; they are on disk when this returns."""
+        self._journal.append(columns)
+
+    def close(self) -> None:
+        """Make the recording of the part."""
+        if self._open:
+            self.leave()
+            with new_file(self.path) as temporary, h5py.File(temporary, "w") as file:
+                fill(file, self.part)
+            self.part.unlink()
+
+    def leave(self) -> None:
+        """Stop writing; the part stays, unless there is not a frame in it."""
+        if self._open:
+            self._open = False
+            self._journal.close()
+            if not any(len(values) for columns in read_journal(self.part)[1] for values in columns.values()):
+                self.part.unlink()
+
+
+def from_part(part: Path) -> h5py.File:
+    """The recording that a part would become, in a file that goes when it is closed."""
+    handle, name = tempfile.mkstemp(prefix="opu-")
+    os.close(handle)
+    file = h5py.File(name, "w")
+    with suppress(PermissionError):  # Windows keeps what is open
+        os.unlink(name)
+    try:
+        fill(file, part)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def fill(file: h5py.File, part: Path) -> None:
+    """Write what a journal holds in the layout above."""
+    attributes, records = read_journal(part)
+    file.attrs.update(attributes)
+    for columns in records:
         for name, values in columns.items():
-            if name in self._file:
-                data: Any = self._file[name]
+            if name in file:
+                data: Any = file[name]
                 data.resize(len(data) + len(values), axis=0)
                 data[len(data) - len(values) :] = values
             else:
                 row = max(values[:1].nbytes, values.itemsize)
                 chunk = (max(min(CHUNK_BYTES // row, 4096), 1), *values.shape[1:])
-                self._file.create_dataset(
+                file.create_dataset(
                     name, data=values, maxshape=(None, *values.shape[1:]), chunks=chunk, compression=1, shuffle=True
                 )
 
-    def close(self) -> None:
-        """Finish the file and give it its name."""
-        if self._file:
-            self._file.close()
-            try:
-                self._refuse_existing()
-                self._temporary.chmod(0o644)
-                self._temporary.replace(self.path)
-            finally:
-                self._temporary.unlink(missing_ok=True)
-
-    def discard(self) -> None:
-        """Drop what was written."""
-        if self._file:
-            self._file.close()
-        self._temporary.unlink(missing_ok=True)
-
 
 class Recording:
-    """A file of this format, checked and open for reading.
+    """A file of this format, or the part of one under way, checked and open for reading.
 
     Raises
     ------
@@ -122,7 +144,7 @@ class Recording:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         try:
-            self._file = h5py.File(self.path, "r")
+            self._file = from_part(self.path) if is_journal(self.path) else h5py.File(self.path, "r")
         except OSError as error:
             reason = error.strerror or "not HDF5, or cut off"
             raise ValueError(f"path must be a readable recording (HDF5), got {path} ({reason})") from None
@@ -138,13 +160,14 @@ class Recording:
         attributes: Any = self._file.attrs
         form, version = attributes.get("format"), attributes.get("version")
         if form != FORMAT or version != VERSION:
-            raise ValueError(f"format must be {FORMAT!r} version {VERSION}, got {form!r} version {version!r}")
+            raise ValueError(f"format must be {FORMAT!r} version {VERSION}, got {form!r} version {version}")
         self.device: dict[str, Any] = json.loads(text(attributes, "device"))
         if not isinstance(self.device, dict):
             raise ValueError("device must be a JSON object with the tables of the parts")
         self.n_in = int(attributes["n_in"])
-        self.exposure_s = float(attributes["exposure_s"])
-        self.unit_dn_per_s = float(attributes["unit_dn_per_s"]) if "unit_dn_per_s" in attributes else None
+        self.exposure_s = positive(attributes["exposure_s"], "exposure_s")
+        unit = attributes.get("unit_dn_per_s")
+        self.unit_dn_per_s = None if unit is None else positive(unit, "unit_dn_per_s")
         self._sets = {name: self._data_set(name, kind) for name, kind in KINDS.items() if name in self._file}
         if "frames" not in self._sets:
             raise ValueError("frames must be there, got none")
@@ -177,6 +200,13 @@ class Recording:
         self.columns = {name: data[:] for name, data in self._sets.items() if data.ndim == 1}
         if (np.diff(self.columns["frame_number"]) <= 0).any():
             raise ValueError("frame_number must rise from frame to frame")
+        for name, least in LEAST.items():
+            values = self.columns.get(name, np.zeros(0))
+            good = np.isnan(values) | np.isfinite(values) if name == "reference_phase" else np.isfinite(values)
+            good &= ~(values < least)
+            if not good.all():
+                first = int(np.argmin(good))
+                raise ValueError(f"{name} must be a number that makes sense, got {values[first]:g} in frame {first}")
 
     def __len__(self) -> int:
         return len(self._sets["frames"])
@@ -198,6 +228,13 @@ class Recording:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def positive(value: Any, name: str) -> float:
+    """A finite number above zero."""
+    if not 0.0 < float(value) < np.inf:
+        raise ValueError(f"attribute {name} must be positive, got {value!r}")
+    return float(value)
 
 
 def text(attributes: Any, name: str) -> str:

@@ -67,8 +67,11 @@ class FrameStore:
                 self.dtype = frames.dtype
                 self.n_blocks, self.count, self.width = frames.shape
                 self._frames_at, self._done_at = frames.id.get_offset(), dataset(file, "done").id.get_offset()
-        except OSError:
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError):
             raise WrongStore(f"out must name a measurement to resume, got {self.path}, which is not one") from None
+        end = None if self._frames_at is None else self._frames_at + frames_bytes(self)
+        if end is None or self._done_at is None or self.path.stat().st_size < end or not 0 <= self.done <= self.count:
+            raise WrongStore(f"out must name a measurement to resume, got {self.path}, which is damaged")
 
     def __enter__(self) -> "FrameStore":
         return self
@@ -137,6 +140,11 @@ class FrameStore:
         self._file.seek(self._place(block, start))
         values = np.fromfile(self._file, self.dtype, (stop - start) * self.width)
         return values.reshape(stop - start, self.width)
+
+
+def frames_bytes(store: FrameStore) -> int:
+    """Length of the frames of a store, whether they are there yet or not."""
+    return store.n_blocks * store.count * store.width * store.dtype.itemsize
 
 
 class Part:

@@ -54,7 +54,10 @@ def calibrate(
     ] = None,
     out: Out = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the recovery that was killed in the folder --out.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with what was killed: the recovery in the folder --out, the recording of --record."
+        ),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -68,8 +71,6 @@ def calibrate(
     wanted = wanted_methods(method or [], option or [])
     if truth and recorded:
         raise ValueError(f"truth must be of a simulated device, got the recording {recorded}")
-    if resume and record:
-        raise ValueError("record must be left out with resume: the frames of the first part are not in it")
     if resume and (out is None or not out.is_dir()):
         raise ValueError(f"out must be the folder of a calibration to go on with, got {out}")
     opu = RecordedDevice(recorded) if recorded else presets.load(device, n_in, n_out, seed)
@@ -77,7 +78,7 @@ def calibrate(
     show = show_progress(quiet)
     with (
         nullcontext(out) if resume and out else new_folder(out) as folder,
-        Recorder(opu, record) if record else nullcontext(opu) as used,
+        Recorder(opu, record, resume) if record else nullcontext(opu) as used,
     ):
         matrix = wanted.recovery and {**wanted.recovery, "out": folder / "matrix.h5", "resume": resume}
         report = characterize(

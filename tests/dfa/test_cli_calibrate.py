@@ -52,13 +52,13 @@ def test_the_matrix_is_kept_with_its_provenance(whole):
 
 
 def test_a_killed_calibration_goes_on_to_the_same_bits(capfd, tmp_path, monkeypatch, whole, no_pages):
-    """Stopped in the middle of the recovery, then resumed: the matrix and the report of an unbroken run.
+    """Stopped in the middle of the recovery, then resumed: the matrix and the report of an unbroken run; recorded, too.
 
     A third call finds the matrix done and writes its report beside the other one. Catches: an exposure that is found
     anew in each part, a matrix that is measured twice, a report that is overwritten.
     """
     common = ["calibrate", *SMALL, "--option", "steps=3", "--out", str(tmp_path / "r")]
-    append = FrameStore.append
+    append, record = FrameStore.append, ["--record", str(tmp_path / "r.h5")]
 
     def killed(store, frames):
         append(store, frames[:5] if store.done else frames)
@@ -67,7 +67,8 @@ def test_a_killed_calibration_goes_on_to_the_same_bits(capfd, tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(FrameStore, "append", killed)
-        assert opu(capfd, *common)[0] == 130
+        assert opu(capfd, *common, *record)[0] == 130
+    assert (tmp_path / "r.h5.part").exists()
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["matrix.h5.part"]
     code, _, err = opu(capfd, *common)
     assert (code, err.count("\n")) == (2, 1)
@@ -75,12 +76,16 @@ def test_a_killed_calibration_goes_on_to_the_same_bits(capfd, tmp_path, monkeypa
     code, _, err = opu(capfd, *[arg.replace("steps=3", "steps=4") for arg in common], "--resume")
     assert code == 2
     assert "whose options.steps is 3, not 4" in err
-    for name in ("report.json", "report-2.json"):
-        code, _, err = opu(capfd, *common, "--resume")
+    for name, more in (("report.json", record), ("report-2.json", [])):
+        code, _, err = opu(capfd, *common, *more, "--resume")
         assert code == 0, err
         assert document(tmp_path / "r", name) == document(whole)
     matrices = [TransmissionEstimate.load(folder / "matrix.h5").matrix for folder in (tmp_path / "r", whole)]
     np.testing.assert_array_equal(*matrices)
+    arguments = [*SMALL[4:], "--option", "steps=3", "--recorded", str(tmp_path / "r.h5"), "--out", str(tmp_path / "s")]
+    code, _, err = opu(capfd, "calibrate", *arguments)
+    assert code == 0, err
+    assert document(tmp_path / "s")["lines"] == document(whole)["lines"]
 
 
 def test_the_truth_is_asked_for(capfd, tmp_path, monkeypatch, whole):
@@ -125,7 +130,6 @@ def test_exposures(capfd, tmp_path, no_pages):
         (["--method", "numerical-interferometry", "--option", "steps=3"], "steps is not an option of numerical"),
         ([*SMALL, "--exposure", "dark"], "exposure"),
         ([*SMALL, "--resume"], "out must be the folder of a calibration"),
-        ([*SMALL, "--resume", "--record", "x.h5"], "record must be left out with resume"),
         (["--truth", "--recorded", "x.h5"], "truth must be of a simulated device"),
     ],
 )
