@@ -1,0 +1,230 @@
+"""Figures of studies, from their data sets alone: curves, maps, budgets."""
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from scipy import stats
+
+from dfa.robustness.ready import View, paired, score_name, view_of
+from dfa.teachers import METHODS
+
+if TYPE_CHECKING:
+    from xarray import DataArray, Dataset
+
+__all__ = ["axis_label", "draw", "is_clear", "shown", "size"]
+
+COLOURS = ("#d9480f", "#2563a8", "#0d9488", "#7c3aed", "#b45309", "#be185d")
+REFERENCES = {"bp": ("#1f2933", "-"), "dfa": ("#2563a8", "--"), "last-layer": ("#9aa5b1", ":")}
+FAR = 1e3
+"""A value without the flaw that is further than this from all others is a line across, not a point of the curve."""
+SURE = 0.95
+"""Two-sided confidence, by Student's t, from which a difference is drawn in full colour."""
+
+
+def draw(found: "Dataset", ax: Axes) -> Axes:
+    """Draw a study.
+
+    Parameters
+    ----------
+    found : xarray.Dataset
+        As `Ready.run` returns it, or read back from a file.
+    ax : Axes
+        Filled and returned. Error bars are standard errors of the mean over the seeds.
+
+    Raises
+    ------
+    ValueError
+        If the data set does not say how it is looked at, or every point failed.
+    """
+    view = view_of(found)
+    drawn = {"curve": curve, "map": heat_map, "budget": bars, "scatter": scatter}[view.kind](found, view, ax)
+    drawn.set_title(view.title)
+    return drawn
+
+
+def size(found: "Dataset") -> tuple[float, float]:
+    """Width and height that a figure should have, inches: a budget's grows with its bars."""
+    return (7.0, 1.2 + 0.22 * (found.sizes["point"] - 1)) if view_of(found).kind == "budget" else (4.6, 3.4)
+
+
+def is_clear(mean: float, error: float, seeds: int) -> bool:
+    """Whether a mean over so many seeds differs from 0 by more than its standard error explains."""
+    return seeds > 1 and abs(mean) > stats.t.ppf((1.0 + SURE) / 2.0, seeds - 1) * error
+
+
+def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
+    """Score along a parameter, one line for each combination of the others."""
+    score = found[score_name(found)]
+    others = [dim for dim in score.dims if dim not in (view.x, "seed")]
+    lines = score.stack(line=others) if others else score.expand_dims(line=[0])
+    x, ticks = positions(found[view.x])
+    log = view.log and not ticks
+    for i in range(lines.sizes["line"]):
+        line = lines.isel(line=i).transpose(view.x, "seed")
+        name = line_name(lines, i, others) if others else METHODS.get(method_of(found), "trained")
+        one_line(ax, x, line.values, view.without.get(view.x), name, COLOURS[i % len(COLOURS)], log)
+    draw_references(ax, found)
+    if log:
+        ax.set_xscale("log")
+    if ticks:
+        ax.set_xticks(x, ticks)
+    ax.set(xlabel=view.label or axis_label(found[view.x]), ylabel=axis_label(score))
+    ax.legend(fontsize=7)
+    return ax
+
+
+def one_line(
+    ax: Axes, x: NDArray[Any], values: NDArray[Any], absent: int | None, name: str, colour: str, log: bool
+) -> None:
+    """Mean and standard error of (values, seeds) along x; crosses where every seed failed; a line without the flaw."""
+    mean, error = mean_and_error(values)
+    points = np.isfinite(x) & ((x > 0) | (not log))
+    if absent is not None:
+        ax.axhline(mean[absent], color=colour, ls="-.", lw=0.9, label="without the flaw")
+        ax.axhspan(*(mean[absent] + s * np.nan_to_num(error[absent]) for s in (-1, 1)), color=colour, alpha=0.12, lw=0)
+        points[absent] &= not is_far(x, absent, log)
+    failed = points & np.isnan(mean)
+    points &= ~failed
+    ax.errorbar(x[points], mean[points], error[points], color=colour, marker="o", ms=3.5, lw=1.3, capsize=2, label=name)
+    if failed.any():
+        low = ax.get_ylim()[0]
+        ax.plot(
+            x[failed], np.full(failed.sum(), low), "x", color=colour, clip_on=False, label="failed: no such training"
+        )
+
+
+def is_far(x: NDArray[Any], position: int, log: bool) -> bool:
+    """Whether a value is so far from all others that it would squeeze them into a corner of a logarithmic axis."""
+    others = np.delete(x, position)
+    others = others[np.isfinite(others) & (others > 0)]
+    if not log or not others.size or not x[position] > 0:
+        return False
+    return bool(np.abs(np.log(others / x[position])).min() > math.log(FAR))
+
+
+def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
+    """Mean score over two parameters; in the cells what is lost against none of both flaws, if there is such a cell."""
+    score = found[score_name(found)]
+    mean = score.mean("seed").transpose(view.y, view.x).values
+    image = ax.imshow(np.ma.masked_invalid(mean), origin="lower", aspect="auto", cmap="viridis")
+    ax.figure.colorbar(image, ax=ax, label=axis_label(score))
+    loss, error = (part.transpose(view.y, view.x).values for part in paired(found)) if view.without else (mean, mean)
+    middle = float(np.nanmean([np.nanmin(mean), np.nanmax(mean)]))
+    for (i, j), value in np.ndenumerate(loss):
+        text = "failed" if np.isnan(value) else f"{value:+.1f}" if view.without else f"{value:.1f}"
+        if view.without and np.isfinite(error[i, j]) and error[i, j]:
+            text += f"\n± {error[i, j]:.1f}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=7, color="k" if not mean[i, j] < middle else "w")
+    for axis, name, label in ((ax.xaxis, view.x, view.label), (ax.yaxis, view.y, view.y_label)):
+        axis.set_ticks(range(found.sizes[name]), [shown(value) for value in found[name].values])
+        axis.set_label_text(label or axis_label(found[name]))
+    return ax
+
+
+def bars(found: "Dataset", view: View, ax: Axes) -> Axes:
+    """What each change of one parameter does to the score, the costliest on top; pale where it is under the noise."""
+    mean, error = paired(found)
+    rows = []
+    for i, name in enumerate(found["varied"].values):
+        if name:
+            rows.append((float(mean[i]), float(error[i]), change_name(found, view, str(name), i)))
+    rows.sort(key=lambda row: math.inf if math.isnan(row[0]) else -row[0])
+    for at, (value, spread, _) in enumerate(rows):
+        if math.isnan(value):
+            ax.text(0.0, at, " failed", va="center", fontsize=7)
+            continue
+        clear = is_clear(value, spread, found.sizes["seed"])
+        colour = COLOURS[0] if value < 0 else COLOURS[1]
+        ax.barh(at, value, xerr=spread, color=colour, alpha=1.0 if clear else 0.35, height=0.7, error_kw={"lw": 0.8})
+    ax.set_yticks(range(len(rows)), [row[2] for row in rows], fontsize=7)
+    ax.axvline(0.0, color="k", lw=0.8)
+    unit = "points" if score_name(found) == "accuracy" else found[score_name(found)].attrs["units"]
+    ax.set(xlabel=f"difference of {score_name(found)} ({unit}), paired by seed", ylim=(-0.6, len(rows) - 0.4))
+    return ax
+
+
+def change_name(found: "Dataset", view: View, name: str, point: int) -> str:
+    """``Read noise: 2.5 to 25 e-``."""
+    unit = found[name].attrs.get("units", "")
+    before = "" if name not in view.bench or isinstance(view.bench[name], dict) else f"{shown(view.bench[name])} → "
+    title = view.names.get(name, name)
+    return f"{title}: {before if name != 'medium' else ''}{shown(found[name].values[point])} {unit}".rstrip()
+
+
+def scatter(found: "Dataset", view: View, ax: Axes) -> Axes:
+    """Score of every point along one of the parameters."""
+    score = found[score_name(found)]
+    x, ticks = positions(found[view.x])
+    mean, error = mean_and_error(score.transpose("point", "seed").values)
+    ax.errorbar(x, mean, error, color=COLOURS[0], fmt="o", ms=3.5, capsize=2)
+    draw_references(ax, found)
+    if view.log and not ticks:
+        ax.set_xscale("log")
+    if ticks:
+        ax.set_xticks(x, ticks)
+    ax.set(xlabel=view.label or axis_label(found[view.x]), ylabel=axis_label(score))
+    return ax
+
+
+def draw_references(ax: Axes, found: "Dataset") -> None:
+    """A line across for each method that was trained for comparison."""
+    if "reference" not in found:
+        return
+    for method in found["reference_method"].values:
+        mean = float(found["reference"].sel(reference_method=method).mean("seed"))
+        colour, style = REFERENCES.get(str(method), ("#52606d", "--"))
+        ax.axhline(mean, color=colour, ls=style, lw=1.0, label=METHODS.get(str(method), str(method)))
+
+
+def mean_and_error(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and standard error over the seeds that did not fail, (values, seeds) -> (values,) each; NaN without any."""
+    count = np.isfinite(values).sum(1)
+    kept = np.where(np.isfinite(values), values, 0.0)
+    mean = np.where(count > 0, kept.sum(1) / np.maximum(count, 1), np.nan)
+    squares = np.where(np.isfinite(values), (values - mean[:, None]) ** 2, 0.0).sum(1)
+    return mean, np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1) / np.maximum(count, 1)), np.nan)
+
+
+def positions(values: "DataArray") -> tuple[NDArray[Any], list[str]]:
+    """Where values lie on an axis; texts in a row, with their names."""
+    if values.dtype.kind in "if":
+        return values.values.astype(float), []
+    return np.arange(values.size, dtype=float), [shown(value) for value in values.values]
+
+
+def line_name(lines: "DataArray", i: int, others: list[Any]) -> str:
+    """What a line of a curve is called: the values of the other parameters there."""
+    key = lines["line"].values[i]
+    values = key if isinstance(key, tuple) else (key,)
+    named = [
+        METHODS.get(str(v), shown(v)) if n == "training.method" else f"{n} {shown(v)}"
+        for n, v in zip(others, values, strict=True)
+    ]
+    return ", ".join(named)
+
+
+def method_of(found: "Dataset") -> str:
+    """Method of a study, from its description."""
+    return json.loads(found.attrs["study"])["method"]
+
+
+def axis_label(values: "DataArray") -> str:
+    """Name and unit."""
+    unit = values.attrs.get("units", "")
+    return f"{values.attrs.get('long_name', values.name)}{f' ({unit})' if unit and unit != '1' else ''}"
+
+
+def shown(value: Any) -> str:
+    """A value as it is written beside a figure; tables by their numbers."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "none"
+    if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
+        return f"{value:g}"
+    text = str(value)
+    if text.startswith("{"):
+        return ", ".join(shown(part) for name, part in json.loads(text).items() if name != "type")
+    return text.strip("[]") if text.startswith("[") else text

@@ -1,0 +1,195 @@
+"""The studies that are ready: their points are allowed, differences are paired, figures show what the numbers say."""
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import xarray
+from matplotlib.figure import Figure
+
+from dfa.plans import Plan
+from dfa.robustness import Grid, OneAtATime, Random, Range
+from dfa.robustness.figures import draw, is_clear, is_far, mean_and_error, shown
+from dfa.robustness.flaws import FLAWS
+from dfa.robustness.ready import Ready, View, paired, view_of
+from dfa.robustness.studies import SMALL, STUDIES, budget, read_noise, two_parameters
+
+TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=128)
+
+
+@dataclass(frozen=True)
+class Formula:
+    """Accuracy that falls with noise and rises with the seed; 99 fails."""
+
+    def check(self, settings):
+        pass
+
+    def run(self, settings, seed):
+        if settings.get("noise") == 99.0:
+            raise ArithmeticError("too much")
+        if "training.method" in settings:
+            return {"accuracy": 95.0 + seed}
+        width = settings.get("wide") or 2.0
+        return {"accuracy": 90.0 + 10.0 * seed - settings.get("noise", 0.0) * (1.0 + 0.1 * seed) + width}
+
+    def describe(self):
+        return {"method": "optical"}
+
+    def units(self):
+        return {"accuracy": "%", "noise": "e-"}
+
+
+def ready(design, **view):
+    return Ready(study=Formula(), design=design, view=View(**{"kind": "curve", "title": "Noise", "x": "noise"} | view))
+
+
+def found(design, seeds=(0, 1, 2), **view):
+    return ready(design, **view).run(seeds, workers=0, progress=False)
+
+
+NOISES = Grid({"noise": [0.0, 1.0, 10.0, 99.0]})
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_may_run(name):
+    """Catches: a name or value that the device refuses, a position without the flaw that is no position."""
+    one = STUDIES[name](TINY)
+    assert len(STUDIES[name].__doc__.splitlines()[0]) < 120
+    assert len(one.design.settings) > 2
+    for settings in one.design.settings:
+        one.study.check(settings)
+    assert all(place < one.design.dims[dim] for dim, place in one.view.without.items())
+    assert one.view.x in ("", *one.design.dims)
+    assert one.study.describe() != {}
+
+
+def test_a_study_of_two_flaws_has_both_changes():
+    """Catches: a map of a flaw that the other one's plan does not show."""
+    one = two_parameters("medium_drift", "reference_phase", TINY)
+    assert one.study.plan.calibration == {"method": "phase-stepping"}
+    assert "medium" in one.study.plan.device_changes
+    for settings in one.design.settings:
+        one.study.check(settings)
+    with pytest.raises(ValueError, match="second must be another flaw than rin"):
+        two_parameters("rin", "rin")
+    with pytest.raises(ValueError, match=r"flaw must be one of shot_noise, .*, got 'magic'"):
+        two_parameters("rin", "magic")
+
+
+def test_what_the_plan_says_of_the_device_is_kept():
+    """Catches: a study that quietly replaces the user's device."""
+    plan = read_noise(replace(TINY, device_changes={"camera.bit_depth": 12})).study.plan
+    assert plan.device_changes == {"camera.bit_depth": 12}
+
+
+def test_the_budget_has_each_flaw_once_and_the_bench_once():
+    """Catches: the bench's own value as a flaw of it, the reference arm's noise where there is no reference arm."""
+    one = budget(TINY)
+    points = one.design.settings
+    assert points[0] == {}
+    assert all(len(point) == 1 for point in points[1:])
+    assert len({json.dumps(point) for point in points}) == len(points)
+    assert {"camera.read_noise_e": 0.0} in points
+    assert {"camera.dead_pixels": 0.0} not in points
+    assert not any("imaging" in name for point in points for name in point)
+    stepped = budget(replace(TINY, calibration={"method": "phase-stepping"}))
+    assert {"imaging.reference.phase_jitter_rad": 0.3} in stepped.design.settings
+    assert one.view.bench["camera.read_noise_e"] == 2.5
+    assert one.view.names["dmd.contrast"] == FLAWS["contrast"].title
+
+
+def test_differences_are_paired_by_seed():
+    """Seeds are 10 apart, differences 0.1: their error is that of 1, 1.1, 1.2. Catches: means before differences."""
+    mean, error = paired(found(NOISES, without={"noise": 0}))
+    np.testing.assert_allclose(mean, [0.0, -1.1, -11.0, np.nan], atol=1e-12)
+    np.testing.assert_allclose(error[:3], [0.0, 0.1 / 3**0.5, 1.0 / 3**0.5], atol=1e-12)
+    mean, error = paired(found(NOISES, seeds=[0], without={"noise": 0}))
+    np.testing.assert_allclose(mean[:3], [0.0, -1.0, -10.0], atol=1e-12)
+    assert np.isnan(error).all()
+
+
+def test_means_leave_failed_seeds_out():
+    values = np.array([[1.0, 3.0, np.nan], [np.nan, np.nan, np.nan], [2.0, np.nan, np.nan]])
+    mean, error = mean_and_error(values)
+    np.testing.assert_array_equal(mean, [2.0, np.nan, 2.0])
+    np.testing.assert_array_equal(error, [1.0, np.nan, np.nan])
+
+
+def test_three_seeds_need_more_than_twice_their_error():
+    """Student's t with two degrees of freedom: 4.30. Catches: the normal law, which finds effects in noise."""
+    assert is_clear(-4.31, 1.0, 3)
+    assert not is_clear(4.29, 1.0, 3)
+    assert not is_clear(4.29, np.nan, 1)
+
+
+def test_a_figure_needs_the_data_set_alone(tmp_path):
+    """Catches: a view or a reference that a file does not keep."""
+    one = found(NOISES, without={"noise": 0}, log=True)
+    one.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    with xarray.open_dataset(tmp_path / "x.nc", engine="h5netcdf") as again:
+        assert view_of(again) == view_of(one)
+        ax = draw(again.load(), Figure().add_subplot())
+    line = ax.containers[0].lines[0]
+    np.testing.assert_allclose(line.get_xdata(), [1.0, 10.0])  # 0 is no place on a logarithmic axis
+    np.testing.assert_allclose(line.get_ydata(), [100.9, 91.0])
+    across = {artist.get_label(): artist.get_ydata()[0] for artist in ax.lines if artist.get_label()[0] != "_"}
+    assert across.pop("failed: no such training") < 91.0
+    assert across == pytest.approx({"without the flaw": 102.0, "backpropagation": 96.0})
+    with pytest.raises(ValueError, match="data set without a view"):
+        draw(one.drop_attrs(), Figure().add_subplot())
+
+
+def test_a_second_parameter_makes_lines_or_a_map():
+    """Catches: axes the wrong way round; a cell that hides a failure."""
+    design = Grid({"wide": [4.0, 3.0, None], "noise": [0.0, 1.0, 99.0]})
+    lines = draw(found(design), Figure().add_subplot())
+    assert len(lines.containers) == 3
+    np.testing.assert_allclose(lines.containers[0].lines[0].get_ydata(), [104.0, 102.9])
+    seen = draw(found(design, kind="map", y="wide", without={"wide": 0, "noise": 0}), Figure().add_subplot())
+    np.testing.assert_allclose(seen.images[0].get_array()[:, 1], [102.9, 101.9, 100.9])
+    texts = [text.get_text() for text in seen.texts]
+    assert texts[:3] == ["+0.0", "-1.1\n± 0.1", "failed"]
+    assert [label.get_text() for label in seen.get_yticklabels()] == ["4", "3", "none"]
+
+
+def test_a_budget_is_ranked():
+    """The costliest first, what failed before it. Catches: an order by name, a sign turned round."""
+    design = OneAtATime({"noise": [1.0, 20.0, 99.0], "wide": [5.0]})
+    one = found(design, kind="budget", without={"point": 0}, names={"wide": "Width"}, bench={"noise": 0.0})
+    ax = draw(one, Figure().add_subplot())
+    named = [label.get_text() for label in ax.get_yticklabels()]  # from the bottom up
+    assert named == ["Width: 5", "noise: 0 → 1 e-", "noise: 0 → 20 e-", "noise: 0 → 99 e-"]
+    widths = [patch.get_width() for patch in ax.patches]
+    np.testing.assert_allclose(widths, [3.0, -1.1, -22.0])
+
+
+def test_points_drawn_at_random_are_scattered():
+    one = found(Random({"noise": Range(0.0, 5.0)}, 4, seed=1), kind="scatter")
+    ax = draw(one, Figure().add_subplot())
+    np.testing.assert_allclose(ax.containers[0].lines[0].get_xdata(), one.noise)
+
+
+def test_values_as_they_are_written():
+    assert [shown(x) for x in (None, np.nan, 1e6, np.int64(3), "bp", "[32, 16]")] == [
+        "none",
+        "none",
+        "1e+06",
+        "3",
+        "bp",
+        "32, 16",
+    ]
+    assert shown('{"type": "Drifting", "correlation_frames": 1e6}') == "1e+06"
+    x = np.array([1e12, 1e6, 1e5])
+    assert is_far(x, 0, True)
+    assert not is_far(x, 1, True)
+    assert not is_far(x, 0, False)
+
+
+def test_one_study_from_end_to_end():
+    """Digits, one seed, a network of 32. Catches: what only a real study does; `SMALL` that does not run."""
+    one = read_noise(replace(SMALL, epochs=1), values=(0.0, 1e4)).run([0], workers=0, progress=False)
+    assert one["camera.read_noise_e"].attrs["units"] == "e-"
+    assert float(one.reference.sel(reference_method="bp", seed=0)) > 50.0
+    assert "frames of one pattern must agree" in str(one.error.values[1, 0])
+    draw(one, Figure().add_subplot())
