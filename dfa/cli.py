@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from dfa.cli_calibrate import calibrate
 from dfa.cli_common import Device, Out, Quiet, Seeds, new_folder, show_progress, show_table
+from dfa.cli_sweep import report, sweep
 
 if TYPE_CHECKING:
     from dfa.study import Plan, Run
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 
 app.command()(calibrate)
+app.command()(sweep)
+app.command()(report)
 
 
 @app.command()

@@ -72,7 +72,9 @@ def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
         ax.set_xscale("log")
     if ticks:
         ax.set_xticks(x, ticks)
-    ax.set(xlabel=view.label or axis_label(found[view.x]), ylabel=axis_label(score))
+    low, high = ax.get_ylim()
+    room = 0.05 * (high - low)  # or a line across lies on the frame
+    ax.set(xlabel=view.label or axis_label(found[view.x]), ylabel=axis_label(score), ylim=(low - room, high + room))
     ax.legend(fontsize=7)
     return ax
 

@@ -1,0 +1,136 @@
+"""``opu sweep`` and ``opu report``: what a file may say, what lies in the folder, and that it can be made again."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from dfa.cli import main
+from dfa.robustness.described import read_study
+from dfa.robustness.results import load_results, page
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+PLAN = '[plan]\ndata = "digits"\nhidden = [16]\nepochs = 1\nsamples = 128\n'
+OVER = '[over]\n"camera.read_noise_e" = [0.0, 1e4]\n"dmd.contrast" = ["none"]\n'
+
+
+def written(tmp_path, text, name="study.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def opu(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code or 0
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_example_is_a_study(path):
+    """Catches: an example that was left behind by a change of names."""
+    ready, seeds = read_study(path)
+    assert len(ready.design.settings) > 3
+    assert seeds
+
+
+def test_a_name_alone_is_a_study():
+    ready, seeds = read_study("read_noise")
+    assert ready.view.x == "camera.read_noise_e"
+    assert seeds == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seeds = 1\n", "a study must have either study or over, got seeds"),
+        ('study = "magic"\n', "study must be one of shot_noise"),
+        ('study = "read_noise"\n[over]\nx = [1]\n', "a study must have either study or over"),
+        ('study = "read_noise"\nsedes = 3\n', "may have seeds, references, plan, title, study, options, got 'sedes'"),
+        ('study = "read_noise"\n[options]\nvalue = [1]\n', "options of read_noise may have values, got 'value'"),
+        ('study = "two_parameters"\n', "options of two_parameters must fit"),
+        ('study = "budget"\n[options]\nflaws = ["magic"]\n', "flaw must be one of"),
+        ("seeds = 0\n" + OVER, "seeds must be a number of seeds or a list of them, got 0"),
+        ('references = ["magic"]\n' + OVER, "method must be one of"),
+        ('design = "square"\n' + OVER, "design must be one of grid, one-at-a-time, latin-hypercube, random"),
+        ("count = 3\n" + OVER, "count must be given for latin-hypercube and random"),
+        ('design = "random"\ncount = 3\n[over]\nx = { low = 1 }\n', "x must have low and high"),
+        ('[over]\n"camera.red_noise" = [1.0]\n', "red_noise is not a parameter of Camera"),
+        ("[plan]\nepoch = 3\n" + OVER, "plan may have data, network"),
+        ("[plan.encoder]\nlimit = 3\n" + OVER, "plan.encoder may have threshold"),
+        ("[plan]\nencoder = 3\n" + OVER, "plan.encoder must be a table"),
+        ("over = 3\n", "over must be a table of values"),
+        ("[over\n", "study.toml: "),
+    ],
+)
+def test_what_a_file_may_not_say(tmp_path, capsys, text, said):
+    """Catches: a word that is read past; a traceback; a folder for a sweep that never was."""
+    assert opu("sweep", written(tmp_path, text), "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_design_is_drawn_as_it_is_said(tmp_path):
+    """Catches: a range taken for a choice, a figure that does not suit the design."""
+    drawn = 'design = "latin-hypercube"\ncount = 5\n[over]\n"camera.read_noise_e" = { low = 1, high = 9, log = true }\n'
+    ready, _ = read_study(written(tmp_path, drawn))
+    values = sorted(point["camera.read_noise_e"] for point in ready.design.settings)
+    assert np.all(np.floor(np.log(values) / np.log(9.0) * 5) == range(5))
+    assert ready.view.kind == "scatter"
+    two = read_study(written(tmp_path, OVER.replace('"none"', '"none", 10.0')))[0]
+    assert two.view.kind == "map"
+    assert two.design.settings[:2] == [
+        {"camera.read_noise_e": 0.0, "dmd.contrast": None},
+        {"camera.read_noise_e": 0.0, "dmd.contrast": 10.0},
+    ]
+    assert read_study(written(tmp_path, '[over]\n"training.method" = ["bp"]\n'))[0].view.kind == "curve"
+    one = read_study(written(tmp_path, 'design = "one-at-a-time"\n' + OVER))[0]
+    assert one.view.kind == "budget"
+    assert one.view.bench["camera.read_noise_e"] == 2.5
+
+
+def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
+    """Catches: a page that needs the network, a failure that is not told, a resumed sweep that computes again."""
+    study = written(tmp_path, 'title = "Noise & light"\nseeds = 1\nreferences = []\n' + OVER + PLAN)
+    out = tmp_path / "out"
+    assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet") == 0
+    assert {path.name for path in out.iterdir()} >= {
+        "points.db",
+        "results.nc",
+        "figure.png",
+        "report.html",
+        "study.toml",
+    }
+    told = (out / "report.html").read_text(encoding="utf-8")
+    assert "Noise &amp; light" in told
+    assert "lower laser.power_w" in told
+    assert not re.search(r"""(src|href)=["']?(http|//)|url\(["']?http|@import""", told)
+    found = load_results(out)
+    assert dict(found.sizes) == {"camera.read_noise_e": 2, "dmd.contrast": 1, "seed": 1}
+    first = found.attrs["measured"]
+    assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet") == 2
+    assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet", "--resume") == 0
+    assert load_results(out).attrs["measured"] == first
+    (out / "figure.png").unlink()
+    assert opu("report", out) == 0
+    assert (out / "figure.png").exists()
+    again = max(out.glob("report-*.html")).read_text(encoding="utf-8")
+    assert again == told == page(found)
+    assert "report-3.html" in capsys.readouterr().out
+
+
+def test_a_folder_without_results_is_refused(tmp_path, capsys):
+    """Catches: a traceback for a folder of something else, or a damaged file."""
+    assert opu("report", tmp_path) == 2
+    assert "must hold results.nc of a finished sweep" in capsys.readouterr().err
+    (tmp_path / "results.nc").write_bytes(b"no data")
+    assert opu("report", tmp_path) == 2
+    assert "must hold whole results" in capsys.readouterr().err
+    xarray.Dataset({"x": 1}).to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match="without a view"):
+        load_results(tmp_path)
+    assert opu("sweep", "read_noise", "--resume") == 2
