@@ -101,7 +101,9 @@ def measure_anchor(
     rows = np.arange(opu.n_out)
     anchor_dn = background.intensity[choice, rows]
     mean = float(background.intensity.mean())
-    valid = (anchor_dn > dark_share * mean) & ~background.saturated[choice, rows]
+    # A vector's frame holds a disjoint anchor's light: where that alone is too bright, every value has the same error.
+    lost = background.saturated if n_inputs == opu.n_in else background.clipped
+    valid = (anchor_dn > dark_share * mean) & ~lost[choice, rows]
     if mean <= 0 or valid.mean() < 0.5:
         raise ValueError(
             f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with a usable anchor "

@@ -188,5 +188,5 @@ def measure_many(opu: Device, patterns: NDArray[np.bool_], repeats: int) -> Back
     """`measure_background` of many patterns, some at a time."""
     size = max(PIXELS // (repeats * opu.n_out), 1)
     parts = [measure_background(opu, patterns[i : i + size], repeats) for i in range(0, len(patterns), size)]
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Background._fields[:3]}
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Background._fields[:4]}
     return parts[0]._replace(**joined, off=np.mean([part.off for part in parts], axis=0))

@@ -99,7 +99,8 @@ def measure_projection(
     dark_share : float
         Rows whose anchor or reference is dimmer than this share of the mean are dropped: left in, their error is 1 or
         more. In fully developed speckle that is ``1 - exp(-dark_share)`` of the rows, to the power of `anchors`. With
-        multilateration it is the spread of the anchors across their main direction that must not be less.
+        multilateration it is the spread of the anchors across their main direction that must not be less. Rows that
+        an anchor on mirrors of its own saturates alone are dropped, too: every vector has the same error there.
     unit_dn : float, optional
         DN above dark that unit intensity gives, which sets the scale of the result. By default `OPU.unit_dn`: laser
         power, throughput and the camera's gain, as a power meter and data sheets tell them; all else is from frames.

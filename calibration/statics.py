@@ -43,6 +43,8 @@ class Background(NamedTuple):
     """Variance of `intensity`, DN^2."""
     saturated: NDArray[np.bool_]
     """Pixels saturated even in the shorter exposure."""
+    clipped: NDArray[np.bool_]
+    """Pixels saturated at the device's exposure."""
     off: NDArray[np.float32]
     """Mean frame of all mirrors OFF at the longer exposure, DN: (n_out,)."""
     off_variance: NDArray[np.float32]
@@ -81,6 +83,7 @@ def measure_background(opu: Device, patterns: NDArray[np.bool_], repeats: int) -
         # Where noise is under half a code rounding repeats itself: it does not average away.
         variance=np.maximum(np.where(clipped, short_spread, spread) / np.float32(repeats), np.float32(QUANTISATION)),
         saturated=clipped & (short_peak[1:] >= opu.camera.saturation_dn),
+        clipped=clipped,
         off=mean[0],
         off_variance=np.maximum(noise.variance(mean[0]) / np.float32(repeats), np.float32(QUANTISATION)),
         noise=noise,

@@ -219,3 +219,21 @@ def test_too_dark_or_too_bright_a_device_is_refused(power):
     opu = OPU(medium=medium, laser=Laser(power_w=power), exposure_s=4.4e-5)
     with pytest.raises(ValueError, match="autoexpose"):
         measure_projection(opu)
+
+
+def test_no_row_has_an_error_that_every_vector_shares():
+    """Sparse vectors under anchors some of which saturate: what half of a sum's parts do not share is no offset.
+
+    ``M e_i + M e_j - M (e_i + e_j)`` is 0 but for noise and rounding. Catches: rows whose anchor is saturated, which
+    give the same false value whatever is shown, once for each part of a ternary vector.
+    """
+    opu = presets.lab_bench(80, 4000, seed=0)
+    opu.autoexpose()
+    opu.exposure_s *= 2.0
+    projection = measure_projection(opu, n_inputs=40)
+    i, j = np.arange(0, 40, 2), np.arange(1, 40, 2)
+    unit = np.eye(40, dtype=np.int8)
+    offset = np.mean(projection(unit[i]) + projection(unit[j]) - projection(unit[i] + unit[j]), axis=0)
+    assert 0.8 < projection.valid.mean() < 0.97
+    size = np.sqrt(np.mean(projection(unit[i]) ** 2))
+    assert np.abs(offset).max() < 0.5 * size
