@@ -114,7 +114,9 @@ def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
     mean = score.mean("seed").transpose(view.y, view.x).values
     image = ax.imshow(np.ma.masked_invalid(mean), origin="lower", aspect="auto", cmap="viridis")
     ax.figure.colorbar(image, ax=ax, label=axis_label(score))
-    loss, error = (part.transpose(view.y, view.x).values for part in paired(found)) if view.without else (mean, mean)
+    loss, error = (
+        (part.transpose(view.y, view.x).values for part in paired(found)[:2]) if view.without else (mean, mean)
+    )
     middle = float(np.nanmean([np.nanmin(mean), np.nanmax(mean)]))
     for (i, j), value in np.ndenumerate(loss):
         text = "failed" if np.isnan(value) else f"{value:+.1f}" if view.without else f"{value:.1f}"
@@ -129,20 +131,20 @@ def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
 
 def bars(found: "Dataset", view: View, ax: Axes) -> Axes:
     """What each change of one parameter does to the score, the costliest on top; pale where it is under the noise."""
-    mean, error = paired(found)
+    mean, error, count = paired(found)
     rows = []
     for i, name in enumerate(found["varied"].values):
         if name:
-            rows.append((float(mean[i]), float(error[i]), change_name(found, view, str(name), i)))
+            rows.append((float(mean[i]), float(error[i]), int(count[i]), change_name(found, view, str(name), i)))
     rows.sort(key=lambda row: math.inf if math.isnan(row[0]) else -row[0])
-    for at, (value, spread, _) in enumerate(rows):
+    for at, (value, spread, seeds, _) in enumerate(rows):
         if math.isnan(value):
             ax.text(0.0, at, " failed", va="center", fontsize=7)
             continue
-        clear = is_clear(value, spread, found.sizes["seed"])
+        clear = is_clear(value, spread, seeds)
         colour = COLOURS[0] if value < 0 else COLOURS[1]
         ax.barh(at, value, xerr=spread, color=colour, alpha=1.0 if clear else 0.35, height=0.7, error_kw={"lw": 0.8})
-    ax.set_yticks(range(len(rows)), [row[2] for row in rows], fontsize=7)
+    ax.set_yticks(range(len(rows)), [row[-1] for row in rows], fontsize=7)
     ax.axvline(0.0, color="k", lw=0.8)
     unit = "points" if score_name(found) == "accuracy" else found[score_name(found)].attrs["units"]
     ax.set(xlabel=f"difference of {score_name(found)} ({unit}), paired by seed", ylim=(-0.6, len(rows) - 0.4))

@@ -114,7 +114,7 @@ def score_name(found: "Dataset") -> str:
     raise ValueError("found must have one point or more that did not fail, got none")
 
 
-def paired(found: "Dataset", metric: str = "") -> "tuple[DataArray, DataArray]":
+def paired(found: "Dataset", metric: str = "") -> "tuple[DataArray, DataArray, DataArray]":
     """Difference of a metric to where the flaw is not there, seed by seed.
 
     Parameters
@@ -126,12 +126,13 @@ def paired(found: "Dataset", metric: str = "") -> "tuple[DataArray, DataArray]":
 
     Returns
     -------
-    mean, error : xarray.DataArray
-        Mean of the differences over the seeds, and its standard error (NaN for one seed). Seeds that failed at either
-        end are left out.
+    mean, error, count : xarray.DataArray
+        Mean of the differences over the seeds, its standard error (NaN for one seed), and how many seeds it is made of:
+        those that failed at either end are left out.
     """
     values = found[metric or score_name(found)]
     difference = values - values.isel(view_of(found).without)
     count = difference.notnull().sum("seed")
-    error = difference.std("seed", ddof=1) / np.sqrt(count) if len(found.seed) > 1 else difference.mean("seed") * np.nan
-    return difference.mean("seed"), error
+    known = difference.where(count > 1)  # one difference says nothing of its spread
+    error = known.std("seed", ddof=1) / np.sqrt(count) if len(found.seed) > 1 else difference.mean("seed") * np.nan
+    return difference.mean("seed"), error, count

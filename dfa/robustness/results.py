@@ -138,8 +138,8 @@ def table(found: "Dataset") -> Table:
         cells = [shown(c.isel({d: at[d] for d in c.dims}).item()) for c in named.values()]
         cells.append(with_error(*(float(v[0]) for v in mean_and_error(found[score].isel(at).values[None]))))
         if lost:
-            mean, error = (float(part.isel(at)) for part in lost)
-            cells += [with_error(mean, error), "yes" if is_clear(mean, error, found.sizes["seed"]) else "no"]
+            mean, error, count = (float(part.isel(at)) for part in lost)
+            cells += [with_error(mean, error), "yes" if is_clear(mean, error, int(count)) else "no"]
         cells += [number(float(found[name].isel(at).mean())) for name in beside]
         failed = int((found["error"].isel(at) != "").sum())
         rows.append([*cells, str(failed) if failed else ""])

@@ -101,10 +101,11 @@ def test_the_budget_has_each_flaw_once_and_the_bench_once():
 
 def test_differences_are_paired_by_seed():
     """Seeds are 10 apart, differences 0.1: their error is that of 1, 1.1, 1.2. Catches: means before differences."""
-    mean, error = paired(found(NOISES, without={"noise": 0}))
+    mean, error, count = paired(found(NOISES, without={"noise": 0}))
     np.testing.assert_allclose(mean, [0.0, -1.1, -11.0, np.nan], atol=1e-12)
     np.testing.assert_allclose(error[:3], [0.0, 0.1 / 3**0.5, 1.0 / 3**0.5], atol=1e-12)
-    mean, error = paired(found(NOISES, seeds=[0], without={"noise": 0}))
+    assert count.values.tolist() == [3, 3, 3, 0]
+    mean, error, _ = paired(found(NOISES, seeds=[0], without={"noise": 0}))
     np.testing.assert_allclose(mean[:3], [0.0, -1.0, -10.0], atol=1e-12)
     assert np.isnan(error).all()
 
