@@ -198,6 +198,8 @@ def overhead(count: int = 60, wait_s: float = 1.0) -> Row:
 
 def memory(count: int = 10_000) -> Iterator[Row]:
     """Peak memory of each process by the end, by half and by a tenth of a sweep; points of no length."""
+    from benchmarks.sweeps import peak_mb  # under its own name also where this file is the program
+
     for role, peaks in fresh(peak_mb, count).items():
         end, half, tenth = peaks
         yield Row(
@@ -221,7 +223,9 @@ def peak_mb(count: int) -> dict[str, list[float]]:
             while not done.wait(0.2):
                 with suppress(psutil.NoSuchProcess, OSError, IndexError, ValueError):
                     points, parent = log.read_bytes().count(b"\n"), psutil.Process()
-                    cluster = victim(parent, "scheduler") or parent
+                    cluster = victim(parent, "scheduler")
+                    if cluster is None:
+                        continue
                     processes = {"parent": [parent], "scheduler": [cluster], "larger worker": workers_of(cluster)}
                     for role, found in processes.items():
                         sizes[role].append((points, max(process.memory_info().rss for process in found) / 1e6))
