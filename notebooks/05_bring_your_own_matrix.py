@@ -127,7 +127,7 @@ def through_channels(figure, channels):
     right.plot(epochs, [point.angles[0] for point in history], "o-", ms=3, color="#2563a8")
     right.axhline(90.0, color="#9aa5b1", lw=0.8)
     left.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100), title=f"{channels} open channels")
-    right.set(xlabel="epoch", ylabel="angle of the update to the gradient (degrees)", ylim=(0, 100))
+    right.set(xlabel="epoch", ylabel="angle to the gradient (degrees)", ylim=(0, 120))
 
 
 slide(through_channels, channels=SelectionSlider(options=[1, 2, 3, 5, 10, 20], value=2, description="channels"))
