@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gamma, gammaincc
 
+from calibration.linear import DARK_SHARE
 from calibration.metrics import anchor_truth
 from calibration.report import Line
 from calibration.sections.common import Chapter
@@ -61,12 +63,37 @@ def projection_chapter(projection: Any, x: NDArray[np.bool_], result: Any, seed:
 
 
 def dark_expected(projection: Any) -> float | None:
-    """Share of dark rows in fully developed speckle with a single anchor, ``1 - exp(-limit)``; None if not known."""
-    share = getattr(projection, "dark_share", None)
+    """Share of dark rows in fully developed speckle, at the usual limit of 5 %; None if not known.
+
+    Each of the anchors is exponentially distributed, and all must be dark: ``(1 - exp(-0.05))^S``. With
+    multilateration it is the spread across the anchors' main direction that must be small, `flat_share`.
+    """
     anchors = getattr(projection, "anchors", None)
     if anchors is None or np.ndim(anchors) != 2:
         return None
-    return (1.0 - math.exp(-(0.05 if share is None else share))) ** len(anchors)
+    if hasattr(projection, "flatness"):
+        return flat_share(len(anchors), DARK_SHARE)
+    return (1.0 - math.exp(-DARK_SHARE)) ** len(anchors)
+
+
+def flat_share(anchors: int, limit: float) -> float:
+    """Chance that S random fields of unit mean intensity lie near a line: a spread under ``limit S / 2`` across it.
+
+    Twice the spreads along and across it, a > b, are the eigenvalues of a real Wishart matrix of two rows and S degrees
+    of freedom, of density ``(a b)^((S - 3) / 2) exp(-(a + b) / 2) (a - b)``; the integral over a is a gamma function.
+    """
+    power, upper = (anchors - 3) / 2.0, limit * anchors
+
+    def density(b: NDArray[np.float64]) -> NDArray[np.float64]:
+        beyond = (2.0 ** (power + k) * gamma(power + k) * gammaincc(power + k, b / 2.0) for k in (2, 1))
+        more, same = beyond
+        return b**power * np.exp(-b / 2.0) * (more - b * same)
+
+    def integral(top: float) -> float:
+        b = np.linspace(0.0, math.sqrt(top), 4001)[1:]
+        return float(np.sum(density(b**2) * 2.0 * b) * (b[1] - b[0]))  # of the root, smooth at 0
+
+    return integral(upper) / integral(20.0 * (anchors + 5.0))
 
 
 def output_error(error: NDArray[Any], truth: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[float, float]:
