@@ -43,7 +43,7 @@ def sweep(
         found = ready.run(seeds, folder / "points.db", workers, show_progress(quiet), retry_failed)
         write_results(found, folder)
         page = write_report(found, folder)
-    rows = table(found)
+    rows = table(found, brief=True)
     show_table(list(rows.columns), [list(row) for row in rows.rows])
     typer.echo(f"report: {page}")
 

@@ -15,12 +15,14 @@ from dfa.teachers import METHODS
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
-__all__ = ["axis_label", "draw", "is_clear", "shown", "size"]
+__all__ = ["axis_label", "change_name", "draw", "is_clear", "shown", "size"]
 
 COLOURS = ("#d9480f", "#2563a8", "#0d9488", "#7c3aed", "#b45309", "#be185d")
 REFERENCES = {"bp": ("#1f2933", "-"), "dfa": ("#2563a8", "--"), "last-layer": ("#9aa5b1", ":")}
 FAR = 1e3
 """A value without the flaw that is further than this from all others is a line across, not a point of the curve."""
+SAME = 1e-9
+"""Standard error under which differences are the same but for rounding."""
 SURE = 0.95
 """Two-sided confidence, by Student's t, from which a difference is drawn in full colour."""
 
@@ -52,8 +54,11 @@ def size(found: "Dataset") -> tuple[float, float]:
 
 
 def is_clear(mean: float, error: float, seeds: int) -> bool:
-    """Whether a mean over so many seeds differs from 0 by more than its standard error explains."""
-    return seeds > 1 and abs(mean) > stats.t.ppf((1.0 + SURE) / 2.0, seeds - 1) * error
+    """Whether a mean over so many seeds differs from 0 by more than its standard error explains.
+
+    Differences that are all the same, as those of one sample of few can be, have no spread to judge them by.
+    """
+    return seeds > 1 and error > SAME and abs(mean) > stats.t.ppf((1.0 + SURE) / 2.0, seeds - 1) * error
 
 
 def curve(found: "Dataset", view: View, ax: Axes) -> Axes:

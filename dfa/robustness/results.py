@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from calibration.files import replace_file, write_unused
 from calibration.page import STYLE, Section, Table, picture, render
-from dfa.robustness.figures import draw, is_clear, mean_and_error, shown, size
+from dfa.robustness.figures import change_name, draw, is_clear, mean_and_error, shown, size
 from dfa.robustness.ready import paired, score_name, view_of
 
 if TYPE_CHECKING:
@@ -124,18 +124,19 @@ def about(found: "Dataset") -> str:
     )
 
 
-def table(found: "Dataset") -> Table:
-    """A row for each point: parameters, score, difference, and what else is known."""
-    view, score = view_of(found), score_name(found)
+def table(found: "Dataset", brief: bool = False) -> Table:
+    """A row for each point: parameters, score, difference; unless `brief`, also what else is known."""
+    score = score_name(found)
     dims = [dim for dim in found[score].dims if dim != "seed"]
-    named = {str(n): c for n, c in found.coords.items() if c.dims and set(c.dims) <= set(dims) and n != "varied"}
-    beside = {name: title for name, title in BESIDE.items() if name in found}
-    lost = paired(found) if view.without else None
+    named = [str(n) for n, c in found.coords.items() if c.dims and set(c.dims) <= set(dims)]
+    named = ["change"] if "varied" in named else named
+    beside = {name: title for name, title in BESIDE.items() if name in found and not brief}
+    lost = paired(found) if view_of(found).without else None
     columns = [*named, score, *(["difference", "clear"] if lost else []), *beside.values(), "failed"]
     rows = []
     for place in np.ndindex(*(found.sizes[dim] for dim in dims)):
         at = dict(zip(dims, place, strict=True))
-        cells = [shown(c.isel({d: at[d] for d in c.dims}).item()) for c in named.values()]
+        cells = [where(found, name, at) for name in named]
         cells.append(with_error(*(float(v[0]) for v in mean_and_error(found[score].isel(at).values[None]))))
         if lost:
             mean, error, count = (float(part.isel(at)) for part in lost)
@@ -146,6 +147,14 @@ def table(found: "Dataset") -> Table:
     return Table(columns, rows)
 
 
+def where(found: "Dataset", name: str, at: dict[Any, int]) -> str:
+    """A parameter's value at a point; or, where one is changed at a time, the change."""
+    if name == "change":
+        varied = str(found["varied"].values[at["point"]])
+        return change_name(found, view_of(found), varied, at["point"]) if varied else "nothing"
+    return shown(found[name].isel({dim: at[dim] for dim in found[name].dims}).item())
+
+
 def failures(found: "Dataset") -> list[list[str]]:
     """Point, seed and error of each that failed."""
     error = found["error"]
@@ -153,7 +162,10 @@ def failures(found: "Dataset") -> list[list[str]]:
     rows = []
     for place in np.argwhere(error.transpose(*dims, "seed").values != ""):
         one = error.isel(dict(zip([*dims, "seed"], place, strict=True)))
-        point = ", ".join(f"{n} {shown(c.item())}" for n, c in one.coords.items() if n not in ("seed", "varied"))
+        values = {str(n): shown(c.item()) for n, c in one.coords.items() if n not in ("seed", "varied")}
+        point = ", ".join(
+            f"{n} {value}" for n, value in values.items() if "varied" not in one.coords or value != "none"
+        )
         rows.append([point, str(int(one["seed"])), str(one.item())])
     return rows
 

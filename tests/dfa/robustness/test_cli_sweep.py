@@ -9,7 +9,8 @@ import xarray
 
 from dfa.cli import main
 from dfa.robustness.described import read_study
-from dfa.robustness.results import load_results, page
+from dfa.robustness.designs import OneAtATime
+from dfa.robustness.results import failures, load_results, page, table
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PLAN = '[plan]\ndata = "digits"\nhidden = [16]\nepochs = 1\nsamples = 128\n'
@@ -121,6 +122,20 @@ def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
     again = max(out.glob("report-*.html")).read_text(encoding="utf-8")
     assert again == told == page(found)
     assert "report-3.html" in capsys.readouterr().out
+
+
+def test_a_row_says_what_was_changed():
+    """Catches: a column for each parameter, of which all but one are empty."""
+    from tests.dfa.robustness.test_studies import found
+
+    design = OneAtATime({"noise": [1.0, 99.0], "wide": [5.0]})
+    one = found(design, kind="budget", without={"point": 0}, bench={"noise": 0.0})
+    rows = table(one, brief=True)
+    assert rows.columns == ["change", "accuracy", "difference", "clear", "failed"]
+    assert [row[0] for row in rows.rows] == ["nothing", "noise: 0 → 1 e-", "noise: 0 → 99 e-", "wide: 5"]
+    assert [row[2:] for row in rows.rows[1:3]] == [["-1.10 ± 0.06", "yes", ""], ["–", "no", "3"]]
+    assert rows.rows[3][2] == "3.00 ± 0.00"
+    assert failures(one)[0] == ["noise 99", "0", "ArithmeticError: too much"]
 
 
 def test_a_folder_without_results_is_refused(tmp_path, capsys):

@@ -122,6 +122,7 @@ def test_three_seeds_need_more_than_twice_their_error():
     assert is_clear(-4.31, 1.0, 3)
     assert not is_clear(4.29, 1.0, 3)
     assert not is_clear(4.29, np.nan, 1)
+    assert not is_clear(-0.28, 1e-15, 3)  # one of 360 samples, three times
 
 
 def test_a_figure_needs_the_data_set_alone(tmp_path):
