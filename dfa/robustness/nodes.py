@@ -20,6 +20,9 @@ SETTINGS = {
     "distributed.scheduler.allowed-failures": 1,
     # A study may hold the interpreter for long without being lost.
     "distributed.scheduler.worker-ttl": None,
+    # On a machine with other work, processes of one machine may take minutes to meet; a dead one closes its socket.
+    "distributed.comm.timeouts.connect": "300s",
+    "distributed.comm.timeouts.tcp": "300s",
     # Too much memory ends a worker; pausing it would end the sweep.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,

@@ -5,11 +5,12 @@ import pickle
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
-__all__ = ["RESERVED", "Outcome", "Study", "compute", "compute_pickled"]
+__all__ = ["RESERVED", "Outcome", "Study", "compute", "compute_pickled", "one_thread"]
 
 RESERVED = ("error", "point", "seed", "varied")
 """Names of the data set's own variables."""
@@ -64,9 +65,44 @@ def compute(study: Study, settings: Mapping[str, Any], seed: int) -> Outcome:
     return Outcome(metrics=metrics, error=error, traceback=trace, seconds=seconds, made_with=libraries())
 
 
-def compute_pickled(pickled: bytes, settings: Mapping[str, Any], seed: int) -> Outcome:
-    """Run a point in a worker, which holds on to the study between points."""
-    return compute(unpickled(pickled), settings, seed)
+def compute_pickled(pickled: bytes, settings: Mapping[str, Any], seed: int, project: str | None = None) -> Outcome:
+    """Run a point in a worker, which holds on to the study between points.
+
+    `project` is the version of the project that a worker of another's cluster must have, and an error if it has not.
+    """
+    if project is None:  # a worker of this machine, which was started with one thread
+        return compute(unpickled(pickled), settings, seed)
+    if project != own_version():
+        raise ConnectionError(
+            f"a worker runs other code of opu-sim than this process ({own_version()}, not {project}): "
+            "install the same there and start it again"
+        )
+    study = unpickled(pickled)
+    one_thread()
+    return compute(study, settings, seed)
+
+
+def one_thread() -> Any:
+    """Hold libraries to one thread, as on a worker of this machine, so that sums are the same to the last bit.
+
+    Returns
+    -------
+    threadpoolctl.threadpool_limits
+        A context, which gives the threads back at its end.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with suppress(ImportError):
+        import torch  # noqa: F401 (a library that is loaded later is not held)
+    return threadpool_limits(1)
+
+
+@functools.cache
+def own_version() -> str:
+    """Version of the project's code in this process, taken when it is first needed."""
+    from dfa.robustness.versions import project_version
+
+    return project_version()
 
 
 @functools.lru_cache(maxsize=2)

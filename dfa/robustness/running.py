@@ -6,8 +6,9 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from dfa.robustness.links import Link, connected, outside_address
-from dfa.robustness.protocol import Outcome, Study, compute, compute_pickled
+from dfa.robustness.protocol import Outcome, Study, compute, compute_pickled, one_thread
 from dfa.robustness.store import Job
+from dfa.robustness.versions import project_version
 
 __all__ = ["outcomes"]
 
@@ -68,10 +69,8 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int) -> Generator[Resul
 
 def here(study: Study, jobs: Iterable[Job]) -> Generator[Result, None, None]:
     """Compute in this process, on one thread as a worker does, so that results are the same."""
-    from threadpoolctl import threadpool_limits
-
     for job in jobs:
-        with threadpool_limits(1):
+        with one_thread():
             outcome = compute(study, job.settings, job.seed)
         yield job, outcome
 
@@ -113,6 +112,7 @@ def on_cluster(pickled: bytes, waiting: Waiting, link: Link) -> Generator[Result
     """Compute on a cluster; a bounded number of points is on its way at any time."""
     from distributed import CancelledError, KilledWorker
 
+    project = None if link.process else project_version()
     flying: dict[str, tuple[Any, Job, bool]] = {}
     finished: queue.SimpleQueue[str] = queue.SimpleQueue()
     try:
@@ -120,7 +120,8 @@ def on_cluster(pickled: bytes, waiting: Waiting, link: Link) -> Generator[Result
             while link.running and (following := waiting.take(len(flying), link.width)) is not None:
                 job, alone = following
                 # A new key each time (pure=False): the scheduler remembers a task that killed its workers.
-                future = link.client.submit(compute_pickled, pickled, job.settings, job.seed, pure=False, retries=0)
+                given = (pickled, job.settings, job.seed, project)
+                future = link.client.submit(compute_pickled, *given, pure=False, retries=0)
                 flying[future.key] = (future, job, alone)
                 future.add_done_callback(lambda done: finished.put(done.key))
             try:

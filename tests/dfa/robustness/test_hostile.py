@@ -89,6 +89,20 @@ def test_not_a_number_is_a_result():
     assert (found.error == "").all()
 
 
+def test_ctrl_c_keeps_what_is_done(tmp_path):
+    """Catches: an interruption that is recorded as an error, points lost, a store that stays locked."""
+
+    def interrupted(x):
+        if x == 3:
+            raise KeyboardInterrupt
+        return {"value": x}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, over={"x": [1, 2, 3]}, store=tmp_path / "x.db")
+    again = run(lambda x: {"value": 10 * x}, over={"x": [1, 2, 3]}, store=tmp_path / "x.db")
+    assert again.value.values[:, 0].tolist() == [1, 2, 30]
+
+
 @pytest.mark.parametrize(
     ("more", "match"),
     [

@@ -1,11 +1,7 @@
 """Sweeps: the same numbers whatever happens, nothing computed twice, nothing lost."""
 
-import json
 import os
 import sqlite3
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -48,16 +44,6 @@ def test_results_come_back_from_a_file(tmp_path):
     found.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
     with xarray.open_dataset(tmp_path / "x.nc", engine="h5netcdf") as again:
         xarray.testing.assert_identical(again.load(), found)
-
-
-def test_workers_change_nothing(tmp_path):
-    """Processes against this one. Catches: results in the order of arrival; a study that is not found in a worker."""
-    one, two = run(), run(workers=2)
-    assert one.equals(two)
-    assert one.value.values.tobytes() == two.value.values.tobytes()
-    assert {k: v for k, v in one.attrs.items() if k != "measured"} == {
-        k: v for k, v in two.attrs.items() if k != "measured"
-    }
 
 
 def test_nothing_stored_is_computed_again(tmp_path):
@@ -183,28 +169,3 @@ def test_kills_lose_nothing():
     assert found["killed"] == 3
     bad = ("lost", "twice", "different", "orphans")
     assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
-
-
-def test_an_outside_cluster_unchanged(tmp_path, monkeypatch):
-    """Scheduler and worker as processes of their own, then no scheduler. Catches: a local cluster instead."""
-    file = tmp_path / "scheduler.json"
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)) + os.pathsep + os.getcwd()}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env, "cwd": tmp_path}
-    dask = [sys.executable, "-m", "dask"]
-    given = ["--scheduler-file", str(file)]
-    scheduler = subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", *given], **quiet)
-    worker = subprocess.Popen([*dask, "worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", *given], **quiet)
-    try:
-        deadline = time.monotonic() + 60
-        while not file.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", json.loads(file.read_text())["address"])
-        assert run(workers=2, log=tmp_path / "log").equals(run())
-        assert len(lines(tmp_path / "log")) == 12
-    finally:
-        for process in (worker, scheduler):
-            process.kill()
-            process.wait()
-    monkeypatch.setattr("dfa.robustness.links.START_S", 4.0)
-    with pytest.raises(ConnectionError, match="no dask scheduler answers"):
-        run(workers=2)
