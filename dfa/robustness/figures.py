@@ -67,14 +67,17 @@ def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
     others = [dim for dim in score.dims if dim not in (view.x, "seed")]
     lines = score.stack(line=others) if others else score.expand_dims(line=[0])
     x, ticks = positions(found[view.x])
-    log = view.log and not ticks
+    log, absent = view.log and not ticks, view.without.get(view.x)
     for i in range(lines.sizes["line"]):
         line = lines.isel(line=i).transpose(view.x, "seed")
         name = line_name(lines, i, others) if others else METHODS.get(method_of(found), "trained")
-        one_line(ax, x, line.values, view.without.get(view.x), name, COLOURS[i % len(COLOURS)], log)
+        one_line(ax, x, line.values, absent, name, COLOURS[i % len(COLOURS)], log)
     draw_references(ax, found)
     if log:
         ax.set_xscale("log")
+        near = [value for i, value in enumerate(x) if value > 0 and not (i == absent and is_far(x, i, log))]
+        ax.set_xticks(near, [shown(value) for value in near])
+        ax.minorticks_off()
     if ticks:
         ax.set_xticks(x, ticks)
     low, high = ax.get_ylim()
@@ -95,8 +98,9 @@ def one_line(
         ax.axhspan(*(mean[absent] + s * np.nan_to_num(error[absent]) for s in (-1, 1)), color=colour, alpha=0.12, lw=0)
         points[absent] &= not is_far(x, absent, log)
     failed = points & np.isnan(mean)
-    points &= ~failed
-    ax.errorbar(x[points], mean[points], error[points], color=colour, marker="o", ms=3.5, lw=1.3, capsize=2, label=name)
+    order = np.argsort(x, kind="stable")
+    order = order[(points & ~failed)[order]]
+    ax.errorbar(x[order], mean[order], error[order], color=colour, marker="o", ms=3.5, lw=1.3, capsize=2, label=name)
     if failed.any():
         low = ax.get_ylim()[0]
         ax.plot(

@@ -142,6 +142,13 @@ def test_a_figure_needs_the_data_set_alone(tmp_path):
         draw(one.drop_attrs(), Figure().add_subplot())
 
 
+def test_points_are_joined_in_order():
+    """The value without the flaw comes first and may lie in the middle. Catches: a line that doubles back."""
+    ax = draw(found(Grid({"noise": [2.0, 1.0, 10.0]}), without={"noise": 0}, log=True), Figure().add_subplot())
+    np.testing.assert_allclose(ax.containers[0].lines[0].get_xdata(), [1.0, 2.0, 10.0])
+    assert sorted(label.get_text() for label in ax.get_xticklabels()) == ["1", "10", "2"]
+
+
 def test_a_second_parameter_makes_lines_or_a_map():
     """Catches: axes the wrong way round; a cell that hides a failure."""
     design = Grid({"wide": [4.0, 3.0, None], "noise": [0.0, 1.0, 99.0]})
