@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from calibration.report import Line, Report, Verdict
+from calibration.report import Line, Report, Verdict, readable
 
 __all__ = ["Change", "Comparison", "compare", "read_report"]
 
@@ -128,8 +128,8 @@ def cell(line: Line | None) -> str:
     """A value with its uncertainty and unit."""
     if line is None or not math.isfinite(line.measured):
         return "–"
-    error = f" ± {line.uncertainty:.2g}" if math.isfinite(line.uncertainty) else ""
-    return f"{line.measured:.4g}{error} {line.unit}".strip()
+    error = f" ± {readable(line.uncertainty, 2)}" if math.isfinite(line.uncertainty) else ""
+    return f"{readable(line.measured, 4)}{error} {line.unit}".strip()
 
 
 def flatten(tree: Any, prefix: str = "") -> Sequence[tuple[str, str]]:

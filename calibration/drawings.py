@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from photonics.camera import QUANTISATION
 from photonics.speckle import marchenko_pastur_density
@@ -19,6 +20,7 @@ __all__ = [
     "draw_histogram",
     "draw_linearity",
     "draw_photon_transfer",
+    "draw_power",
     "draw_projection",
     "draw_row_errors",
     "draw_singular_values",
@@ -44,6 +46,7 @@ def draw_autocovariance(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     ax.plot(curve["lag_x"], curve["x"], "o-", color=BLUE, ms=4, lw=1, label="along rows")
     ax.plot(curve["lag_y"], curve["y"], "s--", color=RED, ms=4, lw=1, label="along columns")
     ax.set(xlabel="lag (pixels)", ylabel="autocovariance / variance", ylim=(None, 1.1))
+    ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     ax.legend()
     return ax
 
@@ -58,7 +61,8 @@ def draw_photon_transfer(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     if gain is not None and math.isfinite(gain):
         x = np.array([0.0, signal.max()])
         ax.plot(x, gain * x + QUANTISATION, color=RED, lw=1.2, label=f"K µ + 1/12, K = {gain:.4g} DN/e⁻")
-    ax.set(xlabel="mean above dark µ (DN)", ylabel="temporal variance s² (DN²)", xlim=(0, None), ylim=(0, None))
+    ax.set(xlabel="mean above dark µ (DN)", ylabel="temporal variance s² (DN²)", xlim=(0, None))
+    ax.set_ylim(0, 1.45 * variance.max())
     ax.legend()
     return ax
 
@@ -70,7 +74,7 @@ def draw_linearity(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     below = signal < 0.7 * signal.max()
     slope = signal[below].sum() / photons[below].sum()
     ax.plot(photons, slope * photons, color=RED, lw=1.2, label="line through the points under 70 %")
-    ax.set(xlabel="photons per pixel", ylabel="mean above dark (DN)", ylim=(0, 1.15 * signal.max()))
+    ax.set(xlabel="photons per pixel", ylabel="mean above dark (DN)", ylim=(0, 1.35 * signal.max()))
     ax.legend()
     return ax
 
@@ -126,11 +130,23 @@ def draw_singular_values(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     return ax
 
 
+def whole_pixels(ax: Axes) -> None:
+    """Axes that count the pixels of a sensor."""
+    ax.set(xlabel="pixel column", ylabel="pixel row")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def beside(ax: Axes) -> Axes:
+    """Place for a scale of colours, as high as the picture."""
+    return ax.inset_axes((1.04, 0.0, 0.05, 1.0))
+
+
 def draw_speckle(ax: Axes, frame: Any, shape: Any, top: int) -> Axes:
     """A frame as the sensor lays it out, in digital numbers from 0 to `top`."""
     shown = ax.imshow(np.asarray(frame).reshape(shape), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
-    ax.set(xlabel="pixel column", ylabel="pixel row")
-    ax.figure.colorbar(shown, ax=ax, label="digital number (DN)", fraction=0.046, pad=0.04)
+    whole_pixels(ax)
+    ax.figure.colorbar(shown, cax=beside(ax), label="digital number (DN)")
     return ax
 
 
@@ -139,8 +155,8 @@ def draw_focus(ax: Axes, frame: Any, target: int, shape: Any) -> Axes:
     rows, columns = shape
     shown = ax.imshow(np.asarray(frame).reshape(rows, columns), cmap="magma", interpolation="nearest", vmin=0)
     ax.plot(target % columns, target // columns, "o", ms=14, mfc="none", color="#58c4dd", mew=1.2)
-    ax.set(xlabel="pixel column", ylabel="pixel row")
-    ax.figure.colorbar(shown, ax=ax, label="intensity / mean of random patterns", fraction=0.046, pad=0.04)
+    whole_pixels(ax)
+    ax.figure.colorbar(shown, cax=beside(ax), label="intensity / mean")
     return ax
 
 
@@ -161,7 +177,7 @@ def draw_budget(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     ax.bar(range(4), values, color=[GREY, LIGHT, LIGHT, BLUE], width=0.65)
     for place, value in enumerate(values):
         ax.text(place, value, f"{value:.1f}", ha="center", va="bottom")
-    ax.set_xticks(range(4), names, fontsize=7.5)
+    ax.set_xticks(range(4), names, fontsize=7)
     ax.set(ylabel="enhancement", ylim=(0, 1.15 * max(values)), xlabel="what is taken into account")
     return ax
 
@@ -174,5 +190,16 @@ def draw_stability(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     ax.plot(t, np.exp(-2.0 * curve["rate_per_s"] * t), color=RED, lw=1.2, label="exp(-2t / τ), fitted")
     low = min(found.min() - 3.0 * curve["error"], 0.98)
     ax.set(xlabel="time between (s)", ylabel="correlation of speckle", xlim=(0, t[-1]), ylim=(low, None))
+    ax.legend()
+    return ax
+
+
+def draw_power(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Total light of repeated frames against time, in percent of its mean."""
+    time, power = np.asarray(curve["time_s"]), 100.0 * (np.asarray(curve["power"]) - 1.0)
+    ax.axhline(0.0, color=RED, lw=1.2, label="mean")
+    ax.plot(time, power, "o-", color=BLUE, ms=4, lw=0.8, label="looks")
+    reach = max(0.5, 1.3 * float(np.abs(power).max()))
+    ax.set(xlabel="time (s)", ylabel="light, deviation from the mean (%)", ylim=(-reach, reach))
     ax.legend()
     return ax

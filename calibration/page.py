@@ -22,6 +22,7 @@ STYLE: Any = {
     "axes.spines.right": False,
     "axes.titlesize": 10,
     "legend.frameon": False,
+    "legend.fontsize": 8,
 }
 
 

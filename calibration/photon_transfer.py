@@ -77,7 +77,7 @@ class PhotonTransfer:
     """Temporal dark noise without dark current's shot noise, electrons rms."""
     dark_current_e_per_s: Estimate
     linearity_error: Estimate
-    """Mean absolute deviation from the straight line, relative, over 5 to 95 % of saturation."""
+    """Mean absolute deviation from the straight line, relative, over 5 to 95 % of the level of the highest variance."""
     saturation_e: Estimate
     """Mean electrons in a saturated pixel."""
     prnu: Estimate
@@ -143,7 +143,7 @@ def photon_transfer(source: Any, pixels: int = 16_384, levels: int = 24, exposur
         quantum_efficiency=efficiency,
         read_noise_e=read,
         dark_current_e_per_s=current,
-        linearity_error=linearity(photons, signal, variance, saturation, pixels),
+        linearity_error=linearity(photons, signal, variance, pixels),
         saturation_e=Estimate(float(saturation / gain.value), float(saturation * gain.error / gain.value**2)),
         prnu=prnu,
         dsnu_e=dsnu,
@@ -212,10 +212,13 @@ def linearity(
     photons: NDArray[np.float64],
     signal: NDArray[np.float64],
     variance: NDArray[np.float64],
-    saturation: float,
     pixels: int,
 ) -> Estimate:
-    """Mean relative deviation from the line fitted with weights 1/signal, over 5 to 95 % (EMVA 1288)."""
+    """Mean relative deviation from the line fitted with weights 1/signal, over 5 to 95 % (EMVA 1288).
+
+    The standard's saturation is the level of the highest variance: beyond it the noise is cut off.
+    """
+    saturation = signal[np.argmax(variance)]
     inside = (signal > 0.05 * saturation) & (signal < 0.95 * saturation)
     x, y = photons[inside], signal[inside]
     line = np.polyval(np.polyfit(x, y, 1, w=1.0 / y), x)

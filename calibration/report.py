@@ -10,9 +10,28 @@ from typing import Any, Literal
 
 from calibration.files import write_new
 
-__all__ = ["Line", "Report", "Verdict"]
+__all__ = ["Line", "Report", "Verdict", "readable"]
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Verdict = Literal["pass", "degraded", "failed", "not measurable"]
+
+
+def readable(value: float, digits: int) -> str:
+    """A number to that many digits, without an exponent where few zeros do, and with one that people can read.
+
+    >>> readable(10_000.0, 4), readable(500.0, 2), readable(0.0101, 4), readable(5.94e-05, 2)
+    ('10000', '500', '0.0101', '5.9·10⁻⁵')
+    """
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}g}"
+    if "e" not in text:
+        return text
+    if 1.0 <= abs(value) < 1e6:
+        return f"{float(text):.0f}"
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPT)}"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from calibration import drawings
 from calibration.page import Picture, Section, Table, picture
-from calibration.report import Line, Report
+from calibration.report import Line, Report, readable
 from photonics import OPU
 from photonics.plots import draw_bench
 
@@ -104,14 +104,16 @@ def line_table(lines: tuple[Line, ...]) -> Table:
 def row(line: Line) -> list[str]:
     """The cells of a line."""
     unit = f" {line.unit}" if line.unit else ""
-    expected = f"≤ {line.limit:.3g}" if line.expected is None else f"{line.expected:.4g} ± {line.limit:.2g}{unit}"
+    expected = f"≤ {readable(line.limit, 3)}{unit}"
+    if line.expected is not None:
+        expected = f"{readable(line.expected, 4)} ± {readable(line.limit, 2)}{unit}"
     if line.expected is None and not math.isfinite(line.limit):
         expected = "–"
     measured = "–"
     if math.isfinite(line.measured):
-        measured = f"{line.measured:.4g}"
+        measured = readable(line.measured, 4)
         if math.isfinite(line.uncertainty):
-            measured += f" ± {line.uncertainty:.2g}"
+            measured += f" ± {readable(line.uncertainty, 2)}"
         measured += unit
     advice = "" if line.verdict == "pass" else f"{line.reason}: {line.advice}" if line.reason else line.advice
     return [line.group, line.name, line.formula, expected, measured, line.verdict, advice]
@@ -164,6 +166,8 @@ FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], Any], str], ...] = (
      "Mean enhancement of the foci and its budget: each bar takes one more loss into account."),
     ("stability", "stability", drawings.draw_stability,
      "Correlation of frames of one pattern, repeated during the measurement, and the fitted decorrelation."),
+    ("stability", "stability", drawings.draw_power,
+     "Total light of the same frames over their mean, against time: the drift of the laser."),
 )  # fmt: skip
 
 

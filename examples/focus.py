@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calibration import recover_transmission_matrix
-from calibration.exposure import expose
 from calibration.focusing import Focus, binary_gain, focus
 from photonics import presets
 
@@ -19,8 +18,8 @@ def main(path: str = "focus.png", n_in: int = 256, n_out: int = 1024) -> Focus:
     """Recover a matrix, focus on 16 pixels, and save a figure."""
     opu = presets.lab_bench(n_in, n_out, seed=1)
     usual = opu.autoexpose()
-    expose(opu, "phase-stepping")  # the reference beam makes frames brighter
-    estimate = recover_transmission_matrix(opu, "phase-stepping")
+    # The reference beam makes frames brighter: "auto" finds the exposure for them.
+    estimate = recover_transmission_matrix(opu, "phase-stepping", exposure="auto")
     opu.exposure_s = usual
     foci = focus(opu, estimate.matrix, valid=estimate.valid)
 
@@ -29,7 +28,7 @@ def main(path: str = "focus.png", n_in: int = 256, n_out: int = 1024) -> Focus:
     before = opu.measure(np.ones((1, n_in), bool))[0].reshape(rows, columns)
     shown = axes[0].imshow(before, cmap="magma", vmin=0, vmax=2**opu.camera.bit_depth - 1)
     figure.colorbar(shown, ax=axes[0], label="digital number (DN)")
-    axes[0].set(title="Before: all mirrors ON", xlabel="pixel column", ylabel="pixel row")
+    axes[0].set(title=f"Before: all mirrors ON, {usual * 1e6:.0f} µs", xlabel="pixel column", ylabel="pixel row")
     target = int(foci.targets[7])
     mask, after = foci.masks[7], opu.measure(foci.masks[7:8], foci.exposure_s)[0].reshape(rows, columns)
     side = int(np.sqrt(n_in))
@@ -38,8 +37,8 @@ def main(path: str = "focus.png", n_in: int = 256, n_out: int = 1024) -> Focus:
     shown = axes[2].imshow(after, cmap="magma", vmin=0)
     figure.colorbar(shown, ax=axes[2], label="digital number (DN)")
     axes[2].plot(target % columns, target // columns, "o", ms=16, mfc="none", color="#58c4dd")
-    gain = f"{foci.enhancement.mean():.0f} ± {foci.enhancement.std() / 4:.0f} times the mean, 16 foci"
-    axes[2].set(title=f"After: {gain}", xlabel="pixel column", ylabel="pixel row")
+    gain = f"{foci.enhancement.mean():.0f} ± {foci.enhancement.std() / 4:.0f} × mean, 16 foci"
+    axes[2].set(title=f"After, {foci.exposure_s * 1e6:.0f} µs: {gain}", xlabel="pixel column", ylabel="pixel row")
     figure.suptitle(
         f"Focus through a scattering medium (law for binary masks at any phase: {binary_gain(n_in):.0f} times)"
     )

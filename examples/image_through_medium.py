@@ -14,7 +14,6 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from calibration import measure_projection, recover_transmission_matrix
-from calibration.exposure import expose
 from calibration.pictures import recover_from_frames, recover_from_projections, send, similarity
 from photonics import presets
 
@@ -30,8 +29,7 @@ def digits(count: int) -> np.ndarray:
 def main(path: str = "image_through_medium.png", count: int = 5, n_out: int = 1600) -> tuple[Any, Any]:
     """Recover a matrix and pictures, save a figure, and return how similar they are to what was sent."""
     opu, pictures = presets.lab_bench(SIDE**2, n_out, seed=1), digits(count)
-    expose(opu, "phase-stepping")
-    estimate = recover_transmission_matrix(opu, "phase-stepping")
+    estimate = recover_transmission_matrix(opu, "phase-stepping", exposure="auto")
     opu.autoexpose(patterns=pictures)
 
     sent = send(opu, pictures)

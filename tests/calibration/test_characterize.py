@@ -176,11 +176,11 @@ def test_notebooks_show_it_in_a_frame(report):
 
 
 def test_html_is_self_contained_and_deterministic(report, tmp_path):
-    """No reference to anything outside the file, every line in it, the bench and nine figures."""
+    """No reference to anything outside the file, every line in it, the bench and ten figures."""
     page = report.to_html(tmp_path / "report.html").read_text()
     for outside in ("<script", 'src="http', 'href="http', "@import"):
         assert outside not in page
-    assert page.count("<figure") == 10
+    assert page.count("<figure") == 11
     for found in report.lines:
         assert found.name in page
     assert page == report.html()
