@@ -219,6 +219,19 @@ def test_a_medium_that_drifts_within_the_calibration_is_refused():
     assert any("the medium or the laser drifts" in reason for reason in reasons)
 
 
+@pytest.mark.parametrize(("frames", "verdict"), [(None, "pass"), (1.5e4, "degraded"), (2e3, "failed")])
+def test_drift_shows_in_the_scatter_of_repeated_frames(frames, verdict):
+    """A speckle that lives 15 000 frames doubles the variance of shot noise within the calibration, and that is said.
+
+    Catches: a noise model that swells in silence, up to where nothing is calibrated.
+    """
+    opu = presets.lab_bench(64, 400, seed=1)
+    if frames is not None:
+        opu = opu.replace(medium=Drifting(opu.medium, correlation_frames=frames, seed=1), exposure_s=opu.exposure_s)
+    lines = [line for line in characterize(opu).lines if line.name == "scatter of repeated frames"]
+    assert [line.verdict for line in lines] == [verdict], lines
+
+
 def test_a_new_refusal_counts_as_degraded():
     """A chapter that is refused now and was not before. Catches: a comparison that looks at common lines alone."""
     opu = presets.lab_bench(64, 500)
