@@ -125,7 +125,7 @@ def threshold(plan: Plan = MNIST, values: Sequence[float] = (0.01, 0.03, 0.1, 0.
 
 def output_dimension(plan: Plan = MNIST, values: Sequence[Sequence[int]] = ((32,), (128,), (512,))) -> Ready:
     """Width of the hidden blocks, which is the number of pixels that the device must have; with each method a line."""
-    view = View(kind="curve", title="Output dimension", x="training.hidden", label="hidden units, each some pixels")
+    view = View(kind="curve", title="Output dimension", x="training.hidden", label="hidden units (pixels read)")
     over = {"training.method": ["bp", "dfa", "optical", "last-layer"], view.x: [list(widths) for widths in values]}
     return Ready(study=TrainingStudy(plan), design=Grid(over), view=view, references=())
 
