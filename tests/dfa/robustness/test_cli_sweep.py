@@ -92,6 +92,8 @@ def test_a_design_is_drawn_as_it_is_said(tmp_path):
     one = read_study(written(tmp_path, 'design = "one-at-a-time"\n' + OVER))[0]
     assert one.view.kind == "budget"
     assert one.view.bench["camera.read_noise_e"] == 2.5
+    bare = read_study(written(tmp_path, drawn.replace('"camera.read_noise_e"', "camera.read_noise_e")))[0]
+    assert bare.design.settings == ready.design.settings  # a name without quotes, which is a table in TOML
 
 
 def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
