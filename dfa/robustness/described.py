@@ -2,7 +2,7 @@
 
 import inspect
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ def swept(table: Mapping[str, Any], plan: Plan) -> Ready:
         raise ValueError(f"design must be one of {', '.join(DESIGNS)}, got {name!r}")
     if not isinstance(over, Mapping) or not over:
         raise ValueError(f"over must be a table of values by dotted name, got {over!r}")
+    over = dict(by_dotted_name(over))
     if ("count" in table) != (name in DRAWN):
         raise ValueError(f"count must be given for {' and '.join(DRAWN)} and for no other design, got {name}")
     if name in DRAWN:
@@ -149,6 +150,15 @@ def seeds_of(given: Any) -> list[int]:
     if isinstance(given, list) and given:
         return given
     raise ValueError(f"seeds must be a number of seeds or a list of them, got {given!r}")
+
+
+def by_dotted_name(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names of a table, those without quotes, which TOML takes for tables, as if they had them."""
+    for name, value in table.items():
+        if isinstance(value, Mapping) and not {"low", "high"} & value.keys():
+            yield from by_dotted_name(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def drawn(name: str, value: Any) -> Any:
