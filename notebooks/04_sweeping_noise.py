@@ -15,9 +15,6 @@
 # differ in light, read noise and bit depth, get the answers as a labelled data set, stop and go on without computing a
 # point twice, and end with a budget that ranks the flaws of the bench. The digits here are small so that a point takes
 # about a second; the same lines with `Plan(data="mnist")` are the studies of the documentation.
-#
-# *The outputs stored here are of the small size that the tests run, one seed and two epochs; `make notebooks` makes the
-# full ones.*
 
 # %%
 import os
@@ -62,10 +59,10 @@ print(f"{found.accuracy.size} trainings in {time.perf_counter() - start:.0f} s\n
 print(found)
 
 # %% [markdown]
-# Accuracy along the read noise, a line for each bit depth. Drag the exposure. At full size and the right exposure, a
-# camera of 8 bits loses three points between 2.5 and 250 electrons of read noise; with a twentieth of the light it
-# loses seven at 25 electrons already, and at 100 most of what there is to learn. Where a line ends, the training
-# failed. Bars are standard errors over two seeds; with 360 test images, a difference of a point is nothing.
+# Accuracy along the read noise, a line for each bit depth. Drag the exposure. At the right one, a camera of 8 bits
+# loses three points between 2.5 and 250 electrons of read noise; with a twentieth of the light it loses seven at 25
+# electrons already, and at 100 most of what there is to learn. Where a line ends, the training failed. Bars are
+# standard errors over two seeds; with 360 test images, a difference of a point is nothing.
 
 # %%
 
@@ -100,7 +97,7 @@ slide(
 
 # %% [markdown]
 # A point that cannot be is no accident of the sweep: it is stored with its error, and the others go on. Here, cameras
-# that no exposure suits, and feedback that noise has drowned.
+# that no exposure suits, and frames too dark or too noisy to calibrate with.
 
 # %%
 errors = sorted(set(found.error.values.ravel()) - {""})
@@ -138,7 +135,9 @@ plt.show()
 # ## The budget
 #
 # Take each flaw of the bench away alone, and make each as bad as on a bad bench, alone. The bars are differences to the
-# bench as it is, seed by seed; pale ones are within two standard errors of nothing.
+# bench as it is, seed by seed; pale ones are within two standard errors of nothing. With two seeds that is a hint and
+# no more: two differences that happen to be equal look certain. Drift of the medium and a coarse camera lead here; for
+# a table to be cited take `docs/results.md`.
 
 # %%
 flaws = ["read_noise", "bit_depth", "contrast", "stuck_mirrors", "medium_drift", "rin", "prnu"]
