@@ -16,8 +16,8 @@ def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Ten
     """Angle between the DFA gradient and backpropagation's, in degrees, one for each block.
 
     Below 90 degrees the block descends the loss; the last block has its true gradient and 0. A block without an update
-    (feedback None, or an empty error) has 90. The run is not changed: gradients, buffers, random state and
-    the device's clock are put back.
+    (feedback None, an empty error, all of it frozen) has 90. The run is not changed: gradients, buffers, random state
+    and the device's clock are put back.
 
     Parameters
     ----------
@@ -51,6 +51,9 @@ def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Ten
             buffer.copy_(before)
     angles, start = [], 0
     for block in parameters:
+        if not block:
+            angles.append(90.0)
+            continue
         part = slice(start, start + len(block))
         a, b = (torch.cat([g.flatten() for g in group[part]]).double() for group in (found, true))
         cosine = float(a @ b / (a.norm() * b.norm()).clamp_min(1e-300))

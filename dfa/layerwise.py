@@ -84,9 +84,11 @@ class LayerFeedback(Learner):
         Raises
         ------
         ValueError
-            If the loss is not finite.
+            If the loss is not finite, or the hooks have been taken off.
         """
         check_loss(loss)
+        if self.weights != "transposed" and not self._handles:
+            raise ValueError("model must have this learner's hooks, which were taken off by remove or another learner")
         self._inputs.clear()
         loss.backward()
 

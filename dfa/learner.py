@@ -26,6 +26,11 @@ class Hook:
         """What the method makes of its place and of what torch passes to a hook."""
         return None if self.call is None else self.call(*self.place, *arguments)
 
+    def leave(self) -> None:
+        """Take all of its learner's hooks off, wherever they are."""
+        if self.call is not None:
+            self.call.__self__.remove()  # type: ignore[attr-defined]
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Hook, ()
 
@@ -90,8 +95,10 @@ class Learner(ABC):
         root = whole(self.model)
         for module in root.modules():  # hooks of an earlier learner, and what copying has left of them
             for hooks in (module._forward_pre_hooks, module._forward_hooks):
-                for key in [key for key, hook in hooks.items() if isinstance(hook, Hook)]:
-                    del hooks[key]
+                for key, hook in list(hooks.items()):
+                    if isinstance(hook, Hook):
+                        hook.leave()
+                        hooks.pop(key, None)
         self._handles = self._hook()
 
     @property

@@ -251,12 +251,17 @@ class DirectFeedback(Learner):
     def _begin(self, module: nn.Module, inputs: Any) -> None:
         if self._active:
             self._forget()
+            self._inside = True
 
     def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: Any, output: Any) -> Any:
-        if not self._active:
+        if not self._active or not self._inside:
             return None
         made = [t for t in tensors(output) if t.is_floating_point()]
         if not made:
+            if output is not None and not tensors(output):
+                raise ValueError(
+                    f"a block's output must be a tensor, or a tuple, list or dict of some, got {type(output).__name__}"
+                )
             return None
         before = sum(t.module == place for t in self._taught)
         self._taught.append(Taught(owners[min(before, len(owners) - 1)], made[0], place))
@@ -271,9 +276,17 @@ class DirectFeedback(Learner):
         """A constant that the model returns was made by its last block, which has its true gradient: give it back."""
         if not self._active:
             return None
+        self._inside = False
         self._returned = [self._given_back(returned) for returned in tensors(output)]
         changed = any(a is not b for a, b in zip(self._returned, tensors(output), strict=True))
-        return mapped(self._given_back, output) if changed else None
+        given = mapped(self._given_back, output) if changed else None
+        if not self._taught or any(t.requires_grad for t in self._returned) or self.parameters(len(self.names) - 1):
+            return given
+        # What follows the hidden blocks is frozen: nothing there has a gradient, but the hidden blocks need the error.
+        self._taught = [t for t in self._taught if all(t.output is not own for own in self._returned)]
+        given = mapped(as_leaf, output if given is None else given)
+        self._returned = tensors(given)
+        return given
 
     def _given_back(self, returned: Tensor) -> Tensor:
         return next((made for constant, made in self._constants if constant is returned), returned)
@@ -282,9 +295,15 @@ class DirectFeedback(Learner):
         self._taught: list[Taught] = []
         self._constants: list[tuple[Tensor, Tensor]] = []
         self._returned: list[Tensor] = []
+        self._inside = False
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_taught": [], "_constants": [], "_returned": []}
+
+
+def as_leaf(tensor: Tensor) -> Tensor:
+    """The same numbers where a graph may begin."""
+    return tensor.detach().requires_grad_() if tensor.is_floating_point() else tensor
 
 
 def by_block(taught: Taught) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dfa.angles import alignment
+from dfa.blocks import whole
 from dfa.checkpoint import Checkpoint, random_state, restore_random_state
 from dfa.diagnostics import Diagnostics, Watcher, events, write_metrics
 from dfa.guards import Guards, check_weights
@@ -94,7 +95,10 @@ class Options:
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The user's optimiser, or Adam."""
         if self.optimiser is not None:
-            return self.optimiser(parameters)
+            made = self.optimiser(parameters)
+            if isinstance(made, torch.optim.LBFGS):
+                raise ValueError("optimiser must take one gradient for a step, got LBFGS, which searches along a line")
+            return made
         return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
 
 
@@ -131,6 +135,8 @@ class Loop:
     """The parts of a run."""
 
     def __init__(self, task: Task, model: nn.Module, learner: Rule | None, options: Options) -> None:
+        if isinstance(learner, Learner) and whole(learner.model) is not whole(model):
+            raise ValueError("learner must be made for the model that is trained, got one of another model")
         self.task, self.model, self.learner, self.options = task, model, learner, options
         self.optimiser = options.make(model.parameters())
         kind = {"optimiser": type(self.optimiser).__name__, "clip_norm": options.clip_norm}

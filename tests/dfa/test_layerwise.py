@@ -100,10 +100,14 @@ def test_same_interface():
     with pytest.raises(ValueError, match="weights 'sign'"):
         LayerFeedback(draw(mlp(SIZES)), seed=4).load_state_dict(state)
     learner.remove()
+    with pytest.raises(ValueError, match="taken off"):
+        step(learner)
     plain = draw(mlp(SIZES))
-    cross_entropy(plain(X), Y).backward()
-    for a, p in zip(step(learner), plain.parameters(), strict=True):
-        assert torch.equal(a, p.grad)
+    for model in (plain, learner.model):
+        model.zero_grad()
+        cross_entropy(model(X), Y).backward()
+    for a, p in zip(learner.model.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a.grad, p.grad)
     other = LayerFeedback(learner.model, seed=9)
     other.load_state_dict(LayerFeedback(mlp(SIZES), seed=5).state_dict())
     assert other.seed == 5
