@@ -24,7 +24,7 @@ from dfa.data.planetoid import mask, normalised_adjacency
 from dfa.data.text import split_text
 from dfa.graphs import train_graph
 from dfa.language import train_text
-from dfa.models import char_transformer, gcn
+from dfa.models import char_transformer, cnn, gcn
 from photonics import GaussianMedium, presets
 from photonics.medium import Drifting
 
@@ -32,12 +32,11 @@ DIGITS = digits()
 torch.optim.SGD([torch.zeros(1)])  # the first optimiser imports a compiler that nobody needs
 
 
-def optical(classes, pixels, encoder, every):
-    """Feedback through a bench that drifts, calibrated again on a schedule."""
-    medium = Drifting(GaussianMedium(2 * classes, pixels, seed=0), correlation_frames=30_000.0)
-    opu = presets.lab_bench(2 * classes, pixels, seed=0).replace(medium=medium)
+def optical():
+    """Feedback through a bench that drifts, calibrated again every 9 steps."""
+    opu = presets.lab_bench(20, 80, seed=0).replace(medium=Drifting(GaussianMedium(20, 80, seed=0), 30_000.0))
     opu.autoexpose()
-    return OpticalFeedback(measure_projection(opu, n_inputs=classes), encoder, recalibrate_every=every)
+    return OpticalFeedback(measure_projection(opu, n_inputs=10), Ternary(stochastic=1.0), recalibrate_every=9)
 
 
 def network(fatal):
@@ -63,14 +62,25 @@ def dying(model, fatal):
     return model
 
 
-def mlp_run(folder, resume, fatal):
+def image_run(model, learner, folder, resume, **options):
     """Seven batches in an epoch, five epochs: 35 steps."""
-    data = dataclasses.replace(DIGITS, train=(DIGITS.train[0][:200], DIGITS.train[1][:200]))
-    model = network(fatal)
-    learner = DirectFeedback(model, feedback=optical(10, 80, Ternary(stochastic=1.0), 9))
-    train(model, data, learner, epochs=5, batch_size=32, folder=folder, resume=resume, checkpoint_every=3,
-          clip_norm=1.0, align=32, progress=False)  # fmt: skip
+    data = dataclasses.replace(DIGITS, train=(DIGITS.train[0][:100], DIGITS.train[1][:100]))
+    train(model, data, learner, epochs=5, batch_size=16, folder=folder, resume=resume, checkpoint_every=3,
+          align=16, progress=False, **options)  # fmt: skip
     return model
+
+
+def mlp_run(folder, resume, fatal):
+    """Through the bench, with dropout and clipped gradients."""
+    model = network(fatal)
+    return image_run(model, DirectFeedback(model, feedback=optical()), folder, resume, clip_norm=1.0)
+
+
+def cnn_run(folder, resume, fatal):
+    """A signal for each channel, restored scales."""
+    model = dying(cnn(8, (2, 4), 12), fatal)
+    feedback = RandomFeedback(0, Ternary(stochastic=0.5, restore=True))
+    return image_run(model, DirectFeedback(model, feedback=feedback, spread="channels"), folder, resume)
 
 
 def graph_run(folder, resume, fatal):
@@ -91,15 +101,15 @@ def graph_run(folder, resume, fatal):
 def text_run(folder, resume, fatal):
     """30 steps by SGD with momentum."""
     text = split_text("period", "abcdefgh" * 300)
-    model = dying(char_transformer(8, 16, 16, 2, 2), fatal)
-    learner = DirectFeedback(model, feedback=optical(8, 64, Ternary(stochastic=1.0), 0))
-    train_text(model, text, learner, steps=30, batch_size=4, context=12, every=11, windows=8, folder=folder,
+    model = dying(char_transformer(8, 8, 16, 2, 2), fatal)
+    learner = DirectFeedback(model, feedback=RandomFeedback(0, Ternary(stochastic=1.0)))
+    train_text(model, text, learner, steps=30, batch_size=2, context=8, every=11, windows=4, folder=folder,
                resume=resume, checkpoint_every=2, optimiser=partial(torch.optim.SGD, lr=0.01, momentum=0.9),
                progress=False)  # fmt: skip
     return model
 
 
-RUNS = {"mlp": mlp_run, "graph": graph_run, "text": text_run}
+RUNS = {"mlp": mlp_run, "cnn": cnn_run, "graph": graph_run, "text": text_run}
 
 
 def live(kind, folder, resume, fatal):
@@ -129,4 +139,4 @@ if __name__ == "__main__":
     rng = np.random.default_rng(int(sys.argv[2]))
     for kind in RUNS:
         lives(kind, Path(sys.argv[1], kind, "unbroken"), [])
-        lives(kind, Path(sys.argv[1], kind, "killed"), [2, *rng.integers(3, 11, 3)])  # the first one has no checkpoint
+        lives(kind, Path(sys.argv[1], kind, "killed"), [2, *rng.integers(3, 11, 2)])  # the first one has no checkpoint

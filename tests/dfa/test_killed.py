@@ -22,7 +22,7 @@ def runs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["mlp", "graph", "text"])
+@pytest.mark.parametrize("kind", ["mlp", "cnn", "graph", "text"])
 def test_a_killed_run_ends_as_one_that_was_not(runs, kind):
     """Dropout, stochastic codes, a device that drifts and is calibrated on a schedule, the best epoch of a graph.
 
