@@ -68,7 +68,11 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="5 for images, 250 for graphs.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps for text; 600.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="128 images, 32 pieces of text.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Adam's; 0.001, for graphs 0.01.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's; 0.001, graphs 0.01, text 0.003.")] = None,
+    hidden_rate: Annotated[
+        float | None,
+        typer.Option(help="Hidden blocks' rate on fixed feedback, in units of the learning rate; 1, for text 0.1."),
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Train on the first so many samples.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Fixed ternarisation threshold; 0.2 for graphs.")] = None,
     deviations: Annotated[
@@ -101,6 +105,7 @@ def train(
         steps=steps,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        hidden_rate=hidden_rate,
         samples=samples,
         device=device,
         encoder=None if all(value is None for value in policy.values()) else Ternary(**policy),

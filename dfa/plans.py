@@ -32,7 +32,14 @@ class Metric:
 ACCURACY = Metric("test accuracy", "%", 100.0, True)
 BITS = Metric("bits per character", "bits", 1.0, False)
 
-IMAGES = {"data": tuple(DATASETS), "batch_size": 128, "learning_rate": 1e-3, "epochs": 5, "metric": ACCURACY}
+IMAGES = {
+    "data": tuple(DATASETS),
+    "batch_size": 128,
+    "learning_rate": 1e-3,
+    "hidden_rate": 1.0,
+    "epochs": 5,
+    "metric": ACCURACY,
+}
 NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": IMAGES | {"hidden": (1024, 1024), "encoder": Ternary()},
     "cnn": IMAGES | {"hidden": (16, 32, 128), "encoder": Ternary()},
@@ -41,6 +48,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "hidden": (16,),
         "epochs": 250,
         "learning_rate": 0.01,
+        "hidden_rate": 1.0,
         "encoder": Ternary(threshold=0.2),
         "metric": ACCURACY,
     },
@@ -49,13 +57,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "hidden": (128, 128, 128, 128),
         "steps": 600,
         "batch_size": 32,
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-3,
+        "hidden_rate": 0.1,
         "encoder": Ternary(stochastic=1.0),
         "metric": BITS,
     },
 }
 """Networks: the data that they can learn, and what a plan takes if it does not say otherwise."""
-FILLED = ("hidden", "epochs", "steps", "batch_size", "learning_rate", "encoder")
+FILLED = ("hidden", "epochs", "steps", "batch_size", "learning_rate", "hidden_rate", "encoder")
 REGULARISED = {"bp": (0.5, 5e-4), "other": (0.1, 1e-4)}
 """Dropout and weight decay of graph networks: what is best for backpropagation is too much for fixed feedback."""
 
@@ -88,6 +97,10 @@ class Plan:
     """Images or contexts in a step."""
     learning_rate: float | None = None
     """Adam's."""
+    hidden_rate: float | None = None
+    """Learning rate of hidden blocks on fixed feedback, in units of `learning_rate`; backpropagation has one rate. 0.1
+    for a transformer (fixed feedback knows nothing of the weights, and blocks that change as fast as the output
+    outrun it), 1 for the others."""
     context: int = 64
     """Characters that a transformer sees at once."""
     heads: int = 4
@@ -157,7 +170,7 @@ class Plan:
             raise ValueError(
                 f"hidden must be one width, divisible by the {self.heads} heads, for all blocks, got {self.hidden}"
             )
-        names = ("epochs", "steps", "batch_size", "learning_rate", "samples", "context", "exposure")
+        names = ("epochs", "steps", "batch_size", "learning_rate", "hidden_rate", "samples", "context", "exposure")
         check_numbers(**{name: getattr(self, name) for name in names if getattr(self, name) is not None})
         for name in ("dropout", "weight_decay"):
             value = getattr(self, name)

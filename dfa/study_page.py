@@ -48,9 +48,12 @@ def about(plan: Plan, data: Data, seeds: int) -> str:
     hidden = "-".join(str(n) for n in plan.hidden or ())
     length = f"{plan.steps} steps" if plan.steps else f"{plan.epochs} epochs"
     batches = f", batches of {plan.batch_size}" if plan.batch_size else ""
+    rate = f"{plan.learning_rate:g}"
+    if plan.hidden_rate not in (None, 1.0):
+        rate += f", of {plan.hidden_rate:g} times that in hidden blocks on fixed feedback"
     return (
         f"Network {plan.network} with hidden blocks {hidden} on {data.name} ({length}{batches}, Adam at "
-        f"{plan.learning_rate:g}), {seeds} seed(s): {plan.metric.name}, mean ± standard deviation. The angle is that "
+        f"{rate}), {seeds} seed(s): {plan.metric.name}, mean ± standard deviation. The angle is that "
         "between the hidden blocks' updates and the true gradient. In optical DFA the teaching signal of every hidden "
         "block is the output's error, ternarised, shown on the mirrors, scattered, photographed and read back by "
         "interference; nothing is propagated backwards through the blocks. Frames include calibration; time and energy "

@@ -1,9 +1,11 @@
 """The four networks of a study: how each is built, trained and judged."""
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from dfa.data import Dataset, Graph, Text
@@ -107,10 +109,12 @@ def train_plan(
     ``tensorboard``.
     """
     assert plan.learning_rate is not None
+    decay = plan.regularisation(method)[1] if isinstance(data, Graph) else 0.0
     common: dict[str, Any] = {"learning_rate": plan.learning_rate, "seed": seed, **keeping}
+    if learner is not None and learner.feedback is not None and plan.hidden_rate != 1.0:
+        common["optimiser"] = two_rates(learner, plan, decay)
     if isinstance(data, Graph):
         assert plan.epochs is not None
-        decay = plan.regularisation(method)[1]
         run = train_graph(model, data, learner, epochs=plan.epochs, weight_decay=decay, **common)
         nodes = [Point(i, e.loss, e.validation, e.test, e.diagnostics) for i, e in enumerate(run.history, 1)]
         return nodes, run.best
@@ -127,3 +131,19 @@ def train_plan(
         seen = train(model, data, learner, epochs=plan.epochs, **common)
         points = [Point(e.epoch, e.loss, e.validation, e.test, e.diagnostics) for e in seen]
     return points, len(points) - 1
+
+
+def two_rates(
+    learner: Learner, plan: Plan, weight_decay: float
+) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
+    """Make Adam with a rate of its own for the blocks that are taught by fixed feedback: all but the last."""
+    assert plan.learning_rate is not None and plan.hidden_rate is not None
+    last = {id(parameter) for parameter in learner.parameters(len(learner.names) - 1)}
+    rates = {True: plan.learning_rate, False: plan.hidden_rate * plan.learning_rate}
+
+    def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        known = list(parameters)
+        groups = [{"params": [p for p in known if (id(p) in last) == kind], "lr": rates[kind]} for kind in rates]
+        return torch.optim.Adam(groups, weight_decay=weight_decay)
+
+    return make
