@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-TIMEOUT_S = 3600
+TIMEOUT_S = 600
 
 
 def read_source(path: Path) -> nbformat.NotebookNode:

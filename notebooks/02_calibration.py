@@ -212,4 +212,4 @@ for line in report.lines:
 #   reference whose phase wanders.
 # - A medium that drifts: `Drifting(opu.medium, correlation_frames=1e5)`, and the matrix grows old between its first
 #   frame and its last.
-# - Next notebook: [04_sweeping_noise](04_sweeping_noise.ipynb) trains networks with such projections.
+# - Next notebook: [03_training_through_light](03_training_through_light.ipynb) trains networks with such projections.
