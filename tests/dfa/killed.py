@@ -19,14 +19,14 @@ from torch import nn
 
 from calibration import measure_projection
 from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, Ternary, train
-from dfa.data import Graph, digits
-from dfa.data.planetoid import mask, normalised_adjacency
+from dfa.data import digits
 from dfa.data.text import split_text
 from dfa.graphs import train_graph
 from dfa.language import train_text
 from dfa.models import char_transformer, cnn, gcn
 from photonics import GaussianMedium, presets
 from photonics.medium import Drifting
+from tests.dfa.citations import three_kinds
 
 DIGITS = digits()
 torch.optim.SGD([torch.zeros(1)])  # the first optimiser imports a compiler that nobody needs
@@ -85,12 +85,7 @@ def cnn_run(folder, resume, fatal):
 
 def graph_run(folder, resume, fatal):
     """40 epochs, the best of which is kept."""
-    rng = np.random.default_rng(5)
-    labels = np.arange(60) % 3
-    edges = np.argwhere(rng.random((60, 60)) < np.where(labels[:, None] == labels, 0.2, 0.03))
-    words = torch.from_numpy((rng.random((60, 12)) < 0.3).astype(np.float32)).to_sparse()
-    parts = mask(range(9), 60), mask(range(9, 30), 60), mask(range(30, 60), 60)
-    graph = Graph("three", words, torch.from_numpy(labels), normalised_adjacency(edges, 60), *parts, classes=3)
+    graph = three_kinds()
     model = dying(gcn([12, 8, 3], graph.adjacency, 0.3), fatal)
     learner = DirectFeedback(model, feedback=RandomFeedback(0, Ternary()), diffuse=graph.adjacency)
     train_graph(model, graph, learner, epochs=40, every=15, folder=folder, resume=resume, checkpoint_every=4,

@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
 from calibration import measure_projection
 from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, Ternary, train
-from dfa.data import Graph, digits
-from dfa.data.planetoid import mask, normalised_adjacency
+from dfa.data import digits
 from dfa.data.text import split_text
 from dfa.graphs import train_graph
 from dfa.guards import PATIENCE
@@ -17,6 +15,7 @@ from dfa.language import train_text
 from dfa.models import char_transformer, cnn, gcn, mlp
 from dfa.steps import Diverged
 from photonics import presets
+from tests.dfa.citations import three_kinds
 
 CLASSES = {"mlp": 10, "cnn": 10, "gcn": 3, "transformer": 8}
 
@@ -30,18 +29,9 @@ def optical(kind, exposure=1.0):
     return OpticalFeedback(projection, Ternary(stochastic=1.0) if kind == "transformer" else Ternary())
 
 
-def graph():
-    rng = np.random.default_rng(5)
-    labels = np.arange(60) % 3
-    edges = np.argwhere(rng.random((60, 60)) < np.where(labels[:, None] == labels, 0.2, 0.03))
-    words = torch.from_numpy((rng.random((60, 12)) < 0.3).astype(np.float32)).to_sparse()
-    parts = mask(range(9), 60), mask(range(9, 30), 60), mask(range(30, 60), 60)
-    return Graph("three", words, torch.from_numpy(labels), normalised_adjacency(edges, 60), *parts, classes=3)
-
-
 def run(kind, feedback, steps, spoil=None, **options):
     """Train a small network for so many steps; `spoil` changes its output from some step on."""
-    data = graph() if kind == "gcn" else None
+    data = three_kinds() if kind == "gcn" else None
     model = {
         "mlp": lambda: mlp([64, 24, 24, 10]),
         "cnn": lambda: cnn(8, (2, 4), 12),

@@ -3,30 +3,18 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 import torch
 
 from dfa import loop, study, tasks
-from dfa.data import Graph, digits
-from dfa.data.planetoid import mask, normalised_adjacency
+from dfa.data import digits
 from dfa.data.text import split_text
 from dfa.study import Plan, run_one, run_study
-
-
-def three():
-    """60 nodes of three kinds that cite their own."""
-    rng = np.random.default_rng(5)
-    labels = np.arange(60) % 3
-    edges = np.argwhere(rng.random((60, 60)) < np.where(labels[:, None] == labels, 0.2, 0.03))
-    words = torch.from_numpy((rng.random((60, 12)) < 0.3).astype(np.float32)).to_sparse()
-    parts = mask(range(9), 60), mask(range(9, 30), 60), mask(range(30, 60), 60)
-    return Graph("three", words, torch.from_numpy(labels), normalised_adjacency(edges, 60), *parts, classes=3)
-
+from tests.dfa.citations import three_kinds
 
 CASES = {
     "images": (Plan(hidden=(16, 16), epochs=2, batch_size=32, samples=200), digits),
-    "graph": (Plan(data="cora", hidden=(8,), epochs=30), three),
+    "graph": (Plan(data="cora", hidden=(8,), epochs=30), three_kinds),
     "text": (
         Plan(data="tiny-shakespeare", hidden=(16, 16), heads=2, context=12, steps=24, batch_size=4),
         lambda: split_text("period", "abcdefgh" * 300),
