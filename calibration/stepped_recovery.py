@@ -10,7 +10,7 @@ from calibration.device import Device
 from calibration.linear import DARK_SHARE
 from calibration.probes import Design, design
 from calibration.recovery import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
-from calibration.stepped_drift import Drift, sample, track
+from calibration.stepped_drift import Drift, mean_weights, sample, track
 from calibration.stepped_fields import closure, is_complete, linear_fields, linear_weights, refined_fields, stepped
 from photonics.component import Field, component
 
@@ -127,10 +127,12 @@ class PhaseStepping(RecoveryMethod):
         Their mean is ``|R|^2 + |c|^2`` and their fringes ``conj(R) c``; of a drifting reference, whose fringes are
         not there, the data sheet's mean of ``|c|^2`` is taken off.
         """
-        alone = frames[:REFERENCE_FRAMES].mean(axis=0, dtype=np.float64) - bench.noise.dark_dn
+        seen = frames[:REFERENCE_FRAMES].astype(np.float64)
         if self.track_drift:
+            alone = seen.mean(axis=0) - bench.noise.dark_dn
             return (alone - abs(bench.leakage) ** 2 * bench.unit_dn).astype(np.float32)
-        fringes = np.abs(alone_weights(self.steps) @ frames[:REFERENCE_FRAMES].astype(np.complex64))
+        alone = mean_weights(alone_phases(self.steps)) @ seen - bench.noise.dark_dn
+        fringes = np.abs(linear_weights(alone_phases(self.steps)) @ seen)
         return (0.5 * (alone + np.sqrt(np.maximum(alone**2 - 4.0 * fringes**2, 0.0)))).astype(np.float32)
 
     def probes(self, frames: NDArray[Any]) -> NDArray[Any]:
@@ -146,7 +148,7 @@ class PhaseStepping(RecoveryMethod):
         if is_complete(state.closure):
             fields = refined_fields(probes, stepped(state.phases, reference), fields.values, bench)
         if not self.track_drift:
-            leaked = (alone_weights(self.steps) @ alone.astype(np.complex64)) / reference
+            leaked = (linear_weights(alone_phases(self.steps)) @ alone.astype(np.complex64)) / reference
             fields = fields._replace(values=fields.values - leaked)
 
         unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
@@ -169,6 +171,6 @@ class PhaseStepping(RecoveryMethod):
         return {"closure": state.closure} | ({} if state.drift is None else dict(state.drift.record()))
 
 
-def alone_weights(steps: int) -> NDArray[np.complex64]:
-    """Weights of the frames of the reference alone in ``conj(R) c``, c the field that mirrors leak: (16,)."""
-    return linear_weights(2.0 * np.pi * np.arange(REFERENCE_FRAMES) / steps)
+def alone_phases(steps: int) -> NDArray[np.float64]:
+    """Phases of the frames of the reference alone, which are `shots` -16 to -1: no whole turns of 3 or 5 steps."""
+    return 2.0 * np.pi * np.arange(-REFERENCE_FRAMES, 0) / steps

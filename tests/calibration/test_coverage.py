@@ -60,6 +60,7 @@ def test_projections(name):
 CASES = {
     "phase-stepping": {},
     "3 steps": {"steps": 3},
+    "5 steps": {"steps": 5},
     "tracked": {"track_drift": True},
     "off-axis": {},
     "popoff": {},
@@ -73,8 +74,8 @@ def test_matrices(name):
     """Entries of the matrix within 0.03, 0.012 and 0.004 of the rates, at 64 inputs and 300 rows.
 
     A row has one standard error for all of its entries, though columns differ by 10 % (tracked: the first by 80 %),
-    which fattens the tails. With few inputs numerical interferometry states 5 % too much, three steps 6 % too little;
-    at 256 both are within 2 %. Catches: variance of one part in place of both.
+    which fattens the tails. With few inputs numerical interferometry states 5 % too much, at 256 within 2 %.
+    Catches: variance of one part in place of both.
     """
     found, options = [], CASES[name]
     method = name if name in ("off-axis", "popoff") or "-" in name else "phase-stepping"
