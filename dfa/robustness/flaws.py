@@ -64,7 +64,6 @@ FLAWS = {
         values=(16, 8, 6, 5, 4, 3),
         worse=5,
         log=False,
-        changes={"exposure_s": 4.4e-4},  # the preset's: under 5 bits no exposure gives a level to within 2 %
     ),
     "saturation": Flaw(
         title="Exposure",

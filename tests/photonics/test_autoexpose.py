@@ -41,6 +41,21 @@ def test_a_target_just_within_reach():
     assert opu.autoexpose(0.9) == pytest.approx(2e-6, rel=0.5)
 
 
+@pytest.mark.parametrize("target", [0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 6])
+def test_codes_too_coarse_to_read_the_target(half_on, bits, target):
+    """Right to half a code, as a finer camera sees it (2 % and 4 SE as above); 0.5 lies between two codes: exactly.
+
+    Catches: a tolerance finer than the reading, a search that takes the first code that comes near.
+    """
+    opu = bench(**{"camera.bit_depth": bits})
+    opu.autoexpose(target)
+    assert opu.clock.frames <= 8 * 10
+    half_code = 0.5 / (opu.camera.top - opu.camera.offset) if target != 0.5 else 0.0
+    error = abs(level(opu.replace(**{"camera.bit_depth": 16}), half_on(8, 1024)) - target)
+    assert error < 0.09 * target + half_code
+
+
 def test_users_patterns_count():
     """Sparse patterns need a longer exposure, in proportion to the light. Catches: patterns that are not shown."""
     sparse, dense = np.zeros((8, 1024), bool), np.ones((8, 1024), bool)
@@ -60,9 +75,10 @@ def test_mean_speckle_sits_at_a_share_of_the_target(half_on):
     assert (frames == opu.camera.top).mean() < 4e-4
 
 
-def test_dim_light_takes_the_whole_frame():
+@pytest.mark.parametrize("bits", [1, 8])
+def test_dim_light_takes_the_whole_frame(bits):
     """Not enough light for the target: the longest exposure, and no error. Catches: one longer than a frame."""
-    opu = bench(laser=Laser(power_w=1e-6))
+    opu = bench(laser=Laser(power_w=1e-6), **{"camera.bit_depth": bits})
     assert opu.autoexpose(0.5) == opu.longest_exposure_s == pytest.approx(PERIOD_S - 13e-6)
 
 
@@ -71,12 +87,13 @@ def test_no_light_at_all():
     assert opu.autoexpose(0.5, patterns=np.zeros((2, 1024), bool)) == opu.longest_exposure_s
 
 
-def test_too_much_light_is_refused():
+@pytest.mark.parametrize("bits", [1, 2, 8])
+def test_too_much_light_is_refused(bits):
     """Saturated at the shortest exposure: one line with the target and what to turn down; the exposure stays.
 
     Catches: a search that ends at its last step and calls it done.
     """
-    opu = bench(laser=Laser(power_w=100.0), imaging=Imaging(throughput=1.0))
+    opu = bench(laser=Laser(power_w=100.0), imaging=Imaging(throughput=1.0), **{"camera.bit_depth": bits})
     before = opu.exposure_s
     with pytest.raises(ValueError, match=r"^target 0.5 needs an exposure under 1e-06 s: lower laser.power_w") as error:
         opu.autoexpose(0.5)
