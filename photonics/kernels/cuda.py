@@ -30,6 +30,8 @@ from photonics.kernels.laws import (
 __all__ = ["COLUMNS", "MOST_FUSED", "THREADS", "expose", "fill_entries", "launch", "project"]
 
 THREADS = 128
+LEAST_BLOCKS = 128
+"""Blocks of a launch, at least: numba warns of fewer, and those with nothing to do end at once."""
 MOST_FUSED = 8
 """Frames that `project` sums in registers at a time."""
 COLUMNS = 4096
@@ -48,7 +50,7 @@ def launch(kernel: Any, count: int, *arguments: Any, stream: Any = None) -> None
         import cupy  # pyright: ignore[reportMissingImports]
 
         stream = cuda.external_stream(cupy.cuda.get_current_stream().ptr)
-    kernel[-(-count // THREADS), THREADS, stream or 0](*shared)
+    kernel[max(-(-count // THREADS), LEAST_BLOCKS), THREADS, stream or 0](*shared)
 
 
 @cuda.jit

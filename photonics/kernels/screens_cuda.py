@@ -1,65 +1,105 @@
-"""Phase screens on a GPU: the law of `photonics.kernels.screens`, in place on cupy's arrays.
+"""Phase screens on a GPU: the law of `photonics.kernels.screens` on cupy's arrays.
 
 With ``NUMBA_ENABLE_CUDASIM=1`` the same code runs on numpy's arrays, without a GPU. Import it where it is needed: it
 loads `numba.cuda`.
 """
 
-# pyright: reportCallIssue=false
-# (its stubs know cuda.grid as a class)
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOptionalSubscript=false, reportOperatorIssue=false
+# (its stubs know nothing of CUDA's names)
 from typing import Any
 
+import numba
 import numpy as np
 from numba import cuda
+from numba.extending import overload
 
-from photonics.kernels.cuda import launch
-from photonics.kernels.laws import U32, inlined, phasor, philox
+from photonics.kernels.cuda import THREADS, launch
+from photonics.kernels.laws import F32, U32, bits, from_bits, inlined, phasor, philox
 from photonics.random import Stream
 
-__all__ = ["screen_fields"]
+__all__ = ["screen_into"]
+
+FOUR = 4
+"""Modes of a Philox call."""
+WORDS = FOUR * THREADS
+LOW = np.int64(0xFFFFFFFF)
+
+
+def real_parts(value):
+    """A float32 and 0."""
+    return value, F32(0.0)
+
+
+def complex_parts(value):
+    """Both float32 of a complex number whose eight bytes are an int64's: one load, not two."""
+    return from_bits(np.int32(value & LOW)), from_bits(np.int32(value >> np.int64(32)))
+
+
+def parts(value):
+    """Real and imaginary part of a float32, or of a complex number given as int64."""
+    return real_parts(value) if isinstance(value, np.float32) else complex_parts(value)
+
+
+@overload(parts, jit_options={"forceinline": True})
+def compiled_parts(value):
+    """What numba compiles for `parts`."""
+    return real_parts if value == numba.types.float32 else complex_parts
 
 
 @inlined
-def turn(pairs, modes, mode, word, amplitude, sign):
-    """Turn one mode of every frame, if there is such a mode."""
-    if mode < modes:
-        c, s = phasor(word)
-        c, s = c * amplitude, s * (amplitude * sign)
-        for frame in range(pairs.shape[0]):
-            x, y = pairs[frame, 2 * mode], pairs[frame, 2 * mode + 1]
-            pairs[frame, 2 * mode] = x * c - y * s
-            pairs[frame, 2 * mode + 1] = x * s + y * c
+def joined(real, imaginary):
+    """Return the int64 whose eight bytes are two float32: one store, not two."""
+    return (np.int64(bits(F32(imaginary))) << np.int64(32)) | (np.int64(bits(F32(real))) & LOW)
 
 
 @cuda.jit
-def screen_kernel(pairs, modes, layer, stream, k0, k1, amplitude, sign):
-    """``field *= amplitude * exp(sign * i * phase)``: a thread turns the four neighbouring modes of a call.
+def screen_kernel(source, modes, layer, stream, k0, k1, amplitude, sign, out, count):
+    """``out = source * amplitude * exp(sign * i * phase)`` on the first `modes` modes of every frame, 0 up to `count`.
 
-    `pairs` are the fields as (frames, 2 * modes or more) float32.
+    `source` (frames, modes or more) holds real numbers, float32, or complex ones as int64, like `out`, which it may
+    be. The threads of a block draw four words each and hand them on, so that neighbours turn neighbouring modes.
     """
-    call = cuda.grid(1)
-    mode = 4 * call
-    if mode < modes:
-        w0, w1, w2, w3 = philox(U32(call), U32(layer), U32(0), U32(stream), U32(k0), U32(k1))
-        turn(pairs, modes, mode, w0, amplitude, sign)
-        turn(pairs, modes, mode + 1, w1, amplitude, sign)
-        turn(pairs, modes, mode + 2, w2, amplitude, sign)
-        turn(pairs, modes, mode + 3, w3, amplitude, sign)
+    words = cuda.shared.array(WORDS, np.uint32)
+    t, threads = cuda.threadIdx.x, cuda.blockDim.x
+    call = cuda.blockIdx.x * threads + t
+    w0, w1, w2, w3 = philox(U32(call), U32(layer), U32(0), U32(stream), U32(k0), U32(k1))
+    words[FOUR * t], words[FOUR * t + 1], words[FOUR * t + 2], words[FOUR * t + 3] = w0, w1, w2, w3
+    cuda.syncthreads()
+    cosines, sines = cuda.local.array(FOUR, np.float32), cuda.local.array(FOUR, np.float32)
+    for k in range(FOUR):
+        c, s = phasor(words[t + k * threads])
+        cosines[k], sines[k] = c * amplitude, s * (amplitude * sign)
+    first = FOUR * threads * cuda.blockIdx.x + t
+    real, imaginary = cuda.local.array(FOUR, np.float32), cuda.local.array(FOUR, np.float32)
+    for frame in range(out.shape[0]):
+        for k in range(FOUR):  # all are read before any is written: four reads under way instead of one
+            mode = first + k * threads
+            real[k], imaginary[k] = F32(0.0), F32(0.0)
+            if mode < modes:
+                real[k], imaginary[k] = parts(source[frame, mode])
+        for k in range(FOUR):
+            mode = first + k * threads
+            if mode < count:
+                x, y, c, s = real[k], imaginary[k], cosines[k], sines[k]
+                out[frame, mode] = joined(x * c - y * s, x * s + y * c)
 
 
-def screen_fields(
-    field: Any,
+def screen_into(
+    source: Any,
+    out: Any,
     layer: int,
     key: tuple[np.uint32, np.uint32],
     conj: bool = False,
     amplitude: float = 1.0,
-    modes: int | None = None,
 ) -> None:
-    """``field *= amplitude * exp(i * phase)`` in place, for each frame.
+    """``out = source * amplitude * exp(i * phase)`` for each frame, 0 where there is no source.
 
     Parameters
     ----------
-    field : cupy array of complex64, shape (frames, n_modes), C-contiguous
-        A numpy array under numba's CUDA simulator.
+    source : cupy array of float32 or complex64, shape (frames, modes)
+        A numpy array under numba's CUDA simulator. Modes that `out` has no place for are passed over.
+    out : cupy array of complex64, shape (frames, n_modes)
+        May be the source.
     layer : int
         Which screen.
     key : tuple of 2 uint32
@@ -68,10 +108,8 @@ def screen_fields(
         Whether to take the conjugate screen.
     amplitude : float
         Common factor.
-    modes : int, optional
-        How many modes to turn, the others being left as they are; all if not given.
     """
-    turned = int(field.shape[1] if modes is None else modes)
-    factor, sign = np.float32(amplitude), np.float32(-1.0 if conj else 1.0)
-    pairs = field.view(np.float32)
-    launch(screen_kernel, -(-turned // 4), pairs, turned, layer, int(Stream.SCREEN), *key, factor, sign)
+    given, count = source if source.dtype == np.float32 else source.view(np.int64), int(out.shape[1])
+    modes, factor, sign = min(int(source.shape[1]), count), np.float32(amplitude), np.float32(-1.0 if conj else 1.0)
+    which = layer, int(Stream.SCREEN), *key, factor, sign
+    launch(screen_kernel, -(-count // FOUR) if len(out) else 0, given, modes, *which, out.view(np.int64), count)

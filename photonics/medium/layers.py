@@ -150,7 +150,12 @@ class ScatteringLayers(ScatteringMedium):
             together = max(1, DEVICE_MODES // n_modes)
             for start in range(0, batch, together):
                 part = slice(start, min(start + together, batch))
-                out[part, :] = self._elsewhere(field[part, :], backward)[:, :width]
+                if backend.name == "cupy":
+                    from photonics.medium import layers_cuda
+
+                    layers_cuda.through(self, field[part, :], backward, out[part, :])
+                else:
+                    out[part, :] = self._elsewhere(field[part, :], backward)[:, :width]
             return out
 
         def work(start: int, stop: int) -> None:
@@ -198,19 +203,9 @@ class ScatteringLayers(ScatteringMedium):
             if layer != screens[0]:
                 grid = dft(xp.reshape(grid, (frames, *self.grid)), axes=(1, 2), norm=norm)
                 grid = xp.reshape(xp.astype(grid, xp.complex64, copy=False), (frames, self.n_modes))
-            grid = self._screen_elsewhere(grid, layer, backward)
+            phases = phasors(backend, self.seed, layer, self.n_modes)
+            grid = grid * (xp.conj(phases) if backward else phases) * self._amplitude(layer)
         return grid
-
-    def _screen_elsewhere(self, grid: Any, layer: int, conj: bool) -> Any:
-        """Screen of a layer, or its conjugate, on each frame."""
-        backend = backend_of(grid)
-        if backend.name == "cupy":
-            from photonics.kernels.screens_cuda import screen_fields
-
-            screen_fields(grid, layer, draw.key(self.seed), conj, self._amplitude(layer))
-            return grid
-        phases = phasors(backend, self.seed, layer, self.n_modes)
-        return grid * (backend.xp.conj(phases) if conj else phases) * self._amplitude(layer)
 
 
 def phasors(backend: Backend, seed: int, layer: int, n_modes: int) -> Any:

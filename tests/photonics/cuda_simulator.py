@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 from unittest import mock
 
 import numpy as np
+import scipy.fft
 
 KEY = (1, np.uint32(7), np.uint32(2**31 + 5))
 SCALE = np.float32(0.125)
@@ -100,6 +101,7 @@ def pipeline(cuda):
     vars(cupy).update({name: getattr(np, name) for name in np.__all__})
     vars(cupy)["cuda"] = SimpleNamespace(Stream=Stream, get_current_stream=lambda: now)
     sys.modules["cupy"] = cupy
+    sys.modules["cupyx"] = sys.modules["cupyx.scipy"] = SimpleNamespace(scipy=scipy, fft=scipy.fft)
     numba.cuda.external_stream = Stream.known.__getitem__
     from photonics.medium import pipeline
 
@@ -197,7 +199,7 @@ def main():
     """Run every check and say of each whether it passed."""
     from photonics.kernels import cuda
 
-    cuda.THREADS = 8
+    cuda.THREADS, cuda.LEAST_BLOCKS = 8, 1
     for name, check in CHECKS.items():
         try:
             check(cuda)
