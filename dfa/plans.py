@@ -119,6 +119,9 @@ class Plan:
     """How the error is ternarised; the seed of a stochastic one is the run's."""
     device: str = "lab_bench"
     """A preset's name, or a TOML file that describes a device."""
+    inputs: int | None = None
+    """Inputs of a preset's device; None for two for each class. The error is shown on the first ones; the others are
+    the anchor's, or stay OFF with a calibration by phase stepping or off-axis."""
     device_changes: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the device by dotted name, see `changed`."""
     exposure: float = 1.0
@@ -181,6 +184,8 @@ class Plan:
         if self.spread not in SPREADS:
             raise ValueError(f"spread must be one of {', '.join(SPREADS)}, got {self.spread!r}")
         integer(self.recalibrate_every, "recalibrate_every", 0)
+        if self.inputs is not None:
+            integer(self.inputs, "inputs", 2)
 
     def _check_device(self) -> None:
         known = [name for name in inspect.signature(measure_projection).parameters if name not in ("opu", "n_inputs")]
@@ -190,7 +195,10 @@ class Plan:
         if self.calibration.get("method", "anchor") not in PROJECTIONS:
             method = self.calibration["method"]
             raise ValueError(f"calibration.method must be one of {', '.join(PROJECTIONS)}, got {method!r}")
-        opu = OPU.from_toml(self.device) if presets.is_file(self.device) else presets.get(self.device)(4, 16)
+        file = presets.is_file(self.device)
+        if file and self.inputs is not None:
+            raise ValueError(f"inputs must be left out for a device from a file, which has its own, got {self.inputs}")
+        opu = OPU.from_toml(self.device) if file else presets.get(self.device)(self.inputs or 4, 16)
         changed(opu, self.device_changes)
 
 

@@ -150,7 +150,7 @@ def fixed(method: str, plan: Plan) -> dict[str, Any]:
     settings = asdict(plan)
     del settings["epochs"], settings["steps"]
     if method != "optical":
-        for name in ("device", "device_changes", "exposure", "calibration", "recalibrate_every"):
+        for name in ("device", "inputs", "device_changes", "exposure", "calibration", "recalibrate_every"):
             del settings[name]
     if not encoded(method):
         del settings["encoder"]

@@ -44,7 +44,7 @@ def check_methods(methods: list[str], plan: Plan) -> list[str]:
 
 
 def training_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
-    """Make a device for feedback: inputs for the classes and as many for the anchor, pixels for all hidden units.
+    """Make a device for feedback: the plan's inputs, or two for each class; pixels for all hidden units.
 
     A preset is made to that size, changed, and exposed unless its exposure is among the changes; a TOML file is
     changed and else taken as it is, but for the seed of the noise.
@@ -53,7 +53,7 @@ def training_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     if presets.is_file(plan.device):
         opu = changed(OPU.from_toml(plan.device), {"seed": seed} | dict(plan.device_changes))
     else:
-        opu = changed(presets.get(plan.device)(2 * classes, pixels, seed=seed), plan.device_changes)
+        opu = changed(presets.get(plan.device)(plan.inputs or 2 * classes, pixels, seed=seed), plan.device_changes)
         if "exposure_s" not in plan.device_changes:
             opu.autoexpose()
             opu.exposure_s = min(plan.exposure * opu.exposure_s, opu.longest_exposure_s)

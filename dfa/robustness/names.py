@@ -17,6 +17,8 @@ TABLES = ("encoder", "device_changes", "calibration")
 UNITS = {
     "camera.bit_depth": "bits",
     "training.hidden": "units",
+    "training.inputs": "inputs",
+    "dmd.macropixel": "mirrors",
     "training.epochs": "epochs",
     "training.samples": "samples",
     "training.batch_size": "samples",

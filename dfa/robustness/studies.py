@@ -26,7 +26,9 @@ __all__ = [
     "contrast",
     "dead_pixels",
     "drift_recalibration",
+    "input_dimension",
     "laser_drift",
+    "macropixel",
     "medium_drift",
     "output_dimension",
     "pointing",
@@ -123,6 +125,27 @@ def threshold(plan: Plan = MNIST, values: Sequence[float] = (0.01, 0.03, 0.1, 0.
     )
 
 
+def macropixel(plan: Plan = MNIST, values: Sequence[int] = (32, 8, 4, 2, 1)) -> Ready:
+    """Mirrors of an input: few mirrors send little light, and a frame is only so long."""
+    x, label = "dmd.macropixel", "mirrors along the side of an input"
+    view = View(kind="curve", title="Mirrors of an input", x=x, label=label, log=True, without={x: 0})
+    return Ready(study=TrainingStudy(plan), design=Grid({view.x: values}), view=view)
+
+
+def input_dimension(
+    plan: Plan = MNIST,
+    values: Sequence[int] = (20, 200, 2000, 10_000),
+    methods: Sequence[str] = ("anchor", "phase-stepping"),
+) -> Ready:
+    """Inputs of the device, of which the error takes one for each class, and what the others do to its light.
+
+    With an anchor they are ON beside the error and bring shot noise; by phase stepping they are OFF and leak.
+    """
+    view = View(kind="curve", title="Input dimension", x="training.inputs", label="inputs of the device", log=True)
+    over = {"calibration.method": list(methods), view.x: list(values)}
+    return Ready(study=TrainingStudy(plan), design=Grid(over), view=view, references=("bp", "dfa", "last-layer"))
+
+
 def output_dimension(plan: Plan = MNIST, values: Sequence[Sequence[int]] = ((32,), (128,), (512,))) -> Ready:
     """Width of the hidden blocks, which is the number of pixels that the device must have; with each method a line."""
     view = View(kind="curve", title="Output dimension", x="training.hidden", label="hidden units (pixels read)")
@@ -150,8 +173,13 @@ def drift_recalibration(
     return Ready(study=TrainingStudy(for_flaw(FLAWS["medium_drift"], plan)), design=Grid(over), view=view)
 
 
-def two_parameters(first: str, second: str, plan: Plan = MNIST) -> Ready:
-    """Every pair of values of two flaws, by their names in `FLAWS`: whether they cost more together than each alone."""
+def two_parameters(
+    first: str, second: str, plan: Plan = MNIST, values: Sequence[Any] = (), second_values: Sequence[Any] = ()
+) -> Ready:
+    """Every pair of values of two flaws, by their names in `FLAWS`: whether they cost more together than each alone.
+
+    The first of the `values` of either, which are those of its own study if not given, is where it is not there.
+    """
     one, two = flaw(first), flaw(second)
     if one.parameter == two.parameter:
         raise ValueError(f"second must be another flaw than {first}, got {second}")
@@ -165,7 +193,7 @@ def two_parameters(first: str, second: str, plan: Plan = MNIST) -> Ready:
         log=one.log,
         without={one.parameter: 0, two.parameter: 0},
     )
-    over = {two.parameter: two.values, one.parameter: one.values}
+    over = {two.parameter: second_values or two.values, one.parameter: values or one.values}
     return Ready(study=TrainingStudy(for_flaw(one, for_flaw(two, plan))), design=Grid(over), view=view)
 
 
@@ -291,6 +319,8 @@ STUDIES = {
         prnu,
         dead_pixels,
         threshold,
+        macropixel,
+        input_dimension,
         output_dimension,
         drift_recalibration,
         sensitivities,

@@ -71,6 +71,9 @@ def test_a_study_of_two_flaws_has_both_changes():
     assert "medium" in one.study.plan.device_changes
     for settings in one.design.settings:
         one.study.check(settings)
+    few = two_parameters("rin", "bit_depth", TINY, (None, -80.0), (8, 6))
+    assert few.design.coordinates["laser.rin_db_per_hz"][1] == [None, -80.0]
+    assert few.design.coordinates["camera.bit_depth"][1] == [8, 6]
     with pytest.raises(ValueError, match="second must be another flaw than rin"):
         two_parameters("rin", "rin")
     with pytest.raises(ValueError, match=r"flaw must be one of shot_noise, .*, got 'magic'"):

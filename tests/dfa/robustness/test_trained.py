@@ -68,6 +68,8 @@ def test_names_of_the_medium_are_first_those_of_the_effect():
         ({"training.encoder": 1.0}, "training.encoder is not a parameter"),
         ({"training.learning_rate": -1.0}, "learning_rate must be"),
         ({"training.method": "magic"}, "method must be one of"),
+        ({"training.inputs": 1}, "inputs must be"),
+        ({"training.inputs": 800_000}, "n_in must be 1 to 786432"),
         ({"encoder.treshold": 0.1}, "encoder.treshold is not a parameter; after encoder comes one of threshold"),
         ({"calibration.step": 4}, "calibration may have"),
         ({"calibration.method": "magic"}, "calibration.method must be one of"),
@@ -110,6 +112,27 @@ def test_frames_of_calibration_are_counted():
     assert each > 0
     assert longer["calibration_frames"] == once["calibration_frames"] + each
     assert once["calibration_frames"] < once["frames"]
+
+
+def test_more_inputs_than_the_error_needs_take_its_light():
+    """The pixels' full well is shared by all that are ON: 10 log10(200/20) = 10 dB less signal to noise, within 3 dB.
+
+    Catches: inputs that do not reach the device, or change it for methods without one.
+    """
+    study = TrainingStudy(TINY)
+    few, many = study.run({"training.inputs": 20}, 0), study.run({"training.inputs": 200}, 0)
+    assert few == study.run({}, 0)
+    assert few["snr_db"] - many["snr_db"] == pytest.approx(10.0, abs=3.0)
+    other = {"training.method": "bp"}
+    assert study.run(other | {"training.inputs": 200}, 0)["accuracy"] == study.run(other, 0)["accuracy"]
+
+
+def test_a_device_from_a_file_has_its_own_inputs(tmp_path):
+    """Catches: a number of inputs that is read past."""
+    path = tmp_path / "device.toml"
+    path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 24\nn_out = 64\n')
+    with pytest.raises(ValueError, match="inputs must be left out for a device from a file, which has its own, got 30"):
+        replace(TINY, device=str(path), inputs=30)
 
 
 def test_photons_are_those_of_the_camera():
