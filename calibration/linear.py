@@ -135,7 +135,8 @@ class LinearProjection(ABC):
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         for part in terms.parts(self._chunk):
             terms.add(values, part, self._respond(self._frames(terms.halves(part)), False).values)
-        return values * self._scale()
+        values *= self._scale()
+        return values
 
     def measure(self, x: Any) -> Projected:
         """Project vectors as a call does, and say how uncertain each value is and whether a pixel saturated."""

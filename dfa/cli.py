@@ -81,6 +81,9 @@ def train(
     stochastic: Annotated[
         float | None, typer.Option(help="Unbiased ternary code, for errors up to this; 1 for text.")
     ] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="With --stochastic: at most one entry of each sign, the two together; text.")
+    ] = False,
     seeds: Seeds = 1,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the checkpoints in --out.")] = False,
@@ -96,7 +99,8 @@ def train(
         sizes = tuple(int(n) for n in hidden.split(",")) if hidden is not None else None
     except ValueError:
         raise ValueError(f"hidden must be numbers with commas between them, got {hidden!r}") from None
-    policy = {"threshold": threshold, "deviations": deviations, "stochastic": stochastic}
+    policy = {"threshold": threshold, "deviations": deviations, "stochastic": stochastic, "pairs": pairs or None}
+    policy = {name: value for name, value in policy.items() if value is not None}
     plan = study.Plan(
         data=data,
         network=network,
@@ -108,7 +112,7 @@ def train(
         hidden_rate=hidden_rate,
         samples=samples,
         device=device,
-        encoder=None if all(value is None for value in policy.values()) else Ternary(**policy),
+        encoder=Ternary(**policy) if policy else None,
     )
     methods = study.check_methods(list(study.STANDARD) if method == "all" else method.split(","), plan)
     dataset = load(data)

@@ -52,12 +52,19 @@ class Ternary:
         Each entry is its sign with probability ``min(|e| / stochastic, 1)``, else 0, and the projection is multiplied
         by `stochastic`: unbiased for errors up to it. The choice with many classes (characters, words), where almost
         every entry is under any threshold.
+    pairs : bool
+        With `stochastic`, draw at most one entry of each sign in a row, with chances in proportion to their magnitudes,
+        and the two together: unbiased as long as the entries of one sign add up to `stochastic` at most (1 for softmax
+        minus one-hot). Where a row's errors add up to zero, every code that is shown holds one 1 and one -1.
+        What a device adds to every pattern alike (the offset of a drifted or rounded calibration) then cancels in
+        each code, where otherwise it would add up over a batch to a signal that no error has caused.
     sign : bool
         The bare sign; for comparison, as it trains badly.
     restore : bool
         Give each row its own scale back, digitally, after the projection: the mean magnitude of the entries shown, with
         which the code is the nearest to the error; with `stochastic`, which then counts in units of the row's largest
-        magnitude, that unit. The device's noise then shrinks with the signal, too.
+        magnitude (with `pairs`, of the larger sum of magnitudes of one sign), that unit. The device's noise then
+        shrinks with the signal, too.
     seed : int
         Of the random numbers of `stochastic`, which are a function of it, of the call's number and of the place.
 
@@ -79,6 +86,7 @@ class Ternary:
     deviations: float | None = None
     relative: float | None = None
     stochastic: float | None = None
+    pairs: bool = False
     sign: bool = False
     restore: bool = False
     seed: int = 0
@@ -97,6 +105,8 @@ class Ternary:
             raise ValueError(f"relative must be below 1, got {self.relative!r}")
         if self.stochastic == 0:
             raise ValueError("stochastic must be over 0, got 0")
+        if self.pairs and self.stochastic is None:
+            raise ValueError("pairs must go with stochastic, got pairs=True alone")
         check_seed(self.seed)
 
     def __call__(self, error: Tensor, tick: int = 0) -> Tensor | tuple[Tensor, Tensor]:
@@ -117,16 +127,29 @@ class Ternary:
         check_finite(error)
         size = error.abs()
         if self.stochastic is not None:
-            scale = torch.full_like(error[..., :1], self.stochastic)
-            if self.restore:
-                scale *= size.amax(dim=-1, keepdim=True)
-            chance = to_tensor(self._uniforms(error.numel(), tick)).to(error.device).view_as(error)
-            return self._signs(error, size > chance * scale), scale
+            return self._drawn(error, size, tick)
         code = self._signs(error, size > self._threshold(error, size))
         if not self.restore:
             return code
         shown = code != 0
         return code, (size * shown).sum(-1, keepdim=True) / shown.sum(-1, keepdim=True).clamp(min=1)
+
+    def _drawn(self, error: Tensor, size: Tensor, tick: int) -> tuple[Tensor, Tensor]:
+        assert self.stochastic is not None
+        scale = torch.full_like(error[..., :1], self.stochastic)
+        if not self.pairs:
+            if self.restore:
+                scale *= size.amax(dim=-1, keepdim=True)
+            chance = to_tensor(self._uniforms(error.numel(), tick)).to(error.device).view_as(error)
+            return self._signs(error, size > chance * scale), scale
+        # The magnitudes of each sign lie end to end on a line; one draw for the row hits an entry of either, or none.
+        lengths = torch.stack([error, -error]).clamp(min=0)
+        ends = lengths.cumsum(dim=-1, dtype=torch.promote_types(error.dtype, torch.float32))
+        if self.restore:
+            scale *= ends[..., -1:].amax(dim=0)
+        hit = to_tensor(self._uniforms(scale.numel(), tick)).to(error.device).view_as(scale) * scale
+        shown = (torch.nn.functional.pad(ends[..., :-1], (1, 0)) <= hit) & (hit < ends)
+        return self._signs(error, shown.any(dim=0)), scale
 
     def _threshold(self, error: Tensor, size: Tensor) -> Tensor | float:
         if self.threshold is not None:

@@ -59,7 +59,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
         "batch_size": 32,
         "learning_rate": 3e-3,
         "hidden_rate": 0.1,
-        "encoder": Ternary(stochastic=1.0),
+        "encoder": Ternary(stochastic=1.0, pairs=True),
         "metric": BITS,
     },
 }

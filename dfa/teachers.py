@@ -81,7 +81,7 @@ def feedback(method: str, plan: Plan, data: Dataset | Graph | Text, seed: int, w
 
     opu = training_device(plan, data.classes, width or sum(plan.hidden or ()), seed)
     every = plan.recalibrate_every
-    return OpticalFeedback(measured(opu), encoder, recalibrate_every=every, recalibrate=measured, watch=True)
+    return OpticalFeedback(measured(opu), encoder, recalibrate_every=every, recalibrate=measured)
 
 
 def learner_for(

@@ -22,6 +22,8 @@ POLICIES = [
     Ternary(threshold=0.1, restore=True),
     Ternary(stochastic=1.0),
     Ternary(stochastic=1.0, restore=True),
+    Ternary(stochastic=1.0, pairs=True),
+    Ternary(stochastic=1.0, pairs=True, restore=True),
     Ternary(sign=True),
 ]
 every_policy = pytest.mark.parametrize("policy", POLICIES, ids=str)
@@ -72,7 +74,14 @@ def test_a_restored_scale_is_the_nearest_one():
 
 
 @pytest.mark.parametrize(
-    "policy", [Ternary(stochastic=1.0), Ternary(stochastic=2.0), Ternary(stochastic=1.0, restore=True)]
+    "policy",
+    [
+        Ternary(stochastic=1.0),
+        Ternary(stochastic=2.0),
+        Ternary(stochastic=1.0, restore=True),
+        Ternary(stochastic=1.0, pairs=True),
+        Ternary(stochastic=1.0, pairs=True, restore=True),
+    ],
 )
 def test_stochastic_codes_are_unbiased(policy):
     """Mean over 4000 calls against the error, in standard errors of a three-valued draw; 5 of them for 640 entries.
@@ -90,6 +99,20 @@ def test_stochastic_codes_are_unbiased(policy):
     assert error.abs().max() < 5
     together = (total / calls - e)[rare].sum() / (variance[rare].sum().clamp_min(1e-9) / calls).sqrt()
     assert together.abs() < 5
+
+
+@pytest.mark.parametrize("restore", [False, True])
+def test_pairs_hold_one_of_each_sign(restore):
+    """Errors that add up to zero give balanced codes, so that an offset of the device cancels in each.
+
+    Catches: a draw of its own for each sign; several entries of one sign.
+    """
+    e = errors(2000)
+    e[:, 0] -= e.sum(1)  # to the last bit
+    code, _ = Ternary(stochastic=1.0, pairs=True, restore=restore)(e)
+    plus, minus = (code > 0).sum(1), (code < 0).sum(1)
+    assert set(plus.tolist()) == ({1} if restore else {0, 1})
+    assert (plus == minus).float().mean() > 0.999  # sums of one sign differ by rounding
 
 
 def test_stochastic_draws_are_functions_of_seed_and_call():
@@ -135,6 +158,7 @@ def test_graded_codes_restore_the_error():
         ({"relative": 1.0}, "relative must be below 1"),
         ({"relative": 0.1, "sign": True}, "exclude each other, got relative=0.1, sign=True"),
         ({"stochastic": 1.0, "threshold": 0.1}, "exclude each other"),
+        ({"threshold": 0.1, "pairs": True}, "pairs must go with stochastic"),
         ({"stochastic": 1.0, "seed": -1}, "seed must be"),
     ],
 )
