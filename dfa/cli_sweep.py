@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from pathlib import Path
+from tomllib import loads
 from typing import Annotated
 
 import typer
@@ -20,7 +21,7 @@ def sweep(
         ),
     ],
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the points in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the study and the points in --out.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Compute failed points again.")] = False,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes on this machine; default one for each core, 0 for this one.")
@@ -38,8 +39,12 @@ def sweep(
     ready, seeds = read_study(study)
     if resume and (out is None or not out.is_dir()):
         raise ValueError(f"out must be the folder of a sweep to go on with, got {out}")
+    text = study.read_text(encoding="utf-8") if study.is_file() else f'study = "{study}"\n'
     with nullcontext(out) if resume and out else new_folder(out) as folder:
-        replace_file(folder / "study.toml", study.read_bytes() if study.is_file() else f'study = "{study}"\n')
+        kept = folder / "study.toml"
+        if kept.exists() and loads(kept.read_text(encoding="utf-8")) != loads(text):
+            raise ValueError(f"study must be the one in {kept} to go on, got another: change that, or take a new --out")
+        replace_file(kept, text)
         found = ready.run(seeds, folder / "points.db", workers, show_progress(quiet), retry_failed)
         write_results(found, folder)
         page = write_report(found, folder)

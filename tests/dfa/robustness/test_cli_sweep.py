@@ -126,6 +126,28 @@ def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
     assert "report-3.html" in capsys.readouterr().out
 
 
+def test_another_study_does_not_take_the_place_of_results(tmp_path, capsys):
+    """Another comment is the same study; the one in the folder may be changed and gone on with, all stays that counts.
+
+    Catches: results.nc of one study that another one replaces without a word.
+    """
+    study = written(tmp_path, "seeds = 1\nreferences = []\n" + OVER + PLAN)
+    out = tmp_path / "out"
+    rest = ("--out", out, "--workers", 0, "--quiet", "--resume")
+    assert opu("sweep", study, *rest[:-1]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    written(tmp_path, "seeds = 2\nreferences = []\n" + OVER + PLAN)
+    assert opu("sweep", study, *rest) == 2
+    assert f"study must be the one in {out / 'study.toml'} to go on, got another" in capsys.readouterr().err
+    assert opu("sweep", "read_noise", *rest) == 2
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    written(tmp_path, "# a word\nseeds = 1\nreferences = []\n" + OVER + PLAN)
+    assert opu("sweep", study, *rest) == 0
+    written(out, "seeds = 2\nreferences = []\n" + OVER + PLAN)
+    assert opu("sweep", out / "study.toml", *rest) == 0
+    assert load_results(out).sizes["seed"] == 2
+
+
 def test_a_row_says_what_was_changed():
     """Catches: a column for each parameter, of which all but one are empty."""
     from tests.dfa.robustness.test_studies import found

@@ -10,19 +10,35 @@ import pytest
 
 from benchmarks.sweeps import Logged
 from dfa import sweep
+from dfa.cli import main
 from dfa.plans import Plan
 from dfa.robustness import TrainingStudy
+from dfa.robustness.results import load_results
 
 PLAN = Plan(data="digits", hidden=(16,), epochs=1, samples=200)
 OVER = {"camera.read_noise_e": [0.0, 40.0], "training.method": ["optical", "bp"]}
 
 
-@pytest.fixture
-def cluster(tmp_path):
+STUDY = """
+references = []
+seeds = 1
+[over]
+"camera.read_noise_e" = [0.0, 40.0]
+[plan]
+data = "digits"
+hidden = [16]
+epochs = 1
+samples = 200
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
     """Scheduler and worker as ``dask scheduler`` and ``dask worker`` start them, and the address."""
-    file = tmp_path / "scheduler.json"
+    folder = tmp_path_factory.mktemp("cluster")
+    file = folder / "scheduler.json"
     env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)) + os.pathsep + os.getcwd()}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env, "cwd": tmp_path}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": env, "cwd": folder}
     dask = [sys.executable, "-m", "dask"]
     given = ["--scheduler-file", str(file)]
     scheduler = subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", *given], **quiet)
@@ -36,6 +52,24 @@ def cluster(tmp_path):
         for process in (worker, scheduler):
             process.kill()
             process.wait()
+
+
+def test_the_command_takes_the_cluster_that_the_environment_names(cluster, tmp_path, monkeypatch):
+    """The same data set as on this machine's processes. Catches: a command that starts a cluster of its own."""
+    (tmp_path / "study.toml").write_text(STUDY)
+    found = []
+    for place in ("here", "there"):
+        arguments = ["--out", str(tmp_path / place), "--workers", "1" if found else "0", "--quiet"]
+        with pytest.raises(SystemExit) as stopped:
+            main(["sweep", str(tmp_path / "study.toml"), *arguments])
+        assert not stopped.value.code
+        found.append(load_results(tmp_path / place))
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster[1])
+        monkeypatch.setattr("dfa.robustness.links.own_cluster", lambda _: pytest.fail("a cluster of its own"))
+    here, there = found
+    assert (here.error == "").all()
+    assert here.equals(there)
+    assert {**here.attrs, "measured": ""} == {**there.attrs, "measured": ""}
 
 
 def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, monkeypatch):
