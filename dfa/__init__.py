@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dfa.angles import alignment
     from dfa.encoding import Graded, Ternary
-    from dfa.feedback import OpticalFeedback, RandomFeedback
+    from dfa.feedback import RandomFeedback
     from dfa.layerwise import LayerFeedback
     from dfa.learning import DirectFeedback
+    from dfa.optical import OpticalFeedback
     from dfa.robustness.sweeping import sweep
     from dfa.training import train
 
@@ -31,7 +32,7 @@ HOMES = {
     "DirectFeedback": "learning",
     "Graded": "encoding",
     "LayerFeedback": "layerwise",
-    "OpticalFeedback": "feedback",
+    "OpticalFeedback": "optical",
     "RandomFeedback": "feedback",
     "Ternary": "encoding",
     "alignment": "angles",

@@ -13,7 +13,7 @@ from typing import Any
 from calibration.files import write_unused
 from calibration.report import finite
 from dfa.data import load
-from dfa.feedback import OpticalFeedback
+from dfa.optical import OpticalFeedback
 from dfa.plans import Plan
 from dfa.tasks import Data, Point, first, model_for, signal_width, train_plan
 from dfa.teachers import METHODS, STANDARD, check_methods, feedback, learner_for

@@ -7,10 +7,11 @@ from torch import nn
 
 from calibration import LinearProjection, measure_projection
 from dfa.data import Dataset, Graph, Text
-from dfa.feedback import Feedback, OpticalFeedback, RandomFeedback
+from dfa.feedback import Feedback, RandomFeedback
 from dfa.layerwise import LayerFeedback
 from dfa.learner import Learner
 from dfa.learning import DirectFeedback
+from dfa.optical import OpticalFeedback
 from dfa.plans import Plan, changed
 from photonics import OPU, presets
 
