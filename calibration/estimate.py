@@ -42,7 +42,9 @@ class TransmissionEstimate:
     drift: Mapping[str, Any] = field(default_factory=dict)
     """What was found about drift during the measurement."""
     diagnostics: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Per row, by name."""
+    """Per row, by name. "pattern_error", of methods whose errors of a row's entries are not free of each other, is the
+    predicted rms error of the field of a random half-ON pattern as frames of the same pixels show it, the leakage of
+    other mirrors included, in the unit of T."""
 
     @property
     def dark_rows(self) -> NDArray[np.intp]:

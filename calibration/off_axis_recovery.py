@@ -120,13 +120,24 @@ class OffAxisRecovery(RecoveryMethod):
         reference, variance = state.reference[rows], state.variance[rows]
         valid = reference > max(DARK_SHARE * float(state.reference.mean()), 0.0)
         squared_scale = 1.0 / (np.where(valid, reference, np.float32(np.inf)) * np.float32(bench.unit_dn))
-        matrix = self.design.solve(state.fields.rows(rows))[: self.n_inputs].T * np.sqrt(squared_scale)[:, None]
-        length = np.mean(np.abs(matrix) ** 2, axis=1)
-        noise = float(self.design.gain(self.n_inputs).mean()) * variance * squared_scale
+        fields = state.fields.rows(rows)
+        matrix = self.design.solve(fields)[: self.n_inputs].T * np.sqrt(squared_scale)[:, None]
+        length, light = np.mean(np.abs(matrix) ** 2, axis=1), np.mean(np.abs(fields) ** 2, axis=0) * squared_scale
+        probe = variance * squared_scale
         alone = bench.noise.variance(reference + np.float32(bench.noise.dark_dn)) / self.repeats
         relative = np.sqrt(alone) / (2.0 * np.where(valid, reference, np.float32(1.0)))
-        error = np.sqrt(noise + length * (bench.scale_error**2 + relative**2))
-        extra = {"reference_dn": reference, "touched": state.touched[rows]}
+        gain = float(self.design.gain(self.n_inputs).mean())
+        error = np.sqrt(gain * probe + length * (bench.scale_error**2 + relative**2))
+        share = self.design.pattern_gain(self.n_inputs) + 1.0 / self.repeats
+        # Fields are of a grain and |R| is of the pixel, whose response makes |T x|^2 as much too small as frames too
+        # bright. Twice PRNU in intensity is 4 times half of it in the field; what rows are divided by and the pixel's
+        # own share in its grain leave 3.
+        pattern = share * probe + light * (relative**2 + (3.0 * bench.scale_error) ** 2) + self.unknown_leak(bench)
+        extra = {
+            "reference_dn": reference,
+            "touched": state.touched[rows],
+            "pattern_error": np.sqrt(pattern).astype(np.float32),
+        }
         return Block(matrix.astype(np.complex64), np.where(valid, error, np.inf).astype(np.float32), valid, extra)
 
     def release(self, state: State) -> None:  # noqa: D102

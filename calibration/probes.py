@@ -40,6 +40,14 @@ class Design(ABC):
     def gain(self, n: int) -> NDArray[np.float64]:
         """Variance of each of the first `n` entries over that of a field, squared lengths of rows of X^-1: (n,)."""
 
+    def pattern_gain(self, n: int) -> float:
+        """Variance of the field of a half-ON pattern of the first `n` inputs over that of a probe's, to 1/n.
+
+        ``(X^T X)^-1`` is ``4 (1 - J / N) / N``, J all ones: what all inputs have in common is known best, so that the
+        error of such a pattern is that of a probe, half of what errors of n free entries would make of it.
+        """
+        return n / self.order * (2.0 - n / self.order)
+
     @property
     @abstractmethod
     def condition_number(self) -> float:

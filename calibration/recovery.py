@@ -150,6 +150,10 @@ class RecoveryMethod(ABC):
     def release(self, state: Any) -> None:  # noqa: B027
         """Close what `prepare` opened."""
 
+    def unknown_leak(self, bench: Bench) -> float:
+        """Mean intensity, in the unit of T, of what mirrors beyond the recovered ones leak."""
+        return abs(bench.leakage) ** 2 * (1.0 - self.n_inputs / self.n_in)
+
     def record(self, state: Any) -> Mapping[str, Any]:
         """What `prepare` found that the result should tell (drift): numbers or arrays, by name."""
         return {}

@@ -42,8 +42,8 @@ class PhaseStepping(RecoveryMethod):
     ``4 v / (n P |R|^2)`` with v the mean variance of a frame's pixel.
 
     What is left: a row has the phase of the reference at its pixel, and its scale is good to the error of |R| there,
-    half of PRNU, and half of the laser's drift. The field that mirrors leak when OFF is subtracted (with `track_drift`
-    it is not, an error of ``2 eps / sqrt(n)`` of a row, eps^2 = 1/contrast).
+    half of PRNU, and half of the laser's drift. The field that mirrors leak when OFF is subtracted: as the frames of
+    the reference alone show it, or with `track_drift`, where they cannot, that of the recovered inputs by data sheet.
 
     With `track_drift` each probe is followed by one frame of all inputs ON, and the phase of the reference in every
     frame is found from the frames (`calibration.stepped_drift`).
@@ -147,25 +147,36 @@ class PhaseStepping(RecoveryMethod):
         fields = linear_fields(probes, state.phases, reference, bench)
         if is_complete(state.closure):
             fields = refined_fields(probes, stepped(state.phases, reference), fields.values, bench)
-        if not self.track_drift:
-            leaked = (linear_weights(alone_phases(self.steps)) @ alone.astype(np.complex64)) / reference
-            fields = fields._replace(values=fields.values - leaked)
-
         unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
-        matrix = self.design.solve(fields.values)[: self.n_inputs].T * unit
-        gain = float(self.design.gain(self.n_inputs).mean())
-        relative = 0.5 * np.sqrt(bench.noise.variance(alone).mean(axis=0) / REFERENCE_FRAMES) / reference**2
+        light = (np.abs(fields.values) ** 2).mean(axis=0) * unit**2
+        probe = fields.variance * unit**2
+        noise = bench.noise.variance(alone).mean(axis=0) / REFERENCE_FRAMES
+        if state.drift is None:
+            leaked = (linear_weights(alone_phases(self.steps)) @ alone.astype(np.complex64)) / reference
+            matrix = self.design.solve(fields.values - leaked)[: self.n_inputs].T * unit
+            common = noise / reference**2 * unit**2 + self.unknown_leak(bench)  # squared, alike in all patterns
+        else:
+            probe = probe + light * np.float32(state.drift.error**2)
+            matrix = self.without_leak(self.design.solve(fields.values)[: self.n_inputs].T * unit, bench)
+            common = np.float32(0.0)  # what other mirrors leak is in the probes as it is in the frames of a pattern
+        relative = 0.25 * noise / reference**4
         length = np.mean(np.abs(matrix) ** 2, axis=1)
-        squared = gain * fields.variance * unit**2 + length * (relative**2 + bench.scale_error**2)
-        if state.drift is not None:
-            squared += gain * (np.abs(fields.values) ** 2).mean(axis=0) * unit**2 * state.drift.error**2
-        error = np.sqrt(squared)
+        gain = float(self.design.gain(self.n_inputs).mean())
+        error = np.sqrt(gain * probe + length * (relative + bench.scale_error**2))
+        pattern = np.sqrt(self.design.pattern_gain(self.n_inputs) * probe + common + light * relative)
         return Block(
             matrix.astype(np.complex64),
             np.where(valid, error, np.inf).astype(np.float32),
             valid,
-            {"reference_dn": strength},
+            {"reference_dn": strength, "pattern_error": pattern.astype(np.float32)},
         )
+
+    def without_leak(self, matrix: NDArray[Any], bench: Bench) -> NDArray[Any]:
+        """Take off what the recovered mirrors leak when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
+        ones = self.design.solve(np.ones((self.design.order, 1)))[: self.n_inputs, 0].astype(np.float32)
+        leak = np.complex64(bench.leakage / (1.0 - bench.leakage))
+        field = leak * matrix.sum(axis=1) / (1.0 + leak * ones.sum())
+        return matrix - field[:, None] * ones
 
     def record(self, state: State) -> Mapping[str, Any]:  # noqa: D102
         return {"closure": state.closure} | ({} if state.drift is None else dict(state.drift.record()))
