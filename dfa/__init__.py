@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dfa.layerwise import LayerFeedback
     from dfa.learning import DirectFeedback
     from dfa.optical import OpticalFeedback
+    from dfa.parallel import LayerParallel
     from dfa.robustness.sweeping import sweep
     from dfa.training import train
 
@@ -20,6 +21,7 @@ __all__ = [
     "DirectFeedback",
     "Graded",
     "LayerFeedback",
+    "LayerParallel",
     "OpticalFeedback",
     "RandomFeedback",
     "Ternary",
@@ -32,6 +34,7 @@ HOMES = {
     "DirectFeedback": "learning",
     "Graded": "encoding",
     "LayerFeedback": "layerwise",
+    "LayerParallel": "parallel",
     "OpticalFeedback": "optical",
     "RandomFeedback": "feedback",
     "Ternary": "encoding",

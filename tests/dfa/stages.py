@@ -1,0 +1,61 @@
+"""What a process of tests/dfa/test_parallel.py does: the same training by every rule, and a loss that is no number."""
+
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.nn.functional import cross_entropy
+
+from dfa import RandomFeedback, Ternary
+from dfa.models import mlp
+from dfa.parallel import LayerParallel
+from dfa.steps import Diverged
+
+LONG, SHORT = [12, 16, 18, 20, 16, 5], [12, 16, 18, 5]
+"""Units of a chain of five blocks, and of one with a block for each process."""
+STEPS, BATCH = 4, 6
+RULES = {
+    "bp": lambda rank: None,
+    "dfa": lambda rank: RandomFeedback(seed=rank),
+    "ternary": lambda rank: RandomFeedback(rank, Ternary(threshold=0.1)),
+    "stochastic": lambda rank: RandomFeedback(rank, Ternary(stochastic=1.0, pairs=True, seed=7)),
+}
+
+
+def sizes_of(rule):
+    return SHORT if rule == "stochastic" else LONG
+
+
+def batch(step):
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(BATCH, 12, generator=generator), torch.randint(0, 5, (BATCH,), generator=generator)
+
+
+def main(rank, size, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
+    found = {}
+    for rule, feedback in RULES.items():
+        stage = LayerParallel(mlp(sizes_of(rule)), feedback(rank))
+        optimiser = torch.optim.SGD(stage.module.parameters(), 0.5)
+        for step in range(STEPS):
+            x, y = batch(step)
+            output = stage(x if rank == 0 else None)
+            optimiser.zero_grad()
+            stage.backward(None if output is None else cross_entropy(output, y))
+            optimiser.step()
+        found[rule] = {"weights": stage.module.state_dict(), "traffic": dict(stage.traffic)}
+        output = stage(x if rank == 0 else None)
+        try:
+            stage.backward(None if output is None else output.sum() * float("nan"))
+        except Diverged as error:
+            found[rule]["diverged"] = str(error)
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(1)
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
