@@ -20,7 +20,8 @@ def for_blocks(work: Callable[[int, int], None], total: int, size: int, one_thre
     write to a place of its own and release the interpreter's lock.
     """
     blocks = [(start, min(start + size, total)) for start in range(0, total, size)]
-    threads = min(numba.get_num_threads(), len(blocks))
+    # Not numba.get_num_threads(): that starts numba's own threads, and with them sets the number of torch's.
+    threads = min(numba.config.NUMBA_NUM_THREADS, len(blocks))
     if threads <= 1 or one_thread_s < WORTH_S:
         for start, stop in blocks:
             work(start, stop)

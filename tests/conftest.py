@@ -1,7 +1,7 @@
 """What every test may ask for."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import array_api_strict
 import numba
@@ -28,17 +28,9 @@ def half_on(rng: np.random.Generator) -> Callable[[int, int], NDArray[np.bool_]]
 
 
 @pytest.fixture
-def set_threads() -> Iterator[Callable[[int], None]]:
-    """Set the number of threads of the package, and put it back afterwards."""
-    before, most = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
-
-    def change(count: int) -> None:
-        if count > most:
-            pytest.skip(f"needs {count} threads, NUMBA_NUM_THREADS is {most}")
-        numba.set_num_threads(count)
-
-    yield change
-    numba.set_num_threads(before)
+def set_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Set the number of threads of the package for a test."""
+    return lambda count: monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", count)
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """Feedback through the device: any projection, graded codes, a drifting medium, calibration on a schedule, resuming."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from benchmarks.child import environment
 from calibration import measure_projection
 from dfa import DirectFeedback, Graded, OpticalFeedback, RandomFeedback, Ternary
 from dfa.models import mlp
@@ -289,3 +292,12 @@ def test_signals_have_the_type_of_the_error():
     """Catches: float32 in a float64 model."""
     feedback = OpticalFeedback(measure_projection(bench(), n_inputs=CLASSES))
     assert feedback(errors().double(), [20])[0].dtype == torch.float64
+
+
+def test_a_frame_leaves_torchs_threads_alone():
+    """Caught mutation: `numba.get_num_threads`, which starts numba's threads and sets the number of torch's."""
+    code = (
+        "import torch; from photonics import presets; torch.set_num_threads(1); "
+        "presets.lab_bench(20, 40_000).dark(64); assert torch.get_num_threads() == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment() | {"NUMBA_NUM_THREADS": "2"})
