@@ -26,8 +26,8 @@ LOW = np.int64(0xFFFFFFFF)
 
 
 def real_parts(value):
-    """A float32 and 0."""
-    return value, F32(0.0)
+    """A float32 or a bool, and 0."""
+    return F32(value), F32(0.0)
 
 
 def complex_parts(value):
@@ -36,14 +36,14 @@ def complex_parts(value):
 
 
 def parts(value):
-    """Real and imaginary part of a float32, or of a complex number given as int64."""
-    return real_parts(value) if isinstance(value, np.float32) else complex_parts(value)
+    """Real and imaginary part of a float32 or a bool, or of a complex number given as int64."""
+    return complex_parts(value) if isinstance(value, np.int64) else real_parts(value)
 
 
 @overload(parts, jit_options={"forceinline": True})
 def compiled_parts(value):
     """What numba compiles for `parts`."""
-    return real_parts if value == numba.types.float32 else complex_parts
+    return complex_parts if value == numba.types.int64 else real_parts
 
 
 @inlined
@@ -56,8 +56,8 @@ def joined(real, imaginary):
 def screen_kernel(source, modes, layer, stream, k0, k1, amplitude, sign, out, count):
     """``out = source * amplitude * exp(sign * i * phase)`` on the first `modes` modes of every frame, 0 up to `count`.
 
-    `source` (frames, modes or more) holds real numbers, float32, or complex ones as int64, like `out`, which it may
-    be. The threads of a block draw four words each and hand them on, so that neighbours turn neighbouring modes.
+    `source` (frames, modes or more) holds bools, float32, or complex numbers as int64, like `out`, which it may be.
+    The threads of a block draw four words each and hand them on, so that neighbours turn neighbouring modes.
     """
     words = cuda.shared.array(WORDS, np.uint32)
     t, threads = cuda.threadIdx.x, cuda.blockDim.x
@@ -96,7 +96,7 @@ def screen_into(
 
     Parameters
     ----------
-    source : cupy array of float32 or complex64, shape (frames, modes)
+    source : cupy array of bool, float32 or complex64, shape (frames, modes)
         A numpy array under numba's CUDA simulator. Modes that `out` has no place for are passed over.
     out : cupy array of complex64, shape (frames, n_modes)
         May be the source.
@@ -109,7 +109,7 @@ def screen_into(
     amplitude : float
         Common factor.
     """
-    given, count = source if source.dtype == np.float32 else source.view(np.int64), int(out.shape[1])
+    given, count = source.view(np.int64) if source.dtype.kind == "c" else source, int(out.shape[1])
     modes, factor, sign = min(int(source.shape[1]), count), np.float32(amplitude), np.float32(-1.0 if conj else 1.0)
     which = layer, int(Stream.SCREEN), *key, factor, sign
-    launch(screen_kernel, -(-count // FOUR) if len(out) else 0, given, modes, *which, out.view(np.int64), count)
+    launch(screen_kernel, -(-count // FOUR), 1 if len(out) else 0, given, modes, *which, out.view(np.int64), count)

@@ -72,8 +72,11 @@ class ScatteringMedium(ABC):
         raise NotImplementedError
 
 
-def check_field(field: Any, width: int, name: str = "field") -> Any:
-    """Return `field` as a (batch, width) float32 or complex64 array of its own library, or say what is wrong."""
+def check_field(field: Any, width: int, name: str = "field", binary: bool = False) -> Any:
+    """Return `field` as a (batch, width) float32 or complex64 array of its own library, or say what is wrong.
+
+    With `binary`, bools that are not on the host stay what they are: a quarter of the memory, and exact.
+    """
     backend = backend_of(field)
     xp = backend.xp
     array = np.asarray(field) if backend.on_host else field
@@ -81,6 +84,8 @@ def check_field(field: Any, width: int, name: str = "field") -> Any:
         raise ValueError(f"{name} must have shape (batch, {width}), got {tuple(array.shape)}")
     if backend.on_host and array.dtype.kind not in "biufc":
         raise ValueError(f"{name} must be bool, real or complex, got dtype {array.dtype}")
+    if binary and not backend.on_host and array.dtype == xp.bool:
+        return array
     complex_ = xp.isdtype(array.dtype, "complex floating")
     array = xp.astype(array, xp.complex64 if complex_ else xp.float32, copy=False)
     # A check that reads values would wait for a GPU and bring a number back to the host: it is the host's alone.

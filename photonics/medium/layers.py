@@ -22,8 +22,8 @@ MOST_MODES = 2**34
 """A counter of 32 bits, four modes from each."""
 HOST_MODES = 2**16
 """Modes that are transformed together: several frames of a small grid, one of a large one, 512 KB in the cache."""
-DEVICE_MODES = 2**25
-"""The same on a GPU, which wants more at a time: 256 MB."""
+DEVICE_MODES = 2**26
+"""The same on a GPU, which wants more at a time: 512 MB."""
 S_PER_MODE = 6e-9
 """Time that a layer takes for a mode, to tell small jobs."""
 
@@ -96,7 +96,7 @@ class ScatteringLayers(ScatteringMedium):
         return self.grid[0] * self.grid[1]
 
     def propagate(self, field: Any, ticks: Any = None) -> Any:  # noqa: D102 (inherited)
-        return self._through(check_field(field, self.n_in), self.n_out, False)
+        return self._through(check_field(field, self.n_in, binary=True), self.n_out, False)
 
     def adjoint(self, field: Any, ticks: Any = None) -> Any:  # noqa: D102 (inherited)
         return self._through(check_field(field, self.n_out), self.n_in, True)

@@ -55,7 +55,7 @@ def specified(medium: "GaussianMedium", backend: Backend, left: int, right: int,
 def propagate(medium: "GaussianMedium", backend: Backend, field: Any) -> Any:
     """``field @ T.T`` on a device, tile by tile."""
     xp, (n_out, n_in) = backend.xp, medium.shape
-    if backend.name == "cupy":
+    if backend.name == "cupy" and medium.entries == "gaussian":
         from photonics.medium import pipeline
 
         return pipeline.propagate(medium, field)

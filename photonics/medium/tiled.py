@@ -43,7 +43,7 @@ class TiledMedium(ScatteringMedium):
         """Product of a checked field with T or its conjugate transpose on another backend."""
 
     def propagate(self, field: Any, ticks: Any = None) -> Any:  # noqa: D102 (inherited)
-        field = check_field(field, self.shape[1])
+        field = check_field(field, self.shape[1], binary=True)
         backend = backend_of(field)
         if not backend.on_host:
             return self._on(backend, field, adjoint=False)
@@ -119,6 +119,7 @@ def matmul(field: Any, columns: Any, xp: Any) -> Any:
     """``field @ columns`` with complex columns; a real field takes half the work where views allow it."""
     if field.dtype == xp.complex64:
         return xp.matmul(field, columns)
+    field = xp.astype(field, xp.float32, copy=False)
     if hasattr(columns, "view"):
         return xp.matmul(field, columns.view(xp.float32)).view(xp.complex64)
     return xp.matmul(xp.astype(field, xp.complex64), columns)

@@ -37,6 +37,18 @@ def entries_agree(cuda):
         assert not out[3].any()
 
 
+def halves_agree(cuda):
+    """Whole steps and what is over add up to the processor's normals, to 2**-21; the whole ones are whole."""
+    expected = tile("gaussian", 70_000, 3, 11, 5) / SCALE
+    coarse, fine = np.zeros((2, 4, 5), np.int64)
+    cuda.fill_halves(70_000, 11, KEY, coarse[:3], fine[:3])
+    assert not coarse[3].any() and not fine[3].any()
+    coarse, fine = (part[:3].view(np.float16).astype(np.float64) for part in (coarse, fine))
+    np.testing.assert_array_equal(coarse, np.rint(coarse))
+    assert np.abs(fine).max() <= 0.5
+    np.testing.assert_allclose((coarse + fine) / cuda.COARSE, expected, rtol=4 * TINY, atol=2.0**-21)
+
+
 def projections_agree(cuda):
     """Sums over slices of the columns are the product with the tile, for any number of frames."""
     rng = np.random.default_rng(0)
@@ -73,7 +85,8 @@ def frames_agree(cuda):
 def nothing_is_launched_for_nothing(cuda):
     """Empty batches and tiles."""
     cuda.fill_entries("gaussian", 0, 0, KEY, SCALE, np.zeros((0, 4), np.complex64))
-    cuda.launch(None, 0)
+    cuda.launch(None, 0, 1)
+    cuda.launch(None, 1, 0)
 
 
 class Stream:
@@ -106,16 +119,20 @@ def pipeline(cuda):
     from photonics.medium import pipeline
 
     def later(*arguments):
-        *given, out, stream = arguments
+        *given, coarse, fine, stream = arguments
 
         def draw():
-            whole = np.empty(out.shape, out.dtype)  # the simulator takes no part of a buffer
-            cuda.fill_entries(*given, whole)
-            out[...] = whole
+            whole = np.empty((2, *coarse.shape), coarse.dtype)  # the simulator takes no part of a buffer
+            cuda.fill_halves(*given, *whole)
+            coarse[...], fine[...] = whole
 
         stream.queue.append(draw)
 
-    pipeline.cuda = SimpleNamespace(**{name: getattr(cuda, name) for name in cuda.__all__} | {"fill_entries": later})
+    def multiply(x, tile, sums):
+        sums += x.astype(np.float32) @ tile.astype(np.float32)
+
+    pipeline.cuda = SimpleNamespace(**{name: getattr(cuda, name) for name in cuda.__all__} | {"fill_halves": later})
+    pipeline.add_product = multiply
     return pipeline
 
 
@@ -124,13 +141,14 @@ def products_agree(cuda):
     from photonics import GaussianMedium
 
     pipe, rng = pipeline(cuda), np.random.default_rng(1)
-    sizes = [("gaussian", 9, 7, 1), ("gaussian", 5, 6, 9), ("3bit", 7, 150, 2)]
+    sizes = [(9, 7, 1), (5, 6, 9), (9, 70, 10)]
     with mock.patch.multiple(pipe, INPUTS=4, OUTPUTS=64, PARTIAL_BYTES=160), mock.patch.object(cuda, "COLUMNS", 4):
         pipe.cuda.COLUMNS = 4
-        for entries, n_in, n_out, batch in sizes:
-            medium = GaussianMedium(n_in, n_out, 2**40 + 3, "streamed", entries)
-            for kind in ("float32", "complex64"):
-                field = (rng.normal(size=(batch, n_in)) + 1j * rng.normal(size=(batch, n_in))).astype(kind)
+        for n_in, n_out, batch in sizes:
+            medium = GaussianMedium(n_in, n_out, 2**40 + 3, "streamed")
+            for kind in ("bool", "float32", "complex64"):
+                field = rng.normal(size=(batch, n_in)) + 1j * rng.normal(size=(batch, n_in))
+                field = field.real > 0 if kind == "bool" else field.astype(kind)
                 result, expected = pipe.propagate(medium, field), medium.propagate(field)
                 assert result.dtype == np.complex64
                 np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
@@ -161,9 +179,9 @@ def devices_agree(cuda):
 
     launch, launched = cuda.launch, set()
 
-    def noted(kernel, count, *arguments, **options):
-        launched.add(kernel)
-        launch(kernel, count, *arguments, **options)
+    def noted(kernel, *arguments, **options):
+        launched.add(kernel.__name__)
+        launch(kernel, *arguments, **options)
 
     users = [module for module in list(sys.modules.values()) if getattr(module, "backend_of", None) is here]
     with ExitStack() as stack:
@@ -179,13 +197,14 @@ def devices_agree(cuda):
             assert step.max() <= 1
             assert step.sum() <= 1
             np.testing.assert_allclose(medium.adjoint(y), back, rtol=0, atol=2e-6 * np.abs(back).max())
-    assert len(launched) == 5
+    assert len(launched) == 5, launched  # all but that of `products_agree`
 
 
 CHECKS = {
     check.__name__: check
     for check in (
         entries_agree,
+        halves_agree,
         projections_agree,
         frames_agree,
         nothing_is_launched_for_nothing,
@@ -199,7 +218,7 @@ def main():
     """Run every check and say of each whether it passed."""
     from photonics.kernels import cuda
 
-    cuda.THREADS, cuda.LEAST_BLOCKS = 8, 1
+    cuda.THREADS, cuda.LEAST_BLOCKS, cuda.MOST_BLOCKS = 8, 1, 6
     for name, check in CHECKS.items():
         try:
             check(cuda)

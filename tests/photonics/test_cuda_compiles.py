@@ -12,7 +12,7 @@ import pytest
 
 HERE = Path(__file__).parent
 WHEEL = "nvidia-cuda-nvcc-cu12"
-GENERATORS = ["gaussian_kernel", "three_bit_kernel", "project_kernel", "screen_kernel"]
+GENERATORS = ["gaussian_kernel", "halves_kernel", "three_bit_kernel", "project_kernel", "screen_kernel"]
 KERNELS = [*GENERATORS, "expose_kernel"]
 
 

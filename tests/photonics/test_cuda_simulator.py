@@ -10,6 +10,7 @@ import pytest
 HERE = Path(__file__).parent
 CHECKS = [
     "entries_agree",
+    "halves_agree",
     "projections_agree",
     "frames_agree",
     "nothing_is_launched_for_nothing",
