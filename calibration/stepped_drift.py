@@ -121,7 +121,7 @@ def settled(probes: NDArray[Any], bench: Bench, theta: NDArray[np.float64], refe
     turns; the mean phase of a probe stays.
     """
     order, steps, pixels = probes.shape
-    found = theta.copy()
+    found, about = theta.copy(), (bench.noise, bench.saturation_dn)
     size = max(VALUES // (16 * steps * pixels), 1)
     for start in range(0, order, size):
         part = slice(start, start + size)
@@ -129,7 +129,7 @@ def settled(probes: NDArray[Any], bench: Bench, theta: NDArray[np.float64], refe
         mask = (frames < bench.saturation_dn).astype(np.float32)
         y = linear_fields(frames, found[part], reference, bench).values
         for _ in range(ROUNDS):
-            y = refined_fields(frames, stepped(found[part], reference), y, bench, rounds=2).values
+            y = refined_fields(frames, stepped(found[part], reference), y, *about, rounds=2).values
             fringes = frames - np.float32(bench.noise.dark_dn) - (np.abs(y) ** 2 + reference**2)[:, None, :]
             new = np.angle(fit_phases(fringes, mask, (y * reference)[:, None, :])[0])
             change = np.angle(np.exp(1j * (new - found[part])))

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.recovery import Bench
+from calibration.statics import NoiseModel
+from calibration.stepped_rings import Prior, on_rings
 
 __all__ = ["Fields", "closure", "is_complete", "linear_fields", "linear_weights", "refined_fields", "stepped"]
 
@@ -74,14 +76,18 @@ def refined_fields(
     frames: NDArray[Any],
     beam: Callable[[int], NDArray[np.complex64]],
     start: NDArray[np.complex64],
-    bench: Bench,
+    noise: NoiseModel,
+    saturation_dn: int,
     rounds: int = ROUNDS,
+    prior: Prior | None = None,
 ) -> Fields:
     """Fields by maximum likelihood in ``I_p = |y + beam_p|^2 + dark``, the beam known.
 
     Gauss-Newton from `start`, each reading weighted by the inverse of its variance; a saturated reading says "at least
     that": it counts while the model is below it. The mean of a probe's frames, ``|y|^2 + r^2``, is thus used as well,
-    which halves the variance of |y| at ``|y| = r / sqrt 2``; and one or two saturated frames cost precision, not truth.
+    which halves the variance of |y| at ``|y| = r / sqrt 2``; and saturated frames cost precision, not truth, as long as
+    two are left. Fields of which one is left are averages over what it and the prior leave possible
+    (`calibration.stepped_rings`), and those of none have the prior's spread.
 
     Parameters
     ----------
@@ -90,11 +96,14 @@ def refined_fields(
     beam : function
         Field that is added to y in a step, roots of DN: step -> (probes or 1, n_pixels).
     start : ndarray, shape (probes, n_pixels)
-    bench : Bench
+    noise : NoiseModel
+    saturation_dn : int
     rounds : int
+    prior : Prior, optional
+        Of each pixel; by default the mean and the spread of its other probes.
     """
     y = start.copy()
-    noise, top = bench.noise, np.float32(bench.saturation_dn)
+    top = np.float32(saturation_dn)
     determinant, trace = np.ones(y.shape, np.float32), np.ones(y.shape, np.float32)
     for _ in range(rounds):
         aa, ab, bb, ra, rb = (np.zeros(y.shape, np.float32) for _ in range(5))
@@ -120,7 +129,24 @@ def refined_fields(
         determinant = np.maximum(aa * bb - ab * ab, np.float32(1e-30))
         y.real += (bb * ra - ab * rb) / determinant
         y.imag += (aa * rb - ab * ra) / determinant
-    return Fields(y, (trace / determinant).mean(axis=0))
+    variance = trace / determinant
+    left = (frames < top).sum(axis=1)
+    if (left < 2).any():
+        prior = prior or spread_of(y, left >= 2)
+        variance = np.where(left == 0, prior.spread, variance)
+        probe, pixel = np.nonzero(left == 1)
+        beams = [np.broadcast_to(beam(step), y.shape)[probe, pixel] for step in range(frames.shape[1])]
+        readings = frames[probe, :, pixel].T.astype(np.float32)
+        of_each = Prior(prior.mean[pixel], prior.spread[pixel])
+        y[probe, pixel], variance[probe, pixel] = on_rings(readings, np.stack(beams), of_each, noise, float(top))
+    return Fields(y, variance.mean(axis=0))
+
+
+def spread_of(values: NDArray[np.complex64], known: NDArray[np.bool_]) -> Prior:
+    """Mean and spread of the fields of each pixel that are known; of all of them where none is."""
+    known = known | ~known.any(axis=0)
+    mean = values.mean(axis=0, where=known)
+    return Prior(mean, (np.abs(values - mean) ** 2).mean(axis=0, where=known))
 
 
 def is_complete(share: float) -> bool:

@@ -146,7 +146,9 @@ class PhaseStepping(RecoveryMethod):
         reference = np.sqrt(np.where(valid, strength, np.float32(1.0)))
         fields = linear_fields(probes, state.phases, reference, bench)
         if is_complete(state.closure):
-            fields = refined_fields(probes, stepped(state.phases, reference), fields.values, bench)
+            fields = refined_fields(
+                probes, stepped(state.phases, reference), fields.values, bench.noise, bench.saturation_dn
+            )
         unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
         light = (np.abs(fields.values) ** 2).mean(axis=0) * unit**2
         probe = fields.variance * unit**2

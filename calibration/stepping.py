@@ -10,11 +10,18 @@ from calibration.arm import ReferencedProjection, check_arm, measure_arm
 from calibration.device import Device
 from calibration.holography import step_phases, stepped_interference
 from calibration.linear import Response
+from calibration.stepped_fields import Fields, refined_fields, stepped
+from calibration.stepped_rings import Prior
 
 __all__ = ["SteppingProjection", "measure_stepping"]
 
 FEWEST = 3
 """Frames that fix the three unknowns of a fringe: its mean, its cosine and its sine."""
+LEAST_VISIBILITY = 0.99
+"""Contrast of the fringes under which the beam's intensity does not tell their strength."""
+
+Places = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Patterns and pixels, (n,) each."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -23,7 +30,9 @@ class SteppingProjection(ReferencedProjection):
 
     A change of the phase within the P frames of a pattern mixes a share of ``conj(y)`` and of the intensity into y:
     white jitter of 0.1 and 0.4 rad rms makes an error of 0.03 one of 0.08 and 0.30 (measured, four steps).
-    With four steps or more a pixel that saturates in a frame is recovered from the others, as long as three are left.
+    A pixel that saturates in some frames is recovered from the others: by the fringe as long as three are left, and
+    where two are left by the intensity of the beam alone as well, if all light interferes with it (one polarisation, a
+    grain on a pixel). Other values are marked as saturated; where one is left, their standard error still holds.
     """
 
     phases_rad: NDArray[np.float64]
@@ -56,22 +65,52 @@ class SteppingProjection(ReferencedProjection):
     def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
         values = stepped_interference(frames, self.phases_rad)
         full = frames >= self.opu.camera.saturation_dn
-        lost = np.argwhere(full.any(axis=1))
-        batch, row = lost[:, 0], lost[:, 1]
-        kept = ~full[batch, :, row]  # (n_lost, P)
-        enough = kept.sum(axis=1) >= FEWEST
-        batch, row, kept = batch[enough], row[enough], kept[enough]
-        weights = fringe_weights(self.phases_rad, kept)
-        values[batch, row] = (weights * frames[batch, :, row]).sum(axis=1)
-        values -= self.offset_dn
-        if not uncertain:
-            return Response(values, None, None)
-        noise = self.noise.variance(frames)
-        variance = noise.mean(axis=1) / np.float32(2 * len(self.phases_rad))
-        variance[batch, row] = (np.abs(weights) ** 2 * noise[batch, :, row]).sum(axis=1) / 2.0
         saturated = np.asarray(full.any(axis=1))
-        saturated[batch, row] = False
-        return Response(values, variance, saturated)
+        variance = None
+        if uncertain:
+            variance = self.noise.variance(frames).mean(axis=1) / np.float32(2 * len(self.phases_rad))
+        batch, row = np.nonzero(saturated)
+        left = (~full[batch, :, row]).sum(axis=1)
+        few = (left < FEWEST) & self.valid[row] & self.coherent
+        for chosen, repair, least in ((few, self._by_the_beam, FEWEST - 1), (left >= FEWEST, self._by_the_fringe, 0)):
+            if not chosen.any():
+                continue
+            at = batch[chosen], row[chosen]
+            fields = repair(frames, values, full, at)
+            values[at] = fields.values
+            if variance is not None:
+                variance[at] = fields.variance / np.float32(2.0)
+            saturated[at] = left[chosen] < least
+        values -= self.offset_dn
+        return Response(values, variance, saturated if uncertain else None)
+
+    def _by_the_fringe(self, frames: NDArray[Any], values: Any, full: NDArray[np.bool_], at: Places) -> Fields:
+        """``conj(R) y`` of patterns at pixels with three readings or more, (n,), and its variance, DN^2."""
+        batch, row = at
+        weights = fringe_weights(self.phases_rad, ~full[batch, :, row])
+        readings = frames[batch, :, row]
+        spread = (np.abs(weights) ** 2 * self.noise.variance(readings)).sum(axis=1)
+        return Fields((weights * readings).sum(axis=1), spread)
+
+    def _by_the_beam(self, frames: NDArray[Any], values: Any, full: NDArray[np.bool_], at: Places) -> Fields:
+        """The same of pixels with fewer, whose beam is known; `values` of the others tell how bright a pattern is."""
+        batch, row = at
+        beam = np.sqrt(self.reference_dn[row])
+        known = ~full.any(axis=1) & self.valid
+        light = np.abs(values) ** 2 / np.where(known, self.reference_dn, np.float32(np.inf))
+        spread = light.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        prior = Prior(np.zeros(len(row), np.complex64), spread[batch].astype(np.float32))
+        readings, start = frames[batch, :, row].T[None], values[None, batch, row] / beam
+        top = self.opu.camera.saturation_dn
+        fields = refined_fields(readings, stepped(self.phases_rad[None], beam), start, self.noise, top, prior=prior)
+        return Fields(fields.values[0] * beam, fields.variance * beam**2)
+
+    @property
+    def coherent(self) -> bool:
+        """Whether all light on a pixel interferes with the beam, by the data sheets."""
+        imaging = self.opu.imaging
+        straight = imaging.visibility(self.opu.laser.wavelength_m) >= LEAST_VISIBILITY
+        return straight and imaging.polarisations == 1 and imaging.samples_per_pixel == 1
 
 
 def fringe_weights(phases_rad: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.complex64]:

@@ -67,8 +67,8 @@ def on_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64
     if aperture is None or imaging.region is not None or 2.0 * aperture * per_wave >= 0.5:
         return intensity
     rows, columns = imaging.sensor or imaging.sensor_of(opu.n_out)
-    transfer = pixel_transfer(np.fft.fftfreq(rows), imaging.samples_per_pixel)[:, None]
-    transfer = transfer * pixel_transfer(np.fft.rfftfreq(columns), imaging.samples_per_pixel)
+    transfer = pixel_transfer(np.asarray(np.fft.fftfreq(rows), np.float64), imaging.samples_per_pixel)[:, None]
+    transfer = transfer * pixel_transfer(np.asarray(np.fft.rfftfreq(columns), np.float64), imaging.samples_per_pixel)
     seen = np.fft.irfft2(np.fft.rfft2(intensity.reshape(-1, rows, columns)) * transfer, (rows, columns))
     return seen.reshape(intensity.shape)
 

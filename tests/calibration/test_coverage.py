@@ -65,6 +65,8 @@ CASES = {
     "phase-stepping": {},
     "3 steps": {"steps": 3},
     "5 steps": {"steps": 5},
+    "3 steps, 1 % saturated": {"steps": 3, "saturated": 1e-2},
+    "1 % saturated": {"saturated": 1e-2},
     "tracked": {"track_drift": True},
     "off-axis": {},
     "popoff": {},
@@ -76,26 +78,29 @@ CASES = {
 @functools.cache
 def recovered(name, seed):
     """A bench, and its matrix as found at the exposure that suits the method."""
-    method, options = name if name in ("off-axis", "popoff") or "-" in name else "phase-stepping", CASES[name]
+    method, options = name if name in ("off-axis", "popoff") or "-" in name else "phase-stepping", dict(CASES[name])
+    share = options.pop("saturated", 1e-3)
     if method == "off-axis":
         opu = tilted("lab_bench", 64, seed=seed)
     elif name == "tracked":
         opu = bench(seed, n=64, m=300, phase_drift_rad=0.4, phase_drift_time_s=5e-3)
     else:
         opu = bench(seed, n=128 if method == "popoff" else 64, m=300)
-    expose(opu, method, **options)
+    expose(opu, method, share, **options)
     return opu, recover_transmission_matrix(opu, method, **options)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_matrices(name):
-    """Entries of the matrix within 0.03, 0.012 and 0.004 of the rates, at 64 inputs and 300 rows.
+    """Entries of the matrix within 0.03, 0.012 and 0.004 of the rates, their rms error within 6 % of what is stated.
+
+    At 64 inputs and 300 rows; few fields of one reading, with a large error each, scatter the rms by 1.5 %.
 
     A row has one standard error for all of its entries, though columns differ by 10 % (tracked: the first by 80 %),
     which fattens the tails. With few inputs numerical interferometry states 5 % too much, at 256 within 2 %.
-    Catches: variance of one part in place of both.
+    Catches: variance of one part in place of both; a field of one reading put at a point of its ring (1.26 at 1 %).
     """
-    found = []
+    found, ratios = [], []
     for seed in SEEDS:
         opu, estimate = recovered(name, seed)
         truth = field_matrix(opu)[estimate.valid, : estimate.matrix.shape[1]]
@@ -103,7 +108,9 @@ def test_matrices(name):
         error = estimate.standard_error[estimate.valid]
         error = error if error.ndim == 2 else error[:, None]
         found.append(rates((fixed - truth) / error * np.sqrt(2.0)))
+        ratios.append(np.mean(np.abs(fixed - truth) ** 2) / np.mean(error**2))
     check(found, (0.03, 0.012, 0.004))
+    assert abs(np.sqrt(np.mean(ratios)) - 1.0) < 0.06, ratios
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "popoff"])
