@@ -44,6 +44,14 @@ def main(workers: int, folder: str) -> None:
     os.dup2(2, 1)  # what a study prints is no part of the answer
     from dask import config  # pyright: ignore[reportPrivateImportUsage]
     from distributed import LocalCluster
+    from distributed.scheduler import DEFAULT_EXTENSIONS
+    from distributed.spans import SpansSchedulerExtension
+
+    class Spans(SpansSchedulerExtension):
+        """Without the note that dask keeps of every submission for its dashboard: memory stays flat."""
+
+        def observe_tasks(self, tss, code, span_metadata):
+            return super().observe_tasks(tss, code, {})
 
     config.set(SETTINGS)
     try:
@@ -53,7 +61,11 @@ def main(workers: int, folder: str) -> None:
             processes=True,
             host="127.0.0.1",
             # No dashboard; the server that stays takes a free port of this machine, so that sweeps do not meet.
-            scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+            scheduler_kwargs={
+                "dashboard": False,
+                "dashboard_address": "127.0.0.1:0",
+                "extensions": DEFAULT_EXTENSIONS | {"spans": Spans},
+            },
             local_directory=folder,
             silence_logs=logging.CRITICAL + 1,
         )
