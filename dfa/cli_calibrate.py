@@ -13,6 +13,9 @@ from dfa.cli_common import Device, Out, Quiet, new_folder, show_progress, show_t
 
 __all__ = ["calibrate"]
 
+FAILED = 3
+"""Exit code of a verdict that scripts must not miss; 1 is a comparison that found something worse, 2 bad input."""
+
 
 def calibrate(
     device: Device = "lab_bench",
@@ -50,7 +53,10 @@ def calibrate(
     record: Annotated[Path | None, typer.Option(help="Record patterns and frames to this new HDF5 file.")] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="A B", help="Compare two report.json instead; exit code 1 if a verdict got worse."),
+        typer.Option(
+            metavar="A B",
+            help="Compare two report.json instead; exit code 1 if a verdict got worse, 3 if one became failed.",
+        ),
     ] = None,
     out: Out = None,
     resume: Annotated[
@@ -61,7 +67,10 @@ def calibrate(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Characterise a device: report.html, report.pdf, report.json and, if it is recovered, matrix.h5."""
+    """Characterise a device: report.html, report.pdf, report.json and, if it is recovered, matrix.h5.
+
+    Exit code 0 if the verdict is pass or degraded, 3 if it is failed (the report is written first), 2 for bad input.
+    """
     if compare is not None:
         compare_reports(*compare)
         return
@@ -85,6 +94,8 @@ def calibrate(
             used, truth=known, method=wanted.projection, matrix=matrix, exposure=exposure, progress=show
         )
         write_report(report, folder)
+    if report.verdict == "failed":
+        raise typer.Exit(FAILED)
 
 
 @dataclass(frozen=True)
@@ -153,7 +164,7 @@ def write_report(report: Any, folder: Path) -> None:
 
 
 def compare_reports(before: Path, after: Path) -> None:
-    """Print what changed between two reports; exit code 1 if a verdict got worse."""
+    """Print what changed between two reports; exit code 1 if a verdict got worse, 3 if one of them is now failed."""
     from calibration.comparison import compare
 
     found = compare(before, after)
@@ -164,4 +175,6 @@ def compare_reports(before: Path, after: Path) -> None:
         typer.echo(f"device: {name} was {old}, is {new}")
     same = sum(change.trend == "same" for change in found.changes)
     typer.echo(f"{len(found.degraded)} degraded, {same} the same of {len(found.changes)}")
+    if any(change.after and change.after.verdict == "failed" for change in found.degraded):
+        raise typer.Exit(FAILED)
     raise typer.Exit(1 if found.degraded else 0)

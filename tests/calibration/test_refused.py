@@ -57,13 +57,13 @@ def test_a_medium_that_drifts_away_meanwhile(tmp_path):
 
 
 def test_a_saturated_camera(capfd, tmp_path, monkeypatch):
-    """An exposure that was kept and is too long, on the command line. Catches: exit without a report."""
+    """An exposure that was kept and is too long, on the command line: a report, exit code 3. Catches: exit code 0."""
     monkeypatch.setattr(Report, "to_pdf", lambda *_: None)
     toml = BENCH.replace("4e-4", "9e-4").replace("n_in = 64", "n_in = 32").replace("n_out = 300", "n_out = 150")
     (tmp_path / "bench.toml").write_text(toml + "[laser]\npower_w = 0.5\n")
     arguments = ["--device", str(tmp_path / "bench.toml"), "--exposure", "keep", "--method", "phase-stepping"]
     code, out, err = opu(capfd, "calibrate", *arguments, "--quiet", "--out", str(tmp_path / "r"))
-    assert code == 0, err
+    assert code == 3, err
     text = " ".join(out.split())
     assert "failed: the camera is saturated" in text
     assert "of the readings, 2% is allowed" in text

@@ -56,7 +56,7 @@ def test_calibrate_takes_a_toml_device(capfd, tmp_path):
 
 
 def test_calibrate_records_replays_and_compares(capfd, tmp_path):
-    """A recording gives the live report again; --compare finds nothing, and a darker bench degraded: exit code 1.
+    """A recording gives the live report again; --compare finds nothing, then a line degraded (code 1) or failed (3).
 
     Catches: options that are not handed on, an exit code of 0 whatever comes.
     """
@@ -72,11 +72,14 @@ def test_calibrate_records_replays_and_compares(capfd, tmp_path):
     assert (Path(live) / "report.pdf").read_bytes().startswith(b"%PDF")
     reports = [f"{live}/report.json", f"{again}/report.json"]
     assert opu(capfd, "calibrate", "--compare", *reports)[0] == 0
-    b["lines"][0] |= {"measured": 9.9}
-    (tmp_path / "worse.json").write_text(json.dumps(b))
-    code, out, _ = opu(capfd, "calibrate", "--compare", reports[0], str(tmp_path / "worse.json"))
-    assert code == 1
-    assert "1 degraded" in out
+    first = b["lines"][0]
+    slightly = first["expected"] + 2.0 * max(first["limit"], 3.0 * first["uncertainty"])
+    for measured, expected in ((slightly, 1), (9.9, 3)):
+        b["lines"][0] |= {"measured": measured}
+        (tmp_path / "worse.json").write_text(json.dumps(b))
+        code, out, _ = opu(capfd, "calibrate", "--compare", reports[0], str(tmp_path / "worse.json"))
+        assert code == expected
+        assert "1 degraded" in out
 
 
 def test_train_and_resume(capfd, tmp_path):
