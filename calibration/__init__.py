@@ -3,6 +3,7 @@
 from calibration.characterize import characterize
 from calibration.comparison import compare
 from calibration.exposure import expose
+from calibration.hosted import Hosted
 from calibration.projection import LinearProjection, measure_projection
 from calibration.recorded import RecordedDevice
 from calibration.recorder import Recorder, write_recording
@@ -10,6 +11,7 @@ from calibration.report import Report
 from calibration.transmission import TransmissionEstimate, recover_transmission_matrix
 
 __all__ = [
+    "Hosted",
     "LinearProjection",
     "RecordedDevice",
     "Recorder",

@@ -8,7 +8,7 @@ from photonics.imaging import Imaging
 from photonics.laser import Laser
 from photonics.opu import Clock
 
-__all__ = ["Device", "check_device"]
+__all__ = ["Device", "Wrapper", "check_device"]
 
 
 @runtime_checkable
@@ -76,3 +76,33 @@ def check_device(device: Any, name: str = "opu") -> Device:
     if not isinstance(device, Device):
         raise ValueError(f"{name} must be an OPU or a recorded device, got {type(device).__name__}")
     return device
+
+
+class Wrapper:
+    """A device that passes on to another one whatever a subclass does not do itself: data sheets, clock, exposure."""
+
+    def __init__(self, opu: Device) -> None:
+        self.device = check_device(opu)
+
+    laser = property(lambda self: self.device.laser)
+    dmd = property(lambda self: self.device.dmd)
+    imaging = property(lambda self: self.device.imaging)
+    camera = property(lambda self: self.device.camera)
+    clock = property(lambda self: self.device.clock)
+    n_in = property(lambda self: self.device.n_in)
+    n_out = property(lambda self: self.device.n_out)
+    frame_period_s = property(lambda self: self.device.frame_period_s)
+    unit_dn = property(lambda self: self.device.unit_dn)
+
+    @property
+    def exposure_s(self) -> float:
+        """Exposure of the camera, seconds."""
+        return self.device.exposure_s
+
+    @exposure_s.setter
+    def exposure_s(self, value: float) -> None:
+        self.device.exposure_s = value
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every parameter of the device, in plain types."""
+        return self.device.to_dict()

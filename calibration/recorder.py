@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.device import Device, check_device
+from calibration.device import Device, Wrapper
 from calibration.photon_transfer import UniformLight, uniform_light
 from calibration.recorded import RecordedDevice, photometry
 from calibration.recording import RecordingWriter
@@ -20,7 +20,7 @@ from photonics.reference import as_phases
 __all__ = ["Recorder", "write_recording"]
 
 
-class Recorder:
+class Recorder(Wrapper):
     """A device that passes everything on to another one, and appends each frame to a file.
 
     Parameters
@@ -45,7 +45,7 @@ class Recorder:
     """
 
     def __init__(self, opu: Device, path: str | Path, resume: bool = False) -> None:
-        self.device = check_device(opu)
+        super().__init__(opu)
         self._light, about = uniform_light(opu), attributes(opu)
         part = Path(path).expanduser()
         part = part.with_name(part.name + ".part")
@@ -59,25 +59,6 @@ class Recorder:
             return
         self._writer.append(columns(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames))
         self._writer.append({"frames": np.zeros((0, opu.n_out), opu.camera.dtype)})
-
-    laser = property(lambda self: self.device.laser)
-    dmd = property(lambda self: self.device.dmd)
-    imaging = property(lambda self: self.device.imaging)
-    camera = property(lambda self: self.device.camera)
-    clock = property(lambda self: self.device.clock)
-    n_in = property(lambda self: self.device.n_in)
-    n_out = property(lambda self: self.device.n_out)
-    frame_period_s = property(lambda self: self.device.frame_period_s)
-    unit_dn = property(lambda self: self.device.unit_dn)
-
-    @property
-    def exposure_s(self) -> float:
-        """Exposure of the camera, seconds."""
-        return self.device.exposure_s
-
-    @exposure_s.setter
-    def exposure_s(self, value: float) -> None:
-        self.device.exposure_s = value
 
     def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
         """Frames of patterns, as the device gives them: (batch, n_in) -> (batch, n_out)."""
@@ -119,10 +100,6 @@ class Recorder:
             return None
         self._earlier.clock.frames = self.clock.frames
         return None if self._earlier.done else self._earlier
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every parameter of the device, in plain types."""
-        return self.device.to_dict()
 
     def close(self) -> Path:
         """Finish the file and give it its name, which is returned."""
