@@ -32,8 +32,7 @@ class OffAxisProjection(ReferencedProjection):
     The frame of the reference alone is subtracted first, and the field divided by the reference's amplitude on each
     pixel: flaws of the beam then bias neither. What is left of them is the light that they carry out of the disc that
     is cut. Neighbours within a grain are not independent outputs: a field of band B (``NA pixel / lambda``, cycles per
-    pixel) has ``pi B^2 n_out`` independent ones. A pixel that saturates spoils its neighbours within a grain. At the
-    sensor's edges fringes that do not fit a whole number of times lose a little.
+    pixel) has ``pi B^2 n_out`` independent ones. Pixels that saturate are left out of the fit.
     """
 
     sideband: Sideband
