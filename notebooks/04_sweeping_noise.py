@@ -59,10 +59,11 @@ print(f"{found.accuracy.size} trainings in {time.perf_counter() - start:.0f} s\n
 print(found)
 
 # %% [markdown]
-# Accuracy along the read noise, a line for each bit depth. Drag the exposure. At the right one, a camera of 8 bits
-# loses three points between 2.5 and 250 electrons of read noise; with a twentieth of the light it loses seven at 25
-# electrons already, and at 100 most of what there is to learn. Where a line ends, the training failed. Bars are
-# standard errors over two seeds; with 360 test images, a difference of a point is nothing.
+# Accuracy along the read noise, a line for each bit depth. Drag the exposure. At the right one, 250 electrons of read
+# noise cost a camera of 8 bits nothing that can be seen here; with a twentieth of the light it loses seven points at 25
+# electrons already, and more cannot be calibrated. A camera of 3 bits can be calibrated only where noise spreads the
+# light over its codes. Where a line ends, the training failed. Bars are standard errors over two seeds; with 360 test
+# images, a difference of a point is nothing.
 
 # %%
 
@@ -96,8 +97,8 @@ slide(
 )
 
 # %% [markdown]
-# A point that cannot be is no accident of the sweep: it is stored with its error, and the others go on. Here, cameras
-# that no exposure suits, and frames too dark or too noisy to calibrate with.
+# A point that cannot be is no accident of the sweep: it is stored with its error, and the others go on. Here, frames
+# too dark, too coarse or too noisy to calibrate with.
 
 # %%
 errors = sorted(set(found.error.values.ravel()) - {""})
@@ -120,14 +121,16 @@ print(f"{more.accuracy.size} trainings, {new} of them new, in {time.perf_counter
 # %% [markdown]
 # ## Studies that are ready
 #
-# Each of the known flaws is one function, with values from none of it to far too much, and a picture.
+# Each of the known flaws is one function, with values from none of it to far too much, and a picture. The third below
+# is no flaw: a device may have more inputs than the ten that the error needs. The others are ON beside it as the
+# anchor's, the more of them the less of the light is the error's, and in the end its signal is lost in shot noise.
 
 # %%
-names = ["read_noise"] if SMALL else ["read_noise", "medium_drift"]
 print("ready:", ", ".join(studies.STUDIES))
-figure, axes = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.6), layout="constrained", squeeze=False)
-for ax, name in zip(axes[0], names, strict=True):
-    ready = studies.STUDIES[name](plan)
+inputs = studies.input_dimension(plan, (20, 200) if SMALL else (20, 200, 2000, 10_000), ["anchor"])
+three = [studies.read_noise(plan), studies.medium_drift(plan), inputs][-1 if SMALL else 0 :]
+figure, axes = plt.subplots(1, len(three), figsize=(4.2 * len(three), 3.6), layout="constrained", squeeze=False)
+for ax, ready in zip(axes[0], three, strict=True):
     draw(ready.run(SEEDS, store=store, workers=WORKERS, progress=False), ax)
 plt.show()
 
@@ -135,9 +138,8 @@ plt.show()
 # ## The budget
 #
 # Take each flaw of the bench away alone, and make each as bad as on a bad bench, alone. The bars are differences to the
-# bench as it is, seed by seed; pale ones are within two standard errors of nothing. With two seeds that is a hint and
-# no more: two differences that happen to be equal look certain. Drift of the medium and a coarse camera lead here; for
-# a table to be cited take `docs/results.md`.
+# bench as it is, seed by seed; pale ones are not told from nothing, as two seeds hardly can. Drift of the medium and a
+# coarse camera lead here; for a table to be cited take `docs/robustness.md`.
 
 # %%
 flaws = ["read_noise", "bit_depth", "contrast", "stuck_mirrors", "medium_drift", "rin", "prnu"]
@@ -151,7 +153,7 @@ plt.show()
 # %% [markdown]
 # ## What to try next
 #
-# - `studies.read_noise().run()` is the study on MNIST; `docs/results.md` has what came out of them all.
+# - `studies.read_noise().run()` is the study on MNIST; `docs/robustness.md` has what came out of them all.
 # - `studies.two_parameters("read_noise", "bit_depth")`: do two flaws cost more together than each alone?
 # - `LatinHypercube` and `Random` in `dfa.robustness.designs` explore many parameters at once.
 # - `opu sweep study.toml --out runs/mine` does all this from a file, with a page of results.
