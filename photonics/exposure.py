@@ -63,7 +63,7 @@ def autoexpose(opu: "OPU", target: float = 0.5, patterns: Any = None) -> float:
                 f"target {target} needs an exposure under {SHORTEST_EXPOSURE_S:g} s: lower laser.power_w "
                 f"(now {opu.laser.power_w:g} W)"
             )
-        if not under < wanted < over and 0.0 < under < over < np.inf:  # no new one: halve what is left
+        if under and over < np.inf and not under < wanted < over:  # no new one: halve what is left
             wanted = np.sqrt(under * over)
         wanted = min(max(wanted, SHORTEST_EXPOSURE_S), opu.longest_exposure_s)
         done = abs(wanted / exposure - 1.0) < 0.02
