@@ -98,11 +98,12 @@ class Stream:
         self.queue, self.ptr = [], len(self.known)
         self.known[self.ptr] = self
 
-    def record(self):
-        return lambda: [self.queue.pop(0)() for _ in range(len(self.queue))]
+    def record(self, event):
+        event.queue = self.queue
 
     def wait_event(self, event):
-        event()
+        while event.queue:
+            event.queue.pop(0)()
 
 
 def pipeline(cuda):
@@ -112,7 +113,7 @@ def pipeline(cuda):
     now = Stream()
     cupy = ModuleType("cupy")
     vars(cupy).update({name: getattr(np, name) for name in np.__all__})
-    vars(cupy)["cuda"] = SimpleNamespace(Stream=Stream, get_current_stream=lambda: now)
+    vars(cupy)["cuda"] = SimpleNamespace(Stream=Stream, Event=SimpleNamespace, get_current_stream=lambda: now)
     sys.modules["cupy"] = cupy
     sys.modules["cupyx"] = sys.modules["cupyx.scipy"] = SimpleNamespace(scipy=scipy, fft=scipy.fft)
     numba.cuda.external_stream = Stream.known.__getitem__
