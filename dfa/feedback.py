@@ -130,16 +130,23 @@ class RandomFeedback(CodedFeedback):
         if self._given is not None and (self._given.ndim != 2 or not self.shared):
             raise ValueError(f"matrix must be (width, classes) and shared, got {tuple(self._given.shape)}")
         self._matrices: dict[tuple[int, int, int], Tensor] = {}
+        self._moved: dict[tuple[Any, ...], Tensor] = {}
 
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
         values = code.values.to(dtype) if code.scale is None else code.values * code.scale.to(dtype)
-        classes = values.shape[1]
         if self.shared:
-            signals = (values @ self.matrix(sum(widths), classes).to(values).T).split(list(widths), dim=1)
+            signals = (values @ self._near(values, sum(widths)).T).split(list(widths), dim=1)
         else:
-            matrices = [self.matrix(width, classes, k) for k, width in enumerate(widths)]
-            signals = [values @ matrix.to(values).T for matrix in matrices]
+            signals = [values @ self._near(values, width, k).T for k, width in enumerate(widths)]
         return [signal / math.sqrt(width) for signal, width in zip(signals, widths, strict=True)]
+
+    def _near(self, values: Tensor, width: int, block: int | None = None) -> Tensor:
+        """The matrix where the values are, in their type; moved there once, not in every step."""
+        which = block, width, values.shape[1], values.device, values.dtype
+        if which not in self._moved:
+            self._moved = {k: m for k, m in self._moved.items() if k[0] != block}
+            self._moved[which] = self.matrix(width, values.shape[1], block).to(values)
+        return self._moved[which]
 
     def matrix(self, width: int, classes: int, block: int | None = None) -> Tensor:
         """B with unit variance, (width, classes), before each block's scale; a block's own if one is given."""
@@ -162,6 +169,7 @@ class RandomFeedback(CodedFeedback):
         self.seed = check_seed(state.get("seed", self.seed))
         self.shared = bool(state.get("shared", self.shared))
         self._matrices.clear()
+        self._moved.clear()
 
 
 def gaussian(seed: int, shape: tuple[int, ...], tick: int) -> Tensor:

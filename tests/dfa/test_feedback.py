@@ -55,6 +55,23 @@ def test_random_feedback_is_a_function_of_its_seed():
     assert [s.shape for s in first] == [(64, 300), (64, 200)]
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_matrix_is_moved_once(shared, monkeypatch):
+    """To the error's type or device, not in every step; a new seed or width counts. Catches: an upload each step."""
+    feedback, moves, move = RandomFeedback(1, shared=shared), [], torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *to: moves.append(len(tensor)) or move(tensor, *to))
+    e = errors().double()
+    first = feedback(e, [30, 20])
+    count = len(moves)
+    again = feedback(e, [30, 20])
+    assert [n for n in moves[count:] if n != len(e)] == []
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert [s.shape[1] for s in feedback(e, [40, 20])] == [40, 20]
+    feedback.load_state_dict(feedback.state_dict() | {"seed": 2})
+    expected = RandomFeedback(2, shared=shared)(e, [30, 20])
+    assert all(torch.equal(a, b) for a, b in zip(feedback(e, [30, 20]), expected, strict=True))
+
+
 @pytest.fixture(scope="module")
 def optical():
     opu = presets.lab_bench(20, 400, seed=0)
