@@ -54,7 +54,7 @@ MOST_FUSED = 8
 COLUMNS = 4096
 """Columns of the matrix that one thread of `project` visits."""
 COARSE = 256.0
-"""Steps of `fill_halves` in a unit: a normal has at most 1741 of them, and halves hold every whole number to 2048."""
+"""Steps of `fill_halves` in a unit: a normal has at most 1732 of them, and halves hold every whole number to 2048."""
 
 
 def shared(argument: Any) -> Any:
