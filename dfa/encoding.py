@@ -54,8 +54,9 @@ class Ternary:
         every entry is under any threshold.
     pairs : bool
         With `stochastic`, draw at most one entry of each sign in a row, with chances in proportion to their magnitudes,
-        and the two together: unbiased as long as the entries of one sign add up to `stochastic` at most (1 for softmax
-        minus one-hot). Where a row's errors add up to zero, every code that is shown holds one 1 and one -1.
+        and the two together. Always unbiased: a row whose entries of one sign add up to more than `stochastic` (softmax
+        minus one-hot has 1 at most, two heads together 2) has that sum in its place. Where a row's errors add up to
+        zero, every code that is shown holds one 1 and one -1.
         What a device adds to every pattern alike (the offset of a drifted or rounded calibration) then cancels in
         each code, where otherwise it would add up over a batch to a signal that no error has caused.
     sign : bool
@@ -145,8 +146,10 @@ class Ternary:
         # The magnitudes of each sign lie end to end on a line; one draw for the row hits an entry of either, or none.
         lengths = torch.stack([error, -error]).clamp(min=0)
         ends = lengths.cumsum(dim=-1, dtype=torch.promote_types(error.dtype, torch.float32))
+        longest = ends[..., -1:].amax(dim=0)
         if self.restore:
-            scale *= ends[..., -1:].amax(dim=0)
+            scale *= longest
+        scale = torch.where(longest > (1.0 + 1e-5) * scale, longest.to(scale), scale)  # not for a sum's rounding
         hit = to_tensor(self._uniforms(scale.numel(), tick)).to(error.device).view_as(scale) * scale
         shown = (torch.nn.functional.pad(ends[..., :-1], (1, 0)) <= hit) & (hit < ends)
         return self._signs(error, shown.any(dim=0)), scale

@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -75,7 +76,7 @@ class CodedFeedback(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """What kind of feedback it is, and what changes while training, in plain types."""
-        return {"variant": self.variant, "steps": self.steps}
+        return {"variant": self.variant, "steps": self.steps, "encoder": self._encoder_name}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state.
@@ -83,11 +84,21 @@ class CodedFeedback(ABC):
         Raises
         ------
         ValueError
-            If it is of another kind of feedback.
+            If it is of another kind of feedback, or of one with another encoder.
         """
         if state.get("variant", self.variant) != self.variant:
             raise ValueError(f"state is of {state['variant']} feedback, this one is {self.variant}")
+        if state.get("encoder", self._encoder_name) != self._encoder_name:
+            raise ValueError(
+                f"state is of feedback with encoder {state['encoder']}, this one's is {self._encoder_name}"
+            )
         self.steps = int(state.get("steps", 0))
+
+    @property
+    def _encoder_name(self) -> str:
+        if self.encoder is None or is_dataclass(self.encoder):
+            return repr(self.encoder)
+        return getattr(self.encoder, "__qualname__", type(self.encoder).__qualname__)
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:

@@ -1,8 +1,11 @@
 """Teaching signals through the device."""
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -119,12 +122,22 @@ class OpticalFeedback(CodedFeedback):
         return found | self._seen | total
 
     def state_dict(self) -> dict[str, Any]:
-        """Kind, steps, the frames on the device's clock, and when the projection was last measured again."""
-        state = super().state_dict() | {"frames": self.projection.opu.clock.frames}
+        """Kind, steps, which device, the frames on its clock, and when the projection was last measured again."""
+        state = super().state_dict() | {"device": self._device, "frames": self.projection.opu.clock.frames}
         return state | {"calibrated": self._calibrated and dict(self._calibrated)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set the device's clock, so that a resumed run meets the noise that it would have met."""
+        """Set the device's clock, so that a resumed run meets the noise that it would have met.
+
+        Raises
+        ------
+        ValueError
+            If it is of other feedback, or of another device.
+        """
+        if state.get("device", self._device) != self._device:
+            raise ValueError(
+                "state is of feedback through another device: a parameter or a seed differs from this one's"
+            )
         super().load_state_dict(state)
         calibrated, opu = state.get("calibrated"), self.projection.opu
         if calibrated is None:
@@ -135,6 +148,12 @@ class OpticalFeedback(CodedFeedback):
             self.calibrations = calibrated["count"] - 1
             self._calibrate()
         opu.clock.frames = int(state["frames"])
+
+    @cached_property
+    def _device(self) -> str:
+        """Digest of the device's parameters, the exposure apart, which is no part of it."""
+        parameters = {k: v for k, v in self.projection.opu.to_dict().items() if k != "exposure_s"}
+        return hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode()).hexdigest()
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:

@@ -56,7 +56,8 @@ class LayerParallel:
     Raises
     ------
     ValueError
-        If the model is no chain, has fewer blocks than there are processes, or no process group is initialised.
+        If the model is no chain, has fewer blocks than there are processes or a parameter that two of them would hold,
+        or no process group is initialised.
 
     Notes
     -----
@@ -128,17 +129,21 @@ class LayerParallel:
             self._made.append(made)
             h = made if self.feedback is None else made.detach()
         if self.last:
+            if not h.requires_grad and not made.requires_grad and torch.is_grad_enabled():
+                self._made[-1] = made.detach().requires_grad_()  # a frozen head: the blocks before it need the error
             return self._made[-1]
         self._send(h.detach(), self.rank + 1)
         return None
 
-    def backward(self, loss: Tensor | None = None) -> None:
+    def backward(self, loss: Tensor | None = None, *, loss_scale: float = 1.0) -> None:
         """Add this process's gradients to ``.grad``.
 
         Parameters
         ----------
         loss : Tensor, scalar, optional
             In the last process, computed from the output of its last call. The others pass None.
+        loss_scale : float
+            As for `DirectFeedback.backward`; the last process's counts.
 
         Raises
         ------
@@ -151,6 +156,8 @@ class LayerParallel:
             raise ValueError("backward must come after a call of the stage, once each, got none")
         if self.last and loss is None:
             raise ValueError("loss must be a scalar in the last process, got None")
+        if not loss_scale > 0:
+            raise ValueError(f"loss_scale must be positive, got {loss_scale!r}")
         made, self._made = self._made, []
         if self.feedback is None:
             self._backpropagate(made[-1], loss)
@@ -158,7 +165,7 @@ class LayerParallel:
             code, shape, factor = self._receive_code()
             self._teach(code, shape, factor, made)
         else:
-            self._send_error(loss, made)
+            self._send_error(loss, made, loss_scale)
 
     def _backpropagate(self, output: Tensor, loss: Tensor | None) -> None:
         assert self._input is not None
@@ -168,7 +175,8 @@ class LayerParallel:
             diverged = None if math.isfinite(loss.item()) else f"loss must be finite, got {loss.item()}"
         else:
             gradient = self._receive(self.rank + 1)
-            output.backward(gradient)
+            if output.requires_grad:  # not if the first block is frozen
+                output.backward(gradient)
             diverged = None if bool(torch.isfinite(gradient).all()) else "gradient must be finite, got NaN or infinity"
         if self.rank > 0:
             assert self._input.grad is not None
@@ -176,7 +184,7 @@ class LayerParallel:
         if diverged:  # those before learn it from what they get
             raise Diverged(f"{diverged}: training has diverged")
 
-    def _send_error(self, loss: Tensor, made: list[Tensor]) -> None:
+    def _send_error(self, loss: Tensor, made: list[Tensor], loss_scale: float) -> None:
         """In the last process: encode the error, tell all others, and teach the own blocks."""
         assert self.feedback is not None
         try:
@@ -186,7 +194,7 @@ class LayerParallel:
             raise
         [error] = torch.autograd.grad(loss, [made[-1]], retain_graph=True)
         rows = error.flatten(0, -2)
-        factor = float(max(int((rows != 0).any(dim=1).sum()), 1))
+        factor = max(int((rows != 0).any(dim=1).sum()), 1) / loss_scale
         code = self.feedback.encode((rows if rows.dtype == torch.float64 else rows.float()) * factor)
         ternary, scaled = not code.values.is_floating_point(), code.scale is not None
         shape = [*error.shape, *[0] * (MOST_DIMS - error.ndim)]
@@ -230,10 +238,16 @@ class LayerParallel:
         widths = [width_of(output, leading, self.spread) for output in made]
         signals = self.feedback.signals(code, widths, made[0].dtype)
         given = [spread_over(s / factor, h, leading, self.spread) for s, h in zip(signals, made, strict=True)]
-        torch.autograd.backward(made, given)
+        taught = [k for k, output in enumerate(made) if output.requires_grad]  # others are frozen
+        if taught:
+            torch.autograd.backward([made[k] for k in taught], [given[k] for k in taught])
 
     def _send(self, tensor: Tensor, to: int, way: str = FORWARD) -> None:
         """Send a tensor with its type and shape."""
+        if tensor.ndim > MOST_DIMS or tensor.dtype not in DTYPES:
+            raise ValueError(
+                f"a block's output must be real, of {MOST_DIMS} dimensions at most, got {tensor.ndim} of {tensor.dtype}"
+            )
         head = [DTYPES.index(tensor.dtype), tensor.ndim, *tensor.shape, *[0] * (MOST_DIMS - tensor.ndim)]
         for part in (torch.tensor(head, dtype=torch.int32), tensor.contiguous()):
             dist.send(part, to)
@@ -263,7 +277,16 @@ def share(model: nn.Module, groups: list[list[nn.Module]], rank: int, size: int)
         raise ValueError(f"model must be an nn.Sequential of blocks, got {type(model).__name__} with {len(groups)}")
     if len(groups) < size:
         raise ValueError(f"model must have a block for each of the {size} processes, got {len(groups)}")
-    return groups[len(groups) * rank // size : len(groups) * (rank + 1) // size]
+    shares = [groups[len(groups) * r // size : len(groups) * (r + 1) // size] for r in range(size)]
+    holder: dict[int, int] = {}
+    for r, blocks in enumerate(shares):
+        for parameter in (p for group in blocks for module in group for p in module.parameters()):
+            if holder.setdefault(id(parameter), r) != r:
+                raise ValueError(
+                    f"model must hold each parameter in one process, got one of shape {tuple(parameter.shape)} in "
+                    f"processes {holder[id(parameter)]} and {r}"
+                )
+    return shares[rank]
 
 
 def packed(code: Tensor) -> Tensor:

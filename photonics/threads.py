@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
+from numba.core import config
 
 __all__ = ["for_blocks"]
 
@@ -21,7 +21,7 @@ def for_blocks(work: Callable[[int, int], None], total: int, size: int, one_thre
     """
     blocks = [(start, min(start + size, total)) for start in range(0, total, size)]
     # Not numba.get_num_threads(): that starts numba's own threads, and with them sets the number of torch's.
-    threads = min(numba.config.NUMBA_NUM_THREADS, len(blocks))
+    threads = min(config.NUMBA_NUM_THREADS, len(blocks))  # pyright: ignore[reportAttributeAccessIssue]
     if threads <= 1 or one_thread_s < WORTH_S:
         for start, stop in blocks:
             work(start, stop)

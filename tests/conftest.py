@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable
 
 import array_api_strict
-import numba
 import numpy as np
 import pytest
+from numba.core import config
 from numpy.typing import NDArray
 
 from photonics.backend import HOST, Backend, named
@@ -30,7 +30,7 @@ def half_on(rng: np.random.Generator) -> Callable[[int, int], NDArray[np.bool_]]
 @pytest.fixture
 def set_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Set the number of threads of the package for a test."""
-    return lambda count: monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", count)
+    return lambda count: monkeypatch.setattr(config, "NUMBA_NUM_THREADS", count)
 
 
 @pytest.fixture

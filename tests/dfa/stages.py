@@ -21,11 +21,30 @@ RULES = {
     "dfa": lambda rank: RandomFeedback(seed=rank),
     "ternary": lambda rank: RandomFeedback(rank, Ternary(threshold=0.1)),
     "stochastic": lambda rank: RandomFeedback(rank, Ternary(stochastic=1.0, pairs=True, seed=7)),
+    "frozen": lambda rank: RandomFeedback(rank),
+    "frozen bp": lambda rank: None,
+    "halves": lambda rank: RandomFeedback(rank, Ternary(threshold=0.1)),
 }
 
 
 def sizes_of(rule):
     return SHORT if rule == "stochastic" else LONG
+
+
+def model_of(rule):
+    """Blocks at both ends do not learn where the rule says so."""
+    model = mlp(sizes_of(rule))
+    if rule.startswith("frozen"):
+        for module in (model[0], model[-1]):
+            module.requires_grad_(False)
+    return model
+
+
+def pieces(rule, step):
+    """Micro-batches of a step, and the share of each in the loss."""
+    x, y = batch(step)
+    count = 2 if rule == "halves" else 1
+    return [(a, b, 1.0 / count) for a, b in zip(x.chunk(count), y.chunk(count), strict=True)]
 
 
 def batch(step):
@@ -37,16 +56,17 @@ def main(rank, size, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
     found = {}
     for rule, feedback in RULES.items():
-        stage = LayerParallel(mlp(sizes_of(rule)), feedback(rank))
+        stage = LayerParallel(model_of(rule), feedback(rank))
         optimiser = torch.optim.SGD(stage.module.parameters(), 0.5)
         for step in range(STEPS):
-            x, y = batch(step)
-            output = stage(x if rank == 0 else None)
             optimiser.zero_grad()
-            stage.backward(None if output is None else cross_entropy(output, y))
+            for x, y, share in pieces(rule, step):
+                output = stage(x if rank == 0 else None)
+                loss = None if output is None else share * cross_entropy(output, y)
+                stage.backward(loss, loss_scale=share)
             optimiser.step()
         found[rule] = {"weights": stage.module.state_dict(), "traffic": dict(stage.traffic)}
-        output = stage(x if rank == 0 else None)
+        output = stage(batch(0)[0] if rank == 0 else None)
         try:
             stage.backward(None if output is None else output.sum() * float("nan"))
         except Diverged as error:

@@ -115,6 +115,19 @@ def test_pairs_hold_one_of_each_sign(restore):
     assert (plus == minus).float().mean() > 0.999  # sums of one sign differ by rounding
 
 
+def test_pairs_are_unbiased_for_several_heads():
+    """Errors of two heads side by side, whose entries of one sign add up to more than 1; in standard errors, 5 of them.
+
+    Caught mutation: a scale of `stochastic` for every row, by which the second head is hardly ever drawn.
+    """
+    e, calls = torch.cat([errors(), errors(seed=1)], dim=1), 4000
+    codes = [Ternary(stochastic=1.0, pairs=True)(e, tick) for tick in range(calls)]
+    scale = codes[0][1]
+    mean = torch.stack([code * scale for code, _ in codes]).mean(0)
+    assert scale.max() > 1.5
+    assert ((mean - e).abs() < 5 * (scale * (e.abs() + 1e-3) / calls).sqrt()).all()
+
+
 def test_stochastic_draws_are_functions_of_seed_and_call():
     e = errors()
     first, again, later, other = (

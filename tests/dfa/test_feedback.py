@@ -145,3 +145,29 @@ def test_a_device_that_does_not_fit_is_refused(optical):
         optical(errors(classes=9), [100])
     with pytest.raises(ValueError, match="at least 400 valid outputs"):
         optical(errors(), [400])
+
+
+def test_a_state_of_another_encoder_is_refused():
+    """Catches: a run that goes on with another threshold than it began with."""
+    state = RandomFeedback(0, Ternary(threshold=0.1)).state_dict()
+    RandomFeedback(1, Ternary(threshold=0.1)).load_state_dict(state)
+    for other in (None, Ternary(threshold=0.2), torch.sign):
+        with pytest.raises(ValueError, match=r"state is of feedback with encoder Ternary\(threshold=0\.1"):
+            RandomFeedback(0, other).load_state_dict(state)
+
+
+def test_a_state_of_another_device_is_refused():
+    """Its exposure may differ, as one that is set again does. Catches: a run that goes on through another medium."""
+
+    def feedback(**changes):
+        opu = presets.lab_bench(20, 60, seed=1).replace(**changes)
+        opu.autoexpose()
+        return OpticalFeedback(measure_projection(opu, n_inputs=10))
+
+    state = feedback().state_dict()
+    other = feedback()
+    other.projection.opu.exposure_s *= 0.9
+    other.load_state_dict(state)
+    for changes in ({"medium.seed": 5}, {"camera.bit_depth": 10}):
+        with pytest.raises(ValueError, match="through another device"):
+            feedback(**changes).load_state_dict(state)

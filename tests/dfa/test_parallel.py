@@ -5,14 +5,15 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.child import environment
 from dfa import DirectFeedback, RandomFeedback
+from dfa.blocks import find_blocks
 from dfa.models import mlp
-from dfa.parallel import LayerParallel, packed, unpacked
-from dfa.steps import take_step
-from tests.dfa.stages import BATCH, LONG, RULES, SHORT, STEPS, batch, sizes_of
+from dfa.parallel import LayerParallel, packed, share, unpacked
+from tests.dfa.stages import BATCH, LONG, RULES, SHORT, STEPS, model_of, pieces, sizes_of
 
 SIZE = 3
 OWN = {len(LONG): ([0], [1, 2], [3]), len(SHORT): ([0], [1], [])}
@@ -54,21 +55,24 @@ def test_the_weights_are_those_of_a_single_process(stages, rule):
     Caught mutations: a draw of the code that does not move on where a process has the output alone;
     a loss scaled by the batch; a block in the wrong process; the input's gradient sent before it is made.
     """
-    model = mlp(sizes_of(rule))
+    model = model_of(rule)
     parts = [RULES[rule](rank) for rank in range(SIZE)]
     learner = None if parts[0] is None else DirectFeedback(model, feedback=Joined(parts, OWN[len(sizes_of(rule))]))
     optimiser = torch.optim.SGD(model.parameters(), 0.5)
     for step in range(STEPS):
-        x, y = batch(step)
-        output = model(x)
-        take_step(cross_entropy(output, y), output, optimiser, learner)
+        optimiser.zero_grad()
+        for x, y, part in pieces(rule, step):
+            output = model(x)
+            loss = part * cross_entropy(output, y)
+            loss.backward() if learner is None else learner.backward(loss, output, loss_scale=part)
+        optimiser.step()
     weights = {name: tensor for stage in stages for name, tensor in stage[rule]["weights"].items()}
     assert list(weights) == list(model.state_dict())
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", ["bp", "dfa", "ternary", "stochastic"])
 def test_bytes_are_those_of_the_formula(stages, rule):
     """Backpropagation sends gradients of the activations, the others a code; a head of 24 or 28 bytes says what it is.
 
@@ -93,6 +97,16 @@ def test_every_process_learns_that_the_loss_is_no_number(stages, rule):
 def test_without_a_group_it_says_so():
     with pytest.raises(ValueError, match="distributed must be initialised"):
         LayerParallel(mlp(LONG), RandomFeedback())
+
+
+def test_a_parameter_lives_in_one_process():
+    """Catches: tied weights that become two copies, each with half of the gradient."""
+    model = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5))
+    share(model, find_blocks(model, None), 0, 3)
+    model[4].weight = model[0].weight
+    with pytest.raises(ValueError, match=r"one process, got one of shape \(5, 5\) in processes 0 and 2"):
+        share(model, find_blocks(model, None), 0, 3)
+    share(model, find_blocks(model, None), 0, 1)
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 7])
