@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dfa.blocks import Blocks, whole
+from dfa.calls import check_called
 from dfa.feedback import Feedback
 from dfa.learner import Hook, Learner, Output, mapped, tensors
 from dfa.rows import SPREADS, joined, per_sample, rows_of, spread_over, width_of
+from dfa.sparse import as_sparse
 from dfa.steps import check_loss
 
 __all__ = ["DirectFeedback"]
@@ -80,7 +82,9 @@ class DirectFeedback(Learner):
     A block that is called several times (tied weights) is taught after each call, by its own slice of B. Of a block
     that returns several tensors, the first is taught; all are handed on detached. A residual sum that is formed outside
     the blocks passes by them: name an ``nn.Identity`` after the sum, or what is before the first block is taught by
-    all that read the sum. While gradients are recorded the model stays cut, in evaluation too: see `connected`.
+    all that read the sum. A block may be skipped in a call (stochastic depth), but not used without being called
+    (``linear(x, block.weight)``, the ``out_proj`` of ``nn.MultiheadAttention``): it would learn from its successor, so
+    `backward` refuses. While gradients are recorded the model stays cut, in evaluation too: see `connected`.
 
     Works with bfloat16 autocast (the signals are computed in float32), any optimiser, clipping between `backward` and
     the step, accumulation over several calls, non-reentrant checkpointing, and ``torch.compile`` of the model, before
@@ -125,7 +129,7 @@ class DirectFeedback(Learner):
         self.feedback, self.reduction, self.spread, self.class_dim = feedback, reduction, spread, class_dim
         self.diffuse: Tensor | Callable[[Tensor], Tensor] | None = diffuse
         if diffuse is not None and not callable(diffuse):
-            self.diffuse = as_sparse(diffuse)
+            self.diffuse = as_sparse("diffuse", diffuse, beside=" or callable")
         self._forget()
         self._attach()
 
@@ -146,8 +150,9 @@ class DirectFeedback(Learner):
         Raises
         ------
         ValueError
-            If the loss is not finite, the output is not of the last call of the model or nothing in it learns, or a
-            block's output shares no rows with it.
+            If the loss is not finite, the output is not of the last call of the model or nothing in it learns, a
+            block's output shares no rows with it, or a block was used without being called as a module while gradients
+            are recorded (reentrant checkpointing does that).
         """
         check_loss(loss)
         if not loss_scale > 0:
@@ -159,8 +164,19 @@ class DirectFeedback(Learner):
             raise ValueError(
                 "output must depend on a parameter after the last block: leave the block that makes it out of blocks"
             )
+        noted = [t.output for t in self._taught]
+        check_called(self.model, self.blocks, [t.block for t in self._taught], [*outputs, *noted])
         taught = [t for t in sorted(self._taught, key=by_block) if all(t.output is not given for given in outputs)]
+        late = self._unrecorded - {t.module for t in self._taught}
         self._forget()
+        self._late = late
+        try:
+            self._send(loss, outputs, taught, loss_scale)
+        finally:
+            self._late = set()
+
+    def _send(self, loss: Tensor, outputs: list[Tensor], taught: list[Taught], loss_scale: float) -> None:
+        """Run the backward pass of the loss and, with their signals, of the hidden blocks."""
         if self.feedback is None or not taught:
             loss.backward()
             return
@@ -254,7 +270,11 @@ class DirectFeedback(Learner):
             self._inside = True
 
     def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: Any, output: Any) -> Any:
-        if not self._active or not self._inside:
+        if self._connected or not self._inside:
+            self._check_late(place, module)
+            return None
+        if not torch.is_grad_enabled():
+            self._unrecorded.add(place)
             return None
         made = [t for t in tensors(output) if t.is_floating_point()]
         if not made:
@@ -266,6 +286,13 @@ class DirectFeedback(Learner):
         before = sum(t.module == place for t in self._taught)
         self._taught.append(Taught(owners[min(before, len(owners) - 1)], made[0], place))
         return mapped(self._handed_on, output)
+
+    def _check_late(self, place: int, module: nn.Module) -> None:
+        if place in self._late and torch.is_grad_enabled():
+            raise ValueError(
+                f"a block must be called while gradients are recorded, got {type(module).__name__} recorded only in "
+                "the backward pass: checkpoint it with use_reentrant=False"
+            )
 
     def _handed_on(self, made: Tensor) -> Tensor:
         constant = made.detach()
@@ -295,6 +322,9 @@ class DirectFeedback(Learner):
         self._taught: list[Taught] = []
         self._constants: list[tuple[Tensor, Tensor]] = []
         self._returned: list[Tensor] = []
+        self._unrecorded: set[int] = set()
+        """Which of the hooked modules the model called without recording gradients; those of the backward pass:"""
+        self._late: set[int] = set()
         self._inside = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -309,16 +339,3 @@ def as_leaf(tensor: Tensor) -> Tensor:
 def by_block(taught: Taught) -> int:
     """Blocks in their order; calls of one block stay in theirs."""
     return taught.block
-
-
-def as_sparse(matrix: Any) -> Tensor:
-    """Return a torch tensor as it is, a scipy matrix as a sparse one."""
-    if isinstance(matrix, Tensor):
-        return matrix
-    if not hasattr(matrix, "tocoo"):
-        raise ValueError(f"diffuse must be a sparse matrix or callable, got {type(matrix).__name__}")
-    entries = matrix.tocoo()
-    where = torch.stack([torch.as_tensor(entries.row).long(), torch.as_tensor(entries.col).long()])
-    return torch.sparse_coo_tensor(
-        where, torch.as_tensor(entries.data), entries.shape, check_invariants=True
-    ).coalesce()
