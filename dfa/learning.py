@@ -11,7 +11,7 @@ from dfa.blocks import Blocks, whole
 from dfa.calls import check_called
 from dfa.feedback import Feedback
 from dfa.learner import Hook, Learner, Output, mapped, tensors
-from dfa.rows import SPREADS, joined, per_sample, rows_of, spread_over, width_of
+from dfa.rows import SPREADS, features_dim, joined, per_sample, rows_of, spread_over, width_of
 from dfa.sparse import as_sparse
 from dfa.steps import check_loss
 
@@ -61,7 +61,8 @@ class DirectFeedback(Learner):
         For graphs: the signal of each block, (nodes, width), is multiplied by this matrix from the left (a normalised
         adjacency; or nodes by graphs, if the error has a row for each graph), or goes through the callable.
     class_dim : int
-        Dimension of the output over which classes lie, for layouts such as (batch, classes, height, width).
+        Dimension of the output over which classes lie, for layouts such as (batch, classes, height, width). There lie
+        the features of a block's output, too, if it has the same rows around it: (batch, channels, height, width).
 
     Attributes
     ----------
@@ -78,6 +79,8 @@ class DirectFeedback(Learner):
     Rows: an output (batch, classes), (batch, tokens, classes) or (nodes, classes) has a row for each sample, token or
     node. A block whose output has the same leading dimensions is taught row by row; one that shares the batch
     only, by the sum of each sample's errors, brought to the mean. Errors of several heads are joined along classes.
+    Rows are told by their numbers alone: a block that makes (tokens, batch, width) in a model that returns (batch,
+    tokens, classes) is refused, but not if there are as many tokens as samples. Keep one layout in the model.
 
     A block that is called several times (tied weights) is taught after each call, by its own slice of B. Of a block
     that returns several tensors, the first is taught; all are handed on detached. A residual sum that is formed outside
@@ -213,6 +216,8 @@ class DirectFeedback(Learner):
 
     def _signals(self, error: Tensor, outputs: Sequence[Tensor], loss_scale: float) -> list[Tensor]:
         """Teaching signals in the blocks' shapes; one call of the feedback for all blocks of the same rows."""
+        dims = [-1 if self.diffuse is not None else features_dim(error, o, self.class_dim) for o in outputs]
+        outputs = [output.movedim(dim, -1) for output, dim in zip(outputs, dims, strict=True)]
         rows = [self._rows(error, output) for output in outputs]
         widths = [width_of(output, r, self.spread) for output, r in zip(outputs, rows, strict=True)]
         signals: list[Tensor] = list(outputs)
@@ -222,7 +227,7 @@ class DirectFeedback(Learner):
             for k, (output, r) in enumerate(zip(outputs, rows, strict=True)):
                 if r == count:
                     signals[k] = spread_over(found[k], output, r, self.spread).to(output.dtype)
-        return signals
+        return [signal.movedim(-1, dim) for signal, dim in zip(signals, dims, strict=True)]
 
     def _rows(self, error: Tensor, output: Tensor) -> int:
         rows = rows_of(error, output) if self.diffuse is None else 1

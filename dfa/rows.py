@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["SPREADS", "joined", "per_sample", "rows_of", "spread_over", "width_of"]
+__all__ = ["SPREADS", "features_dim", "joined", "per_sample", "rows_of", "spread_over", "width_of"]
 
 SPREADS = ("each", "channels", "features")
 
@@ -25,6 +25,13 @@ def joined(errors: Sequence[Tensor], class_dim: int) -> Tensor:
 def per_sample(error: Tensor) -> Tensor:
     """Sum over everything between sample and class: (batch, ..., classes) -> (batch, classes)."""
     return error if error.ndim == 2 else error.flatten(1, -2).sum(dim=1)
+
+
+def features_dim(error: Tensor, output: Tensor, class_dim: int) -> int:
+    """Return the dimension of a block's features: `class_dim` if that leaves it all rows of the error, or the last."""
+    if output.ndim == error.ndim and output.movedim(class_dim, -1).shape[:-1] == error.shape[:-1]:
+        return class_dim
+    return -1
 
 
 def rows_of(error: Tensor, output: Tensor) -> int | None:

@@ -159,6 +159,27 @@ def test_classes_may_lie_along_another_dimension():
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("side", [4, 6])
+@pytest.mark.parametrize("spread", ["each", "channels", "features"])
+def test_pixels_are_rows_wherever_the_channels_lie(side, spread):
+    """Convolutions of single pixels are linear layers, also in 4 channels of 4 x 4. Catches: channels as rows."""
+    sizes = [(2, 4), (4, 4), (4, 3)]
+    linear = draw(nn.Sequential(*(part for a, b in sizes for part in (nn.Linear(a, b), nn.Tanh())))[:-1])
+    images = draw(nn.Sequential(*(part for a, b in sizes for part in (nn.Conv2d(a, b, 1), nn.Tanh())))[:-1])
+    for flat, wide in zip(linear.parameters(), images.parameters(), strict=True):
+        wide.data.copy_(flat.view_as(wide))
+    x, y = normal(5, 2, side, side), torch.arange(5 * side * side).view(5, side, side) % 3
+    grads = []
+    for model, first in ((linear, False), (images, True)):
+        feedback = RandomFeedback(SEED)
+        learner = DirectFeedback(model, ["1", "3"], feedback, spread=spread, class_dim=1 if first else -1)
+        output = model(x if first else x.movedim(1, -1))
+        learner.backward(cross_entropy(output if first else output.movedim(-1, 1), y), output)
+        grads.append([p.grad.flatten() for p in model.parameters()])
+    for flat, wide in zip(*grads, strict=True):
+        torch.testing.assert_close(wide, flat)
+
+
 def test_rows_that_do_not_fit_are_refused():
     model = nn.Sequential(nn.Unflatten(0, (2, 3)), nn.Linear(4, 5), nn.Flatten(0, 1), nn.Tanh(), nn.Linear(5, 2))
     learner = DirectFeedback(model, blocks=["1"], feedback=RandomFeedback(0))
