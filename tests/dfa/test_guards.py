@@ -94,3 +94,15 @@ def test_a_run_that_has_learned_is_left_alone():
     late = run("mlp", feedback, 5 * PATIENCE, learning_rate=1e-2)[-1].diagnostics
     assert late.nonzero < 0.03
     assert late.shown < 0.1
+
+
+def test_a_network_that_has_learned_may_be_trained_again():
+    """No error is over the threshold from the first step on. Catches: a loss judged by the first one only."""
+    whole = digits()
+    x, y = whole.train
+    few = dataclasses.replace(whole, train=(x[:64], y[:64]))
+    model = mlp([64, 64, 10])
+    learner = DirectFeedback(model, feedback=RandomFeedback(0, Ternary(threshold=0.3)))
+    train(model, few, learner, epochs=80, batch_size=64, learning_rate=1e-2, align=0, progress=False)
+    again = train(model, few, learner, epochs=PATIENCE + 50, batch_size=64, learning_rate=1e-5, align=0, progress=False)
+    assert max(epoch.diagnostics.shown for epoch in again) == 0.0
