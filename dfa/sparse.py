@@ -9,7 +9,7 @@ __all__ = ["as_sparse"]
 
 
 def as_sparse(name: str, matrix: Any, *, beside: str = "") -> Tensor:
-    """Return a torch tensor as it is, a scipy matrix as a sparse one.
+    """Return a torch tensor as it is, a copy of a scipy matrix as a sparse one (COO, coalesced).
 
     Raises
     ------
@@ -22,6 +22,4 @@ def as_sparse(name: str, matrix: Any, *, beside: str = "") -> Tensor:
         raise ValueError(f"{name} must be a sparse matrix of torch or scipy{beside}, got {type(matrix).__name__}")
     entries = matrix.tocoo()
     where = torch.stack([torch.as_tensor(entries.row).long(), torch.as_tensor(entries.col).long()])
-    return torch.sparse_coo_tensor(
-        where, torch.as_tensor(entries.data), entries.shape, check_invariants=True
-    ).coalesce()
+    return torch.sparse_coo_tensor(where, torch.tensor(entries.data), entries.shape, check_invariants=True).coalesce()

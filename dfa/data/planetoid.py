@@ -14,6 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from dfa.data.files import read_published
+from dfa.sparse import as_sparse
 
 __all__ = ["PLANETOID_SHA256", "Graph", "citeseer", "cora", "normalised_adjacency", "pubmed", "read_planetoid"]
 
@@ -159,7 +160,7 @@ def assemble(
     edges = np.array([(i, j) for i, neighbours in graph.items() for j in neighbours], np.int64).reshape(-1, 2)
     return Graph(
         name,
-        to_torch(features),
+        as_sparse("features", features).float(),
         torch.from_numpy(labels),
         normalised_adjacency(edges, n),
         mask(range(len(y)), n),
@@ -204,15 +205,7 @@ def normalised_adjacency(edges: NDArray[np.int64], n: int) -> Tensor:
     matrix = sparse.coo_array((ones, (edges[:, 0], edges[:, 1])), shape=(n, n)).tocsr()
     matrix = ((matrix + matrix.T + sparse.eye_array(n)) > 0).astype(np.float64)
     scale = sparse.diags_array(1.0 / np.sqrt(matrix.sum(axis=1)))
-    return to_torch(scale @ matrix @ scale)
-
-
-def to_torch(matrix: sparse.sparray) -> Tensor:
-    """Copy a matrix of scipy's to torch: sparse COO float32, coalesced."""
-    coo = sparse.coo_array(matrix)
-    places = torch.from_numpy(np.stack(coo.coords).astype(np.int64))
-    values = torch.from_numpy(coo.data.astype(np.float32))
-    return torch.sparse_coo_tensor(places, values, coo.shape, check_invariants=True).coalesce()
+    return as_sparse("adjacency", scale @ matrix @ scale).float()
 
 
 RECONSTRUCT = np.ndarray(0).__reduce__()[0]

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from torch import nn
 
@@ -165,6 +166,31 @@ def test_graph_convolutions_are_their_formula():
     torch.testing.assert_close(model(x.to_sparse()), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("kind", ["csr_matrix", "csr_array", "coo_array", "csc_matrix", "torch csr", "torch double"])
+@pytest.mark.parametrize("sizes", [[9, 8, 4], [9, 8, 8, 4]])
+def test_graphs_may_be_scipys(kind, sizes):
+    """Adjacency and features, of any layout and width; they learn the same. Catches: a matrix that only torch knows."""
+
+    def converted(matrix):
+        if kind == "torch csr":
+            return matrix.to_sparse_csr()
+        if kind == "torch double":
+            return matrix.double() if matrix is a else matrix
+        return getattr(scipy.sparse, kind)(matrix.to_dense().double().numpy())
+
+    a, x = adjacency(), words().relu().to_sparse()
+    found = []
+    for graph, features in ((a, x), (converted(a), converted(x))):
+        model = gcn(sizes, graph, 0.0)
+        learner = DirectFeedback(model, feedback=RandomFeedback(0), diffuse=graph)
+        output = model(features)
+        learner.backward(nn.functional.cross_entropy(output, torch.arange(NODES) % 4), output)
+        found.append([output, *(p.grad for p in model.parameters())])
+    for wanted, got in zip(*found, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
 def test_nodes_have_no_order():
     """Numbering them otherwise numbers the outputs otherwise. Catches: a transposed or misplaced adjacency."""
     order = torch.randperm(NODES, generator=torch.Generator().manual_seed(0))
@@ -248,6 +274,7 @@ def test_the_reference_transformer_has_its_size():
         (lambda: cnn(8, (4, 0)), "channels, hidden and classes must be positive"),
         (lambda: gcn([4], adjacency()), "sizes must be two or more"),
         (lambda: gcn([4, 2], adjacency(), 1.0), "dropout must be at least 0 and below 1"),
+        (lambda: gcn([4, 2], [[0, 1]]), "adjacency must be a sparse matrix of torch or scipy, got list"),
         (lambda: char_transformer(0), "characters must be positive"),
         (lambda: char_transformer(20, heads=3), "heads must divide the width 128, got 3"),
         (lambda: char_transformer(20, 4, 8, 1, 1)(characters(1, 5)), "at most 4 characters, got 5"),
