@@ -124,7 +124,7 @@ def run_loop(task: Task, model: nn.Module, learner: Rule | None, options: Option
     Raises
     ------
     ValueError
-        If the checkpoint is of another run or cannot be written.
+        If the checkpoint is of another run, is there but not to be resumed, or cannot be written.
     Diverged
         If there is nothing to go on with (see `dfa.guards`). The last good checkpoint stays, and is named.
     """
@@ -142,6 +142,11 @@ class Loop:
         kind = {"optimiser": type(self.optimiser).__name__, "clip_norm": options.clip_norm}
         learns = {"learning_rate": options.learning_rate, "seed": task.seed, "feedback": learner is not None}
         self.checkpoint = Checkpoint(options.folder, {**(options.settings or {}), **task.settings, **learns, **kind})
+        if not options.resume and self.checkpoint.path is not None and self.checkpoint.path.exists():
+            raise ValueError(
+                f"folder must hold no earlier run, got one with {self.checkpoint.path}: go on with it by resume=True, "
+                "or name another folder"
+            )
         self.watcher = Watcher(model, learner)
         directed = isinstance(learner, Learner) and learner.feedback is not None
         self.guards = Guards([name for name, own in list(self.watcher.parts.items())[:-1] if own] if directed else [])

@@ -78,8 +78,8 @@ def train(
     Other Parameters
     ----------------
     folder : path, optional
-        Where the run is kept: the checkpoint ``last.pt``, rewritten whole after each epoch and each minute, and with it
-        ``metrics.csv`` and ``metrics.json``, a row for each epoch (`dfa.diagnostics.Diagnostics`).
+        Where the run is kept, and no other: the checkpoint ``last.pt``, rewritten whole after each epoch and each
+        minute, and with it ``metrics.csv`` and ``metrics.json``, a row for each epoch (`dfa.diagnostics.Diagnostics`).
     resume : bool
         Go on from the checkpoint if there is one, at any step. The result is that of a run that was never stopped.
     progress : bool, default True
@@ -102,7 +102,8 @@ def train(
     Raises
     ------
     ValueError
-        If a number is out of range, the folder cannot be written, or the checkpoint is of other settings.
+        If a number is out of range, the folder cannot be written or holds another run, or the checkpoint is of other
+        settings.
     Diverged
         A ``ValueError``, too: if the loss or the weights are not finite, or the feedback is dead (`dfa.guards`). The
         last good checkpoint stays, and the message names it.

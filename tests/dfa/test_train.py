@@ -104,6 +104,7 @@ def test_bad_checkpoints_and_numbers(data, tmp_path):
     (tmp_path / "last.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="must be a checkpoint"):
         train(model, few(data), folder=tmp_path, resume=True, progress=False)
+    (tmp_path / "last.pt").unlink()
     train(model, few(data), epochs=1, folder=tmp_path, progress=False)
     with pytest.raises(ValueError, match="is of a run with"):
         train(model, few(data), epochs=1, batch_size=7, folder=tmp_path, resume=True, progress=False)
@@ -120,6 +121,18 @@ def test_bad_checkpoints_and_numbers(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="folder that can be written"):
         train(model, few(data), epochs=1, folder=tmp_path / "file" / "x", progress=False)
+
+
+def test_an_earlier_run_is_not_written_over(data, tmp_path):
+    """Before a step is taken. Catches: a checkpoint of many hours replaced by one of a second."""
+    model, _ = make("bp")
+    train(model, few(data), epochs=2, folder=tmp_path, progress=False)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = weights(model)
+    with pytest.raises(ValueError, match=r"folder must hold no earlier run, got .*last\.pt: .* resume=True, or name"):
+        train(model, few(data), epochs=1, folder=tmp_path, progress=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    assert torch.equal(weights(model), before)
 
 
 def test_unknown_methods_are_refused(data):
