@@ -1,6 +1,6 @@
 """Which modules of a network are its blocks, and whose parameters are whose."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -27,6 +27,9 @@ def find_blocks(model: nn.Module, blocks: Blocks | None) -> list[list[nn.Module]
         if not isinstance(container, nn.Sequential | nn.ModuleList):
             raise ValueError(f"blocks must be a list, or the name of a container, got the module {blocks!r} alone")
         return children_in_groups(container)
+    if not isinstance(blocks, Iterable):
+        hint = ", name feedback=..." if callable(blocks) and not isinstance(blocks, nn.Module) else ""
+        raise ValueError(f"blocks must be a list of modules or names, got {type(blocks).__name__}{hint}")
     chosen = list(blocks)
     if not chosen:
         raise ValueError("blocks must name one module at least, got none")

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from dfa.data import Graph
 from dfa.diagnostics import Diagnostics
 from dfa.loop import Options, RunOptions, Task, run_loop
-from dfa.steps import Rule, check_numbers
+from dfa.steps import Rule, check_counts, check_data
 
 __all__ = ["GraphEpoch", "GraphRun", "node_accuracy", "train_graph"]
 
@@ -89,7 +89,8 @@ def train_graph(
     Diverged
         As for `dfa.train`.
     """
-    check_numbers(epochs=epochs, every=every)
+    check_data(Graph, graph=graph)
+    check_counts(epochs=epochs, every=every)
     check_parts(graph)
 
     def loss(output: Tensor, labels: Tensor) -> Tensor:

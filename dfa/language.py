@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from dfa.data import Text
 from dfa.diagnostics import Diagnostics
 from dfa.loop import Options, RunOptions, Task, run_loop
-from dfa.steps import Rule, check_numbers
+from dfa.steps import Rule, check_counts, check_data
 
 __all__ = ["TextEpoch", "bits_per_character", "sample_contexts", "train_text"]
 
@@ -83,7 +83,8 @@ def train_text(
     Diverged
         As for `dfa.train`.
     """
-    check_numbers(steps=steps, batch_size=batch_size, every=every)
+    check_data(Text, text=text)
+    check_counts(steps=steps, batch_size=batch_size, every=every)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         return sample_contexts(text.train, context, batch_size, seed, step)
@@ -136,7 +137,7 @@ def bits_per_character(
 
     The first places of a piece see little before them, so that this is an upper bound on what longer contexts give.
     """
-    check_numbers(windows=windows)
+    check_counts(windows=windows)
     check_length(numbers, context)
     model.eval()
     count = min(windows, len(numbers) // (context + 1))

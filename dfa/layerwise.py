@@ -49,7 +49,7 @@ class LayerFeedback(Learner):
     Raises
     ------
     ValueError
-        If `weights` is unknown or a block is not found.
+        If `weights` is unknown, a block is not found, or the model has no linear or convolutional layer.
 
     References
     ----------
@@ -69,6 +69,11 @@ class LayerFeedback(Learner):
         self.weights, self.seed = weights, check_seed(seed)
         self._matrices: dict[int, Tensor] = {}
         self._inputs: list[Tensor | None] = []
+        if weights != "transposed" and not self._layers():
+            raise ValueError(
+                f"model must have linear or convolutional layers, got none in {type(whole(model)).__name__}: weights "
+                "of other kinds are not replaced"
+            )
         self._attach()
 
     def backward(self, loss: Tensor, output: Output | None = None, *, loss_scale: float = 1.0) -> None:
@@ -123,16 +128,20 @@ class LayerFeedback(Learner):
         handles = []
         if self.weights != "transposed":
             for i, layer in enumerate(self._layers()):
-                handles.append(layer.register_forward_pre_hook(Hook(self._before)))
+                handles.append(layer.register_forward_pre_hook(Hook(self._before), with_kwargs=True))
                 handles.append(layer.register_forward_hook(Hook(self._after, i)))
         return handles
 
-    def _before(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+    def _before(
+        self, layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Take the layer's input off the graph, so that nothing goes back through W."""
-        if not self._active:
+        source = inputs[0] if inputs else named.get("input")
+        if not self._active or source is None:
             return None
-        self._inputs.append(inputs[0] if inputs[0].requires_grad else None)
-        return inputs[0].detach(), *inputs[1:]
+        self._inputs.append(source if source.requires_grad else None)
+        cut = source.detach()
+        return ((cut, *inputs[1:]), named) if inputs else ((), named | {"input": cut})
 
     def _after(self, place: int, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         if not self._active:

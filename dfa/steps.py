@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-__all__ = ["Diverged", "Rule", "check_loss", "check_numbers", "reproducible", "take_step"]
+__all__ = ["Diverged", "Rule", "check_counts", "check_data", "check_loss", "check_numbers", "reproducible", "take_step"]
 
 
 class Diverged(ValueError):
@@ -73,6 +74,24 @@ def check_loss(loss: Tensor) -> None:
         raise ValueError(f"loss must be a scalar, got shape {tuple(loss.shape)}")
     if not math.isfinite(value := loss.item()):
         raise Diverged(f"loss must be finite, got {value}: training has diverged, lower the learning rate")
+
+
+def check_counts(**values: int) -> None:
+    """Raise a ``ValueError`` that names the first value that is no positive whole number."""
+    check_numbers(**values)
+    for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
+
+
+def check_data(wanted: type, **given: object) -> None:
+    """Raise a ``ValueError`` if an argument is not of the class of `dfa.data` that is trained on."""
+    for name, value in given.items():
+        if not isinstance(value, wanted):
+            raise ValueError(
+                f"{name} must be a dfa.data.{wanted.__name__}, got {type(value).__name__}: dfa.train takes a Dataset, "
+                "dfa.graphs.train_graph a Graph, dfa.language.train_text a Text"
+            )
 
 
 def check_numbers(**values: float) -> None:

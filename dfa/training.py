@@ -13,7 +13,7 @@ from dfa.data import Dataset
 from dfa.diagnostics import Diagnostics
 from dfa.learner import Learner
 from dfa.loop import Options, RunOptions, Task, run_loop
-from dfa.steps import check_numbers
+from dfa.steps import check_counts, check_data
 
 __all__ = ["Epoch", "accuracy", "train"]
 
@@ -108,7 +108,8 @@ def train(
         A ``ValueError``, too: if the loss or the weights are not finite, or the feedback is dead (`dfa.guards`). The
         last good checkpoint stays, and the message names it.
     """
-    check_numbers(epochs=epochs, batch_size=batch_size)
+    check_data(Dataset, data=data)
+    check_counts(epochs=epochs, batch_size=batch_size)
     x, y = data.train
     per_epoch = math.ceil(len(x) / batch_size)
 

@@ -114,7 +114,29 @@ def test_same_interface():
     assert isinstance(DirectFeedback(learner.model), DirectFeedback)
 
 
+@pytest.mark.parametrize("weights", ["random", "sign"])
+def test_a_layer_may_be_given_its_input_by_name(weights):
+    """Catches: a hook that sees positions only."""
+
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = draw(nn.Linear(6, 9)), draw(nn.Linear(9, 4))
+
+        def forward(self, x):
+            return self.second(input=torch.tanh(self.first(input=x)))
+
+    named, found = Named(), []
+    plain = nn.Sequential(named.first, nn.Tanh(), named.second)
+    for model in (named, plain):
+        found.append(step(LayerFeedback(model, weights)))
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_bad_arguments():
+    with pytest.raises(ValueError, match="model must have linear or convolutional layers, got none in Embedding"):
+        LayerFeedback(nn.Embedding(3, 4))
     with pytest.raises(ValueError, match="weights must be one of"):
         LayerFeedback(mlp(SIZES), weights="other")
     with pytest.raises(ValueError, match="dotted names"):

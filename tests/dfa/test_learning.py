@@ -192,6 +192,13 @@ def test_bad_blocks(model, blocks, message):
         DirectFeedback(model, blocks=blocks)
 
 
+def test_feedback_in_the_place_of_blocks(model):
+    with pytest.raises(ValueError, match=r"list of modules or names, got RandomFeedback, name feedback=\.\.\."):
+        DirectFeedback(model, RandomFeedback(0))
+    with pytest.raises(ValueError, match=r"list of modules or names, got Linear$"):
+        DirectFeedback(model, model[0])
+
+
 def test_bad_models():
     with pytest.raises(ValueError, match=r"nn\.Sequential"):
         DirectFeedback(nn.Linear(2, 2))
