@@ -1,4 +1,4 @@
-"""Which blocks of a model had no part in a call as modules, though their parameters had one."""
+"""What a call of a model must have been like for its blocks to be taught."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dfa.blocks import parameters_of, whole
 
-__all__ = ["check_called"]
+__all__ = ["check_called", "check_wrapper"]
 
 
 def check_called(
@@ -39,6 +39,21 @@ def check_called(
         raise ValueError(
             f"blocks must be called as modules, got no call of {', '.join(names[id(blocks[k][-1])] for k in wrong)} "
             "though the model's output depends on their parameters: call them, or name other blocks"
+        )
+
+
+def check_wrapper(model: nn.Module, outputs: Sequence[Tensor]) -> None:
+    """Raise a ``ValueError`` if the model is wrapped for several processes in a way that does not add up gradients.
+
+    With ``static_graph`` or ``find_unused_parameters``, ``DistributedDataParallel`` plans its sums by a walk from the
+    output back, or begins them there; nothing leads from there to a hidden block.
+    """
+    wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
+    planned = wrapped and (model.static_graph or model.find_unused_parameters)
+    if planned or any(type(output.grad_fn).__name__ == "_DDPSinkBackward" for output in outputs):
+        raise ValueError(
+            "model must be in a DistributedDataParallel without static_graph and find_unused_parameters, got one with: "
+            "it looks for parameters from the output back, and finds no hidden block"
         )
 
 

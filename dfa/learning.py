@@ -1,6 +1,7 @@
 """The rule of Direct Feedback Alignment: every block learns from the output's error, none from its successor."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dfa.blocks import Blocks, whole
-from dfa.calls import check_called
+from dfa.calls import check_called, check_wrapper
 from dfa.feedback import Feedback
 from dfa.learner import Hook, Learner, Output, mapped, tensors
 from dfa.rows import SPREADS, features_dim, joined, per_sample, rows_of, spread_over, width_of
@@ -90,9 +91,13 @@ class DirectFeedback(Learner):
     `backward` refuses. While gradients are recorded the model stays cut, in evaluation too: see `connected`.
 
     Works with bfloat16 autocast (the signals are computed in float32), any optimiser, clipping between `backward` and
-    the step, accumulation over several calls, non-reentrant checkpointing, and ``torch.compile`` of the model, before
-    or after the learner is made but before the first call; the loss and `backward` stay outside of what is compiled
-    ("eager" and "aot_eager" are tested, with ``fullgraph``; other backends get the same graph).
+    the step, accumulation over several calls, non-reentrant checkpointing, plain ``DistributedDataParallel`` (without
+    ``static_graph`` and ``find_unused_parameters``), and ``torch.compile`` of the model, before or after the learner is
+    made but before the first call; the loss and `backward` stay outside of what is compiled ("eager" and "aot_eager"
+    are tested, with ``fullgraph``; other backends get the same graph).
+
+    One call of the model for each `backward`: of a loss of two calls, such as two views of a sample, only the last
+    teaches the hidden blocks. Call the model once, on both one below the other.
 
     References
     ----------
@@ -148,19 +153,21 @@ class DirectFeedback(Learner):
             (nodes, classes) or (batch,).
         loss_scale : float
             By how much the loss was multiplied for reasons of its own (1 / number of accumulated batches, a scaler for
-            float16): the error is encoded without it. It matters to encoders with a fixed threshold only.
+            float16): the error is encoded without it. It matters to every encoder whose signal is not in proportion to
+            the error: to `Ternary`, but for its `restore` with another policy than a fixed threshold.
 
         Raises
         ------
         ValueError
             If the loss is not finite, the output is not of the last call of the model or nothing in it learns, a
-            block's output shares no rows with it, or a block was used without being called as a module while gradients
-            are recorded (reentrant checkpointing does that).
+            block's output shares no rows with it, a block was used without being called as a module while gradients are
+            recorded (reentrant checkpointing does that), or the model is wrapped for processes as it must not be.
         """
         check_loss(loss)
         if not loss_scale > 0:
             raise ValueError(f"loss_scale must be positive, got {loss_scale!r}")
         outputs = tensors(output)
+        check_wrapper(self.model, outputs)
         if not outputs or any(all(given is not t for t in self._returned) for given in outputs):
             raise ValueError("output must be what the model's last call returned, with gradients enabled")
         if not any(given.requires_grad for given in outputs):
@@ -169,7 +176,8 @@ class DirectFeedback(Learner):
             )
         noted = [t.output for t in self._taught]
         check_called(self.model, self.blocks, [t.block for t in self._taught], [*outputs, *noted])
-        taught = [t for t in sorted(self._taught, key=by_block) if all(t.output is not given for given in outputs)]
+        order = sorted(self._taught, key=attrgetter("block"))  # calls of one block stay in theirs
+        taught = [t for t in order if all(t.output is not given for given in outputs)]
         late = self._unrecorded - {t.module for t in self._taught}
         self._forget()
         self._late = late
@@ -316,7 +324,7 @@ class DirectFeedback(Learner):
             return given
         # What follows the hidden blocks is frozen: nothing there has a gradient, but the hidden blocks need the error.
         self._taught = [t for t in self._taught if all(t.output is not own for own in self._returned)]
-        given = mapped(as_leaf, output if given is None else given)
+        given = mapped(as_start, output if given is None else given)
         self._returned = tensors(given)
         return given
 
@@ -336,11 +344,6 @@ class DirectFeedback(Learner):
         return super().__getstate__() | {"_taught": [], "_constants": [], "_returned": []}
 
 
-def as_leaf(tensor: Tensor) -> Tensor:
-    """The same numbers where a graph may begin."""
-    return tensor.detach().requires_grad_() if tensor.is_floating_point() else tensor
-
-
-def by_block(taught: Taught) -> int:
-    """Blocks in their order; calls of one block stay in theirs."""
-    return taught.block
+def as_start(tensor: Tensor) -> Tensor:
+    """The same numbers where a graph may begin, in a view: a wrapper for processes passes over the leaves."""
+    return tensor.detach().requires_grad_().view_as(tensor) if tensor.is_floating_point() else tensor

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from calibration import measure_projection
-from dfa import DirectFeedback, LayerFeedback, OpticalFeedback, RandomFeedback, Ternary
+from dfa import DirectFeedback, Graded, LayerFeedback, OpticalFeedback, RandomFeedback, Ternary
 from dfa.models import mlp
 from photonics import presets
 from tests.dfa.networks import Tied, draw, normal
@@ -248,6 +248,31 @@ def test_accumulation_and_the_scale_of_the_loss():
         output = learner.model(X[part])
         learner.backward(cross_entropy(output, Y[part]) / 2, output, loss_scale=0.5)
     assert_equal([p.grad for p in learner.model.parameters()], whole, rtol=1e-5, atol=1e-7)
+
+
+PROPORTIONAL = [
+    None,
+    Graded(),
+    *(Ternary(**policy, restore=True) for policy in ({"deviations": 0.5}, {"relative": 0.3}, {"stochastic": 1.0})),
+]
+OTHERS = [
+    Ternary(threshold=0.2, restore=True),
+    *(Ternary(**p) for p in ({"threshold": 0.2}, {"deviations": 0.5}, {"relative": 0.3}, {"sign": True})),
+    Ternary(stochastic=1.0, pairs=True),
+]
+
+
+@pytest.mark.parametrize("encoder", PROPORTIONAL + OTHERS)
+def test_the_scale_of_the_loss_matters_to_signals_that_do_not_follow_the_error(encoder):
+    """A loss of a quarter has a quarter of the gradient if it is said. Catches: codes of the scaled error."""
+    found = []
+    for scale, said in ((1.0, 1.0), (0.25, 0.25), (0.25, 1.0)):
+        learner = direct(feedback=RandomFeedback(0, encoder))
+        output = learner.model(X)
+        learner.backward(scale * cross_entropy(output, Y), output, loss_scale=said)
+        found.append(torch.cat([p.grad.flatten() for p in learner.model.parameters()]) / scale)
+    torch.testing.assert_close(found[1], found[0])
+    assert torch.allclose(found[2], found[0]) == any(encoder is one for one in PROPORTIONAL)
 
 
 @pytest.mark.parametrize("optimiser", [torch.optim.SGD, torch.optim.AdamW, torch.optim.RMSprop])
