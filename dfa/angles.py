@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dfa.checkpoint import random_state, restore_random_state
 from dfa.learner import Learner
 
 __all__ = ["alignment"]
@@ -17,7 +18,7 @@ def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Ten
 
     Below 90 degrees the block descends the loss; the last block has its true gradient and 0. A block without an update
     (feedback None, an empty error, all of it frozen) has 90. The run is not changed: gradients, buffers, random state
-    and the device's clock are put back.
+    (that of every GPU, too) and the device's clock are put back.
 
     Parameters
     ----------
@@ -32,19 +33,20 @@ def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Ten
     flat = [p for block in parameters for p in block]
     kept = [p.grad for p in flat]
     buffers = [(buffer, buffer.clone()) for buffer in learner.model.buffers()]
+    state = random_state()
     rehearsal = getattr(learner.feedback, "rehearsal", contextlib.nullcontext)
     try:
-        with rehearsal(), torch.random.fork_rng(devices=[]):
-            state = torch.get_rng_state()
+        with rehearsal():
             with learner.connected():
                 true = torch.autograd.grad(loss(learner.model(x), target), flat, materialize_grads=True)
-            torch.set_rng_state(state)
+            restore_random_state(state)
             for p in flat:
                 p.grad = None
             output = learner.model(x)
             learner.backward(loss(output, target), output)
             found = [torch.zeros_like(p) if p.grad is None else p.grad for p in flat]
     finally:
+        restore_random_state(state)
         for p, grad in zip(flat, kept, strict=True):
             p.grad = grad
         for buffer, before in buffers:

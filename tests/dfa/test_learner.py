@@ -100,7 +100,7 @@ def test_state_has_the_seed(shared, expected):
     learner = direct(feedback=RandomFeedback(7, shared=shared))
     wanted = gradients(learner)
     state = learner.state_dict()
-    assert state["feedback"] == {"variant": "random", "steps": 1, "seed": 7, "shared": shared}
+    assert state["feedback"] == {"variant": "random", "steps": 1, "seed": 7, "shared": shared, "encoder": "None"}
     for how in (shared, not shared):
         other = direct(feedback=RandomFeedback(8, shared=how))
         assert not torch.equal(gradients(other)[0], wanted[0])

@@ -168,6 +168,25 @@ def test_alignment_is_measured_and_leaves_no_trace(model, batch):
     assert angles[1] == pytest.approx(float(expected), abs=1e-6)
 
 
+def test_alignment_puts_every_generator_back(model, batch, monkeypatch):
+    """Those of two GPUs, which stand for themselves here, too; both passes draw the same. Catches: other dropout."""
+    cuda, seen = [torch.tensor([3]), torch.tensor([4])], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [state.clone() for state in cuda])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: cuda[device].copy_(state))
+
+    def draw(module, inputs):
+        seen.append((float(torch.rand(())), *(int(state.add_(1)) for state in cuda)))
+
+    model.register_forward_pre_hook(draw)
+    before = torch.get_rng_state()
+    alignment(DirectFeedback(model, feedback=RandomFeedback(0)), cross_entropy, *batch)
+    assert seen[0] == seen[1]
+    assert [int(state) for state in cuda] == [3, 4]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_last_layer_only_has_an_angle_of_90(model, batch):
     assert alignment(DirectFeedback(model), cross_entropy, *batch)[:2] == [90.0, 90.0]
 
