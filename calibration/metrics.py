@@ -52,20 +52,26 @@ def anchor_truth(projection: LinearProjection, matrix: Any, x: Any) -> NDArray[n
 
 
 def row_errors(estimate: Any, truth: Any) -> NDArray[np.float64]:
-    """Error of each output over that output's rms, over the vectors: (batch, n_out) twice -> (n_out,).
+    """Error of each output over that output's rms, over the vectors: (batch, n_out) twice -> (n_out,), real or complex.
 
-    Nothing is fitted: a wrong scale or sign counts in full.
+    Nothing is fitted: a wrong scale, sign or phase counts in full. An output with a value that is not finite counts as
+    infinite; one whose truth is 0 is NaN.
     """
-    estimate, truth = np.asarray(estimate, np.float64), np.asarray(truth, np.float64)
-    return np.sqrt(np.mean((estimate - truth) ** 2, axis=0) / np.mean(truth**2, axis=0))
+    estimate, truth = two_matrices(estimate, truth)
+    estimate, wrong = without_wild(estimate, axis=0)
+    return relative(np.linalg.norm(estimate - truth, axis=0), np.linalg.norm(truth, axis=0), wrong)
 
 
 def row_correlation(estimate: Any, truth: Any) -> NDArray[np.float64]:
-    """Pearson correlation of each output with the truth, over the vectors: (n_out,)."""
-    a = np.asarray(estimate, np.float64) - np.mean(estimate, axis=0)
-    b = np.asarray(truth, np.float64) - np.mean(truth, axis=0)
-    norm = np.sqrt(np.sum(a**2, axis=0) * np.sum(b**2, axis=0))
-    return np.sum(a * b, axis=0) / np.where(norm > 0, norm, np.inf)
+    """Pearson correlation of each output with the truth, over the vectors: (n_out,); of complex values its real part.
+
+    0 where the estimate or the truth is constant, or the estimate has a value that is not finite.
+    """
+    estimate, truth = two_matrices(estimate, truth)
+    estimate, wrong = without_wild(estimate, axis=0)
+    a, b = estimate - estimate.mean(axis=0), truth - truth.mean(axis=0)
+    norm = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    return np.real(np.sum(np.conj(a) * b, axis=0)) / np.where((norm > 0) & ~wrong, norm, np.inf)
 
 
 def fix_phase(estimate: Any, truth: Any, common: bool = False) -> NDArray[np.complex128]:
@@ -112,17 +118,22 @@ def fix_gauge(estimate: Any, truth: Any, gauge: Gauge) -> NDArray[np.complex128]
 def matrix_row_errors(estimate: Any, truth: Any, gauge: Gauge | None = None) -> NDArray[np.float64]:
     """``|a - a_estimate| / |a|`` of each row a: (n_out, n_in) twice -> (n_out,), NaN where the true row is 0.
 
-    The gauge is that given; None fixes a phase and a conjugation in each row, not the scale.
+    The gauge is that given; None fixes a phase and a conjugation in each row, not the scale. A row of the estimate with
+    an entry that is not finite counts as infinite.
     """
-    gauge = Gauge("", conjugation_fixed=False) if gauge is None else gauge
-    fixed, truth = two_matrices(fix_gauge(estimate, truth, gauge), truth)
-    length = np.linalg.norm(truth, axis=1)
-    return np.linalg.norm(truth - fixed, axis=1) / np.where(length > 0, length, np.nan)
+    fixed, truth, wrong = in_the_gauge(estimate, truth, gauge)
+    return relative(np.linalg.norm(truth - fixed, axis=1), np.linalg.norm(truth, axis=1), wrong)
 
 
 def matrix_error(estimate: Any, truth: Any, gauge: Gauge | None = None) -> float:
-    """Median over rows of `matrix_row_errors`. It says little of a matrix of low rank: see `output_error`."""
-    return float(np.nanmedian(matrix_row_errors(estimate, truth, gauge)))
+    """Median over rows of `matrix_row_errors`, those left out whose truth is 0.
+
+    It says little of a matrix of low rank: see `output_error`.
+    """
+    errors = matrix_row_errors(estimate, truth, gauge)
+    if np.isnan(errors).all():
+        raise ValueError(f"truth must have a row that is not 0, got none of {len(errors)}")
+    return float(np.nanmedian(errors))
 
 
 def output_error(estimate: Any, truth: Any, x: Any, gauge: Gauge | None = None) -> float:
@@ -131,19 +142,47 @@ def output_error(estimate: Any, truth: Any, x: Any, gauge: Gauge | None = None) 
     Parameters
     ----------
     estimate, truth : array_like of complex, shape (n_out, n_in)
+        If an entry of the estimate is not finite the error is infinite.
     x : array_like, shape (batch, n_in)
     gauge : Gauge, optional
         As for `matrix_row_errors`.
     """
+    fixed, truth, wrong = in_the_gauge(estimate, truth, gauge)
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[1] != truth.shape[1]:
+        raise ValueError(f"x must have shape (batch, {truth.shape[1]}), got {x.shape}")
+    outputs = np.linalg.norm(x @ truth.T)
+    if not outputs > 0:
+        raise ValueError("truth must give outputs for x that are not all 0, got nothing else")
+    return np.inf if wrong.any() else float(np.linalg.norm(x @ (truth - fixed).T) / outputs)
+
+
+def in_the_gauge(
+    estimate: Any, truth: Any, gauge: Gauge | None
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128], NDArray[np.bool_]]:
+    """The estimate in its gauge, the truth, and the rows that are not finite, which are 0 and spoil no other."""
     gauge = Gauge("", conjugation_fixed=False) if gauge is None else gauge
-    fixed, truth = two_matrices(fix_gauge(estimate, truth, gauge), truth)
-    x = np.asarray(x, np.float64)
-    return float(np.linalg.norm(x @ (truth - fixed).T) / np.linalg.norm(x @ truth.T))
+    estimate, truth = two_matrices(estimate, truth)
+    estimate, wrong = without_wild(estimate, axis=1)
+    return fix_gauge(estimate, truth, gauge), truth, wrong
+
+
+def without_wild(values: NDArray[np.complex128], axis: int) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
+    """Values with 0 in place of the lines along the axis that are not finite all through, and which these are."""
+    wrong = np.asarray(~np.isfinite(values).all(axis=axis))
+    return np.where(np.expand_dims(wrong, axis), 0.0, values), wrong
+
+
+def relative(error: NDArray[np.float64], length: NDArray[np.float64], wrong: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Error over length: NaN where the length is 0, else infinite where `wrong`."""
+    return np.where(wrong, np.inf, error) / np.where(length > 0, length, np.nan)
 
 
 def two_matrices(estimate: Any, truth: Any) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
-    """Both as complex128, or say that their shapes differ."""
+    """Both as complex128, or say that their shapes differ or that the truth is none."""
     a, b = np.asarray(estimate, np.complex128), np.asarray(truth, np.complex128)
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"estimate must have the truth's shape {b.shape}, two axes, got {a.shape}")
+    if not np.isfinite(b).all():
+        raise ValueError(f"truth must be finite, got {np.count_nonzero(~np.isfinite(b))} entries that are not")
     return a, b

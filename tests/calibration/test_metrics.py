@@ -14,6 +14,8 @@ from calibration.metrics import (
     matrix_error,
     matrix_row_errors,
     output_error,
+    row_correlation,
+    row_errors,
 )
 from calibration.recovery import Gauge
 
@@ -88,6 +90,53 @@ def test_a_row_error_misleads_at_low_rank():
     x = np.ones((5, 30)) + 1e-3 * RNG.normal(size=(5, 30))
     assert matrix_error(estimate, truth) == pytest.approx(0.1, rel=0.01)
     assert output_error(estimate, truth, x) > 10.0
+
+
+def test_a_value_that_is_not_finite_is_an_infinite_error():
+    """22 of 40 rows NaN: the median is infinite. Catches: a median over the rows that are not NaN, 1e-16 here."""
+    spoiled = TRUTH.copy()
+    spoiled[:22, 3] = np.nan
+    for gauge in (None, Gauge("", phase_fixed=True, scale_fixed=False)):
+        errors = matrix_row_errors(spoiled, TRUTH, gauge)
+        assert np.isinf(errors[:22]).all()
+        np.testing.assert_allclose(errors[22:], 0.0, atol=1e-12)
+        assert matrix_error(spoiled, TRUTH, gauge) == np.inf
+    assert output_error(spoiled, TRUTH, np.eye(30)) == np.inf
+    assert np.isinf(row_errors(spoiled.T, TRUTH.T)[:22]).all()
+    assert (row_correlation(spoiled.T, TRUTH.T)[:22] == 0.0).all()
+
+
+def test_only_rows_without_truth_are_left_out():
+    dark = TRUTH * (np.arange(40) != 5)[:, None]
+    assert np.flatnonzero(np.isnan(matrix_row_errors(TRUTH, dark))).tolist() == [5]
+    assert matrix_error(dark, dark) < 1e-12
+    assert np.flatnonzero(np.isnan(row_errors(TRUTH.T, dark.T))).tolist() == [5]
+
+
+def test_imaginary_parts_count():
+    """Half of an error of 0.2 is in the imaginary part. Catches: a cast to real numbers."""
+    assert row_errors(TRUTH + 0.2j * TRUTH, TRUTH) == pytest.approx(np.full(30, 0.2))
+    np.testing.assert_allclose(row_correlation(TRUTH * np.exp(0.5j), TRUTH), np.cos(0.5))
+    x = 1j * np.eye(30)
+    assert output_error(1.1 * TRUTH, TRUTH, x, Gauge("", phase_fixed=True)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: matrix_error(TRUTH, 0 * TRUTH), "truth must have a row that is not 0, got none of 40"),
+        (lambda: output_error(TRUTH, 0 * TRUTH, np.eye(30)), "truth must give outputs"),
+        (lambda: output_error(TRUTH, TRUTH, np.ones((2, 5))), r"x must have shape \(batch, 30\), got \(2, 5\)"),
+        (lambda: matrix_error(TRUTH, np.nan * TRUTH), "truth must be finite, got 1200 entries"),
+        (lambda: row_errors(TRUTH[:1], TRUTH), "estimate must have the truth's shape"),
+        (lambda: row_correlation(TRUTH[:1], TRUTH), "estimate must have the truth's shape"),
+    ],
+    ids=["no truth", "no outputs", "vectors", "truth not finite", "errors of one vector", "correlation of one vector"],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(call, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
 
 
 def test_shapes_must_agree():
