@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from calibration import measure_projection
-from dfa import Graded, OpticalFeedback, feedback
+from dfa import Graded, OpticalFeedback, optical
 from dfa.arrays import to_array, to_tensor
 from photonics import presets
 from photonics.backend import Backend
@@ -67,8 +67,8 @@ def test_feedback_copies_neither_codes_nor_signals(monkeypatch):
         read.append(to_tensor(array))
         return read[-1]
 
-    monkeypatch.setattr(feedback, "to_array", sending)
-    monkeypatch.setattr(feedback, "to_tensor", reading)
+    monkeypatch.setattr(optical, "to_array", sending)
+    monkeypatch.setattr(optical, "to_tensor", reading)
     signals = OpticalFeedback(measure_projection(opu, n_inputs=10), Codes())(errors(6), [20, 15])
     assert sent[0].ctypes.data == made[0][0].data_ptr()
     assert signals[0].stride() == (35, 1)
