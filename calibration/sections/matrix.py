@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from calibration.device import Device
 from calibration.focusing import leaked, on_device
 from calibration.report import Line
-from calibration.sections.common import Chapter, refusal, signal_of
+from calibration.sections.common import Chapter, frame_shape, refusal, signal_of
 from calibration.sideband import pixel_transfer
 from calibration.statics import NoiseModel
 from photonics.encoding import half_on
@@ -50,11 +50,20 @@ def held_out(opu: Device, matrix: Any, valid: Any, noise: NoiseModel, seed: int)
     x = half_on(PROBES, matrix.shape[1], seed, PROBE_TICK)
     frames = np.asarray(opu.measure(on_device(x, opu.n_in)))
     field = x.astype(np.float32) @ matrix.T + leaked(opu, matrix)
-    predicted = on_pixels(opu, np.abs(field).astype(np.float64) ** 2)
-    good = (frames < opu.camera.saturation_dn) & np.asarray(valid, bool)[None, :]
+    intensity = np.abs(field).astype(np.float64) ** 2
+    unknown = ~np.asarray(valid, bool)
+    good = (frames < opu.camera.saturation_dn) & ~unknown
     measured = signal_of(frames, noise)
-    predicted *= np.sum(measured * predicted, where=good) / max(np.sum(predicted**2, where=good), 1e-30)
+    # Pixels see some of their neighbours' light: where the matrix has no row, it is as the frames have it.
+    intensity[:, unknown] = measured[:, unknown] / max(scale_to(measured, intensity, good), 1e-30)
+    predicted = on_pixels(opu, intensity)
+    predicted *= scale_to(measured, predicted, good)
     return HeldOut(frames, measured, predicted, noise.variance(frames), good)
+
+
+def scale_to(measured: NDArray[np.float64], predicted: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
+    """Factor that brings predictions nearest to the frames, by least squares."""
+    return float(np.sum(measured * predicted, where=good) / max(np.sum(predicted**2, where=good), 1e-30))
 
 
 def on_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,7 +75,7 @@ def on_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64
     aperture = imaging.numerical_aperture
     if aperture is None or imaging.region is not None or 2.0 * aperture * per_wave >= 0.5:
         return intensity
-    rows, columns = imaging.sensor or imaging.sensor_of(opu.n_out)
+    rows, columns = frame_shape(opu)
     transfer = pixel_transfer(np.asarray(np.fft.fftfreq(rows), np.float64), imaging.samples_per_pixel)[:, None]
     transfer = transfer * pixel_transfer(np.asarray(np.fft.rfftfreq(columns), np.float64), imaging.samples_per_pixel)
     seen = np.fft.irfft2(np.fft.rfft2(intensity.reshape(-1, rows, columns)) * transfer, (rows, columns))

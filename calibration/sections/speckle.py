@@ -9,7 +9,7 @@ from scipy.special import gammaincc
 
 from calibration.device import Device
 from calibration.report import Line
-from calibration.sections.common import Chapter, signal_of
+from calibration.sections.common import Chapter, frame_shape, signal_of
 from calibration.statics import NoiseModel
 from photonics.pupil import correlation
 from photonics.speckle import exponential_distance
@@ -74,14 +74,6 @@ def speckle_chapter(opu: Device, patterns: NDArray[np.bool_], frames: NDArray[An
     found, shape = grain(opu, signal, noise.variance(frames)), frame_shape(opu)
     curves["frame_shape"] = list(shape)
     return Chapter(lines + found.lines, curves | found.curves)
-
-
-def frame_shape(opu: Device) -> tuple[int, int]:
-    """Rows and columns of pixels in a frame, by the imaging's data sheet."""
-    region = opu.imaging.region
-    if region is not None:
-        return region[1], region[3]
-    return opu.imaging.sensor_of(opu.n_out * opu.imaging.samples_per_pixel**2)
 
 
 def grain_pixels(opu: Device) -> float:
