@@ -12,12 +12,16 @@ from calibration.statics import NoiseModel
 from calibration.vectors import split
 from photonics.component import integer
 
-__all__ = ["CHUNK", "DARK_SHARE", "LinearProjection", "Projected", "Response", "sheet_error", "swing_dn"]
+__all__ = [
+    "CHUNK", "DARK_SHARE", "MOST_SATURATED", "LinearProjection", "Projected", "Response", "sheet_error", "swing_dn",
+]  # fmt: skip
 
 CHUNK = 2**25
 """Pixels of frames asked for at a time, so that memory stays bounded (some 20 bytes each)."""
 DARK_SHARE = 0.05
 """Share of the mean under which an anchor or a reference counts as dark."""
+MOST_SATURATED = 0.02
+"""Share of saturated readings from which on an exposure is too long: a recovery is refused, a projection warns."""
 
 
 class Projected(NamedTuple):

@@ -1,5 +1,6 @@
 """Projections by phase stepping: a few frames of each pattern, the reference arm's piezo a step further in each."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ from numpy.typing import NDArray
 from calibration.arm import ReferencedProjection, check_arm, measure_arm
 from calibration.device import Device
 from calibration.holography import step_phases, stepped_interference
-from calibration.linear import Response
+from calibration.linear import MOST_SATURATED, Response
 from calibration.stepped_fields import Fields, refined_fields, stepped
+from calibration.stepped_mirrors import crossings, weighed
 from calibration.stepped_rings import Prior
 
 __all__ = ["SteppingProjection", "measure_stepping"]
@@ -32,7 +34,9 @@ class SteppingProjection(ReferencedProjection):
     white jitter of 0.1 and 0.4 rad rms makes an error of 0.03 one of 0.08 and 0.30 (measured, four steps).
     A pixel that saturates in some frames is recovered from the others: by the fringe as long as three are left, and
     where two are left by the intensity of the beam alone as well, if all light interferes with it (one polarisation, a
-    grain on a pixel). Other values are marked as saturated; where one is left, their standard error still holds.
+    grain on a pixel). Other values are marked as saturated, and so are those of two readings where both points that
+    these leave are bright enough for the others; the standard error of all but those of no reading still holds.
+    Over 2 % of the readings saturated are a warning.
     """
 
     phases_rad: NDArray[np.float64]
@@ -65,6 +69,12 @@ class SteppingProjection(ReferencedProjection):
     def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
         values = stepped_interference(frames, self.phases_rad)
         full = frames >= self.opu.camera.saturation_dn
+        if np.count_nonzero(full & self.valid) > MOST_SATURATED * self.valid.mean() * full.size:
+            warnings.warn(
+                f"exposure_s {self.opu.exposure_s:.4g} saturates over {MOST_SATURATED:.0%} of a projection's readings: "
+                "shorten it (calibration.exposure.expose)",
+                stacklevel=3,
+            )
         saturated = np.asarray(full.any(axis=1))
         variance = None
         if uncertain:
@@ -76,34 +86,58 @@ class SteppingProjection(ReferencedProjection):
             if not chosen.any():
                 continue
             at = batch[chosen], row[chosen]
-            fields = repair(frames, values, full, at)
+            fields, twofold = repair(frames, values, full, at)
             values[at] = fields.values
             if variance is not None:
                 variance[at] = fields.variance / np.float32(2.0)
-            saturated[at] = left[chosen] < least
+            saturated[at] = (left[chosen] < least) | twofold
         values -= self.offset_dn
         return Response(values, variance, saturated if uncertain else None)
 
-    def _by_the_fringe(self, frames: NDArray[Any], values: Any, full: NDArray[np.bool_], at: Places) -> Fields:
-        """``conj(R) y`` of patterns at pixels with three readings or more, (n,), and its variance, DN^2."""
+    def _by_the_fringe(
+        self, frames: NDArray[Any], values: Any, full: NDArray[np.bool_], at: Places
+    ) -> tuple[Fields, NDArray[np.bool_]]:
+        """``conj(R) y`` of patterns at pixels with three readings or more, (n,), its variance, DN^2, and no doubt."""
         batch, row = at
         weights = fringe_weights(self.phases_rad, ~full[batch, :, row])
         readings = frames[batch, :, row]
         spread = (np.abs(weights) ** 2 * self.noise.variance(readings)).sum(axis=1)
-        return Fields((weights * readings).sum(axis=1), spread)
+        return Fields((weights * readings).sum(axis=1), spread), np.zeros(len(row), np.bool_)
 
-    def _by_the_beam(self, frames: NDArray[Any], values: Any, full: NDArray[np.bool_], at: Places) -> Fields:
-        """The same of pixels with fewer, whose beam is known; `values` of the others tell how bright a pattern is."""
+    def _by_the_beam(
+        self, frames: NDArray[Any], values: Any, full: NDArray[np.bool_], at: Places
+    ) -> tuple[Fields, NDArray[np.bool_]]:
+        """The same of pixels with fewer, whose beam is known; `values` of the others tell how bright a pattern is.
+
+        Two readings leave two points: it is open which where the saturated readings allow both.
+        """
         batch, row = at
         beam = np.sqrt(self.reference_dn[row])
-        known = ~full.any(axis=1) & self.valid
-        light = np.abs(values) ** 2 / np.where(known, self.reference_dn, np.float32(np.inf))
-        spread = light.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        light = np.where(self.valid, np.abs(values) ** 2 / np.maximum(self.reference_dn, np.float32(1e-3)), 0.0)
+        known = np.count_nonzero(~full.any(axis=1) & self.valid, axis=1)
+        # The likeliest mean of speckle whose bright part is cut off, where clipped values are its lower bounds.
+        spread = light.sum(axis=1) / np.maximum(known, 1)
         prior = Prior(np.zeros(len(row), np.complex64), spread[batch].astype(np.float32))
-        readings, start = frames[batch, :, row].T[None], values[None, batch, row] / beam
-        top = self.opu.camera.saturation_dn
-        fields = refined_fields(readings, stepped(self.phases_rad[None], beam), start, self.noise, top, prior=prior)
-        return Fields(fields.values[0] * beam, fields.variance * beam**2)
+        readings, top = frames[batch, :, row].T, self.opu.camera.saturation_dn
+
+        def fitted(start: NDArray[Any], which: Any) -> Fields:
+            some = Prior(prior.mean[which], prior.spread[which])
+            beams = stepped(self.phases_rad[None], beam[which])
+            return refined_fields(readings[None, :, which], beams, start[None], self.noise, top, prior=some)
+
+        start, twofold = values[batch, row] / beam, np.zeros(len(row), np.bool_)
+        two = np.flatnonzero((readings < top).sum(axis=0) == FEWEST - 1)
+        seen = readings[:, two].astype(np.float32)
+        beams = np.exp(1j * self.phases_rad)[:, None].astype(np.complex64) * beam[two]
+        start[two], mirrored = crossings(seen, beams, self.noise, top)
+        fields = fitted(start, slice(None))
+        field, variance = fields.values[0], fields.variance
+        if len(two):
+            other = fitted(mirrored, two)
+            points, errors = np.stack([field[two], other.values[0]]), np.stack([variance[two], other.variance])
+            some = Prior(prior.mean[two], prior.spread[two])
+            field[two], variance[two], twofold[two] = weighed(points, errors, seen, beams, some, self.noise, top)
+        return Fields(field * beam, variance * beam**2), twofold
 
     @property
     def coherent(self) -> bool:

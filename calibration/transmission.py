@@ -17,7 +17,7 @@ from tqdm import tqdm
 from calibration.device import Device, check_device
 from calibration.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.exposure import expose
-from calibration.linear import sheet_error, swing_dn
+from calibration.linear import MOST_SATURATED, sheet_error, swing_dn
 from calibration.planning import METHODS, check_recovery, take
 from calibration.recovery import Bench, RecoveryMethod
 from calibration.statics import NoiseModel
@@ -35,8 +35,6 @@ CHUNK_FRAMES = 256
 """Frames taken at a time, at most: what a run that is killed loses."""
 BLOCK_VALUES = 2**21
 """Frames times rows solved at a time; a method needs some 50 bytes for each."""
-MOST_SATURATED = 0.02
-"""Share of saturated readings from which a run is refused."""
 
 
 def recover_transmission_matrix(
