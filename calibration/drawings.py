@@ -120,10 +120,10 @@ def draw_row_errors(ax: Axes, errors: Any) -> Axes:
 def draw_singular_values(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     """Histogram of singular values against the law of Marchenko and Pastur."""
     values, (low, high) = np.asarray(curve["values"]), curve["edges"]
-    rows, columns = curve["rows"], curve["columns"]
+    rows, columns, scale = curve["rows"], curve["columns"], curve.get("scale", 1.0)
     ax.hist(values, 30, density=True, color=LIGHT, label="recovered matrix")
     s = np.linspace(low, high, 400)
-    ax.plot(s, marchenko_pastur_density(s, rows, columns), color=RED, lw=1.2, label="Marchenko-Pastur")
+    ax.plot(s, marchenko_pastur_density(s / scale, rows, columns) / scale, color=RED, lw=1.2, label="Marchenko-Pastur")
     ax.set(xlabel="singular value", ylabel="probability density", xlim=(0, None))
     ax.margins(y=0.25)
     ax.legend()

@@ -32,7 +32,7 @@ def exponential_distance(intensity: Any) -> float:
     return float(result.statistic * math.sqrt(intensity.size))
 
 
-def marchenko_pastur_edges(n_out: int, n_in: int) -> tuple[float, float]:
+def marchenko_pastur_edges(n_out: float, n_in: float) -> tuple[float, float]:
     """Smallest and largest singular value of an i.i.d. (n_out, n_in) matrix with ``E|t|^2 = 1/n_in``.
 
     ``|1 -+ sqrt(n_out / n_in)|``, in the limit of large matrices.
@@ -41,7 +41,7 @@ def marchenko_pastur_edges(n_out: int, n_in: int) -> tuple[float, float]:
     return abs(1.0 - root), 1.0 + root
 
 
-def marchenko_pastur_density(s: Any, n_out: int, n_in: int) -> NDArray[np.float64]:
+def marchenko_pastur_density(s: Any, n_out: float, n_in: float) -> NDArray[np.float64]:
     """Density of the non-zero singular values `s` of such a matrix (Marchenko and Pastur 1967)."""
     low, high = marchenko_pastur_edges(n_out, n_in)
     s = np.asarray(s, np.float64)

@@ -12,6 +12,7 @@ from calibration.report import Line
 from calibration.sections.common import Chapter, frame_shape, refusal, signal_of
 from calibration.sideband import pixel_transfer
 from calibration.statics import NoiseModel
+from photonics.backend import HOST
 from photonics.encoding import half_on
 from photonics.speckle import marchenko_pastur_edges
 
@@ -153,7 +154,7 @@ def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> 
         formula = "third over second singular value of the anchors' distances, median over rows"
         advice = "more light, more anchors"
         lines.append(Line(GROUP, "anchors' rank ratio", formula, "", median, math.nan, None, 0.5, advice))
-    spectrum = singular_values(matrix, valid)
+    spectrum = singular_values(matrix, valid, independent_rows(opu, valid))
     curves = {
         "held_out": scatter(test),
         "matrix_rows": {"error": error.tolist(), "correlation": correlation.tolist()},
@@ -214,26 +215,48 @@ def scatter(test: HeldOut, points: int = 3000) -> dict[str, Any]:
     return {name: (getattr(test, name)[test.good][keep] / mean).tolist() for name in ("predicted", "measured")}
 
 
-def singular_values(matrix: NDArray[Any], valid: NDArray[np.bool_]) -> Chapter:
+def singular_values(matrix: NDArray[Any], valid: NDArray[np.bool_], independent: float | None = None) -> Chapter:
     """Singular values against the law of Marchenko and Pastur, rows and columns first scaled to the same rms.
 
-    Beam profile and reference scale columns and rows; without them, ``sum s^4 / M = 1 + M / N`` for ``E|t|^2 = 1/N``,
-    M rows and N columns. The phase and conjugation of a row leave the law as it is.
+    Beam profile and reference scale columns and rows; without them, ``sum s^4 / M = M / K + M / N`` for
+    ``E|t|^2 = 1/N``, M rows of which K are independent (`independent_rows`; all by default) and N columns. The phase
+    and conjugation of a row leave the law as it is.
     """
     known = matrix[valid].astype(np.complex128)
     known /= np.sqrt(np.maximum(np.mean(np.abs(known) ** 2, axis=0, keepdims=True), 1e-30))
     known /= np.sqrt(np.maximum(np.sum(np.abs(known) ** 2, axis=1, keepdims=True), 1e-30))
     rows, columns = known.shape
+    free = rows if independent is None else independent
     values = np.linalg.svd(known, compute_uv=False)
-    moment, expected = float(np.sum(values**4) / rows), 1.0 + rows / columns
-    low, high = marchenko_pastur_edges(rows, columns)
+    moment, expected = float(np.sum(values**4) / rows), rows / free + rows / columns
+    scale = math.sqrt(rows / free)  # M rows that are K independent ones, mixed
+    low, high = (scale * edge for edge in marchenko_pastur_edges(free, columns))
     advice = "a common background or correlated columns: the medium is not fully developed speckle, or frames saturate"
     edge = float(values[0] / high)
     lines = [
-        Line(GROUP, "fourth moment", "Σ s⁴ / M, law of Marchenko and Pastur: 1 + M/N", "", moment,
-             math.sqrt(2.0 / (rows * columns)) * expected, expected, 0.05 * expected, advice),
-        Line(GROUP, "largest singular value", "s_max over 1 + √(M/N)", "", edge,
-             0.6 * min(rows, columns) ** (-2.0 / 3.0), 1.0, 0.05, advice),
+        Line(GROUP, "fourth moment", f"Σ s⁴ / M, law of Marchenko and Pastur: M/K + M/N, K = {free:.0f} free rows", "",
+             moment, math.sqrt(2.0 / (free * columns)) * expected, expected, 0.05 * expected, advice),
+        Line(GROUP, "largest singular value", "s_max over √(M/K) + √(M/N)", "", edge,
+             0.6 * min(free, columns) ** (-2.0 / 3.0), 1.0, 0.05, advice),
     ]  # fmt: skip
-    curve = {"values": values.tolist(), "rows": rows, "columns": columns, "edges": [low, high]}
+    curve = {"values": values.tolist(), "rows": free, "columns": columns, "edges": [low, high], "scale": scale}
     return Chapter(lines, {"singular_values": curve})
+
+
+def independent_rows(opu: Device, valid: NDArray[np.bool_]) -> float:
+    """As how many independent rows those that are valid count, ``M^2 / sum_ij |mu_ij|^2``.
+
+    mu is the correlation of the field at two pixels, by the pupil and over the sensor's periodic edges: K is the
+    number of frequencies that the pupil passes. It is M without a pupil.
+    """
+    imaging, rows = opu.imaging, float(valid.sum())
+    if imaging.numerical_aperture is None:
+        return rows
+    (height, width), k = frame_shape(opu), imaging.samples_per_pixel
+    more = 1 if imaging.region is None else 2  # around a region the sensor goes on
+    passed = imaging.filter((k * more * height, k * more * width), opu.laser.wavelength_m, HOST).astype(np.float64)
+    match = np.abs(np.fft.ifft2(passed**2)[::k, ::k]) ** 2
+    known = np.zeros(match.shape)
+    known[:height, :width] = valid.reshape(height, width)
+    pairs = np.fft.ifft2(np.abs(np.fft.fft2(known)) ** 2).real
+    return rows**2 * float(match[0, 0] / np.sum(pairs * match))
