@@ -90,8 +90,14 @@ def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
 def one_line(
     ax: Axes, x: NDArray[Any], values: NDArray[Any], absent: int | None, name: str, colour: str, log: bool
 ) -> None:
-    """Mean and standard error of (values, seeds) along x; crosses where every seed failed; a line without the flaw."""
+    """Mean and standard error of (values, seeds) along x; crosses where every seed failed; a line without the flaw.
+
+    Over that line a point lies as high as the difference of the same seeds. It is hollow where some of them failed.
+    """
     mean, error = mean_and_error(values)
+    if absent is not None:
+        difference = mean_and_error(values - values[absent])[0]
+        mean = np.where(np.isfinite(difference), mean[absent] + difference, mean)
     points = np.isfinite(x) & ((x > 0) | (not log))
     if absent is not None:
         ax.axhline(mean[absent], color=colour, ls="-.", lw=0.9, label="without the flaw")
@@ -101,11 +107,28 @@ def one_line(
     order = np.argsort(x, kind="stable")
     order = order[(points & ~failed)[order]]
     ax.errorbar(x[order], mean[order], error[order], color=colour, marker="o", ms=3.5, lw=1.3, capsize=2, label=name)
+    mark_missing(ax, x[order], mean[order], values[order], colour)
     if failed.any():
         low = ax.get_ylim()[0]
         ax.plot(
             x[failed], np.full(failed.sum(), low), "x", color=colour, clip_on=False, label="failed: no such training"
         )
+
+
+def mark_missing(ax: Axes, x: NDArray[Any], mean: NDArray[Any], values: NDArray[Any], colour: str) -> None:
+    """Hollow markers, and of how many seeds they are made, where some of (values, seeds) failed."""
+    for i, seeds in enumerate(values):
+        note = of_seeds(int(np.isfinite(seeds).sum()), seeds.size)
+        if note:
+            side, shift = ("right", -4) if x[i] == x.max() else ("left", 4)  # into the axes
+            ax.plot(x[i], mean[i], "o", ms=4.5, mfc="w", mec=colour, zorder=3)
+            place = {"xytext": (shift, -4), "textcoords": "offset points", "ha": side, "va": "top"}
+            ax.annotate(note.replace(" seeds", "\nseeds"), (x[i], mean[i]), fontsize=6, **place)
+
+
+def of_seeds(count: int, seeds: int) -> str:
+    """``2 of 3 seeds`` where some failed; empty where none or all did."""
+    return f"{count} of {seeds} seeds" if 0 < count < seeds else ""
 
 
 def is_far(x: NDArray[Any], position: int, log: bool) -> bool:
@@ -120,22 +143,30 @@ def is_far(x: NDArray[Any], position: int, log: bool) -> bool:
 def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
     """Mean score over two parameters; in the cells what is lost against none of both flaws, if there is such a cell."""
     score = found[score_name(found)]
-    mean = score.mean("seed").transpose(view.y, view.x).values
+    mean, loss, error, count = (part.transpose(view.y, view.x).values for part in means(found, view))
     image = ax.imshow(np.ma.masked_invalid(mean), origin="lower", aspect="auto", cmap="viridis")
     ax.figure.colorbar(image, ax=ax, label=axis_label(score))
-    loss, error = (
-        (part.transpose(view.y, view.x).values for part in paired(found)[:2]) if view.without else (mean, mean)
-    )
     middle = float(np.nanmean([np.nanmin(mean), np.nanmax(mean)]))
     for (i, j), value in np.ndenumerate(loss):
         text = "failed" if np.isnan(value) else f"{value:+.1f}" if view.without else f"{value:.1f}"
         if view.without and np.isfinite(error[i, j]) and error[i, j]:
             text += f"\n± {error[i, j]:.1f}"
+        text = f"{text}\n{of_seeds(int(count[i, j]), score.sizes['seed'])}".rstrip()
         ax.text(j, i, text, ha="center", va="center", fontsize=7, color="k" if not mean[i, j] < middle else "w")
     for axis, name, label in ((ax.xaxis, view.x, view.label), (ax.yaxis, view.y, view.y_label)):
         axis.set_ticks(range(found.sizes[name]), [shown(value) for value in found[name].values])
         axis.set_label_text(label or axis_label(found[name]))
     return ax
+
+
+def means(found: "Dataset", view: View) -> "tuple[DataArray, DataArray, DataArray, DataArray]":
+    """Mean score, what is lost, its error and of how many seeds; where seeds failed, the mean is of what is lost."""
+    score = found[score_name(found)]
+    mean, seeds = score.mean("seed"), score.notnull().sum("seed")
+    if not view.without:
+        return mean, mean, mean, seeds
+    loss, error, count = paired(found)
+    return (mean.isel(view.without) + loss).where(loss.notnull(), mean), loss, error, count
 
 
 def bars(found: "Dataset", view: View, ax: Axes) -> Axes:
@@ -152,6 +183,7 @@ def bars(found: "Dataset", view: View, ax: Axes) -> Axes:
             continue
         clear = is_clear(value, spread, seeds)
         colour = COLOURS[0] if value < 0 else COLOURS[1]
+        ax.text(0.0, at, of_seeds(seeds, found.sizes["seed"]), va="center", fontsize=6)
         ax.barh(at, value, xerr=spread, color=colour, alpha=1.0 if clear else 0.35, height=0.7, error_kw={"lw": 0.8})
     ax.set_yticks(range(len(rows)), [row[-1] for row in rows], fontsize=7)
     ax.axvline(0.0, color="k", lw=0.8)
@@ -174,6 +206,7 @@ def scatter(found: "Dataset", view: View, ax: Axes) -> Axes:
     x, ticks = positions(found[view.x])
     mean, error = mean_and_error(score.transpose("point", "seed").values)
     ax.errorbar(x, mean, error, color=COLOURS[0], fmt="o", ms=3.5, capsize=2)
+    mark_missing(ax, x, mean, score.transpose("point", "seed").values, COLOURS[0])
     draw_references(ax, found)
     if view.log and not ticks:
         ax.set_xscale("log")

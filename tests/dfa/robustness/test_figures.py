@@ -1,0 +1,58 @@
+"""Figures of studies in which some points failed: what is drawn are differences of the same seeds, and it is said."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import xarray
+from matplotlib.figure import Figure
+
+from dfa.robustness.figures import draw
+from dfa.robustness.ready import View
+
+NAN = np.nan
+SCORES = np.array([[92.0, 90.0, 91.0], [NAN, 89.8, 90.8], [92.0, 90.0, 91.0], [NAN, 89.0, NAN]])
+"""Over (values, seeds): the seed that is best fails first, so the mean of what is left falls further than any seed."""
+VALUES = [0.0, 1.0, 2.0, 3.0]
+
+
+def figure(scores, dims, view, **coordinates):
+    """A figure of made scores, and what is written in it."""
+    arrays = {"accuracy": ((*dims, "seed"), scores, {"units": "%"})}
+    about = {"study": json.dumps({"method": "optical"}), "view": json.dumps(asdict(view))}
+    found = xarray.Dataset(arrays, {**coordinates, "seed": np.arange(scores.shape[-1])}, about)
+    ax = draw(found, Figure().add_subplot())
+    return ax, [text.get_text() for text in ax.texts]
+
+
+def test_a_curve_is_as_far_from_its_line_as_the_seeds_that_did_not_fail():
+    """Catches: a mean over two seeds under a line over three, which shows their difference as a loss."""
+    view = View(kind="curve", title="", x="noise", without={"noise": 0})
+    ax, notes = figure(SCORES, ["noise"], view, noise=VALUES)
+    line = next(line for line in ax.lines if np.size(line.get_xdata()) == len(VALUES))
+    assert line.get_ydata() == pytest.approx([91.0, 90.8, 91.0, 90.0])
+    assert notes == ["2 of 3\nseeds", "1 of 3\nseeds"]
+    hollow = [line for line in ax.lines if line.get_markerfacecolor() == "w"]
+    assert [np.asarray(line.get_ydata())[0] for line in hollow] == pytest.approx([90.8, 90.0])
+
+
+def test_a_map_says_where_seeds_failed():
+    view = View(kind="map", title="", x="noise", y="bits", without={"noise": 0, "bits": 0})
+    scores = np.stack([SCORES, SCORES])
+    ax, notes = figure(scores, ["bits", "noise"], view, noise=VALUES, bits=[8, 4])
+    assert [note.splitlines() for note in notes[:4]] == [
+        ["+0.0"],
+        ["-0.2", "2 of 3 seeds"],
+        ["+0.0"],
+        ["-1.0", "1 of 3 seeds"],
+    ]
+    assert np.asarray(ax.images[0].get_array())[0] == pytest.approx([91.0, 90.8, 91.0, 90.0])
+
+
+@pytest.mark.parametrize("kind", ["budget", "scatter"])
+def test_points_say_of_how_many_seeds_they_are(kind):
+    view = View(kind=kind, title="", x="noise", without={"point": 0})
+    coordinates = {"noise": ("point", VALUES), "varied": ("point", ["", "noise", "noise", "noise"])}
+    notes = figure(SCORES, ["point"], view, **coordinates)[1]
+    assert sorted(note.replace("\n", " ") for note in notes if note) == ["1 of 3 seeds", "2 of 3 seeds"]
