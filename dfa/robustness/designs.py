@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa.robustness.protocol import RESERVED
+from dfa.robustness.protocol import RESERVED, is_name
 from photonics.component import integer, number
 
 __all__ = ["Design", "Grid", "LatinHypercube", "OneAtATime", "Paired", "Random", "Range", "design_of"]
@@ -273,5 +273,5 @@ def values_of(over: Mapping[str, Iterable[Any]]) -> dict[str, list[Any]]:
 def check_names(names: Iterable[Any]) -> None:
     """Raise a ``ValueError`` if a name cannot be that of a parameter."""
     for name in names:
-        if not isinstance(name, str) or not name or name in RESERVED or "/" in name:
+        if not is_name(name):
             raise ValueError(f"a parameter must have a dotted name other than {', '.join(RESERVED)}, got {name!r}")

@@ -1,5 +1,6 @@
 """What a sweep needs to know about a study, and how one point of it is computed."""
 
+import copy
 import functools
 import pickle
 import time
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
-__all__ = ["RESERVED", "Outcome", "Study", "compute", "compute_pickled", "one_thread"]
+__all__ = ["RESERVED", "Outcome", "Study", "compute", "compute_pickled", "is_name", "one_thread"]
 
 RESERVED = ("error", "point", "seed", "varied")
 """Names of the data set's own variables."""
@@ -56,7 +57,7 @@ def compute(study: Study, settings: Mapping[str, Any], seed: int) -> Outcome:
     start = time.perf_counter()
     metrics, error, trace = {}, "", ""
     try:
-        metrics = numbers(study.run(settings, seed), settings)
+        metrics = numbers(study.run(copy.deepcopy(dict(settings)), seed), settings)  # a study may change its own
     except KeyboardInterrupt:
         raise
     except BaseException as problem:  # sys.exit as well, and what asyncio raises when it cancels
@@ -125,13 +126,19 @@ def writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_name(name: Any) -> bool:
+    """Whether the data set and its file can have a variable of this name."""
+    return isinstance(name, str) and name not in ("", ".", *RESERVED) and "/" not in name and name.isprintable()
+
+
 def numbers(metrics: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, float]:
     """Return metrics as floats, or raise a ``ValueError`` that says which one is none."""
     if not isinstance(metrics, Mapping):
         raise ValueError(f"metrics must be a mapping of names to numbers, got {type(metrics).__name__}")
     for name in metrics:
-        if not isinstance(name, str) or name in RESERVED or name in settings:
-            raise ValueError(f"a metric must have a name other than {', '.join((*RESERVED, *settings))}, got {name!r}")
+        if not is_name(name) or name in settings:
+            others = ", ".join((*RESERVED, *settings))
+            raise ValueError(f"a metric must have a name other than {others}, without / and printable, got {name!r}")
     try:
         return {name: float(value) for name, value in metrics.items()}
     except (TypeError, ValueError):

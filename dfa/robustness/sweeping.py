@@ -1,5 +1,6 @@
 """Computes every point of a design that is not stored yet, and hands back all of them, labelled."""
 
+import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -64,7 +65,8 @@ def sweep(
     Raises
     ------
     ValueError
-        If the study refuses a point, before any runs; if the store is damaged, of another format or in use.
+        If the study refuses a point, before any runs; if a metric has the name of a parameter; if the store is damaged,
+        of another format or in use.
     ConnectionError
         If the cluster that was named is gone, or local ones die again and again. What is stored stays.
     """
@@ -84,7 +86,9 @@ def sweep(
         done = {key for key, row in found.items() if not (row.error and retry_failed)}
         todo = list({job.key: job for job in jobs if job.key not in done}.values())
         for settings in {canonical(job.settings, "settings"): job.settings for job in todo}.values():
-            study.check(settings)
+            study.check(copy.deepcopy(settings))
+        for row in found.values():
+            check_metrics(row.metrics, design)
         number, failed = rows.study(model, description), 0
         total = len(done) + len(todo)
         with (
@@ -93,11 +97,18 @@ def sweep(
         ):
             for job, outcome in results:
                 rows.put(number, job, outcome)
+                check_metrics(outcome.metrics, design)
                 failed += bool(outcome.error)
                 bar.set_postfix(failed=failed, refresh=False) if failed else None
                 bar.update()
         found = rows.find(job.key for job in jobs)
     return dataset(design, seeds, [found[job.key] for job in jobs], study.units(), about)
+
+
+def check_metrics(metrics: Iterable[str], design: Design) -> None:
+    """Raise a ``ValueError`` if a metric of a point has the name of a parameter, which another point may set."""
+    if both := sorted(set(metrics) & design.coordinates.keys()):
+        raise ValueError(f"metrics must have other names than parameters, got {', '.join(both)}")
 
 
 def cores() -> int:

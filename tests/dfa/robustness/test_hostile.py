@@ -12,6 +12,7 @@ from benchmarks.child import environment
 from benchmarks.sweeps import Logged
 from dfa import sweep
 from dfa.robustness import Random
+from dfa.robustness.store import Store
 
 
 class Calls(Logged):
@@ -80,6 +81,44 @@ def test_whatever_a_point_raises_is_recorded(tmp_path, call, error):
     found = run(call, store=tmp_path / "x.db")
     assert found.error.item().startswith(error)
     assert run(store=tmp_path / "x.db").equals(found)
+
+
+class Taking(Logged):
+    """Takes out of the settings what it reads, to the last bit of a list."""
+
+    def check(self, settings):
+        settings["x"].clear()
+
+    def run(self, settings, seed):
+        return {"value": settings["x"].pop() + settings.pop("y")}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_study_may_change_the_settings_that_it_is_given(tmp_path, workers):
+    """Catches: seeds that share one dict, settings that are stored or checked for names as the study left them."""
+    more = {"seeds": (0, 1), "workers": workers, "progress": False}
+    found = sweep(Taking("", 0.0), {"x": [[1], [2]], "y": [10.0]}, store=tmp_path / "x.db", **more)
+    assert found.value.values[:, 0].tolist() == [[11, 11], [12, 12]]
+    with Store(tmp_path / "x.db") as rows:
+        stored = rows.rows.execute("SELECT settings FROM points").fetchall()
+    assert {settings for (settings,) in stored} == {'{"x": [1], "y": 10.0}', '{"x": [2], "y": 10.0}'}
+
+
+@pytest.mark.parametrize("name", ["m/x", "", ".", "a\0b", "\udcff", "seed", 3])
+def test_names_that_a_file_cannot_hold_are_refused(name):
+    """Catches: a data set that cannot be written after all the work, an attribute cut short by the file."""
+    assert "a metric must have a name" in run(lambda x: {name: 1.0}).error.item()
+    with pytest.raises(ValueError, match="a parameter must have a dotted name"):
+        run(over={name: [1]})
+
+
+def test_a_metric_named_like_the_parameter_of_another_point(tmp_path):
+    """Catches: xarray's own words after all the work, or when points are stored already."""
+    store = tmp_path / "x.db"
+    run(lambda x: {"y": 1.0}, over=[{"x": 1}], store=store)
+    for kept in (None, store):
+        with pytest.raises(ValueError, match="metrics must have other names than parameters, got y"):
+            run(lambda x: {"y": 1.0}, over=[{"x": 1}, {"x": 2, "y": 3}], store=kept)
 
 
 def test_not_a_number_is_a_result():
