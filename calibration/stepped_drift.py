@@ -10,7 +10,8 @@ Between the probes one pattern a, all inputs ON, is shown again and again. Two t
    ``z_g`` is other speckle: its error is ``1 / sqrt(pixels)`` radians. That follows even a jitter without memory.
 
 The two are weighted by their variances: of the second from the regression's residual, of the first from how far the two
-are apart. (After the idea of solving for unknown phase steps, Z. Wang and B. Han, Opt. Lett. 29, 1671 (2004).)
+are apart, or where the reference is known, from how far a probe's own fields put its frames from interpolated phases.
+(After the idea of solving for unknown phase steps, Z. Wang and B. Han, Opt. Lett. 29, 1671 (2004).)
 """
 
 from collections.abc import Mapping
@@ -30,6 +31,13 @@ PIXELS = 4096
 VALUES = 2**25
 """Readings held at a time, at most."""
 ROUNDS = 6
+"""Turns of the fit of the known pattern within the probes, and of `settled` at least."""
+MOST_ROUNDS = 64
+"""Turns of any other fit, at most."""
+STRIDE = 1.5
+"""Changes of a turn of `settled` are taken so many times: by itself a turn goes a third of the way that is left."""
+SETTLED, NOTHING = 0.05, 1e-5
+"""What is still to come of a phase when `settled` ends: over the phase's standard error, or in radians."""
 
 Real = NDArray[np.float32]
 
@@ -78,9 +86,12 @@ def track(probes: NDArray[Any], reference: Real, bench: Bench) -> Drift:
     turns = 2.0 * np.pi * (np.arange(order) % steps) / steps
     theta: NDArray[Any] = principal_phases(known, turns)
     _, field = fit_pixels(known, mask, theta)
-    for _ in range(ROUNDS):
+    for _ in range(MOST_ROUNDS):
         mean, field = fit_pixels(known, mask, theta)
-        theta = np.angle(fit_phases(known - mean, mask, field)[0])
+        new = np.angle(fit_phases(known - mean, mask, field)[0])
+        change, theta = np.angle(np.exp(1j * (new - theta))), new
+        if np.std(change) < NOTHING / 10.0:
+            break
     offset = np.exp(1j * (theta - turns))
     origin = np.angle(offset.sum())  # arbitrary, but zero if there is no drift
     tracked = np.unwrap(np.angle(offset * np.exp(-1j * origin)))
@@ -95,12 +106,19 @@ def track(probes: NDArray[Any], reference: Real, bench: Bench) -> Drift:
     start = between + share_of(apart, variance) * apart
     # Half of the regression's variance is common to the frames of a probe: where the rest is settled, it is all of it.
     share = share_of(level, variance / 2.0)
-    within, rest = start - start.mean(axis=1, keepdims=True), 1.0 / steps
+    within = start - start.mean(axis=1, keepdims=True)
+    # How far interpolation may be off: for phases that leap in every frame the tracked ones show how far.
+    leap = float(np.mean(np.diff(tracked) ** 2)) / 2.0 if order > 1 else 0.0
+    square = max(share * variance * (0.5 + 1.0 / steps), (1.0 - share) ** 2 * leap * 1.5)
     if is_complete(closure(probes[:, :steps], start, reference, bench)):
-        found = settled(probes[:, :steps], bench, start, reference)
-        within, rest = found - found.mean(axis=1, keepdims=True), 0.0
+        found, left = settled(probes[:, :steps], bench, start, reference)
+        within = found - found.mean(axis=1, keepdims=True)
+        # A probe's phases depart from interpolated ones within it as their mean does, be it leaps or a walk.
+        off = float(np.mean((within - (between - between.mean(axis=1, keepdims=True))) ** 2))
+        share = off / max(off + variance / 2.0, 1e-30)
+        square = share * variance / 2.0 + left
     phases = between.mean(axis=1, keepdims=True) + share * level + within
-    error = np.sqrt(share * variance * (0.5 + rest))
+    error = np.sqrt(square)
     jitter = np.sqrt(max(float(np.mean(apart**2)) - variance, 0.0))
     return Drift(phases, tracked, float(error), float(jitter))
 
@@ -114,27 +132,37 @@ def share_of(apart: NDArray[np.float64], variance: float) -> float:
     return max(other, 0.0) / (max(other, 0.0) + variance)
 
 
-def settled(probes: NDArray[Any], bench: Bench, theta: NDArray[np.float64], reference: Real) -> NDArray[np.float64]:
+def settled(
+    probes: NDArray[Any], bench: Bench, theta: NDArray[np.float64], reference: Real
+) -> tuple[NDArray[np.float64], float]:
     """Phases of the frames of each probe against each other, as the probe's own field tells them: (probes, steps).
 
     With the reference known a probe has P readings for two unknowns in each pixel. Fields and phases are fitted by
-    turns; the mean phase of a probe stays.
+    turns until what is to come of a phase is small; its mean square comes second. The mean phase of a probe stays.
     """
     order, steps, pixels = probes.shape
-    found, about = theta.copy(), (bench.noise, bench.saturation_dn)
+    found, about, rest = theta.copy(), (bench.noise, bench.saturation_dn), 0.0
     size = max(VALUES // (16 * steps * pixels), 1)
     for start in range(0, order, size):
         part = slice(start, start + size)
         frames = probes[part].astype(np.float32)
         mask = (frames < bench.saturation_dn).astype(np.float32)
         y = linear_fields(frames, found[part], reference, bench).values
-        for _ in range(ROUNDS):
+        before, now, left = np.inf, np.inf, np.inf
+        for turn in range(MOST_ROUNDS):
             y = refined_fields(frames, stepped(found[part], reference), y, *about, rounds=2).values
             fringes = frames - np.float32(bench.noise.dark_dn) - (np.abs(y) ** 2 + reference**2)[:, None, :]
-            new = np.angle(fit_phases(fringes, mask, (y * reference)[:, None, :])[0])
-            change = np.angle(np.exp(1j * (new - found[part])))
-            found[part] += change - change.mean(axis=1, keepdims=True)
-    return found
+            phasor, variance = fit_phases(fringes, mask, (y * reference)[:, None, :])
+            change = STRIDE * np.angle(np.exp(1j * (np.angle(phasor) - found[part])))
+            change -= change.mean(axis=1, keepdims=True)
+            found[part] += change
+            before, now = now, float(np.sqrt(np.mean(change**2)))
+            # Changes fall in proportion, so this is the sum of those to come.
+            left = now**2 / (before - now) if now < before else np.inf
+            if turn + 1 >= ROUNDS and left < max(SETTLED * np.sqrt(max(float(variance.mean()), 0.0)), NOTHING):
+                break
+        rest += min(left, 4.0 * now) ** 2 * len(frames) / order
+    return found, rest
 
 
 def sample(raw: RawFrames, n_out: int) -> NDArray[Any]:
