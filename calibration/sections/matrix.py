@@ -154,6 +154,9 @@ def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> 
         formula = "third over second singular value of the anchors' distances, median over rows"
         advice = "more light, more anchors"
         lines.append(Line(GROUP, "anchors' rank ratio", formula, "", median, math.nan, None, 0.5, advice))
+    gauge = getattr(estimate, "gauge", None)
+    if opu.imaging.numerical_aperture is not None and not getattr(gauge, "conjugation_fixed", True):
+        matrix = conjugated_alike(matrix, valid, frame_shape(opu))
     spectrum = singular_values(matrix, valid, independent_rows(opu, valid))
     curves = {
         "held_out": scatter(test),
@@ -260,3 +263,22 @@ def independent_rows(opu: Device, valid: NDArray[np.bool_]) -> float:
     known[:height, :width] = valid.reshape(height, width)
     pairs = np.fft.ifft2(np.abs(np.fft.fft2(known)) ** 2).real
     return rows**2 * float(match[0, 0] / np.sum(pairs * match))
+
+
+def conjugated_alike(matrix: NDArray[Any], valid: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[Any]:
+    """Rows conjugated where they then are more like those of the neighbours left and above, which are in one grain.
+
+    A method that knows rows up to a conjugation conjugates some of them, and they lose what they share with others.
+    """
+    matrix, known = matrix.copy(), np.zeros((shape[0] + 1, shape[1] + 2), bool)  # with a margin
+    known[1:, 1:-1] = valid.reshape(shape)
+    last = 0
+    for i in np.flatnonzero(valid).tolist():
+        row, column = divmod(i, shape[1])
+        near = ((row, column - 1), (row - 1, column - 1), (row - 1, column), (row - 1, column + 1))
+        others = matrix[[r * shape[1] + c for r, c in near if known[r + 1, c + 1]] or [last]]
+        same, mirrored = (np.sum(np.abs(others @ one) ** 2) for one in (matrix[i].conj(), matrix[i]))
+        if mirrored > same:
+            matrix[i] = matrix[i].conj()
+        last = i
+    return matrix
