@@ -1,8 +1,12 @@
 """A training run as one point of a sweep."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from calibration import measure_projection
@@ -47,7 +51,7 @@ class TrainingStudy:
     Parameters
     ----------
     plan : Plan
-        What is trained where the settings do not say otherwise.
+        What is trained where the settings do not say otherwise. A device from a file is read when the study is made.
     method : str
         One of `dfa.teachers.METHODS`.
 
@@ -65,9 +69,17 @@ class TrainingStudy:
 
     plan: Plan = field(default_factory=Plan)
     method: str = "optical"
+    device: dict[str, Any] | None = field(init=False, repr=False, default=None)
+    """The device that the plan's file describes, if it has one: the study takes it along to where it runs."""
 
-    def point(self, settings: Mapping[str, Any]) -> tuple[str, Plan]:
-        """Return method and plan of a point.
+    def __post_init__(self) -> None:
+        if presets.is_file(self.plan.device):
+            device = OPU.from_toml(Path(self.plan.device).absolute()).to_dict()
+            object.__setattr__(self, "device", device)
+
+    @contextmanager
+    def point(self, settings: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
+        """Method and plan of a point, as long as the context lasts: a device is in a file of the plan's own.
 
         Raises
         ------
@@ -76,41 +88,72 @@ class TrainingStudy:
         """
         others = dict(settings)
         method = others.pop("training.method", self.method)
-        plan = planned(self.plan, others)
-        return check_methods([method], plan)[0], plan
+        if presets.is_file(str(others.get("training.device", ""))):
+            raise ValueError(
+                f"training.device must be a preset, got {others['training.device']!r}: a file may change meanwhile, "
+                "and belongs into the study's plan"
+            )
+        with tempfile.TemporaryDirectory(prefix="opu-device-") as folder:
+            plan = self.plan
+            if self.device is not None:
+                path = Path(folder) / Path(plan.device).name
+                path.write_text(toml_of(self.device), encoding="utf-8")
+                plan = replace(plan, device=str(path))
+            plan = planned(plan, others)
+            yield check_methods([method], plan)[0], plan
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise a ``ValueError`` for an unknown name or a value out of range; no device is measured."""
-        self.point(settings)
+        with self.point(settings):
+            pass
 
     def run(self, settings: Mapping[str, Any], seed: int) -> dict[str, float]:
         """Train, and return the metrics."""
-        method, plan = self.point(settings)
-        data = loaded(plan.data)
-        run = run_one(method, seed, plan, data)
-        metric = plan.metric
-        found = {
-            "bits" if metric is BITS else "accuracy": metric.factor * run.score,
-            "validation": metric.factor * run.validation,
-            "angle": run.angle,
-            "nonzero": run.nonzero,
-        }
-        if method != "optical":
-            return found
-        found |= {"frames": run.frames, "saturated": run.saturated, "snr_db": run.snr_db}
-        return found | about_device(plan, data, seed, run.calibrations)
+        with self.point(settings) as (method, plan):
+            return trained(method, plan, seed)
 
     def describe(self) -> dict[str, Any]:
         """Method and plan, a device's file by its content."""
         plan = asdict(self.plan)
-        if presets.is_file(self.plan.device):
-            plan["device"] = OPU.from_toml(self.plan.device).to_dict()
+        if self.device is not None:
+            plan["device"] = self.device
         return {"method": self.method, "plan": plan}
 
     def units(self) -> dict[str, str]:
         """Units of metrics and parameters."""
         text = {"validation": METRICS["bits"]} if self.plan.metric is BITS else {}
         return units_of_names() | METRICS | text
+
+
+def toml_of(device: Mapping[str, Any]) -> str:
+    """A device's description as a file."""
+    return "\n".join(f"{name} = {toml(part)}" for name, part in device.items())
+
+
+def toml(value: Any) -> str:
+    """A value of a device's description as its file has it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps("none" if value is None else value, ensure_ascii=False)
+
+
+def trained(method: str, plan: Plan, seed: int) -> dict[str, float]:
+    """Metrics of a training."""
+    data = loaded(plan.data)
+    run = run_one(method, seed, plan, data)
+    metric = plan.metric
+    found = {
+        "bits" if metric is BITS else "accuracy": metric.factor * run.score,
+        "validation": metric.factor * run.validation,
+        "angle": run.angle,
+        "nonzero": run.nonzero,
+    }
+    if method != "optical":
+        return found
+    found |= {"frames": run.frames, "saturated": run.saturated, "snr_db": run.snr_db}
+    return found | about_device(plan, data, seed, run.calibrations)
 
 
 @lru_cache(maxsize=2)

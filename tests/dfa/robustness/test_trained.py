@@ -1,6 +1,7 @@
 """Training as a point of a sweep: names reach what they name, and metrics are those of the run."""
 
 import math
+import pickle
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 
 from dfa import sweep
 from dfa.encoding import Ternary
-from dfa.plans import Plan
+from dfa.plans import Plan, changed
 from dfa.robustness import TrainingStudy
 from dfa.robustness.names import planned, units_of_names
+from dfa.robustness.trained import loaded, toml_of
 from dfa.study import run_one
-from photonics import presets
+from photonics import OPU, presets
 
 TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=256)
 DRIFT = {"medium": {"type": "Drifting", "correlation_frames": 1e6}}
@@ -160,6 +162,46 @@ def test_everything_that_decides_a_run_is_described(tmp_path):
         found.append(TrainingStudy(replace(TINY, device=str(path))).describe())
     assert found[0] != found[1]
     assert "device.toml" not in str(found)
+
+
+def test_a_device_s_file_is_read_once(tmp_path, monkeypatch):
+    """The study takes the device along, whatever becomes of the file; a matrix is known by its digest.
+
+    Catches: points of a file that was edited, stored as those of the file as it was; paths that hold in one folder.
+    """
+    matrix = np.exp(2j * np.pi * np.random.default_rng(0).random((64, 40)))
+    np.save(tmp_path / "matrix.npy", matrix)
+    file = tmp_path / "device.toml"
+    file.write_text(
+        'exposure_s = 5e-5\n[medium]\ntype = "MatrixMedium"\npath = "matrix.npy"\n[laser]\nlinewidth_hz = 1e5\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    study = TrainingStudy(replace(TINY, device="device.toml"))
+    described, settings = study.describe(), {"camera.read_noise_e": 3.0}
+    plan = planned(study.plan, settings)
+    expected = run_one("optical", 0, plan, loaded("digits"))
+    monkeypatch.chdir("/")
+    file.unlink()
+    study = pickle.loads(pickle.dumps(study))
+    study.check(settings)
+    found = study.run(settings, 0)
+    assert (found["snr_db"], found["angle"]) == (expected.snr_db, expected.angle)
+    assert study.describe() == described
+    with pytest.raises(ValueError, match=r"training.device must be a preset, got 'device.toml'"):
+        study.check({"training.device": "device.toml"})
+    np.save(tmp_path / "matrix.npy", 2 * matrix)
+    with pytest.raises(ValueError, match="must have SHA-256"):
+        study.run(settings, 0)
+
+
+@pytest.mark.parametrize("medium", [{}, {"medium.seed": 5}, DRIFT])
+def test_a_device_is_written_as_it_was(tmp_path, medium):
+    """Catches: None, tables within tables, and digits that are lost between file and file."""
+    changes = {"imaging.pixel_m": 1 / 3e5, "camera.bit_depth": 10} | medium
+    opu = changed(presets.lab_bench(24, 64), changes)
+    path = tmp_path / "device.toml"
+    path.write_text(toml_of(opu.to_dict()))
+    assert OPU.from_toml(path).to_dict() == opu.to_dict()
 
 
 def test_units_follow_the_names():
