@@ -28,7 +28,8 @@ FEWEST = 4
 """Frames that must be left: a field and its intensity are three unknowns, and their start must not be far off."""
 MOST_RANK = 0.3
 """Largest median ratio of the third to the second eigenvalue that a single field per pixel can have."""
-
+SEEN = 2.0
+"""Standard errors of a pixel above which the anchors' mean intensity must be, or places are those of noise."""
 MOST_ROW_RANK = 0.5
 """The same of a row: above it, the plane is not told from noise, and anchors may lie on the wrong side of a line."""
 MOST_MISFIT = 20.0
@@ -114,6 +115,9 @@ def measure_multilateration(
     singles = anchor_patterns(opu.n_in, n_inputs, anchors)
     members = anchor_sets(anchors)
     background = measure_many(opu, (members @ singles).astype(np.bool_), repeats)
+    mean, clipped = float(background.intensity[:anchors].mean()), np.asarray(background.saturated.any(axis=0))
+    if mean <= SEEN * np.sqrt(background.variance[:anchors].mean()):
+        raise too_few(opu, np.zeros_like(clipped), mean, clipped)
     leak_dn = abs(opu.dmd.leakage) ** 2 * unit_dn
     half = unit_dn * n_inputs / (2.0 * opu.n_in)  # mean intensity of half-ON vectors
     blocks = [
@@ -123,15 +127,11 @@ def measure_multilateration(
     misfit, rank_ratio, flatness, spread, shared, relative = (
         np.concatenate(parts).astype(np.float32) for parts in zip(*(block[1:] for block in blocks), strict=True)
     )
-    mean = float(background.intensity[:anchors].mean())
     # With S anchors of independent phases both eigenvalues are near S/2 times their mean intensity.
-    valid = (spread > dark_share * anchors / 2.0 * mean) & ~background.saturated.any(axis=0)
+    valid = (spread > dark_share * anchors / 2.0 * mean) & ~clipped
     valid &= (rank_ratio < MOST_ROW_RANK) & (misfit < MOST_MISFIT * max(float(np.median(misfit)), 1.0))
-    if mean <= 0 or valid.mean() < 0.5:
-        raise ValueError(
-            f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with usable anchors ({mean:.2g} DN "
-            f"above dark, {background.saturated.any(axis=0).mean():.0%} saturated): another exposure, other anchors"
-        )
+    if valid.mean() < 0.5:
+        raise too_few(opu, valid, mean, clipped)
     ratio = float(np.median(rank_ratio[valid]))
     if ratio > MOST_RANK:
         raise ValueError(
@@ -152,6 +152,14 @@ def measure_multilateration(
         flatness=flatness,
         shared_variance=shared,
         scale_error=relative,
+    )
+
+
+def too_few(opu: Device, valid: NDArray[np.bool_], mean: float, clipped: NDArray[np.bool_]) -> ValueError:
+    """What to say where under half of the pixels have usable anchors."""
+    return ValueError(
+        f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with usable anchors ({mean:.2g} DN "
+        f"above dark, {clipped.mean():.0%} saturated): another exposure, other anchors"
     )
 
 

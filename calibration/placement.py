@@ -117,7 +117,7 @@ def fit(
         residual = data - ((z + 2.0 * c) * z).sum(axis=2)
         weighted = np.swapaxes(jacobian * weight[:, :, None], 1, 2)
         normal = weighted @ jacobian
-        level = np.trace(normal, axis1=1, axis2=2)
+        level = np.maximum(np.trace(normal, axis1=1, axis2=2), prior[-1])  # of a row without light it is the prior's
         # A turn of the plane changes nothing: hold it, or there is no unique step.
         turn = np.concatenate([q, c], axis=1)[:, :, ::-1].copy()
         turn[:, :, 0] *= -1.0

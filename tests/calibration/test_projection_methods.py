@@ -9,6 +9,7 @@ import pytest
 import calibration.linear
 from calibration import measure_projection
 from calibration.device import Device
+from calibration.placement import anchor_sets, place
 from tests.calibration.benches import (
     METHODS,
     N_IN,
@@ -263,3 +264,25 @@ def test_bad_parameters_are_refused(method, arguments, message):
     with pytest.raises(ValueError, match=message) as caught:
         measure_projection(bench("lab_bench", "4 steps"), method, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bits", [4, 2, 1])
+@pytest.mark.parametrize("light", [1.0, 0.05, 1e-6])
+def test_anchors_in_dim_light_are_refused_in_one_line(bits, light):
+    """Under two standard errors of a pixel. Catches: a normal matrix of no light inverted; zeros taken for a plane."""
+    opu = bench("lab_bench", "multilateration")
+    imaging = dataclasses.replace(opu.imaging, throughput=opu.imaging.throughput * light)
+    camera = dataclasses.replace(opu.camera, bit_depth=bits)
+    with pytest.raises(ValueError, match=r"^exposure_s 0.00022 leaves 0% of the pixels with usable anchors") as caught:
+        calibrate(opu.replace(imaging=imaging, camera=camera, exposure_s=opu.exposure_s), "multilateration")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_row_without_light_is_placed_nowhere():
+    """Rows of zeros among others have finite places. Catches: a singular normal matrix."""
+    members = anchor_sets(4)
+    intensity = np.random.default_rng(0).exponential(50.0, (6, len(members))).astype(np.float32)
+    intensity[2] = 0.0
+    found = place(intensity, np.ones_like(intensity), members, 0.05)
+    assert np.isfinite(found.positions).all()
+    np.testing.assert_allclose(found.positions[2], 0.0, atol=1e-6)
