@@ -18,6 +18,8 @@ __all__ = ["grain", "speckle_chapter"]
 
 REACH = 2.0
 """Lags over which the autocovariance is summed, in grain widths; what lies beyond is added by theory."""
+LEAST_SHARE = 0.25
+"""Share of the grain's area that must be left in those lags."""
 
 
 def speckle_chapter(opu: Device, patterns: NDArray[np.bool_], frames: NDArray[Any], noise: NoiseModel) -> Chapter:
@@ -87,22 +89,28 @@ def grain(opu: Device, signal: NDArray[np.float64], variance: NDArray[Any]) -> C
     rho is the autocovariance over its value at lag 0, without the camera's noise. Averaging over a pixel leaves the sum
     over all lags of the covariance as it is, and lowers its value at lag 0 to ``C1^2``, the contrast squared of one
     speckle pattern on such pixels (`Imaging.contrast`): the product is the grain's area. The sum goes over the lags
-    within 2 grain widths; it is divided by the share of the grain that theory has there.
+    within 2 grain widths, or half of the sensor. All lags of a frame over its own mean add up to 0: each is too low by
+    the variance of that mean, ``grain / pixels`` of the whole sum T. So of T the sum has the share c that theory has at
+    those lags, less their number over that of pixels. Where c is under `LEAST_SHARE`, the sensor holds too few grains.
     """
     shape, expected = frame_shape(opu), grain_pixels(opu)
     if min(shape) < 4:
         return Chapter([], {})
-    reach = [min(max(math.ceil(REACH * math.sqrt(expected)), 1), size // 2) for size in shape]
-    lags = autocovariance(signal.reshape(-1, *shape), reach)
+    reach = [min(max(math.ceil(REACH * math.sqrt(expected)), 1), size // 4) for size in shape]
+    lags, pixels = autocovariance(signal.reshape(-1, *shape), reach), math.prod(shape)
     noise_share = (variance.reshape(signal.shape) / signal.mean(axis=1, keepdims=True) ** 2).mean(axis=1)
     lags[:, reach[0], reach[1]] -= noise_share
-    zero = lags[:, reach[0], reach[1]]
-    areas = lags.sum(axis=(1, 2)) / zero * opu.imaging.contrast(1, opu.laser.wavelength_m) ** 2
-    areas /= window_share(opu, reach)
+    share = window_share(opu, reach) - math.prod(2 * far + 1 for far in reach) / pixels
+    total = lags.sum(axis=(1, 2)) / share
+    zero = lags[:, reach[0], reach[1]] + total / pixels
+    area = float(total.mean() / zero.mean())
     # Patterns share half of their inputs: their speckles correlate by 1/4, and so do the sums.
-    error = float(areas.std(ddof=1) * math.sqrt((1.0 + 0.25 * (len(areas) - 1)) / len(areas)))
-    line = Line("speckle", "grain area", "C₁² Σ_lags autocovariance / variance", "pixels", float(areas.mean()), error,
+    spread = float((total - area * zero).std(ddof=1) / zero.mean())
+    error = spread * math.sqrt((1.0 + 0.25 * (len(total) - 1)) / len(total))
+    scale = opu.imaging.contrast(1, opu.laser.wavelength_m) ** 2 if share >= LEAST_SHARE else math.nan
+    line = Line("speckle", "grain area", "C₁² Σ_lags autocovariance / variance", "pixels", scale * area, scale * error,
                 expected, 0.15 * expected, "check aperture and focus of the imaging optics")  # fmt: skip
+    lags += total[:, None, None] / pixels
     mean = lags.mean(axis=0) / zero.mean()
     across = {"lag_x": list(range(-reach[1], reach[1] + 1)), "x": mean[reach[0]].tolist()}
     down = {"lag_y": list(range(-reach[0], reach[0] + 1)), "y": mean[:, reach[1]].tolist()}
