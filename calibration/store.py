@@ -209,7 +209,8 @@ def check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], 
         if name not in free and asked.get(name, ABSENT) != there.get(name, ABSENT):
             raise WrongStore(
                 f"out must be of this measurement to be resumed, got {path}, "
-                f"whose {name} is {there.get(name, ABSENT)!r}, not {asked.get(name, ABSENT)!r}"
+                f"whose {name} is {there.get(name, ABSENT)!r}, not {asked.get(name, ABSENT)!r}: take another out, or "
+                "remove the file"
             )
 
 

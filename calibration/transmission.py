@@ -37,6 +37,10 @@ BLOCK_VALUES = 2**21
 """Frames times rows solved at a time; a method needs some 50 bytes for each."""
 
 
+class Saturated(ValueError):
+    """Frames of a whole measurement are too bright."""
+
+
 def recover_transmission_matrix(
     opu: Device,
     method: str = "phase-stepping",
@@ -92,7 +96,7 @@ def recover_transmission_matrix(
     ------
     ValueError
         If an argument is wrong, `out` exists or is of another measurement, or more than 2 % of the readings are
-        saturated.
+        saturated; frames of the latter are not kept.
     """
     device = check_device(opu)
     plan, target = check_recovery(
@@ -113,7 +117,11 @@ def recover_transmission_matrix(
             expose(device, method, n_inputs=n_inputs, seed=seed, steps=steps, **options)
         store = stack.enter_context(opened(part, device, plan, resume, target is not None))
         measure(device, plan, store, progress)
-        saturated = check_frames(device, store)
+        try:
+            saturated = check_frames(device, store)
+        except Saturated:
+            part.unlink()  # no run can go on with such frames, and one at another exposure must not meet them
+            raise
         estimate = solved(device, plan, store, target, saturated, progress)
         if target is not None:
             part.unlink()
@@ -185,7 +193,7 @@ def check_frames(device: Device, store: FrameStore) -> NDArray[np.float32]:
     for rows in store.blocks():
         share[rows] = (store.rows(rows, DARK_FRAMES) >= device.camera.saturation_dn).mean(axis=0)
     if share.mean() > MOST_SATURATED:
-        raise ValueError(
+        raise Saturated(
             f"exposure_s {device.exposure_s:.4g} saturates {share.mean():.1%} of the readings, "
             f"{MOST_SATURATED:.0%} is allowed: shorten it (calibration.exposure.expose)"
         )

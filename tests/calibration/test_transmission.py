@@ -170,6 +170,30 @@ def test_a_saturated_camera_and_a_missing_beam_are_refused():
         expose(opu, saturated=0.5)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_refused_exposure_does_not_stand_in_the_way(tmp_path, resume):
+    """The same `out` with a shorter exposure. Catches: saturated frames that nobody can go on with kept."""
+    opu, out = bench(n=31, m=200), tmp_path / "matrix.h5"
+    expose(opu)
+    right = opu.exposure_s
+    opu.exposure_s = 2.0 * right
+    with pytest.raises(ValueError, match="saturates"):
+        recover_transmission_matrix(opu, out=out, resume=resume)
+    assert os.listdir(tmp_path) == []
+    opu.exposure_s = right
+    assert recover_transmission_matrix(opu, out=out, resume=resume).valid.mean() > 0.9
+
+
+def test_another_measurement_under_way_says_what_to_do(tmp_path):
+    """Dim frames are kept, and whoever comes with more light reads that they must go. Catches: only "differs"."""
+    dark, out = bench(n=31, m=200, intensity=0.0), tmp_path / "matrix.h5"
+    with pytest.raises(ValueError, match="must be enough to be seen"):
+        recover_transmission_matrix(dark, out=out)
+    for resume, message in ((False, "or remove the file$"), (True, "take another out, or remove the file$")):
+        with pytest.raises(ValueError, match=message):
+            recover_transmission_matrix(bench(n=31, m=200), out=out, resume=resume)
+
+
 def peak_bytes(n_out, out):
     opu = presets.lab_bench(64, n_out).replace(medium=GaussianMedium(64, n_out, storage="streamed"))
     opu.exposure_s = 2e-4
