@@ -12,7 +12,8 @@ from calibration.report import Line, Report, Verdict, readable
 __all__ = ["Change", "Comparison", "compare", "read_report"]
 
 Trend = Literal["degraded", "improved", "changed", "same", "new", "gone"]
-RANK: dict[Verdict, int] = {"pass": 0, "not measurable": 1, "degraded": 2, "failed": 3}
+RANK: dict[Verdict, int] = {"pass": 0, "not measurable": 0, "degraded": 1, "failed": 2}
+"""The worse the higher; what cannot be measured is no fault, as in a report's own verdict."""
 SIGMAS = 3.0
 """Standard errors of the difference from which on two values differ."""
 
@@ -37,12 +38,16 @@ class Change:
 
     @property
     def trend(self) -> Trend:
-        """Degraded or improved by verdict; changed if the verdict is the same and the value is not."""
+        """Degraded or improved by verdict; changed if the value is another, or there is one in one of both only."""
         if self.before is None or self.after is None:
             return "new" if self.before is None else "gone"
-        step = RANK[self.after.verdict] - RANK[self.before.verdict]
-        if step:
-            return "degraded" if step > 0 else "improved"
+        was, now = self.before.verdict, self.after.verdict
+        if RANK[now] > RANK[was]:
+            return "degraded"
+        if (was == "not measurable") != (now == "not measurable"):
+            return "changed"
+        if RANK[now] < RANK[was]:
+            return "improved"
         return "changed" if self.significance > SIGMAS else "same"
 
 
@@ -61,7 +66,7 @@ class Comparison:
             change
             for change in self.changes
             if change.trend == "degraded"
-            or (change.trend == "new" and change.after is not None and RANK[change.after.verdict] > 1)
+            or (change.trend == "new" and change.after is not None and RANK[change.after.verdict] > 0)
         )
 
     def rows(self) -> list[list[str]]:
@@ -80,7 +85,7 @@ def compare(before: Report | str | Path, after: Report | str | Path) -> Comparis
     """Compare two reports, or the files of two reports.
 
     A line degraded if its verdict became worse: pass to degraded or failed, degraded to failed. A value that was not
-    measurable counts as a pass.
+    measurable counts as a pass, and one that no longer is changed: nothing says that it became worse, or better.
 
     Raises
     ------
