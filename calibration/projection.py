@@ -1,6 +1,6 @@
 """Linear projections through a device that sees only intensities."""
 
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -119,12 +119,11 @@ def measure_projection(
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
     opu = check_device(opu)
     n_inputs = opu.n_in if n_inputs is None else integer(n_inputs, "n_inputs", 1, opu.n_in)
+    check_arguments(
+        method, anchors=anchors, steps=steps, bits=bits, repeats=repeats, dark_share=dark_share, unit_dn=unit_dn
+    )
     many = method == "multilateration"
-    if anchors is not None and method not in ("anchor", "multilateration"):
-        raise ValueError(f"anchors must be left out with method {method!r}, got {anchors!r}")
-    if steps is not None and method != "phase-stepping":
-        raise ValueError(f"steps must be left out with method {method!r}, got {steps!r}")
-    steps = integer(4 if steps is None else steps, "steps", 3, 1000)
+    steps = 4 if steps is None else int(steps)
     spare = opu.n_in - n_inputs
     if many and spare < 3:
         raise ValueError(f"n_inputs must leave 3 inputs or more to the anchors, {opu.n_in - 3} at most, got {n_inputs}")
@@ -132,12 +131,8 @@ def measure_projection(
         anchors = integer(min(5, spare) if anchors is None else anchors, "anchors", 3, spare)
     else:
         anchors = integer(1 if anchors is None else anchors, "anchors", 1, max(spare, 1))
-    bits = integer(bits, "bits", 1, 16)
-    repeats = integer((4 if many else 16) if repeats is None else repeats, "repeats", 2)
-    if not 0 < number(dark_share) < 1:
-        raise ValueError(f"dark_share must be between 0 and 1, got {dark_share!r}")
-    if unit_dn is not None and not 0 < number(unit_dn) < np.inf:
-        raise ValueError(f"unit_dn must be positive, got {unit_dn!r}")
+    bits = int(bits)
+    repeats = int((4 if many else 16) if repeats is None else repeats)
     unit_dn = opu.unit_dn if unit_dn is None else float(unit_dn)
     if method == "phase-stepping":
         return measure_stepping(opu, n_inputs, steps, bits, repeats, dark_share, unit_dn)
@@ -145,3 +140,33 @@ def measure_projection(
         return measure_off_axis(opu, n_inputs, bits, repeats, dark_share, unit_dn)
     calibrate = measure_multilateration if many else measure_anchor
     return calibrate(opu, n_inputs, anchors, bits, repeats, dark_share, unit_dn)
+
+
+def check_arguments(
+    method: str,
+    *,
+    anchors: Any = None,
+    steps: Any = None,
+    bits: Any = 8,
+    repeats: Any = None,
+    dark_share: Any = DARK_SHARE,
+    unit_dn: Any = None,
+) -> None:
+    """Raise a ``ValueError`` for what no device allows of the arguments of `measure_projection`."""
+    many = method == "multilateration"
+    if anchors is not None and method not in ("anchor", "multilateration"):
+        raise ValueError(f"anchors must be left out with method {method!r}, got {anchors!r}")
+    if steps is not None and method != "phase-stepping":
+        raise ValueError(f"steps must be left out with method {method!r}, got {steps!r}")
+    for name, value, low, high in (
+        ("anchors", anchors, 3 if many else 1, None),
+        ("steps", steps, 3, 1000),
+        ("bits", bits, 1, 16),
+        ("repeats", repeats, 2, None),
+    ):
+        if value is not None or name == "bits":
+            integer(value, name, low, high)
+    if not 0 < number(dark_share) < 1:
+        raise ValueError(f"dark_share must be between 0 and 1, got {dark_share!r}")
+    if unit_dn is not None and not 0 < number(unit_dn) < np.inf:
+        raise ValueError(f"unit_dn must be positive, got {unit_dn!r}")

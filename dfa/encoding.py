@@ -11,6 +11,7 @@ from torch import Tensor
 from dfa.arrays import to_tensor
 from dfa.steps import Diverged
 from photonics import draw
+from photonics.component import number
 from photonics.random import Stream, check_seed
 
 __all__ = ["Code", "Encoder", "Graded", "Ternary", "encode"]
@@ -93,6 +94,9 @@ class Ternary:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("pairs", "sign", "restore"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         given = {name: getattr(self, name) for name in POLICIES if getattr(self, name) is not None}
         if len(given) + bool(self.sign) > 1:
             chosen = ", ".join([f"{name}={value}" for name, value in given.items()] + ["sign=True"] * bool(self.sign))
@@ -100,7 +104,7 @@ class Ternary:
         if not given and not self.sign:
             object.__setattr__(self, "deviations", 1.0)
         for name, value in given.items():
-            if not 0 <= value < float("inf"):
+            if not 0 <= number(value) < float("inf"):
                 raise ValueError(f"{name} must be 0 or more and finite, got {value!r}")
         if self.relative is not None and self.relative >= 1:
             raise ValueError(f"relative must be below 1, got {self.relative!r}")

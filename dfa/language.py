@@ -123,7 +123,7 @@ def sample_contexts(numbers: Tensor, context: int, batch_size: int, seed: int, s
     A function of seed and step, so that a run can go on anywhere.
     """
     check_length(numbers, context)
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**64)
     starts = torch.randint(len(numbers) - context, (batch_size, 1), generator=generator)
     pieces = numbers[starts + torch.arange(context + 1)]
     return pieces[:, :-1], pieces[:, 1:]

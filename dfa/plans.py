@@ -7,13 +7,14 @@ from typing import Any
 
 from calibration import measure_projection
 from calibration.projection import METHODS as PROJECTIONS
+from calibration.projection import check_arguments
 from dfa.data import DATASETS, GRAPHS, TEXTS
 from dfa.encoding import Ternary
 from dfa.rows import SPREADS
 from dfa.steps import check_numbers
 from photonics import OPU, presets
 from photonics import medium as media
-from photonics.component import integer
+from photonics.component import integer, number
 
 __all__ = ["ACCURACY", "BITS", "NETWORKS", "Metric", "Plan", "changed"]
 
@@ -64,6 +65,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     },
 }
 """Networks: the data that they can learn, and what a plan takes if it does not say otherwise."""
+COUNTS = ("epochs", "steps", "batch_size", "samples", "context", "heads")
+RATES = ("learning_rate", "hidden_rate", "exposure")
 FILLED = ("hidden", "epochs", "steps", "batch_size", "learning_rate", "hidden_rate", "encoder")
 REGULARISED = {"bp": (0.5, 5e-4), "other": (0.1, 1e-4)}
 """Dropout and weight decay of graph networks: what is best for backpropagation is too much for fixed feedback."""
@@ -87,8 +90,8 @@ class Plan:
     network: str | None = None
     """mlp (tanh) or cnn (tanh) for images, gcn for graphs, transformer for text."""
     hidden: tuple[int, ...] | None = None
-    """Widths of the hidden blocks: units of an mlp's layers; channels of a cnn's convolutions, then units of its fully
-    connected layer; units of a gcn's layers; the transformer's width, once for each block."""
+    """Widths of the hidden blocks, or that of the only one: units of an mlp's layers; channels of a cnn's convolutions,
+    then units of its fully connected layer; units of a gcn's layers; the transformer's width, once for each block."""
     epochs: int | None = None
     """Passes through images; for a graph an epoch is one step."""
     steps: int | None = None
@@ -146,6 +149,7 @@ class Plan:
                 object.__setattr__(self, name, default)
             elif default is None:
                 raise ValueError(f"{name} must be left out for {self.network}, got {given!r}")
+        object.__setattr__(self, "hidden", widths(self.hidden))
         self._check_numbers()
         self._check_device()
 
@@ -163,43 +167,67 @@ class Plan:
         )
 
     def _check_numbers(self) -> None:
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden must be one or more positive numbers, got {self.hidden}")
+        assert self.hidden is not None
+        given = {name: getattr(self, name) for name in (*COUNTS, *RATES) if getattr(self, name) is not None}
+        for name in given.keys() & set(COUNTS):
+            integer(given[name], name, 1)
+        check_numbers(**{name: given[name] for name in RATES if name in given})
         if self.network == "cnn" and len(self.hidden) < 2:
             raise ValueError(f"hidden must be the channels of a convolution or more, and the units, got {self.hidden}")
-        if self.network == "transformer" and (
-            len(set(self.hidden)) > 1 or self.heads < 1 or self.hidden[0] % self.heads
-        ):
+        if self.network == "transformer" and (len(set(self.hidden)) > 1 or self.hidden[0] % self.heads):
             raise ValueError(
                 f"hidden must be one width, divisible by the {self.heads} heads, for all blocks, got {self.hidden}"
             )
-        names = ("epochs", "steps", "batch_size", "learning_rate", "hidden_rate", "samples", "context", "exposure")
-        check_numbers(**{name: getattr(self, name) for name in names if getattr(self, name) is not None})
         for name in ("dropout", "weight_decay"):
             value = getattr(self, name)
             if value is not None and self.network != "gcn":
                 raise ValueError(f"{name} must be left out for {self.network}, got {value!r}")
-            if value is not None and not 0 <= value < 1:
+            if value is not None and not 0 <= number(value) < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {value!r}")
         if self.spread not in SPREADS:
             raise ValueError(f"spread must be one of {', '.join(SPREADS)}, got {self.spread!r}")
+        if not isinstance(self.diffuse, bool):
+            raise ValueError(f"diffuse must be true or false, got {self.diffuse!r}")
+        if not isinstance(self.encoder, Ternary):
+            raise ValueError(f"encoder must be a Ternary, got {self.encoder!r}")
         integer(self.recalibrate_every, "recalibrate_every", 0)
         if self.inputs is not None:
             integer(self.inputs, "inputs", 2)
 
     def _check_device(self) -> None:
+        if not isinstance(self.device, str):
+            raise ValueError(f"device must be a preset's name or a TOML file, got {self.device!r}")
+        for name in ("device_changes", "calibration"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name} must be a table of values by name, got {getattr(self, name)!r}")
         known = [name for name in inspect.signature(measure_projection).parameters if name not in ("opu", "n_inputs")]
         for name in self.calibration:
             if name not in known:
                 raise ValueError(f"calibration may have {', '.join(known)}, got {name!r}")
-        if self.calibration.get("method", "anchor") not in PROJECTIONS:
-            method = self.calibration["method"]
+        method = self.calibration.get("method", "anchor")
+        if method not in PROJECTIONS:
             raise ValueError(f"calibration.method must be one of {', '.join(PROJECTIONS)}, got {method!r}")
+        try:
+            check_arguments(method, **{name: value for name, value in self.calibration.items() if name != "method"})
+        except ValueError as error:
+            raise ValueError(f"calibration.{error}") from None
         file = presets.is_file(self.device)
         if file and self.inputs is not None:
             raise ValueError(f"inputs must be left out for a device from a file, which has its own, got {self.inputs}")
         opu = OPU.from_toml(self.device) if file else presets.get(self.device)(self.inputs or 4, 16)
         changed(opu, self.device_changes)
+
+
+def widths(given: Any) -> tuple[int, ...]:
+    """Return the widths of blocks, of which one may stand alone, or raise a ``ValueError``."""
+    several = tuple(given) if isinstance(given, (tuple, list)) else (given,)
+    try:
+        found = tuple(integer(width, "hidden", 1) for width in several)
+    except ValueError:
+        found = ()
+    if not found:
+        raise ValueError(f"hidden must be one or more positive whole numbers, got {given!r}")
+    return found
 
 
 def changed(opu: OPU, changes: Mapping[str, Any]) -> OPU:
@@ -221,10 +249,24 @@ def changed(opu: OPU, changes: Mapping[str, Any]) -> OPU:
     changes = dict(changes)
     effect = changes.get("medium")
     if isinstance(effect, Mapping):
-        if effect.get("type") not in media.EFFECTS:
+        if not isinstance(effect.get("type"), str) or effect["type"] not in media.EFFECTS:
             raise ValueError(f"medium.type must be one of {', '.join(media.EFFECTS)}, got {effect.get('type')!r}")
         inner = {name: value for name, value in changes.items() if name.startswith("medium.")}
         opu = opu.replace(**inner) if inner else opu
         changes = {name: value for name, value in changes.items() if name not in inner}
         changes["medium"] = media.from_dict({**effect, "medium": opu.medium.to_dict()})
+    check_effect(opu, changes)
     return opu.replace(**changes) if changes else opu
+
+
+def check_effect(opu: OPU, changes: Mapping[str, Any]) -> None:
+    """Raise a ``ValueError`` for a parameter of an effect that the device's medium does not have around it."""
+    known = {name: kind for kind, effect in media.EFFECTS.items() for name in effect.parameters}
+    for name, value in changes.items():
+        part, _, parameter = name.partition(".")
+        bare = part == "medium" and not isinstance(opu.medium, media.Effect)
+        if bare and parameter in known and parameter not in opu.medium.to_dict():
+            raise ValueError(
+                f"{name} must be that of an effect around the medium, which this device does not have: put it there by "
+                f'device_changes={{"medium": {{"type": "{known[parameter]}", "{parameter}": {value!r}}}}}'
+            )

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from photonics.component import number
+
 __all__ = ["Diverged", "Rule", "check_counts", "check_data", "check_loss", "check_numbers", "reproducible", "take_step"]
 
 
@@ -97,5 +99,5 @@ def check_data(wanted: type, **given: object) -> None:
 def check_numbers(**values: float) -> None:
     """Raise a ``ValueError`` that names the first value that is not positive and finite."""
     for name, value in values.items():
-        if not 0 < value < math.inf:
+        if not 0 < number(value) < math.inf:
             raise ValueError(f"{name} must be positive, got {value!r}")

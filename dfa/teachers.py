@@ -37,7 +37,7 @@ SPARE_ROWS = 0.92
 def check_methods(methods: list[str], plan: Plan) -> list[str]:
     """Return the methods if all are known and can train the network, else raise a ``ValueError``."""
     for method in methods:
-        if method not in METHODS:
+        if not isinstance(method, str) or method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         if method in LAYERWISE and plan.network == "gcn":
             raise ValueError(f"method must be another for gcn: {method} goes back through linear layers alone")

@@ -115,7 +115,7 @@ def train(
 
     @lru_cache(maxsize=1)
     def order(epoch: int) -> Tensor:
-        return torch.randperm(len(x), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        return torch.randperm(len(x), generator=torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**64))
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(step - 1, per_epoch)

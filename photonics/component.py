@@ -1,7 +1,8 @@
 """The one way a part of the bench is declared: a frozen, range-checked dataclass with one-line errors."""
 
 import functools
-from typing import Any, TypeVar, cast, dataclass_transform
+from dataclasses import fields
+from typing import Any, TypeVar, cast, dataclass_transform, get_args
 
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
@@ -11,6 +12,7 @@ __all__ = ["Field", "component", "integer", "number"]
 
 T = TypeVar("T", bound=type)
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, use_attribute_docstrings=True)
+NUMERIC = {int, float, type(None)}
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
@@ -30,9 +32,13 @@ def component(cls: T) -> T:
     """
     made = dataclass(cls, frozen=True, kw_only=True, config=STRICT)
     validate = made.__init__
+    numeric = {field.name for field in fields(made) if set(get_args(field.type) or [field.type]) <= NUMERIC}
 
     @functools.wraps(validate)
     def __init__(self: Any, **kwargs: Any) -> None:
+        for name, value in kwargs.items():
+            if isinstance(value, (str, bool)) and name in numeric:  # pydantic would read "8" and True as numbers
+                raise ValueError(f"{cls.__name__}: {name} must be a valid number, got {value!r}")
         try:
             validate(self, **kwargs)
         except ValidationError as error:

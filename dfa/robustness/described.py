@@ -135,8 +135,6 @@ def plan_of(table: Mapping[str, Any]) -> Plan:
     """Plan of a table, or a ``ValueError``."""
     check_names(table, [field.name for field in fields(Plan)], "plan")
     given = without_none(table)
-    if "hidden" in given:
-        given["hidden"] = tuple(given["hidden"])
     if "encoder" in given:
         check_names(given["encoder"], [field.name for field in fields(Ternary)], "plan.encoder")
         given["encoder"] = Ternary(**given["encoder"])

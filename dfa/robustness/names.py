@@ -98,7 +98,7 @@ def checked(name: str, known: list[str], whole: str) -> str:
 
 def hashable(value: Any) -> Any:
     """Return lists as the tuples that a plan has."""
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(hashable(item) for item in value) if isinstance(value, list) else value
 
 
 def effect_parameters(device: Mapping[str, Any]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from dfa.robustness.designs import OneAtATime
 from dfa.robustness.results import failures, load_results, page, table
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-PLAN = '[plan]\ndata = "digits"\nhidden = [16]\nepochs = 1\nsamples = 128\n'
+PLAN = '[plan]\ndata = "digits"\nhidden = 16\nepochs = 1\nsamples = 128\n'
 OVER = '[over]\n"camera.read_noise_e" = [0.0, 1e4]\n"dmd.contrast" = ["none"]\n'
 
 

@@ -75,6 +75,21 @@ def test_names_of_the_medium_are_first_those_of_the_effect():
         ({"encoder.treshold": 0.1}, "encoder.treshold is not a parameter; after encoder comes one of threshold"),
         ({"calibration.step": 4}, "calibration may have"),
         ({"calibration.method": "magic"}, "calibration.method must be one of"),
+        ({"calibration.repeats": -1}, "calibration.repeats must be an integer, 2 or more, got -1"),
+        ({"calibration.dark_share": "x"}, "calibration.dark_share must be between 0 and 1, got 'x'"),
+        ({"training.hidden": [8, 1.5]}, r"hidden must be one or more positive whole numbers, got \(8, 1.5\)"),
+        ({"training.learning_rate": "x"}, "learning_rate must be positive, got 'x'"),
+        ({"training.learning_rate": [1.0]}, "learning_rate must be positive, got"),
+        ({"training.epochs": 1.5}, "epochs must be an integer, 1 or more, got 1.5"),
+        ({"training.diffuse": "x"}, "diffuse must be true or false, got 'x'"),
+        ({"training.device": 5}, "device must be a preset's name or a TOML file, got 5"),
+        ({"training.method": ["x"]}, r"method must be one of .*, got \['x'\]"),
+        ({"encoder.threshold": "x"}, "threshold must be 0 or more and finite, got 'x'"),
+        ({"encoder.sign": 5}, "sign must be true or false, got 5"),
+        ({"camera.bit_depth": "8"}, "bit_depth must be a valid number, got '8'"),
+        ({"camera.bit_depth": True}, "bit_depth must be a valid number, got True"),
+        ({"medium": {"type": ["x"]}}, r"medium.type must be one of .*, got \['x'\]"),
+        ({"medium.correlation_frames": 1e5}, 'device_changes={"medium": {"type": "Drifting", "correlation_frames": 1'),
     ],
 )
 def test_a_bad_setting_is_refused_before_anything_runs(settings, said, monkeypatch):
@@ -82,6 +97,25 @@ def test_a_bad_setting_is_refused_before_anything_runs(settings, said, monkeypat
     monkeypatch.setattr(TrainingStudy, "run", lambda *_: pytest.fail("ran"))
     with pytest.raises(ValueError, match=said):
         sweep(TrainingStudy(TINY), [{}, settings], workers=0, progress=False)
+
+
+def test_one_width_is_one_hidden_block():
+    """Catches: a list of widths that has to be written as a list of lists."""
+    assert [planned(TINY, {"training.hidden": width}).hidden for width in (8, np.int64(16), [4, 4])] == [
+        (8,),
+        (16,),
+        (4, 4),
+    ]
+
+
+def test_parameters_that_a_medium_shares_with_effects_are_its_own():
+    assert planned(TINY, {"medium.seed": 7}).device_changes == {"medium.seed": 7}
+
+
+@pytest.mark.parametrize("seed", [2**62, 2**63 - 1])
+def test_every_seed_trains(seed):
+    """Catches: seeds that are allowed, and overflow in the order of the data."""
+    assert TrainingStudy(TINY, "bp").run({}, seed)["accuracy"] > 0
 
 
 def test_a_point_is_the_run_of_its_plan():
