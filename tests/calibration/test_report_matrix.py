@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 
 from calibration.sections.common import noise_model
-from calibration.sections.matrix import conjugated_alike, held_out, independent_rows, row_quality, singular_values
+from calibration.sections.matrix import (
+    conjugated_alike,
+    held_out,
+    independent_rows,
+    matrix_chapter,
+    row_quality,
+    singular_values,
+)
 from photonics import OPU, GaussianMedium, Imaging
 from tests.calibration.benches import field_matrix
 from tests.calibration.matrix_benches import tilted
+from tests.calibration.test_report import bench, estimate_of
 
 
 def pupil_bench(n_in, n_pixels, aperture, sensor=None, seed=1):
@@ -87,3 +95,24 @@ def test_rows_of_unknown_conjugation_are_made_alike():
     alike = np.all(found == truth, axis=1)[valid].mean()
     assert max(alike, 1.0 - alike) > 0.99
     assert all(line.verdict == "pass" for line in singular_values(found, valid, independent_rows(opu, valid)).lines)
+
+
+@pytest.mark.parametrize(
+    ("exposure_s", "verdict"), [(2e-5, "not measurable"), (3e-5, "not measurable"), (4e-4, "pass")]
+)
+def test_dim_frames_do_not_judge_a_sound_matrix(exposure_s, verdict):
+    """Frames of 1.2, 1.9 and 25 DN. Another medium's matrix fails in all of them, with the reason.
+
+    Catches: the rounding of dim rows taken for an error of the matrix (3.0 and 2.1 times the stated one, failed).
+    """
+    opu = bench()
+    other = estimate_of(opu, matrix=bench(seed=2).effective_matrix())
+    opu.exposure_s = exposure_s
+    noise = noise_model(opu, opu.camera.gain)
+    lines = {line.name: line.verdict for line in matrix_chapter(opu, estimate_of(opu), noise, 0).lines}
+    for name in ("error per row", "error of the output", "stated uncertainty"):
+        assert lines[name] == verdict
+    assert "failed" not in lines.values()
+    wrong = next(line for line in matrix_chapter(opu, other, noise, 0).lines if line.name == "error per row")
+    assert wrong.verdict == "failed"
+    assert "does not predict the frames" in wrong.reason
