@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from calibration.recording import Recording
 from photonics.camera import Camera
 from photonics.component import integer, number
-from photonics.description import PARTS, without_none
+from photonics.description import parts_of
 from photonics.dmd import DMD
 from photonics.encoding import as_patterns
 from photonics.imaging import Imaging
@@ -57,8 +57,8 @@ class RecordedDevice:
         self._recording = record = Recording(path)
         self.path = record.path
         try:
-            made = {name: part(**without_none(record.device.get(name, {}))) for name, part in PARTS.items()}
-        except (ValueError, TypeError, AttributeError) as error:
+            made = parts_of(record.device)
+        except (ValueError, TypeError) as error:
             record.close()
             raise ValueError(f"{path}: device: {error}") from None
         self._parts: dict[str, Any] = made
@@ -166,7 +166,7 @@ class RecordedDevice:
             found = record.columns[f"uniform/{name}"][start:stop]
             self._same(f"uniform frame, {name}", np.isclose(found, asked, rtol=SAME, atol=0.0), found, asked, start)
         self._next_uniform = stop
-        return record.rows("uniform/frames", start, stop)
+        return self.codes(record.rows("uniform/frames", start, stop))
 
     def _replay(
         self, packed: NDArray[np.uint8], exposure_s: float | None, phases: NDArray[np.float64], laser_on: bool
@@ -187,7 +187,17 @@ class RecordedDevice:
         self._same("reference_phase", close, kept["reference_phase"], phases, start)
         if stop > start:
             self.clock.frames = int(record.columns["frame_number"][stop - 1]) + 1
-        return record.rows("frames", start, stop)
+        return self.codes(record.rows("frames", start, stop))
+
+    def codes(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """These frames, or a ``ValueError`` if the camera of the description has no such codes."""
+        top = self.camera.top
+        if frames.size and frames.max() > top:
+            raise ValueError(
+                f"{self.path}: frames must hold codes up to {top}, those of {self.camera.bit_depth} bits as "
+                f"device.camera says, got {frames.max()}"
+            )
+        return frames
 
     def _same(self, name: str, same: NDArray[np.bool_], found: NDArray[Any], asked: Any, start: int) -> None:
         if not same.all():

@@ -157,12 +157,16 @@ def write_recording(
     Raises
     ------
     ValueError
-        If an array has another shape or type, or the file exists.
+        If an array has another shape or type, `RecordedDevice` would refuse the file, or the file exists.
     """
+    if not isinstance(device, Mapping):
+        raise ValueError(f"device must be a table of the parts' parameters, got {device!r}")
     frames = np.asarray(frames)
     if frames.ndim != 2 or frames.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"frames must be uint8 or uint16, (N, n_out), got {frames.dtype}, shape {frames.shape}")
     count = len(frames)
+    if not count and uniform is None:
+        raise ValueError("frames must hold one at least where there is no uniform light, got none")
     patterns = as_patterns(patterns, np.shape(patterns)[-1] if np.ndim(patterns) else 0)
     given = {
         "exposure_s": np.asarray(exposure_s, np.float64),
@@ -178,6 +182,12 @@ def write_recording(
     about["exposure_s"] = float(spread["exposure_s"][0]) if count else 1e-3
     if unit_dn_per_s is not None:
         about["unit_dn_per_s"] = float(unit_dn_per_s)
+
+    def readable(file: Path) -> None:
+        with RecordedDevice(file) as replayed:
+            for codes in (frames, () if uniform is None else uniform["frames"]):
+                replayed.codes(np.asarray(codes))
+
     writer = RecordingWriter(path, about)
     try:
         writer.append({"frames": frames, "patterns": np.packbits(patterns, axis=1), **spread})
@@ -185,7 +195,7 @@ def write_recording(
             light = {name: np.asarray(uniform[name], np.float64) for name in ("photons", "exposure_s")}
             arrays = light | {"frames": np.asarray(uniform["frames"])}
             writer.append({f"uniform/{name}": values for name, values in arrays.items()})
-        writer.close()
+        writer.close(readable)
     except BaseException:
         writer.leave()
         writer.part.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ Nothing in such a file is ever unpickled or executed.
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -82,12 +82,18 @@ class RecordingWriter:
         """Add entries to the data sets of these names; they are on disk when this returns."""
         self._journal.append(columns)
 
-    def close(self) -> None:
-        """Make the recording of the part."""
+    def close(self, check: Callable[[Path], None] | None = None) -> None:
+        """Make the recording of the part, unless `check` raises a ``ValueError`` that names the path it is given."""
         if self._open:
             self.leave()
-            with new_file(self.path) as temporary, h5py.File(temporary, "w") as file:
-                fill(file, self.part)
+            with new_file(self.path) as temporary:
+                with h5py.File(temporary, "w") as file:
+                    fill(file, self.part)
+                if check is not None:
+                    try:
+                        check(Path(temporary))
+                    except ValueError as error:
+                        raise ValueError(str(error).replace(str(temporary), str(self.path))) from None
             self.part.unlink()
 
     def leave(self) -> None:

@@ -12,7 +12,7 @@ from photonics.dmd import DMD
 from photonics.imaging import Imaging
 from photonics.laser import Laser
 
-__all__ = ["NAMES", "NUMBERS", "PARTS", "arguments", "check_names", "read_toml", "with_dotted"]
+__all__ = ["NAMES", "NUMBERS", "PARTS", "arguments", "check_names", "parts_of", "read_toml", "with_dotted"]
 
 PARTS = {"laser": Laser, "dmd": DMD, "imaging": Imaging, "camera": Camera}
 NUMBERS = ("seed", "exposure_s", "electrical_power_w", "power_source")
@@ -29,13 +29,18 @@ def arguments(description: Mapping[str, Any]) -> dict[str, Any]:
     ValueError
         If the medium is missing, a name is unknown, or a value is out of range.
     """
+    parts = parts_of(description)
+    numbers = {name: description[name] for name in NUMBERS if name in description}
+    return {"medium": media.from_dict(description.get("medium", {})), **parts, **numbers}
+
+
+def parts_of(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts alone, by name; one that is left out takes its defaults. Raises as `arguments` does."""
     check_names(description)
     for name in (*PARTS, "medium"):
         if not isinstance(description.get(name, {}), Mapping):
             raise ValueError(f"{name} must be a table of parameters, got {description[name]!r}")
-    parts = {name: part(**without_none(description.get(name, {}))) for name, part in PARTS.items()}
-    numbers = {name: description[name] for name in NUMBERS if name in description}
-    return {"medium": media.from_dict(description.get("medium", {})), **parts, **numbers}
+    return {name: part(**without_none(description.get(name, {}))) for name, part in PARTS.items()}
 
 
 def with_dotted(device: Any, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,13 +139,41 @@ def test_arrays_of_a_real_bench(tmp_path):
         ({"patterns": half(5)}, "patterns must have 6 entries"),
         ({"exposure_s": np.ones(3)}, "exposure_s must have 6 entries"),
         ({"patterns": np.full((6, N_IN), 0.5)}, "patterns must be binary"),
+        ({"exposure_s": np.nan}, "lab.h5: attribute exposure_s must be positive, got"),
+        ({"exposure_s": -1.0}, "lab.h5: attribute exposure_s must be positive, got"),
+        ({"exposure_s": np.r_[np.ones(5), np.nan]}, "lab.h5: exposure_s must be a number that makes sense, got nan"),
+        ({"reference_phase": np.inf}, "lab.h5: reference_phase must be a number that makes sense, got inf"),
+        ({"frame_number": np.arange(6)[::-1]}, "lab.h5: frame_number must rise"),
+        ({"unit_dn_per_s": np.nan}, "lab.h5: attribute unit_dn_per_s must be positive"),
+        ({"device": {"lazer": {}}}, "lab.h5: device: lazer is not a part of the device; parts are laser, dmd, imaging"),
+        ({"device": {"laser": 3}}, "lab.h5: device: laser must be a table of parameters, got 3"),
+        ({"device": "bench"}, "device must be a table of the parts' parameters, got 'bench'"),
+        ({"frames": np.full((6, N_OUT), 256, np.uint16)}, "lab.h5: frames must hold codes up to 255, those of 8 bits"),
+        ({"frames": np.zeros((0, N_OUT), np.uint8), "patterns": half(0)}, "frames must hold one at least"),
+        ({"uniform": {"frames": np.full((1, 4), 999, np.uint16), "photons": [1.0], "exposure_s": [1.0]}}, "got 999"),
     ],
 )
 def test_bad_arrays(tmp_path, arguments, message):
-    given = {"patterns": half(6), "frames": np.zeros((6, N_OUT), np.uint8), "exposure_s": 1e-4} | arguments
-    with pytest.raises(ValueError, match=message):
-        write_recording(tmp_path / "lab.h5", {}, **given)
+    """One line, and no file that `RecordedDevice` refuses or misreads. Catches: writing what comes, unchecked."""
+    given = {"patterns": half(6), "frames": np.zeros((6, N_OUT), np.uint8), "exposure_s": 1e-4, "device": {}}
+    with pytest.raises(ValueError, match=message) as stop:
+        write_recording(tmp_path / "lab.h5", **(given | arguments))
+    assert "\n" not in str(stop.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_somebody_else_is_checked(tmp_path):
+    """Names of no part, and 16-bit codes under the sheet of an 8-bit camera. Catches: replaying them."""
+    frames = np.arange(6 * N_OUT, dtype=np.uint16).reshape(6, N_OUT)
+    path = write_recording(tmp_path / "lab.h5", {"camera": {"bit_depth": 16}}, half(6), frames, 2e-4)
+    with h5py.File(path, "r+") as file:
+        file.attrs["device"] = "{}"
+    with RecordedDevice(path) as device, pytest.raises(ValueError, match="frames must hold codes up to 255"):
+        device.measure(half(6))
+    with h5py.File(path, "r+") as file:
+        file.attrs["device"] = '{"lazer": {"power_w": 1.0}}'
+    with pytest.raises(ValueError, match="lazer is not a part of the device"):
+        RecordedDevice(path)
 
 
 def test_the_file_appears_whole_or_not_at_all(tmp_path):
