@@ -48,15 +48,18 @@ def sweep(
         found = ready.run(seeds, folder / "points.db", workers, show_progress(quiet), retry_failed)
         write_results(found, folder)
         page = write_report(found, folder)
+    typer.echo(f"report: {page}")
     rows = table(found, brief=True)
     show_table(list(rows.columns), [list(row) for row in rows.rows])
-    typer.echo(f"report: {page}")
 
 
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep that is done.")],
 ) -> None:
     """Make figures and page of a sweep again from its results.nc; a page that is there stays."""
+    from dfa.robustness.ready import score_name
     from dfa.robustness.results import load_results, write_report
 
-    typer.echo(f"report: {write_report(load_results(folder), folder)}")
+    found = load_results(folder)
+    typer.echo(f"report: {write_report(found, folder)}")
+    score_name(found)  # an error if every point failed

@@ -63,7 +63,7 @@ def labels(values: Values) -> NDArray[Any]:
     kinds = {type(value) for value in values}
     if kinds <= {int} and all(-(2**63) <= value < 2**63 for value in values):
         return np.array(values, np.int64)
-    if kinds <= {int, float} or kinds == {int, float, type(None)} or kinds == {float, type(None)}:
+    if kinds <= {int, float, type(None)} and kinds != {type(None)}:
         return np.array([np.nan if value is None else value for value in values], np.float64)
     return np.array([value if isinstance(value, str) else text(value) for value in values], object)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ready", "View", "paired", "view_of"]
 
+SCORES = ("accuracy", "bits")
 KINDS = ("curve", "map", "budget", "scatter")
 
 
@@ -72,16 +73,17 @@ class Ready:
         Returns
         -------
         xarray.Dataset
-            With ``reference``, the score of the methods in `references` over (reference_method, seed), and the
-            attribute ``view`` for `dfa.robustness.figures`.
+            With ``reference``, the score of the methods in `references` over (reference_method, seed) unless all of
+            them failed, and the attribute ``view`` for `dfa.robustness.figures`.
         """
         seeds = list(seeds)
         more: Any = {"store": store, "workers": workers, "progress": progress, "retry_failed": retry_failed}
         found = sweep(self.study, self.design, seeds, **more)
         if self.references:
             others = sweep(self.study, {"training.method": list(self.references)}, seeds, **more)
-            score = others[score_name(others)].rename({"training.method": "reference_method"})
-            found["reference"] = score.rename("reference")
+            if has_score(others):
+                score = others[score_name(others)].rename({"training.method": "reference_method"})
+                found["reference"] = score.rename("reference")
         found.attrs["view"] = json.dumps(asdict(self.view))
         return found
 
@@ -100,18 +102,24 @@ def view_of(found: "Dataset") -> View:
         raise ValueError("found must be the result of a ready study, got a data set without a view") from None
 
 
+def has_score(found: "Dataset") -> bool:
+    """Whether a point did not fail."""
+    return any(name in found for name in SCORES)
+
+
 def score_name(found: "Dataset") -> str:
     """Name of the metric that studies are judged by.
 
     Raises
     ------
     ValueError
-        If no point has one, because all of them failed.
+        If no point has one, because all of them failed; it quotes the first error.
     """
-    for name in ("accuracy", "bits"):
+    for name in SCORES:
         if name in found:
             return name
-    raise ValueError("found must have one point or more that did not fail, got none")
+    first = next((error for error in found["error"].values.ravel() if error), "")
+    raise ValueError(f"found must have one point or more that did not fail, got none; the first said: {first}")
 
 
 def paired(found: "Dataset", metric: str = "") -> "tuple[DataArray, DataArray, DataArray]":

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from calibration.files import replace_file, write_unused
 from calibration.page import STYLE, Section, Table, picture, render
 from dfa.robustness.figures import change_name, draw, is_clear, mean_and_error, shown, size
-from dfa.robustness.ready import paired, score_name, view_of
+from dfa.robustness.ready import has_score, paired, score_name, view_of
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -78,7 +78,8 @@ def write_report(found: "Dataset", folder: Path) -> Path:
 def page(found: "Dataset") -> str:
     """Return the self-contained HTML page of a data set."""
     pictures = [picture(lambda ax, one=one: draw(one, ax), caption(one), size(one)) for _, one in seen(found)]
-    parts = [Section("Result", about(found), pictures, [table(found)])]
+    said = about(found) if has_score(found) else "Every point failed."
+    parts = [Section("Result", said, pictures, [table(found)] if has_score(found) else [])]
     failed = failures(found)
     if failed:
         parts.append(Section("Points that failed", "", (), [Table(["point", "seed", "error"], failed)]))
@@ -87,8 +88,13 @@ def page(found: "Dataset") -> str:
 
 
 def seen(found: "Dataset") -> "Iterator[tuple[str, Dataset]]":
-    """Names of the figures, and data sets that draw them: scattered points have one for each parameter."""
+    """Names of the figures, and data sets that draw them: scattered points have one for each parameter.
+
+    There is none if every point failed.
+    """
     view = view_of(found)
+    if not has_score(found):
+        return
     if view.kind != "scatter":
         yield "figure", found
         return

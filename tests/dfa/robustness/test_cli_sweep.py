@@ -126,6 +126,25 @@ def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
     assert "report-3.html" in capsys.readouterr().out
 
 
+def test_a_sweep_whose_points_all_failed_says_why(tmp_path, capsys):
+    """The page tells every failure, the error the first. Catches: an hour of work that ends without a cause."""
+    text = "seeds = 1\n" + OVER.replace("0.0, 1e4", "1e4, 2e4") + PLAN
+    out = tmp_path / "out"
+    assert opu("sweep", written(tmp_path, text), "--out", out, "--workers", 0, "--quiet") == 2
+    told = capsys.readouterr()
+    assert "did not fail, got none; the first said: ValueError: " in told.err
+    assert told.err.count("\n") == 1
+    assert opu("report", out) == 2
+    again = capsys.readouterr()
+    assert again.err == told.err
+    for line, name in ((told.out, "report.html"), (again.out, "report-2.html")):
+        assert line.strip().replace("\n", "").endswith(name)
+        page = (out / name).read_text(encoding="utf-8")
+        assert "Points that failed" in page
+        assert page.count("ValueError: ") == 2
+    assert not (out / "figure.png").exists()
+
+
 def test_another_study_does_not_take_the_place_of_results(tmp_path, capsys):
     """Another comment is the same study; the one in the folder may be changed and gone on with, all stays that counts.
 

@@ -11,6 +11,7 @@ from benchmarks.sweeps import Logged, kills
 from dfa import sweep
 from dfa.robustness import Grid, LatinHypercube, OneAtATime, Random, Range
 from dfa.robustness.keys import canonical, point_key
+from dfa.robustness.labelled import labels
 from dfa.robustness.store import Store
 
 POINTS = {"x": [1, 7, 9], "y": [0.5, 1.5]}
@@ -169,3 +170,12 @@ def test_kills_lose_nothing():
     assert found["killed"] == 3
     bad = ("lost", "twice", "different", "orphans")
     assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_numbers_beside_one_that_is_not_set_stay_numbers(kind):
+    """The base of one at a time sets none of the parameters. Catches: whole numbers that become text beside it."""
+    values = labels([None, kind(1), kind(100)])
+    assert values.dtype == np.float64
+    np.testing.assert_array_equal(values, [np.nan, 1.0, 100.0])
+    assert labels([None, None]).tolist() == ["none", "none"]
