@@ -14,7 +14,7 @@ from calibration.recovery import Bench
 from calibration.statics import NoiseModel
 from calibration.stepped_rings import Prior, on_rings
 
-__all__ = ["Fields", "closure", "is_complete", "linear_fields", "linear_weights", "refined_fields", "stepped"]
+__all__ = ["Fields", "closure", "is_complete", "linear_fields", "linear_weights", "misfit", "refined_fields", "stepped"]
 
 ROUNDS = 4
 """Gauss-Newton steps: the last changes a field by under 1e-3 of its error, a saturated one's by a few per cent."""
@@ -147,6 +147,22 @@ def spread_of(values: NDArray[np.complex64], known: NDArray[np.bool_]) -> Prior:
     known = known | ~known.any(axis=0)
     mean = values.mean(axis=0, where=known)
     return Prior(mean, (np.abs(values - mean) ** 2).mean(axis=0, where=known))
+
+
+def misfit(frames: NDArray[Any], phases: NDArray[np.float64], noise: NoiseModel, saturation_dn: int) -> Real:
+    """Squared residuals of ``I_p = a + 2 Re(z exp(-i phase_p))`` over what noise leaves of them, for each pixel.
+
+    P - 3 degrees of freedom in each probe, so there must be more than three steps; NaN where every probe saturates.
+    Arguments are as for `linear_fields`.
+    """
+    seen, expected = np.zeros(frames.shape[2], np.float32), np.zeros(frames.shape[2], np.float32)
+    basis = np.stack([np.ones_like(phases), 2.0 * np.cos(phases), 2.0 * np.sin(phases)], axis=-1)
+    left = np.eye(frames.shape[1]) - basis @ np.linalg.pinv(basis, rcond=1e-3)  # (probes, P, P)
+    for probe, rest in zip(frames, left.astype(np.float32), strict=True):
+        good = (probe < saturation_dn).all(axis=0)
+        seen += np.where(good, ((rest @ probe.astype(np.float32)) ** 2).sum(axis=0), np.float32(0.0))
+        expected += np.where(good, np.diag(rest) @ noise.variance(probe), np.float32(0.0))
+    return seen / np.where(expected > 0, expected, np.float32(np.nan))
 
 
 def is_complete(share: float) -> bool:

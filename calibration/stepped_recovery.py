@@ -11,7 +11,15 @@ from calibration.linear import DARK_SHARE
 from calibration.probes import Design, design
 from calibration.recovery import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
 from calibration.stepped_drift import Drift, mean_weights, sample, track
-from calibration.stepped_fields import closure, is_complete, linear_fields, linear_weights, refined_fields, stepped
+from calibration.stepped_fields import (
+    closure,
+    is_complete,
+    linear_fields,
+    linear_weights,
+    misfit,
+    refined_fields,
+    stepped,
+)
 from photonics.component import Field, component
 
 __all__ = ["PhaseStepping"]
@@ -166,11 +174,14 @@ class PhaseStepping(RecoveryMethod):
         gain = float(self.design.gain(self.n_inputs).mean())
         error = np.sqrt(gain * probe + length * (relative + bench.scale_error**2))
         pattern = np.sqrt(self.design.pattern_gain(self.n_inputs) * probe + common + light * relative)
+        left = {}
+        if self.steps > 3:
+            left["misfit"] = misfit(probes, state.phases, bench.noise, bench.saturation_dn)
         return Block(
             matrix.astype(np.complex64),
             np.where(valid, error, np.inf).astype(np.float32),
             valid,
-            {"reference_dn": strength, "pattern_error": pattern.astype(np.float32)},
+            {"reference_dn": strength, "pattern_error": pattern.astype(np.float32), **left},
         )
 
     def without_leak(self, matrix: NDArray[Any], bench: Bench) -> NDArray[Any]:

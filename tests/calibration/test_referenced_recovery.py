@@ -273,3 +273,18 @@ def test_dark_rows_are_dropped_and_said():
     assert np.isfinite(estimate.standard_error[estimate.valid]).all()
     assert np.isfinite(estimate.relative_error[estimate.valid]).all()
     assert matrix_row_errors(estimate.matrix, opu.effective_matrix(), estimate.gauge)[estimate.valid].max() < 0.5
+
+
+@pytest.mark.parametrize("steps", [4, 5])
+def test_the_misfit_of_a_row_is_one_if_nothing_moves(steps):
+    """Median of 300 rows of 64 probes: 1 within four of its standard errors and 2 % of rounding; over 5 with jitter.
+
+    It is 1 again where the jitter is tracked. Catches: weights of all frames alike, one phase for all probes.
+    """
+    for jitter, tracked, least in ((0.0, False, 1.0), (0.1, True, 1.0), (0.1, False, 5.0)):
+        opu = bench(n=48, m=300, phase_jitter_rad=jitter)
+        estimate = recover_transmission_matrix(opu, steps=steps, exposure="auto", track_drift=tracked)
+        found = np.median(estimate.diagnostics["misfit"])
+        error = 1.25 * np.sqrt(2.0 / (64 * (steps - 3))) / np.sqrt(300)
+        assert abs(found - 1.0) < 4.0 * error + 0.02 if least == 1.0 else found > least
+    assert "misfit" not in recover_transmission_matrix(opu, steps=3).diagnostics
