@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
-__all__ = ["RESERVED", "Outcome", "Study", "compute", "compute_pickled", "is_name", "one_thread"]
+__all__ = ["RESERVED", "Code", "Outcome", "Study", "compute", "compute_pickled", "is_name", "one_thread"]
 
 RESERVED = ("error", "point", "seed", "varied")
 """Names of the data set's own variables."""
@@ -52,6 +52,16 @@ class Outcome:
     """Versions of the libraries that computed it."""
 
 
+@dataclass(frozen=True)
+class Code:
+    """What a worker of another's cluster must have loaded to compute a point."""
+
+    project: str
+    """Version of the project."""
+    modules: dict[str, str]
+    """Hash of the code of each module that the study comes from."""
+
+
 def compute(study: Study, settings: Mapping[str, Any], seed: int) -> Outcome:
     """Run a point; an exception is an outcome, too."""
     start = time.perf_counter()
@@ -66,21 +76,36 @@ def compute(study: Study, settings: Mapping[str, Any], seed: int) -> Outcome:
     return Outcome(metrics=metrics, error=error, traceback=trace, seconds=seconds, made_with=libraries())
 
 
-def compute_pickled(pickled: bytes, settings: Mapping[str, Any], seed: int, project: str | None = None) -> Outcome:
+def compute_pickled(pickled: bytes, settings: Mapping[str, Any], seed: int, code: Code | None = None) -> Outcome:
     """Run a point in a worker, which holds on to the study between points.
 
-    `project` is the version of the project that a worker of another's cluster must have, and an error if it has not.
+    `code` is what a worker of another's cluster must have; an error if it has not, or cannot load the study.
     """
-    if project is None:  # a worker of this machine, which was started with one thread
+    if code is None:  # a worker of this machine, which was started with one thread
         return compute(unpickled(pickled), settings, seed)
-    if project != own_version():
+    if code.project != own_version():
         raise ConnectionError(
-            f"a worker runs other code of opu-sim than this process ({own_version()}, not {project}): "
+            f"a worker runs other code of opu-sim than this process ({own_version()}, not {code.project}): "
             "install the same there and start it again"
         )
     study = unpickled(pickled)
+    check_worker(code)
     one_thread()
-    return compute(study, settings, seed)
+    outcome = compute(study, settings, seed)
+    check_worker(code)  # a module may be loaded only when it is needed
+    return outcome
+
+
+def check_worker(code: Code) -> None:
+    """Raise a ``ConnectionError`` if this worker has loaded other modules of the study than its parent."""
+    from dfa.robustness.memory import in_memory
+
+    other = [name for name, loaded in in_memory(code.modules).items() if loaded != code.modules[name]]
+    if other:
+        raise ConnectionError(
+            f"a worker has other code of {', '.join(sorted(other))} than this process: "
+            "see that the file is the same there, and start the worker again"
+        )
 
 
 def one_thread() -> Any:
@@ -109,7 +134,10 @@ def own_version() -> str:
 @functools.lru_cache(maxsize=2)
 def unpickled(pickled: bytes) -> Study:
     """Return the study that the parent of this very sweep has sent; pickles of files are never loaded."""
-    return pickle.loads(pickled)
+    try:
+        return pickle.loads(pickled)
+    except Exception as problem:
+        raise ValueError(f"a worker cannot load the study ({said(problem)}): it must find the same modules") from None
 
 
 def said(problem: BaseException) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 from dfa.robustness.links import Link, connected, outside_address
-from dfa.robustness.protocol import Outcome, Study, compute, compute_pickled, one_thread
+from dfa.robustness.memory import in_memory
+from dfa.robustness.protocol import Code, Outcome, Study, compute, compute_pickled, one_thread
 from dfa.robustness.store import Job
 from dfa.robustness.versions import project_version
 
@@ -26,7 +27,9 @@ class SchedulerGone(Exception):
     """The connection to the scheduler is lost; points on their way are back among those to do."""
 
 
-def outcomes(study: Study, jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
+def outcomes(
+    study: Study, jobs: Iterable[Job], workers: int, modules: Iterable[str] = ()
+) -> Generator[Result, None, None]:
     """What becomes of each job, in the order in which they finish.
 
     Parameters
@@ -37,6 +40,8 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int) -> Generator[Resul
         Points to compute.
     workers : int
         Processes of a local cluster; 0 computes in this process.
+    modules : iterable of str
+        What the study's code is in; a worker of another's cluster must have the same.
 
     Raises
     ------
@@ -46,13 +51,13 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int) -> Generator[Resul
         If a cluster that the user has named is gone, or local ones die again and again.
     """
     if workers == 0:
-        yield from here(study, jobs)
+        yield from here(study, jobs, modules)
         return
     pickled, waiting, deaths = pickled_study(study), Waiting(jobs), 0
     while waiting:
         try:
             with connected(workers) as link:
-                for result in on_cluster(pickled, waiting, link):
+                for result in on_cluster(pickled, waiting, link, modules):
                     deaths = 0
                     yield result
         except (SchedulerGone, ConnectionError) as problem:  # or it died before it was there
@@ -67,12 +72,15 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int) -> Generator[Resul
                 ) from None
 
 
-def here(study: Study, jobs: Iterable[Job]) -> Generator[Result, None, None]:
+def here(study: Study, jobs: Iterable[Job], modules: Iterable[str]) -> Generator[Result, None, None]:
     """Compute in this process, on one thread as a worker does, so that results are the same."""
-    for job in jobs:
-        with one_thread():
-            outcome = compute(study, job.settings, job.seed)
-        yield job, outcome
+    try:
+        for job in jobs:
+            with one_thread():
+                outcome = compute(study, job.settings, job.seed)
+            yield job, outcome
+    finally:
+        in_memory(modules)  # some may be loaded only now
 
 
 def pickled_study(study: Study) -> bytes:
@@ -108,11 +116,11 @@ class Waiting:
         (self.blamed if alone else self.jobs).appendleft(job)
 
 
-def on_cluster(pickled: bytes, waiting: Waiting, link: Link) -> Generator[Result, None, None]:
+def on_cluster(pickled: bytes, waiting: Waiting, link: Link, modules: Iterable[str]) -> Generator[Result, None, None]:
     """Compute on a cluster; a bounded number of points is on its way at any time."""
     from distributed import CancelledError, KilledWorker
 
-    project = None if link.process else project_version()
+    code = None if link.process else Code(project_version(), in_memory({*modules} - {"__main__"}))
     flying: dict[str, tuple[Any, Job, bool]] = {}
     finished: queue.SimpleQueue[str] = queue.SimpleQueue()
     try:
@@ -120,7 +128,7 @@ def on_cluster(pickled: bytes, waiting: Waiting, link: Link) -> Generator[Result
             while link.running and (following := waiting.take(len(flying), link.width)) is not None:
                 job, alone = following
                 # A new key each time (pure=False): the scheduler remembers a task that killed its workers.
-                given = (pickled, job.settings, job.seed, project)
+                given = (pickled, job.settings, job.seed, code)
                 future = link.client.submit(compute_pickled, *given, pure=False, retries=0)
                 flying[future.key] = (future, job, alone)
                 future.add_done_callback(lambda done: finished.put(done.key))

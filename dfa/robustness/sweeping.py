@@ -15,7 +15,7 @@ from dfa.robustness.labelled import check_labels, dataset
 from dfa.robustness.protocol import Study
 from dfa.robustness.running import outcomes
 from dfa.robustness.store import Job, Store
-from dfa.robustness.versions import model_version
+from dfa.robustness.versions import code_behind
 from photonics.component import integer
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def sweep(
     Raises
     ------
     ValueError
-        If the study refuses a point, before any runs; if a metric has the name of a parameter; if the store is damaged,
-        of another format or in use.
+        If the study refuses a point, before any runs; if its code was edited after it was loaded; if a metric has the
+        name of a parameter; if the store is damaged, of another format or in use.
     ConnectionError
         If the cluster that was named is gone, or local ones die again and again. What is stored stays.
     """
@@ -77,7 +77,7 @@ def sweep(
     integer(workers, "workers", 0)
     points = [plain(settings, "settings") for settings in design.settings]
     description = canonical(study.describe(), "description of the study")
-    model = model_version(study)
+    model, modules = code_behind(study)
     about = {"model": model, "study": description, "study_class": type(study).__name__}
     about["design"] = canonical(design.describe(), "design")
     jobs = [Job(point_key(description, settings, seed, model), settings, seed) for settings in points for seed in seeds]
@@ -93,7 +93,7 @@ def sweep(
         total = len(done) + len(todo)
         with (
             tqdm(total=total, initial=len(done), unit=" points", desc="sweep", disable=not progress) as bar,
-            closing(outcomes(study, todo, min(workers, len(todo)))) as results,
+            closing(outcomes(study, todo, min(workers, len(todo)), modules)) as results,
         ):
             for job, outcome in results:
                 rows.put(number, job, outcome)

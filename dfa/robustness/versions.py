@@ -25,9 +25,10 @@ import numpy as np
 
 from dfa.robustness.imports import bare, code_of, every_module, imported, is_ours, reachable, within
 from dfa.robustness.keys import canonical
+from dfa.robustness.memory import check_memory
 from dfa.robustness.protocol import Study
 
-__all__ = ["model_version", "project_version"]
+__all__ = ["code_behind", "model_version", "project_version"]
 
 WRAPPERS = ("__wrapped__", "__func__", "fget", "func")
 """Where decorators, methods, properties and partials keep the function."""
@@ -35,12 +36,26 @@ WRAPPERS = ("__wrapped__", "__func__", "fget", "func")
 
 def model_version(study: Study) -> str:
     """Version of the code behind a study, 16 hexadecimal digits."""
+    return code_behind(study)[0]
+
+
+def code_behind(study: Study) -> tuple[str, frozenset[str]]:
+    """Version of the code behind a study, and all modules that decide what it is in another process.
+
+    Raises
+    ------
+    ValueError
+        If one of them was edited after this process had loaded it.
+    """
     kind = type(study)
-    if is_ours(kind.__module__):
-        return digest([f"{kind.__module__}.{kind.__qualname__}"], {kind.__module__})
-    own = OwnCode(kind.__module__)
-    own.read(kind)
-    return digest(sorted(own.texts), own.roots)
+    texts, roots = [f"{kind.__module__}.{kind.__qualname__}"], {kind.__module__}
+    if not is_ours(kind.__module__):
+        own = OwnCode(kind.__module__)
+        own.read(kind)
+        texts, roots = sorted(own.texts), own.roots
+    files = reachable({*roots, kind.__module__}) | {kind.__module__}  # values may come from any that it imports
+    check_memory(files)
+    return digest(texts, roots), files
 
 
 def project_version() -> str:

@@ -47,7 +47,7 @@ def cluster(tmp_path_factory):
         deadline = time.monotonic() + 60
         while not (file.exists() and file.read_text().endswith("}")) and time.monotonic() < deadline:
             time.sleep(0.1)
-        yield scheduler, json.loads(file.read_text())["address"]
+        yield scheduler, json.loads(file.read_text())["address"], folder
     finally:
         for process in (worker, scheduler):
             process.kill()
@@ -72,13 +72,41 @@ def test_the_command_takes_the_cluster_that_the_environment_names(cluster, tmp_p
     assert {**here.attrs, "measured": ""} == {**there.attrs, "measured": ""}
 
 
+STUDY_FILE = """
+K = 2.0
+class Mine:
+    def check(self, settings): pass
+    def run(self, settings, seed): return {"value": K * settings["x"]}
+    def describe(self): return {}
+    def units(self): return {}
+"""
+SWEEP = "from edited import Mine; from dfa import sweep; print(sweep(Mine(), {'x': [1]}, progress=False).value.item())"
+
+
+def test_a_worker_that_holds_old_code_is_refused(cluster):
+    """Catches: an edited study whose new key gets the values of the worker's old module."""
+    _, address, folder = cluster
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), os.getcwd()]), "DASK_SCHEDULER_ADDRESS": address}
+
+    def swept(text):
+        (folder / "edited.py").write_text(text)
+        return subprocess.run([sys.executable, "-c", SWEEP], env=env, capture_output=True, text=True, timeout=100)
+
+    assert swept(STUDY_FILE).stdout.split() == ["2.0"]
+    again = swept(STUDY_FILE.replace("K = 2.0", "K = 100.0"))
+    assert again.stdout == ""
+    assert again.stderr.splitlines()[-1].startswith(
+        "ConnectionError: a worker has other code of edited than this process"
+    )
+
+
 def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, monkeypatch):
     """A scheduler and a worker by address alone. Catches: a local cluster instead; sums by another number of threads.
 
     Then workers with other code than this process, and no scheduler any more.
     """
     here = sweep(TrainingStudy(PLAN), OVER, workers=1, progress=False)
-    scheduler, address = cluster
+    scheduler, address, _ = cluster
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
     log = tmp_path / "log"
     sweep(Logged(str(log), 0.0), {"x": [1, 2]}, workers=2, progress=False)

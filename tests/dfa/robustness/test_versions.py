@@ -149,6 +149,7 @@ def test_a_study_in_a_notebook_is_known_by_its_code(helpers, version):
     for old, new in WORDS if version is typed else WORDS[1:]:
         assert version(helpers, STUDY.replace(old, new)) == first, new
     (helpers / "helpers.py").write_text(HELPERS.replace("a + b", "a - b"))
+    sys.modules.pop("helpers")  # loaded again
     assert version(helpers, STUDY) != first
 
 
