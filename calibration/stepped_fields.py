@@ -162,7 +162,7 @@ def misfit(frames: NDArray[Any], phases: NDArray[np.float64], noise: NoiseModel,
         good = (probe < saturation_dn).all(axis=0)
         seen += np.where(good, ((rest @ probe.astype(np.float32)) ** 2).sum(axis=0), np.float32(0.0))
         expected += np.where(good, np.diag(rest) @ noise.variance(probe), np.float32(0.0))
-    return seen / np.where(expected > 0, expected, np.float32(np.nan))
+    return (seen / np.where(expected > 0, expected, np.nan)).astype(np.float32)
 
 
 def is_complete(share: float) -> bool:
