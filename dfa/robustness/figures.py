@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy import stats
 
+from dfa.robustness.names import ending
 from dfa.robustness.ready import View, paired, score_name, view_of
 from dfa.teachers import METHODS
 
@@ -265,12 +266,13 @@ def axis_label(values: "DataArray") -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as it is written beside a figure; tables by their numbers."""
+    """A value as it is written beside a figure; tables by their numbers and units."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "none"
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
         return f"{value:g}"
     text = str(value)
     if text.startswith("{"):
-        return ", ".join(shown(part) for name, part in json.loads(text).items() if name != "type")
+        parts = {name: part for name, part in json.loads(text).items() if name != "type"}
+        return ", ".join(f"{shown(part)} {ending(name)}".rstrip() for name, part in parts.items())
     return text.strip("[]") if text.startswith("[") else text

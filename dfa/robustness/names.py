@@ -10,7 +10,7 @@ from photonics import medium as media
 from photonics.description import NUMBERS, PARTS
 from photonics.imaging import Imaging
 
-__all__ = ["planned", "units_of_names"]
+__all__ = ["ending", "planned", "units_of_names"]
 
 TABLES = ("encoder", "device_changes", "calibration")
 """What of a plan is a table of its own, and so has its own prefix."""

@@ -191,7 +191,7 @@ def test_values_as_they_are_written():
         "bp",
         "32, 16",
     ]
-    assert shown('{"type": "Drifting", "correlation_frames": 1e6}') == "1e+06"
+    assert shown('{"type": "Drifting", "correlation_frames": 1e6}') == "1e+06 frames"
     x = np.array([1e12, 1e6, 1e5])
     assert is_far(x, 0, True)
     assert not is_far(x, 1, True)
