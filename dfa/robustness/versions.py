@@ -6,19 +6,21 @@ keeps all results, any change of the physics, the calibration or the training co
 Modules count whole, pictures of `calibration` among them: computing too much is the safe side.
 
 For a study that a user wrote, in a file or in a notebook, it is the class, the functions, classes and values that its
-methods use by name, and whole modules that these come from, the user's own and the project's. What the study holds in
-attributes is not code: it belongs into its ``describe()``. Versions of installed packages are recorded with each point.
+methods use by name, and whole modules that these come from, the user's own and the project's. Of what the study
+holds in attributes, functions and classes count; values are not code, and belong into its ``describe()``. Versions of
+installed packages are recorded with each point.
 """
 
 import ast
 import dis
+import functools
 import hashlib
 import inspect
 import pickle
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,10 @@ __all__ = ["code_behind", "model_version", "project_version"]
 
 WRAPPERS = ("__wrapped__", "__func__", "fget", "func")
 """Where decorators, methods, properties and partials keep the function."""
+SIMPLE = (bool, int, float, complex, str, bytes, type(None))
+"""Values of which many names may have the same object."""
+CODE = (ModuleType, type, FunctionType, BuiltinFunctionType, np.ufunc)
+"""What counts in a study's attributes."""
 
 
 def model_version(study: Study) -> str:
@@ -52,6 +58,7 @@ def code_behind(study: Study) -> tuple[str, frozenset[str]]:
     if not is_ours(kind.__module__):
         own = OwnCode(kind.__module__)
         own.read(kind)
+        own.read_held(getattr(study, "__dict__", {}), "self")
         texts, roots = sorted(own.texts), own.roots
     files = reachable({*roots, kind.__module__}) | {kind.__module__}  # values may come from any that it imports
     check_memory(files)
@@ -83,10 +90,13 @@ class OwnCode:
         self.texts: set[str] = set()
         self.roots: set[str] = set()
         self.seen: dict[int, Any] = {}
+        self.held: dict[int, Any] = {}
 
     def read(self, item: Any, name: str = "") -> None:
         """Take in an object and all that it uses; `name` is what it is called there."""
-        if id(item) in self.seen:
+        if name and isinstance(item, (type, FunctionType)):
+            self.texts.add(f"{name} is {item.__qualname__}")  # it may be imported by another name
+        if id(item) in self.seen and not isinstance(item, SIMPLE):
             return
         self.seen[id(item)] = item  # held, so that no other object gets its id
         if isinstance(item, ModuleType):
@@ -94,12 +104,27 @@ class OwnCode:
         elif isinstance(item, type):
             self.read_class(item)
         elif isinstance(item, FunctionType):
-            self.read_function(item)
+            self.read_function(item, name)
+        elif isinstance(item, functools.partial):
+            self.read(item.func, f"{name}.func")
+            self.read([*item.args, item.keywords], f"{name}.args")
         elif not (inner := wrapped(item)):
             self.read_value(item, name)
         else:
             for function in inner:
                 self.read(function, name)
+
+    def read_held(self, item: Any, name: str) -> None:
+        """Take in the code that a study holds, in lists and tables as well, and the classes of its values."""
+        if isinstance(item, SIMPLE) or id(item) in self.held:
+            return
+        if isinstance(item, CODE) or wrapped(item):
+            self.read(item, name)
+        else:
+            self.held[id(item)] = item
+            self.read(type(item))
+            for key, inner in items(item):
+                self.read_held(inner, f"{name}[{key}]")
 
     def read_class(self, item: type) -> None:
         """Take in a class: its bases, its methods and the values of its attributes."""
@@ -113,21 +138,21 @@ class OwnCode:
             if isinstance(member, FunctionType) or wrapped(member) or not name.startswith("__"):
                 self.read(member, name)
 
-    def read_function(self, item: FunctionType) -> None:
+    def read_function(self, item: FunctionType, name: str) -> None:
         """Take in a function: its text, or its instructions where there is none, and what it uses by name."""
         for function in wrapped(item):  # it may be another module's decorator around one of this module
             self.read(function)
         if item.__module__ not in (None, self.module):
             self.roots.add(item.__module__)
             return
-        if not self.take(item):
-            self.texts.add(instructions(item.__code__))
-        for name in loaded(item.__code__):
-            if name in item.__globals__:
-                self.read(item.__globals__[name], name)
-        for name, cell in zip(item.__code__.co_freevars, item.__closure__ or (), strict=True):
+        if not self.take(item) or item.__name__ == "<lambda>":  # a line may hold many
+            self.texts.add(f"{name} is {instructions(item.__code__)}")
+        for used in loaded(item.__code__):
+            if used in item.__globals__:
+                self.read(item.__globals__[used], used)
+        for free, cell in zip(item.__code__.co_freevars, item.__closure__ or (), strict=True):
             with suppress(ValueError):  # nothing is in it yet
-                self.read(cell.cell_contents, name)
+                self.read(cell.cell_contents, f"{name}.{free}")
         for default in (*(item.__defaults__ or ()), *(item.__kwdefaults__ or {}).values()):
             self.read(default, item.__name__)
 
@@ -142,10 +167,33 @@ class OwnCode:
         return True
 
     def read_value(self, item: Any, name: str) -> None:
-        """Take in a value; of what cannot be written down, its class alone."""
+        """Take in a value, what holds functions one by one; of what cannot be written down, its class alone."""
         self.read(type(item))
+        if isinstance(item, (list, tuple, set, frozenset, Mapping)) and not is_plain(item):
+            self.texts.add(f"{name} has {len(item)}")
+            for key, inner in items(item):
+                self.read(inner, f"{name}[{key}]")
+            return
         with suppress(Exception):  # pickle raises many
             self.texts.add(f"{name} = {written(item)}")
+
+
+def items(value: Any) -> list[tuple[Any, Any]]:
+    """Return what a list, set or table holds, with its places or keys; nothing for other values."""
+    if isinstance(value, Mapping):
+        return [(repr(key) if isinstance(key, SIMPLE) else place, v) for place, (key, v) in enumerate(value.items())]
+    if isinstance(value, (set, frozenset)):
+        return [("", inner) for inner in value]
+    return list(enumerate(value)) if isinstance(value, (list, tuple)) else []
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value can be written as text."""
+    try:
+        canonical(value, "value")
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def wrapped(item: Any) -> list[Any]:
@@ -156,7 +204,7 @@ def wrapped(item: Any) -> list[Any]:
 
 def written(value: Any) -> str:
     """Return a value as text, the same in each process."""
-    if isinstance(value, (set, frozenset)):
+    if isinstance(value, frozenset):  # among a function's constants
         return str(sorted(map(repr, value)))
     if not isinstance(value, np.ndarray):
         with suppress(ValueError):

@@ -153,6 +153,86 @@ def test_a_study_in_a_notebook_is_known_by_its_code(helpers, version):
     assert version(helpers, STUDY) != first
 
 
+SETUP = """
+import functools, math, numpy as np
+from helpers import add, unused
+from helpers import add as taken
+
+class Held:
+    def __init__(self, *held):
+        self.held = held
+
+class Other:
+    def act(self): return 1
+
+def named(x): return x
+def made(k): return lambda x: k * x
+def over(k, x): return k * x
+pair = [lambda x: x + 1, lambda x: x + 2]
+
+class Mine:
+    def __init__(self, held=None): self.held = held
+    def run(self, settings, seed): return {"value": taken(CHOICE, 1)}
+
+CHOICE = None
+mine = Mine()
+"""
+HELD = [
+    "lambda x: x + 1",
+    "lambda x: x + 100",
+    "pair[0]",
+    "pair[1]",
+    "[pair[0], pair[1]]",
+    "[pair[1], pair[0]]",
+    "{'f': made(1)}",
+    "{'f': made(2)}",
+    "[made(1), made(2)]",
+    "[made(2), made(1)]",
+    "functools.partial(over, 1)",
+    "functools.partial(over, 2)",
+    "functools.partial(over, 1, 1)",
+    "functools.partial(over, x=1)",
+    "functools.partial(made(1), 1)",
+    "[named, over]",
+    "[over, named]",
+    "{made(1)}",
+    "{made(2), 'a', 'b'}",
+    "np.sin",
+    "np.cos",
+    "math.sin",
+    "Other",
+    "Other()",
+    "add",
+    "None",
+]
+
+
+def version_of(held, setup=SETUP, known=True):
+    """Version of a study that holds something in an attribute."""
+    return typed(None, f"{setup}\nclass Mine(Mine): pass\nMine = functools.partial(Mine, {held})\n", known)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_functions_that_are_held_count(helpers, known):
+    """In attributes of the study and in values that it uses, wherever they are.
+
+    Catches: results of another function, of other arguments of a partial, of functions in another order.
+    """
+    for place in ("self", "CHOICE"):
+        found = {}
+        for held in HELD:
+            setup, given = (SETUP, held) if place == "self" else (SETUP.replace("E = None", f"E = {held}"), "None")
+            found[held] = version_of(given, setup, known)
+            assert version_of(given, setup, known) == found[held]
+        assert len(set(found.values())) == len(HELD), (place, found)
+
+
+def test_what_a_name_is_imported_from_counts(helpers):
+    """Catches: another function of the same module by the same name."""
+    (helpers / "helpers.py").write_text(HELPERS + "def sub(a, b): return a - b\n")
+    assert version_of("None") != version_of("None", SETUP.replace("add as taken", "sub as taken"))
+
+
 def test_a_study_in_a_file_is_known_by_its_code(helpers):
     """Catches: a version that differs between processes, by the order of a set, or from that in a notebook."""
     first = in_a_file(helpers, STUDY)
