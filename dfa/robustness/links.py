@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -47,9 +48,12 @@ class Link:
         """How many points to have on their way."""
         if time.monotonic() - self.asked_s > REFRESH_S:
             with suppress(OSError, TimeoutError):  # the scheduler has just died, which the next look at `alive` tells
-                self.threads = max(1, sum(self.client.nthreads().values()))
+                threads = sum(self.client.nthreads().values())
+                if not threads and self.threads and self.process is None:
+                    warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
+                self.threads = threads
             self.asked_s = time.monotonic()
-        return AHEAD * self.threads
+        return AHEAD * max(1, self.threads)
 
 
 def outside_address() -> str | None:

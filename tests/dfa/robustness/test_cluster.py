@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from dfa import sweep
 from dfa.cli import main
 from dfa.plans import Plan
 from dfa.robustness import TrainingStudy
+from dfa.robustness.links import Link
 from dfa.robustness.results import load_results
 
 PLAN = Plan(data="digits", hidden=(16,), epochs=1, samples=200)
@@ -98,6 +100,17 @@ def test_a_worker_that_holds_old_code_is_refused(cluster):
     assert again.stderr.splitlines()[-1].startswith(
         "ConnectionError: a worker has other code of edited than this process"
     )
+
+
+def test_a_cluster_without_workers_is_told_once(monkeypatch):
+    """Catches: a sweep that waits for ever and says nothing; a warning at each look."""
+    threads = [{"a": 2}, {}, {}, {"b": 1}]
+    link = Link(SimpleNamespace(nthreads=lambda: threads.pop(0)))
+    monkeypatch.setattr("dfa.robustness.links.REFRESH_S", -1.0)
+    assert link.width == 4
+    with pytest.warns(UserWarning, match="waiting for workers"):
+        assert link.width == 2
+    assert [link.width, link.width] == [2, 2]
 
 
 def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, monkeypatch):
