@@ -65,11 +65,12 @@ def sweep(
     Raises
     ------
     ValueError
-        If the study refuses a point, before any runs; if its code was edited after it was loaded; if a metric has the
-        name of a parameter; if the store is damaged, of another format or in use.
+        If the study is none, or refuses a point, before any runs; if its code was edited after it was loaded; if a
+        metric has the name of a parameter; if the store is damaged, of another format or in use.
     ConnectionError
         If the cluster that was named is gone, or local ones die again and again. What is stored stays.
     """
+    check_study(study)
     design, seeds = design_of(over), checked_seeds(seeds)
     check_labels(design)
     if workers is None:
@@ -103,6 +104,13 @@ def sweep(
                 bar.update()
         found = rows.find(job.key for job in jobs)
     return dataset(design, seeds, [found[job.key] for job in jobs], study.units(), about)
+
+
+def check_study(study: Any) -> None:
+    """Raise a ``ValueError`` if an object lacks a method of a study."""
+    lacking = [name for name in ("check", "run", "describe", "units") if not callable(getattr(study, name, None))]
+    if lacking or isinstance(study, type):
+        raise ValueError(f"study must be an object with check, run, describe and units, got {study!r:.80}")
 
 
 def check_metrics(metrics: Iterable[str], design: Design) -> None:

@@ -84,6 +84,13 @@ def test_bad_input_is_told_before_anything_runs(tmp_path, over, more, match):
     assert not lines(tmp_path / "log")
 
 
+@pytest.mark.parametrize("study", [5, None, Logged, lambda settings, seed: {}])
+def test_what_is_no_study_is_refused(study):
+    """Catches: Python's own message that there is no such attribute; a class in place of its object."""
+    with pytest.raises(ValueError, match="study must be an object with check, run, describe and units, got"):
+        sweep(study, {"x": [1]}, workers=0, progress=False)
+
+
 def damaged(path):
     run(store=path)
     content = bytearray(path.read_bytes())
