@@ -10,11 +10,13 @@ from calibration.device import Device
 from photonics.camera import QUANTISATION
 from photonics.opu import SHORTEST_EXPOSURE_S
 
-__all__ = ["Background", "NoiseModel", "measure_background"]
+__all__ = ["Background", "NoiseModel", "dark_level", "measure_background"]
 
 MOST_SCATTER = 50.0
 """Variance of repeated frames over shot noise from which on nothing is calibrated: a laser stays under 2, a medium that
 keeps 0.99 of its speckle over the frames at about 10."""
+CUT_OFF = 0.01
+"""Share of dark readings of 0 from which on the converter is said to cut off noise: 2.3 deviations under the level."""
 BRACKET = 8.0
 """Ratio of the exposures of a bracketed measurement."""
 
@@ -62,9 +64,7 @@ def measure_background(opu: Device, patterns: NDArray[np.bool_], repeats: int) -
     dark = opu.dark(repeats).astype(np.float32)
     shots = [repeat(opu, patterns, repeats, exposure) for exposure in exposures]
     (mean, variance, peak), (short_mean, _, short_peak) = shots
-    noise = fit_noise(
-        mean, variance, peak < opu.camera.saturation_dn, float(dark.mean()), float(dark.var(axis=0, ddof=1).mean())
-    )
+    noise = fit_noise(mean, variance, peak < opu.camera.saturation_dn, dark)
 
     scatter = noise.slope_dn / opu.camera.gain
     if scatter > MOST_SCATTER and noise.slope_dn * float(mean[1:].mean() - noise.dark_dn) > 1.0:
@@ -104,17 +104,29 @@ def fit_noise(
     mean: NDArray[np.float32],
     variance: NDArray[np.float32],
     usable: NDArray[np.bool_],
-    dark_dn: float,
-    dark_dn2: float,
+    dark: NDArray[np.float32],
 ) -> NoiseModel:
-    """Noise of the camera from the scatter of repeated frames, pooled over pixels.
+    """Noise of the camera from the scatter of repeated frames, pooled over pixels, and of dark ones (repeats, n_out).
 
     The floor is that of dark frames, at least the quantiser's 1/12 (a noise under half a code does not show). The
     slope is total excess variance over total signal of the pixels brighter than the mean: in dim ones the noise is
     under half a code, and rounding hides part of it.
     """
+    dark_dn, dark_dn2 = dark_level(dark)
     floor = max(dark_dn2, QUANTISATION)
     bright = usable & (mean > mean.mean())
     signal = float((mean[bright] - dark_dn).sum())
     excess = float((variance[bright] - floor).sum())
     return NoiseModel(floor, max(excess / signal, 0.0) if signal > 0 else 0.0, dark_dn)
+
+
+def dark_level(dark: NDArray[Any]) -> tuple[float, float]:
+    """Level and temporal variance of dark frames (repeats, n_out).
+
+    Where the camera's offset is less than its noise, the converter cuts the noise off at 0: then the level is the
+    median, and the variance that of the half above it.
+    """
+    if (dark <= 0).mean() < CUT_OFF:
+        return float(dark.mean()), float(dark.var(axis=0, ddof=1).mean())
+    middle = float(np.median(dark))
+    return middle, 2.0 * float((np.maximum(dark - middle, 0.0) ** 2).mean())

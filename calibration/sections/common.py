@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.report import Line
-from calibration.statics import NoiseModel
+from calibration.statics import NoiseModel, dark_level
 from photonics.camera import QUANTISATION
 
 __all__ = ["Chapter", "frame_shape", "noise_model", "refusal"]
@@ -31,8 +31,8 @@ def refusal(group: str, name: str, reason: str, advice: str) -> Line:
 def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> NoiseModel:
     """Noise of the camera: dark level and floor from dark frames, shot noise from its gain (DN per electron)."""
     dark = np.asarray(opu.dark(DARK_FRAMES, exposure_s)).astype(np.float64)
-    floor = max(float(dark.var(axis=0, ddof=1).mean()), QUANTISATION)
-    return NoiseModel(floor, gain, float(dark.mean()))
+    level, variance = dark_level(dark)
+    return NoiseModel(max(variance, QUANTISATION), gain, level)
 
 
 def signal_of(frames: NDArray[Any], noise: NoiseModel) -> NDArray[np.float64]:
