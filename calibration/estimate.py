@@ -1,6 +1,7 @@
 """A recovered transmission matrix, with all that is known about it."""
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,8 @@ def write_estimate(file: h5py.File, estimate: TransmissionEstimate) -> None:
     file.attrs["provenance"] = json.dumps(estimate.provenance, allow_nan=False)
     dataset(file, "matrix").attrs["unit"] = "field per unit of mirror, E|t|^2 = 1/n_in"
     file["standard_error"], file["valid"] = estimate.standard_error, estimate.valid
+    for name in ("matrix", "standard_error"):
+        dataset(file, name).attrs["crc32"] = checksum(dataset(file, name))
     for group, values in (("drift", estimate.drift), ("diagnostics", estimate.diagnostics)):
         made = file.create_group(group)
         for name, value in values.items():
@@ -135,14 +138,19 @@ def read_estimate(path: Path) -> TransmissionEstimate:
             raise ValueError(f"matrix must be complex64 on 2 axes in one piece, got {matrix.dtype} of {shape}")
         attrs = {name: str(value) for name, value in file.attrs.items()}
         standard_error, valid = dataset(file, "standard_error")[()], dataset(file, "valid")[()]
+        sums = {name: dataset(file, name).attrs.get("crc32") for name in ("matrix", "standard_error")}
         names: list[str] = []
         file.visit(names.append)
         drift, diagnostics = (
             {name.removeprefix(group): dataset(file, name)[()] for name in names if name.startswith(group)}
             for group in ("drift/", "diagnostics/")
         )
+    kept = np.memmap(path, np.complex64, "r", place, shape)
+    for name, values in (("matrix", kept), ("standard_error", standard_error)):
+        if sums[name] is not None and int(str(sums[name])) != checksum(values):  # files of earlier versions have none
+            raise ValueError(f"{name} is damaged: its checksum differs")
     return TransmissionEstimate(
-        matrix=np.memmap(path, np.complex64, "r", place, shape),
+        matrix=kept,
         standard_error=standard_error,
         valid=valid,
         method=attrs["method"],
@@ -153,6 +161,14 @@ def read_estimate(path: Path) -> TransmissionEstimate:
         drift=drift,
         diagnostics=diagnostics,
     )
+
+
+def checksum(values: Any) -> int:
+    """CRC-32 of an array or data set, some rows at a time."""
+    total, step = 0, max(2**16 // max(values[:1].size, 1), 1)
+    for start in range(0, len(values), step):
+        total = zlib.crc32(np.ascontiguousarray(values[start : start + step]).data, total)
+    return total
 
 
 def check_estimate(estimate: TransmissionEstimate) -> None:

@@ -31,9 +31,13 @@ def replace(name, change):
     return damage
 
 
-def spoil(name, place, value):
+def spoil(name, place, value, summed=True):
+    """A value that is another; in a file without checksums if they are not `summed`."""
+
     def damage(file):
         file[name][place] = value
+        if not summed:
+            del file[name].attrs["crc32"]
 
     return damage
 
@@ -54,8 +58,10 @@ ESTIMATE = [
     (replace("valid", lambda v: v[:-1]), "valid must be bool"),
     (replace("valid", lambda v: v.astype(float)), "valid must be bool"),
     (replace("standard_error", lambda e: e[:3]), "standard_error must be real"),
-    (spoil("matrix", (7, 3), np.nan), "row 7 is said to be valid and is not finite"),
-    (spoil("standard_error", 5, np.nan), "row 5 is said to be valid"),
+    (spoil("matrix", (7, 3), np.nan, summed=False), "row 7 is said to be valid and is not finite"),
+    (spoil("standard_error", 5, np.nan, summed=False), "row 5 is said to be valid"),
+    (spoil("matrix", (7, 3), 0.25), "matrix is damaged: its checksum differs"),
+    (spoil("standard_error", 5, 0.25), "standard_error is damaged"),
 ]
 RECORDING = [
     (attribute("version", 7), "format must be 'opu-recording' version 1, got 'opu-recording' version 7"),
