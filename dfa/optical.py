@@ -73,6 +73,8 @@ class OpticalFeedback(CodedFeedback):
         watch: bool = False,
     ) -> None:
         super().__init__(Ternary() if encoder is None else encoder)
+        if not all(hasattr(projection, name) for name in ("opu", "valid", "measure", "n_inputs")):
+            raise ValueError(f"projection must be what calibration.measure_projection returns, got {projection!r:.80}")
         self.projection, self.watch = projection, watch
         self.recalibrate_every = integer(recalibrate_every, "recalibrate_every", 0)
         if self.recalibrate_every and recalibrate is None and not one_anchor(projection):

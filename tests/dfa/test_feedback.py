@@ -171,3 +171,12 @@ def test_a_state_of_another_device_is_refused():
     for changes in ({"medium.seed": 5}, {"camera.bit_depth": 10}):
         with pytest.raises(ValueError, match="through another device"):
             feedback(**changes).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "projection", [presets.lab_bench(20, 60), None, np.ones((60, 10))], ids=["device", "none", "array"]
+)
+def test_what_is_no_projection_is_refused(projection):
+    """Catches: a device in place of a projection through it, told by Python's own message."""
+    with pytest.raises(ValueError, match="projection must be what"):
+        OpticalFeedback(projection)
