@@ -15,15 +15,22 @@ from dfa.robustness import Random
 from dfa.robustness.store import Store
 
 
+class Hidden:
+    """Holds a function where a point's key does not see it: in an attribute of a value."""
+
+    def __init__(self, call):
+        self.call = call
+
+
 class Calls(Logged):
-    """Does at each point what it was given."""
+    """Does at each point what it was given; whatever that is, the points are the same."""
 
     def __init__(self, call):
         super().__init__("", 0.0)
-        self.call = call
+        self.hidden = Hidden(call)
 
     def run(self, settings, seed):
-        return self.call(settings["x"])
+        return self.hidden.call(settings["x"])
 
 
 def run(call=lambda x: {"value": 1.0}, over=None, **more):
