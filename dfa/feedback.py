@@ -57,7 +57,7 @@ class CodedFeedback(ABC):
 
     @abstractmethod
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
-        """Project a code."""
+        """Project a code: new tensors, without a graph, which the caller may change."""
 
     def statistics(self) -> dict[str, float]:
         """What the last step sent, computed when asked for; empty before the first one.
@@ -145,11 +145,12 @@ class RandomFeedback(CodedFeedback):
 
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
         values = code.values.to(dtype) if code.scale is None else code.values * code.scale.to(dtype)
+        values = values.detach()
         if self.shared:
             signals = (values @ self._near(values, sum(widths)).T).split(list(widths), dim=1)
         else:
             signals = [values @ self._near(values, width, k).T for k, width in enumerate(widths)]
-        return [signal / math.sqrt(width) for signal, width in zip(signals, widths, strict=True)]
+        return [signal.div_(math.sqrt(width)) for signal, width in zip(signals, widths, strict=True)]
 
     def _near(self, values: Tensor, width: int, block: int | None = None) -> Tensor:
         """The matrix where the values are, in their type; moved there once, not in every step."""
