@@ -88,7 +88,7 @@ class TransmissionEstimate:
 
     @classmethod
     def load(cls, path: str | Path) -> "TransmissionEstimate":
-        """Read what `save` wrote; the matrix is looked through once, stays in the file, and is read as it is used.
+        """Read what `save` wrote; the matrix is looked through, stays in the file, and is read as it is used.
 
         Raises
         ------

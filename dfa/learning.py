@@ -12,7 +12,7 @@ from dfa.blocks import Blocks, whole
 from dfa.calls import check_called, check_wrapper
 from dfa.feedback import CodedFeedback, Feedback
 from dfa.learner import Hook, Learner, Output, mapped, tensors
-from dfa.rows import SPREADS, features_dim, joined, per_sample, rows_of, spread_over, width_of
+from dfa.rows import SPREADS, features_dim, joined, per_sample, rows_of, spread_over, taught_rows, width_of
 from dfa.sparse import as_sparse
 from dfa.steps import check_loss
 
@@ -251,7 +251,7 @@ class DirectFeedback(Learner):
         assert self.feedback is not None
         if error.dtype in (torch.bfloat16, torch.float16):
             error = error.float()
-        samples = max(int((error != 0).any(dim=1).sum()), 1) if self.reduction == "mean" else 1
+        samples = taught_rows(error) if self.reduction == "mean" else 1
         factor = samples / loss_scale
         with torch.no_grad(), torch.autocast(error.device.type, enabled=False):
             signals = self.feedback(error * factor, widths)

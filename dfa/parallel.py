@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dfa.blocks import Blocks, find_blocks
 from dfa.encoding import Code
 from dfa.feedback import CodedFeedback
-from dfa.rows import SPREADS, rows_of, spread_over, width_of
+from dfa.rows import SPREADS, rows_of, spread_over, taught_rows, width_of
 from dfa.steps import Diverged, check_loss
 
 __all__ = ["LayerParallel", "packed", "unpacked"]
@@ -194,7 +194,7 @@ class LayerParallel:
             raise
         [error] = torch.autograd.grad(loss, [made[-1]], retain_graph=True)
         rows = error.flatten(0, -2)
-        factor = max(int((rows != 0).any(dim=1).sum()), 1) / loss_scale
+        factor = taught_rows(rows) / loss_scale
         code = self.feedback.encode((rows if rows.dtype == torch.float64 else rows.float()) * factor)
         ternary, scaled = not code.values.is_floating_point(), code.scale is not None
         shape = [*error.shape, *[0] * (MOST_DIMS - error.ndim)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["SPREADS", "features_dim", "joined", "per_sample", "rows_of", "spread_over", "width_of"]
+__all__ = ["SPREADS", "features_dim", "joined", "per_sample", "rows_of", "spread_over", "taught_rows", "width_of"]
 
 SPREADS = ("each", "channels", "features")
 
@@ -32,6 +32,11 @@ def features_dim(error: Tensor, output: Tensor, class_dim: int) -> int:
     if output.ndim == error.ndim and output.movedim(class_dim, -1).shape[:-1] == error.shape[:-1]:
         return class_dim
     return -1
+
+
+def taught_rows(error: Tensor) -> int:
+    """Rows of (n_rows, classes) that have an error, at least 1: by how many a mean over rows was divided."""
+    return max(int((error != 0).any(dim=1).sum()), 1)
 
 
 def rows_of(error: Tensor, output: Tensor) -> int | None:

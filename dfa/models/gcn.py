@@ -55,9 +55,8 @@ class GraphConvolution(nn.Module):
         if not isinstance(h, Tensor):
             h = as_sparse("features", h).to(self.weight)
         if h.layout != torch.strided:
-            h = (
-                h.to_sparse_coo().coalesce()
-            )  # dropout of the entries that are not 0 is dropout, and 80 times less work on Cora
+            # Dropout of the entries that are not 0 is dropout, and 80 times less work on Cora.
+            h = h.to_sparse_coo().coalesce()
             kept = self.dropout(h.values())
             h = torch.sparse_coo_tensor(h.indices(), kept, h.shape, check_invariants=False, is_coalesced=True)
             messages = torch.sparse.mm(h, self.weight)
