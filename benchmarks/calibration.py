@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration_picture import draw
 from calibration import measure_projection
-from calibration.exposure import expose
 from calibration.metrics import matrix_row_errors
-from calibration.planning import make, take
-from calibration.transmission import BLOCK_VALUES, DARK_FRAMES, bench_of
+from calibration.recovery.exposure import expose
+from calibration.recovery.methods import make, take
+from calibration.recovery.transmission import BLOCK_VALUES, DARK_FRAMES, bench_of
 from photonics import OPU, Imaging
-from photonics.reference import Reference
+from photonics.parts.reference import Reference
 from tests.calibration.benches import errors, field_matrix
 from tests.calibration.matrix_benches import M, N, bench, tilted
 

@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from calibration import recover_transmission_matrix
-from calibration.exposure import expose
 from calibration.metrics import matrix_error
-from calibration.page import STYLE
+from calibration.recovery.exposure import expose
+from calibration.reports.page import STYLE
 from tests.calibration.benches import METHODS, calibrate, field_matrix, half_on, truth_of, well
 from tests.calibration.benches import bench as projection_bench
 from tests.calibration.matrix_benches import bench, tilted

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from calibration.page import STYLE
+from calibration.reports.page import STYLE
 
 __all__ = ["draw"]
 

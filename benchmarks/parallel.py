@@ -25,7 +25,7 @@ from benchmarks.report import show
 from benchmarks.row import Row
 from dfa import RandomFeedback, Ternary
 from dfa.models import mlp
-from dfa.parallel import LayerParallel
+from dfa.rules.parallel import LayerParallel
 
 PROCESSES, CLASSES = 4, 10
 RULES = {"bp": "backpropagation", "dfa": "DFA, error as float32", "ternary": "ternary DFA"}

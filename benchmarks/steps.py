@@ -8,10 +8,10 @@ from torch.nn.functional import cross_entropy
 from benchmarks.row import Row
 from benchmarks.timing import cpu_seconds
 from dfa.data import Dataset
-from dfa.learning import DirectFeedback
+from dfa.experiments.runs import Plan, feedback
 from dfa.models import mlp
-from dfa.steps import take_step
-from dfa.study import Plan, feedback
+from dfa.rules.direct import DirectFeedback
+from dfa.training.steps import take_step
 
 TARGETS = {"dfa": "<= 0.92", "ternary": "<= 0.92", "optical": "<= 1.6"}
 BATCH = 128

@@ -9,7 +9,7 @@ from benchmarks.child import fresh
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
 from benchmarks.timing import cpu_seconds
-from photonics import GaussianMedium, draw
+from photonics import GaussianMedium, draws
 from photonics.kernels.entries import fill_gaussian
 from photonics.kernels.product import INPUTS, OUTPUTS, WIDTH, accumulate
 from photonics.random import Stream
@@ -39,7 +39,7 @@ def rows(quick: bool) -> Iterator[Row]:
 def peak_draws() -> Any:
     """Call that draws a tile which stays in the cache, a million entries in all."""
     tile = np.empty((INPUTS, WIDTH), np.float32)
-    key = (int(Stream.MATRIX), *draw.key(0))
+    key = (int(Stream.MATRIX), *draws.key(0))
 
     def call() -> None:
         for first in range(0, 16 * INPUTS, INPUTS):

@@ -25,7 +25,7 @@ from benchmarks.child import environment, fresh
 from benchmarks.report import show
 from benchmarks.row import Row
 from dfa import sweep
-from dfa.robustness.store import Store
+from dfa.sweeps.store import Store
 
 __all__ = ["Logged", "kills", "rows"]
 
@@ -74,7 +74,7 @@ def start(folder: Path, points: int, wait_s: float) -> "subprocess.Popen[bytes]"
 
 def victim(parent: psutil.Process, role: str) -> psutil.Process | None:
     """Find the process to kill; None if it is not there yet."""
-    clusters = [child for child in parent.children() if "dfa.robustness.nodes" in " ".join(child.cmdline())]
+    clusters = [child for child in parent.children() if "dfa.sweeps.cluster.nodes" in " ".join(child.cmdline())]
     if role == "parent" or not clusters:
         return parent if role == "parent" else None
     if role == "scheduler":

@@ -2,11 +2,11 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-from photonics.camera import Camera
-from photonics.dmd import DMD
-from photonics.imaging import Imaging
-from photonics.laser import Laser
 from photonics.opu import Clock
+from photonics.parts.camera import Camera
+from photonics.parts.dmd import DMD
+from photonics.parts.imaging import Imaging
+from photonics.parts.laser import Laser
 
 __all__ = ["Device", "Wrapper", "check_device"]
 

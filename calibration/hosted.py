@@ -4,7 +4,7 @@ from typing import Any
 
 from calibration.device import Wrapper
 from photonics.backend import to_host
-from photonics.encoding import as_patterns
+from photonics.patterns.encoding import as_patterns
 
 __all__ = ["Hosted"]
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.projection import AnchorProjection, LinearProjection
-from calibration.recovery import Gauge
+from calibration.projections.projection import AnchorProjection, LinearProjection
+from calibration.recovery.base import Gauge
 
 __all__ = [
     "anchor_truth",

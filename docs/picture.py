@@ -5,15 +5,15 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from calibration import characterize
-from calibration.page import STYLE
-from calibration.report_page import draw_projection
+from calibration.reports import characterize
+from calibration.reports.html import draw_projection
+from calibration.reports.page import STYLE
 from dfa.data import digits
-from dfa.study import DEMO, STANDARD, run_study
-from dfa.study_page import draw_scores
+from dfa.experiments.page import draw_scores
+from dfa.experiments.runs import DEMO, STANDARD, run_study
 from photonics import presets
-from photonics.encoding import half_on
-from photonics.plots import draw_bench, draw_frame
+from photonics.patterns.encoding import half_on
+from photonics.plotting.plots import draw_bench, draw_frame
 
 
 def main() -> None:

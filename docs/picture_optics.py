@@ -6,10 +6,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from calibration.page import STYLE
+from calibration.reports.page import STYLE
 from photonics import DMD, Imaging, presets
-from photonics.encoding import half_on
-from photonics.plots import draw_bench, draw_histogram, draw_pattern, draw_singular_values, draw_speckle
+from photonics.patterns.encoding import half_on
+from photonics.plotting.plots import draw_bench, draw_histogram, draw_pattern, draw_singular_values, draw_speckle
 
 N_IN, SIDE, PATTERNS = 576, 64, 40
 """Inputs, pixels along the side of the sensor, patterns in the histogram."""

@@ -10,11 +10,11 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from calibration.page import STYLE
-from dfa.plans import Plan
-from dfa.stored_study import read_study
-from dfa.study import Run
-from dfa.study_page import draw_scores
+from calibration.reports.page import STYLE
+from dfa.experiments.page import draw_scores
+from dfa.experiments.plans import Plan
+from dfa.experiments.runs import Run
+from dfa.experiments.stored import read_study
 
 NAMES = {"mlp": "fully connected", "cnn": "convolutional", "gcn": "graph convolutional", "transformer": "transformer"}
 

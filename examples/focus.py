@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from calibration import recover_transmission_matrix
-from calibration.focusing import Focus, binary_gain, focus
+from calibration.wavefront.focusing import Focus, binary_gain, focus
 from photonics import presets
 
 

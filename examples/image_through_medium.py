@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from calibration import measure_projection, recover_transmission_matrix
-from calibration.pictures import recover_from_frames, recover_from_projections, send, similarity
+from calibration.wavefront.images import recover_from_frames, recover_from_projections, send, similarity
 from photonics import presets
 
 SIDE = 16

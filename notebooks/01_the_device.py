@@ -24,14 +24,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ipywidgets import SelectionSlider
 
-from calibration.drawings import draw_photon_transfer
-from calibration.page import STYLE
-from calibration.photon_transfer import photon_transfer
-from calibration.sections.camera import camera_chapter
-from photonics import DMD, Imaging, plots, presets
-from photonics.encoding import half_on
-from photonics.sliders import slide
-from photonics.speckle import contrast, exponential_distance
+from calibration.camera.photon_transfer import photon_transfer
+from calibration.reports.chapters.camera import camera_chapter
+from calibration.reports.figures import draw_photon_transfer
+from calibration.reports.page import STYLE
+from photonics import DMD, Imaging, presets
+from photonics.analysis.speckle import contrast, exponential_distance
+from photonics.patterns.encoding import half_on
+from photonics.plotting import plots
+from photonics.plotting.sliders import slide
 
 plt.rcParams.update(STYLE)
 SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run this notebook

@@ -24,14 +24,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ipywidgets import IntSlider, SelectionSlider
 
-from calibration import characterize, drawings, expose, measure_projection, recover_transmission_matrix
-from calibration.focusing import binary_gain, focus
+from calibration import expose, measure_projection, recover_transmission_matrix
 from calibration.metrics import anchor_truth, fix_gauge, matrix_row_errors, row_errors
-from calibration.page import STYLE
-from calibration.report_page import row
-from photonics import plots, presets
-from photonics.encoding import half_on
-from photonics.sliders import slide
+from calibration.reports import characterize
+from calibration.reports import figures as drawings
+from calibration.reports.html import row
+from calibration.reports.page import STYLE
+from calibration.wavefront.focusing import binary_gain, focus
+from photonics import presets
+from photonics.patterns.encoding import half_on
+from photonics.plotting import plots
+from photonics.plotting.sliders import slide
 
 plt.rcParams.update(STYLE)
 SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run this notebook

@@ -27,15 +27,16 @@ from ipywidgets import FloatSlider
 from torch.nn.functional import cross_entropy, one_hot
 
 from calibration import measure_projection
-from calibration.page import STYLE
+from calibration.reports.page import STYLE
 from dfa import DirectFeedback, OpticalFeedback, Ternary, alignment
-from dfa.curves import draw_blocks
 from dfa.data import load
+from dfa.experiments.curves import draw_blocks
+from dfa.experiments.page import draw_scores
+from dfa.experiments.runs import STANDARD, Plan, run_study, summary
 from dfa.models import mlp
-from dfa.study import STANDARD, Plan, run_study, summary
-from dfa.study_page import draw_scores
-from photonics import plots, presets
-from photonics.sliders import slide
+from photonics import presets
+from photonics.plotting import plots
+from photonics.plotting.sliders import slide
 
 plt.rcParams.update(STYLE)
 SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run this notebook

@@ -26,11 +26,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from ipywidgets import SelectionSlider
 
-from calibration.page import STYLE
+from calibration.reports.page import STYLE
 from dfa import sweep
 from dfa.robustness import TrainingStudy, studies
 from dfa.robustness.figures import draw
-from photonics.sliders import slide
+from photonics.plotting.sliders import slide
 
 plt.rcParams.update(STYLE)
 SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run this notebook
@@ -155,5 +155,5 @@ plt.show()
 #
 # - `studies.read_noise().run()` is the study on MNIST; `docs/robustness.md` has what came out of them all.
 # - `studies.two_parameters("read_noise", "bit_depth")`: do two flaws cost more together than each alone?
-# - `LatinHypercube` and `Random` in `dfa.robustness.designs` explore many parameters at once.
+# - `LatinHypercube` and `Random` in `dfa.sweeps.designs` explore many parameters at once.
 # - `opu sweep study.toml --out runs/mine` does all this from a file, with a page of results.

@@ -30,21 +30,22 @@ from ipywidgets import SelectionSlider
 from calibration import (
     RecordedDevice,
     Recorder,
-    characterize,
     expose,
     measure_projection,
     recover_transmission_matrix,
     write_recording,
 )
-from calibration.page import STYLE
-from calibration.recording import Recording
-from calibration.report_page import row
+from calibration.reports import characterize
+from calibration.reports.html import row
+from calibration.reports.page import STYLE
+from calibration.storage.recording import Recording
 from dfa import DirectFeedback, OpticalFeedback, train
 from dfa.data import digits
 from dfa.models import mlp
-from photonics import MatrixMedium, plots, presets
-from photonics.encoding import half_on
-from photonics.sliders import slide
+from photonics import MatrixMedium, presets
+from photonics.patterns.encoding import half_on
+from photonics.plotting import plots
+from photonics.plotting.sliders import slide
 
 plt.rcParams.update(STYLE)
 SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run this notebook

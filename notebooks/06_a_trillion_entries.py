@@ -25,11 +25,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ipywidgets import SelectionSlider
 
-from calibration.page import STYLE
-from photonics import GaussianMedium, ScatteringLayers, plots, presets
-from photonics.encoding import half_on
-from photonics.sliders import slide
-from photonics.speckle import contrast, exponential_distance
+from calibration.reports.page import STYLE
+from photonics import GaussianMedium, ScatteringLayers, presets
+from photonics.analysis.speckle import contrast, exponential_distance
+from photonics.patterns.encoding import half_on
+from photonics.plotting import plots
+from photonics.plotting.sliders import slide
 
 plt.rcParams.update(STYLE)
 SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run this notebook

@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics.backend import HOST, Backend
-from photonics.camera import Camera
-from photonics.dmd import DMD
-from photonics.imaging import Imaging
-from photonics.laser import Laser
 from photonics.medium import Modes, ScatteringMedium
+from photonics.parts.camera import Camera
+from photonics.parts.dmd import DMD
+from photonics.parts.imaging import Imaging
+from photonics.parts.laser import Laser
 from photonics.random import check_seed
 
 __all__ = ["Chain"]
@@ -162,8 +162,8 @@ def lit(medium: ScatteringMedium, laser: Laser, imaging: Imaging) -> tuple[Scatt
     There is one field for each polarisation and spectral mode; spectral modes that hold 1 % of the power together are
     left out, which changes the contrast by 1 % at most. The reference has one polarisation and the laser's spectrum: at
     zero delay its share of spectral mode n is the mode's own weight w_n (the eigenfunctions of
-    `photonics.laser.mode_weights` all have unit modulus at the first arrival), so that the share of the speckle that it
-    interferes with is ``sum w_n^2 = 1 / (1 + 2 pi tau linewidth)``.
+    `photonics.parts.laser.mode_weights` all have unit modulus at the first arrival), so that the share of the speckle
+    that it interferes with is ``sum w_n^2 = 1 / (1 + 2 pi tau linewidth)``.
 
     Raises
     ------

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from photonics import medium as media
-from photonics.camera import Camera
-from photonics.dmd import DMD
-from photonics.imaging import Imaging
-from photonics.laser import Laser
+from photonics.parts.camera import Camera
+from photonics.parts.dmd import DMD
+from photonics.parts.imaging import Imaging
+from photonics.parts.laser import Laser
 
 __all__ = ["NAMES", "NUMBERS", "PARTS", "arguments", "check_names", "parts_of", "read_toml", "with_dotted"]
 

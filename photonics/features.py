@@ -15,8 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from photonics import presets
 from photonics.backend import to_host
 from photonics.component import integer
-from photonics.encoding import as_patterns
 from photonics.opu import OPU
+from photonics.patterns.encoding import as_patterns
 
 __all__ = ["OPUFeatures"]
 
@@ -35,9 +35,9 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     Nonlinear features of a pattern x are ``(frame - dark) / unit_dn / sqrt(n_components)``: intensities ``|T x|^2``.
     Their inner product tends to the optical kernel, ``(|x|^2 |y|^2 + (x.y)^2) / n_in^2`` for a flat beam
-    (`photonics.speckle.optical_kernel` with variance 1 / n_in), with a relative standard error of 1.7 (orthogonal
-    patterns) to 2.2 (the same pattern) over ``sqrt(n_components)``. Linear ones are ``sqrt(2 / n_components) T_lin x``,
-    and their inner product tends to ``x.y / n_in``.
+    (`photonics.analysis.speckle.optical_kernel` with variance 1 / n_in), with a relative standard error of 1.7
+    (orthogonal patterns) to 2.2 (the same pattern) over ``sqrt(n_components)``. Linear ones are ``sqrt(2 /
+    n_components) T_lin x``, and their inner product tends to ``x.y / n_in``.
 
     Fitting makes the device, sets its exposure on a few samples (for linear features on all inputs ON) and takes dark
     frames. Frames are noisy as on a bench: transforming the same samples again gives other noise, while fitting anew

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import photonics.cost as cost
-import photonics.moments as moments
+import photonics.analysis.cost as cost
+import photonics.analysis.moments as moments
+from photonics.analysis.exposure import SHORTEST_EXPOSURE_S, autoexpose
 from photonics.backend import named
-from photonics.camera import Camera
 from photonics.chain import Chain
 from photonics.component import integer, number
 from photonics.description import NAMES, NUMBERS, PARTS, arguments, check_names, read_toml, with_dotted
-from photonics.dmd import DMD
-from photonics.encoding import as_patterns
-from photonics.exposure import SHORTEST_EXPOSURE_S, autoexpose
-from photonics.imaging import Imaging
-from photonics.laser import Laser
 from photonics.medium import ScatteringMedium
-from photonics.reference import as_phases
+from photonics.parts.camera import Camera
+from photonics.parts.dmd import DMD
+from photonics.parts.imaging import Imaging
+from photonics.parts.laser import Laser
+from photonics.parts.reference import as_phases
+from photonics.patterns.encoding import as_patterns
 
 __all__ = ["OPU", "Clock"]
 
@@ -167,12 +167,13 @@ class OPU(Chain):
     def mean(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
         """Mean DN of each pixel before clipping, over everything that is random: (batch, n_out).
 
-        The medium and the mirrors' surface are as in the next frame; the clock does not move. See `photonics.moments`.
+        The medium and the mirrors' surface are as in the next frame; the clock does not move. See
+        `photonics.analysis.moments`.
         """
         return moments.mean(self, patterns, exposure_s, reference_phase)
 
     def variance(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
-        """Temporal variance of each pixel before clipping, DN^2: (batch, n_out). See `photonics.moments`."""
+        """Temporal variance of each pixel before clipping, DN^2: (batch, n_out). See `photonics.analysis.moments`."""
         return moments.variance(self, patterns, exposure_s, reference_phase)
 
     def timing(self, frames: int | None = None) -> cost.Timing:
@@ -197,7 +198,7 @@ class OPU(Chain):
     def autoexpose(self, target: float = 0.5, patterns: Any = None) -> float:
         """Set the exposure so that the 99th percentile of the frames sits at `target` of the camera's range.
 
-        See `photonics.exposure.autoexpose`; the frames that it takes count on the clock.
+        See `photonics.analysis.exposure.autoexpose`; the frames that it takes count on the clock.
 
         Returns
         -------

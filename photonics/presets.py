@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from photonics.camera import Camera
 from photonics.component import integer
-from photonics.dmd import DMD
-from photonics.imaging import Imaging
-from photonics.laser import Laser
 from photonics.medium import GaussianMedium
 from photonics.opu import OPU
+from photonics.parts.camera import Camera
+from photonics.parts.dmd import DMD
+from photonics.parts.imaging import Imaging
+from photonics.parts.laser import Laser
 
 __all__ = ["PRESETS", "get", "ideal", "is_file", "lab_bench", "lighton_aurora", "load"]
 

@@ -10,7 +10,7 @@ from benchmarks import gpu, report, suite
 from benchmarks.child import fresh
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
-from dfa import cli
+from dfa.cli import main as cli
 
 FIELDS = {"name", "unit", "values", "ratio", "target", "note", "met"}
 

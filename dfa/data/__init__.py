@@ -30,10 +30,10 @@ DATASETS = {"digits": digits, "mnist": mnist, "fashion-mnist": fashion_mnist}
 """Samples with a label each: what `dfa.train` trains on."""
 
 GRAPHS = {"cora": cora, "citeseer": citeseer, "pubmed": pubmed}
-"""One graph with labelled nodes: what `dfa.graphs` trains on."""
+"""One graph with labelled nodes: what `dfa.training.graphs` trains on."""
 
 TEXTS = {"tiny-shakespeare": tiny_shakespeare}
-"""Characters in a row: what `dfa.language` trains on."""
+"""Characters in a row: what `dfa.training.language` trains on."""
 
 
 def load(name: str) -> Dataset | Graph | Text:

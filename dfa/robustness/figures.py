@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from scipy import stats
 
+from dfa.experiments.teachers import METHODS
 from dfa.robustness.names import ending
-from dfa.robustness.ready import View, paired, score_name, view_of
-from dfa.teachers import METHODS
+from dfa.robustness.prepared import View, paired, score_name, view_of
 
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from dfa.encoding import POLICIES, Ternary
-from dfa.plans import Plan
+from dfa.experiments.plans import Plan
+from dfa.feedback.encoding import POLICIES, Ternary
 from photonics import medium as media
 from photonics.description import NUMBERS, PARTS
-from photonics.imaging import Imaging
+from photonics.parts.imaging import Imaging
 
 __all__ = ["ending", "planned", "units_of_names"]
 
@@ -59,8 +59,8 @@ def planned(plan: Plan, settings: Mapping[str, Any]) -> Plan:
         - ``encoder.NAME``: a parameter of `dfa.Ternary`; naming a policy replaces the plan's;
         - ``calibration.NAME``: an argument of `calibration.measure_projection`;
         - anything else is the device's (``camera.read_noise_e``, ``imaging.reference.phase_jitter_rad``,
-          ``exposure_s``), see `dfa.plans.changed`; ``medium.NAME`` is first looked for in the effect that the plan's
-          ``device_changes`` put around the medium.
+          ``exposure_s``), see `dfa.experiments.plans.changed`; ``medium.NAME`` is first looked for in the effect that
+          the plan's ``device_changes`` put around the medium.
 
     Raises
     ------

@@ -13,10 +13,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from calibration.files import replace_file, write_unused
-from calibration.page import STYLE, Section, Table, picture, render
+from calibration.reports.page import STYLE, Section, Table, picture, render
+from calibration.storage.files import replace_file, write_unused
 from dfa.robustness.figures import change_name, draw, is_clear, mean_and_error, shown, size
-from dfa.robustness.ready import has_score, paired, score_name, view_of
+from dfa.robustness.prepared import has_score, paired, score_name, view_of
 
 if TYPE_CHECKING:
     from xarray import Dataset

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from dfa.plans import Plan
-from dfa.robustness.designs import Grid, OneAtATime
+from dfa.experiments.plans import Plan
+from dfa.experiments.teachers import training_device
 from dfa.robustness.flaws import FLAWS, STILL, Flaw
 from dfa.robustness.names import planned
-from dfa.robustness.ready import Ready, View
-from dfa.robustness.trained import TrainingStudy
-from dfa.teachers import training_device
+from dfa.robustness.prepared import Ready, View
+from dfa.robustness.training_study import TrainingStudy
+from dfa.sweeps.designs import Grid, OneAtATime
 
 __all__ = [
     "MNIST",

@@ -103,7 +103,7 @@ def screen_into(
     layer : int
         Which screen.
     key : tuple of 2 uint32
-        Philox key, as from `photonics.draw.key`.
+        Philox key, as from `photonics.draws.key`.
     conj : bool
         Whether to take the conjugate screen.
     amplitude : float

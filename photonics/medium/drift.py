@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from photonics.backend import backend_of
 from photonics.component import number
-from photonics.draw import MAX_TICK
+from photonics.draws import MAX_TICK
 from photonics.medium.base import ScatteringMedium, check_field
 from photonics.medium.effects import COPY, Ballistic, Effect, derived_seed, related_seed
 from photonics.medium.mixture import Mixture

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics import draw
+from photonics import draws
 from photonics.backend import Backend, backend_of
 from photonics.component import number
 from photonics.medium.base import ScatteringMedium, check_field
@@ -22,7 +22,7 @@ a medium's identity; those of a drifting medium's parts lie below."""
 
 def derived_seed(seed: int, index: int, position: int = 0) -> int:
     """Seed of one of the media that make up another: two words of `Stream.DRIFT_MEDIUM`."""
-    word = draw.words(seed, Stream.DRIFT_MEDIUM, index, position)[0]
+    word = draws.words(seed, Stream.DRIFT_MEDIUM, index, position)[0]
     return int(word[0]) | int(word[1]) << 32
 
 

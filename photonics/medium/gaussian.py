@@ -7,15 +7,15 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from photonics import draw
+from photonics import draws
 from photonics.backend import Backend
 from photonics.component import integer
 from photonics.kernels import entries as kernels
+from photonics.kernels.threads import for_blocks
 from photonics.medium import streaming
 from photonics.medium.stored import StoredMedium
 from photonics.medium.tiled import FEW
 from photonics.random import Stream, check_seed
-from photonics.threads import for_blocks
 
 __all__ = ["GaussianMedium"]
 
@@ -147,7 +147,7 @@ class GaussianMedium(StoredMedium):
     def _draw(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: NDArray[np.float32]) -> None:
         law = self._law
         first, groups = first_output // law.rows, -(-outputs // law.rows)
-        law.fill(first_input, inputs, first, groups, int(law.stream), *draw.key(self.seed), self._scale, tile)
+        law.fill(first_input, inputs, first, groups, int(law.stream), *draws.key(self.seed), self._scale, tile)
 
     def _fill(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: NDArray[np.float32]) -> None:
         if self.streamed:
@@ -161,7 +161,7 @@ class GaussianMedium(StoredMedium):
         law = self._law
         first, groups = first_output // law.rows, -(-(sums.size // 2) // law.rows)
         buffer = np.empty(2 * law.rows * groups, np.float32)
-        key, where = draw.key(self.seed), np.flatnonzero(x)
+        key, where = draws.key(self.seed), np.flatnonzero(x)
         return law.add(x, where, first, groups, int(law.stream), *key, self._scale, buffer, sums)
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> NDArray[np.complex64]:  # noqa: D102 (inherited)

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from photonics import draw
+from photonics import draws
 from photonics.backend import Backend, backend_of
 from photonics.component import integer, number
 from photonics.kernels.screens import screen, screen_into
+from photonics.kernels.threads import for_blocks
 from photonics.medium.base import ScatteringMedium, check_field
 from photonics.random import Stream, check_seed, words
-from photonics.threads import for_blocks
 
 __all__ = ["ScatteringLayers", "grid_shape"]
 
@@ -185,7 +185,7 @@ class ScatteringLayers(ScatteringMedium):
     def _screen(self, source: NDArray[Any], modes: int, layer: int, conj: bool, out: NDArray[np.complex64]) -> None:
         """Screen of a layer, or its conjugate, on the first `modes` of each frame."""
         factor, sign = np.float32(self._amplitude(layer)), np.float32(-1.0 if conj else 1.0)
-        which = modes, layer, int(Stream.SCREEN), *draw.key(self.seed), factor, sign
+        which = modes, layer, int(Stream.SCREEN), *draws.key(self.seed), factor, sign
         if source is out:
             screen(out, *which)
         else:

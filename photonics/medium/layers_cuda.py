@@ -5,7 +5,7 @@ Only called with cupy's arrays, whose transforms are imported where they are nee
 
 from typing import TYPE_CHECKING, Any
 
-from photonics import draw
+from photonics import draws
 from photonics.backend import backend_of
 from photonics.kernels.screens_cuda import screen_into
 
@@ -19,7 +19,7 @@ def through(medium: "ScatteringLayers", field: Any, backward: bool, out: Any) ->
     """Fill `out` (frames, width) with ``T`` or ``T^H`` for each row of `field` (frames, n), real or complex."""
     from cupyx.scipy import fft  # pyright: ignore[reportMissingImports]
 
-    frames, key = len(field), draw.key(medium.seed)
+    frames, key = len(field), draws.key(medium.seed)
     dft, norm = (fft.ifftn, "forward") if backward else (fft.fftn, "backward")  # neither has a factor
     grid = backend_of(field).empty((frames, medium.n_modes), "complex64")
     first, *later = range(medium.layers, -1, -1) if backward else range(medium.layers + 1)

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics import draw
+from photonics import draws
 from photonics.medium.stored import StoredMedium
 from photonics.random import Stream
 
@@ -97,7 +97,7 @@ class MatrixMedium(StoredMedium):
     def fresh(self, seed: int) -> "MatrixMedium":
         """Return the matrix with an independent random phase on every entry: the same magnitudes, nothing in common."""
         index = np.arange(self.shape[0] * self.shape[1])
-        phase = 2.0 * np.pi * draw.uniforms(seed, Stream.MATRIX_PHASE, index).reshape(self.shape)
+        phase = 2.0 * np.pi * draws.uniforms(seed, Stream.MATRIX_PHASE, index).reshape(self.shape)
         return MatrixMedium(self.block(slice(None), slice(None)) * np.exp(1j * phase))
 
     def to_dict(self) -> dict[str, Any]:  # noqa: D102 (inherited)

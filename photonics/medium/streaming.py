@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from photonics import draw, random
+from photonics import draws, random
 from photonics.backend import Backend
 from photonics.kernels.entries import GROUP
 from photonics.medium.tiled import matmul
@@ -34,7 +34,7 @@ def tile(medium: "GaussianMedium", backend: Backend, left: int, right: int, top:
 
 def key(medium: "GaussianMedium") -> tuple[int, np.uint32, np.uint32]:
     """Stream and Philox key of a medium's entries."""
-    return (int(medium._law.stream), *draw.key(medium.seed))
+    return (int(medium._law.stream), *draws.key(medium.seed))
 
 
 def specified(medium: "GaussianMedium", backend: Backend, left: int, right: int, first: int, groups: int) -> Any:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from photonics.backend import Backend, backend_of
 from photonics.kernels import product
 from photonics.kernels.product import FRAMES, INPUTS, OUTPUTS, PARTS, WIDTH
+from photonics.kernels.threads import for_blocks
 from photonics.medium.base import ScatteringMedium, check_field
-from photonics.threads import for_blocks
 
 __all__ = ["TiledMedium"]
 

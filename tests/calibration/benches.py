@@ -9,8 +9,8 @@ from calibration import measure_projection
 from calibration.metrics import anchor_truth
 from photonics import GaussianMedium, presets
 from photonics.backend import HOST
-from photonics.camera import Camera
-from photonics.reference import Reference
+from photonics.parts.camera import Camera
+from photonics.parts.reference import Reference
 
 METHODS = {
     "anchor, complement": ("anchor", {}),

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from calibration.camera.noise import NoiseModel
 from calibration.metrics import matrix_row_errors
-from calibration.recovery import Bench
-from calibration.statics import NoiseModel
-from photonics.camera import Camera
+from calibration.recovery.base import Bench
+from photonics.parts.camera import Camera
 
 MEAN_OF_WELL = 1.0 / 6.9
 """Mean over full well at which one reading in 1000 saturates: exp(-6.9)."""

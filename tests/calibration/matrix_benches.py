@@ -5,7 +5,7 @@ import math
 
 from calibration.metrics import matrix_error
 from photonics import Camera, Imaging, presets
-from photonics.reference import Reference
+from photonics.parts.reference import Reference
 from tests.calibration.benches import field_matrix
 
 M, N = 1000, 256

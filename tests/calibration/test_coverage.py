@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from calibration import recover_transmission_matrix
-from calibration.exposure import expose
 from calibration.metrics import fix_gauge
-from calibration.sections.common import noise_model
-from calibration.sections.matrix import matrix_chapter
+from calibration.recovery.exposure import expose
+from calibration.reports.chapters.common import noise_model
+from calibration.reports.chapters.matrix import matrix_chapter
 from photonics import presets
 from tests.calibration.benches import METHODS, calibrate, field_matrix, half_on, truth_of
 from tests.calibration.benches import bench as projection_bench

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from calibration import characterize, measure_projection, recover_transmission_matrix
-from calibration.exposure import expose, expose_patterns
-from calibration.focusing import focus
-from calibration.pictures import recover_from_frames, send
-from calibration.planning import METHODS as RECOVERIES
+from calibration import measure_projection, recover_transmission_matrix
+from calibration.recovery.exposure import expose, expose_patterns
+from calibration.recovery.methods import METHODS as RECOVERIES
+from calibration.reports import characterize
+from calibration.wavefront.focusing import focus
+from calibration.wavefront.images import recover_from_frames, send
 from photonics import presets
 from tests.calibration.benches import METHODS as PROJECTIONS
 from tests.calibration.benches import bench, calibrate, grey, half_on

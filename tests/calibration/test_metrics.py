@@ -17,7 +17,7 @@ from calibration.metrics import (
     row_correlation,
     row_errors,
 )
-from calibration.recovery import Gauge
+from calibration.recovery.base import Gauge
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.normal(size=(40, 30)) + 1j * RNG.normal(size=(40, 30))

@@ -21,9 +21,9 @@ from calibration import measure_projection
 from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, Ternary, train
 from dfa.data import digits
 from dfa.data.text import split_text
-from dfa.graphs import train_graph
-from dfa.language import train_text
 from dfa.models import char_transformer, cnn, gcn
+from dfa.training.graphs import train_graph
+from dfa.training.language import train_text
 from photonics import GaussianMedium, presets
 from photonics.medium import Drifting
 from tests.dfa.citations import three_kinds

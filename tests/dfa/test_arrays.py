@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from calibration import measure_projection
-from dfa import Graded, OpticalFeedback, optical
+from dfa import Graded, OpticalFeedback
 from dfa.arrays import to_array, to_tensor
+from dfa.feedback import optical
 from photonics import presets
 from photonics.backend import Backend
-from tests.dfa.test_encoding import errors
+from tests.dfa.feedback.test_encoding import errors
 
 
 def test_arrays_and_tensors_share_memory():

@@ -6,7 +6,7 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 import pytest
 
 from photonics import DMD, Camera, Imaging, Laser
-from photonics.reference import Reference
+from photonics.parts.reference import Reference
 
 PARTS = [Laser, DMD, Imaging, Reference, Camera]
 every_part = pytest.mark.parametrize("part", PARTS)

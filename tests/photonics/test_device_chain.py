@@ -10,7 +10,7 @@ import pytest
 import photonics.opu
 from photonics import DMD, Camera, Dispersive, Drifting, GaussianMedium, Imaging, ScatteringLayers, presets
 from photonics.backend import backend_of, to_host
-from photonics.reference import Reference
+from photonics.parts.reference import Reference
 
 N_IN, N_OUT = 60, 256
 FLIPS = 1e-3
@@ -175,7 +175,7 @@ def test_the_count_sees_every_way(strict, transfers):
     for act in (float, bool, int, np.asarray, np.from_dlpack):
         with pytest.raises((AssertionError, RuntimeError, TypeError)):
             act(one)
-    assert photonics.exposure.to_host(one) == 1.0
+    assert photonics.analysis.exposure.to_host(one) == 1.0
     assert len(transfers) == 1
 
 

@@ -17,8 +17,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from calibration import measure_projection
 from photonics import OPU, OPUFeatures, presets
-from photonics.camera import Camera
-from photonics.speckle import optical_kernel
+from photonics.analysis.speckle import optical_kernel
+from photonics.parts.camera import Camera
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from photonics import draw, random
+from photonics import draws, random
 from photonics.kernels import laws
 from photonics.random import Stream
 
@@ -85,7 +85,7 @@ def test_counter_is_index_tick_stream_and_key_is_seed(name):
     """A draw sits where the documentation says. Catches: halves of the tick or of the seed swapped."""
     (index, low, high, stream), (key_low, key_high), answer = KNOWN_ANSWERS[name]
     seed, tick = key_low | key_high << 32, low | high << 32
-    assert tuple(draw.words(seed, stream, [index], [tick])[0]) == answer
+    assert tuple(draws.words(seed, stream, [index], [tick])[0]) == answer
     assert tuple(spec_words(seed, stream, [index], [tick])[0]) == answer
 
 
@@ -98,7 +98,7 @@ def test_counter_is_index_tick_stream_and_key_is_seed(name):
 def test_kernel_words_equal_the_specification(seed, stream, places):
     """Bit for bit, anywhere. Catches: a tick or a seed cut to 32 bits."""
     index, tick = np.array(places, np.int64).T
-    np.testing.assert_array_equal(draw.words(seed, stream, index, tick), spec_words(seed, stream, index, tick))
+    np.testing.assert_array_equal(draws.words(seed, stream, index, tick), spec_words(seed, stream, index, tick))
 
 
 def test_every_array_library_gives_the_same_draws(arrays):
@@ -121,7 +121,7 @@ def test_uniform_is_open_and_uniform():
     """Ends of the interval excluded, Kolmogorov-Smirnov under the 99 % bound 1.63. Catches: a missing half cell."""
     ends = random.uniform(np.asarray([0, 2**32 - 1], np.uint64))
     assert 0.0 < ends[0] == 1.0 - ends[1] < 2.0**-32
-    values = random.uniform(draw.words(1, Stream.PROBES, np.arange(2**20))[:, 0])
+    values = random.uniform(draws.words(1, Stream.PROBES, np.arange(2**20))[:, 0])
     assert stats.kstest(values, "uniform").statistic * 2**10 < 1.63
 
 
@@ -129,7 +129,7 @@ def test_compiled_uniforms_equal_the_specification():
     """Bit for bit, for every index and tick. Catches: another word, another cell."""
     index, tick = np.arange(1000)[None, :], np.asarray([[0], [2**40 + 3]])
     expected = random.uniform(random.words(2**63 + 5, Stream.PROBES, index, tick)[0])
-    found = draw.uniforms(2**63 + 5, Stream.PROBES, index, tick)
+    found = draws.uniforms(2**63 + 5, Stream.PROBES, index, tick)
     np.testing.assert_array_equal(found, expected.ravel())
 
 
@@ -138,7 +138,7 @@ def test_kernel_normals_equal_the_specification():
 
     There the error is at most ``4e-8 / radius``. Catches: a wrong quadrant, a coefficient of the sine off by 1e-5.
     """
-    words = draw.words(11, Stream.SENSOR, np.arange(2**20))
+    words = draws.words(11, Stream.SENSOR, np.arange(2**20))
     word0, word1 = words[:, 0].copy(), words[:, 1].copy()
     octants = np.arange(0, 2**32, 2**29, dtype=np.uint64)
     edges = np.concatenate([octants, octants + 1, octants + 2**29 - 1])
@@ -162,7 +162,7 @@ def test_tail_reaches_33_bits(normals):
 def test_normals_are_normal():
     """KS, four moments and tail counts of 2^22 pairs, within 4 SE. Catches: a scale, a sine where a cosine belongs."""
     n = 2**22
-    words = draw.words(5, Stream.SENSOR, np.arange(n))
+    words = draws.words(5, Stream.SENSOR, np.arange(n))
     both = kernel_normals(words[:, 0], words[:, 1]).astype(np.float64)
     for z in both.T:
         assert stats.kstest(z[: 2**20], "norm").statistic * 2**10 < 1.63
@@ -194,7 +194,7 @@ def test_neighbouring_draws_are_independent(change):
     """Another seed, stream, tick or index: no correlation beyond 4 SE. Catches: any of them left out of the counter."""
 
     def normals(seed, stream, tick, shift):
-        return draw.normals(seed, stream, np.arange(shift, shift + 2**18), tick).astype(np.float64)
+        return draws.normals(seed, stream, np.arange(shift, shift + 2**18), tick).astype(np.float64)
 
     a, b = normals(**BASE), normals(**(BASE | change))
     for x, y in ((a, b), (a**2 - 1, b**2 - 1)):

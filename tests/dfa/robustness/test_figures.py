@@ -9,7 +9,7 @@ import xarray
 from matplotlib.figure import Figure
 
 from dfa.robustness.figures import draw
-from dfa.robustness.ready import View
+from dfa.robustness.prepared import View
 
 NAN = np.nan
 SCORES = np.array([[92.0, 90.0, 91.0], [NAN, 89.8, 90.8], [92.0, 90.0, 91.0], [NAN, 89.0, NAN]])

@@ -8,11 +8,11 @@ import pytest
 import xarray
 from matplotlib.figure import Figure
 
-from dfa.plans import Plan
+from dfa.experiments.plans import Plan
 from dfa.robustness import Grid, OneAtATime, Random, Range
 from dfa.robustness.figures import draw, is_clear, is_far, mean_and_error, shown
 from dfa.robustness.flaws import FLAWS
-from dfa.robustness.ready import Ready, View, paired, view_of
+from dfa.robustness.prepared import Ready, View, paired, view_of
 from dfa.robustness.studies import SMALL, STUDIES, budget, read_noise, two_parameters
 
 TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=128)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from dfa import sweep
-from dfa.encoding import Ternary
-from dfa.plans import Plan, changed
+from dfa.experiments.plans import Plan, changed
+from dfa.experiments.runs import run_one
+from dfa.feedback.encoding import Ternary
 from dfa.robustness import TrainingStudy
 from dfa.robustness.names import planned, units_of_names
-from dfa.robustness.trained import loaded, toml_of
-from dfa.study import run_one
+from dfa.robustness.training_study import loaded, toml_of
 from photonics import OPU, presets
 
 TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=256)

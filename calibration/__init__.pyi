@@ -1,0 +1,24 @@
+from .hosted import Hosted
+from .projections.projection import LinearProjection, measure_projection
+from .recovery.exposure import expose
+from .recovery.transmission import TransmissionEstimate, recover_transmission_matrix
+from .reports.characterize import characterize
+from .reports.comparison import compare
+from .reports.report import Report
+from .storage.recorded import RecordedDevice
+from .storage.recorder import Recorder, write_recording
+
+__all__ = [
+    "Hosted",
+    "LinearProjection",
+    "RecordedDevice",
+    "Recorder",
+    "Report",
+    "TransmissionEstimate",
+    "characterize",
+    "compare",
+    "expose",
+    "measure_projection",
+    "recover_transmission_matrix",
+    "write_recording",
+]

@@ -1,0 +1,1 @@
+"""From frames to complex fields: holography, phase stepping, off-axis sidebands, drift and saturated readings."""

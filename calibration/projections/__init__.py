@@ -1,0 +1,1 @@
+"""Linear projections: one file for each method."""

@@ -1,0 +1,138 @@
+"""Projections by interference with anchors: other patterns of the same mirrors, no reference beam."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.noise import measure_background
+from calibration.device import Device
+from calibration.fields.holography import disjoint_anchor, superset_anchor
+from calibration.projections.base import LinearProjection, Response
+
+__all__ = ["AnchorProjection", "anchor_patterns", "measure_anchor"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class AnchorProjection(LinearProjection):
+    """A real linear map: ``M_ij = Re(conj(u_i) t_ij)``, with ``u_i = (T b)_i / |(T b)_i|`` the phase of the anchor b.
+
+    A real matrix with i.i.d. Gaussian entries of variance ``1/(2 n_in)``. Its sign is fixed (M b > 0), its phase gauge
+    is the anchor's, its unit that of T (``unit_dn``, from the device's photometry).
+
+    Systematic errors of scale: a row carries the square root of its pixel's relative response (PRNU), and all rows
+    the laser's drift since. A leaking mirror array adds its background c to an anchor on separate mirrors, whose
+    length is then known to ``|c| / |T b|`` only, and changes the common scale by up to ``2 eps``,
+    ``eps = 1/sqrt(contrast)``: both are part of the standard error. With the complement they cancel to ``eps^2``.
+    """
+
+    anchors: NDArray[np.bool_]
+    """Anchor patterns, shape (n_anchors, n_in); a single one that is ON everywhere is the superset of every input."""
+    choice: NDArray[np.intp]
+    """Which anchor serves a row, the brightest one there: shape (n_out,)."""
+    anchor_dn: NDArray[np.float32]
+    """``I(b) - I(0)`` of the anchor that serves each row, DN: shape (n_out,)."""
+    anchor_variance: NDArray[np.float32]
+    """Variance of `anchor_dn`, DN^2."""
+
+    @property
+    def gauge(self) -> str:  # noqa: D102 (inherited)
+        return (
+            "Each row is the real part of T's row times an unknown phase, that of its anchor; sign and scale are fixed."
+        )
+
+    @property
+    def frames_per_vector(self) -> int:
+        """Frames for one binary vector: the pattern, and one for each anchor. A ternary one takes twice as many.
+
+        A vector (or the positive or negative half of one) that is all zero is not shown: its projection is 0.
+        """
+        return 1 + len(self.anchors)
+
+    @property
+    def dtype(self) -> type[np.float32]:  # noqa: D102 (inherited)
+        return np.float32
+
+    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+        return frames_with_anchors(self.opu, self._shown(half), self.anchors)
+
+    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+        alone, other = frames[:, 0], self._served(frames)
+        formula = superset_anchor(alone, other, self.anchor_dn) if self.complementary else None
+        values = disjoint_anchor(other, alone, self.anchor_dn) if formula is None else formula
+        if not uncertain:
+            return Response(values, None, None)
+        variance = self.noise.variance(alone) + self.noise.variance(other)
+        top = self.opu.camera.saturation_dn
+        return Response(values, variance / np.float32(4.0), (alone >= top) | (other >= top))
+
+    def _served(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """Of the frames with an anchor, each row's own: (batch, n_out)."""
+        if len(self.anchors) == 1:
+            return frames[:, 1]
+        return np.take_along_axis(frames, 1 + self.choice[None, None, :], axis=1)[:, 0]
+
+    def _scale(self) -> NDArray[np.float32]:
+        """Interference in DN to the projection's unit, for each row; 0 where the anchor is dark."""
+        length = np.where(self.valid, self.anchor_dn * self.unit_dn, np.inf)
+        return (1.0 / np.sqrt(length)).astype(np.float32)
+
+    def _shared_variance(self) -> NDArray[np.float32]:
+        return self.anchor_variance / np.float32(4.0)
+
+    def _scale_error(self) -> NDArray[np.float32]:
+        anchor = np.where(self.valid, self.anchor_dn, np.float32(np.inf))
+        squared = self.anchor_variance / (2.0 * anchor) ** 2
+        if not self.complementary:
+            # The leaked field has any phase against a row's anchor (rms cosine 1/sqrt(2)). The scale that it
+            # changes in all rows at once is counted at its bound, 2 eps.
+            squared += self.leakage * self.unit_dn / (2.0 * anchor) + 4.0 * self.leakage
+        return np.sqrt(squared)
+
+
+def measure_anchor(
+    opu: Device, n_inputs: int, anchors: int, bits: int, repeats: int, dark_share: float, unit_dn: float
+) -> AnchorProjection:
+    """Calibrate a projection by anchors; see `calibration.measure_projection`."""
+    patterns = anchor_patterns(opu.n_in, n_inputs, anchors)
+    background = measure_background(opu, patterns, repeats)
+    choice = background.intensity.argmax(axis=0)
+    rows = np.arange(opu.n_out)
+    anchor_dn = background.intensity[choice, rows]
+    mean = float(background.intensity.mean())
+    # A vector's frame holds a disjoint anchor's light: where that alone is too bright, every value has the same error.
+    lost = background.saturated if n_inputs == opu.n_in else background.clipped
+    valid = (anchor_dn > dark_share * mean) & ~lost[choice, rows]
+    if mean <= 0 or valid.mean() < 0.5:
+        raise ValueError(
+            f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with a usable anchor "
+            f"({mean:.2g} DN above dark, {background.saturated.mean():.0%} saturated): call opu.autoexpose()"
+        )
+    return AnchorProjection(
+        opu=opu,
+        n_inputs=n_inputs,
+        bits=bits,
+        anchors=patterns,
+        choice=choice,
+        valid=valid,
+        anchor_dn=anchor_dn,
+        anchor_variance=background.variance[choice, rows],
+        unit_dn=unit_dn,
+        noise=background.noise,
+    )
+
+
+def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> NDArray[np.bool_]:
+    """Anchor patterns, (anchors, n_in): all ON if there are no spare inputs, else the spare ones dealt out in turn."""
+    if n_inputs == n_in:
+        return np.ones((1, n_in), np.bool_)
+    index = np.arange(n_in)
+    return (index >= n_inputs) & ((index - n_inputs) % anchors == np.arange(anchors)[:, None])
+
+
+def frames_with_anchors(opu: Device, alone: NDArray[np.bool_], anchors: NDArray[np.bool_]) -> NDArray[Any]:
+    """Frames of patterns, first alone and then with each anchor: (batch, n_in) -> (batch, 1 + n_anchors, n_out)."""
+    # With a superset the other frame shows a - x, with disjoint anchors x + b: both are an exclusive or.
+    patterns = np.concatenate([alone[:, None], alone[:, None] ^ anchors], axis=1)
+    return opu.measure(patterns.reshape(-1, opu.n_in)).reshape(*patterns.shape[:2], -1)

@@ -1,0 +1,231 @@
+"""What all linear projections through the device have in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.noise import NoiseModel
+from calibration.device import Device
+from calibration.projections.signed_patterns import split
+from photonics.component import integer
+
+__all__ = [
+    "CHUNK", "DARK_SHARE", "MOST_SATURATED", "LinearProjection", "Projected", "Response", "sheet_error", "swing_dn",
+]  # fmt: skip
+
+CHUNK = 2**25
+"""Pixels of frames asked for at a time, so that memory stays bounded (some 20 bytes each)."""
+DARK_SHARE = 0.05
+"""Share of the mean under which an anchor or a reference counts as dark."""
+MOST_SATURATED = 0.02
+"""Share of saturated readings from which on an exposure is too long: a recovery is refused, a projection warns."""
+
+
+class Projected(NamedTuple):
+    """Result of a projection with what is known about its error; arrays of shape (batch, n_out).
+
+    Errors of complex values are those of the real and of the imaginary part, each: the rms distance in the complex
+    plane is the root of 2 larger.
+    """
+
+    values: NDArray[Any]
+    """float32, or complex64 where the method sees the phase."""
+    standard_error: NDArray[np.float32]
+    """Predicted from the camera's noise as it was measured; infinite where the anchor or the reference is dark."""
+    noise: NDArray[np.float32]
+    """Part of the standard error that is new in every projection: the noise of its frames."""
+    saturated: NDArray[np.bool_]
+    """Whether frames behind the value had that pixel saturated and the others do not make up for it: the value is
+    then wrong."""
+
+
+class Response(NamedTuple):
+    """What a method makes of the frames of binary patterns, before it is scaled; arrays of shape (batch, n_out)."""
+
+    values: NDArray[Any]
+    variance: NDArray[np.float32] | None
+    """Of the real and of the imaginary part each; None where nobody asked."""
+    saturated: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class LinearProjection(ABC):
+    """A linear map measured through the device: ``proj(x)`` is ``x @ M.T`` plus noise, M of shape (n_out, n_inputs).
+
+    A method makes of each binary pattern's frames a response that is linear in the pattern; everything else follows
+    by linearity. Ternary vectors are the difference of two binary ones, real vectors the weighted sum of bit planes.
+    """
+
+    opu: Device
+    n_inputs: int
+    """Length of the vectors."""
+    bits: int
+    """Bit planes in which real vectors are shown; they are rounded to ``2^-bits / 2``."""
+    valid: NDArray[np.bool_]
+    """Rows that can be used, shape (n_out,); the others always return 0."""
+    unit_dn: float
+    """DN of unit intensity: all inputs ON give it on the mean pixel where ``E|t_ij|^2 = 1/n_in``."""
+    noise: NoiseModel
+    """The camera's noise as the calibration met it."""
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.n_inputs} -> {self.n_outputs}, {self.valid.mean():.1%} valid, "
+            f"{self.frames_per_vector} frames per vector)"
+        )
+
+    @property
+    @abstractmethod
+    def gauge(self) -> str:
+        """What about the map is left undetermined, in a sentence."""
+
+    @property
+    @abstractmethod
+    def frames_per_vector(self) -> int:
+        """Frames for one binary vector; `frames_of` counts those of others.
+
+        A ternary vector takes twice as many, a real one up to `bits` times as many as that. A vector (or the positive
+        or negative half of one) that is all zero is not shown: its projection is 0.
+        """
+
+    @property
+    @abstractmethod
+    def dtype(self) -> type[np.float32] | type[np.complex64]:
+        """Type of the values."""
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of outputs: one per pixel, rows that are not valid included."""
+        return self.opu.n_out
+
+    @property
+    def complementary(self) -> bool:
+        """Whether every input of the device carries data."""
+        return self.n_inputs == self.opu.n_in
+
+    @property
+    def leakage(self) -> float:
+        """Share of the intensity that all mirrors OFF let through, 1/contrast by the mirrors' data sheet.
+
+        On an 8-bit camera it is a fraction of a code, too little to measure.
+        """
+        return abs(self.opu.dmd.leakage) ** 2
+
+    def frames_of(self, x: Any) -> int:
+        """Frames that projecting these vectors takes."""
+        return len(split(x, self.n_inputs, self.bits).plane) * self.frames_per_vector
+
+    def __call__(self, x: Any) -> NDArray[Any]:
+        """Project vectors.
+
+        Parameters
+        ----------
+        x : array_like, shape (batch, n_inputs)
+            Bool, entries in {-1, 0, 1}, or real numbers from -1 to 1, which are rounded to `bits` bits.
+
+        Returns
+        -------
+        ndarray of float32 or complex64, shape (batch, n_out)
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong or an entry is another number.
+        """
+        terms = split(x, self.n_inputs, self.bits)
+        values = np.zeros((terms.batch, self.n_outputs), self.dtype)
+        for part in terms.parts(self._chunk):
+            terms.add(values, part, self._respond(self._frames(terms.halves(part)), False).values)
+        values *= self._scale()
+        return values
+
+    def measure(self, x: Any) -> Projected:
+        """Project vectors as a call does, and say how uncertain each value is and whether a pixel saturated."""
+        terms = split(x, self.n_inputs, self.bits)
+        values = np.zeros((terms.batch, self.n_outputs), self.dtype)
+        variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
+        for part in terms.parts(self._chunk):
+            response = self._respond(self._frames(terms.halves(part)), True)
+            assert response.variance is not None and response.saturated is not None
+            terms.add(values, part, response.values)
+            terms.add(variance, part, response.variance, power=2)
+            terms.flag(saturated, part, response.saturated)
+        scale = self._scale()
+        noise = np.sqrt(variance) * scale
+        # What all responses share cancels between the positive and the negative half of a vector.
+        variance += terms.balance[:, None] ** 2 * self._shared_variance()
+        values *= scale
+        size = np.abs(values) if self.dtype is np.float32 else np.abs(values) / np.float32(np.sqrt(2.0))
+        error = np.hypot(np.sqrt(variance) * scale, size * self._scale_error())
+        # Entries of M have the variance 1/(2 n_in), in each part: so much of the length that rounding took off.
+        error = np.hypot(error, np.sqrt(terms.rounding / (2.0 * self.opu.n_in))[:, None].astype(np.float32))
+        error[:, ~self.valid] = np.inf
+        return Projected(values, error, noise, saturated)
+
+    def effective_matrix(self, repeats: int = 1) -> NDArray[Any]:
+        """The map's matrix M, measured through the device by unit vectors, ``repeats`` times each.
+
+        It costs ``repeats frames_per_vector n_inputs`` frames. A single input is dim (``1/n_in`` of the light), so the
+        entries are noisy: `measure` on unit vectors tells by how much, and
+        `calibration.recover_transmission_matrix` does better with brighter probes.
+
+        Returns
+        -------
+        ndarray of float32 or complex64, shape (n_out, n_inputs)
+        """
+        repeats = integer(repeats, "repeats", 1)
+        matrix = np.zeros((self.n_outputs, self.n_inputs), self.dtype)
+        for start in range(0, self.n_inputs, self._chunk):
+            inputs = np.arange(start, min(start + self._chunk, self.n_inputs))
+            units = inputs[:, None] == np.arange(self.n_inputs)
+            for _ in range(repeats):
+                matrix[:, inputs] += self(units).T
+        return matrix / np.float32(repeats)
+
+    @property
+    def _chunk(self) -> int:
+        """Patterns whose frames are asked for at a time."""
+        return max(CHUNK // (self.frames_per_vector * max(self.n_outputs, self.opu.n_in)), 1)
+
+    @abstractmethod
+    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+        """Frames of binary vectors: (batch, n_inputs) -> (batch, frames_per_vector, n_out)."""
+
+    @abstractmethod
+    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+        """Linear response that the frames of each pattern hold, and how uncertain it is if that is asked for."""
+
+    @abstractmethod
+    def _scale(self) -> NDArray[np.float32]:
+        """Response in DN to the projection's unit, for each row; 0 where it is not valid."""
+
+    @abstractmethod
+    def _shared_variance(self) -> NDArray[np.float32]:
+        """Variance of what all responses share, of each part, from the calibration's frames: (n_out,)."""
+
+    @abstractmethod
+    def _scale_error(self) -> NDArray[np.float32]:
+        """Relative standard error of each row's scale: (n_out,)."""
+
+    def _shown(self, half: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Binary vectors on the mirrors, the other inputs OFF: (batch, n_in)."""
+        shown = np.zeros((len(half), self.opu.n_in), np.bool_)
+        shown[:, : self.n_inputs] = half
+        return shown
+
+
+def swing_dn(opu: Device, unit_dn: float) -> float:
+    """DN of unit intensity of the field that inputs add when they turn ON.
+
+    T is that of ON minus OFF, while photometry (`unit_dn`) is of all inputs ON: ``|1 - leakage|^2`` between them, by
+    the mirrors' data sheet.
+    """
+    return abs(1.0 - opu.dmd.leakage) ** 2 * unit_dn
+
+
+def sheet_error(opu: Device) -> float:
+    """Relative error of a row's scale by what no frame tells: its pixel's response (PRNU) and the laser's power."""
+    return float(np.hypot(opu.camera.prnu, opu.laser.drift_rms)) / 2.0

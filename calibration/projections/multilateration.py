@@ -1,0 +1,200 @@
+"""Projections by multilateration: fields from their distances to a few anchors in the complex plane, no reference.
+
+Rows do not know of each other. In a row, the anchors are points ``q_i = (T b_i)`` of the complex plane, known up to a
+turn and a reflection from the intensities of them and of their pairs; the field y of a vector is then found from its
+distances to them. All of it as real vectors of two components, so that ``Re(conj(q) y)`` is the dot product ``q . y``.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.noise import Background, measure_background
+from calibration.device import Device
+from calibration.projections.anchor import anchor_patterns, frames_with_anchors
+from calibration.projections.anchor_placement import anchor_sets, place
+from calibration.projections.base import LinearProjection, Response, sheet_error, swing_dn
+from calibration.projections.trilateration import Anchors, locate, shared_error
+
+__all__ = ["MultilaterationProjection", "measure_multilateration"]
+
+ROWS = 2**13
+"""Rows whose anchors are placed at a time."""
+PIXELS = 2**27
+"""Pixels of calibration frames held at a time."""
+FEWEST = 4
+"""Frames that must be left: a field and its intensity are three unknowns, and their start must not be far off."""
+MOST_RANK = 0.3
+"""Largest median ratio of the third to the second eigenvalue that a single field per pixel can have."""
+SEEN = 2.0
+"""Standard errors of a pixel above which the anchors' mean intensity must be, or places are those of noise."""
+MOST_ROW_RANK = 0.5
+"""The same of a row: above it, the plane is not told from noise, and anchors may lie on the wrong side of a line."""
+MOST_MISFIT = 20.0
+"""Misfit of a row's anchors, over that of the median row, from which on they are not where they seem to be."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class MultilaterationProjection(LinearProjection):
+    """A complex linear map by S + 1 frames: a pattern alone, and with each of S anchors on mirrors of their own.
+
+    ``I(x + b_i) - I(x) - [I(b_i) - I(0)] = 2 q_i . (T x)``, S equations for two unknowns in each row, exact with
+    leaking mirrors too, start a step towards the most likely field, which the frame ``I(x)`` binds to ``|T x|^2`` as
+    well: that, and weights by each frame's own noise, make the error 0.7 to 0.8 of that of the equations alone. A
+    frame that saturates is left out where four others are left. The estimate is linear in the vector but for
+    errors of second order in the noise.
+
+    References
+    ----------
+    S. Gupta et al., "Don't take it lightly: phasing optical random projections with unknown operators",
+    arXiv:1907.01703 (2019); "Fast optical system identification by numerical interferometry", arXiv:1911.01006.
+    """
+
+    anchors: NDArray[np.bool_]
+    """Anchor patterns on mirrors beyond the vectors', (S, n_in)."""
+    places: Anchors
+    """The anchors in the complex plane of each row, up to a turn and a reflection."""
+    off_dn: NDArray[np.float32]
+    """Mean frame of all mirrors OFF: (n_out,)."""
+    rank_ratio: NDArray[np.float32]
+    """Third over second eigenvalue of the anchors' Gram matrix in each row, (n_out,): 0 without noise where a pixel
+    sees a single field, 1 where the plane cannot be told from noise or from a second field."""
+    flatness: NDArray[np.float32]
+    """Second over first eigenvalue, (n_out,): 0 for anchors on a line, which leave the conjugate open; 1 at best."""
+    shared_variance: NDArray[np.float32]
+    """Variance by the anchors' places, of each part of a field near 0, DN: (n_out,)."""
+    scale_error: NDArray[np.float32]
+    """Relative standard error of a row by that of its anchors' places, (n_out,)."""
+
+    @property
+    def gauge(self) -> str:  # noqa: D102 (inherited)
+        return (
+            "The phase of each row is undetermined, and so is, row by row, whether it is T's or its complex conjugate: "
+            "no real input tells. The scale is fixed."
+        )
+
+    @property
+    def frames_per_vector(self) -> int:
+        """Frames for one binary vector: the pattern, and one for each anchor. A ternary one takes twice as many."""
+        return 1 + len(self.anchors)
+
+    @property
+    def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
+        return np.complex64
+
+    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+        return frames_with_anchors(self.opu, self._shown(half), self.anchors)
+
+    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+        full = np.moveaxis(frames >= self.opu.camera.saturation_dn, 1, 0)
+        lost = np.count_nonzero(~full, axis=0) < FEWEST
+        weight = np.moveaxis(1.0 / self.noise.variance(frames), 1, 0)
+        weight = np.where(full & ~lost, np.float32(0.0), weight)
+        y, solution = locate(self.places, np.moveaxis(frames - self.off_dn, 1, 0), weight)
+        values = (y[0] + 1j * y[1]).astype(np.complex64)
+        if not uncertain:
+            return Response(values, None, None)
+        return Response(values, solution.variance(), lost)
+
+    def _scale(self) -> NDArray[np.float32]:
+        return np.where(self.valid, 1.0 / np.sqrt(swing_dn(self.opu, self.unit_dn)), 0.0).astype(np.float32)
+
+    def _shared_variance(self) -> NDArray[np.float32]:
+        return self.shared_variance
+
+    def _scale_error(self) -> NDArray[np.float32]:
+        return np.hypot(self.scale_error, np.float32(sheet_error(self.opu)))
+
+
+def measure_multilateration(
+    opu: Device, n_inputs: int, anchors: int, bits: int, repeats: int, dark_share: float, unit_dn: float
+) -> MultilaterationProjection:
+    """Calibrate a projection by multilateration; see `calibration.measure_projection`."""
+    singles = anchor_patterns(opu.n_in, n_inputs, anchors)
+    members = anchor_sets(anchors)
+    background = measure_many(opu, (members @ singles).astype(np.bool_), repeats)
+    mean, clipped = float(background.intensity[:anchors].mean()), np.asarray(background.saturated.any(axis=0))
+    if mean <= SEEN * np.sqrt(background.variance[:anchors].mean()):
+        raise too_few(opu, np.zeros_like(clipped), mean, clipped)
+    leak_dn = abs(opu.dmd.leakage) ** 2 * unit_dn
+    half = unit_dn * n_inputs / (2.0 * opu.n_in)  # mean intensity of half-ON vectors
+    blocks = [
+        place_block(background, slice(start, start + ROWS), members, leak_dn, half)
+        for start in range(0, opu.n_out, ROWS)
+    ]
+    misfit, rank_ratio, flatness, spread, shared, relative = (
+        np.concatenate(parts).astype(np.float32) for parts in zip(*(block[1:] for block in blocks), strict=True)
+    )
+    # With S anchors of independent phases both eigenvalues are near S/2 times their mean intensity.
+    valid = (spread > dark_share * anchors / 2.0 * mean) & ~clipped
+    valid &= (rank_ratio < MOST_ROW_RANK) & (misfit < MOST_MISFIT * max(float(np.median(misfit)), 1.0))
+    if valid.mean() < 0.5:
+        raise too_few(opu, valid, mean, clipped)
+    ratio = float(np.median(rank_ratio[valid]))
+    if ratio > MOST_RANK:
+        raise ValueError(
+            f"anchors must lie in a plane, got a rank ratio of {ratio:.2g} (at most {MOST_RANK}): pixels see several "
+            f"fields (polarisations, wavelengths, grains), or the light is too dim for the noise"
+        )
+    return MultilaterationProjection(
+        opu=opu,
+        n_inputs=n_inputs,
+        bits=bits,
+        valid=valid,
+        unit_dn=unit_dn,
+        noise=background.noise,
+        anchors=singles,
+        places=Anchors.joined([block.places for block in blocks]),
+        off_dn=background.off,
+        rank_ratio=rank_ratio,
+        flatness=flatness,
+        shared_variance=shared,
+        scale_error=relative,
+    )
+
+
+def too_few(opu: Device, valid: NDArray[np.bool_], mean: float, clipped: NDArray[np.bool_]) -> ValueError:
+    """What to say where under half of the pixels have usable anchors."""
+    return ValueError(
+        f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with usable anchors ({mean:.2g} DN "
+        f"above dark, {clipped.mean():.0%} saturated): another exposure, other anchors"
+    )
+
+
+class Block(NamedTuple):
+    """Some rows with their anchors placed, and what `Places` and `shared_error` tell of them."""
+
+    places: Anchors
+    misfit: NDArray[Any]
+    rank_ratio: NDArray[Any]
+    flatness: NDArray[Any]
+    spread: NDArray[Any]
+    shared_variance: NDArray[Any]
+    scale_error: NDArray[Any]
+
+
+def place_block(
+    background: Background, rows: slice, members: NDArray[np.int64], leak_dn: float, half_dn: float
+) -> Block:
+    """Place the anchors of some rows by the frames of all of their patterns."""
+    found = place(background.intensity[:, rows].T, background.variance[:, rows].T, members, leak_dn)
+    places = Anchors(
+        positions=np.ascontiguousarray(found.positions.transpose(1, 2, 0), np.float32),
+        leak=np.ascontiguousarray(found.leak.T, np.float32),
+        leak_variance=(np.trace(found.covariance[:, -2:, -2:], axis1=1, axis2=2) / 2.0).astype(np.float32),
+        off_variance=background.off_variance[rows],
+        floor_dn2=background.noise.floor_dn2,
+        slope_dn=background.noise.slope_dn,
+    )
+    errors = shared_error(places, found.covariance, half_dn)
+    return Block(places, found.misfit, found.rank_ratio, found.flatness, found.spread, *errors)
+
+
+def measure_many(opu: Device, patterns: NDArray[np.bool_], repeats: int) -> Background:
+    """`measure_background` of many patterns, some at a time."""
+    size = max(PIXELS // (repeats * opu.n_out), 1)
+    parts = [measure_background(opu, patterns[i : i + size], repeats) for i in range(0, len(patterns), size)]
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Background._fields[:4]}
+    return parts[0]._replace(**joined, off=np.mean([part.off for part in parts], axis=0))

@@ -1,0 +1,165 @@
+"""Projections by a tilted reference beam: one frame of each pattern, the field read from its fringes."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.device import Device
+from calibration.fields.sideband import Frequency, Sideband, annuli, disc_room, fft, place_sideband
+from calibration.projections.base import Response
+from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
+from photonics.patterns.encoding import half_on
+
+__all__ = ["OffAxisProjection", "measure_off_axis"]
+
+PROBES = 8
+"""Half-ON patterns whose mean spectrum shows the sideband."""
+NEGLIGIBLE = 1e-5
+"""Share of the light that a ring of the spectrum must hold to be cut out with the rest."""
+MOST_BAND = 0.5 / (1.0 + 3.0 / math.sqrt(2.0))
+"""Largest radius B of the field's band, cycles per pixel, for which there is room: a carrier on the diagonal, ``a``
+along each axis, is 3 radii from the centre, ``a sqrt(2) = 3 B``, and its disc ends at the sampling limit,
+``a + B = 1/2``."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class OffAxisProjection(ReferencedProjection):
+    """A complex linear map by a single frame: its interference with the reference beam is a sideband of its spectrum.
+
+    The frame of the reference alone is subtracted first, and the field divided by the reference's amplitude on each
+    pixel: flaws of the beam then bias neither. What is left of them is the light that they carry out of the disc that
+    is cut. Neighbours within a grain are not independent outputs: a field of band B (``NA pixel / lambda``, cycles per
+    pixel) has ``pi B^2 n_out`` independent ones. Pixels that saturate are left out of the fit.
+    """
+
+    sideband: Sideband
+    reference_frame: NDArray[np.float32]
+    """Mean frame of the reference beam with all mirrors OFF, DN: (n_out,)."""
+    lost: float
+    """Relative amplitude of the light that the beam's flaws carry out of the disc; part of the standard error."""
+
+    @property
+    def gauge(self) -> str:  # noqa: D102 (inherited)
+        return (
+            "The phase of each row is taken from the reference beam's on that pixel, which is unknown; a drift of that "
+            "beam turns all rows of a vector together. Conjugation (by the beam's angle) and scale are fixed."
+        )
+
+    @property
+    def frames_per_vector(self) -> int:
+        """Frames for one binary vector: 1. A ternary one takes 2."""
+        return 1
+
+    def _scale_error(self) -> NDArray[np.float32]:
+        return np.hypot(super()._scale_error(), np.float32(self.lost))
+
+    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+        return self.opu.measure(self._shown(half), reference_phase=0.0)[:, None]
+
+    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+        full = frames[:, 0] >= self.opu.camera.saturation_dn
+        values = self.sideband.demodulate(frames[:, 0] - self.reference_frame, full)
+        if not uncertain:
+            return Response(values, None, None)
+        variance = self.sideband.variance(self.noise.variance(frames[:, 0]))
+        return Response(values, variance, self.sideband.touched(full))
+
+
+def measure_off_axis(
+    opu: Device, n_inputs: int, bits: int, repeats: int, dark_share: float, unit_dn: float
+) -> OffAxisProjection:
+    """Calibrate a projection by the off-axis reference; see `calibration.measure_projection`."""
+    shape, band, carrier = check_bench(opu)
+    arm = measure_arm(opu, np.zeros(1), repeats)
+    valid = check_arm(opu, arm, dark_share)
+    center, radius, lost = locate(opu, n_inputs, arm, shape, band, (-carrier[0], -carrier[1]))
+    visibility = opu.imaging.visibility(opu.laser.wavelength_m)
+    sideband = Sideband.at(shape, center, radius, band, opu.imaging.samples_per_pixel, visibility)
+    # The beam beats with what the mirrors leak: fringes that are not its own intensity.
+    reference = sideband.without(arm.reference_dn)
+    return OffAxisProjection(
+        opu=opu,
+        n_inputs=n_inputs,
+        bits=bits,
+        valid=valid & (reference > 0),
+        unit_dn=unit_dn,
+        noise=arm.noise,
+        reference_dn=reference,
+        reference_variance=arm.reference_variance,
+        shared_variance=sideband.variance(arm.frame_variance)[0],
+        sideband=sideband,
+        reference_frame=arm.frames_dn[0],
+        lost=lost,
+    )
+
+
+def check_bench(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
+    """Rows and columns of a frame, radius of the field's band and carrier (cycles per pixel), or say what is wrong."""
+    imaging, wavelength = opu.imaging, opu.laser.wavelength_m
+    scale = imaging.pixel_m / wavelength
+    largest = MOST_BAND / scale
+    if imaging.numerical_aperture is None or imaging.numerical_aperture > largest:
+        raise ValueError(
+            f"imaging.numerical_aperture must be {largest:.3g} or less for off-axis holography on pixels of "
+            f"{imaging.pixel_m:g} m (the sidebands of wider fields overlap the centre), "
+            f"got {imaging.numerical_aperture}"
+        )
+    band = imaging.numerical_aperture * scale
+    carrier = imaging.reference.carrier(wavelength, imaging.pixel_m)
+    room = disc_room(carrier, band)
+    if room < band:
+        good = math.asin((3.0 * band / math.sqrt(2.0) + 0.5 - band) / 2.0 / scale)
+        raise ValueError(
+            f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband apart from the centre and its twin, "
+            f"such as {good:.3g} each for numerical_aperture {imaging.numerical_aperture:g}, got "
+            f"{imaging.reference.angle_x_rad:.3g} and {imaging.reference.angle_y_rad:.3g} "
+            f"(carrier {math.hypot(*carrier):.3g} cycles per pixel, {3.0 * band:.3g} needed)"
+        )
+    rows, columns = (
+        imaging.region[1::2] if imaging.region else imaging.sensor_of(opu.n_out * imaging.samples_per_pixel**2)
+    )
+    return (rows, columns), band, carrier
+
+
+def locate(
+    opu: Device, n_inputs: int, arm: Arm, shape: tuple[int, int], band: float, expected: Frequency
+) -> tuple[Frequency, float, float]:
+    """Find the sideband of ``conj(R) y`` by a few probes: its centre, its radius, and what is lost outside.
+
+    The radius is that at which noise overtakes the light; what is lost is the relative amplitude of the light beyond.
+    What reference and speckle give together, less what each gives alone, holds nothing but the two sidebands.
+    """
+    patterns = np.zeros((PROBES, opu.n_in), np.bool_)
+    patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, tick=4_000_000)
+    alone = opu.measure(patterns).astype(np.float32)
+    both = opu.measure(patterns, reference_phase=0.0).astype(np.float32)
+    cross = both - alone - arm.reference_dn
+    power = (np.abs(fft.fft2(cross.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
+    center, room = place_sideband(power, band, expected)
+    wide = Sideband.at(shape, center, room, band, 1)
+    field = wide.demodulate(cross, both >= opu.camera.saturation_dn)
+    power = (np.abs(fft.fft2(field.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
+    radii, count, density = annuli(power)
+    # White noise: each bin of a spectrum holds the sum of the variances of all pixels.
+    floor = float(arm.noise.variance(both).sum(axis=1).mean())
+    noise = floor + float(arm.noise.variance(alone).sum(axis=1).mean() + arm.reference_variance.sum())
+    light = count * (density - noise)
+    inside = float(light[radii <= band].sum())
+    strength = inside / (count[radii <= band].sum() * floor)
+    if strength < 1.0:
+        raise ValueError(
+            f"imaging.reference.intensity {opu.imaging.reference.intensity:g} must make fringes that stand out of the "
+            f"noise, got {max(strength, 0.0):.2g} times the noise's power: more light"
+        )
+    # A ring is worth having if it holds more light than noise, and enough to be seen: wide discs come apart slowly.
+    fading = np.flatnonzero((light < count * floor + NEGLIGIBLE * inside) & (radii > band) & (count > 0))
+    radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
+    radius = min(max(radius, band), room)
+    outside = (radii > radius + 1e-9) & (radii <= room)
+    # Noise alone makes no light: two standard errors of what it leaves there are taken off.
+    chance = 2.0 * noise * math.sqrt(float(count[outside].sum()) / PROBES)
+    lost = max(float(light[outside].sum()) - chance, 0.0) / inside
+    return center, radius, math.sqrt(lost)

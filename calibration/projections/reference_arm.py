@@ -1,0 +1,108 @@
+"""The reference arm alone: how bright it is on each pixel, and how its light beats with what the mirrors leak."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.noise import NoiseModel, fit_noise
+from calibration.device import Device
+from calibration.projections.base import LinearProjection, sheet_error, swing_dn
+from photonics.parts.camera import QUANTISATION
+
+__all__ = ["Arm", "ReferencedProjection", "check_arm", "measure_arm"]
+
+
+class Arm(NamedTuple):
+    """The reference beam on all mirrors OFF; arrays of shape (n_out,) or (n_phases, n_out)."""
+
+    reference_dn: NDArray[np.float32]
+    """Intensity of the beam and what it beats with, phases averaged, less that of all mirrors OFF alone: DN."""
+    reference_variance: NDArray[np.float32]
+    """Variance of `reference_dn`, DN^2."""
+    frames_dn: NDArray[np.float32]
+    """Mean frame at each phase, DN, dark level included: (n_phases, n_out)."""
+    frame_variance: NDArray[np.float32]
+    """Variance of `frames_dn`, DN^2."""
+    saturated: NDArray[np.bool_]
+    """Pixels that the beam alone saturates."""
+    noise: NoiseModel
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ReferencedProjection(LinearProjection):
+    """A complex linear map: ``M_ij = exp(-i rho_i) t_ij``, with rho_i the phase of the reference beam R in row i.
+
+    Its unit is that of T (``unit_dn``). A row carries the square root of its pixel's relative response (PRNU). What
+    mirrors that are OFF leak is subtracted: the map of x is the response of x less that of all OFF.
+
+    If the beam's phase drifts by d between one vector's frames and the calibration's, all outputs of that vector turn
+    by d together; the beam's strength is measured as an intensity, which no drift of phase touches. A signed vector is
+    a difference, and suffers like one when the phase drifts between its halves.
+    """
+
+    reference_dn: NDArray[np.float32]
+    """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
+    reference_variance: NDArray[np.float32]
+    """Variance of `reference_dn`, DN^2."""
+    shared_variance: NDArray[np.float32]
+    """Variance of the response of all mirrors OFF, which is subtracted from all others, DN^2, each part: (n_out,)."""
+
+    @property
+    def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
+        return np.complex64
+
+    def _scale(self) -> NDArray[np.float32]:
+        length = np.where(self.valid, self.reference_dn * swing_dn(self.opu, self.unit_dn), np.inf)
+        return (1.0 / np.sqrt(length)).astype(np.float32)
+
+    def _shared_variance(self) -> NDArray[np.float32]:
+        return self.shared_variance
+
+    def _scale_error(self) -> NDArray[np.float32]:
+        beam = np.where(self.valid, self.reference_dn, np.float32(np.inf))
+        return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(sheet_error(self.opu)))
+
+
+def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> Arm:
+    """Take frames with all mirrors OFF: shutter closed, and open at each phase, each `repeats` times."""
+    count = len(phases_rad)
+    dark = opu.dark(repeats).astype(np.float32)
+    off = opu.measure(np.zeros((repeats, opu.n_in), np.bool_))[:, None]
+    shown = np.zeros((repeats * count, opu.n_in), np.bool_)
+    lit = opu.measure(shown, reference_phase=np.tile(phases_rad, repeats)).reshape(repeats, count, -1)
+    frames = np.concatenate([off, lit], axis=1)  # (repeats, 1 + n_phases, n_out)
+    top, values = opu.camera.saturation_dn, frames.astype(np.float32)
+    mean, peak = values.mean(axis=0), frames.max(axis=0)
+    noise = fit_noise(mean, values.var(axis=0, ddof=1), peak < top, dark)
+    variance = averaged(noise.variance(mean), repeats)
+    return Arm(
+        reference_dn=mean[1:].mean(axis=0) - mean[0],
+        reference_variance=variance[1:].mean(axis=0) / np.float32(count) + variance[0],
+        frames_dn=mean[1:],
+        frame_variance=variance[1:],
+        saturated=(peak[1:] >= top).any(axis=0),
+        noise=noise,
+    )
+
+
+def averaged(variance: NDArray[np.float32], repeats: int) -> NDArray[np.float32]:
+    """Variance of the mean of repeated frames: noise under half a code repeats its rounding, and keeps that error."""
+    floor = np.where(variance - QUANTISATION < 0.25, np.float32(QUANTISATION), np.float32(0.0))
+    return np.maximum(variance / np.float32(repeats), floor)
+
+
+def check_arm(opu: Device, arm: Arm, dark_share: float) -> NDArray[np.bool_]:
+    """Rows whose reference is bright enough and not saturated, or say what to change if they are few."""
+    mean = float(arm.reference_dn.mean())
+    valid = (arm.reference_dn > dark_share * mean) & ~arm.saturated
+    # Under three times the error of its mean there is no beam, only noise.
+    dim = mean <= 3.0 * float(np.sqrt(arm.reference_variance.mean()))
+    if dim or valid.mean() < 0.5:
+        raise ValueError(
+            f"imaging.reference.intensity {opu.imaging.reference.intensity:g} at exposure_s {opu.exposure_s:g} leaves "
+            f"{0.0 if dim else valid.mean():.0%} of the pixels with a usable reference ({mean:.2g} DN above dark, "
+            f"{arm.saturated.mean():.0%} saturated): change either"
+        )
+    return valid

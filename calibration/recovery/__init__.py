@@ -1,0 +1,1 @@
+"""Recovery of the transmission matrix: one file for each method."""

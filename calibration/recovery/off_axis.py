@@ -1,0 +1,177 @@
+"""Transmission matrix by off-axis holography: a field from each frame, so as many frames as probes."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from calibration.device import Device
+from calibration.fields.sideband import Sideband, annuli, disc, place_sideband
+from calibration.projections.base import DARK_SHARE
+from calibration.projections.off_axis import check_bench
+from calibration.recovery.base import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
+from calibration.recovery.designs.probes import Design, design
+from calibration.storage.frames import FrameStore, create_store
+from photonics.component import Field, component
+
+__all__ = ["OffAxisRecovery"]
+
+CHUNK_PIXELS = 2**21
+"""Pixels demodulated at a time."""
+SEEN = 64
+"""Frames, at most, whose mean spectrum shows the sideband."""
+
+
+class State(NamedTuple):
+    """What all rows share, and the fields on disk."""
+
+    fields: FrameStore
+    """Fields of all probes, complex64."""
+    folder: tempfile.TemporaryDirectory[str]
+    reference: NDArray[np.float32]
+    """Intensity of the reference alone on each pixel, DN, (n_out,)."""
+    variance: NDArray[np.float32]
+    """Mean over probes of the variance of a field, real and imaginary part together, DN^2: (n_out,)."""
+    touched: NDArray[np.float32]
+    """Share of probes in which a saturated pixel reached this one's field, (n_out,)."""
+    center: tuple[float, float]
+    radius: float
+
+
+@component
+class OffAxisRecovery(RecoveryMethod):
+    """Each probe in one frame, with a tilted reference: ``conj(R) T x`` is a sideband of the frame's spectrum.
+
+    The frame of the reference alone is subtracted, which removes the flaws of the beam, the leaked light and the dark
+    level; the sideband is cut out, shifted to the centre, transformed back, and divided by |R| (E. Cuche, P. Marquet
+    and C. Depeursinge, Appl. Opt. 39, 4070 (2000)). The probes are those of
+    `calibration.recovery.designs.probes.design`. It asks for a pupil, so that grains are wider than fringes;
+    neighbouring rows within a grain are then correlated, and their errors as well. See
+    `calibration.projections.off_axis.OffAxisProjection` for what limits it.
+    """
+
+    name: ClassVar[str] = "off-axis"
+
+    n_in: int = Field(ge=1)
+    """Inputs of the device."""
+    n_inputs: int = Field(ge=1)
+    """Inputs whose columns are recovered, the first ones; the others stay OFF."""
+    seed: int = Field(default=0, ge=0)
+    """Not used: the probes are fixed."""
+    repeats: int = Field(default=16, ge=1, le=4096)
+    """Frames of the reference alone."""
+
+    @property
+    def design(self) -> Design:
+        """The probes."""
+        return design(self.n_inputs)
+
+    @property
+    def frames(self) -> int:  # noqa: D102
+        return self.repeats + self.design.order
+
+    @property
+    def condition_number(self) -> float:  # noqa: D102
+        return self.design.condition_number
+
+    @property
+    def gauge(self) -> Gauge:  # noqa: D102
+        return Gauge("each row is times a phase, that of the conjugate reference at its pixel")
+
+    def check(self, device: Device) -> None:  # noqa: D102
+        check_bench(device)
+
+    def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
+        probe = np.arange(start, stop) - self.repeats
+        patterns = np.zeros((len(probe), self.n_in), np.bool_)
+        shown = probe >= 0
+        patterns[shown, : self.n_inputs] = self.design.patterns(probe[shown], self.n_inputs)
+        return Shots(patterns, np.zeros(len(probe)))
+
+    def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
+        alone = raw.frames(0, self.repeats).mean(axis=0, dtype=np.float64).astype(np.float32)
+        seen = np.unique(np.linspace(self.repeats, raw.count - 1, SEEN).astype(int))
+        frames = np.concatenate([raw.frames(int(frame), int(frame) + 1) for frame in seen])
+        sideband = locate(frames, alone, bench)
+        folder = tempfile.TemporaryDirectory(prefix="opu-")
+        block = max(2**21 // self.design.order, 8)
+        path = Path(folder.name) / "fields"
+        fields = create_store(path, {}, self.design.order, bench.n_out, np.complex64, block)
+        variance, touched = np.zeros(bench.n_out, np.float64), np.zeros(bench.n_out, np.float64)
+        size = max(CHUNK_PIXELS // bench.n_out, 1)
+        for start in range(self.repeats, raw.count, size):
+            part = raw.frames(start, min(start + size, raw.count))
+            full = part >= bench.saturation_dn
+            fields.append(sideband.demodulate(part - alone, full))
+            variance += 2.0 * sideband.variance(bench.noise.variance(part)).sum(axis=0)
+            touched += sideband.touched(full).sum(axis=0)
+        count = self.design.order
+        reference = sideband.without(alone - np.float32(bench.noise.dark_dn))
+        reference = reference - np.float32(abs(bench.leakage) ** 2 * bench.unit_dn)
+        share = (touched / count).astype(np.float32)
+        return State(
+            fields, folder, reference, (variance / count).astype(np.float32), share, sideband.center, sideband.radius
+        )
+
+    def solve(self, frames: NDArray[Any], rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
+        reference, variance = state.reference[rows], state.variance[rows]
+        valid = reference > max(DARK_SHARE * float(state.reference.mean()), 0.0)
+        squared_scale = 1.0 / (np.where(valid, reference, np.float32(np.inf)) * np.float32(bench.unit_dn))
+        fields = state.fields.rows(rows)
+        matrix = self.design.solve(fields)[: self.n_inputs].T * np.sqrt(squared_scale)[:, None]
+        length, light = np.mean(np.abs(matrix) ** 2, axis=1), np.mean(np.abs(fields) ** 2, axis=0) * squared_scale
+        probe = variance * squared_scale
+        alone = bench.noise.variance(reference + np.float32(bench.noise.dark_dn)) / self.repeats
+        relative = np.sqrt(alone) / (2.0 * np.where(valid, reference, np.float32(1.0)))
+        gain = float(self.design.gain(self.n_inputs).mean())
+        error = np.sqrt(gain * probe + length * (bench.scale_error**2 + relative**2))
+        share = self.design.pattern_gain(self.n_inputs) + 1.0 / self.repeats
+        # Fields are of a grain and |R| is of the pixel, whose response makes |T x|^2 as much too small as frames too
+        # bright. Twice PRNU in intensity is 4 times half of it in the field; what rows are divided by and the pixel's
+        # own share in its grain leave 3.
+        pattern = share * probe + light * (relative**2 + (3.0 * bench.scale_error) ** 2) + self.unknown_leak(bench)
+        extra = {
+            "reference_dn": reference,
+            "touched": state.touched[rows],
+            "pattern_error": np.sqrt(pattern).astype(np.float32),
+        }
+        return Block(matrix.astype(np.complex64), np.where(valid, error, np.inf).astype(np.float32), valid, extra)
+
+    def release(self, state: State) -> None:  # noqa: D102
+        state.fields.close()
+        state.folder.cleanup()
+
+    def record(self, state: State) -> Mapping[str, Any]:  # noqa: D102
+        return {"sideband_center": np.asarray(state.center), "sideband_radius": state.radius}
+
+
+def locate(frames: NDArray[Any], alone: NDArray[np.float32], bench: Bench) -> Sideband:
+    """Find the sideband of ``conj(R) y`` in frames, (count, n_out), that of the reference alone subtracted.
+
+    The disc at the centre, of twice the field's band, holds the field's own intensity and is left out. Within a bin of
+    where the data sheet has the sideband, that is taken: frames tell the centre no better. The radius is that at which
+    noise overtakes the light, which a flawed beam carries out of the band.
+    """
+    assert bench.field_band is not None  # OffAxisRecovery.check
+    shape, band = bench.frame_shape, bench.field_band
+    expected = -bench.carrier[0], -bench.carrier[1]
+    cross, full = frames - alone, frames >= bench.saturation_dn
+    power = mean_power(cross, shape)
+    power[disc(shape, (0.0, 0.0), 2.0 * band + 0.5 / min(shape))] = 0.0
+    center, room = place_sideband(power, band, expected)
+    wide = Sideband.at(shape, center, room, band, 1)
+    radii, count, density = annuli(mean_power(wide.demodulate(cross, full), shape))
+    noise = float(bench.noise.variance(frames).sum(axis=1).mean())  # of a bin: the sum over all pixels
+    fading = np.flatnonzero((density < 2.0 * noise) & (radii > band) & (count > 0))
+    radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
+    return Sideband.at(shape, center, min(max(radius, band), room), band, bench.samples_per_pixel, bench.visibility)
+
+
+def mean_power(images: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Mean power spectrum of images, (count, n_out): (rows, columns)."""
+    spectrum: Any = scipy.fft.fft2(images.reshape(-1, *shape))
+    return (np.abs(spectrum) ** 2).mean(axis=0, dtype=np.float64)

@@ -1,0 +1,200 @@
+"""Transmission matrix by phase stepping: binary probes, an external reference, and the drift of its phase."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.device import Device
+from calibration.fields.drift import Drift, mean_weights, sample, track
+from calibration.fields.stepped import (
+    closure,
+    is_complete,
+    linear_fields,
+    linear_weights,
+    misfit,
+    refined_fields,
+    stepped,
+)
+from calibration.projections.base import DARK_SHARE
+from calibration.recovery.base import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
+from calibration.recovery.designs.probes import Design, design
+from photonics.component import Field, component
+
+__all__ = ["PhaseStepping"]
+
+REFERENCE_FRAMES = 16
+"""Frames of the reference alone (all mirrors OFF), their phases stepped as well."""
+LEAST_VISIBILITY = 0.99
+"""Contrast of a tilted reference's fringes on a pixel under which the matrix would be measured too small."""
+
+
+class State(NamedTuple):
+    """What all rows share."""
+
+    phases: NDArray[np.float64]
+    """Of the reference in the frames of each probe, (order, steps), radians."""
+    closure: float
+    """`calibration.fields.stepped.closure`."""
+    drift: Drift | None
+
+
+@component
+class PhaseStepping(RecoveryMethod):
+    """Each probe x in P frames, the reference R at phases ``phi_k = 2 pi k / P``: ``I_k = |T x + R exp(i phi_k)|^2``.
+
+    ``conj(R) T x = sum_k I_k exp(i phi_k) / P`` (J. H. Bruning et al., Appl. Opt. 13, 2693 (1974), the synchronous
+    detector for any P >= 3), divided by |R|, which frames of the reference alone give, and by the root of the unit.
+    The probes are those of `calibration.recovery.designs.probes.design`, whose inverse is a fast transform: an entry
+    has the variance ``4 v / (n P |R|^2)`` with v the mean variance of a frame's pixel.
+
+    What is left: a row has the phase of the reference at its pixel, and its scale is good to the error of |R| there,
+    half of PRNU, and half of the laser's drift. The field that mirrors leak when OFF is subtracted: as the frames of
+    the reference alone show it, or with `track_drift`, where they cannot, that of the recovered inputs by data sheet.
+
+    With `track_drift` each probe is followed by one frame of all inputs ON, and the phase of the reference in every
+    frame is found from the frames (`calibration.fields.drift`).
+    """
+
+    name: ClassVar[str] = "phase-stepping"
+
+    n_in: int = Field(ge=1)
+    """Inputs of the device."""
+    n_inputs: int = Field(ge=1)
+    """Inputs whose columns are recovered, the first ones; the others stay OFF."""
+    seed: int = Field(default=0, ge=0)
+    """Not used: the probes are fixed."""
+    steps: int = Field(default=4, ge=3, le=REFERENCE_FRAMES)
+    """Frames of a probe, P; at most as many as there are of the reference alone, whose phases go through one turn."""
+    track_drift: bool = False
+    """Whether the phase of the reference is followed through the measurement."""
+
+    @property
+    def design(self) -> Design:
+        """The probes."""
+        return design(self.n_inputs)
+
+    @property
+    def per_probe(self) -> int:
+        """Frames of a probe with the one that tracks."""
+        return self.steps + self.track_drift
+
+    @property
+    def frames(self) -> int:  # noqa: D102
+        return REFERENCE_FRAMES + self.per_probe * self.design.order
+
+    @property
+    def condition_number(self) -> float:  # noqa: D102
+        return self.design.condition_number
+
+    @property
+    def gauge(self) -> Gauge:  # noqa: D102
+        return Gauge("each row is times a phase, that of the conjugate reference at its pixel")
+
+    def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
+        frame = np.arange(start, stop) - REFERENCE_FRAMES
+        probe, step = np.divmod(frame, self.per_probe)
+        alone, tracking = frame < 0, step == self.steps
+        patterns = np.zeros((len(frame), self.n_in), np.bool_)
+        shown = ~alone & ~tracking
+        patterns[shown, : self.n_inputs] = self.design.patterns(probe[shown], self.n_inputs)
+        patterns[tracking & ~alone, : self.n_inputs] = True
+        turn = np.where(alone, frame, np.where(tracking, probe, step))
+        return Shots(patterns, 2.0 * np.pi * (turn % self.steps) / self.steps)
+
+    def check(self, device: Device) -> None:  # noqa: D102
+        left = device.imaging.visibility(device.laser.wavelength_m)
+        if left < LEAST_VISIBILITY:
+            raise ValueError(
+                f"reference must be straight for phase stepping, for its fringes keep {left:.2f} of their contrast on "
+                f"a pixel: set angle_x_rad and angle_y_rad to 0, got {device.imaging.reference.angle_x_rad!r} and "
+                f"{device.imaging.reference.angle_y_rad!r}"
+            )
+
+    def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
+        frames = sample(raw, bench.n_out)
+        strength = self.strength(frames, bench)
+        lit = strength > DARK_SHARE * strength.mean()
+        if strength.mean() < np.sqrt(bench.noise.floor_dn2):
+            raise ValueError(
+                f"imaging.reference.intensity must be enough to be seen, got {strength.mean():.3g} DN of the reference "
+                "alone, less than the noise of a dark frame"
+            )
+        frames, reference = frames[:, lit], np.sqrt(strength[lit])
+        phases, drift = np.tile(2.0 * np.pi * np.arange(self.steps) / self.steps, (self.design.order, 1)), None
+        if self.track_drift:
+            probes = frames[REFERENCE_FRAMES:].reshape(self.design.order, self.per_probe, -1)
+            drift = track(probes, reference, bench)
+            phases = drift.phases
+        return State(phases, closure(self.probes(frames), phases, reference, bench), drift)
+
+    def strength(self, frames: NDArray[Any], bench: Bench) -> NDArray[np.float32]:
+        """Intensity of the reference at each pixel, DN, from its frames alone, which hold leaked light c as well.
+
+        Their mean is ``|R|^2 + |c|^2`` and their fringes ``conj(R) c``; of a drifting reference, whose fringes are
+        not there, the data sheet's mean of ``|c|^2`` is taken off.
+        """
+        seen = frames[:REFERENCE_FRAMES].astype(np.float64)
+        if self.track_drift:
+            alone = seen.mean(axis=0) - bench.noise.dark_dn
+            return (alone - abs(bench.leakage) ** 2 * bench.unit_dn).astype(np.float32)
+        alone = mean_weights(alone_phases(self.steps)) @ seen - bench.noise.dark_dn
+        fringes = np.abs(linear_weights(alone_phases(self.steps)) @ seen)
+        return (0.5 * (alone + np.sqrt(np.maximum(alone**2 - 4.0 * fringes**2, 0.0)))).astype(np.float32)
+
+    def probes(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """The frames of the probes, without the ones that track: (order, steps, n_rows)."""
+        return frames[REFERENCE_FRAMES:].reshape(self.design.order, self.per_probe, -1)[:, : self.steps]
+
+    def solve(self, frames: NDArray[Any], rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
+        alone, probes, strength = frames[:REFERENCE_FRAMES], self.probes(frames), self.strength(frames, bench)
+        valid = strength > max(DARK_SHARE * float(strength.mean()), 0.0)
+        valid &= (alone < bench.saturation_dn).all(axis=0)
+        reference = np.sqrt(np.where(valid, strength, np.float32(1.0)))
+        fields = linear_fields(probes, state.phases, reference, bench)
+        if is_complete(state.closure):
+            fields = refined_fields(
+                probes, stepped(state.phases, reference), fields.values, bench.noise, bench.saturation_dn
+            )
+        unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
+        light = (np.abs(fields.values) ** 2).mean(axis=0) * unit**2
+        probe = fields.variance * unit**2
+        noise = bench.noise.variance(alone).mean(axis=0) / REFERENCE_FRAMES
+        if state.drift is None:
+            leaked = (linear_weights(alone_phases(self.steps)) @ alone.astype(np.complex64)) / reference
+            matrix = self.design.solve(fields.values - leaked)[: self.n_inputs].T * unit
+            common = noise / reference**2 * unit**2 + self.unknown_leak(bench)  # squared, alike in all patterns
+        else:
+            probe = probe + light * np.float32(state.drift.error**2)
+            matrix = self.without_leak(self.design.solve(fields.values)[: self.n_inputs].T * unit, bench)
+            common = np.float32(0.0)  # what other mirrors leak is in the probes as it is in the frames of a pattern
+        relative = 0.25 * noise / reference**4
+        length = np.mean(np.abs(matrix) ** 2, axis=1)
+        gain = float(self.design.gain(self.n_inputs).mean())
+        error = np.sqrt(gain * probe + length * (relative + bench.scale_error**2))
+        pattern = np.sqrt(self.design.pattern_gain(self.n_inputs) * probe + common + light * relative)
+        left = {}
+        if self.steps > 3:
+            left["misfit"] = misfit(probes, state.phases, bench.noise, bench.saturation_dn)
+        return Block(
+            matrix.astype(np.complex64),
+            np.where(valid, error, np.inf).astype(np.float32),
+            valid,
+            {"reference_dn": strength, "pattern_error": pattern.astype(np.float32), **left},
+        )
+
+    def without_leak(self, matrix: NDArray[Any], bench: Bench) -> NDArray[Any]:
+        """Take off what the recovered mirrors leak when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
+        ones = self.design.solve(np.ones((self.design.order, 1)))[: self.n_inputs, 0].astype(np.float32)
+        leak = np.complex64(bench.leakage / (1.0 - bench.leakage))
+        field = leak * matrix.sum(axis=1) / (1.0 + leak * ones.sum())
+        return matrix - field[:, None] * ones
+
+    def record(self, state: State) -> Mapping[str, Any]:  # noqa: D102
+        return {"closure": state.closure} | ({} if state.drift is None else dict(state.drift.record()))
+
+
+def alone_phases(steps: int) -> NDArray[np.float64]:
+    """Phases of the frames of the reference alone, which are `shots` -16 to -1: no whole turns of 3 or 5 steps."""
+    return 2.0 * np.pi * np.arange(-REFERENCE_FRAMES, 0) / steps

@@ -1,0 +1,1 @@
+"""Characterisation of a device: findings, verdicts, and the pages that show them."""

@@ -1,0 +1,48 @@
+"""What the chapters of a characterisation share: their result, and the camera's noise."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.noise import NoiseModel, dark_level
+from calibration.device import Device
+from calibration.reports.report import Line
+from photonics.parts.camera import QUANTISATION
+
+__all__ = ["Chapter", "frame_shape", "noise_model", "refusal"]
+
+DARK_FRAMES = 8
+
+
+class Chapter(NamedTuple):
+    """What a chapter found."""
+
+    lines: list[Line]
+    curves: dict[str, Any]
+    """Numbers behind its figures, by name, in plain types."""
+
+
+def refusal(group: str, name: str, reason: str, advice: str) -> Line:
+    """Line of a chapter that cannot be trusted or could not be written: failed, with the reason."""
+    return Line(group, name, "", "", float("nan"), float("nan"), None, float("nan"), advice, reason)
+
+
+def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> NoiseModel:
+    """Noise of the camera: dark level and floor from dark frames, shot noise from its gain (DN per electron)."""
+    dark = np.asarray(opu.dark(DARK_FRAMES, exposure_s)).astype(np.float64)
+    level, variance = dark_level(dark)
+    return NoiseModel(max(variance, QUANTISATION), gain, level)
+
+
+def signal_of(frames: NDArray[Any], noise: NoiseModel) -> NDArray[np.float64]:
+    """Frames above the dark level, DN."""
+    return np.asarray(frames).astype(np.float64) - noise.dark_dn
+
+
+def frame_shape(opu: Device) -> tuple[int, int]:
+    """Rows and columns of pixels in a frame, by the imaging's data sheet."""
+    region = opu.imaging.region
+    if region is not None:
+        return region[1], region[3]
+    return opu.imaging.sensor_of(opu.n_out * opu.imaging.samples_per_pixel**2)

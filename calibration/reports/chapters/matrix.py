@@ -1,0 +1,289 @@
+"""A recovered transmission matrix: does it predict frames that it has not seen, and does it look like one."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.noise import NoiseModel
+from calibration.device import Device
+from calibration.fields.sideband import pixel_transfer
+from calibration.reports.chapters.common import Chapter, frame_shape, refusal, signal_of
+from calibration.reports.report import Line
+from calibration.wavefront.focusing import leaked, on_device
+from photonics.analysis.speckle import marchenko_pastur_edges
+from photonics.backend import HOST
+from photonics.patterns.encoding import half_on
+
+__all__ = ["HeldOut", "held_out", "matrix_chapter"]
+
+GROUP = "matrix"
+MOST_MISFIT = 4.0
+"""Misfit of the median row, 1 where noise alone is left, over which frames and matrix do not belong together."""
+PROBES = 64
+PROBE_TICK = 4_000_000
+LOST = 0.5
+"""Correlation of prediction and frames under which the matrix is said not to belong to the frames."""
+MOST_SATURATED = 0.2
+LEAST_SIGNAL_DN = 6.0
+"""Mean of held-out frames, above dark, under which the rounding of rows dimmer still is no noise that can be taken off:
+at 4 DN it made an error of 3 % look 1.4 times as large, at 1.2 DN 3 times."""
+
+
+class HeldOut(NamedTuple):
+    """Frames of random patterns that no calibration used, and what the matrix says of them; (n_probes, n_out)."""
+
+    frames: NDArray[Any]
+    measured: NDArray[np.float64]
+    """Above dark, DN."""
+    predicted: NDArray[np.float64]
+    """``|T x|^2`` in DN: one scale for all, by least squares."""
+    variance: NDArray[np.float32]
+    """Of `measured`, by the camera's noise, DN^2."""
+    good: NDArray[np.bool_]
+    """Neither saturated nor in a row that is not valid."""
+
+
+def held_out(opu: Device, matrix: Any, valid: Any, noise: NoiseModel, seed: int) -> HeldOut:
+    """Take frames of random half-ON patterns and predict them by a matrix of shape (n_out, n_inputs).
+
+    Only the common scale is fitted; phases and conjugations of rows do not show in intensities.
+    """
+    matrix = np.asarray(matrix)
+    x = half_on(PROBES, matrix.shape[1], seed, PROBE_TICK)
+    frames = np.asarray(opu.measure(on_device(x, opu.n_in)))
+    field = x.astype(np.float32) @ matrix.T + leaked(opu, matrix)
+    intensity = np.abs(field).astype(np.float64) ** 2
+    unknown = ~np.asarray(valid, bool)
+    good = (frames < opu.camera.saturation_dn) & ~unknown
+    measured = signal_of(frames, noise)
+    # Pixels see some of their neighbours' light: where the matrix has no row, it is as the frames have it.
+    intensity[:, unknown] = measured[:, unknown] / max(scale_to(measured, intensity, good), 1e-30)
+    predicted = on_pixels(opu, intensity)
+    predicted *= scale_to(measured, predicted, good)
+    return HeldOut(frames, measured, predicted, noise.variance(frames), good)
+
+
+def scale_to(measured: NDArray[np.float64], predicted: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
+    """Factor that brings predictions nearest to the frames, by least squares."""
+    return float(np.sum(measured * predicted, where=good) / max(np.sum(predicted**2, where=good), 1e-30))
+
+
+def on_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What pixels average of an intensity known at their middles, (batch, n_out), where grains are wider than pixels.
+
+    Behind a pupil of the band B an intensity has the band 2 B: under 1/2 the middles tell all of it.
+    """
+    imaging, per_wave = opu.imaging, opu.imaging.pixel_m / opu.laser.wavelength_m
+    aperture = imaging.numerical_aperture
+    if aperture is None or imaging.region is not None or 2.0 * aperture * per_wave >= 0.5:
+        return intensity
+    rows, columns = frame_shape(opu)
+    transfer = pixel_transfer(np.asarray(np.fft.fftfreq(rows), np.float64), imaging.samples_per_pixel)[:, None]
+    transfer = transfer * pixel_transfer(np.asarray(np.fft.rfftfreq(columns), np.float64), imaging.samples_per_pixel)
+    seen = np.fft.irfft2(np.fft.rfft2(intensity.reshape(-1, rows, columns)) * transfer, (rows, columns))
+    return seen.reshape(intensity.shape)
+
+
+def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Error of the field and correlation of the intensity in each row, without the noise of the test's frames.
+
+    A field that is wrong by d at the pattern x makes the intensity wrong by ``2 Re(conj(y) d)``, of mean square
+    ``2 E|y|^2 E|d|^2``: the error is ``sqrt(mean((I - P)^2 - noise) / 2) / mean I``, to first order in d.
+    """
+
+    def mean(values: Any) -> NDArray[np.float64]:
+        return np.sum(values, axis=0, where=test.good) / np.maximum(test.good.sum(axis=0), 1)
+
+    level = np.maximum(mean(test.measured), 1e-12)
+    excess = mean((test.measured - test.predicted) ** 2 - test.variance)
+    error = np.sqrt(np.maximum(excess, 0.0) / 2.0) / level
+    a, b = test.measured - mean(test.measured), test.predicted - mean(test.predicted)
+    spread = np.maximum(mean(a**2 - test.variance), 1e-12) * np.maximum(mean(b**2), 1e-12)
+    return error, mean(a * b) / np.sqrt(spread)
+
+
+def output_error(test: HeldOut) -> tuple[float, float]:
+    """Error of predicted frames over the frames, ``sqrt(sum((I - P)^2 - noise) / sum I^2)``, and its standard error.
+
+    In fully developed speckle it is the error of the field. Dim rows, whose relative error is large, weigh little.
+    """
+    excess = np.sum((test.measured - test.predicted) ** 2 - test.variance, axis=1, where=test.good)
+    power = np.sum(test.measured**2 - test.variance, where=test.good) / len(excess)
+    found = math.sqrt(max(float(excess.mean() / max(power, 1e-12)), 0.0))
+    return found, float(excess.std() / math.sqrt(len(excess)) / max(2.0 * found * power, 1e-12))
+
+
+def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> Chapter:
+    """Held-out probes, condition number, singular values and anchors of an estimate."""
+    matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
+    dark = float(1.0 - valid.mean())
+    share = Line(GROUP, "dark share", "rows that cannot be known: dark anchor or reference, saturated", "", dark,
+                 math.sqrt(max(dark * (1.0 - dark), 1.0 / valid.size) / valid.size), None, 0.1,
+                 "another or a brighter anchor; more anchors")  # fmt: skip
+    if valid.sum() < 2:
+        misfit = np.asarray(dict(getattr(estimate, "diagnostics", {})).get("misfit", math.nan), np.float64)
+        if np.isfinite(misfit).any() and np.nanmedian(misfit) > MOST_MISFIT:
+            reason = "no matrix explains the frames: they are of other patterns, or the medium changed meanwhile"
+            advice = "check the order of the frames; wait until the medium is still"
+            return Chapter([share, refusal(GROUP, "held-out probes", reason, advice)], {})
+        reason = "every anchor or reference is in the dark, or every pixel saturated: no row is known"
+        return Chapter([share, refusal(GROUP, "held-out probes", reason, "light the anchor; opu.autoexpose")], {})
+    test = held_out(opu, matrix, valid, noise, seed)
+    error, correlation = (row[valid] for row in row_quality(test))
+    reason = what_is_wrong(test, float(np.median(correlation)), opu)
+    told = 1.0 if test.good.any() and test.measured[test.good].mean() >= LEAST_SIGNAL_DN else math.nan
+    spread = float(1.2533 * error.std() / math.sqrt(error.size))
+    # Mirrors beyond those of the matrix are OFF and leak a field that it does not know of.
+    leak = math.sqrt(2.0 * (opu.n_in / matrix.shape[1] - 1.0)) * abs(opu.dmd.leakage)
+    stated = pattern_error(estimate, matrix, valid, leak)
+    of_output, of_output_error = output_error(test)
+    lines = [
+        Line(GROUP, "error per row", "median over rows of √(⟨(I - |Tx|²)² - noise⟩ / 2) / ⟨I⟩, held-out", "",
+             told * float(np.median(error)), spread, None, 0.06 + leak, "more light and frames, no saturation", reason),
+        Line(GROUP, "error of the output", "√(Σ((I - |Tx|²)² - noise) / Σ I²) over held-out frames", "",
+             told * of_output, of_output_error, None, 0.06 + leak, "as for the error per row"),
+        Line(GROUP, "correlation per row", "1 - median correlation of I with |Tx|², noise-corrected", "",
+             float(1.0 - np.median(correlation)), math.nan, None, 0.02, "as for the error per row"),
+        Line(GROUP, "stated uncertainty", "rms error of rows over the predicted one, other mirrors' leakage in it", "",
+             told * float(np.sqrt(np.mean(error**2)) / stated), 1.0 / math.sqrt(2.0 * PROBES), 1.0, 0.4,
+             "over 1: drift, or light that the model does not know of"),
+        share,
+        Line(GROUP, "condition number", "largest over smallest singular value of the probes", "",
+             float(estimate.condition_number), math.nan, None, 100.0, "choose other probes: errors grow by up to this"),
+    ]  # fmt: skip
+    ratio = dict(getattr(estimate, "diagnostics", {})).get("rank_ratio")
+    if ratio is not None:
+        median = float(np.median(np.asarray(ratio)[valid]))
+        formula = "third over second singular value of the anchors' distances, median over rows"
+        advice = "more light, more anchors"
+        lines.append(Line(GROUP, "anchors' rank ratio", formula, "", median, math.nan, None, 0.5, advice))
+    gauge = getattr(estimate, "gauge", None)
+    if opu.imaging.numerical_aperture is not None and not getattr(gauge, "conjugation_fixed", True):
+        matrix = conjugated_alike(matrix, valid, frame_shape(opu))
+    spectrum = singular_values(matrix, valid, independent_rows(opu, valid))
+    curves = {
+        "held_out": scatter(test),
+        "matrix_rows": {"error": error.tolist(), "correlation": correlation.tolist()},
+    }
+    return Chapter(lines + spectrum.lines, curves | spectrum.curves)
+
+
+def predicted_error(estimate: Any, matrix: NDArray[Any], valid: NDArray[np.bool_]) -> float:
+    """Rms error of a row over its rms, as the estimate itself predicts it; NaN if it does not."""
+    error = np.asarray(estimate.standard_error, np.float64)
+    error = error[:, None] if error.ndim == 1 else error
+    size = np.mean(np.abs(matrix[valid]) ** 2, axis=1)
+    share = np.mean(error[valid] ** 2, axis=1) / np.maximum(size, 1e-30)
+    return float(np.sqrt(np.mean(share[np.isfinite(share)]))) if np.isfinite(share).any() else math.nan
+
+
+def pattern_error(estimate: Any, matrix: NDArray[Any], valid: NDArray[np.bool_], leak: float) -> float:
+    """Rms error of the field of a half-ON pattern over its rms in each row, as the estimate predicts it.
+
+    Where the errors of a row's entries are free of each other it is that of the row, and the leakage of other mirrors.
+    """
+    known = dict(getattr(estimate, "diagnostics", {})).get("pattern_error")
+    if known is None:
+        return math.hypot(predicted_error(estimate, matrix, valid), leak)
+    rows = matrix[valid]
+    light = (np.abs(rows.sum(axis=1)) ** 2 + (np.abs(rows) ** 2).sum(axis=1)) / 4.0
+    return float(np.sqrt(np.mean(np.asarray(known)[valid] ** 2 / np.maximum(light, 1e-30))))
+
+
+def what_is_wrong(test: HeldOut, correlation: float, opu: Device) -> str:
+    """Why the matrix cannot be trusted, or an empty string: saturated, shuffled, or of another medium."""
+    saturated = float((test.frames >= opu.camera.saturation_dn).mean())
+    if saturated > MOST_SATURATED:
+        return f"the camera is saturated: {saturated:.0%} of the pixels, so intensities are not measured"
+    if correlation > LOST:
+        return ""
+    a, b = (part - part.mean(axis=0) for part in (test.measured, test.predicted))
+    norms = np.sqrt(np.outer((a**2).sum(axis=1), (b**2).sum(axis=1)))
+    match = a @ b.T / np.maximum(norms, 1e-30)  # which frame looks like which prediction
+    best = match.argmax(axis=1)
+    moved = best != np.arange(len(best))
+    if np.median(match.max(axis=1)) > LOST and moved.mean() > 0.2:
+        first = int(np.argmax(moved))
+        return (
+            f"patterns are shuffled: {moved.sum()} of {len(best)} frames show another pattern than was sent "
+            f"(frame {first} shows pattern {best[first]})"
+        )
+    return (
+        f"the matrix does not predict the frames (correlation {correlation:.2f}): the medium drifted away since the "
+        "calibration, or its patterns were not those that were sent"
+    )
+
+
+def scatter(test: HeldOut, points: int = 3000) -> dict[str, Any]:
+    """Predicted against measured intensity over its mean, for the figure."""
+    mean = float(test.measured[test.good].mean())
+    keep = slice(None, None, max(1, int(test.good.sum()) // points))
+    return {name: (getattr(test, name)[test.good][keep] / mean).tolist() for name in ("predicted", "measured")}
+
+
+def singular_values(matrix: NDArray[Any], valid: NDArray[np.bool_], independent: float | None = None) -> Chapter:
+    """Singular values against the law of Marchenko and Pastur, rows and columns first scaled to the same rms.
+
+    Beam profile and reference scale columns and rows; without them, ``sum s^4 / M = M / K + M / N`` for
+    ``E|t|^2 = 1/N``, M rows of which K are independent (`independent_rows`; all by default) and N columns. The phase
+    and conjugation of a row leave the law as it is.
+    """
+    known = matrix[valid].astype(np.complex128)
+    known /= np.sqrt(np.maximum(np.mean(np.abs(known) ** 2, axis=0, keepdims=True), 1e-30))
+    known /= np.sqrt(np.maximum(np.sum(np.abs(known) ** 2, axis=1, keepdims=True), 1e-30))
+    rows, columns = known.shape
+    free = rows if independent is None else independent
+    values = np.linalg.svd(known, compute_uv=False)
+    moment, expected = float(np.sum(values**4) / rows), rows / free + rows / columns
+    scale = math.sqrt(rows / free)  # M rows that are K independent ones, mixed
+    low, high = (scale * edge for edge in marchenko_pastur_edges(free, columns))
+    advice = "a common background or correlated columns: the medium is not fully developed speckle, or frames saturate"
+    edge = float(values[0] / high)
+    lines = [
+        Line(GROUP, "fourth moment", f"Σ s⁴ / M, law of Marchenko and Pastur: M/K + M/N, K = {free:.0f} free rows", "",
+             moment, math.sqrt(2.0 / (free * columns)) * expected, expected, 0.05 * expected, advice),
+        Line(GROUP, "largest singular value", "s_max over √(M/K) + √(M/N)", "", edge,
+             0.6 * min(free, columns) ** (-2.0 / 3.0), 1.0, 0.05, advice),
+    ]  # fmt: skip
+    curve = {"values": values.tolist(), "rows": free, "columns": columns, "edges": [low, high], "scale": scale}
+    return Chapter(lines, {"singular_values": curve})
+
+
+def independent_rows(opu: Device, valid: NDArray[np.bool_]) -> float:
+    """As how many independent rows those that are valid count, ``M^2 / sum_ij |mu_ij|^2``.
+
+    mu is the correlation of the field at two pixels, by the pupil and over the sensor's periodic edges: K is the
+    number of frequencies that the pupil passes. It is M without a pupil.
+    """
+    imaging, rows = opu.imaging, float(valid.sum())
+    if imaging.numerical_aperture is None:
+        return rows
+    (height, width), k = frame_shape(opu), imaging.samples_per_pixel
+    more = 1 if imaging.region is None else 2  # around a region the sensor goes on
+    passed = imaging.filter((k * more * height, k * more * width), opu.laser.wavelength_m, HOST).astype(np.float64)
+    match = np.abs(np.fft.ifft2(passed**2)[::k, ::k]) ** 2
+    known = np.zeros(match.shape)
+    known[:height, :width] = valid.reshape(height, width)
+    pairs = np.fft.ifft2(np.abs(np.fft.fft2(known)) ** 2).real
+    return rows**2 * float(match[0, 0] / np.sum(pairs * match))
+
+
+def conjugated_alike(matrix: NDArray[Any], valid: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[Any]:
+    """Rows conjugated where they then are more like those of the neighbours left and above, which are in one grain.
+
+    A method that knows rows up to a conjugation conjugates some of them, and they lose what they share with others.
+    """
+    matrix, known = matrix.copy(), np.zeros((shape[0] + 1, shape[1] + 2), bool)  # with a margin
+    known[1:, 1:-1] = valid.reshape(shape)
+    last = 0
+    for i in np.flatnonzero(valid).tolist():
+        row, column = divmod(i, shape[1])
+        near = ((row, column - 1), (row - 1, column - 1), (row - 1, column), (row - 1, column + 1))
+        others = matrix[[r * shape[1] + c for r, c in near if known[r + 1, c + 1]] or [last]]
+        same, mirrored = (np.sum(np.abs(others @ one) ** 2) for one in (matrix[i].conj(), matrix[i]))
+        if mirrored > same:
+            matrix[i] = matrix[i].conj()
+        last = i
+    return matrix

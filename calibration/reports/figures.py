@@ -1,0 +1,205 @@
+"""The figures of a characterisation. Each function draws the numbers of a curve into the Axes that it is given."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from photonics.analysis.speckle import marchenko_pastur_density
+from photonics.parts.camera import QUANTISATION
+
+__all__ = [
+    "draw_additivity",
+    "draw_autocovariance",
+    "draw_budget",
+    "draw_focus",
+    "draw_held_out",
+    "draw_histogram",
+    "draw_linearity",
+    "draw_photon_transfer",
+    "draw_power",
+    "draw_projection",
+    "draw_row_errors",
+    "draw_singular_values",
+    "draw_speckle",
+    "draw_stability",
+]
+
+BLUE, LIGHT, RED, GREY = "#2563a8", "#9db8d6", "#c0211f", "#5b6875"
+
+
+def draw_histogram(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Intensity histogram against exp(-I), logarithmic."""
+    edges, density = np.asarray(curve["edges"]), np.asarray(curve["density"])
+    ax.stairs(density, edges, fill=True, color=LIGHT, label="frames")
+    ax.plot(edges, np.exp(-edges), color=RED, lw=1.2, label="exp(-I)")
+    ax.set(yscale="log", ylim=(2e-4, 2), xlim=(0, edges[-1]), xlabel="intensity / mean", ylabel="probability density")
+    ax.legend()
+    return ax
+
+
+def draw_autocovariance(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Normalised autocovariance of frames along rows and columns."""
+    ax.plot(curve["lag_x"], curve["x"], "o-", color=BLUE, ms=4, lw=1, label="along rows")
+    ax.plot(curve["lag_y"], curve["y"], "s--", color=RED, ms=4, lw=1, label="along columns")
+    ax.set(xlabel="lag (pixels)", ylabel="autocovariance / variance", ylim=(None, 1.1))
+    ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    ax.legend()
+    return ax
+
+
+def draw_photon_transfer(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Variance against mean with the line of the fitted gain."""
+    signal, variance = np.asarray(curve["signal_dn"]), np.asarray(curve["variance_dn2"])
+    fitted = np.asarray(curve["fitted"], bool)
+    ax.plot(signal[~fitted], variance[~fitted], "o", mfc="none", color=BLUE, ms=5, label="not fitted")
+    ax.plot(signal[fitted], variance[fitted], "o", color=BLUE, ms=5, label="fitted")
+    gain = curve["gain"]
+    if gain is not None and math.isfinite(gain):
+        x = np.array([0.0, signal.max()])
+        ax.plot(x, gain * x + QUANTISATION, color=RED, lw=1.2, label=f"K µ + 1/12, K = {gain:.4g} DN/e⁻")
+    ax.set(xlabel="mean above dark µ (DN)", ylabel="temporal variance s² (DN²)", xlim=(0, None))
+    ax.set_ylim(0, 1.45 * variance.max())
+    ax.legend()
+    return ax
+
+
+def draw_linearity(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Mean signal against photons."""
+    photons, signal = np.asarray(curve["photons"]), np.asarray(curve["signal_dn"])
+    ax.plot(photons, signal, "o", color=BLUE, ms=4, label="frames")
+    below = signal < 0.7 * signal.max()
+    slope = signal[below].sum() / photons[below].sum()
+    ax.plot(photons, slope * photons, color=RED, lw=1.2, label="line through the points under 70 %")
+    ax.set(xlabel="photons per pixel", ylabel="mean above dark (DN)", ylim=(0, 1.35 * signal.max()))
+    ax.legend()
+    return ax
+
+
+def draw_additivity(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Projection of a sum against the sum of projections."""
+    return diagonal(ax, curve["sum"], curve["whole"], "P(x₁) + P(x₂)", "P(x₁ + x₂)")
+
+
+def draw_projection(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Measured against true projection."""
+    return diagonal(ax, curve["truth"], curve["measured"], "true projection", "measured projection")
+
+
+def draw_held_out(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Measured intensity against what the recovered matrix predicts."""
+    return diagonal(ax, curve["predicted"], curve["measured"], "predicted |Tx|² / mean", "measured I / mean")
+
+
+def diagonal(ax: Axes, x: Any, y: Any, xlabel: str, ylabel: str) -> Axes:
+    """Points that should lie on the diagonal."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())]) * 1.05
+    ax.plot(ends, ends, color=RED, lw=1)
+    ax.plot(x, y, ".", ms=2.5, color=BLUE, alpha=0.5, rasterized=True)
+    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=ends, ylim=ends, aspect="equal")
+    return ax
+
+
+def draw_row_errors(ax: Axes, errors: Any) -> Axes:
+    """Histogram of the error per row; what is under a hundredth of the median is in the first bin."""
+    errors = np.asarray(errors)
+    low, high = max(errors.min(), 0.01 * float(np.median(errors)), 1e-7), errors.max()
+    wide = high > 20.0 * low
+    edges = np.geomspace(low, high, 41) if wide else np.linspace(0.0, 1.1 * max(high, low), 41)
+    ax.hist(np.maximum(errors, edges[0]), edges, color=LIGHT)
+    ax.axvline(np.median(errors), color=RED, lw=1.2, label=f"median {np.median(errors):.3g}")
+    ax.set(xscale="log" if wide else "linear", xlabel="error of the row / its rms", ylabel="rows")
+    ax.legend()
+    return ax
+
+
+def draw_singular_values(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Histogram of singular values against the law of Marchenko and Pastur."""
+    values, (low, high) = np.asarray(curve["values"]), curve["edges"]
+    rows, columns, scale = curve["rows"], curve["columns"], curve.get("scale", 1.0)
+    ax.hist(values, 30, density=True, color=LIGHT, label="recovered matrix")
+    s = np.linspace(low, high, 400)
+    ax.plot(s, marchenko_pastur_density(s / scale, rows, columns) / scale, color=RED, lw=1.2, label="Marchenko-Pastur")
+    ax.set(xlabel="singular value", ylabel="probability density", xlim=(0, None))
+    ax.margins(y=0.25)
+    ax.legend()
+    return ax
+
+
+def whole_pixels(ax: Axes) -> None:
+    """Axes that count the pixels of a sensor."""
+    ax.set(xlabel="pixel column", ylabel="pixel row")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def beside(ax: Axes) -> Axes:
+    """Place for a scale of colours, as high as the picture."""
+    return ax.inset_axes((1.04, 0.0, 0.05, 1.0))
+
+
+def draw_speckle(ax: Axes, frame: Any, shape: Any, top: int) -> Axes:
+    """A frame as the sensor lays it out, in digital numbers from 0 to `top`."""
+    shown = ax.imshow(np.asarray(frame).reshape(shape), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+    whole_pixels(ax)
+    ax.figure.colorbar(shown, cax=beside(ax), label="digital number (DN)")
+    return ax
+
+
+def draw_focus(ax: Axes, frame: Any, target: int, shape: Any) -> Axes:
+    """A focus on the sensor, in units of the mean of random patterns."""
+    rows, columns = shape
+    shown = ax.imshow(np.asarray(frame).reshape(rows, columns), cmap="magma", interpolation="nearest", vmin=0)
+    ax.plot(target % columns, target // columns, "o", ms=14, mfc="none", color="#58c4dd", mew=1.2)
+    whole_pixels(ax)
+    ax.figure.colorbar(shown, cax=beside(ax), label="intensity / mean")
+    return ax
+
+
+def draw_budget(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """What is left of the ideal enhancement after each factor of the budget."""
+    budget = curve["budget"]
+    n, ideal = budget["n"], budget["ideal"]
+    steps = [1.0 + (n - 1) * budget["F_amp"]]
+    steps.append(1.0 + (n - 1) * budget["F_amp"] * budget["F_noise"])
+    steps.append(1.0 + (n - 1) * budget["F_amp"] * budget["F_noise"] * budget["F_cal"])
+    names = [
+        "1 + (N/2 - 1)/π",
+        "modulation,\nlight",
+        "and noise of\nthe matrix",
+        "and calibration\n= measured",
+    ]
+    values = [ideal, *steps]
+    ax.bar(range(4), values, color=[GREY, LIGHT, LIGHT, BLUE], width=0.65)
+    for place, value in enumerate(values):
+        ax.text(place, value, f"{value:.1f}", ha="center", va="bottom")
+    ax.set_xticks(range(4), names, fontsize=7)
+    ax.set(ylabel="enhancement", ylim=(0, 1.15 * max(values)), xlabel="what is taken into account")
+    return ax
+
+
+def draw_stability(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Correlation of repeated frames against the time between them."""
+    lag, found = np.asarray(curve["lag_s"]), np.asarray(curve["correlation"])
+    t = np.linspace(0.0, 1.05 * lag.max(), 100)
+    ax.errorbar(lag, found, yerr=curve["error"], fmt="o", color=BLUE, ms=4, lw=0.8, label="pairs of looks")
+    ax.plot(t, np.exp(-2.0 * curve["rate_per_s"] * t), color=RED, lw=1.2, label="exp(-2t / τ), fitted")
+    low = min(found.min() - 3.0 * curve["error"], 0.98)
+    ax.set(xlabel="time between (s)", ylabel="correlation of speckle", xlim=(0, t[-1]), ylim=(low, None))
+    ax.legend()
+    return ax
+
+
+def draw_power(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+    """Total light of repeated frames against time, in percent of its mean."""
+    time, power = np.asarray(curve["time_s"]), 100.0 * (np.asarray(curve["power"]) - 1.0)
+    ax.axhline(0.0, color=RED, lw=1.2, label="mean")
+    ax.plot(time, power, "o-", color=BLUE, ms=4, lw=0.8, label="looks")
+    reach = max(0.5, 1.3 * float(np.abs(power).max()))
+    ax.set(xlabel="time (s)", ylabel="light, deviation from the mean (%)", ylim=(-reach, reach))
+    ax.legend()
+    return ax

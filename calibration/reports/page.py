@@ -1,0 +1,73 @@
+"""One self-contained HTML page from sections of text, tables and figures."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import matplotlib as mpl
+from jinja2 import Environment
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["Picture", "Section", "Table", "picture", "render"]
+
+STYLE: Any = {
+    "svg.hashsalt": "opu-sim",  # the same report gives the same bytes
+    "svg.fonttype": "path",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as SVG text, and what it shows."""
+
+    svg: str
+    caption: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of short texts; a cell that is one of the verdicts is coloured."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands under it."""
+
+    title: str
+    text: str = ""
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = field(default=())
+
+
+def picture(
+    draw: Callable[[Axes], Any], caption: str, size: tuple[float, float] = (4.6, 3.4), wide: bool = False
+) -> Picture:
+    """Make a figure of one Axes, let `draw` fill it, and keep it as SVG."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=150)
+    text = buffer.getvalue()
+    return Picture(text[text.index("<svg") :], caption, wide)
+
+
+def render(title: str, sections: Sequence[Section]) -> str:
+    """Return the page as HTML; every text is escaped, figures stand inside as SVG."""
+    source = files("calibration.reports").joinpath("templates/page.html.j2").read_text(encoding="utf-8")
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    return template.render(title=title, sections=sections, svg=Markup)

@@ -1,0 +1,226 @@
+"""A device that replays recorded frames: data of a real bench in the same code."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.storage.recording import Recording
+from photonics.component import integer, number
+from photonics.description import parts_of
+from photonics.opu import Clock
+from photonics.parts.camera import Camera
+from photonics.parts.dmd import DMD
+from photonics.parts.imaging import Imaging
+from photonics.parts.laser import Laser
+from photonics.parts.reference import as_phases
+from photonics.patterns.encoding import as_patterns
+
+__all__ = ["Mismatch", "RecordedDevice", "photometry"]
+
+SAME = 1e-9
+"""Relative difference up to which two exposures, and absolute difference up to which two phases, are the same."""
+
+
+class Mismatch(ValueError):
+    """A recording was asked for frames that it does not hold."""
+
+
+class RecordedDevice:
+    """A device that answers with recorded frames, as long as it is asked what was asked when they were taken.
+
+    Its parts come from the description in the file; a medium it has none. Frames may be asked for in other batches
+    than they were taken in, but in the same order. The next frame is the first that was taken at the clock's number or
+    later, so a measurement that puts the clock forward, such as a recovery that is resumed, goes on from there. The
+    part of a recording that was killed (``<path>.part``) is a recording, too.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a recording, or describes no device.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from pathlib import Path
+    >>> from calibration import Recorder
+    >>> from photonics import presets
+    >>> path = Path(tempfile.mkdtemp()) / "bench.h5"
+    >>> with Recorder(presets.lab_bench(8, 16), path) as opu:
+    ...     frames = opu.measure(np.eye(8, dtype=bool))
+    >>> bool((RecordedDevice(path).measure(np.eye(8, dtype=bool)) == frames).all())
+    True
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._recording = record = Recording(path)
+        self.path = record.path
+        try:
+            made = parts_of(record.device)
+        except (ValueError, TypeError) as error:
+            record.close()
+            raise ValueError(f"{path}: device: {error}") from None
+        self._parts: dict[str, Any] = made
+        self.exposure_s = record.exposure_s
+        self.clock = Clock(int(record.columns["frame_number"][0]) if len(record) else 0)
+        self._next_uniform = 0
+
+    @property
+    def _next(self) -> int:
+        """Which frame of the recording comes next, by the clock."""
+        return int(np.searchsorted(self._recording.columns["frame_number"], self.clock.frames))
+
+    @property
+    def done(self) -> bool:
+        """Whether there is no frame left at the clock's number or later."""
+        return self._next == len(self._recording)
+
+    @property
+    def uniform_left(self) -> int:
+        """Frames of uniform light that were not asked for yet."""
+        return self._recording.uniform_count - self._next_uniform
+
+    def __repr__(self) -> str:
+        return f"RecordedDevice({str(self.path)!r}, frame {self._next} of {len(self._recording)})"
+
+    @property
+    def laser(self) -> Laser:
+        """The laser's data sheet."""
+        return self._parts["laser"]
+
+    @property
+    def dmd(self) -> DMD:
+        """The mirrors' data sheet."""
+        return self._parts["dmd"]
+
+    @property
+    def imaging(self) -> Imaging:
+        """The optics before the sensor."""
+        return self._parts["imaging"]
+
+    @property
+    def camera(self) -> Camera:
+        """The camera's data sheet."""
+        return self._parts["camera"]
+
+    @property
+    def n_in(self) -> int:
+        """Number of logical inputs."""
+        return self._recording.n_in
+
+    @property
+    def n_out(self) -> int:
+        """Number of pixels in a frame."""
+        return self._recording.n_out
+
+    @property
+    def frame_period_s(self) -> float:
+        """Seconds from one frame to the next."""
+        return 1.0 / min(self.dmd.frame_rate_hz, self.camera.frame_rate_hz)
+
+    @property
+    def unit_dn(self) -> float:
+        """DN above dark that unit intensity gives at the set exposure: as recorded, or from photometry."""
+        if self._recording.unit_dn_per_s is not None:
+            return self._recording.unit_dn_per_s * self.exposure_s
+        return photometry(self)
+
+    @property
+    def has_uniform(self) -> bool:
+        """Whether frames of uniform light were recorded, from which the camera can be characterised."""
+        return self._recording.uniform_count > 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every parameter of the device as the file describes it."""
+        return dict(self._recording.device)
+
+    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> NDArray[Any]:
+        """Recorded frames of these patterns: (batch, n_in) -> (batch, n_out).
+
+        Raises
+        ------
+        ValueError
+            If the recording went on with something else: other patterns, exposure, reference phase, or its end.
+        """
+        shown = as_patterns(patterns, self.n_in)
+        phases = np.full(len(shown), np.nan) if reference_phase is None else as_phases(reference_phase, len(shown))
+        return self._replay(np.packbits(shown, axis=1), exposure_s, phases, True)
+
+    def dark(self, count: int, exposure_s: float | None = None) -> NDArray[Any]:
+        """Recorded frames with the laser's shutter closed: (count, n_out). Raises as `measure` does."""
+        count = integer(count, "count", 0)
+        packed = np.zeros((count, -(-self.n_in // 8)), np.uint8)
+        return self._replay(packed, exposure_s, np.full(count, np.nan), False)
+
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
+        """Recorded frames of uniform light: (count, pixels). Raises as `measure` does."""
+        record, start = self._recording, self._next_uniform
+        stop = start + count
+        if stop > record.uniform_count or pixels != record.uniform_pixels:
+            raise Mismatch(
+                f"{self.path}: {count} more frames of uniform light on {pixels} pixels were not recorded, "
+                f"frame {start} of {record.uniform_count} is next, on {record.uniform_pixels} pixels"
+            )
+        for name, asked in (("photons", photons), ("exposure_s", exposure_s)):
+            found = record.columns[f"uniform/{name}"][start:stop]
+            self._same(f"uniform frame, {name}", np.isclose(found, asked, rtol=SAME, atol=0.0), found, asked, start)
+        self._next_uniform = stop
+        return self.codes(record.rows("uniform/frames", start, stop))
+
+    def _replay(
+        self, packed: NDArray[np.uint8], exposure_s: float | None, phases: NDArray[np.float64], laser_on: bool
+    ) -> NDArray[Any]:
+        record, start = self._recording, self._next
+        stop, seconds = start + len(packed), number(self.exposure_s if exposure_s is None else exposure_s)
+        if stop > len(record):
+            raise Mismatch(f"{self.path}: the recording has {len(record)} frames, frame {stop - 1} was asked for")
+        part = slice(start, stop)
+        kept = {name: record.columns[name][part] for name in ("laser_on", "exposure_s", "reference_phase")}
+        self._same("laser_on", kept["laser_on"] == laser_on, kept["laser_on"], laser_on, start)
+        found = record.rows("patterns", start, stop)
+        differ = np.unpackbits(found ^ packed, axis=1).sum(axis=1)
+        self._same("inputs that differ", differ == 0, differ, 0, start)
+        close = np.isclose(kept["exposure_s"], seconds, rtol=SAME, atol=0.0)
+        self._same("exposure_s", close, kept["exposure_s"], seconds, start)
+        close = np.isclose(kept["reference_phase"], phases, rtol=0.0, atol=SAME, equal_nan=True)
+        self._same("reference_phase", close, kept["reference_phase"], phases, start)
+        if stop > start:
+            self.clock.frames = int(record.columns["frame_number"][stop - 1]) + 1
+        return self.codes(record.rows("frames", start, stop))
+
+    def codes(self, frames: NDArray[Any]) -> NDArray[Any]:
+        """These frames, or a ``ValueError`` if the camera of the description has no such codes."""
+        top = self.camera.top
+        if frames.size and frames.max() > top:
+            raise ValueError(
+                f"{self.path}: frames must hold codes up to {top}, those of {self.camera.bit_depth} bits as "
+                f"device.camera says, got {frames.max()}"
+            )
+        return frames
+
+    def _same(self, name: str, same: NDArray[np.bool_], found: NDArray[Any], asked: Any, start: int) -> None:
+        if not same.all():
+            first = int(np.argmin(same))
+            wanted = asked[first] if np.ndim(asked) else asked
+            raise Mismatch(
+                f"{self.path}: the recording differs from the request at frame {start + first}: {name} is "
+                f"{found[first]} in the file, {wanted} was asked for"
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._recording.close()
+
+    def __enter__(self) -> "RecordedDevice":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def photometry(opu: Any) -> float:
+    """DN of unit intensity from data sheets alone, as `OPU.unit_dn` has it."""
+    laser, dmd, camera = opu.laser, opu.dmd, opu.camera
+    rate = laser.photon_rate * float(laser.power_share(dmd.cells(opu.n_in)).mean()) * dmd.efficiency(laser.wavelength_m)
+    return camera.gain * camera.quantum_efficiency * opu.imaging.throughput * rate * opu.exposure_s

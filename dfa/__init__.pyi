@@ -1,0 +1,22 @@
+from .feedback.base import RandomFeedback
+from .feedback.encoding import Graded, Ternary
+from .feedback.optical import OpticalFeedback
+from .rules.direct import DirectFeedback
+from .rules.layerwise import LayerFeedback
+from .rules.parallel import LayerParallel
+from .sweeps.sweeping import sweep
+from .training.angles import alignment
+from .training.images import train
+
+__all__ = [
+    "DirectFeedback",
+    "Graded",
+    "LayerFeedback",
+    "LayerParallel",
+    "OpticalFeedback",
+    "RandomFeedback",
+    "Ternary",
+    "alignment",
+    "sweep",
+    "train",
+]

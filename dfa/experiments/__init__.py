@@ -1,0 +1,1 @@
+"""Planned training runs, compared over methods and seeds."""

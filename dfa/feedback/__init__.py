@@ -1,0 +1,1 @@
+"""Sources of teaching signals: fixed random matrices, and the device; encodings of the error."""

@@ -1,0 +1,1 @@
+"""The points of a sweep on the workers of a dask cluster."""

@@ -1,0 +1,142 @@
+"""The memory of a sweep: a row for each point in SQLite, written as it is done, so that a kill loses nothing stored."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from dfa.sweeps.protocol import Outcome
+
+__all__ = ["Job", "Row", "Store"]
+
+APPLICATION = 0x4F505553  # "OPUS"
+FORMAT = 1
+TABLES = """
+CREATE TABLE studies (
+    model TEXT NOT NULL, description TEXT NOT NULL, id INTEGER PRIMARY KEY, UNIQUE (model, description)
+);
+CREATE TABLE points (
+    key TEXT PRIMARY KEY, study INTEGER NOT NULL REFERENCES studies (id),
+    settings TEXT NOT NULL, seed INTEGER NOT NULL,
+    metrics TEXT NOT NULL, error TEXT NOT NULL, traceback TEXT NOT NULL,
+    seconds REAL NOT NULL, date TEXT NOT NULL, made_with TEXT NOT NULL, attempts INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A point to compute."""
+
+    key: str
+    settings: dict[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point that is stored, as first measured."""
+
+    metrics: dict[str, float]
+    error: str
+    seconds: float
+    date: str
+    made_with: str
+
+
+class Store:
+    """Rows in a file, or in memory if `path` is None; held by one process at a time.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a store, is damaged or of another format, is in use, or its folder cannot be written.
+    """
+
+    def __init__(self, path: str | Path | None) -> None:
+        self.path = Path(path).expanduser() if path is not None else None
+        try:
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.rows = sqlite3.connect(self.path or ":memory:", timeout=0, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise ValueError(f"store must be a file that can be written, got {path} ({error})") from None
+        try:
+            self.open()
+        except sqlite3.Error as error:
+            self.rows.close()
+            if "locked" in str(error):
+                raise ValueError(f"store must be free, got {path}, which another sweep is using") from None
+            raise ValueError(f"store must be a whole file of sweep results, got {path} ({error})") from None
+        except BaseException:
+            self.rows.close()
+            raise
+
+    def open(self) -> None:
+        """Take the file for this process alone, and make or check what is in it."""
+        run = self.rows.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")  # freed by the system whatever kills the process
+        run("BEGIN EXCLUSIVE")  # before anything is looked at or changed
+        new = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        found = (run("PRAGMA application_id").fetchone()[0], run("PRAGMA user_version").fetchone()[0])
+        if not new and found[0] != APPLICATION:
+            raise ValueError(f"store must be a file of sweep results, got {self.path}, another program's database")
+        if not new and found[1] != FORMAT:
+            raise ValueError(f"store must be of format {FORMAT}, got {self.path}, which is of format {found[1]}")
+        if new:
+            for statement in filter(str.strip, TABLES.split(";")):
+                run(statement)
+            run(f"PRAGMA application_id = {APPLICATION}")
+            run(f"PRAGMA user_version = {FORMAT}")
+        run("COMMIT")
+        run("PRAGMA journal_mode = WAL")
+        health = run("PRAGMA quick_check(1)").fetchone()[0]
+        if health != "ok":
+            raise sqlite3.DatabaseError(" ".join(health.split()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rows.close()
+
+    def study(self, model: str, description: str) -> int:
+        """Return the number of a study, which is new if the store does not know it."""
+        given = (model, description)
+        self.rows.execute("INSERT OR IGNORE INTO studies (model, description) VALUES (?, ?)", given)
+        found = self.rows.execute("SELECT id FROM studies WHERE model = ? AND description = ?", given)
+        return found.fetchone()[0]
+
+    def put(self, study: int, job: Job, outcome: Outcome) -> None:
+        """Write what became of a point; a failed one that is computed again gives way."""
+        given = {
+            "key": job.key,
+            "study": study,
+            "settings": json.dumps(job.settings),
+            "seed": job.seed,
+            "metrics": json.dumps(outcome.metrics),  # shortest digits that give the same floats back; NaN is NaN
+            "error": outcome.error,
+            "traceback": outcome.traceback,
+            "seconds": outcome.seconds,
+            "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "made_with": outcome.made_with,
+        }
+        self.rows.execute(
+            f"INSERT INTO points ({', '.join(given)}, attempts) VALUES ({', '.join(f':{name}' for name in given)}, 1) "
+            "ON CONFLICT (key) DO UPDATE SET metrics = excluded.metrics, error = excluded.error, "
+            "traceback = excluded.traceback, seconds = excluded.seconds, date = excluded.date, "
+            "made_with = excluded.made_with, attempts = attempts + 1 WHERE error != ''",
+            given,
+        )
+
+    def find(self, keys: Iterable[str]) -> dict[str, Row]:
+        """Rows of those of the points that are stored."""
+        found = {}
+        for key in keys:
+            query = "SELECT metrics, error, seconds, date, made_with FROM points WHERE key = ?"
+            for metrics, *others in self.rows.execute(query, (key,)):
+                found[key] = Row(json.loads(metrics), *others)
+        return found

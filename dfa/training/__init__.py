@@ -1,0 +1,1 @@
+"""Training loops for images, graphs and text; checkpoints, guards and diagnostics."""

@@ -1,0 +1,103 @@
+"""One step of training, by backpropagation or by a learner, and the random state around it."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from numbers import Integral
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from photonics.component import number
+
+__all__ = ["Diverged", "Rule", "check_counts", "check_data", "check_loss", "check_numbers", "reproducible", "take_step"]
+
+
+class Diverged(ValueError):
+    """Training cannot go on: the loss or a weight is no number any more, or the feedback is dead."""
+
+
+class Rule(Protocol):
+    """Whatever fills ``.grad`` instead of ``loss.backward()``: `dfa.DirectFeedback` does."""
+
+    def backward(self, loss: Tensor, output: Tensor) -> None:
+        """Add to the gradients, given the loss and what the model returned."""
+        ...
+
+
+def take_step(
+    loss: Tensor,
+    output: Tensor,
+    optimiser: torch.optim.Optimizer,
+    learner: Rule | None,
+    clip_norm: float | None = None,
+) -> float:
+    """Take one step of the optimiser and return the loss.
+
+    Parameters
+    ----------
+    loss : Tensor, scalar
+        Computed from `output`, which is what the model returned.
+    learner : Rule, optional
+        None is plain backpropagation.
+    clip_norm : float, optional
+        Largest norm of the gradient of all parameters together; a longer one is shortened to it.
+
+    Raises
+    ------
+    Diverged
+        If the loss is not finite; the weights are left as they are.
+    """
+    check_loss(loss)
+    optimiser.zero_grad()
+    if learner is None:
+        loss.backward()
+    else:
+        learner.backward(loss, output)
+    if clip_norm is not None:
+        clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip_norm)
+    optimiser.step()
+    return loss.item()
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """Inside, torch's own draws (dropout) are a function of the seed; outside, they go on as if nothing had been."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def check_loss(loss: Tensor) -> None:
+    """Raise a ``ValueError`` if the loss is no scalar, `Diverged` if it is no finite number."""
+    if loss.numel() != 1:
+        raise ValueError(f"loss must be a scalar, got shape {tuple(loss.shape)}")
+    if not math.isfinite(value := loss.item()):
+        raise Diverged(f"loss must be finite, got {value}: training has diverged, lower the learning rate")
+
+
+def check_counts(**values: int) -> None:
+    """Raise a ``ValueError`` that names the first value that is no positive whole number."""
+    check_numbers(**values)
+    for name, value in values.items():
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
+
+
+def check_data(wanted: type, **given: object) -> None:
+    """Raise a ``ValueError`` if an argument is not of the class of `dfa.data` that is trained on."""
+    for name, value in given.items():
+        if not isinstance(value, wanted):
+            raise ValueError(
+                f"{name} must be a dfa.data.{wanted.__name__}, got {type(value).__name__}: dfa.train takes a Dataset, "
+                "dfa.training.graphs.train_graph a Graph, dfa.training.language.train_text a Text"
+            )
+
+
+def check_numbers(**values: float) -> None:
+    """Raise a ``ValueError`` that names the first value that is not positive and finite."""
+    for name, value in values.items():
+        if not 0 < number(value) < math.inf:
+            raise ValueError(f"{name} must be positive, got {value!r}")

@@ -1,0 +1,320 @@
+"""The digital micromirror device: which patterns it can show, and the field that leaves it."""
+
+import cmath
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import model_validator
+
+from photonics import draws
+from photonics.backend import HOST, Backend, backend_of
+from photonics.component import Field, component, number
+from photonics.parts.aberration import coefficient_drift, phase_parts
+from photonics.parts.blaze import blaze_order, order_share
+from photonics.parts.laser import Cells
+from photonics.random import Stream
+
+__all__ = ["DMD"]
+
+
+@component
+class DMD:
+    """Binary micromirror array; a logical input is a macropixel of k x k mirrors.
+
+    The macropixels form a near-square grid in the middle of the chip, input 0 at the top left, row by row.
+    A mirror that is OFF still sends ``eps exp(i phi)`` of the field, ``eps = 1/sqrt(contrast)``. The surface of
+    the chip adds a phase, see `photonics.parts.aberration`; the tilt of the mirrors decides how much light goes into
+    the used order, see `photonics.parts.blaze`. Defaults are those of a 0.7" XGA chip.
+    """
+
+    columns: int = Field(default=1024, ge=1, le=16384)
+    """Mirrors in a row (XGA)."""
+
+    rows: int = Field(default=768, ge=1, le=16384)
+    """Mirrors in a column (XGA)."""
+
+    pitch_m: float = Field(default=13.68e-6, gt=0, le=1e-3)
+    """Distance between mirrors, metres (0.7" XGA data sheet)."""
+
+    fill_factor: float = Field(default=0.92, gt=0, le=1)
+    """Share of the chip's area that is mirror (0.7" XGA data sheet)."""
+
+    tilt_rad: float = Field(default=math.radians(12.0), ge=0, le=math.pi / 4)
+    """Tilt of an ON mirror about its diagonal, radians (12 degrees, 0.7" XGA data sheet)."""
+
+    incidence_rad: float = Field(default=math.radians(24.0), ge=0, lt=math.pi / 2)
+    """Angle of the incident light to the chip's normal, in the plane across the mirrors' diagonal, radians: at
+    24 degrees a mirror of 12 degrees reflects along the normal."""
+
+    macropixel: int = Field(default=8, ge=1, le=1024)
+    """Mirrors along the side of a logical input."""
+
+    contrast: float | None = Field(default=1000.0, gt=1)
+    """All-ON over all-OFF intensity (500 to 2000 in data sheets); None for no leakage."""
+
+    leakage_phase_rad: float = Field(default=0.0, ge=-math.pi, le=math.pi)
+    """Phase of the leaked light against ON light, radians. Not known on a bench. At 0 the field stays real and
+    the product half as expensive; another phase turns the quadrature that an interference with light of the same
+    mirrors measures, by about ``2 eps sin(phi)``."""
+
+    stuck_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Share of mirrors that do not move (0 to 1e-6 on a good chip); half of them are stuck ON."""
+
+    load_s: float = Field(default=30.72e-6, ge=0, le=1)
+    """Time to load a binary pattern, seconds (30.72 us, 0.7" XGA data sheet)."""
+
+    settle_s: float = Field(default=13e-6, ge=0, le=1)
+    """Time until the mirrors stand still after a flip, seconds (13 us, 0.7" XGA data sheet)."""
+
+    frame_rate_hz: float = Field(default=22_700.0, gt=0)
+    """Rate of binary patterns, Hz, at most ``1 / (load_s + settle_s)`` (22.7 kHz, 0.7" XGA data sheet)."""
+
+    astigmatism_waves: float = Field(default=0.0, ge=-100, le=100)
+    """Astigmatism (Zernike 6) of the wavefront that leaves the chip, waves rms over the circle around the chip. Real
+    chips have a few waves. The default is none, since a fixed phase leaves the statistics of T as they are, and a
+    real field makes the product half as expensive."""
+
+    defocus_waves: float = Field(default=0.0, ge=-100, le=100)
+    """Defocus (Zernike 4), as `astigmatism_waves`; a few waves on real chips."""
+
+    aberration_drift_waves: float = Field(default=0.0, ge=0, le=10)
+    """Rms of the slow drift of either coefficient, waves; 0 unless asked for (no source: it follows the temperature
+    of the chip's mount)."""
+
+    aberration_drift_time_s: float = Field(default=3600.0, gt=0)
+    """Correlation time of that drift, seconds (1 h, an estimate): autocorrelation ``exp(-t / time)``."""
+
+    seed: int = Field(default=0, ge=0, lt=2**64)
+    """Which chip it is: places the stuck mirrors."""
+
+    @model_validator(mode="after")
+    def _fast_enough(self) -> "DMD":
+        if self.frame_rate_hz * (self.load_s + self.settle_s) > 1.0 + 1e-9:
+            raise ValueError(
+                f"frame_rate_hz must be at most {1.0 / (self.load_s + self.settle_s):.6g}, 1 / (load_s + settle_s), "
+                f"got {self.frame_rate_hz}"
+            )
+        return self
+
+    @property
+    def frame_s(self) -> float:
+        """Time from one pattern to the next, seconds: at least ``load_s + settle_s``."""
+        return 1.0 / self.frame_rate_hz
+
+    @property
+    def leakage(self) -> complex:
+        """Field of an OFF mirror relative to an ON one, ``exp(i phi) / sqrt(contrast)``."""
+        return 0j if self.contrast is None else cmath.rect(self.contrast**-0.5, self.leakage_phase_rad)
+
+    def best_order(self, wavelength_m: float) -> int:
+        """Diffraction order p = q that takes the most light, all mirrors ON."""
+        if not 0 < number(wavelength_m) < math.inf:
+            raise ValueError(f"wavelength_m must be above 0, got {wavelength_m!r}")
+        return round(blaze_order(self.pitch_m, self.tilt_rad, self.incidence_rad, wavelength_m))
+
+    def order_efficiency(
+        self, wavelength_m: float, p: ArrayLike | None = None, q: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        """Share of the power on the chip that goes into order (p, q), all mirrors ON.
+
+        The equation is in `photonics.parts.blaze`; the sum over all orders is `fill_factor`.
+        An order that is not given is `best_order`; `p` and `q` broadcast.
+        """
+        best = self.best_order(wavelength_m)
+        blaze = blaze_order(self.pitch_m, self.tilt_rad, self.incidence_rad, wavelength_m)
+        return order_share(self.fill_factor, blaze, best if p is None else p, best if q is None else q)
+
+    def efficiency(self, wavelength_m: float) -> float:
+        """Share of the power on the chip that the best order carries, all mirrors ON: 0.31 at 532 nm, by default.
+
+        The used field is its root times the incident one. Coating and window take their share besides.
+        """
+        return float(self.order_efficiency(wavelength_m))
+
+    def grid(self, n_in: int) -> tuple[int, int]:
+        """Rows and columns of macropixels that hold `n_in` inputs.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit on the chip.
+        """
+        most_rows, most_columns = self.rows // self.macropixel, self.columns // self.macropixel
+        if not 1 <= n_in <= most_rows * most_columns:
+            raise ValueError(
+                f"n_in must be 1 to {most_rows * most_columns} on a chip of {self.columns} x {self.rows} mirrors "
+                f"with macropixel {self.macropixel}, got {n_in}"
+            )
+        side = math.isqrt(n_in - 1) + 1
+        columns = min(max(side, -(-n_in // most_rows)), most_columns)
+        return -(-n_in // columns), columns
+
+    def cells(self, n_in: int) -> Cells:
+        """Place of each logical input in the plane of the mirrors, metres from the chip's centre."""
+        rows, columns = self.grid(n_in)
+        side = self.macropixel * self.pitch_m
+        x_edges = side * (np.arange(columns + 1.0) - columns / 2.0)
+        y_edges = side * (rows / 2.0 - np.arange(rows + 1.0))
+        return Cells(x_edges, y_edges, n_in)
+
+    def chip(self) -> Cells:
+        """The whole chip as one cell."""
+        x, y = self.columns * self.pitch_m / 2.0, self.rows * self.pitch_m / 2.0
+        return Cells(np.array([-x, x]), np.array([y, -y]), 1)
+
+    def phase(
+        self,
+        n_in: int,
+        ticks: NDArray[np.int64] | None = None,
+        frame_period_s: float | None = None,
+        seed: int = 0,
+    ) -> NDArray[np.float64]:
+        """Phase that the surface of the chip adds at the centre of each input, radians.
+
+        Within a macropixel the phase is taken as constant: where it changes by s radians from one to the next, the
+        neglected loss of amplitude is ``s^2 / 24``, 1.2 % at the corner of the default chip for 1 wave rms of defocus.
+
+        Parameters
+        ----------
+        n_in : int
+            Number of inputs.
+        ticks : ndarray of int64, shape (batch,), optional
+            Frame numbers; without them the fixed part alone.
+        frame_period_s : float, optional
+            Time from one frame to the next, seconds; asked for if `ticks` are given and the surface drifts.
+        seed : int
+            The run, which the drift follows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_in,), or (batch, n_in) if ticks are given
+        """
+        rows, columns = self.grid(n_in)
+        of_x, of_y = self._phase_parts(n_in, self.astigmatism_waves, self.defocus_waves)
+        if ticks is not None:
+            drift_x, drift_y = self._phase_drift(n_in, ticks, frame_period_s, seed)
+            of_x, of_y = of_x + drift_x, of_y + drift_y
+        grid = of_y[..., :, None] + of_x[..., None, :]
+        return grid.reshape(*grid.shape[:-2], rows * columns)[..., :n_in]
+
+    def _phase_parts(
+        self, n_in: int, astigmatism_waves: ArrayLike, defocus_waves: ArrayLike
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Phase along the columns and along the rows of the grid, whose sum it is: (..., columns), (..., rows)."""
+        cells, radius = self.cells(n_in), math.hypot(self.columns, self.rows) * self.pitch_m / 2.0
+        x, y = ((edges[1:] + edges[:-1]) / (2.0 * radius) for edges in (cells.x_edges, cells.y_edges))
+        return phase_parts(astigmatism_waves, defocus_waves, x, y)
+
+    def _phase_drift(
+        self, n_in: int, ticks: NDArray[np.int64], frame_period_s: float | None, seed: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Drift of the phase in each frame, in the same two parts: (batch, columns), (batch, rows)."""
+        drift = np.zeros((2, len(ticks)))
+        if self.aberration_drift_waves:
+            if not 0 < number(frame_period_s) < math.inf:
+                raise ValueError(f"frame_period_s must be above 0 for a surface that drifts, got {frame_period_s!r}")
+            step = number(frame_period_s) / self.aberration_drift_time_s
+            drift = self.aberration_drift_waves * coefficient_drift(ticks, step, seed)
+        return self._phase_parts(n_in, *drift)
+
+    def levels(self, n_in: int, backend: Backend = HOST) -> tuple[Any, Any]:
+        """Field that an input sends when OFF and when ON, relative to all its mirrors ON on a flat chip.
+
+        Two read-only (n_in,) arrays of `backend`: float32 while the leakage is in phase with the ON light and the
+        surface is flat, complex64 otherwise. The drift of the surface is not in them.
+        """
+        return levels(self, n_in, backend)
+
+    def modulate(
+        self,
+        patterns: Any,
+        field: Any,
+        ticks: NDArray[np.int64] | None = None,
+        frame_period_s: float | None = None,
+        seed: int = 0,
+    ) -> Any:
+        """Field that leaves the mirrors: (batch, n_in) patterns and incident field -> (batch, n_in).
+
+        Parameters
+        ----------
+        patterns : array of bool, shape (batch, n_in)
+            Which inputs are ON; its library does the work.
+        field : array of float32 or complex64, shape (batch, n_in)
+            Incident field, of the same library.
+        ticks, frame_period_s, seed
+            As for `phase`; asked for if the surface drifts, and not looked at otherwise.
+
+        Returns
+        -------
+        array, shape (batch, n_in)
+            float32 if the incident field and the `levels` are and the surface does not drift, complex64 otherwise.
+
+        Raises
+        ------
+        ValueError
+            If the surface drifts and the frame numbers or the frame period are missing.
+        """
+        backend, n_in = backend_of(patterns), patterns.shape[1]
+        off, on = self.levels(n_in, backend)
+        out = backend.xp.where(patterns, on, off)
+        if self.aberration_drift_waves:
+            out = out * self._turn(n_in, ticks, frame_period_s, seed, backend)
+        if out.dtype != field.dtype:
+            return out * field
+        out *= field
+        return out
+
+    def _turn(
+        self,
+        n_in: int,
+        ticks: NDArray[np.int64] | None,
+        frame_period_s: float | None,
+        seed: int,
+        backend: Backend,
+    ) -> Any:
+        """``exp(i phase)`` of the drift of the surface, (batch, n_in): an outer product on the grid of inputs."""
+        if ticks is None:
+            raise ValueError("ticks must be given for a surface that drifts, got None")
+        rows, columns = self.grid(n_in)
+        parts = self._phase_drift(n_in, ticks, frame_period_s, seed)
+        of_x, of_y = (backend.asarray(np.exp(1j * part).astype(np.complex64)) for part in parts)
+        turn = of_y[:, :, None] * of_x[:, None, :]
+        return backend.xp.reshape(turn, (len(ticks), rows * columns))[:, :n_in]
+
+
+@lru_cache(maxsize=8)
+def levels(dmd: DMD, n_in: int, backend: Backend) -> tuple[Any, Any]:
+    """`DMD.levels`, kept where the arrays are used."""
+    stuck_off, stuck_on = stuck_shares(dmd, n_in)
+    eps = dmd.leakage if dmd.leakage.imag else dmd.leakage.real
+    parts = [stuck_on + eps * (1.0 - stuck_on), 1.0 - stuck_off + eps * stuck_off]
+    if dmd.astigmatism_waves or dmd.defocus_waves:
+        turn = np.exp(1j * dmd.phase(n_in))
+        parts = [part * turn for part in parts]
+    arrays = [part.astype(np.complex64 if np.iscomplexobj(parts[0]) else np.float32) for part in parts]
+    for array in arrays:
+        array.flags.writeable = False
+    return backend.asarray(arrays[0]), backend.asarray(arrays[1])
+
+
+@lru_cache(maxsize=8)
+def stuck_shares(dmd: DMD, n_in: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of each input's mirrors that is stuck OFF, and stuck ON; read-only (n_in,) arrays.
+
+    A mirror is known by its place on the chip, so its fate does not depend on `macropixel` or `n_in`.
+    """
+    rows, columns = dmd.grid(n_in)
+    shares = np.zeros((2, rows * columns))
+    if dmd.stuck_fraction:
+        k = dmd.macropixel
+        top, left = (dmd.rows - rows * k) // 2, (dmd.columns - columns * k) // 2
+        y, x = np.mgrid[top : top + rows * k, left : left + columns * k]
+        fate = draws.uniforms(dmd.seed, Stream.STUCK_MIRROR, np.ravel(y * dmd.columns + x)).reshape(rows, k, columns, k)
+        stuck, on = fate < dmd.stuck_fraction, fate < dmd.stuck_fraction / 2.0
+        for state, hit in enumerate((stuck & ~on, on)):
+            shares[state] = hit.mean(axis=(1, 3)).ravel()
+    shares.flags.writeable = False
+    return shares[0, :n_in], shares[1, :n_in]

@@ -1,0 +1,326 @@
+"""The path from the medium to the sensor."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import field_validator
+
+from photonics.backend import Backend, backend_of, require
+from photonics.component import Field, component
+from photonics.kernels import cpu
+from photonics.kernels.threads import for_blocks
+from photonics.parts import pupil as optics
+from photonics.parts.pupil import Pupil
+from photonics.parts.reference import Reference
+
+__all__ = ["Imaging"]
+
+BLOCK = {True: 2**18, False: 2**25}
+"""Field samples imaged at a time, on the host (where they stay in its caches) and on a device."""
+SAMPLE_S = 3e-8
+"""Seconds that a thread takes for a field sample, to tell small work: the right order with a pupil."""
+
+
+@component
+class Imaging:
+    """Optics between the medium and the camera: pupil, polarisation, reference beam, region of interest.
+
+    The medium gives the field on a grid of samples in the plane of the sensor, each independent of the others. A pupil
+    keeps the plane waves that arrive within its numerical aperture (sensor side, after any magnification)::
+
+        E_sensor = F^-1 [P F [E]],    rate = throughput sum_modes <|E_sensor + R|^2>_pixel
+
+    P is 1 inside the pupil, ``|f| < NA / lambda`` (``|fx|, |fy|`` for a square one), over the root of the share that it
+    passes: the mean intensity of white light stays as it is. The grains have the area ``(4/pi) (lambda / 2NA)^2``
+    (circle) or ``(lambda / 2NA)^2`` (square). The grid is periodic: grains at opposite edges of the sensor are
+    neighbours. A pixel is the mean of its ``samples`` x ``samples`` points (fill factor 1; see
+    `photonics.parts.pupil.pixel_contrast` for the error). Without a pupil there is one sample, and one grain, in a
+    pixel.
+
+    The default is one speckle grain per pixel, behind a polariser.
+
+    References
+    ----------
+    J. W. Goodman, *Speckle Phenomena in Optics*, 2nd ed., SPIE 2020, chapters 4 and 5.
+    """
+
+    throughput: float = Field(default=6.4e-7, gt=0, le=1)
+    """Photon rate on the mean pixel over that on the mean lit input, all inputs ON. It stands for all losses:
+    the medium scatters light over a hemisphere and a pixel takes a share near 1e-6 of it. An order of magnitude,
+    chosen so that the default laser fills a pixel's well in 2 ms, all inputs ON; a bench sets its exposure to suit."""
+
+    numerical_aperture: float | None = Field(default=None, gt=0, le=1)
+    """Numerical aperture of the pupil on the side of the sensor; None for one independent grain per pixel. The mean
+    intensity stays as `throughput` says; on a bench it goes with the square of the aperture."""
+
+    pupil: Pupil = "circular"
+    """Shape of the pupil: "circular" (a lens) or "square" (whose integrals are elementary)."""
+
+    pixel_m: float = Field(default=5.5e-6, gt=0, le=1e-3)
+    """Side of a pixel, metres (generic CMOS)."""
+
+    samples: int = Field(default=2, ge=1, le=16)
+    """Field samples along a pixel's side when there is a pupil; the medium needs ``samples^2`` outputs per pixel. A
+    grain, ``lambda / 2NA``, must be as wide as a sample or wider; twice that makes the pixel's mean good to 7 %."""
+
+    sensor: tuple[int, int] | None = None
+    """Rows and columns of the sensor in pixels; None for the rectangle of the number of pixels that is nearest to a
+    square (a prime number of pixels is a line). Everything on the sensor goes row by row."""
+
+    region: tuple[int, int, int, int] | None = None
+    """Region of interest that is read out: first row, row count, first column, column count; None for all."""
+
+    polarisations: Literal[1, 2] = 1
+    """Polarisations that reach the sensor: 1 behind a polariser, 2 without one (two independent speckles). The mean
+    intensity stays as `throughput` says; a bench that takes a polariser out sees twice as much."""
+
+    reference: Reference = Field(default=Reference())
+    """The reference beam; its light is there only when its shutter is open."""
+
+    @field_validator("sensor", "region", mode="before")
+    @classmethod
+    def _whole_pixels(cls, value: Any, info: Any) -> Any:
+        lowest = {"sensor": (1, 1), "region": (0, 1, 0, 1)}[info.field_name]
+        meaning = {"sensor": "(rows, columns)", "region": "(first row, rows, first column, columns)"}[info.field_name]
+        if value is None:
+            return None
+        good = isinstance(value, (tuple, list)) and len(value) == len(lowest)
+        good = good and all(hasattr(v, "__index__") and not isinstance(v, bool) for v in value)
+        if not good or any(v < low for v, low in zip(value, lowest, strict=True)):
+            text = f"{info.field_name} must be None or integers {meaning}, counts of 1 or more, got {value!r}"
+            raise ValueError(text)
+        return value
+
+    @property
+    def samples_per_pixel(self) -> int:
+        """Field samples along a pixel's side: `samples`, or 1 without a pupil."""
+        return 1 if self.numerical_aperture is None else self.samples
+
+    def sensor_of(self, n_field: int, modes: int = 1) -> tuple[int, int]:
+        """Rows and columns of pixels on a sensor that takes `n_field` outputs of a medium of so many modes.
+
+        Raises
+        ------
+        ValueError
+            If the outputs are not a whole number of pixels, or not those of the given sensor.
+        """
+        share = modes * self.samples_per_pixel**2
+        count, rest = divmod(n_field, share)
+        if rest or count < 1:
+            raise ValueError(
+                f"n_out of the medium must be a multiple of {share} "
+                f"({modes} modes x {self.samples_per_pixel}^2 samples per pixel), got {n_field}"
+            )
+        if self.sensor is None:
+            rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
+            if rows == 1 and count > 3 and self.numerical_aperture is not None:
+                raise ValueError(f"sensor must be given for {count} pixels behind a pupil, which make a line only")
+            return rows, count // rows
+        rows, columns = self.sensor
+        if rows * columns != count:
+            raise ValueError(
+                f"sensor of {rows} x {columns} pixels must have {count}, "
+                f"one for each {share} of the medium's {n_field} outputs, got {rows * columns}"
+            )
+        return self.sensor
+
+    def layout(self, n_field: int, modes: int = 1) -> tuple[int, int]:
+        """Rows and columns of field samples on the sensor, for `n_field` outputs of the medium (all modes together)."""
+        rows, columns = self.sensor_of(n_field, modes)
+        return rows * self.samples_per_pixel, columns * self.samples_per_pixel
+
+    def frame(self, n_field: int, modes: int = 1) -> tuple[int, int]:
+        """Rows and columns of pixels in a frame, which is the region of interest.
+
+        Raises
+        ------
+        ValueError
+            If the outputs do not fit, or the region is not on the sensor.
+        """
+        sensor = self.sensor_of(n_field, modes)
+        if self.region is None:
+            return sensor
+        row, rows, column, columns = self.region
+        if row + rows > sensor[0] or column + columns > sensor[1]:
+            raise ValueError(
+                f"region must lie on the sensor of {sensor[0]} x {sensor[1]} pixels, got rows {row} to "
+                f"{row + rows - 1}, columns {column} to {column + columns - 1}"
+            )
+        return rows, columns
+
+    def pixels(self, n_field: int, modes: int = 1) -> int:
+        """Number of pixels in a frame, for `n_field` outputs of the medium (all modes together)."""
+        rows, columns = self.frame(n_field, modes)
+        return rows * columns
+
+    def check_samples(self, wavelength_m: float) -> None:
+        """Raise a ``ValueError`` if a grain, ``lambda / 2NA`` wide, is narrower than a field sample."""
+        if self.numerical_aperture is None:
+            return
+        per_pixel = 2.0 * self.numerical_aperture * self.pixel_m / wavelength_m
+        if per_pixel > self.samples * (1.0 + 1e-9):
+            raise ValueError(
+                f"samples must be {math.ceil(per_pixel)} or more, for grains of {wavelength_m:g} / (2 x "
+                f"{self.numerical_aperture:g}) m on pixels of {self.pixel_m:g} m, got {self.samples}"
+            )
+
+    def grain_area_m2(self, wavelength_m: float = 532e-9) -> float:
+        """Area of a speckle grain on the sensor, square metres; that of a pixel without a pupil."""
+        if self.numerical_aperture is None:
+            return self.pixel_m**2
+        return optics.grain_area_m2(self.pupil, self.numerical_aperture, wavelength_m)
+
+    def contrast(self, modes: int | None = None, wavelength_m: float = 532e-9) -> float:
+        """Contrast of fully developed speckle in a frame: the standard deviation over the mean of its pixels.
+
+        ``1 / sqrt(modes)``, times what is left after a pixel's mean over its grains; `modes` equal fields, by default
+        the polarisations that reach the sensor. The edges' periodicity is left out: it matters when a grain is as large
+        as the sensor.
+        """
+        modes = self.polarisations if modes is None else modes
+        na = self.numerical_aperture
+        if na is None:
+            return modes**-0.5
+        return optics.pixel_contrast(self.pupil, na, wavelength_m, self.pixel_m, self.samples, modes)
+
+    def intensity(
+        self,
+        speckle: Any,
+        *,
+        modes: int = 1,
+        wavelength_m: float = 532e-9,
+        reference: Any = None,
+        shares: tuple[float, ...] | None = None,
+    ) -> Any:
+        """Photons per second on each pixel that is read out.
+
+        Parameters
+        ----------
+        speckle : array of complex64, shape (batch, modes * n)
+            The medium's output, mode after mode, of any library that `photonics.backend` knows.
+        modes : int
+            Fields that do not interfere with each other (polarisations, wavelengths): their intensities add.
+        wavelength_m : float
+            Metres; sets the grain.
+        reference : array of complex64, shape (batch, n) or (1, n), optional
+            Field of the reference beam at the samples (`Reference.field`), same library and unit.
+        shares : tuple of float, optional
+            Amplitude of the reference in each mode, squares summing to 1; all of it in the first if not given. It
+            interferes with the modes that it shares.
+
+        Returns
+        -------
+        array of float32, shape (batch, n_pixels)
+            On the host, the same bits for a frame in any batch and on any number of threads.
+
+        Raises
+        ------
+        ValueError
+            If the speckle does not fit the sensor, the samples are too coarse for the pupil, or the reference has
+            another shape.
+        """
+        backend = backend_of(speckle)
+        if self.numerical_aperture is None and modes == 1 and self.region is None and reference is None:
+            return scaled(square_modulus(speckle, backend), self.throughput)
+        batch, n_field = speckle.shape
+        self.check_samples(wavelength_m)
+        grid, pixels = self.layout(n_field, modes), self.pixels(n_field, modes)
+        if reference is not None:
+            require(backend, reference, "reference")
+            n = n_field // modes
+            if tuple(reference.shape) not in ((batch, n), (1, n)):
+                raise ValueError(f"reference must have shape ({batch}, {n}) or (1, {n}), got {tuple(reference.shape)}")
+        filter_, visibility = self.filter(grid, wavelength_m, backend), self.visibility(wavelength_m)
+        rate = backend.empty((batch, pixels), "float32")
+
+        def work(start: int, stop: int) -> None:
+            beam = reference if reference is None or reference.shape[0] == 1 else reference[start:stop, :]
+            field = backend.xp.reshape(speckle[start:stop, :], (stop - start, modes, *grid))
+            rate[start:stop, :] = self._rate(field, beam, shares or (1.0,), visibility, filter_, backend)
+
+        frames = max(BLOCK[backend.on_host] // n_field, 1)
+        if backend.on_host:
+            for_blocks(work, batch, frames, batch * n_field * SAMPLE_S)
+        else:
+            for start in range(0, batch, frames):
+                work(start, min(start + frames, batch))
+        return rate
+
+    def filter(self, grid: tuple[int, int], wavelength_m: float, backend: Backend) -> Any:
+        """What the pupil does to each frequency of the field on a grid of samples, float32; None without a pupil."""
+        if self.numerical_aperture is None:
+            return None
+        cycles = self.numerical_aperture / wavelength_m * self.pixel_m / self.samples
+        return optics.transfer(self.pupil, grid, (grid[0] * cycles, grid[1] * cycles), backend)
+
+    def visibility(self, wavelength_m: float) -> float:
+        """What is left of the fringes of a tilted reference on a pixel that is one sample: ``sinc(fx) sinc(fy)``.
+
+        f is the fringes' frequency in cycles per pixel. Finer samples resolve the fringes, and their mean does this
+        itself, to ``sinc(f / samples)``.
+        """
+        if self.samples_per_pixel > 1:
+            return 1.0
+        return float(np.prod(np.sinc(self.reference.carrier(wavelength_m, self.pixel_m))))
+
+    def _rate(
+        self,
+        field: Any,
+        reference: Any,
+        shares: tuple[float, ...],
+        visibility: float,
+        filter_: Any,
+        backend: Backend,
+    ) -> Any:
+        xp, (batch, modes, rows, columns) = backend.xp, field.shape
+        if filter_ is not None:
+            field = optics.low_pass(field, filter_, backend)
+        beam = None if reference is None else self._crop(xp.reshape(reference, (-1, rows, columns)))
+        field = self._crop(field)
+        power = backend.zeros((batch, *field.shape[2:]), "float32")
+        if beam is not None and visibility < 1.0:  # light of the reference whose fringes a pixel averages out
+            power += square_modulus(beam, backend) * (1.0 - visibility**2)
+        for mode in range(modes):
+            share = shares[mode] * visibility if mode < len(shares) else 0.0
+            part = field[:, mode, ...] if beam is None or not share else field[:, mode, ...] + beam * share
+            power += square_modulus(part, backend)
+        k = self.samples_per_pixel
+        power = pixel_sums(power, k)
+        return scaled(xp.reshape(power, (batch, -1)), self.throughput / k**2)
+
+    def _crop(self, field: Any) -> Any:
+        if self.region is None:
+            return field
+        k = self.samples_per_pixel
+        row, rows, column, columns = (k * place for place in self.region)
+        return field[..., row : row + rows, column : column + columns]
+
+
+def square_modulus(field: Any, backend: Backend) -> Any:
+    """``|E|^2``, float32, of any shape."""
+    if not backend.on_host:
+        return backend.xp.real(field) ** 2 + backend.xp.imag(field) ** 2
+    parts, rate = np.ascontiguousarray(field).reshape(-1).view(np.float32), np.empty(field.shape, np.float32)
+    cpu.square_modulus(parts, rate.reshape(-1))
+    return rate
+
+
+def scaled(rate: Any, factor: float) -> Any:
+    """`rate` times a factor, in place."""
+    rate *= factor
+    return rate
+
+
+def pixel_sums(power: Any, k: int) -> Any:
+    """Sum of ``k`` x ``k`` samples: (batch, k rows, k columns) -> (batch, rows, columns).
+
+    By slices: a reduction over an axis might add in another order in another batch.
+    """
+    down = power[:, ::k, :]
+    for i in range(1, k):
+        down = down + power[:, i::k, :]
+    across = down[:, :, ::k]
+    for j in range(1, k):
+        across = across + down[:, :, j::k]
+    return across

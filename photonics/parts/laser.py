@@ -1,0 +1,317 @@
+"""The laser: how much light there is, where it falls on the mirrors, how it fluctuates, and how coherent it is."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.constants import c, h
+from scipy.linalg import eigvalsh_tridiagonal
+from scipy.special import erf
+
+from photonics import draws
+from photonics.backend import HOST, Backend
+from photonics.component import Field, component, number
+from photonics.random import Stream
+
+__all__ = ["Cells", "Laser", "mode_weights"]
+
+
+FLAT_TOP_M = 7e-3
+"""Radius of the Gaussian beam whose peak a laser without a beam radius has everywhere, metres."""
+MOST_COHERENCE_TIMES = 100.0
+"""Largest path-time spread, in coherence times ``1 / (2 pi linewidth)``, whose spectral modes are told apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Rectangles on a grid in the plane of the mirrors, row by row from the top left; metres from the optical axis.
+
+    Only the lines of the grid are stored: whatever is a product of a function of x and one of y need not be computed
+    cell by cell.
+    """
+
+    x_edges: NDArray[np.float64]
+    """Lines between columns, ascending, shape (columns + 1,)."""
+
+    y_edges: NDArray[np.float64]
+    """Lines between rows, from the top down, shape (rows + 1,)."""
+
+    count: int
+    """Number of cells n: the last row may have fewer than the others."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the grid."""
+        return len(self.y_edges) - 1, len(self.x_edges) - 1
+
+    @property
+    def left(self) -> NDArray[np.float64]:
+        """Left side of each cell, metres, shape (n,)."""
+        return self._each(self.x_edges[:-1], None)
+
+    @property
+    def right(self) -> NDArray[np.float64]:
+        """Right side of each cell, metres, shape (n,)."""
+        return self._each(self.x_edges[1:], None)
+
+    @property
+    def bottom(self) -> NDArray[np.float64]:
+        """Lower side of each cell, metres, shape (n,)."""
+        return self._each(None, self.y_edges[1:])
+
+    @property
+    def top(self) -> NDArray[np.float64]:
+        """Upper side of each cell, metres, shape (n,)."""
+        return self._each(None, self.y_edges[:-1])
+
+    def _each(self, of_x: NDArray[np.float64] | None, of_y: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Values on columns or rows, one for each cell, shape (n,)."""
+        values = of_x[None, :] if of_x is not None else np.asarray(of_y)[:, None]
+        return np.broadcast_to(values, self.shape).reshape(-1)[: self.count]
+
+
+@component
+class Laser:
+    """Continuous-wave laser with a Gaussian beam centred on the mirrors.
+
+    The relative power of a frame is ``1 + drift + RIN``, the same for every pixel of the frame: a stationary
+    Ornstein-Uhlenbeck drift, and white intensity noise averaged over the exposure. The beam's centre moves from frame
+    to frame by the lever times the pointing. Defaults are those of a diode-pumped solid-state laser.
+    """
+
+    power_w: float = Field(default=0.1, gt=0, le=100)
+    """Optical power, watts (100 mW DPSS)."""
+
+    wavelength_m: float = Field(default=532e-9, ge=200e-9, le=2e-6)
+    """Wavelength, metres (frequency-doubled Nd:YAG)."""
+
+    linewidth_hz: float = Field(default=1e6, ge=0, le=1e13)
+    """Full width at half maximum of the Lorentzian line, Hz (1 MHz, data sheets of DPSS lasers)."""
+
+    beam_radius_m: float | None = Field(default=7e-3, gt=0)
+    """Radius at which the intensity is 1/e^2 of its peak, metres; None lights every cell equally, as if the
+    peak of a beam of `FLAT_TOP_M` radius went on for ever (a chip larger than that beam, of 77 mm^2, then gets more
+    than the laser's power)."""
+
+    rin_db_per_hz: float | None = Field(default=-140.0, le=-60)
+    """Relative intensity noise, dB/Hz, one-sided and white up to the exposure's bandwidth; None for none."""
+
+    drift_rms: float = Field(default=0.005, ge=0, le=0.1)
+    """Relative rms of the slow power drift (0.5 %, data sheets of DPSS lasers)."""
+
+    drift_time_s: float = Field(default=3600.0, gt=0)
+    """Correlation time of the drift, seconds (1 h): autocorrelation ``exp(-t / drift_time_s)``."""
+
+    pointing_rad: float = Field(default=5e-6, ge=0, le=1e-3)
+    """Rms angle of the beam about its mean, radians per axis (5 urad, data sheets of DPSS lasers); drawn anew for each
+    frame. On a real bench part of it is slower than a frame."""
+
+    pointing_lever_m: float = Field(default=1.0, ge=0, le=100)
+    """Distance from laser to mirrors, metres, which turns the angle into a shift (1 m: an estimate)."""
+
+    @property
+    def photons_per_joule(self) -> float:
+        """``lambda / (h c)``: 2.68e18 at 532 nm."""
+        return self.wavelength_m / (h * c)
+
+    @property
+    def photon_rate(self) -> float:
+        """Photons per second in the whole beam, ``P lambda / (h c)``."""
+        return self.power_w * self.photons_per_joule
+
+    def power_share(self, cells: Cells) -> NDArray[np.float64]:
+        """Share of the beam's power that falls on each cell, shape (n,).
+
+        The integral of ``2/(pi w^2) exp(-2 r^2 / w^2)`` over a rectangle. Over a chip of half-widths a, b it
+        is ``erf(sqrt(2) a/w) erf(sqrt(2) b/w)``.
+        """
+        along_x, along_y = self._share(cells.x_edges), self._share(cells.y_edges)
+        return (along_y[:, None] * along_x).reshape(-1)[: cells.count]
+
+    def _share(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Share of the power between neighbouring lines, along one axis: (..., lines) -> (..., lines - 1)."""
+        if self.beam_radius_m is None:
+            return np.abs(np.diff(edges)) / (math.sqrt(math.pi / 2.0) * FLAT_TOP_M)
+        return np.abs(np.diff(erf(math.sqrt(2.0) / self.beam_radius_m * edges))) / 2.0
+
+    def power_variance(self, exposure_s: float) -> float:
+        """Relative variance of the power of a frame: ``drift_rms^2 + RIN / (2 t)``."""
+        return self.drift_rms**2 + self.rin_variance(exposure_s)
+
+    def rin_variance(self, exposure_s: float) -> float:
+        """Relative variance of a frame by intensity noise, ``10^(RIN/10) / (2 t)`` (white noise averaged over t)."""
+        return 0.0 if self.rin_db_per_hz is None else 10.0 ** (self.rin_db_per_hz / 10.0) / (2.0 * exposure_s)
+
+    def relative_power(
+        self, ticks: NDArray[np.int64], exposure_s: float, frame_period_s: float, seed: int
+    ) -> NDArray[np.float64]:
+        """Power of each frame over the nominal power, shape (batch,); never negative."""
+        power = np.ones(len(ticks))
+        if self.drift_rms:
+            step = frame_period_s / self.drift_time_s
+            power += self.drift_rms * draws.ornstein_uhlenbeck(seed, Stream.LASER_DRIFT, ticks, step)
+        if self.rin_db_per_hz is not None:
+            rms = math.sqrt(self.rin_variance(exposure_s))
+            power += rms * draws.normals(seed, Stream.RIN, np.zeros_like(ticks), ticks)
+        return np.maximum(power, 0.0)
+
+    @property
+    def pointing_shift_m(self) -> float:
+        """Rms shift of the beam's centre on the mirrors, metres per axis; 0 for a beam that is the same everywhere."""
+        return 0.0 if self.beam_radius_m is None else self.pointing_rad * self.pointing_lever_m
+
+    def pointing(self, ticks: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+        """Centre of the beam on the mirrors in each frame, metres from the axis: x and y, shape (2, batch)."""
+        axes = (Stream.POINTING_X, Stream.POINTING_Y)
+        return self.pointing_shift_m * np.stack(
+            [draws.normals(seed, axis, 0, ticks) for axis in axes], dtype=np.float64
+        )
+
+    def pointing_gradient(self, cells: Cells) -> NDArray[np.float64]:
+        """Relative change of a cell's amplitude by an rms shift of the beam along x and along y, shape (2, n).
+
+        ``d ln(amplitude) / d shift = 2 x / w^2`` at the centre of the cell, times `pointing_shift_m`; to first order
+        the relative variance of the amplitude is the sum of the squares over the axes, and cells covary by their
+        products. Relative error for a cell of side s: ``s^2 / (3 w^2)``, 8e-5 for the default mirrors and beam.
+        """
+        if not self.pointing_shift_m or self.beam_radius_m is None:
+            return np.zeros((2, cells.count))
+        centres = np.stack([cells.left + cells.right, cells.bottom + cells.top]) / 2.0
+        return centres * (2.0 * self.pointing_shift_m / self.beam_radius_m**2)
+
+    def field(
+        self,
+        cells: Cells,
+        ticks: NDArray[np.int64],
+        *,
+        exposure_s: float,
+        frame_period_s: float,
+        seed: int,
+        backend: Backend = HOST,
+    ) -> Any:
+        """Real amplitude on each cell in each frame, sqrt(photons / s).
+
+        The root of the power on the cell, which holds for cells of any size. A Gaussian is a product of a
+        function of x and one of y, so a frame costs one product per cell, wherever the beam points.
+
+        Parameters
+        ----------
+        cells : Cells
+            Where the light is wanted; n of them.
+        ticks : ndarray of int64, shape (batch,)
+            Frame numbers.
+        exposure_s, frame_period_s : float
+            Exposure, and time from one frame to the next, seconds.
+        seed : int
+            The run.
+        backend : Backend
+            Where the result is wanted.
+
+        Returns
+        -------
+        array of float32, shape (batch, n)
+        """
+        rate = self.photon_rate * self.relative_power(ticks, exposure_s, frame_period_s, seed)
+        x_edges, y_edges = cells.x_edges[None, :], cells.y_edges[None, :]
+        if self.pointing_shift_m:
+            x, y = self.pointing(ticks, seed)
+            x_edges, y_edges = x_edges - x[:, None], y_edges - y[:, None]
+        along_x = backend.asarray(np.sqrt(self._share(x_edges)).astype(np.float32))  # (batch or 1, columns)
+        along_y = backend.asarray(np.sqrt(rate[:, None] * self._share(y_edges)).astype(np.float32))  # (batch, rows)
+        rows, columns = cells.shape
+        field = along_y[:, :, None] * along_x[:, None, :]
+        return backend.xp.reshape(field, (len(ticks), rows * columns))[:, : cells.count]
+
+    def coherence_contrast(self, path_time_s: float) -> float:
+        """Contrast of speckle whose paths take exponentially distributed times, ``1 / sqrt(1 + 2 pi tau linewidth)``.
+
+        Parameters
+        ----------
+        path_time_s : float
+            Mean of the distribution of path times tau, seconds, 0 or more.
+        """
+        return (1.0 + self._coherence_times(path_time_s)) ** -0.5
+
+    def spectral_weights(self, path_time_s: float, tolerance: float = 1e-3) -> NDArray[np.float64]:
+        """Weights of the independent speckle fields that the linewidth makes of one; descending, their sum 1.
+
+        Frequencies of the line see fields that are partly correlated, ``1 / (1 - 2i pi tau (nu - nu'))``. On the
+        line's eigenmodes they are independent, and a pixel's intensity is the weighted sum over those: see
+        `mode_weights`, which is exact. Kept are as many as hold ``1 - tolerance`` of the power, scaled up to 1; so
+        ``sum w^2 = contrast^2 = 1 / (1 + 2 pi tau linewidth)`` within a relative ``2 tolerance``.
+
+        Parameters
+        ----------
+        path_time_s : float
+            Mean of the distribution of path times tau, seconds; ``2 pi tau linewidth`` at most 100.
+        tolerance : float
+            Share of the power that may be left out, 1e-4 to 0.5.
+
+        Returns
+        -------
+        ndarray, shape (k,)
+            k is 1 where ``pi tau linewidth`` is under the tolerance, about ``0.8 pi tau linewidth / tolerance`` where
+            it is well above: the weights fall as ``1/n^2``.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of range.
+        """
+        times = self._coherence_times(path_time_s)
+        if times > MOST_COHERENCE_TIMES:
+            raise ValueError(
+                f"path_time_s must be at most {MOST_COHERENCE_TIMES:g} / (2 pi linewidth_hz) = "
+                f"{path_time_s * MOST_COHERENCE_TIMES / times:.3g}, got {path_time_s!r}"
+            )
+        if not 1e-4 <= number(tolerance) <= 0.5:
+            raise ValueError(f"tolerance must be 1e-4 to 0.5, got {tolerance!r}")
+        if not times:
+            return np.ones(1)
+        weights = mode_weights(times, 8 + math.ceil(4.0 * times / (math.pi**2 * tolerance)))
+        held = np.cumsum(weights)
+        weights = weights[: int(np.searchsorted(held, 1.0 - tolerance)) + 1]
+        return weights / weights.sum()
+
+    def _coherence_times(self, path_time_s: float) -> float:
+        if not 0 <= number(path_time_s) < math.inf:
+            raise ValueError(f"path_time_s must be 0 or more, got {path_time_s!r}")
+        return 2.0 * math.pi * path_time_s * self.linewidth_hz
+
+
+def mode_weights(times: float, count: int) -> NDArray[np.float64]:
+    """Eigenvalues of the spectral correlation of speckle under a Lorentzian line: the largest `count`, descending.
+
+    In time, the problem is ``int_0^inf exp(-a |t - t'|) exp(-t'/tau)/tau f(t') dt' = w f(t)``, ``a = pi linewidth``:
+    the coherence of the light, weighted with the paths. Its second derivative is Bessel's equation, the solutions are
+    ``J_times(z exp(-t / 2 tau))``, and the condition at t = 0 is ``J_(times-1)(z) = 0``. Hence
+
+        w_n = 4 times / j_n^2,    j_n the n-th positive zero of J_(times-1).
+
+    The inverse squares of the zeros are eigenvalues of a tridiagonal matrix, by the recurrence of the Bessel
+    functions; beyond ``j = 10 times`` McMahon's expansion gives the zeros to 1e-7.
+
+    Parameters
+    ----------
+    times : float
+        ``2 pi tau linewidth``, above 0, up to `MOST_COHERENCE_TIMES`.
+    count : int
+        How many, at least 1.
+
+    References
+    ----------
+    J. Grad, E. Zakrajsek, "Method for evaluation of zeros of Bessel functions", J. Inst. Math. Appl. 11, 57 (1973).
+    NIST Digital Library of Mathematical Functions, 10.21(vi).
+    """
+    few = min(count, 16 + math.ceil(4.0 * times))
+    low = times + 2.0 * np.arange(few + 6 * math.ceil(times) + 80)  # orders of the Bessel functions, less one
+    diagonal = 2.0 * times / (low * (low + 2.0))
+    beside = times / ((low + 2.0) * np.sqrt((low + 1.0) * (low + 3.0)))
+    first = eigvalsh_tridiagonal(diagonal, beside[:-1])[::-1][:few]
+
+    m = 4.0 * (times - 1.0) ** 2
+    b = 8.0 * math.pi * (np.arange(few + 1, count + 1) + times / 2.0 - 0.75)
+    zeros = b / 8.0 - (m - 1.0) / b * (1.0 + 4.0 * (7.0 * m - 31.0) / (3.0 * b**2))
+    return np.concatenate([first, 4.0 * times / zeros**2])

@@ -1,0 +1,204 @@
+"""The reference beam: light past the medium, which makes the camera see the phase of the speckle."""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photonics import draws
+from photonics.backend import Backend
+from photonics.component import Field, component
+from photonics.random import Stream
+
+__all__ = ["Reference", "as_phases"]
+
+
+@component
+class Reference:
+    """Plane wave that meets the speckle on the sensor, behind all other optics.
+
+    Field in frame t at the point (x, y) of the sensor, measured from its middle:
+    ``R = sqrt(intensity rate) s(x, y) exp(i (2 pi (x sin a_x + y sin a_y) / lambda + phase_t + drift_t + jitter_t))``
+    where ``rate`` is the mean photon rate of the speckle with all inputs ON and ``s`` the beam's fixed flaws, of mean
+    square 1. The drift is a stationary Ornstein-Uhlenbeck process, the jitter is white. With the speckle y, four frames
+    at phases 0, pi/2, pi, 3 pi/2 give ``conj(R) y = [(I0 - I2) + i (I1 - I3)] / 4`` (Yamaguchi and Zhang, Opt. Lett.
+    22, 1268 (1997)); a tilted beam makes fringes of ``sin(angle) pixel / lambda`` cycles per pixel (Leith and
+    Upatnieks, J. Opt. Soc. Am. 52, 1123 (1962)).
+    """
+
+    intensity: float = Field(default=1.0, ge=0, le=1e6)
+    """Intensity of the beam over the mean of the speckle with all inputs ON, behind a medium of the house's scale
+    (``E|t_ij|^2 = 1/n_in``) that loses nothing. At 1 the fringes are at their strongest for the light that there is."""
+
+    angle_x_rad: float = Field(default=0.0, ge=-math.pi / 2, le=math.pi / 2)
+    """Angle to the sensor's normal along a row of pixels, radians; 0 for phase stepping."""
+
+    angle_y_rad: float = Field(default=0.0, ge=-math.pi / 2, le=math.pi / 2)
+    """Angle along a column of pixels, downwards, radians."""
+
+    phase_jitter_rad: float = Field(default=0.0, ge=0, le=10)
+    """Rms of the phase's change from frame to frame, white, radians (air, fans; 0 is a still bench)."""
+
+    phase_drift_rad: float = Field(default=0.0, ge=0, le=100)
+    """Rms of the phase's slow drift, radians (0 is a still bench; an open interferometer wanders by radians)."""
+
+    phase_drift_time_s: float = Field(default=60.0, gt=0)
+    """Correlation time of the drift, seconds: autocorrelation ``exp(-t / phase_drift_time_s)``. A minute is the order
+    of magnitude for an interferometer on an open table."""
+
+    noise: float = Field(default=0.0, ge=0, le=1)
+    """Rms of the beam's fixed complex error over its mean amplitude: dust, stray fringes (0 is a clean beam)."""
+
+    noise_grain_px: float = Field(default=8.0, gt=0, le=1e4)
+    """Size of that error, pixels: its correlation is ``exp(-(r / noise_grain_px)^2)``. Of the order that dust on a lens
+    leaves on a sensor."""
+
+    seed: int = Field(default=0, ge=0, lt=2**64)
+    """Which beam it is: places its flaws."""
+
+    def field(
+        self,
+        layout: tuple[int, int],
+        phase_rad: Any,
+        ticks: NDArray[np.int64],
+        *,
+        unit_rate: Any,
+        wavelength_m: float,
+        pixel_m: float,
+        samples: int,
+        frame_period_s: float,
+        seed: int,
+        backend: Backend,
+    ) -> Any:
+        """Field of the beam at each field sample of the sensor, sqrt(photons/s) in the unit of the medium's output.
+
+        Parameters
+        ----------
+        layout : tuple of int
+            Rows and columns of field samples (`Imaging.layout`).
+        phase_rad : array_like, shape () or (batch,)
+            Phase that the piezo sets, radians.
+        ticks : ndarray of int64, shape (batch,)
+            Frame numbers.
+        unit_rate : array_like, shape () or (batch,)
+            Mean photon rate of the medium's output with all inputs ON, before the throughput; one per frame if the
+            laser's power, which both arms share, fluctuates.
+        wavelength_m, pixel_m : float
+            Metres.
+        samples : int
+            Field samples along the side of a pixel.
+        frame_period_s : float
+            Seconds from one frame to the next.
+        seed : int
+            The run: jitter and drift.
+        backend : Backend
+            Where the answer shall be.
+
+        Returns
+        -------
+        array of complex64, shape (batch, rows * columns)
+            Row by row.
+
+        Raises
+        ------
+        ValueError
+            If a phase is not finite, there are not as many as frames, or the samples do not resolve the fringes.
+        """
+        self.check_angles(wavelength_m, pixel_m, samples)
+        phase = self.phases(phase_rad, ticks, frame_period_s=frame_period_s, seed=seed)
+        rate = np.broadcast_to(np.asarray(unit_rate, np.float64), phase.shape)
+        phasor = np.sqrt(self.intensity * rate) * np.exp(1j * phase)
+        static = profile(self, layout, wavelength_m, pixel_m, samples, backend)
+        return backend.asarray(phasor.astype(np.complex64))[:, None] * static
+
+    def phases(
+        self, phase_rad: Any, ticks: NDArray[np.int64], *, frame_period_s: float, seed: int
+    ) -> NDArray[np.float64]:
+        """Phase of the beam in each frame, set phase plus drift and jitter, radians: (batch,)."""
+        phase = as_phases(phase_rad, len(ticks)).copy()
+        if self.phase_drift_rad:
+            step = frame_period_s / self.phase_drift_time_s
+            phase += self.phase_drift_rad * draws.ornstein_uhlenbeck(seed, Stream.REFERENCE_DRIFT, ticks, step)
+        if self.phase_jitter_rad:
+            phase += self.phase_jitter_rad * draws.normals(seed, Stream.REFERENCE_PHASE, np.zeros_like(ticks), ticks)
+        return phase
+
+    @property
+    def phase_variance(self) -> float:
+        """Variance of the phase about the set one, radians squared; fringes lose ``exp(-variance / 2)`` on average."""
+        return self.phase_jitter_rad**2 + self.phase_drift_rad**2
+
+    def carrier(self, wavelength_m: float, pixel_m: float) -> tuple[float, float]:
+        """Frequency of the fringes, cycles per pixel along rows' and along columns' direction (x, y)."""
+        scale = pixel_m / wavelength_m
+        return scale * math.sin(self.angle_x_rad), scale * math.sin(self.angle_y_rad)
+
+    def check_angles(self, wavelength_m: float, pixel_m: float, samples: int) -> None:
+        """Raise a ``ValueError`` if the fringes are finer than two field samples (Nyquist)."""
+        for name, cycles in zip(("x", "y"), self.carrier(wavelength_m, pixel_m), strict=True):
+            if abs(cycles) > 0.5 * samples:
+                most = math.asin(min(0.5 * samples * wavelength_m / pixel_m, 1.0))
+                raise ValueError(
+                    f"reference.angle_{name}_rad must be -{most:.4g} to {most:.4g}, two samples per fringe "
+                    f"({samples} per pixel of {pixel_m:g} m), got {getattr(self, f'angle_{name}_rad')}"
+                )
+
+
+def as_phases(phase_rad: Any, batch: int) -> NDArray[np.float64]:
+    """Return phases as a (batch,) float64 array, one for all or one for each frame.
+
+    Raises
+    ------
+    ValueError
+        If they are not finite real numbers, or not as many as frames.
+
+    Examples
+    --------
+    >>> as_phases(0.5, 2)
+    array([0.5, 0.5])
+    """
+    try:
+        phase = np.asarray(phase_rad)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"reference_phase must be numbers on the host, got {type(phase_rad).__name__}") from None
+    if phase.dtype.kind not in "iuf":
+        raise ValueError(f"reference_phase must be a real number or one per pattern, got dtype {phase.dtype}")
+    if phase.shape not in ((), (batch,)):
+        raise ValueError(f"reference_phase must have shape () or ({batch},), one per pattern, got {phase.shape}")
+    if not np.isfinite(phase).all():
+        raise ValueError("reference_phase must be finite, got NaN or infinity")
+    return np.broadcast_to(phase.astype(np.float64), (batch,))
+
+
+@lru_cache(maxsize=8)
+def profile(
+    reference: Reference, layout: tuple[int, int], wavelength_m: float, pixel_m: float, samples: int, backend: Backend
+) -> Any:
+    """Fixed part of the beam, tilt and flaws, of mean square 1: (rows * columns,) complex64."""
+    rows, columns = layout
+    cycles_x, cycles_y = (cycles / samples for cycles in reference.carrier(wavelength_m, pixel_m))
+    across = np.exp(2j * np.pi * cycles_x * (np.arange(columns) - (columns - 1) / 2.0))
+    down = np.exp(2j * np.pi * cycles_y * (np.arange(rows) - (rows - 1) / 2.0))
+    beam = down[:, None] * across[None, :]
+    if reference.noise:
+        flawed = 1.0 + reference.noise * flaws(reference.seed, layout, reference.noise_grain_px * samples)
+        beam *= flawed / np.sqrt(np.mean(np.abs(flawed) ** 2))
+    return backend.asarray(beam.astype(np.complex64).reshape(-1))
+
+
+def flaws(seed: int, layout: tuple[int, int], grain: float) -> NDArray[np.complex128]:
+    """Gaussian random field, circular, unit variance on average, correlation ``exp(-(r / grain)^2)``: (rows, columns).
+
+    White noise through the root of its spectrum ``exp(-(pi f grain)^2)``, periodic at the edges; `grain` in samples.
+    """
+    rows, columns = layout
+    places = np.arange(rows * columns)
+    white = draws.normals(seed, Stream.REFERENCE_NOISE, places, 0) + 1j * draws.normals(
+        seed, Stream.REFERENCE_NOISE, places, 1
+    )
+    square = np.fft.fftfreq(rows)[:, None] ** 2 + np.fft.fftfreq(columns)[None, :] ** 2
+    power = np.exp(-square * (np.pi * grain) ** 2)
+    filter_ = np.sqrt(power / (2.0 * power.mean()))
+    return np.fft.ifft2(np.fft.fft2(white.reshape(layout)) * filter_)

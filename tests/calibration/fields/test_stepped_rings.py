@@ -1,0 +1,40 @@
+"""Fields of which one reading is left: on a ring, and as uncertain as is said."""
+
+import numpy as np
+
+from calibration.camera.noise import NoiseModel
+from calibration.fields.saturated import Prior, on_rings
+
+TOP = 255.0
+NOISE = NoiseModel(0.2, 0.025, 10.0)
+
+
+def drawn(steps, count, seed=0):
+    """Fields of speckle that leave one reading of several under the top, and the readings."""
+    rng = np.random.default_rng(seed)
+    spread = 60.0
+    y = (rng.normal(size=count) + 1j * rng.normal(size=count)) * np.sqrt(spread / 2.0) + (2.0 - 1.0j)
+    beams = 7.0 * np.exp(2j * np.pi * np.arange(steps) / steps)[:, None] * np.ones(count)
+    light = np.abs(y + beams) ** 2 + NOISE.dark_dn
+    seen = np.minimum(np.rint(light + rng.normal(size=light.shape) * np.sqrt(NOISE.variance(light))), TOP)
+    kept = (seen < TOP).sum(axis=0) == 1
+    prior = Prior(np.full(kept.sum(), 2.0 - 1.0j, np.complex64), np.full(kept.sum(), spread, np.float32))
+    return y[kept], seen[:, kept].astype(np.float32), beams[:, kept].astype(np.complex64), prior
+
+
+def test_the_stated_variance_is_that_of_the_error():
+    """Mean squared error over stated variance is 1 within four standard errors, and no bias is left within four.
+
+    Catches: the saturated readings or the prior left out (0.4 and 1.6), a weight of points by their distance.
+    """
+    for steps in (3, 4):
+        y, readings, beams, prior = drawn(steps, 100_000)
+        assert len(y) > 300
+        values, variance = on_rings(readings, beams, prior, NOISE, TOP)
+        error = values - y
+        ratio = np.abs(error) ** 2 / variance.mean()
+        assert abs(ratio.mean() - 1.0) < 4.0 * ratio.std() / np.sqrt(len(y))
+        for part in (error.real, error.imag):
+            assert abs(part.mean()) < 4.0 * part.std() / np.sqrt(len(y))
+        loose, _ = on_rings(readings, beams, prior._replace(spread=prior.spread * 1e6), NOISE, TOP)
+        assert np.mean(np.abs(error) ** 2) < np.mean(np.abs(loose - y) ** 2)

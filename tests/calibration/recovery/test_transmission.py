@@ -1,0 +1,219 @@
+"""The driver: any split gives the same, a killed run goes on, files are never overwritten, bad input is refused."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+import tracemalloc
+
+import h5py
+import numpy as np
+import pytest
+
+from calibration.fields import drift as stepped_drift
+from calibration.recovery import transmission
+from calibration.recovery.exposure import expose
+from calibration.recovery.transmission import TransmissionEstimate, recover_transmission_matrix
+from photonics import Camera, GaussianMedium, presets
+from tests.calibration.matrix_benches import bench, small
+
+
+def test_seeds_and_splits_change_nothing(monkeypatch):
+    """Frames taken in other chunks, rows solved in other blocks: the same bits in the first case, 1e-5 in the other."""
+    whole = recover_transmission_matrix(small())
+    monkeypatch.setattr(transmission, "CHUNK_FRAMES", 7)
+    parts = recover_transmission_matrix(small())
+    np.testing.assert_array_equal(parts.matrix, whole.matrix)
+    monkeypatch.setattr(transmission, "BLOCK_VALUES", 20 * whole.frames)
+    blocks = recover_transmission_matrix(small())
+    assert np.abs(blocks.matrix - whole.matrix).max() < 1e-5 * np.abs(whole.matrix).max()
+
+
+SCRIPT = """
+    import sys, time
+    from calibration import stepped_drift, transmission
+    from tests.calibration.matrix_benches import small
+    transmission.CHUNK_FRAMES = 3
+    opu = small()
+    take = opu.measure
+    def slow(*args, **kwargs):
+        time.sleep(0.01)
+        return take(*args, **kwargs)
+    opu.measure = slow
+    print("ready", flush=True)
+    transmission.recover_transmission_matrix(opu, track_drift=True, out=sys.argv[1], resume=True)
+"""
+
+
+def frames_in(path):
+    with h5py.File(path, locking=False) as file:
+        return int(file["done"][0])
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, rng):
+    """Killed (-9) at random moments, twice; the third goes to the end.
+
+    Catches: the clock not put back, a chunk counted before it is written, or twice.
+    """
+    whole = recover_transmission_matrix(small(), track_drift=True, out=tmp_path / "whole.h5")
+    out = tmp_path / "killed.h5"
+    counts = []
+    for least in (1 + int(20 * rng.random()), 60 + int(60 * rng.random())):
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SCRIPT), str(out)],
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        while not (tmp_path / "killed.h5.part").exists() or frames_in(tmp_path / "killed.h5.part") < least:
+            time.sleep(0.003)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert not out.exists()
+        with transmission.FrameStore(tmp_path / "killed.h5.part") as store:
+            counts.append(store.done)
+    assert 0 < counts[0] < counts[1] < whole.frames
+    opu = small()
+    opu.measure(np.zeros((5, 31), bool))  # wherever the clock stands
+    resumed = recover_transmission_matrix(opu, track_drift=True, out=out, resume=True)
+    np.testing.assert_array_equal(resumed.matrix, whole.matrix)
+    np.testing.assert_array_equal(resumed.standard_error, whole.standard_error)
+    assert sorted(os.listdir(tmp_path)) == ["killed.h5", "whole.h5"]
+
+
+def test_a_measurement_is_continued_by_its_own_device_only(tmp_path, monkeypatch):
+    """Another device, method, option or exposure is refused by name, and so is going on unasked."""
+    out = tmp_path / "t.h5"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transmission, "check_frames", stop)
+        with pytest.raises(KeyboardInterrupt):
+            recover_transmission_matrix(small(m=50), out=out)
+    other = small(m=50)
+    other.exposure_s *= 0.9
+    for device, options, message in (
+        (small(m=50), {"resume": False}, "go on with resume=True"),
+        (small(1, m=50), {}, "whose device.seed is 0, not 1"),
+        (small(m=50), {"steps": 5}, "whose options.steps is 4, not 5"),
+        (other, {}, "whose exposure_s is"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            recover_transmission_matrix(device, out=out, **({"resume": True} | options))
+    recover_transmission_matrix(small(m=50), out=out, resume=True)
+    with pytest.raises(ValueError, match="never overwritten"):
+        recover_transmission_matrix(small(m=50), out=out)
+
+
+def test_an_estimate_is_read_as_it_was_written(tmp_path):
+    """All of it; and a file of another kind is refused."""
+    opu = small(m=50)
+    estimate = recover_transmission_matrix(opu, track_drift=True, out=tmp_path / "a.h5")
+    estimate.save(tmp_path / "b.h5")
+    again = TransmissionEstimate.load(tmp_path / "b.h5")
+    for name in ("matrix", "standard_error", "valid"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(estimate, name))
+    for name in ("method", "gauge", "frames", "condition_number", "provenance"):
+        assert getattr(again, name) == getattr(estimate, name)
+    assert again.drift.keys() == estimate.drift.keys()
+    np.testing.assert_array_equal(again.drift["phase_rad"], estimate.drift["phase_rad"])
+    np.testing.assert_array_equal(again.diagnostics["saturated"], estimate.diagnostics["saturated"])
+    assert estimate.provenance["device"] == opu.to_dict() or estimate.provenance["device"]["seed"] == opu.seed
+    assert {"date", "version", "exposure_s", "start_frame", "options"} <= set(estimate.provenance)
+    with pytest.raises(ValueError, match="never overwritten"):
+        estimate.save(tmp_path / "b.h5")
+    (tmp_path / "text").write_text("")
+    with pytest.raises(ValueError, match="path must be a transmission matrix"):
+        TransmissionEstimate.load(tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "magic"}, "method must be one of phase-stepping, popoff"),
+        ({"steps": 2}, "steps must be greater than or equal to 3"),
+        ({"method": "popoff", "steps": 5}, "steps is not an option of popoff"),
+        ({"method": "popoff", "track_drift": True}, "track_drift is not an option of popoff"),
+        ({"method": "popoff", "n_inputs": 30}, "n_inputs must be greater than or equal to 32"),
+        ({"n_inputs": 0}, "n_inputs must be an integer, 1 to 32"),
+        ({"anchors": 3}, "anchors is not a parameter"),
+        ({"seed": -1}, "seed must be"),
+        ({"resume": True}, "resume must be with out"),
+        ({"method": "off-axis"}, "imaging.numerical_aperture must be"),
+        ({"opu": Camera()}, "opu must be an OPU or a recorded device"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    """One line that names the argument, before a frame is taken."""
+    opu = presets.lab_bench(32, 50)
+    with pytest.raises(ValueError, match=message) as raised:
+        recover_transmission_matrix(**({"opu": opu} | arguments))
+    assert "\n" not in str(raised.value)
+    assert opu.clock.frames == 0
+
+
+def test_a_saturated_camera_and_a_missing_beam_are_refused():
+    """Both with what to do about it. Catches: solving whatever came."""
+    opu = bench(n=31, m=200)
+    expose(opu)
+    opu.exposure_s *= 2.0
+    with pytest.raises(ValueError, match=r"saturates .* of the readings, 2% is allowed: shorten it"):
+        recover_transmission_matrix(opu)
+    dark = bench(n=31, m=200, intensity=0.0)
+    with pytest.raises(ValueError, match=r"imaging.reference.intensity must be enough to be seen"):
+        recover_transmission_matrix(dark)
+    with pytest.raises(ValueError, match="saturated must be"):
+        expose(opu, saturated=0.5)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_refused_exposure_does_not_stand_in_the_way(tmp_path, resume):
+    """The same `out` with a shorter exposure. Catches: saturated frames that nobody can go on with kept."""
+    opu, out = bench(n=31, m=200), tmp_path / "matrix.h5"
+    expose(opu)
+    right = opu.exposure_s
+    opu.exposure_s = 2.0 * right
+    with pytest.raises(ValueError, match="saturates"):
+        recover_transmission_matrix(opu, out=out, resume=resume)
+    assert os.listdir(tmp_path) == []
+    opu.exposure_s = right
+    assert recover_transmission_matrix(opu, out=out, resume=resume).valid.mean() > 0.9
+
+
+def test_another_measurement_under_way_says_what_to_do(tmp_path):
+    """Dim frames are kept, and whoever comes with more light reads that they must go. Catches: only "differs"."""
+    dark, out = bench(n=31, m=200, intensity=0.0), tmp_path / "matrix.h5"
+    with pytest.raises(ValueError, match="must be enough to be seen"):
+        recover_transmission_matrix(dark, out=out)
+    for resume, message in ((False, "or remove the file$"), (True, "take another out, or remove the file$")):
+        with pytest.raises(ValueError, match=message):
+            recover_transmission_matrix(bench(n=31, m=200), out=out, resume=resume)
+
+
+def peak_bytes(n_out, out):
+    opu = presets.lab_bench(64, n_out).replace(medium=GaussianMedium(64, n_out, storage="streamed"))
+    opu.exposure_s = 2e-4
+    opu.measure(np.zeros((2, 64), bool), reference_phase=0.0)  # the device's own tables are not counted
+    tracemalloc.start()
+    try:
+        recover_transmission_matrix(opu, out=out)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_bounded(tmp_path, monkeypatch):
+    """12 000 rows more are 3.4 MB of frames and 6 MB of matrix: memory grows by less than 2 MB, which is the device's.
+
+    Catches: reading all frames to solve, or to look for saturation; a matrix collected in memory.
+    """
+    monkeypatch.setattr(transmission, "BLOCK_VALUES", 2**17)
+    monkeypatch.setattr(transmission, "CHUNK_FRAMES", 4)
+    monkeypatch.setattr(stepped_drift, "PIXELS", 256)
+    small_, large = (peak_bytes(n_out, tmp_path / f"{n_out}.h5") for n_out in (4096, 16384))
+    assert large - small_ < 2e6

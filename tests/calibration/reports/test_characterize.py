@@ -1,0 +1,258 @@
+"""Characterisation: it finds what is there, judges it rightly, and writes it down once."""
+
+import dataclasses
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+
+from calibration import compare, measure_projection
+from calibration.camera.photon_transfer import photon_transfer
+from calibration.reports import characterize
+from calibration.reports.chapters.projection import flat_share
+from calibration.reports.report import Line
+from photonics import Camera, Drifting, GaussianMedium, MatrixMedium, presets
+
+FINE = {"bit_depth": 12, "gain_dn_per_e": 0.4, "offset_dn": 32.0}
+
+
+def within(estimate, truth, rel):
+    """Within `rel` of the truth, and within 4.5 of its own standard errors plus 0.3 %."""
+    assert abs(estimate.value - truth) < rel * truth
+    assert abs(estimate.value - truth) < 4.5 * estimate.error + 0.003 * truth
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        Camera(bit_depth=8, gain_dn_per_e=0.3, offset_dn=8.0, full_well_e=820.0, seed=1),
+        Camera(bit_depth=10, gain_dn_per_e=0.25, offset_dn=10.0, full_well_e=4000.0, dsnu_e=2.0, seed=2),
+        Camera(**FINE, read_noise_e=4.0, dark_current_e_per_s=40.0, prnu=0.02, seed=3),
+    ],
+    ids=lambda c: f"{c.bit_depth}-bit",
+)
+def test_photon_transfer_recovers_the_camera(camera):
+    """Caught mutation: not subtracting 1/12 DN^2 raises the read noise by 5 % at 8 bits."""
+    found = photon_transfer(camera)
+    within(found.gain, camera.gain, 0.02)
+    within(found.quantum_efficiency, camera.quantum_efficiency, 0.02)
+    within(found.read_noise_e, camera.read_noise_e, 0.03)
+    within(found.dark_current_e_per_s, camera.dark_current_e_per_s, 0.02)
+    within(found.prnu, camera.prnu, 0.05)
+    within(found.dsnu_e, camera.dsnu_e, 0.05)
+    assert found.linearity_error.value < 0.0025
+    assert found.frames > 0
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [Camera(gain_dn_per_e=0.25, offset_dn=8.0), Camera(bit_depth=12, dark_current_e_per_s=3000.0)],
+    ids=["converter saturates first", "dark current fills the well in 3 s"],
+)
+def test_photon_transfer_keeps_to_the_range(camera):
+    """Light and exposures follow what saturates first. Caught mutations: levels by the well, 20 s whatever comes."""
+    found = photon_transfer(camera)
+    within(found.gain, camera.gain, 0.02)
+    within(found.prnu, camera.prnu, 0.05)
+    within(found.dark_current_e_per_s, camera.dark_current_e_per_s, 0.03)
+
+
+def test_a_coarse_quantiser_hides_dark_noise_and_that_is_said():
+    """At K sigma_d = 0.06 DN read noise cannot be measured; the gain still can, within 2 %."""
+    found = photon_transfer(Camera())
+    assert math.isnan(found.read_noise_e.value)
+    assert math.isnan(found.dsnu_e.value)
+    within(found.gain, Camera().gain, 0.02)
+
+
+def test_lab_bench_passes_and_ideal_passes():
+    for preset in (presets.lab_bench, presets.ideal):
+        opu = preset(128, 800, seed=1)
+        report = characterize(opu, truth=opu.effective_matrix())
+        assert report.verdict == "pass", [
+            line for line in report.lines if line.verdict not in ("pass", "not measurable")
+        ]
+        assert report.provenance["frames"] == opu.clock.frames
+
+
+def line(report, name):
+    return next(line for line in report.lines if line.name == name)
+
+
+def test_no_false_alarm_on_few_inputs():
+    """With 20 inputs the number that is ON varies from frame to frame; contrast is a matter of each frame.
+
+    8 devices, all within 4 standard errors. Caught mutations: frames pooled before taking the contrast; additivity
+    judged by an error that holds the scale's.
+    """
+    for seed in range(8):
+        opu = presets.lab_bench(20, 2000, seed=seed)
+        report = characterize(opu, truth=opu.effective_matrix(), n_inputs=10)
+        assert report.verdict == "pass"
+        for name in ("contrast", "mean intensity"):
+            found = line(report, name)
+            assert abs(found.measured - 1.0) < 4.0 * found.uncertainty
+            assert found.uncertainty < 0.02
+            assert found.verdict == "pass"
+
+
+def test_bad_arguments():
+    opu = presets.lab_bench(32, 50)
+    for arguments, message in (
+        ({"vectors": 4}, "vectors must be an integer, 8"),
+        ({"truth": np.ones((3, 3))}, r"truth must have shape \(50, 32\)"),
+        ({"n_inputs": 33}, "n_inputs must be"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            characterize(opu, **arguments)
+    with pytest.raises(ValueError, match="16 pixels or more"):
+        characterize(presets.lab_bench(32, 8))
+
+
+def test_saturation_is_not_passed():
+    opu = presets.lab_bench(128, 800, seed=1)
+    opu.autoexpose(0.9)
+    bright = opu.replace(laser=dataclasses.replace(opu.laser, power_w=0.4))
+    report = characterize(bright)
+    assert report.verdict != "pass"
+    assert (
+        line(report, "saturated share").verdict in ("degraded", "failed") or line(report, "contrast").verdict != "pass"
+    )
+
+
+def test_a_medium_that_is_not_speckle_fails():
+    """A diagonal matrix of phases: a pixel sees one mirror, and its intensity has two values in place of a law."""
+    phases = np.exp(2j * np.pi * np.random.default_rng(0).random(400))
+    opu = presets.lab_bench(400, 400).replace(medium=MatrixMedium(np.diag(phases)))
+    opu.autoexpose()
+    report = characterize(opu)
+    assert report.verdict == "failed"
+    assert line(report, "distance to exp(-I)").verdict == "failed"
+
+
+def test_a_wrong_truth_is_seen():
+    opu = presets.lab_bench(128, 800, seed=1)
+    other = presets.lab_bench(128, 800, seed=2).effective_matrix()
+    assert line(characterize(opu, truth=other), "error per row").verdict == "failed"
+
+
+@pytest.mark.parametrize(
+    ("measured", "uncertainty", "expected", "verdict"),
+    [
+        (1.05, 0.001, 1.0, "pass"),
+        (1.2, 0.001, 1.0, "degraded"),
+        (1.5, 0.001, 1.0, "failed"),
+        (1.5, 0.2, 1.0, "pass"),
+        (math.nan, 0.1, 1.0, "not measurable"),
+        (0.05, math.nan, None, "pass"),
+        (0.25, math.nan, None, "degraded"),
+        (0.5, math.nan, None, "failed"),
+    ],
+)
+def test_verdicts(measured, uncertainty, expected, verdict):
+    assert Line("g", "n", "f", "", measured, uncertainty, expected, 0.1, "do").verdict == verdict
+
+
+@pytest.fixture(scope="module")
+def report():
+    opu = presets.lab_bench(64, 400, seed=1)
+    return characterize(opu, truth=opu.effective_matrix())
+
+
+def test_json_is_plain_and_complete(report, tmp_path):
+    document = json.loads(report.to_json(tmp_path / "a" / "report.json").read_text())
+    assert document["verdict"] == report.verdict
+    assert len(document["lines"]) == len(report.lines)
+    assert document["device"]["camera"]["bit_depth"] == 8
+    assert {"measured", "expected", "uncertainty", "verdict", "formula"} <= set(document["lines"][0])
+
+
+def test_notebooks_show_it_in_a_frame(report):
+    """Its style must not reach the page around it, and its repr is a line."""
+    assert report._repr_html_().startswith("<iframe")
+    assert "<style" not in report._repr_html_()
+    assert len(repr(report)) < 100
+
+
+def test_html_is_self_contained_and_deterministic(report, tmp_path):
+    """No reference to anything outside the file, every line in it, the bench and ten figures."""
+    page = report.to_html(tmp_path / "report.html").read_text()
+    for outside in ("<script", 'src="http', 'href="http', "@import"):
+        assert outside not in page
+    assert page.count("<figure") == 11
+    for found in report.lines:
+        assert found.name in page
+    assert page == report.html()
+
+
+@pytest.mark.parametrize("write", ["to_json", "to_html"])
+def test_reports_are_never_overwritten(report, tmp_path, write):
+    path = tmp_path / "report"
+    path.write_text("older")
+    with pytest.raises(ValueError, match="never overwritten"):
+        getattr(report, write)(path)
+    assert path.read_text() == "older"
+    assert os.listdir(tmp_path) == ["report"]
+
+
+def test_unwritable_folder_is_one_line(report, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="path must be in a folder that can be written"):
+        report.to_json(tmp_path / "file" / "report.json")
+
+
+def test_a_dead_laser_is_a_failed_report():
+    """Every chapter that needs light says so, and the report is written. Catches: a quotient by no light at all."""
+    opu = presets.lab_bench(64, 500)
+    report = characterize(opu.replace(laser=dataclasses.replace(opu.laser, power_w=1e-9)))
+    assert report.verdict == "failed"
+    assert any("no light above dark" in line.reason for line in report.lines)
+
+
+def test_a_medium_that_drifts_within_the_calibration_is_refused():
+    """Its scatter is no noise of a camera, whatever it is fitted with. Catches: a stated error that swells to fit."""
+    opu = presets.lab_bench(64, 500).replace(medium=Drifting(GaussianMedium(64, 500), 2.0))
+    with pytest.raises(ValueError, match=r"^frames of one pattern must agree .* the medium or the laser drifts"):
+        measure_projection(opu)
+    reasons = [line.reason for line in characterize(opu).lines if line.group == "projection"]
+    assert any("the medium or the laser drifts" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(("frames", "verdict"), [(None, "pass"), (1.5e4, "degraded"), (2e3, "failed")])
+def test_drift_shows_in_the_scatter_of_repeated_frames(frames, verdict):
+    """A speckle that lives 15 000 frames doubles the variance of shot noise within the calibration, and that is said.
+
+    Catches: a noise model that swells in silence, up to where nothing is calibrated.
+    """
+    opu = presets.lab_bench(64, 400, seed=1)
+    if frames is not None:
+        opu = opu.replace(medium=Drifting(opu.medium, correlation_frames=frames, seed=1), exposure_s=opu.exposure_s)
+    lines = [line for line in characterize(opu).lines if line.name == "scatter of repeated frames"]
+    assert [line.verdict for line in lines] == [verdict], lines
+
+
+def test_a_new_refusal_counts_as_degraded():
+    """A chapter that is refused now and was not before. Catches: a comparison that looks at common lines alone."""
+    opu = presets.lab_bench(64, 500)
+    before = characterize(opu)
+    after = characterize(opu.replace(laser=dataclasses.replace(opu.laser, power_w=1e-9)))
+    new = [change for change in compare(before, after).degraded if change.before is None]
+    assert new
+    assert not compare(before, before).degraded
+
+
+@pytest.mark.parametrize("anchors", [3, 4, 5, 8])
+def test_expected_share_of_anchors_on_a_line(anchors, rng):
+    """Of 250 000 draws, within four standard errors; for three anchors it is ``1 - exp(-3 limit)``.
+
+    Catches: the law of a complex Wishart matrix in place of the real one.
+    """
+    share, draws = flat_share(anchors, 0.05), 250_000
+    real, imag = rng.normal(size=(2, draws, anchors)) / np.sqrt(2.0)
+    power, square = (real**2 + imag**2).sum(axis=1), np.abs(((real + 1j * imag) ** 2).sum(axis=1))
+    found = np.mean((power - square) / 2.0 < 0.05 * anchors / 2.0)
+    assert abs(found - share) < 4.0 * np.sqrt(share / draws)
+    if anchors == 3:
+        assert share == pytest.approx(1.0 - math.exp(-0.15), rel=1e-3)

@@ -1,0 +1,108 @@
+"""Files appear whole, under a name that nobody had, whoever else is writing."""
+
+import errno
+import os
+import stat
+import threading
+
+import pytest
+
+from calibration.storage import files
+from calibration.storage.files import new_file, publish_unused, replace_file, write_new, write_unused
+
+WRITERS = 8
+
+
+def at_once(work):
+    """Run `work(number)` in several threads that start together; what each returned or raised."""
+    gate, found = threading.Barrier(WRITERS), [None] * WRITERS
+
+    def run(number):
+        gate.wait()
+        try:
+            found[number] = work(number)
+        except ValueError as error:
+            found[number] = error
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def someone_else(path):
+    """An `os.link` before which another process makes the file: between the look and the renaming."""
+    link = os.link
+
+    def late(source, target):
+        path.write_text("somebody else's")
+        link(source, target)
+
+    return late
+
+
+def no_links(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_one_of_many_writers_wins(tmp_path, monkeypatch, links):
+    """Its file stays whole and the others are told. Catches: a look whether the file exists, and then a renaming."""
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    found = at_once(lambda number: write_new(tmp_path / "report.json", f"{number}" * 10_000))
+    won = [number for number, one in enumerate(found) if not isinstance(one, ValueError)]
+    assert len(won) == 1
+    assert (tmp_path / "report.json").read_text() == f"{won[0]}" * 10_000
+    assert all("never overwritten" in str(one) for one in found if isinstance(one, ValueError))
+    assert os.listdir(tmp_path) == ["report.json"]
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
+    """Catches: `os.replace` at the end. The numbered name goes on to the next number instead."""
+    path = tmp_path / "report.json"
+    monkeypatch.setattr(os, "link", someone_else(path))
+    with pytest.raises(ValueError, match="never overwritten"):
+        write_new(path, "mine")
+    path.unlink()
+    assert write_unused(path, "mine").name == "report-2.json"
+    assert path.read_text() == "somebody else's"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_writers_of_numbered_files_do_not_meet(tmp_path, monkeypatch, links):
+    """Eight at once make report, report-2 ... report-8. Catches: a free name that is free for two."""
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    found = at_once(lambda number: write_unused(tmp_path / "report.json", f"{number}"))
+    assert len(set(found)) == WRITERS
+    assert sorted(path.read_text() for path in found) == [f"{number}" for number in range(WRITERS)]
+    names = {"report.json", *(f"report-{number}.json" for number in range(2, WRITERS + 1))}
+    assert set(os.listdir(tmp_path)) == names
+
+
+def test_a_failure_leaves_nothing_and_replaces_nothing(tmp_path):
+    """Catches: a temporary file left behind, an old file gone before the new one is there."""
+    with pytest.raises(RuntimeError), new_file(tmp_path / "a") as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+    assert replace_file(tmp_path / "a", "one") == replace_file(tmp_path / "a", b"two")
+    assert (tmp_path / "a").read_text() == "two"
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
+    for write in (write_new, write_unused, replace_file):
+        with pytest.raises(ValueError, match="folder that can be written") as stop:
+            write(tmp_path / "a" / "below", "x")
+        assert "\n" not in str(stop.value)
+
+
+def test_a_dangling_link_is_in_the_way(tmp_path):
+    """Catches: `Path.exists`, which says that it is not there."""
+    (tmp_path / "a").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="never overwritten"):
+        write_new(tmp_path / "a", "x")
+    (tmp_path / "done").write_text("x")
+    assert publish_unused(tmp_path / "done", tmp_path / "a") == tmp_path / "a-2"
+    assert files.os.path.islink(tmp_path / "a")

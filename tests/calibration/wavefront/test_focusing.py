@@ -1,0 +1,111 @@
+"""Foci: the law of binary masks, the device against the prediction, and what masks do not depend on."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.wavefront.focusing import amplitude_masks, binary_gain, focus, phase_gain
+from photonics import presets
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def gaussian(rows, n, seed=0):
+    rng = np.random.default_rng(seed)
+    return ((rng.normal(size=(rows, n)) + 1j * rng.normal(size=(rows, n))) / np.sqrt(2.0 * n)).astype(np.complex64)
+
+
+@pytest.mark.parametrize("n", [64, 256, 1024])
+def test_law_of_binary_masks(n):
+    """Enhancement over the mean of half-ON patterns is 1 + (n/2 - 1)/pi at any phase, within 4 standard errors and 2 %.
+
+    Catches: masks of the wrong half plane's phase, a mean over all-ON patterns.
+    """
+    t = gaussian(4000, n)
+    masks = amplitude_masks(t, phases=1, offset_rad=np.random.default_rng(1).uniform(0, 2 * np.pi, 4000))
+    gain = np.abs((t * masks).sum(axis=1)) ** 2 / 0.5
+    assert abs(gain.mean() - binary_gain(n)) < 4.0 * gain.std() / np.sqrt(4000) + 0.02 * binary_gain(n)
+    assert abs(masks.mean() - 0.5) < 0.01
+
+
+def test_law_of_phase_masks():
+    """(sum |t|)^2 over sum |t|^2 is 1 + pi/4 (n - 1)."""
+    t = np.abs(gaussian(2000, 256))
+    gain = (t.sum(axis=1) ** 2).mean() / (t**2).sum(axis=1).mean()
+    assert abs(gain / phase_gain(256) - 1.0) < 0.01
+
+
+def test_masks_know_neither_phase_nor_conjugation_of_a_row():
+    """The best mask of a row is as good after a turn and a conjugation. Catches: Re(t) in place of Re(conj(t) e^ip)."""
+    t = gaussian(50, 128)
+    turned = np.conj(t * np.exp(1j * np.linspace(0, 6, 50))[:, None]).astype(np.complex64)
+    power = [np.abs((t * amplitude_masks(one, phases=256)).sum(axis=1)) ** 2 for one in (t, turned)]
+    np.testing.assert_allclose(*power, rtol=0.02)
+
+
+def test_more_phases_are_never_worse():
+    t = gaussian(50, 128)
+    powers = [np.abs((t * amplitude_masks(t, phases=count)).sum(axis=1)) ** 2 for count in (1, 4, 32)]
+    assert (powers[1] >= powers[0] - 1e-6).all()
+    assert (powers[2] >= powers[1] - 1e-6).all()
+
+
+@pytest.mark.parametrize("n", [64, 256])
+def test_the_device_focuses_as_predicted(n):
+    """With the true matrix the measured enhancement is the predicted one within 2 %, and no focus saturates.
+
+    Catches: foci at the exposure of speckle, which saturate; leakage of mirrors that are OFF left out (6 %).
+    """
+    opu = presets.lab_bench(n, 1000, seed=1)
+    opu.autoexpose()
+    usual = opu.exposure_s
+    found = focus(opu, opu.effective_matrix())
+    assert not found.saturated.any()
+    assert abs(found.enhancement.mean() / found.predicted.mean() - 1.0) < 0.02
+    assert found.enhancement.mean() > binary_gain(n)
+    assert found.frame.argmax() == found.targets[0]
+    assert opu.exposure_s == usual > found.exposure_s
+
+
+def test_law_on_an_ideal_device():
+    """200 foci at any phase have the law's enhancement within 4 standard errors and 3 %.
+
+    Catches: a mean over patterns with more inputs ON, masks at a phase that suits the focus.
+    """
+    opu = presets.ideal(128, 400, seed=1)
+    found = focus(opu, opu.effective_matrix(), 200, phases=1)
+    error = found.enhancement.std() / np.sqrt(200)
+    assert abs(found.enhancement.mean() - binary_gain(128)) < 4.0 * error + 0.03 * binary_gain(128)
+
+
+def test_inputs_that_the_matrix_leaves_out_stay_off():
+    opu = presets.lab_bench(64, 300, seed=1)
+    opu.autoexpose()
+    found = focus(opu, opu.effective_matrix()[:, :48], [3, 5])
+    assert found.masks.shape == (2, 48)
+    assert (found.enhancement > 4.0).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"matrix": np.ones((3, 3))}, "matrix must have shape"),
+        ({"targets": [300]}, "targets must be pixels from 0 to 299"),
+        ({"targets": [0.5]}, "targets must be pixels"),
+        ({"valid": np.zeros(300, bool)}, "valid must have a row"),
+        ({"phases": 0}, "phases must be an integer"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    opu = presets.lab_bench(32, 300)
+    with pytest.raises(ValueError, match=message):
+        focus(opu, **({"matrix": np.ones((300, 32), complex)} | arguments))
+
+
+def test_example(tmp_path):
+    """The script runs, saves its figure and beats the law at a random phase."""
+    found = runpy.run_path(str(EXAMPLES / "focus.py"))["main"](str(tmp_path / "f.png"), 64, 400)
+    assert (tmp_path / "f.png").stat().st_size > 10_000
+    assert found.enhancement.mean() > binary_gain(64)

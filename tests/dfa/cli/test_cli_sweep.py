@@ -1,0 +1,194 @@
+"""``opu sweep`` and ``opu report``: what a file may say, what lies in the folder, and that it can be made again."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from dfa.cli.main import main
+from dfa.robustness.results import failures, load_results, page, table
+from dfa.robustness.study_files import read_study
+from dfa.sweeps.designs import OneAtATime
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+PLAN = '[plan]\ndata = "digits"\nhidden = 16\nepochs = 1\nsamples = 128\n'
+OVER = '[over]\n"camera.read_noise_e" = [0.0, 1e4]\n"dmd.contrast" = ["none"]\n'
+
+
+def written(tmp_path, text, name="study.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def opu(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return stopped.value.code or 0
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_example_is_a_study(path):
+    """Catches: an example that was left behind by a change of names."""
+    ready, seeds = read_study(path)
+    assert len(ready.design.settings) > 3
+    assert seeds
+
+
+def test_a_name_alone_is_a_study():
+    ready, seeds = read_study("read_noise")
+    assert ready.view.x == "camera.read_noise_e"
+    assert seeds == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seeds = 1\n", "a study must have either study or over, got seeds"),
+        ('study = "magic"\n', "study must be one of shot_noise"),
+        ('study = "read_noise"\n[over]\nx = [1]\n', "a study must have either study or over"),
+        ('study = "read_noise"\nsedes = 3\n', "may have seeds, references, plan, title, study, options, got 'sedes'"),
+        ('study = "read_noise"\n[options]\nvalue = [1]\n', "options of read_noise may have values, got 'value'"),
+        ('study = "two_parameters"\n', "options of two_parameters must fit"),
+        ('study = "budget"\n[options]\nflaws = ["magic"]\n', "flaw must be one of"),
+        ("seeds = 0\n" + OVER, "seeds must be a number of seeds or a list of them, got 0"),
+        ('references = ["magic"]\n' + OVER, "method must be one of"),
+        ('design = "square"\n' + OVER, "design must be one of grid, one-at-a-time, latin-hypercube, random"),
+        ("count = 3\n" + OVER, "count must be given for latin-hypercube and random"),
+        ('design = "random"\ncount = 3\n[over]\nx = { low = 1 }\n', "x must have low and high"),
+        ('[over]\n"camera.red_noise" = [1.0]\n', "red_noise is not a parameter of Camera"),
+        ("[plan]\nepoch = 3\n" + OVER, "plan may have data, network"),
+        ("[plan.encoder]\nlimit = 3\n" + OVER, "plan.encoder may have threshold"),
+        ("[plan]\nencoder = 3\n" + OVER, "plan.encoder must be a table"),
+        ("over = 3\n", "over must be a table of values"),
+        ("[over\n", "study.toml: "),
+    ],
+)
+def test_what_a_file_may_not_say(tmp_path, capsys, text, said):
+    """Catches: a word that is read past; a traceback; a folder for a sweep that never was."""
+    assert opu("sweep", written(tmp_path, text), "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_design_is_drawn_as_it_is_said(tmp_path):
+    """Catches: a range taken for a choice, a figure that does not suit the design."""
+    drawn = 'design = "latin-hypercube"\ncount = 5\n[over]\n"camera.read_noise_e" = { low = 1, high = 9, log = true }\n'
+    ready, _ = read_study(written(tmp_path, drawn))
+    values = sorted(point["camera.read_noise_e"] for point in ready.design.settings)
+    assert np.all(np.floor(np.log(values) / np.log(9.0) * 5) == range(5))
+    assert ready.view.kind == "scatter"
+    two = read_study(written(tmp_path, OVER.replace('"none"', '"none", 10.0')))[0]
+    assert two.view.kind == "map"
+    assert two.design.settings[:2] == [
+        {"camera.read_noise_e": 0.0, "dmd.contrast": None},
+        {"camera.read_noise_e": 0.0, "dmd.contrast": 10.0},
+    ]
+    assert read_study(written(tmp_path, '[over]\n"training.method" = ["bp"]\n'))[0].view.kind == "curve"
+    one = read_study(written(tmp_path, 'design = "one-at-a-time"\n' + OVER))[0]
+    assert one.view.kind == "budget"
+    assert one.view.bench["camera.read_noise_e"] == 2.5
+    bare = read_study(written(tmp_path, drawn.replace('"camera.read_noise_e"', "camera.read_noise_e")))[0]
+    assert bare.design.settings == ready.design.settings  # a name without quotes, which is a table in TOML
+
+
+def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
+    """Catches: a page that needs the network, a failure that is not told, a resumed sweep that computes again."""
+    study = written(tmp_path, 'title = "Noise & light"\nseeds = 1\nreferences = []\n' + OVER + PLAN)
+    out = tmp_path / "out"
+    assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet") == 0
+    assert {path.name for path in out.iterdir()} >= {
+        "points.db",
+        "results.nc",
+        "figure.png",
+        "report.html",
+        "study.toml",
+    }
+    told = (out / "report.html").read_text(encoding="utf-8")
+    assert "Noise &amp; light" in told
+    assert "lower laser.power_w" in told
+    assert not re.search(r"""(src|href)=["']?(http|//)|url\(["']?http|@import""", told)
+    found = load_results(out)
+    assert dict(found.sizes) == {"camera.read_noise_e": 2, "dmd.contrast": 1, "seed": 1}
+    first = found.attrs["measured"]
+    assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet") == 2
+    assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet", "--resume") == 0
+    assert load_results(out).attrs["measured"] == first
+    (out / "figure.png").unlink()
+    assert opu("report", out) == 0
+    assert (out / "figure.png").exists()
+    again = max(out.glob("report-*.html")).read_text(encoding="utf-8")
+    assert again == told == page(found)
+    assert "report-3.html" in capsys.readouterr().out
+
+
+def test_a_sweep_whose_points_all_failed_says_why(tmp_path, capsys):
+    """The page tells every failure, the error the first. Catches: an hour of work that ends without a cause."""
+    text = "seeds = 1\n" + OVER.replace("0.0, 1e4", "1e4, 2e4") + PLAN
+    out = tmp_path / "out"
+    assert opu("sweep", written(tmp_path, text), "--out", out, "--workers", 0, "--quiet") == 2
+    told = capsys.readouterr()
+    assert "did not fail, got none; the first said: ValueError: " in told.err
+    assert told.err.count("\n") == 1
+    assert opu("report", out) == 2
+    again = capsys.readouterr()
+    assert again.err == told.err
+    for line, name in ((told.out, "report.html"), (again.out, "report-2.html")):
+        assert line.strip().replace("\n", "").endswith(name)
+        page = (out / name).read_text(encoding="utf-8")
+        assert "Points that failed" in page
+        assert page.count("ValueError: ") == 2
+    assert not (out / "figure.png").exists()
+
+
+def test_another_study_does_not_take_the_place_of_results(tmp_path, capsys):
+    """Another comment is the same study; the one in the folder may be changed and gone on with, all stays that counts.
+
+    Catches: results.nc of one study that another one replaces without a word.
+    """
+    study = written(tmp_path, "seeds = 1\nreferences = []\n" + OVER + PLAN)
+    out = tmp_path / "out"
+    rest = ("--out", out, "--workers", 0, "--quiet", "--resume")
+    assert opu("sweep", study, *rest[:-1]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    written(tmp_path, "seeds = 2\nreferences = []\n" + OVER + PLAN)
+    assert opu("sweep", study, *rest) == 2
+    assert f"study must be the one in {out / 'study.toml'} to go on, got another" in capsys.readouterr().err
+    assert opu("sweep", "read_noise", *rest) == 2
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    written(tmp_path, "# a word\nseeds = 1\nreferences = []\n" + OVER + PLAN)
+    assert opu("sweep", study, *rest) == 0
+    written(out, "seeds = 2\nreferences = []\n" + OVER + PLAN)
+    assert opu("sweep", out / "study.toml", *rest) == 0
+    assert load_results(out).sizes["seed"] == 2
+
+
+def test_a_row_says_what_was_changed():
+    """Catches: a column for each parameter, of which all but one are empty."""
+    from tests.dfa.robustness.test_studies import found
+
+    design = OneAtATime({"noise": [1.0, 99.0], "wide": [5.0]})
+    one = found(design, kind="budget", without={"point": 0}, bench={"noise": 0.0})
+    rows = table(one, brief=True)
+    assert rows.columns == ["change", "accuracy", "difference", "clear", "failed"]
+    assert [row[0] for row in rows.rows] == ["nothing", "noise: 0 → 1 e-", "noise: 0 → 99 e-", "wide: 5"]
+    assert [row[2:] for row in rows.rows[1:3]] == [["-1.10 ± 0.06", "yes", ""], ["–", "no", "3"]]
+    assert rows.rows[3][2] == "3.00 ± 0.00"
+    assert failures(one)[0] == ["noise 99", "0", "ArithmeticError: too much"]
+
+
+def test_a_folder_without_results_is_refused(tmp_path, capsys):
+    """Catches: a traceback for a folder of something else, or a damaged file."""
+    assert opu("report", tmp_path) == 2
+    assert "must hold results.nc of a finished sweep" in capsys.readouterr().err
+    (tmp_path / "results.nc").write_bytes(b"no data")
+    assert opu("report", tmp_path) == 2
+    assert "must hold whole results" in capsys.readouterr().err
+    xarray.Dataset({"x": 1}).to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
+    with pytest.raises(ValueError, match="without a view"):
+        load_results(tmp_path)
+    assert opu("sweep", "read_noise", "--resume") == 2

@@ -1,0 +1,82 @@
+"""Figures of a study's diagnostics: what is drawn is the mean over the seeds of what was recorded."""
+
+import math
+import statistics
+
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from dfa.experiments.curves import COLOURS, diagnostics_section, draw_blocks, draw_feedback
+from dfa.experiments.runs import Run
+from dfa.experiments.tasks import Point
+from dfa.training.diagnostics import Diagnostics
+
+
+def run(method, seed, at=(1, 2, 3), **missing):
+    """A run whose figures are functions of seed and epoch."""
+    history = []
+    for epoch in at:
+        figures = {
+            "angles": {"0": 60.0 + 10 * seed + epoch, "1": 50.0 + epoch, "head": 0.0},
+            "gradients": {"0": 0.1 * epoch + seed, "1": 0.2, "head": 0.5},
+        }
+        if method == "optical":
+            figures |= {"nonzero": 0.1 + 0.1 * seed, "shown": 0.5, "snr_db": 8.0 - epoch, "saturated": 0.01 * epoch}
+        seen = Diagnostics(step=epoch, loss=1.0, scores={}, frames=5, seconds=0.1, **(figures | missing))
+        history.append(Point(epoch, 1.0, 0.9, 0.8 + 0.01 * seed, seen))
+    return Run(method, seed, tuple(history), len(history) - 1)
+
+
+RUNS = [run(method, seed) for method in ("dfa", "optical") for seed in (0, 1)]
+
+
+def axes():
+    return Figure().add_subplot()
+
+
+def lines(ax):
+    """Values by colour and style."""
+    return {(to_hex(line.get_color()), line.get_linestyle()): list(line.get_ydata()) for line in ax.lines}
+
+
+def test_lines_are_means_over_the_seeds():
+    """A colour for each method, a style for each block, the output block's angle left out.
+
+    Catches: one seed only, blocks exchanged, the angle of the output, which is 0 by definition.
+    """
+    drawn = lines(draw_blocks(axes(), RUNS, "angles", "epoch"))
+    for method in ("dfa", "optical"):
+        assert drawn[COLOURS[method], "-"] == [65.0 + epoch for epoch in (1, 2, 3)]
+        assert drawn[COLOURS[method], "--"] == [50.0 + epoch for epoch in (1, 2, 3)]
+    assert len(drawn) == 2 * 2 + 1  # and that of chance
+    drawn = lines(draw_blocks(axes(), RUNS, "gradients", "epoch"))
+    assert drawn[COLOURS["dfa"], "-"] == pytest.approx([0.1 * epoch + 0.5 for epoch in (1, 2, 3)])
+    assert len(drawn) == 2 * 3
+    ax = draw_feedback(axes(), RUNS, ("nonzero", "shown"), "share of codes", "epoch")
+    assert lines(ax) == {
+        (COLOURS["optical"], "-"): [statistics.fmean((0.1, 0.2))] * 3,
+        (COLOURS["optical"], "--"): [0.5] * 3,
+    }
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["optical DFA"]
+
+
+def test_what_was_not_measured_is_not_drawn():
+    """Points without a record, seeds with other points, no number, gradients of 0 on their logarithmic axis."""
+    short, dark = run("optical", 0, at=(1, 3)), run("last-layer", 0, gradients={"0": 0.0, "head": 0.5})
+    drawn = lines(draw_feedback(axes(), [short, run("optical", 1)], ("snr_db",), "dB", "epoch"))
+    assert drawn == {(COLOURS["optical"], "-"): [7.0, 5.0]}
+    assert len(diagnostics_section([run("optical", 0, snr_db=math.nan)], "epoch").pictures) == 4
+    zero = lines(draw_blocks(axes(), [dark], "gradients", "epoch"))
+    assert all(math.isnan(value) for value in zero[COLOURS["last-layer"], "-"])
+
+
+def test_the_section_shows_all_of_the_issue_and_nothing_empty():
+    """Angles, gradients, codes, signal-to-noise, saturation; backpropagation alone has its gradients only."""
+    section = diagnostics_section(RUNS, "epoch")
+    assert len(section.pictures) == 5
+    [table] = section.tables
+    assert table.rows == [["optical DFA", "15.0%", "50.0%", "5.0 dB", "3.00%"]]
+    assert len(diagnostics_section([run("bp", 0, angles={})], "epoch").pictures) == 1
+    bare = Run("bp", 0, (Point(1, 1.0, 0.9, 0.8),), 0)
+    assert not diagnostics_section([bare], "epoch").pictures

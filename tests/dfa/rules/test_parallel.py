@@ -1,0 +1,118 @@
+"""Layer-parallel training: the weights of one process, and not a byte more on the way back than was promised."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.child import environment
+from dfa import DirectFeedback, RandomFeedback
+from dfa.models import mlp
+from dfa.rules.blocks import find_blocks
+from dfa.rules.parallel import LayerParallel, packed, share, unpacked
+from tests.dfa.stages import BATCH, LONG, RULES, SHORT, STEPS, model_of, pieces, sizes_of
+
+SIZE = 3
+OWN = {len(LONG): ([0], [1, 2], [3]), len(SHORT): ([0], [1], [])}
+"""Hidden blocks of each process; the last one has the output's, too."""
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """What each of three processes found."""
+    folder = tmp_path_factory.mktemp("stages")
+    command = [sys.executable, "-m", "tests.dfa.stages"]
+    runs = [
+        subprocess.Popen([*command, str(rank), str(SIZE), str(folder)], env=environment(), stderr=subprocess.PIPE)
+        for rank in range(SIZE)
+    ]
+    errors = [run.communicate(timeout=120)[1].decode() for run in runs]
+    assert [run.returncode for run in runs] == [0] * SIZE, errors
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(SIZE)]
+
+
+class Joined:
+    """The feedback of all processes in one: the last one's encoder, each one's matrices."""
+
+    def __init__(self, parts, own):
+        self.parts, self.own = parts, own
+
+    def __call__(self, error, widths):
+        code, found = self.parts[-1].encode(error), []
+        for own, part in zip(self.own, self.parts, strict=True):
+            found += part.signals(code, [widths[k] for k in own]) if own else []
+        self.parts[-1].steps = self.parts[0].steps
+        return found
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_weights_are_those_of_a_single_process(stages, rule):
+    """To rounding.
+
+    Caught mutations: a draw of the code that does not move on where a process has the output alone;
+    a loss scaled by the batch; a block in the wrong process; the input's gradient sent before it is made.
+    """
+    model = model_of(rule)
+    parts = [RULES[rule](rank) for rank in range(SIZE)]
+    learner = None if parts[0] is None else DirectFeedback(model, feedback=Joined(parts, OWN[len(sizes_of(rule))]))
+    optimiser = torch.optim.SGD(model.parameters(), 0.5)
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        for x, y, part in pieces(rule, step):
+            output = model(x)
+            loss = part * cross_entropy(output, y)
+            loss.backward() if learner is None else learner.backward(loss, output, loss_scale=part)
+        optimiser.step()
+    weights = {name: tensor for stage in stages for name, tensor in stage[rule]["weights"].items()}
+    assert list(weights) == list(model.state_dict())
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["bp", "dfa", "ternary", "stochastic"])
+def test_bytes_are_those_of_the_formula(stages, rule):
+    """Backpropagation sends gradients of the activations, the others a code; a head of 24 or 28 bytes says what it is.
+
+    Catches: activations sent back; codes of a byte each; what is sent in one process only.
+    """
+    between = (16, 18) if sizes_of(rule) is SHORT else (16, 20)
+    sent = [stage[rule]["traffic"] for stage in stages]
+    forward = STEPS * sum(4 * BATCH * width + 24 for width in between)
+    code = {"dfa": 4 * BATCH * 5, "ternary": -(-BATCH * 5 // 4), "stochastic": -(-BATCH * 5 // 4) + 4 * BATCH}
+    backward = forward if rule == "bp" else STEPS * (SIZE - 1) * (code[rule] + 28)
+    assert sum(s.get("forward", 0) for s in sent) == forward
+    assert sum(s.get("backward", 0) for s in sent) == backward
+    assert [s.get("backward", 0) > 0 for s in sent] == ([False, True, True] if rule == "bp" else [False, False, True])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_process_learns_that_the_loss_is_no_number(stages, rule):
+    for stage in stages:
+        assert "training has diverged" in stage[rule]["diverged"]
+
+
+def test_without_a_group_it_says_so():
+    with pytest.raises(ValueError, match="distributed must be initialised"):
+        LayerParallel(mlp(LONG), RandomFeedback())
+
+
+def test_a_parameter_lives_in_one_process():
+    """Catches: tied weights that become two copies, each with half of the gradient."""
+    model = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5))
+    share(model, find_blocks(model, None), 0, 3)
+    model[4].weight = model[0].weight
+    with pytest.raises(ValueError, match=r"one process, got one of shape \(5, 5\) in processes 0 and 2"):
+        share(model, find_blocks(model, None), 0, 3)
+    share(model, find_blocks(model, None), 0, 1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 7])
+def test_four_codes_fit_in_a_byte(count):
+    """Catches: a shift of one bit; the last byte cut off."""
+    code = torch.randint(-1, 2, (count,), generator=torch.Generator().manual_seed(count)).to(torch.int8)
+    data = packed(code)
+    assert data.nbytes == -(-count // 4)
+    assert torch.equal(unpacked(data, count), code)

@@ -1,0 +1,180 @@
+"""Sweeps of studies, values and machines that are not as they should be."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from benchmarks.child import environment
+from benchmarks.sweeps import Logged
+from dfa import sweep
+from dfa.robustness import Random
+from dfa.sweeps.store import Store
+
+
+class Hidden:
+    """Holds a function where a point's key does not see it: in an attribute of a value."""
+
+    def __init__(self, call):
+        self.call = call
+
+
+class Calls(Logged):
+    """Does at each point what it was given; whatever that is, the points are the same."""
+
+    def __init__(self, call):
+        super().__init__("", 0.0)
+        self.hidden = Hidden(call)
+
+    def run(self, settings, seed):
+        return self.hidden.call(settings["x"])
+
+
+def run(call=lambda x: {"value": 1.0}, over=None, **more):
+    return sweep(Calls(call), over or {"x": [1]}, **{"workers": 0, "progress": False} | more)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.linspace(0, 1, 3), [0.0, 0.5, 1.0]),
+        (np.arange(3), [0, 1, 2]),
+        (np.float32([0.1, 0.2]), [float(np.float32(0.1)), float(np.float32(0.2))]),
+        ([np.True_, False], ["true", "false"]),
+        ([np.arange(2), (3,)], ["[0, 1]", "[3]"]),
+        ([2**70, 1], [2.0**70, 1.0]),
+    ],
+)
+def test_values_of_numpy_are_numbers(tmp_path, values, expected):
+    """Catches: labels that are text, values that the store cannot hold."""
+    found = run(over={"x": values}, store=tmp_path / "x.db")
+    assert found.x.values.tolist() == expected
+    python = [value.tolist() if hasattr(value, "tolist") else value for value in values]
+    assert run(lambda x: 1 / 0, over={"x": python}, store=tmp_path / "x.db").equals(found)  # the same points
+    assert run(over=Random({"x": values}, count=3)).sizes["point"] == 3
+
+
+def raises(problem):
+    def call(_):
+        raise problem
+
+    return call
+
+
+class Mute(Exception):
+    """Cannot say what is wrong."""
+
+    def __str__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda _: sys.exit(3), "SystemExit: 3"),
+        (raises(asyncio.CancelledError("me")), "CancelledError: me"),
+        (raises(Mute()), "Mute: (it cannot say what)"),
+        (raises(OSError("caf\udce9\nx")), "OSError: caf\\udce9 x"),
+        (lambda _: 3, "ValueError: metrics must be a mapping"),
+        (lambda _: {"x": 3}, "ValueError: a metric must have a name other than"),
+        (lambda _: {"value": [1, 2]}, "ValueError: metrics must be numbers"),
+    ],
+)
+def test_whatever_a_point_raises_is_recorded(tmp_path, call, error):
+    """Catches: one point that stops the others."""
+    found = run(call, store=tmp_path / "x.db")
+    assert found.error.item().startswith(error)
+    assert run(store=tmp_path / "x.db").equals(found)
+
+
+class Taking(Logged):
+    """Takes out of the settings what it reads, to the last bit of a list."""
+
+    def check(self, settings):
+        settings["x"].clear()
+
+    def run(self, settings, seed):
+        return {"value": settings["x"].pop() + settings.pop("y")}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_study_may_change_the_settings_that_it_is_given(tmp_path, workers):
+    """Catches: seeds that share one dict, settings that are stored or checked for names as the study left them."""
+    more = {"seeds": (0, 1), "workers": workers, "progress": False}
+    found = sweep(Taking("", 0.0), {"x": [[1], [2]], "y": [10.0]}, store=tmp_path / "x.db", **more)
+    assert found.value.values[:, 0].tolist() == [[11, 11], [12, 12]]
+    with Store(tmp_path / "x.db") as rows:
+        stored = rows.rows.execute("SELECT settings FROM points").fetchall()
+    assert {settings for (settings,) in stored} == {'{"x": [1], "y": 10.0}', '{"x": [2], "y": 10.0}'}
+
+
+@pytest.mark.parametrize("name", ["m/x", "", ".", "a\0b", "\udcff", "seed", 3])
+def test_names_that_a_file_cannot_hold_are_refused(name):
+    """Catches: a data set that cannot be written after all the work, an attribute cut short by the file."""
+    assert "a metric must have a name" in run(lambda x: {name: 1.0}).error.item()
+    with pytest.raises(ValueError, match="a parameter must have a dotted name"):
+        run(over={name: [1]})
+
+
+def test_a_metric_named_like_the_parameter_of_another_point(tmp_path):
+    """Catches: xarray's own words after all the work, or when points are stored already."""
+    store = tmp_path / "x.db"
+    run(lambda x: {"y": 1.0}, over=[{"x": 1}], store=store)
+    for kept in (None, store):
+        with pytest.raises(ValueError, match="metrics must have other names than parameters, got y"):
+            run(lambda x: {"y": 1.0}, over=[{"x": 1}, {"x": 2, "y": 3}], store=kept)
+
+
+def test_not_a_number_is_a_result():
+    """Catches: a failure without an error, infinity that does not survive the store."""
+    found = run(lambda x: {"value": {1: np.nan, 2: np.inf, 3: 1}[x]}, over={"x": [1, 2, 3]})
+    np.testing.assert_array_equal(found.value.values[:, 0], [np.nan, np.inf, 1])
+    assert (found.error == "").all()
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path):
+    """Catches: an interruption that is recorded as an error, points lost, a store that stays locked."""
+
+    def interrupted(x):
+        if x == 3:
+            raise KeyboardInterrupt
+        return {"value": x}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, over={"x": [1, 2, 3]}, store=tmp_path / "x.db")
+    again = run(lambda x: {"value": 10 * x}, over={"x": [1, 2, 3]}, store=tmp_path / "x.db")
+    assert again.value.values[:, 0].tolist() == [1, 2, 30]
+
+
+@pytest.mark.parametrize(
+    ("more", "match"),
+    [
+        ({"seeds": 3}, "seeds must be"),
+        ({"seeds": [2**63]}, "seeds must be"),
+        ({"over": {"x": [1j]}}, "finite numbers"),
+        ({"over": {"x": [{1: 2}]}}, "finite numbers"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_anything_runs(more, match):
+    with pytest.raises(ValueError, match=match):
+        run(raises(AssertionError("ran")), **more)
+
+
+def test_a_study_that_cannot_travel_is_refused():
+    """Catches: a cluster started for it, and pickle's own words."""
+    lock = threading.Lock()
+    with pytest.raises(ValueError, match="study must be one that pickle can send"):
+        run(lambda x: lock, workers=1)
+
+
+def test_a_cluster_ends_with_a_parent_that_dies_while_it_starts(tmp_path):
+    """Catches: a cluster that lives on until it is ready, which takes seconds, and only then finds itself alone."""
+    folder = tmp_path / "nodes"
+    folder.mkdir()
+    command = [sys.executable, "-P", "-m", "dfa.sweeps.cluster.nodes", "1", str(folder)]
+    ended = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+    assert not folder.exists()

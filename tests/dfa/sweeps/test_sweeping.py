@@ -1,0 +1,188 @@
+"""Sweeps: the same numbers whatever happens, nothing computed twice, nothing lost."""
+
+import os
+import sqlite3
+
+import numpy as np
+import pytest
+import xarray
+
+from benchmarks.sweeps import Logged, kills
+from dfa import sweep
+from dfa.robustness import Grid, LatinHypercube, OneAtATime, Random, Range
+from dfa.sweeps.keys import canonical, point_key
+from dfa.sweeps.labelled import labels
+from dfa.sweeps.store import Store
+
+POINTS = {"x": [1, 7, 9], "y": [0.5, 1.5]}
+
+
+def run(over=POINTS, log="", **more):
+    return sweep(
+        Logged(str(log), 0.0), over, seeds=more.pop("seeds", (0, 1)), **{"workers": 0, "progress": False} | more
+    )
+
+
+def lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_a_grid_is_labelled_and_a_failed_point_is_told():
+    """Catches: values along the wrong dimension, an error that stops the others, a failure that looks like a number."""
+    found = run()
+    assert dict(found.sizes) == {"x": 3, "y": 2, "seed": 2}
+    assert float(found.value.sel(x=9, y=1.5, seed=1)) == 10**0.5 / 4
+    assert np.isnan(found.value.sel(x=7)).all()
+    assert (found.error.sel(x=7) == "ArithmeticError: seven").all()
+    assert (found.error.sel(x=[1, 9]) == "").all()
+    assert found.value.attrs["units"] == "1"
+
+
+def test_results_come_back_from_a_file(tmp_path):
+    """Catches: labels or attributes that netCDF cannot hold."""
+    found = run({"x": [1, 2], "y": [True, None, "low", (1, 2)]})
+    assert found.y.values.tolist() == ["true", "none", "low", "[1, 2]"]
+    found.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
+    with xarray.open_dataset(tmp_path / "x.nc", engine="h5netcdf") as again:
+        xarray.testing.assert_identical(again.load(), found)
+
+
+def test_nothing_stored_is_computed_again(tmp_path):
+    """Catches: a key that depends on the design, a failed point that is tried again without being asked for."""
+    log, store = tmp_path / "log", tmp_path / "new" / "x.db"
+    first = run(log=log, store=store)
+    assert len(lines(log)) == 12
+    assert run(log=log, store=store).identical(first)
+    larger = run(POINTS | {"x": [1, 7, 9, 11]}, log, store=store)
+    assert len(lines(log)) == 12 + 4
+    assert larger.sel(x=[1, 7, 9]).value.equals(first.value)
+    run(log=log, store=store, retry_failed=True)
+    assert len(lines(log)) == 12 + 4 + 4
+    with Store(store) as rows:
+        assert rows.rows.execute("SELECT DISTINCT attempts FROM points WHERE error != ''").fetchall() == [(2,)]
+        assert "ArithmeticError" in rows.rows.execute("SELECT traceback FROM points WHERE error != ''").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("over", "more", "match"),
+    [
+        ({"z": [1]}, {}, "x and y are the parameters, got z"),
+        ({"x": []}, {}, "x must have one value or more"),
+        ({"x": "abc"}, {}, "x must be a list"),
+        ({"x": [1, 1.0]}, {}, "x must have different values"),
+        ({"seed": [1]}, {}, "dotted name"),
+        ({"x": [float("nan")]}, {}, "finite"),
+        ({"x": [1]}, {"seeds": (1, 1)}, "seeds must be"),
+        ({"x": [1]}, {"seeds": ()}, "seeds must be"),
+        ({"x": [1]}, {"workers": -1}, "workers must be"),
+        (3, {}, "over must map"),
+    ],
+)
+def test_bad_input_is_told_before_anything_runs(tmp_path, over, more, match):
+    with pytest.raises(ValueError, match=match):
+        run(over, tmp_path / "log", **more)
+    assert not lines(tmp_path / "log")
+
+
+@pytest.mark.parametrize("study", [5, None, Logged, lambda settings, seed: {}])
+def test_what_is_no_study_is_refused(study):
+    """Catches: Python's own message that there is no such attribute; a class in place of its object."""
+    with pytest.raises(ValueError, match="study must be an object with check, run, describe and units, got"):
+        sweep(study, {"x": [1]}, workers=0, progress=False)
+
+
+def damaged(path):
+    run(store=path)
+    content = bytearray(path.read_bytes())
+    content[4096:12288] = b"\x55" * 8192
+    path.write_bytes(content)
+
+
+def foreign(path):
+    with sqlite3.connect(path) as rows:
+        rows.execute("CREATE TABLE t (x)")
+    rows.close()
+
+
+def later(path):
+    run(store=path)
+    with sqlite3.connect(path) as rows:
+        rows.execute("PRAGMA user_version = 99")
+    rows.close()
+
+
+@pytest.mark.parametrize("spoil", [damaged, foreign, later, lambda path: path.write_text("no database" * 99)])
+def test_a_store_that_is_none_is_refused_and_left_alone(tmp_path, spoil):
+    path = tmp_path / "x.db"
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="store must be"):
+        run(store=path)
+    assert path.read_bytes() == before
+
+
+def test_two_sweeps_cannot_hold_one_store(tmp_path):
+    """Catches: two writers, of which each computes what the other one has."""
+    with Store(tmp_path / "x.db"), pytest.raises(ValueError, match="another sweep is using"):
+        run(store=tmp_path / "x.db")
+    run(store=tmp_path / "x.db")
+
+
+def test_a_key_is_the_content():
+    """Catches: order of names, tuples and numpy's numbers in the key; seeds, settings or code that are not in it."""
+    key = point_key("{}", {"a": 1, "b": (1, 2)}, 0, "m")
+    assert key == point_key("{}", {"b": [1, np.int64(2)], "a": np.int32(1)}, 0, "m")
+    others = [("{}", {"a": 1}, 0, "m"), ("{}", {"a": 1, "b": (1, 2)}, 1, "m"), ("{}", {"a": 1, "b": (1, 2)}, 0, "n")]
+    assert key not in {point_key(*other) for other in others}
+    assert canonical({"x": True}, "x") != canonical({"x": 1}, "x")
+
+
+def test_designs(tmp_path):
+    """Each stratum of a Latin hypercube once; the same points for a seed; ends of integer ranges drawn as often."""
+    cube = LatinHypercube({"x": Range(1, 100, log=True), "y": [1, 2, 3, 4]}, count=40, seed=3)
+    logs = np.log([point["x"] for point in cube.settings]) / np.log(100)
+    assert sorted((logs * 40).astype(int)) == list(range(40))
+    assert np.unique([point["y"] for point in cube.settings], return_counts=True)[1].tolist() == [10] * 4
+    drawn = Random({"x": Range(1, 4, integer=True)}, count=4000, seed=1)
+    assert drawn.settings == Random({"x": Range(1, 4, integer=True)}, count=4000, seed=1).settings
+    counts = np.unique([point["x"] for point in drawn.settings], return_counts=True)[1]
+    assert np.abs(counts - 1000).max() < 5 * (4000 * 3 / 16) ** 0.5  # five deviations of a binomial
+    base = run(OneAtATime({"x": [1, 9], "y": [0.5]}, base={"x": 2, "y": 1.5}))
+    assert base.varied.values.tolist() == ["", "x", "x", "y"]
+    assert base.x.values.tolist() == [2, 1, 9, 2]
+    assert dict(run([{"x": 1, "y": 2}, {"x": 2, "y": 1}]).sizes) == {"point": 2, "seed": 2}
+    assert Grid({}).settings == [{}]
+
+
+class Deadly(Logged):
+    """Takes its process with it at one place."""
+
+    def run(self, settings, seed):
+        if settings["x"] == 3:
+            os._exit(1)
+        return super().run(settings, seed)
+
+
+def test_a_point_that_kills_its_worker_is_recorded_alone():
+    """Catches: neighbours blamed for it; a sweep that never ends."""
+    found = sweep(Deadly("", 0.05), {"x": [1, 2, 3, 4, 5, 6]}, workers=2, progress=False)
+    errors = found.error.values[:, 0].tolist()
+    assert [bool(error) for error in errors] == [False, False, True, False, False, False]
+    assert errors[2].startswith("WorkerDied")
+
+
+def test_kills_lose_nothing():
+    """Parent, scheduler and worker, one each; the full run is ``python -m benchmarks.sweeps --kills 20``."""
+    found = kills(3, points=20)
+    assert found["killed"] == 3
+    bad = ("lost", "twice", "different", "orphans")
+    assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
+
+
+@pytest.mark.parametrize("kind", [int, float])
+def test_numbers_beside_one_that_is_not_set_stay_numbers(kind):
+    """The base of one at a time sets none of the parameters. Catches: whole numbers that become text beside it."""
+    values = labels([None, kind(1), kind(100)])
+    assert values.dtype == np.float64
+    np.testing.assert_array_equal(values, [np.nan, 1.0, 100.0])
+    assert labels([None, None]).tolist() == ["none", "none"]

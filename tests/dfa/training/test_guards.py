@@ -1,0 +1,108 @@
+"""Runs that cannot go on, of every kind of task, stop, say why and keep their last good state; good runs never stop."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from calibration import measure_projection
+from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, Ternary, train
+from dfa.data import digits
+from dfa.data.text import split_text
+from dfa.models import char_transformer, cnn, gcn, mlp
+from dfa.training.graphs import train_graph
+from dfa.training.guards import PATIENCE
+from dfa.training.language import train_text
+from dfa.training.steps import Diverged
+from photonics import presets
+from tests.dfa.citations import three_kinds
+
+CLASSES = {"mlp": 10, "cnn": 10, "gcn": 3, "transformer": 8}
+
+
+def optical(kind, exposure=1.0):
+    """A lab bench; from an exposure of 39 on most of what it sees is white."""
+    opu = presets.lab_bench(2 * CLASSES[kind], 160, seed=0).replace(**{"laser.power_w": 2.0})
+    opu.autoexpose()
+    projection = measure_projection(opu, n_inputs=CLASSES[kind])
+    opu.exposure_s *= exposure
+    return OpticalFeedback(projection, Ternary(stochastic=1.0) if kind == "transformer" else Ternary())
+
+
+def run(kind, feedback, steps, spoil=None, **options):
+    """Train a small network for so many steps; `spoil` changes its output from some step on."""
+    data = three_kinds() if kind == "gcn" else None
+    model = {
+        "mlp": lambda: mlp([64, 24, 24, 10]),
+        "cnn": lambda: cnn(8, (2, 4), 12),
+        "gcn": lambda: gcn([12, 8, 3], data.adjacency, 0.1),
+        "transformer": lambda: char_transformer(8, 12, 16, 2, 2),
+    }[kind]()
+    learner = DirectFeedback(model, feedback=feedback, spread="channels", diffuse=data and data.adjacency)
+    if spoil is not None:
+        model.register_forward_hook(spoil)
+    options |= {"progress": False}
+    if kind == "gcn":
+        return train_graph(model, data, learner, epochs=steps, every=10, **options)
+    if kind == "transformer":
+        text = split_text("period", "abcdefgh" * 100)
+        return train_text(model, text, learner, steps=steps, batch_size=2, context=12, every=10, windows=4, **options)
+    whole = digits()
+    x, y = whole.train
+    few = dataclasses.replace(whole, train=(x[:320], y[:320]), validation=(x[320:350], y[320:350]), test=(x[:0], y[:0]))
+    return train(model, few, learner, epochs=steps // 10, batch_size=32, align=32, **options)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_loss_that_is_no_number(kind, tmp_path):
+    """From step 20 on; the file stays that of step 16. Catches: a state written before the loss is looked at."""
+    steps = 0
+
+    def spoil(module, inputs, output):
+        nonlocal steps
+        steps += module.training
+        return output * float("nan") if module.training and steps >= 20 else None
+
+    message = r"loss must be finite, got nan.* \(step 20\); the last good checkpoint is .*last\.pt, of step 16"
+    with pytest.raises(Diverged, match=message):
+        run(kind, RandomFeedback(0), 30, spoil, folder=tmp_path, checkpoint_every=4)
+    state = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert state["step"] == 16
+    assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())
+
+
+@pytest.mark.parametrize("kind", ["gcn", "transformer"])
+@pytest.mark.parametrize("fault", ["feedback must reach the hidden blocks", "camera must not be saturated"])
+def test_feedback_that_teaches_nothing(kind, fault, tmp_path):
+    """Zeros, and a camera that sees only white; `test_loop` has images. Catches: a guard that knows one task alone."""
+    dead = RandomFeedback(matrix=torch.zeros(32, CLASSES[kind]))
+    feedback = dead if "reach" in fault else optical(kind, exposure=39.0)
+    with pytest.raises(Diverged, match=rf"{fault}, .*\(step \d+\); the last good checkpoint is "):
+        run(kind, feedback, PATIENCE + 50, folder=tmp_path, learning_rate=1e-5)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_good_run_is_left_alone(kind):
+    """Through the bench, longer than a guard waits. Catches: a guard that counts empty codes."""
+    run(kind, optical(kind), PATIENCE + 50)
+
+
+def test_a_run_that_has_learned_is_left_alone():
+    """Late in training 97 % of the trits are zero, most errors are not sent. Catches: few codes taken for none."""
+    feedback = optical("mlp")
+    feedback.encoder = Ternary(threshold=0.2)
+    late = run("mlp", feedback, 5 * PATIENCE, learning_rate=1e-2)[-1].diagnostics
+    assert late.nonzero < 0.03
+    assert late.shown < 0.1
+
+
+def test_a_network_that_has_learned_may_be_trained_again():
+    """No error is over the threshold from the first step on. Catches: a loss judged by the first one only."""
+    whole = digits()
+    x, y = whole.train
+    few = dataclasses.replace(whole, train=(x[:64], y[:64]))
+    model = mlp([64, 64, 10])
+    learner = DirectFeedback(model, feedback=RandomFeedback(0, Ternary(threshold=0.3)))
+    train(model, few, learner, epochs=80, batch_size=64, learning_rate=1e-2, align=0, progress=False)
+    again = train(model, few, learner, epochs=PATIENCE + 50, batch_size=64, learning_rate=1e-5, align=0, progress=False)
+    assert max(epoch.diagnostics.shown for epoch in again) == 0.0

@@ -1,0 +1,157 @@
+"""The loop: it learns, it is reproducible, and a run that was stopped goes on as if it had not been."""
+
+import dataclasses
+import os
+
+import pytest
+import torch
+
+from calibration import measure_projection
+from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, train
+from dfa.data import digits
+from dfa.experiments.runs import DEMO, METHODS, Plan, run_study, summary
+from dfa.models import mlp
+from photonics import presets
+
+
+@pytest.fixture(scope="module")
+def data():
+    return digits()
+
+
+def few(data, n=200):
+    return dataclasses.replace(data, train=(data.train[0][:n], data.train[1][:n]))
+
+
+def optical(seed=0):
+    opu = presets.lab_bench(20, 80, seed=seed)
+    opu.autoexpose()
+    return OpticalFeedback(measure_projection(opu, n_inputs=10))
+
+
+def make(kind):
+    model = mlp([64, 32, 32, 10], seed=0)
+    feedback = {"bp": None, "dfa": RandomFeedback(0), "optical": optical() if kind == "optical" else None}[kind]
+    return model, None if kind == "bp" else DirectFeedback(model, feedback=feedback)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("kind", ["bp", "dfa", "optical"])
+def test_a_stopped_run_resumes_to_the_same_weights(data, tmp_path, kind):
+    """Bit for bit, noise of the device included. Caught mutations: no clock in the checkpoint, no optimiser state."""
+    data = few(data)
+    whole, learner = make(kind)
+    history = train(whole, data, learner, epochs=4, progress=False)
+    first, learner = make(kind)
+    train(first, data, learner, epochs=2, folder=tmp_path, progress=False)
+    second, learner = make(kind)
+    resumed = train(second, data, learner, epochs=4, folder=tmp_path, resume=True, progress=False)
+    assert torch.equal(weights(whole), weights(second))
+    assert [dataclasses.replace(e, seconds=0) for e in history] == [dataclasses.replace(e, seconds=0) for e in resumed]
+    assert sorted(os.listdir(tmp_path)) == ["last.pt", "metrics.csv", "metrics.json"]
+
+
+def test_looking_does_not_change_the_run(data):
+    """Alignment takes frames that do not count. Caught mutation: no rehearsal around it."""
+    ends = []
+    for align in (0, 64):
+        model, learner = make("optical")
+        history = train(model, few(data), learner, epochs=2, align=align, progress=False)
+        ends.append((weights(model), history[-1].frames))
+    assert torch.equal(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1] > 0
+
+
+def test_every_epoch_has_its_own_order(data):
+    """Caught mutation: the order as a function of the seed alone."""
+    seen = []
+    model, _ = make("bp")
+    model.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].clone()) if module.training else None
+    )
+    train(model, few(data), epochs=2, progress=False)
+    assert not torch.equal(seen[0], seen[2])
+    assert torch.equal(torch.cat(seen[:2]).sort(0).values, torch.cat(seen[2:]).sort(0).values)
+
+
+def test_seeds_order_the_samples(data):
+    ends = []
+    for seed in (0, 0, 1):
+        model, _ = make("bp")
+        train(model, few(data), epochs=1, seed=seed, progress=False)
+        ends.append(weights(model))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
+def test_divergence_stops_and_keeps_the_checkpoint(data, tmp_path):
+    model, _ = make("bp")
+    train(model, few(data), epochs=1, folder=tmp_path, progress=False)
+    kept = (tmp_path / "last.pt").read_bytes()
+    broken = few(data)
+    broken = dataclasses.replace(broken, train=(broken.train[0] * float("nan"), broken.train[1]))
+    model, _ = make("bp")
+    with pytest.raises(ValueError, match="loss must be finite"):
+        train(model, broken, epochs=3, folder=tmp_path, resume=True, progress=False)
+    assert (tmp_path / "last.pt").read_bytes() == kept
+
+
+def test_bad_checkpoints_and_numbers(data, tmp_path):
+    model, _ = make("bp")
+    (tmp_path / "last.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="must be a checkpoint"):
+        train(model, few(data), folder=tmp_path, resume=True, progress=False)
+    (tmp_path / "last.pt").unlink()
+    train(model, few(data), epochs=1, folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="is of a run with"):
+        train(model, few(data), epochs=1, batch_size=7, folder=tmp_path, resume=True, progress=False)
+    wide = mlp([64, 33, 32, 10])
+    with pytest.raises(ValueError, match="other layers"):
+        train(wide, few(data), epochs=2, folder=tmp_path, resume=True, progress=False)
+    with pytest.raises(ValueError, match="device"):
+        train(model, few(data), epochs=2, folder=tmp_path, resume=True, progress=False, settings={"device": "other"})
+    torch.save({"model": 1}, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match="must be a checkpoint"):
+        train(model, few(data), folder=tmp_path, resume=True, progress=False)
+    with pytest.raises(ValueError, match="epochs must be positive"):
+        train(model, few(data), epochs=0, progress=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="folder that can be written"):
+        train(model, few(data), epochs=1, folder=tmp_path / "file" / "x", progress=False)
+
+
+def test_an_earlier_run_is_not_written_over(data, tmp_path):
+    """Before a step is taken. Catches: a checkpoint of many hours replaced by one of a second."""
+    model, _ = make("bp")
+    train(model, few(data), epochs=2, folder=tmp_path, progress=False)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    before = weights(model)
+    with pytest.raises(ValueError, match=r"folder must hold no earlier run, got .*last\.pt: .* resume=True, or name"):
+        train(model, few(data), epochs=1, folder=tmp_path, progress=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    assert torch.equal(weights(model), before)
+
+
+def test_unknown_methods_are_refused(data):
+    with pytest.raises(ValueError, match="method must be one of"):
+        run_study(Plan(hidden=(8,), epochs=1), data, ["bp", "magic"], [0])
+
+
+def test_digits_optical_dfa_is_within_two_points_of_backpropagation(data, tmp_path):
+    """The demo's own plan, mean of 3 seeds, test accuracy; and far above training the last layer only."""
+    runs = run_study(DEMO, data, ["bp", "optical", "last-layer"], range(3), tmp_path, progress=False)
+    mean = {m: sum(r.score for r in runs if r.method == m) / 3 for m in ("bp", "optical", "last-layer")}
+    assert mean["optical"] > mean["bp"] - 0.02
+    assert mean["optical"] > mean["last-layer"] + 0.025
+    optical = [run for run in runs if run.method == "optical"]
+    assert all(run.angle < 88 for run in optical)
+    assert all(run.frames == run.history[-1].frames > 10_000 for run in optical)
+    assert optical[0].optical_s == pytest.approx(optical[0].frames / 1000.0)
+    assert optical[0].energy_j == pytest.approx(optical[0].optical_s * 40.0)
+    columns, rows = summary(DEMO, runs)
+    assert [row[0] for row in rows] == [METHODS[m] for m in ("bp", "optical", "last-layer")]
+    assert len(columns) == len(rows[0])
+    assert (tmp_path / "results.json").exists()

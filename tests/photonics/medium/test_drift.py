@@ -1,0 +1,232 @@
+"""Drift: the correlation law in the coefficients (no chance) and in fields, the bits, and what is kept."""
+
+import pickle
+
+import array_api_strict as strict
+import numpy as np
+import pytest
+
+from photonics import Ballistic, Drifting, GaussianMedium, Lossy, MatrixMedium, Modes
+from photonics import medium as media
+from photonics.backend import to_host
+from photonics.draws import MAX_TICK
+from photonics.medium import drift
+
+ALL = slice(None)
+SLAB = GaussianMedium(200, 200, seed=21)
+every_law = pytest.mark.parametrize("law", drift.LAWS)
+
+
+def rho(name, lag, tau):
+    """The two laws, written once more."""
+    return np.exp(-np.abs(lag) / tau) if name == "exponential" else np.exp(-((lag / tau) ** 2))
+
+
+def inner_products(medium, ticks):
+    """``c(t) . c(t')`` over all pairs of frames."""
+    names, weights = medium.coefficients(ticks)
+    distinct, column = np.unique(names, return_inverse=True)
+    dense = np.zeros((len(ticks), len(distinct)))
+    np.add.at(dense, (np.arange(len(ticks))[:, None], column.reshape(names.shape)), weights)
+    return dense @ dense.T
+
+
+def awkward_ticks(tau):
+    """Dense frames at the start, around the roots of the bridge, and far off, and some everywhere: all lags."""
+    starts = [0, 2 * tau, 8 * tau - 100, 16 * tau - 100, 2.0**30, 2.0**40]
+    dense = np.concatenate([max(int(start), 0) + np.arange(250) for start in starts])
+    wide = np.random.default_rng(0).integers(0, int(30 * tau) + 40, 1000)
+    return np.unique(np.concatenate([dense, wide]))
+
+
+@every_law
+@pytest.mark.parametrize("tau", [1e-3, 0.2, 0.8, 2.5, 7.3, 16, 50, 300, 1000, 4097.7])
+def test_coefficients_follow_the_law(law, tau):
+    """Within 0.002 (exponential) and 0.001 (Gaussian) over all pairs of frames, squares summing to 1; no chance in it.
+
+    Catches: a bridge whose variance is that of a Wiener process, roots too close, knots too wide, a window of the
+    wrong width, a reflection that is not orthogonal.
+    """
+    medium, ticks = Drifting(SLAB, tau, law), awkward_ticks(tau)
+    found = inner_products(medium, ticks)
+    expected = medium.correlation(ticks[:, None] - ticks)
+    assert np.abs(found - expected).max() < {"exponential": 0.002, "gaussian": 0.001}[law]
+    assert np.abs(np.diagonal(found) - 1).max() < 1e-12
+
+
+@every_law
+def test_correlation_says_the_law(law):
+    """Catches: 1/e at another lag, a Gaussian with a half in the exponent."""
+    lags = np.array([-3.0, 0.0, 1.0, 5.0, 12.5])
+    np.testing.assert_allclose(Drifting(SLAB, 5.0, law).correlation(lags), rho(law, lags, 5.0), rtol=1e-14)
+
+
+@every_law
+@pytest.mark.parametrize("start", [0, 777])
+def test_fields_and_intensities_decorrelate(law, start):
+    """Field by rho, intensity by rho^2, ``E|t|^2`` constant, seen through a slab: all within 4 standard errors.
+
+    The coefficients are exact to 0.002; what is left is the finite number of pixels, 200 x 40 fields: about
+    sqrt(1 - rho^2) / sqrt(8000) for the field (under 0.01) and twice that for the intensity. The mean intensity, whose
+    ratio to frame 0's is free of most of the chance, stays within 4 x 1/sqrt(8000), and over the entries within 1 %.
+    Catches: a conjugate, coefficients that sum to 1 instead of their squares, the intensity's law for the field's.
+    """
+    tau, frames = 300.0, 40
+    medium = Drifting(SLAB, tau, law, seed=3)
+    x = np.random.default_rng(1).normal(size=(frames, 200))
+    lags = np.array([1, 30, 75, 150, 300, 450, 900])
+    first = medium.propagate(x, np.full(frames, start)).astype(np.complex128)
+    for lag in lags:
+        later = medium.propagate(x, np.full(frames, start + lag)).astype(np.complex128)
+        expected, n = rho(law, lag, tau), first.size
+        field = np.vdot(first, later) / np.linalg.norm(first) / np.linalg.norm(later)
+        assert abs(field - expected) < 0.002 + 4 * np.sqrt((1 - expected**2) / n)
+        a, b = np.abs(first) ** 2, np.abs(later) ** 2
+        norm = np.sqrt(np.mean(np.abs(x) ** 2, axis=1, keepdims=True))
+        intensity = np.corrcoef((a / norm**2).ravel(), (b / norm**2).ravel())[0, 1]
+        assert abs(intensity - expected**2) < 0.004 + 4 * 2 * np.sqrt((1 - expected**2) / n)
+        assert abs(b.mean() / a.mean() - 1) < 4 * np.sqrt(2 * (1 - expected**2) / n)
+
+
+@every_law
+def test_entries_decorrelate_within_half_a_percent(law):
+    """Over 640 000 entries the field's correlation is rho within 0.005 (4 s.e.), and the power within 1 %.
+
+    Catches: media of neighbouring knots that are not independent (one seed for two names).
+    """
+    tau = 80.0
+    medium = Drifting(GaussianMedium(800, 800, seed=22), tau, law, seed=4)
+    first = medium.block(ALL, ALL, 5).astype(np.complex128)
+    for lag in (10, 40, 80, 160, 1000):
+        later = medium.block(ALL, ALL, 5 + lag)
+        field = np.vdot(first, later) / np.linalg.norm(first) / np.linalg.norm(later)
+        assert abs(field - rho(law, lag, tau)) < 0.005
+        assert abs(np.linalg.norm(later) ** 2 / 800 - 1) < 0.01
+
+
+def test_magnitudes_of_a_given_matrix_stay():
+    """A matrix that the user brings keeps the energy of each entry, on average over frames far apart (4 s.e.).
+
+    Catches: fresh media of another scale.
+    """
+    matrix = np.linspace(0.1, 3, 12).reshape(3, 4) * np.exp(1j * np.arange(12).reshape(3, 4))
+    medium = Drifting(MatrixMedium(matrix), 0.5, "gaussian", seed=1)
+    power = np.mean([np.abs(medium.block(ALL, ALL, 7 * t)) ** 2 for t in range(1, 401)], axis=0)
+    assert np.abs(power / np.abs(matrix) ** 2 - 1).max() < 4 / np.sqrt(400)
+
+
+@every_law
+@pytest.mark.parametrize("tau", [0.1, 3, 100, 5000.5])
+@pytest.mark.parametrize("storage", ["stored", "streamed"])
+def test_frame_0_is_the_medium_itself(law, tau, storage):
+    """Bit for bit, and the frame after it is not. Catches: roots that are all fresh, no reflection."""
+    slab = GaussianMedium(30, 41, seed=5, storage=storage)
+    medium, x = Drifting(slab, tau, law), np.random.default_rng(0).normal(size=(5, 30))
+    np.testing.assert_array_equal(medium.block(ALL, ALL), slab.block(ALL, ALL))
+    np.testing.assert_array_equal(medium.propagate(x), slab.propagate(x))
+    assert np.all(medium.propagate(x, np.ones(5, int)) != slab.propagate(x))
+
+
+@every_law
+def test_with_and_without_matrices_it_is_the_same(law):
+    """Two matrices at knots, or all the parts: equal to rounding, whichever way. Catches: knots without the norm."""
+    tau = {"exponential": 3000, "gaussian": 200}[law]
+    stored = Drifting(GaussianMedium(30, 41, seed=5), tau, law)
+    streamed = Drifting(GaussianMedium(30, 41, seed=5, storage="streamed"), tau, law)
+    ticks = np.array([0, 1, 7, 160, 161, 9000, 9001, 4])
+    for way, width in (("propagate", 30), ("adjoint", 41)):
+        x = np.random.default_rng(0).normal(size=(8, width))
+        a, b = (getattr(medium, way)(x, ticks) for medium in (stored, streamed))
+        assert np.abs(a - b).max() < 2e-6 * np.abs(b).max()
+    assert all(isinstance(kept, drift.Mixture) for kept in stored._kept.values())
+    assert not any(isinstance(kept, drift.Mixture) for kept in streamed._kept.values())
+
+
+@every_law
+@pytest.mark.parametrize("storage", ["stored", "streamed"])
+def test_what_was_asked_before_does_not_matter(law, storage):
+    """Bits of a frame are those of a medium that has seen nothing; few media are kept, and none is pickled.
+
+    Catches: a cache under the wrong name, one without bound.
+    """
+    make = lambda: Drifting(GaussianMedium(20, 30, seed=5, storage=storage), 1500, law)  # noqa: E731
+    used, x = make(), np.random.default_rng(0).normal(size=(400, 20))
+    ticks = np.random.default_rng(1).integers(0, 30_000, 400)
+    whole = used.propagate(x, ticks)
+    assert 0 < len(used._kept) <= (drift.KNOTS if storage == "stored" else drift.PARTS)
+    for i in range(0, 400, 40):
+        np.testing.assert_array_equal(make().propagate(x[[i]], ticks[[i]]), whole[[i]])
+    copy = pickle.loads(pickle.dumps(used))
+    assert not copy._kept
+    np.testing.assert_array_equal(copy.propagate(x[:9], ticks[:9]), whole[:9])
+
+
+def test_seeds_are_drifts():
+    """Another seed drifts from the same matrix to another one, and a fresh medium shares nothing (5 s.e.).
+
+    Catches: a seed that is not used, `fresh` that keeps the medium or the drift.
+    """
+    first, other = (Drifting(SLAB, 10, seed=seed) for seed in (0, 2**40))
+    np.testing.assert_array_equal(first.block(ALL, ALL), other.block(ALL, ALL))
+    for a, b, tick in [(first, other, 100), (first, first.fresh(1), 0), (first, first.fresh(1), 100)]:
+        overlap = np.vdot(a.block(ALL, ALL, tick), b.block(ALL, ALL, tick)) / 200
+        assert abs(overlap) < 5 / 200
+
+
+def test_a_drift_of_a_drift_multiplies():
+    """Both laws at once, independently: correlations multiply, within 5 s.e. Catches: ticks not handed inside."""
+    medium = Drifting(Drifting(SLAB, 40), 60, "gaussian")
+    a, b = medium.block(ALL, ALL, 500).astype(np.complex128), medium.block(ALL, ALL, 520)
+    expected = np.exp(-0.5) * np.exp(-1 / 9)
+    found = np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b)
+    assert abs(found - expected) < 0.004 + 5 * np.sqrt(1 - expected**2) / 200
+    through = medium.propagate(np.eye(200, dtype=bool), np.full(200, 520))
+    np.testing.assert_array_equal(through.T, b)
+
+
+@every_law
+def test_on_another_library(law):
+    """The same fields on array_api_strict's second device, to rounding, in any order of frames.
+
+    Catches: an array that is mixed with one of the host, an index that stays there.
+    """
+    ticks = np.array([40, 3, 0, 999, 3])
+    for slab in (GaussianMedium(30, 41, seed=5), Lossy(GaussianMedium(30, 41, seed=5), 0.5)):
+        medium = Drifting(slab, 1200, law)
+        for way, width in (("propagate", 30), ("adjoint", 41)):
+            x = np.random.default_rng(0).normal(size=(5, width)).astype(np.float32)
+            here = getattr(medium, way)(x, ticks)
+            there = getattr(medium, way)(strict.asarray(x, device=strict.Device("device1")), ticks)
+            assert there.dtype == strict.complex64
+            assert there.device == strict.Device("device1")
+            assert np.abs(to_host(there) - here).max() < 2e-6 * np.abs(here).max()
+
+
+def test_description():
+    """Catches: a law or a seed that is left out."""
+    medium = Drifting(GaussianMedium(5, 7, seed=1), 12, "gaussian", seed=8)
+    again = media.from_dict(medium.to_dict())
+    assert repr(again) == repr(medium)
+    np.testing.assert_array_equal(again.block(ALL, ALL, 6), medium.block(ALL, ALL, 6))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        *[({"correlation_frames": v}, "correlation_frames must be over 0, got") for v in (0, -1, np.inf, np.nan, "4")],
+        ({"law": "linear"}, r"law must be one of \['exponential', 'gaussian'\], got 'linear'"),
+        ({"seed": -1}, "seed must be an integer"),
+        ({"medium": np.eye(3)}, "medium must be a ScatteringMedium, got ndarray"),
+        ({"medium": Ballistic(SLAB, 1.0)}, r"medium must not hold a ballistic share \(put Drifting inside Ballistic"),
+        ({"medium": Modes.polarised(Ballistic(SLAB, 1.0))}, "medium must not hold a ballistic share"),
+    ],
+)
+def test_bad_parameters_are_named(change, says):
+    with pytest.raises(ValueError, match=f"^{says}"):
+        Drifting(**({"medium": SLAB, "correlation_frames": 10.0} | change))
+
+
+@pytest.mark.parametrize("ticks", [[0], [0, 1, 2], [[0, 1]], [0.0, 1.0], [-1, 0], [0, MAX_TICK], "ab"])
+def test_bad_ticks_are_named(ticks):
+    with pytest.raises(ValueError, match=r"^ticks must be .*, got"):
+        Drifting(SLAB, 10).propagate(np.ones((2, 200)), ticks)

@@ -1,0 +1,143 @@
+"""The Gaussian medium: fully developed speckle, the optical kernel, and focusing through it."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from photonics import GaussianMedium
+from photonics.analysis.speckle import contrast, exponential_distance, optical_kernel
+
+ALL = slice(None)
+
+
+@pytest.fixture(scope="module")
+def entries():
+    """A transmission matrix scaled to ``E|t|^2 = 1``: (2048, 512)."""
+    return GaussianMedium(512, 2048, seed=6).block(ALL, ALL).astype(np.complex128) * np.sqrt(512)
+
+
+def test_entries_are_circular_normal(entries):
+    """Power 1, no preferred phase, kurtosis 2, both parts normal; 4 SE. Catches: equal parts, a wrong scale."""
+    n = entries.size
+    power = np.abs(entries) ** 2
+    assert abs(power.mean() - 1) < 4 / np.sqrt(n)
+    assert abs((entries**2).mean()) < 4 * np.sqrt(2 / n)
+    assert abs(entries.mean()) < 4 / np.sqrt(n)
+    assert abs((power**2).mean() / power.mean() ** 2 - 2) < 4 * np.sqrt(4 / n)  # SE of the ratio, exponential law
+    for part in (entries.real, entries.imag):
+        assert stats.kstest(part.ravel(), "norm", (0, np.sqrt(0.5))).statistic * np.sqrt(n) < 1.63
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 0), (2, 0), (0, 1), (0, 2), (1, 1), (64, 0)])
+def test_entries_are_independent(entries, rows, columns):
+    """Neighbours share nothing, in field or in power, to 4 SE (row pairs share a call). Catches: a word used twice."""
+    a = entries[rows:, columns:]
+    b = entries[: a.shape[0], : a.shape[1]]
+    n = a.size
+    assert abs((a * b.conj()).mean()) < 4 / np.sqrt(n)
+    assert abs((a * b).mean()) < 4 / np.sqrt(n)
+    assert abs(((np.abs(a) ** 2 - 1) * (np.abs(b) ** 2 - 1)).mean()) < 4 / np.sqrt(n)
+
+
+def test_an_entry_is_a_function_of_seed_and_place():
+    """A larger slab of the same seed holds the smaller one. Catches: counters that depend on the size."""
+    small = GaussianMedium(30, 41, seed=2**63 + 5).block(ALL, ALL) * np.sqrt(np.float32(30))
+    large = GaussianMedium(200, 300, seed=2**63 + 5).block(slice(0, 41), slice(0, 30)) * np.sqrt(np.float32(200))
+    np.testing.assert_allclose(small, large, rtol=3e-7)
+    other = GaussianMedium(30, 41, seed=5).block(ALL, ALL) * np.sqrt(np.float32(30))
+    assert abs(np.vdot(small, other)) < 4 * np.sqrt(small.size)
+
+
+@pytest.mark.parametrize("n_on", [1, 7, 256])
+def test_speckle_is_fully_developed(n_on):
+    """Exponential intensities (KS under 1.63), contrast 1 to 4 SE, any number ON. Catches: entries of equal power."""
+    n_out = 40_000
+    field = GaussianMedium(256, n_out, seed=8).propagate((np.arange(256) < n_on)[None])
+    intensity = np.abs(field[0]) ** 2
+    assert exponential_distance(intensity) < 1.63
+    assert abs(contrast(intensity) - 1) < 4 / np.sqrt(n_out)
+    assert abs(intensity.mean() / (n_on / 256) - 1) < 4 / np.sqrt(n_out)
+
+
+@pytest.mark.parametrize("k", [2, 4, 9])
+def test_independent_patterns_average(k):
+    """Contrast ``1/sqrt(k)`` of k summed patterns, within 4 SE. Catches: fields added for intensities."""
+    n_out = 2**16
+    field = GaussianMedium(64, n_out, seed=9).propagate(np.eye(k, 64))
+    intensity = (np.abs(field) ** 2).sum(axis=0)
+    assert abs(contrast(intensity) - k**-0.5) < 4 / np.sqrt(n_out)
+
+
+def kernel_deviation(medium, x, y, kernel):
+    """Mean of I(x) I(y) over pixels, less the kernel, in standard errors: over all pairs, the largest."""
+    a, b = (np.abs(medium.propagate(v)).astype(np.float64) ** 2 for v in (x, y))
+    products = a[:, None] * b[None]
+    error = products.std(axis=-1) / np.sqrt(products.shape[-1])
+    return np.abs((products.mean(axis=-1) - kernel) / error).max()
+
+
+@pytest.mark.parametrize("light", ["binary", "phases", "profile"])
+def test_optical_kernel(rng, light):
+    """``mean I(x) I(y) = v^2 (|gx|^2 |gy|^2 + |(gx).(gy)|^2)`` for all pairs, within 4.5 SE.
+
+    A fixed phase on each input leaves the kernel of the patterns unchanged, a fixed amplitude g does not: it becomes
+    the kernel of gx. Catches: a conjugate missing in T, ``E|t|^2`` wrong, entries with a common phase.
+    """
+    n_in, n_out = 32, 60_000
+    x = np.repeat(np.tri(5, dtype=bool), 6, axis=1)[:, :n_in]  # 6 to 30 ON, all overlaps
+    x = np.pad(x, ((0, 0), (0, n_in - x.shape[1])))
+    phase, profile = np.exp(2j * np.pi * rng.random(n_in)), rng.uniform(0.2, 2.0, n_in)
+    g = {"binary": 1.0, "phases": phase, "profile": profile}[light]
+    gx = np.abs(g) * x
+    norm = (gx**2).sum(axis=1)
+    kernel = (np.outer(norm, norm) + (gx @ gx.T) ** 2) / n_in**2
+    medium = GaussianMedium(n_in, n_out, seed=10)
+    assert kernel_deviation(medium, g * x, g * x, kernel) < 4.5
+    np.testing.assert_allclose(optical_kernel(g * x, g * x, 1 / n_in), kernel)
+    flat = optical_kernel(x, x, 1 / n_in)
+    assert (kernel_deviation(medium, g * x, g * x, flat) < 4.5) == (light != "profile")
+
+
+def test_intensity_correlation_is_the_squared_cosine():
+    """Over pixels, corr of I(x) and I(y) is cos^2 of the angle, within 4 SE. Catches: cos for cos^2."""
+    n_out, n_in = 60_000, 100
+    shared = np.array([0, 25, 50, 75, 100])
+    y = np.array([[(i < s) or (100 - s > i - 100 >= 0) for i in range(200)] for s in shared])
+    x = (np.arange(200) < n_in)[None]
+    intensity = np.abs(GaussianMedium(200, n_out, seed=11).propagate(np.concatenate([x, y]))) ** 2
+    correlation = np.corrcoef(intensity)[0, 1:]
+    expected = (shared / n_in) ** 2
+    assert np.abs(correlation - expected).max() < 4 * 1.5 / np.sqrt(n_out)
+    assert np.all(y.sum(axis=1) == n_in)
+
+
+@pytest.mark.parametrize("n_in", [64, 400])
+@pytest.mark.parametrize("modulation", ["phase", "amplitude"])
+def test_focusing_gain(n_in, modulation):
+    """Through the conjugate mask of each pixel: ``pi/4 (N-1) + 1``, or ``1 + (N-1)/(2 pi)`` for binary amplitude.
+
+    Over the mean intensity of all ON at unit amplitude, or of half ON; mean of 400 foci, within 4 SE. Catches: T for
+    its conjugate (the phase doubles and nothing focuses), a block that is transposed.
+    """
+    targets = 400
+    medium = GaussianMedium(n_in, targets, seed=12)
+    t = medium.block(ALL, ALL)
+    mask = t.conj() / np.abs(t) if modulation == "phase" else t.real > 0
+    gain, background = (np.pi / 4 * (n_in - 1) + 1, 1.0) if modulation == "phase" else (1 + (n_in - 1) / 2 / np.pi, 0.5)
+    intensity = np.abs(medium.propagate(mask)) ** 2  # (mask, pixel)
+    focus = np.diagonal(intensity) / background
+    assert abs(focus.mean() - gain) < 4 * focus.std() / np.sqrt(targets)
+    assert (intensity.argmax(axis=1) == np.arange(targets)).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in ("n_in", "n_out") for value in (0, -1, 4.0, True, 2**32, "4")],
+        *[("seed", value) for value in (-1, 2**64, 0.5)],
+        *[("storage", value) for value in ("cloud", None)],
+    ],
+)
+def test_bad_parameters_are_named(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} must be .*, got"):
+        GaussianMedium(**({"n_in": 4, "n_out": 4} | {name: value}))
