@@ -15,8 +15,18 @@ __all__ = ["Device", "Wrapper", "check_device"]
 class Device(Protocol):
     """A bench, simulated (`photonics.OPU`) or recorded."""
 
-    clock: Clock
-    exposure_s: float
+    @property
+    def clock(self) -> Clock:
+        """Counts the frames that the device has taken."""
+        ...
+
+    @property
+    def exposure_s(self) -> float:
+        """Exposure of the camera, seconds."""
+        ...
+
+    @exposure_s.setter
+    def exposure_s(self, value: float) -> None: ...
 
     @property
     def laser(self) -> Laser:

@@ -1,6 +1,7 @@
 """The one way a part of the bench is declared: a frozen, range-checked dataclass with one-line errors."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar, cast, dataclass_transform, get_args
 
@@ -8,9 +9,10 @@ import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-__all__ = ["Field", "component", "integer", "number"]
+__all__ = ["Field", "choose", "component", "integer", "number"]
 
 T = TypeVar("T", bound=type)
+V = TypeVar("V")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, use_attribute_docstrings=True)
 NUMERIC = {int, float, type(None)}
 
@@ -62,6 +64,19 @@ def one_line(error: ValidationError) -> str:
         else:
             problems.append(f"{name} must be {text}, got {item['input']!r}")
     return "; ".join(problems)
+
+
+def choose(registry: Mapping[str, V], name: object, argument: str) -> V:
+    """Return the entry of a registry.
+
+    Raises
+    ------
+    ValueError
+        If there is no entry of that name; the error names the argument and lists the entries.
+    """
+    if not isinstance(name, str) or name not in registry:
+        raise ValueError(f"{argument} must be one of {', '.join(registry)}, got {name!r}")
+    return registry[name]
 
 
 def integer(value: Any, name: str, low: int, high: int | None = None) -> int:

@@ -1,0 +1,21 @@
+"""Names for the types of arrays.
+
+The array API standard has no static type that numpy, cupy and the other libraries satisfy, so an array that may be on
+any of them is typed as `Array`, which a type checker does not look into. An array of the host has numpy's own types.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "BoolArray", "ComplexArray", "FloatArray", "HostArray", "IntArray"]
+
+Array: TypeAlias = Any
+"""An array of the library that computes: numpy, cupy, or another of the array API standard."""
+HostArray: TypeAlias = NDArray[Any]
+"""A numpy array of any type, such as frames, which are uint8 or uint16."""
+BoolArray: TypeAlias = NDArray[np.bool_]
+IntArray: TypeAlias = NDArray[np.int64]
+FloatArray: TypeAlias = NDArray[np.float32]
+ComplexArray: TypeAlias = NDArray[np.complex64]
