@@ -1,6 +1,6 @@
-from .feedback.base import RandomFeedback
 from .feedback.encoding import Graded, Ternary
 from .feedback.optical import OpticalFeedback
+from .feedback.random import RandomFeedback
 from .rules.direct import DirectFeedback
 from .rules.layerwise import LayerFeedback
 from .rules.parallel import LayerParallel

@@ -1,4 +1,4 @@
-"""Tensors as arrays of the device's library and back: the same memory, no copy."""
+"""Tensors from arrays and sparse matrices of other libraries, and back."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from photonics.backend import HOST, Backend
 
-__all__ = ["to_array", "to_tensor"]
+__all__ = ["as_sparse", "to_array", "to_tensor"]
 
 
 def to_array(tensor: Tensor, backend: Backend = HOST) -> Any:
@@ -33,3 +33,20 @@ def to_tensor(array: Any) -> Tensor:
     if isinstance(array, np.ndarray):
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     return torch.from_dlpack(array)
+
+
+def as_sparse(name: str, matrix: Any, *, beside: str = "") -> Tensor:
+    """Return a torch tensor as it is, a copy of a scipy matrix as a sparse one (COO, coalesced).
+
+    Raises
+    ------
+    ValueError
+        If it is neither: it names the argument, and what else is allowed beside a matrix.
+    """
+    if isinstance(matrix, Tensor):
+        return matrix
+    if not hasattr(matrix, "tocoo"):
+        raise ValueError(f"{name} must be a sparse matrix of torch or scipy{beside}, got {type(matrix).__name__}")
+    entries = matrix.tocoo()
+    where = torch.stack([torch.as_tensor(entries.row).long(), torch.as_tensor(entries.col).long()])
+    return torch.sparse_coo_tensor(where, torch.tensor(entries.data), entries.shape, check_invariants=True).coalesce()

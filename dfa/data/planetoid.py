@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from dfa.arrays import as_sparse
 from dfa.data.files import read_published
-from dfa.sparse import as_sparse
 
 __all__ = ["PLANETOID_SHA256", "Graph", "citeseer", "cora", "normalised_adjacency", "pubmed", "read_planetoid"]
 

@@ -8,8 +8,9 @@ from torch import nn
 from calibration import LinearProjection, measure_projection
 from dfa.data import Dataset, Graph, Text
 from dfa.experiments.plans import Plan, changed
-from dfa.feedback.base import Feedback, RandomFeedback
+from dfa.feedback.base import Feedback
 from dfa.feedback.optical import OpticalFeedback
+from dfa.feedback.random import RandomFeedback
 from dfa.rules.direct import DirectFeedback
 from dfa.rules.layerwise import LayerFeedback
 from dfa.rules.learner import Learner

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfa.arrays import to_tensor
-from dfa.training.steps import Diverged
+from dfa.errors import Diverged
 from photonics import draws
 from photonics.component import number
 from photonics.random import Stream, check_seed

@@ -15,9 +15,9 @@ from torch import Tensor
 from calibration import LinearProjection, measure_projection
 from calibration.projections.anchor import AnchorProjection
 from dfa.arrays import to_array, to_tensor
+from dfa.errors import Diverged
 from dfa.feedback.base import CodedFeedback
 from dfa.feedback.encoding import Code, Encoder, Ternary
-from dfa.training.steps import Diverged
 from photonics.backend import HOST
 from photonics.component import integer
 

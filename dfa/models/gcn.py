@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dfa.arrays import as_sparse
 from dfa.models.chain import Chain
-from dfa.sparse import as_sparse
 
 __all__ = ["GraphConvolution", "gcn"]
 

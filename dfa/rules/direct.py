@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from dfa.arrays import as_sparse
+from dfa.errors import check_loss
 from dfa.feedback.base import CodedFeedback, Feedback
 from dfa.rules.blocks import Blocks, whole
 from dfa.rules.calls import check_called, check_wrapper
 from dfa.rules.learner import Hook, Learner, Output, mapped, tensors
 from dfa.rules.rows import SPREADS, features_dim, joined, per_sample, rows_of, spread_over, taught_rows, width_of
-from dfa.sparse import as_sparse
-from dfa.training.steps import check_loss
 
 __all__ = ["DirectFeedback"]
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
-from dfa.feedback.base import gaussian
+from dfa.errors import check_loss
+from dfa.feedback.random import gaussian
 from dfa.rules.blocks import Blocks, whole
 from dfa.rules.learner import Hook, Learner, Output
-from dfa.training.steps import check_loss
 from photonics.random import check_seed
 
 __all__ = ["LayerFeedback"]

@@ -7,11 +7,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from dfa.errors import Diverged, check_loss
 from dfa.feedback.base import CodedFeedback
 from dfa.feedback.encoding import Code
 from dfa.rules.blocks import Blocks, find_blocks
 from dfa.rules.rows import SPREADS, rows_of, spread_over, taught_rows, width_of
-from dfa.training.steps import Diverged, check_loss
 
 __all__ = ["LayerParallel", "packed", "unpacked"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from dfa.training.steps import Diverged
+from dfa.errors import Diverged
 
 __all__ = ["Guards", "check_weights"]
 

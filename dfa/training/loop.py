@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dfa.errors import Diverged
 from dfa.rules.blocks import whole
 from dfa.rules.learner import Learner
 from dfa.training.angles import alignment
 from dfa.training.checkpoint import Checkpoint, random_state, restore_random_state
 from dfa.training.diagnostics import Diagnostics, Watcher, events, write_metrics
 from dfa.training.guards import Guards, check_weights
-from dfa.training.steps import Diverged, Rule, check_numbers, reproducible, take_step
+from dfa.training.steps import Rule, check_numbers, reproducible, take_step
 
 __all__ = ["Options", "Outcome", "RunOptions", "Task", "run_loop"]
 

@@ -10,13 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from dfa.errors import check_loss
 from photonics.component import number
 
-__all__ = ["Diverged", "Rule", "check_counts", "check_data", "check_loss", "check_numbers", "reproducible", "take_step"]
-
-
-class Diverged(ValueError):
-    """Training cannot go on: the loss or a weight is no number any more, or the feedback is dead."""
+__all__ = ["Rule", "check_counts", "check_data", "check_numbers", "reproducible", "take_step"]
 
 
 class Rule(Protocol):
@@ -68,14 +65,6 @@ def reproducible(seed: int) -> Iterator[None]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
-
-
-def check_loss(loss: Tensor) -> None:
-    """Raise a ``ValueError`` if the loss is no scalar, `Diverged` if it is no finite number."""
-    if loss.numel() != 1:
-        raise ValueError(f"loss must be a scalar, got shape {tuple(loss.shape)}")
-    if not math.isfinite(value := loss.item()):
-        raise Diverged(f"loss must be finite, got {value}: training has diverged, lower the learning rate")
 
 
 def check_counts(**values: int) -> None:

@@ -9,9 +9,9 @@ import torch.distributed as dist
 from torch.nn.functional import cross_entropy
 
 from dfa import RandomFeedback, Ternary
+from dfa.errors import Diverged
 from dfa.models import mlp
 from dfa.rules.parallel import LayerParallel
-from dfa.training.steps import Diverged
 
 LONG, SHORT = [12, 16, 18, 20, 16, 5], [12, 16, 18, 5]
 """Units of a chain of five blocks, and of one with a block for each process."""

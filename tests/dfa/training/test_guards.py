@@ -9,11 +9,11 @@ from calibration import measure_projection
 from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, Ternary, train
 from dfa.data import digits
 from dfa.data.text import split_text
+from dfa.errors import Diverged
 from dfa.models import char_transformer, cnn, gcn, mlp
 from dfa.training.graphs import train_graph
 from dfa.training.guards import PATIENCE
 from dfa.training.language import train_text
-from dfa.training.steps import Diverged
 from photonics import presets
 from tests.dfa.citations import three_kinds
 

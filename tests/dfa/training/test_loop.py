@@ -14,9 +14,9 @@ from calibration import measure_projection
 from dfa import DirectFeedback, LayerFeedback, OpticalFeedback, RandomFeedback, Ternary, alignment, train
 from dfa.data import digits
 from dfa.data.text import split_text
+from dfa.errors import Diverged
 from dfa.models import char_transformer, mlp
 from dfa.training.language import train_text
-from dfa.training.steps import Diverged
 from photonics import presets
 
 
