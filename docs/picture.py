@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from calibration.reports import characterize
+from calibration import characterize
 from calibration.reports.html import draw_projection
 from calibration.reports.page import STYLE
 from dfa.data import digits

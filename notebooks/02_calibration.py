@@ -24,9 +24,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from ipywidgets import IntSlider, SelectionSlider
 
-from calibration import expose, measure_projection, recover_transmission_matrix
+from calibration import characterize, expose, measure_projection, recover_transmission_matrix
 from calibration.metrics import anchor_truth, fix_gauge, matrix_row_errors, row_errors
-from calibration.reports import characterize
 from calibration.reports import figures as drawings
 from calibration.reports.html import row
 from calibration.reports.page import STYLE

@@ -30,12 +30,12 @@ from ipywidgets import SelectionSlider
 from calibration import (
     RecordedDevice,
     Recorder,
+    characterize,
     expose,
     measure_projection,
     recover_transmission_matrix,
     write_recording,
 )
-from calibration.reports import characterize
 from calibration.reports.html import row
 from calibration.reports.page import STYLE
 from calibration.storage.recording import Recording

@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
@@ -131,7 +132,9 @@ def recover_transmission_matrix(
         except Saturated:
             part.unlink()  # no run can go on with such frames, and one at another exposure must not meet them
             raise
-        estimate = solved(device, plan, store, target, saturated, progress)
+        # The order in which BLAS adds depends on the number of its threads; the same frames must give the same bits.
+        with threadpool_limits(1, user_api="blas"):
+            estimate = solved(device, plan, store, target, saturated, progress)
         if target is not None:
             part.unlink()
     return estimate

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from calibration.device import Device, check_device
 from calibration.wavefront.focusing import leaked, on_device
@@ -15,6 +16,10 @@ __all__ = ["Sent", "recover_from_frames", "recover_from_projections", "send", "s
 RIDGE = 1e-3
 """Default weight of the regularisation, relative to the mean squared singular value."""
 ITERATIONS = 200
+
+
+one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
+"""Holds BLAS to one thread during a call: the order in which it adds, and so the result, depends on their number."""
 
 
 class Sent(NamedTuple):
@@ -49,6 +54,7 @@ def send(opu: Device, pictures: Any, averages: int = 1) -> Sent:
     return Sent(level, np.all(frames < opu.camera.saturation_dn, axis=1))
 
 
+@one_thread
 def recover_from_projections(matrix: Any, values: Any, ridge: float = RIDGE) -> NDArray[np.float32]:
     """Pictures from linear projections ``y = M x``: regularised pseudo-inverse.
 
@@ -75,6 +81,7 @@ def recover_from_projections(matrix: Any, values: Any, ridge: float = RIDGE) -> 
     return (outputs @ pseudo_inverse(stacked.astype(np.float32), ridge).T).astype(np.float32)
 
 
+@one_thread
 def recover_from_frames(
     opu: Device,
     matrix: Any,

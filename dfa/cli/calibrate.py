@@ -74,8 +74,7 @@ def calibrate(
     if compare is not None:
         compare_reports(*compare)
         return
-    from calibration import RecordedDevice, Recorder
-    from calibration.reports import characterize
+    from calibration import RecordedDevice, Recorder, characterize
     from photonics import presets
 
     wanted = wanted_methods(method or [], option or [])

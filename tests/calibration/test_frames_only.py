@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from calibration import measure_projection, recover_transmission_matrix
+from calibration import characterize, measure_projection, recover_transmission_matrix
 from calibration.recovery.exposure import expose, expose_patterns
 from calibration.recovery.methods import METHODS as RECOVERIES
-from calibration.reports import characterize
 from calibration.wavefront.focusing import focus
 from calibration.wavefront.images import recover_from_frames, send
 from photonics import presets

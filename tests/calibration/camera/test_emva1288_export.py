@@ -10,8 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from calibration import Recorder
-from calibration.reports import characterize
+from calibration import Recorder, characterize
 from photonics import Camera, presets
 
 STACK, DARK_PAIRS = 32, 6

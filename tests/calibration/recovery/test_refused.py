@@ -2,8 +2,7 @@
 
 import pytest
 
-from calibration import RecordedDevice, Recorder, recover_transmission_matrix
-from calibration.reports import characterize
+from calibration import RecordedDevice, Recorder, characterize, recover_transmission_matrix
 from calibration.reports.report import Report
 from photonics import GaussianMedium, MatrixMedium, presets
 from photonics.medium import Drifting

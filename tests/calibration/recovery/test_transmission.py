@@ -32,7 +32,7 @@ def test_seeds_and_splits_change_nothing(monkeypatch):
 
 SCRIPT = """
     import sys, time
-    from calibration import stepped_drift, transmission
+    from calibration.recovery import transmission
     from tests.calibration.matrix_benches import small
     transmission.CHUNK_FRAMES = 3
     opu = small()

@@ -8,9 +8,8 @@ import os
 import numpy as np
 import pytest
 
-from calibration import compare, measure_projection
+from calibration import characterize, compare, measure_projection
 from calibration.camera.photon_transfer import photon_transfer
-from calibration.reports import characterize
 from calibration.reports.chapters.projection import flat_share
 from calibration.reports.report import Line
 from photonics import Camera, Drifting, GaussianMedium, MatrixMedium, presets

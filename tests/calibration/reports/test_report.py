@@ -6,9 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from calibration import RecordedDevice, Recorder, compare, recover_transmission_matrix
+from calibration import RecordedDevice, Recorder, characterize, compare, recover_transmission_matrix
 from calibration.recovery.exposure import expose
-from calibration.reports import characterize
 from calibration.reports.comparison import read_report
 from calibration.storage.recorded import Mismatch
 from photonics import OPU, GaussianMedium, Imaging, MatrixMedium, presets
