@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.fields.readings import Bench, RawFrames
 from calibration.fields.stepped import closure, is_complete, linear_fields, refined_fields, stepped
-from calibration.recovery.base import Bench, RawFrames
 
 __all__ = ["Drift", "track"]
 

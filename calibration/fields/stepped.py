@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel
-from calibration.fields.saturated import Prior, on_rings
-from calibration.recovery.base import Bench
+from calibration.fields.readings import Bench
+from calibration.fields.saturated import Prior, estimate_on_circle
 
 __all__ = ["Fields", "closure", "is_complete", "linear_fields", "linear_weights", "misfit", "refined_fields", "stepped"]
 
@@ -138,7 +138,9 @@ def refined_fields(
         beams = [np.broadcast_to(beam(step), y.shape)[probe, pixel] for step in range(frames.shape[1])]
         readings = frames[probe, :, pixel].T.astype(np.float32)
         of_each = Prior(prior.mean[pixel], prior.spread[pixel])
-        y[probe, pixel], variance[probe, pixel] = on_rings(readings, np.stack(beams), of_each, noise, float(top))
+        y[probe, pixel], variance[probe, pixel] = estimate_on_circle(
+            readings, np.stack(beams), of_each, noise, float(top)
+        )
     return Fields(y, variance.mean(axis=0))
 
 

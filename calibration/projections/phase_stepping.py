@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
-from calibration.fields.saturated import Prior
+from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, refined_fields, stepped
-from calibration.fields.two_readings import crossings, weighed
 from calibration.projections.base import MOST_SATURATED, Response
 from calibration.projections.reference_arm import ReferencedProjection, check_arm, measure_arm
 
@@ -129,14 +128,14 @@ class SteppingProjection(ReferencedProjection):
         two = np.flatnonzero((readings < top).sum(axis=0) == FEWEST - 1)
         seen = readings[:, two].astype(np.float32)
         beams = np.exp(1j * self.phases_rad)[:, None].astype(np.complex64) * beam[two]
-        start[two], mirrored = crossings(seen, beams, self.noise, top)
+        start[two], mirrored = intersect_circles(seen, beams, self.noise, top)
         fields = fitted(start, slice(None))
         field, variance = fields.values[0], fields.variance
         if len(two):
             other = fitted(mirrored, two)
             points, errors = np.stack([field[two], other.values[0]]), np.stack([variance[two], other.variance])
             some = Prior(prior.mean[two], prior.spread[two])
-            field[two], variance[two], twofold[two] = weighed(points, errors, seen, beams, some, self.noise, top)
+            field[two], variance[two], twofold[two] = weigh_points(points, errors, seen, beams, some, self.noise, top)
         return Fields(field * beam, variance * beam**2), twofold
 
     @property

@@ -3,15 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.camera.noise import NoiseModel
 from calibration.device import Device
+from calibration.fields.readings import Bench, RawFrames
 
-__all__ = ["Bench", "Block", "Gauge", "RawFrames", "RecoveryMethod", "Shots"]
+__all__ = ["Block", "Gauge", "RecoveryMethod", "Shots"]
 
 
 class Shots(NamedTuple):
@@ -35,54 +35,6 @@ class Gauge(NamedTuple):
     """Whether a row is known from its complex conjugate."""
     scale_fixed: bool = True
     """Whether the unit is that of T, ``E|t|^2 = 1/n_in``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """What a method knows besides the frames: sizes, data sheets, and the camera's noise as it was measured."""
-
-    n_in: int
-    """Logical inputs of the device."""
-    n_out: int
-    """Pixels."""
-    unit_dn: float
-    """DN above dark of unit intensity ``|T x|^2``, photometry: T is what a mirror adds when it turns ON, so this is the
-    device's `unit_dn`, which belongs to mirrors ON, times ``|1 - leakage|^2``."""
-    saturation_dn: int
-    """DN of a saturated pixel."""
-    leakage: complex
-    """Field of an OFF mirror over that of an ON mirror, by the data sheet."""
-    carrier: tuple[float, float]
-    """Frequency of the reference's fringes along x and y, cycles per pixel, by the data sheet."""
-    frame_shape: tuple[int, int]
-    """Rows and columns of pixels in a frame."""
-    field_band: float | None = None
-    """Radius of the field's band, cycles per pixel, ``NA pixel / lambda``; None without a pupil: grains of a pixel."""
-    samples_per_pixel: int = 1
-    """Points of the field along a pixel's side that a pixel averages (of a real one: many)."""
-    visibility: float = 1.0
-    """What pixels of a single point leave of the fringes, `photonics.Imaging.visibility`."""
-    scale_error: float = 0.0
-    """Relative standard error that data sheets leave in the scale of a row: half of PRNU and of the laser's drift."""
-    noise: NoiseModel
-    """Dark level and floor from dark frames of this run; slope from the camera's data sheet."""
-
-
-class RawFrames(Protocol):
-    """The frames of a run, on disk, in the order of `RecoveryMethod.shots`; dark frames are not among them."""
-
-    @property
-    def count(self) -> int:
-        """Number of frames."""
-        ...
-
-    def rows(self, rows: slice) -> NDArray[Any]:
-        """All frames of some pixels: (count, n_rows), the camera's integers."""
-        ...
-
-    def frames(self, start: int, stop: int) -> NDArray[Any]:
-        """All pixels of some frames: (stop - start, n_out), the camera's integers."""
-        ...
 
 
 @dataclass(frozen=True)

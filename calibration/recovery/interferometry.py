@@ -14,7 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.recovery.base import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
+from calibration.fields.readings import Bench, RawFrames
+from calibration.recovery.base import Block, Gauge, RecoveryMethod, Shots
 from calibration.recovery.designs.signs import Probes, SignDesign, hadamard, masked
 from calibration.recovery.likelihood import check_light, pixels_of, recovered, refine, retry
 from photonics.component import Field, component

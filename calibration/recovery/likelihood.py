@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from calibration.recovery.base import Bench, Block, RawFrames
+from calibration.fields.readings import Bench, RawFrames
+from calibration.recovery.base import Block
 from calibration.recovery.designs.signs import Probes, SignDesign, hadamard
 from photonics.kernels.threads import for_blocks
 
 __all__ = ["Fit", "Pixels", "check_light", "fit_limit", "pixels_of", "recovered", "refine", "retry"]
 
-Real = NDArray[np.floating[Any]]
-"""float32 in fact."""
+Real = NDArray[np.floating[Any]]  # float32 in fact
 Complex = NDArray[np.complexfloating[Any, Any]]
 """complex64 in fact."""
 

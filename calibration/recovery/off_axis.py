@@ -10,10 +10,11 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from calibration.device import Device
+from calibration.fields.readings import Bench, RawFrames
 from calibration.fields.sideband import Sideband, annuli, disc, place_sideband
 from calibration.projections.base import DARK_SHARE
 from calibration.projections.off_axis import check_bench
-from calibration.recovery.base import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
+from calibration.recovery.base import Block, Gauge, RecoveryMethod, Shots
 from calibration.recovery.designs.probes import Design, design
 from calibration.storage.frames import FrameStore, create_store
 from photonics.component import Field, component

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from calibration.recovery.base import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
+from calibration.fields.readings import Bench, RawFrames
+from calibration.recovery.base import Block, Gauge, RecoveryMethod, Shots
 from calibration.recovery.designs.signs import SignDesign
 from calibration.recovery.interferometry import BINARY_GAUGE, padded, whole_probes
 from calibration.recovery.likelihood import Pixels, check_light, pixels_of, recovered, refine, retry

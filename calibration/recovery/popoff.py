@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.recovery.base import Bench, Block, Gauge, RawFrames, RecoveryMethod, Shots
+from calibration.fields.readings import Bench, RawFrames
+from calibration.recovery.base import Block, Gauge, RecoveryMethod, Shots
 from calibration.recovery.designs.signs import Probes, SignDesign, masked
 from calibration.recovery.interferometry import BINARY_GAUGE
 from calibration.recovery.likelihood import Pixels, check_light, pixels_of, recovered, refine, retry

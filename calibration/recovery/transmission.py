@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, check_device
+from calibration.fields.readings import Bench
 from calibration.projections.base import MOST_SATURATED, sheet_error, swing_dn
-from calibration.recovery.base import Bench, RecoveryMethod
+from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.recovery.exposure import expose
 from calibration.recovery.methods import METHODS, check_recovery, take

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.camera.noise import NoiseModel
+from calibration.fields.readings import Bench
 from calibration.metrics import matrix_row_errors
-from calibration.recovery.base import Bench
 from photonics.parts.camera import Camera
 
 MEAN_OF_WELL = 1.0 / 6.9

@@ -3,7 +3,7 @@
 import numpy as np
 
 from calibration.camera.noise import NoiseModel
-from calibration.fields.saturated import Prior, on_rings
+from calibration.fields.saturated import Prior, estimate_on_circle
 
 TOP = 255.0
 NOISE = NoiseModel(0.2, 0.025, 10.0)
@@ -30,11 +30,11 @@ def test_the_stated_variance_is_that_of_the_error():
     for steps in (3, 4):
         y, readings, beams, prior = drawn(steps, 100_000)
         assert len(y) > 300
-        values, variance = on_rings(readings, beams, prior, NOISE, TOP)
+        values, variance = estimate_on_circle(readings, beams, prior, NOISE, TOP)
         error = values - y
         ratio = np.abs(error) ** 2 / variance.mean()
         assert abs(ratio.mean() - 1.0) < 4.0 * ratio.std() / np.sqrt(len(y))
         for part in (error.real, error.imag):
             assert abs(part.mean()) < 4.0 * part.std() / np.sqrt(len(y))
-        loose, _ = on_rings(readings, beams, prior._replace(spread=prior.spread * 1e6), NOISE, TOP)
+        loose, _ = estimate_on_circle(readings, beams, prior._replace(spread=prior.spread * 1e6), NOISE, TOP)
         assert np.mean(np.abs(error) ** 2) < np.mean(np.abs(loose - y) ** 2)

@@ -1,0 +1,58 @@
+"""The frames of a measurement, and what is known of the bench that took them."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from calibration.camera.noise import NoiseModel
+from photonics.arrays import HostArray
+
+__all__ = ["Bench", "RawFrames"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What is known besides the frames: sizes, figures of the data sheets, and the camera's noise as measured."""
+
+    n_in: int
+    """Logical inputs of the device."""
+    n_out: int
+    """Pixels."""
+    unit_dn: float
+    """DN above dark that unit intensity ``|T x|^2`` gives, from photometry. T is the field that a mirror adds when it
+    turns ON, so this is the device's `unit_dn` (of mirrors ON) times ``|1 - leakage|^2``."""
+    saturation_dn: int
+    """DN of a saturated pixel."""
+    leakage: complex
+    """Field of an OFF mirror over that of an ON mirror, by the data sheet."""
+    carrier: tuple[float, float]
+    """Spatial frequency of the reference's fringes along x and y, cycles per pixel, by the data sheet."""
+    frame_shape: tuple[int, int]
+    """Rows and columns of pixels in a frame."""
+    field_band: float | None = None
+    """Radius of the field's band, cycles per pixel, ``NA pixel / lambda``; None without a pupil, where every pixel
+    holds a speckle grain of its own."""
+    samples_per_pixel: int = 1
+    """Points of the simulated field along a pixel's side, over which the pixel averages."""
+    visibility: float = 1.0
+    """Contrast of the fringes on pixels of a single point, `photonics.Imaging.visibility`."""
+    scale_error: float = 0.0
+    """Relative standard error of a row's scale by the data sheets: half of PRNU and of the laser's drift."""
+    noise: NoiseModel
+    """Dark level and floor from dark frames of this run; slope from the camera's data sheet."""
+
+
+class RawFrames(Protocol):
+    """The frames of a run, in the order in which they were taken, without the dark frames."""
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        ...
+
+    def rows(self, rows: slice) -> HostArray:
+        """All frames of some pixels: (count, n_rows), the camera's integers."""
+        ...
+
+    def frames(self, start: int, stop: int) -> HostArray:
+        """All pixels of some frames: (stop - start, n_out), the camera's integers."""
+        ...
