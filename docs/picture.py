@@ -6,7 +6,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from calibration import characterize
-from calibration.reports.html import draw_projection
+from calibration.reports.figures import draw_projection
 from calibration.reports.page import STYLE
 from dfa.data import digits
 from dfa.experiments.page import draw_scores

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dfa.data import load
 from dfa.experiments.plans import Plan
 from dfa.experiments.tasks import Data, Point, first, model_for, signal_width, train_plan
 from dfa.experiments.teachers import METHODS, STANDARD, check_methods, feedback, learner_for
+from dfa.feedback.base import Feedback
 from dfa.feedback.optical import OpticalFeedback
 
 __all__ = ["DEMO", "METHODS", "STANDARD", "Plan", "Run", "feedback", "run_one", "run_study", "summary"]
@@ -74,6 +76,7 @@ def run_one(
     resume: bool = False,
     progress: bool = False,
     tensorboard: bool = False,
+    signals: Feedback | None = None,
 ) -> Run:
     """Train the network once.
 
@@ -93,6 +96,8 @@ def run_one(
         Show a progress bar.
     tensorboard : bool
         Write events there, too.
+    signals : Feedback, optional
+        What `feedback` built for this method, plan and seed, if it has been built already.
 
     Raises
     ------
@@ -102,7 +107,7 @@ def run_one(
     check_methods([method], plan)
     data = first(load(plan.data) if data is None else data, plan.samples)
     model = model_for(method, plan, data, seed)
-    learner = learner_for(method, plan, model, data, seed, signal_width(plan, data))
+    learner = learner_for(method, plan, model, data, seed, signal_width(plan, data), signals)
     signals = learner.feedback if learner else None
     opu = signals.projection.opu if isinstance(signals, OpticalFeedback) else None
     history, best = train_plan(
@@ -175,10 +180,13 @@ def run_study(
         If a method is unknown, the folder cannot be written, or a run diverges.
     """
     methods = check_methods(list(methods), plan)
-    if "optical" in methods:  # a device that does not fit is found before the first run, not after
-        feedback("optical", plan, data, 0, signal_width(plan, data))
+    ready: dict[tuple[str, int], Feedback | None] = {}
+    if "optical" in methods and seeds:  # built now, so that a device that does not fit is found before the first run
+        ready["optical", seeds[0]] = feedback("optical", plan, data, seeds[0], signal_width(plan, data))
     keeping = folder, resume, progress, tensorboard
-    runs = [run_one(method, seed, plan, data, *keeping) for method in methods for seed in seeds]
+    runs = []
+    for method, seed in product(methods, seeds):
+        runs.append(run_one(method, seed, plan, data, *keeping, signals=ready.pop((method, seed), None)))
     if folder is not None:
         about = {"version": version("opu-sim"), "date": datetime.now(UTC).isoformat(timespec="seconds")}
         document = about | {"plan": asdict(plan), "metric": asdict(plan.metric), "runs": [asdict(run) for run in runs]}

@@ -7,7 +7,8 @@ from torch import nn
 
 from calibration import LinearProjection, measure_projection
 from dfa.data import Dataset, Graph, Text
-from dfa.experiments.plans import Plan, changed
+from dfa.experiments.devices import change_device
+from dfa.experiments.plans import Plan
 from dfa.feedback.base import Feedback
 from dfa.feedback.optical import OpticalFeedback
 from dfa.feedback.random import RandomFeedback
@@ -46,23 +47,31 @@ def check_methods(methods: list[str], plan: Plan) -> list[str]:
 
 
 def training_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
-    """Make a device for feedback: the plan's inputs, or two for each class; pixels for all hidden units.
+    """Build the device that a run is trained through, its exposure set.
 
-    A preset is made to that size, changed, and exposed unless its exposure is among the changes; a TOML file is
-    changed and else taken as it is, but for the seed of the noise.
+    A preset is built with the plan's inputs, or two for each class, and with a pixel for each entry of the teaching
+    signals (and some spare ones). It is exposed unless its exposure is among the changes. A device from a file or a
+    description is used as it is, but for the plan's changes and the seed of the noise.
+
+    Raises
+    ------
+    ValueError
+        If the device has too few inputs or pixels for the network.
     """
     pixels = math.ceil(width / SPARE_ROWS) + 16
-    if presets.is_file(plan.device):
-        opu = changed(OPU.from_toml(plan.device), {"seed": seed} | dict(plan.device_changes))
+    opu = plan.described_device()
+    if opu is not None:
+        opu = change_device(opu, {"seed": seed} | dict(plan.device_changes))
     else:
-        opu = changed(presets.get(plan.device)(plan.inputs or 2 * classes, pixels, seed=seed), plan.device_changes)
+        opu = presets.get(str(plan.device))(plan.inputs or 2 * classes, pixels, seed=seed)
+        opu = change_device(opu, plan.device_changes)
         if "exposure_s" not in plan.device_changes:
             opu.autoexpose()
             opu.exposure_s = min(plan.exposure * opu.exposure_s, opu.longest_exposure_s)
     if opu.n_in <= classes or opu.n_out < pixels:
         raise ValueError(
-            f"device {plan.device} must have over {classes} inputs and at least {pixels} pixels for this network, "
-            f"got {opu.n_in} and {opu.n_out}"
+            f"device must have more than {classes} inputs and at least {pixels} pixels for this network, "
+            f"got {opu.n_in} inputs and {opu.n_out} pixels"
         )
     return opu
 
@@ -87,13 +96,22 @@ def feedback(method: str, plan: Plan, data: Dataset | Graph | Text, seed: int, w
 
 
 def learner_for(
-    method: str, plan: Plan, model: nn.Module, data: Dataset | Graph | Text, seed: int, width: int
+    method: str,
+    plan: Plan,
+    model: nn.Module,
+    data: Dataset | Graph | Text,
+    seed: int,
+    width: int,
+    signals: Feedback | None = None,
 ) -> Learner | None:
-    """Return the rule that trains a model by a method; None is plain backpropagation."""
+    """Return the rule that trains a model by a method; None is plain backpropagation.
+
+    `signals` is the method's `feedback`, if it has been built already.
+    """
     if method == "bp":
         return None
     if method in LAYERWISE:
         return LayerFeedback(model, LAYERWISE[method], seed)
     diffuse = data.adjacency if isinstance(data, Graph) and plan.diffuse else None
-    signals = feedback(method, plan, data, seed, width)
+    signals = signals or feedback(method, plan, data, seed, width)
     return DirectFeedback(model, feedback=signals, spread=plan.spread, diffuse=diffuse)

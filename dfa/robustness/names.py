@@ -59,8 +59,8 @@ def planned(plan: Plan, settings: Mapping[str, Any]) -> Plan:
         - ``encoder.NAME``: a parameter of `dfa.Ternary`; naming a policy replaces the plan's;
         - ``calibration.NAME``: an argument of `calibration.measure_projection`;
         - anything else is the device's (``camera.read_noise_e``, ``imaging.reference.phase_jitter_rad``,
-          ``exposure_s``), see `dfa.experiments.plans.changed`; ``medium.NAME`` is first looked for in the effect that
-          the plan's ``device_changes`` put around the medium.
+          ``exposure_s``), see `dfa.experiments.devices.change_device`; ``medium.NAME`` is first looked for in the
+          effect that the plan's ``device_changes`` put around the medium.
 
     Raises
     ------

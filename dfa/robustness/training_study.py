@@ -11,7 +11,8 @@ from typing import Any
 
 from calibration import measure_projection
 from dfa.data import load
-from dfa.experiments.plans import BITS, Plan
+from dfa.experiments.networks import BITS
+from dfa.experiments.plans import Plan
 from dfa.experiments.runs import run_one
 from dfa.experiments.tasks import Data, signal_width
 from dfa.experiments.teachers import check_methods, training_device

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dfa import sweep
-from dfa.experiments.plans import Plan, changed
+from dfa.experiments.devices import change_device
+from dfa.experiments.plans import Plan
 from dfa.experiments.runs import run_one
 from dfa.feedback.encoding import Ternary
 from dfa.robustness import TrainingStudy
@@ -78,11 +79,11 @@ def test_names_of_the_medium_are_first_those_of_the_effect():
         ({"calibration.repeats": -1}, "calibration.repeats must be an integer, 2 or more, got -1"),
         ({"calibration.dark_share": "x"}, "calibration.dark_share must be between 0 and 1, got 'x'"),
         ({"training.hidden": [8, 1.5]}, r"hidden must be one or more positive whole numbers, got \(8, 1.5\)"),
-        ({"training.learning_rate": "x"}, "learning_rate must be positive, got 'x'"),
-        ({"training.learning_rate": [1.0]}, "learning_rate must be positive, got"),
-        ({"training.epochs": 1.5}, "epochs must be an integer, 1 or more, got 1.5"),
-        ({"training.diffuse": "x"}, "diffuse must be true or false, got 'x'"),
-        ({"training.device": 5}, "device must be a preset's name or a TOML file, got 5"),
+        ({"training.learning_rate": "x"}, "learning_rate must be a valid number, got 'x'"),
+        ({"training.learning_rate": [1.0]}, "learning_rate must be a valid number, got"),
+        ({"training.epochs": 1.5}, "epochs must be an integer, got 1.5"),
+        ({"training.diffuse": "x"}, "diffuse must be a valid boolean, got 'x'"),
+        ({"training.device": 5}, "device must be a preset's name, a TOML file or a description, got 5"),
         ({"training.method": ["x"]}, r"method must be one of .*, got \['x'\]"),
         ({"encoder.threshold": "x"}, "threshold must be 0 or more and finite, got 'x'"),
         ({"encoder.sign": 5}, "sign must be true or false, got 5"),
@@ -167,7 +168,9 @@ def test_a_device_from_a_file_has_its_own_inputs(tmp_path):
     """Catches: a number of inputs that is read past."""
     path = tmp_path / "device.toml"
     path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 24\nn_out = 64\n')
-    with pytest.raises(ValueError, match="inputs must be left out for a device from a file, which has its own, got 30"):
+    with pytest.raises(
+        ValueError, match="inputs must be left out for a device from a file or a description, which has its own"
+    ):
         replace(TINY, device=str(path), inputs=30)
 
 
@@ -232,7 +235,7 @@ def test_a_device_s_file_is_read_once(tmp_path, monkeypatch):
 def test_a_device_is_written_as_it_was(tmp_path, medium):
     """Catches: None, tables within tables, and digits that are lost between file and file."""
     changes = {"imaging.pixel_m": 1 / 3e5, "camera.bit_depth": 10} | medium
-    opu = changed(presets.lab_bench(24, 64), changes)
+    opu = change_device(presets.lab_bench(24, 64), changes)
     path = tmp_path / "device.toml"
     path.write_text(toml_of(opu.to_dict()))
     assert OPU.from_toml(path).to_dict() == opu.to_dict()

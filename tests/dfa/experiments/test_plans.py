@@ -1,0 +1,86 @@
+"""Plans: what they refuse, what they take from the network, and the devices that they describe."""
+
+import dataclasses
+import json
+
+import pytest
+from pydantic import TypeAdapter
+
+from dfa.data import digits
+from dfa.experiments import runs
+from dfa.experiments.plans import Plan
+from dfa.experiments.runs import run_one, run_study
+from photonics import OPU, presets
+
+SMALL = Plan(hidden=(16,), epochs=1, samples=64)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return digits()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "imagenet"}, "data must be one of digits, .*, tiny-shakespeare, got 'imagenet'"),
+        ({"network": "gcn"}, "network must be one of mlp, cnn for digits, got 'gcn'"),
+        ({"hidden": (8, 1.5)}, "hidden must be one or more positive whole numbers"),
+        ({"network": "cnn", "hidden": 8}, "hidden must have channels of one or more convolutions, then units"),
+        ({"data": "tiny-shakespeare", "hidden": (6,)}, "hidden must be one width for all blocks, divisible by 4 heads"),
+        ({"steps": 10}, "steps must be left out for mlp, got 10"),
+        ({"data": "cora", "batch_size": 3}, "batch_size must be left out for gcn, got 3"),
+        ({"dropout": 0.1}, "dropout must be left out for mlp"),
+        ({"data": "cora", "dropout": 1.0}, "dropout must be less than 1, got 1.0"),
+        ({"epochs": 2.0}, "epochs must be an integer, got 2.0"),
+        ({"samples": 0}, "samples must be greater than or equal to 1, got 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be a finite number, got inf"),
+        ({"diffuse": 1}, "diffuse must be a valid boolean, got 1"),
+        ({"spread": "all"}, "spread must be one of each, channels, features, got 'all'"),
+        ({"encoder": {"threshold": 1.0}}, "encoder must be an instance of Ternary"),
+        ({"device": "nope"}, "preset must be one of"),
+        ({"device": {}}, "medium.type must be one of"),
+        ({"device_changes": {"camera.bit_depth": 40}}, "bit_depth must be less than or equal to 16, got 40"),
+        ({"calibration": {"method": "magic"}}, "calibration.method must be one of anchor"),
+        ({"epoch": 3}, "epoch is not a parameter"),
+    ],
+)
+def test_a_bad_setting_is_refused_in_one_line(settings, message):
+    """Catches: a check of the old hand-written ones that the fields do not make."""
+    with pytest.raises(ValueError, match=f"^Plan: .*{message}") as refused:
+        Plan(**settings)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_setting_is_described():
+    """Catches: a field without its text or range in the JSON Schema, a plan that JSON cannot hold."""
+    schema = TypeAdapter(Plan).json_schema()
+    assert schema["properties"].keys() == {field.name for field in dataclasses.fields(Plan)}
+    assert all(entry["description"] for entry in schema["properties"].values())
+    assert schema["properties"]["heads"]["minimum"] == 1
+    assert TypeAdapter(Plan).validate_json(json.dumps(dataclasses.asdict(SMALL))) == SMALL
+
+
+def test_a_described_device_is_that_of_its_file(data, tmp_path):
+    """Catches: a description that takes the preset's path, which is sized, exposed or seeded differently."""
+    text = 'exposure_s = 2e-4\n[medium]\ntype = "GaussianMedium"\nn_in = 24\nn_out = 64\n'
+    (tmp_path / "bench.toml").write_text(text)
+    file = str(tmp_path / "bench.toml")
+    plans = [dataclasses.replace(SMALL, device=device) for device in (file, OPU.from_toml(file).to_dict())]
+    assert run_one("optical", 3, plans[0], data) == run_one("optical", 3, plans[1], data)
+    with pytest.raises(ValueError, match="inputs must be left out for a device from a file or a description"):
+        dataclasses.replace(plans[1], inputs=30)
+    small = dataclasses.replace(SMALL, device=presets.lab_bench(8, 100).to_dict())
+    with pytest.raises(ValueError, match="device must have more than 10 inputs and at least 34 pixels"):
+        run_study(small, data, ["bp", "optical"], [0], progress=False)
+
+
+def test_a_device_is_built_once_for_each_run(data, monkeypatch):
+    """The first run uses the device that was calibrated for the check. Catches: one more, or another seed's."""
+    built = []
+    build = runs.feedback
+    monkeypatch.setattr(runs, "feedback", lambda *a: built.append(a[:4]) or build(*a))
+    monkeypatch.setattr("dfa.experiments.teachers.feedback", runs.feedback)
+    found = run_study(SMALL, data, ["bp", "optical"], [4, 5], progress=False)
+    assert [seed for method, _, _, seed in built if method == "optical"] == [4, 5]
+    assert found[2] == run_one("optical", 4, SMALL, data)
