@@ -2,7 +2,7 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-from photonics.opu import Clock
+from photonics.chain import Clock
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging

@@ -1,29 +1,55 @@
-"""The optics of a device: the light on the mirrors and at the camera, in any frame. Nothing here has a state."""
-
-from typing import Any
+"""The optics of a device: light on the mirrors and at the camera in any frame, and the frames themselves."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from photonics.arrays import Array, ComplexArray, IntArray
 from photonics.backend import HOST, Backend
+from photonics.component import integer, number
 from photonics.medium import Modes, ScatteringMedium
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
 from photonics.parts.laser import Laser
+from photonics.parts.reference import as_phases
+from photonics.patterns.encoding import as_patterns
 from photonics.random import check_seed
 
-__all__ = ["Chain"]
+__all__ = ["SHORTEST_EXPOSURE_S", "Chain", "Clock"]
 
-MOST_MODES = 64
-"""Spectral modes above which a device is refused: each costs a product, and a matrix where it is stored."""
+SHORTEST_EXPOSURE_S = 1e-6
+"""Shortest exposure of a camera, seconds."""
+MAX_MODES = 64
+"""Largest number of spectral modes of a device: each costs a product, and a matrix where it is stored."""
+CHUNK = 2**25
+"""Pixels computed at a time, so that memory stays bounded (about 21 bytes each)."""
+
+
+class Clock:
+    """Counts the frames that the device has taken."""
+
+    def __init__(self, frames: int = 0) -> None:
+        self.frames = frames
+
+    def advance(self, count: int) -> IntArray:
+        """Frame numbers of the next `count` frames, shape (count,)."""
+        ticks = np.arange(self.frames, self.frames + count, dtype=np.int64)
+        self.frames += count
+        return ticks
 
 
 class Chain:
-    """Laser, mirrors, medium, imaging and camera, and the light between them; see `photonics.OPU`."""
+    """Laser, mirrors, medium, imaging and camera, the exposure, and the clock; see `photonics.OPU`."""
 
     def __init__(
-        self, medium: ScatteringMedium, laser: Laser, dmd: DMD, imaging: Imaging, camera: Camera, seed: int
+        self,
+        *,
+        medium: ScatteringMedium,
+        laser: Laser,
+        dmd: DMD,
+        imaging: Imaging,
+        camera: Camera,
+        seed: int,
+        exposure_s: float,
     ) -> None:
         kinds = {"medium": ScatteringMedium, "laser": Laser, "dmd": DMD, "imaging": Imaging, "camera": Camera}
         for (name, kind), part in zip(kinds.items(), (medium, laser, dmd, imaging, camera), strict=True):
@@ -37,8 +63,10 @@ class Chain:
         self._n_out = imaging.pixels(self._lit.shape[0], self._lit.modes)
         imaging.check_samples(laser.wavelength_m)
         self._unit_rate = laser.photon_rate * float(laser.power_share(self.cells).mean())
+        self.clock = Clock()
+        self.exposure_s = exposure_s
 
-    # Parts are read-only: a device with another part is another device, made by `replace`.
+    # Parts are read-only: `OPU.replace` makes a new device with another part.
     @property
     def laser(self) -> Laser:
         """The laser."""
@@ -76,7 +104,7 @@ class Chain:
 
     @property
     def entries(self) -> int:
-        """Entries of the matrix that light passes in a frame: of all fields that the sensor sees."""
+        """Entries of the matrix that multiplies the light of a frame, over all fields that the sensor sees."""
         return self._lit.shape[0] * self._lit.shape[1]
 
     @property
@@ -86,7 +114,7 @@ class Chain:
 
     @property
     def frame_period_s(self) -> float:
-        """Seconds from one frame to the next: the slower of mirrors and camera leads."""
+        """Seconds from one frame to the next, set by the slower of mirrors and camera."""
         return 1.0 / min(self.dmd.frame_rate_hz, self.camera.frame_rate_hz)
 
     @property
@@ -94,9 +122,87 @@ class Chain:
         """Frame period less the time in which the mirrors settle; the next pattern is loaded during the exposure."""
         return self.frame_period_s - self.dmd.settle_s
 
-    def light(self, ticks: NDArray[np.int64], exposure_s: float) -> Any:
-        """Field on the mirrors in the given frames, sqrt(photons / s): (batch, n_in)."""
-        return self.laser.field(
+    @property
+    def exposure_s(self) -> float:
+        """Exposure of the camera, seconds."""
+        return self._exposure_s
+
+    @exposure_s.setter
+    def exposure_s(self, value: float) -> None:
+        self._exposure_s = self.check_exposure(value)
+
+    def check_exposure(self, value: object) -> float:
+        """Return an exposure as a float if the device can take it, else raise a ``ValueError``."""
+        longest = self.longest_exposure_s
+        if not SHORTEST_EXPOSURE_S <= number(value) <= longest:
+            raise ValueError(
+                f"exposure_s must be {SHORTEST_EXPOSURE_S:g} to {longest:g} (a frame at {1.0 / self.frame_period_s:g} "
+                f"Hz less {self.dmd.settle_s:g} s in which the mirrors settle), got {value!r}"
+            )
+        return number(value)
+
+    @property
+    def unit_dn(self) -> float:
+        """DN above dark that unit intensity gives at the set exposure, from power meter and data sheets.
+
+        ``K QE throughput (photons / s on the mean input) t``. With ``E|t_ij|^2 = 1/n_in`` it is the expected mean
+        with all inputs ON. It does not depend on the medium.
+        """
+        rate = self._unit_rate * self.dmd.efficiency(self.laser.wavelength_m)
+        return self.camera.gain * self.camera.quantum_efficiency * self.imaging.throughput * rate * self.exposure_s
+
+    def measure(
+        self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array | None = None
+    ) -> Array:
+        """Show patterns one after the other and take a frame of each.
+
+        Parameters
+        ----------
+        patterns : array_like of bool or 0/1, shape (batch, n_in)
+            Which inputs are ON. A device that computes on a GPU (`OPU.to`) takes bool arrays of that GPU only.
+        exposure_s : float, optional
+            Exposure of these frames only; the device's own if not given.
+        reference_phase : float or array_like, shape (batch,), optional
+            Opens the shutter of the reference arm, its piezo at this phase (one for all or one each), radians.
+
+        Returns
+        -------
+        array of uint8 or uint16, shape (batch, n_out)
+            Digital numbers. The same seed and frame numbers give the same bits in any batch split.
+
+        Raises
+        ------
+        ValueError
+            If the shape is wrong, a pattern is not binary, or the exposure or a phase is out of range.
+        """
+        patterns = as_patterns(patterns, self.n_in, backend=self.backend)
+        exposure_s = self.exposure_s if exposure_s is None else self.check_exposure(exposure_s)
+        batch = patterns.shape[0]
+        phases = None if reference_phase is None else as_phases(reference_phase, batch)
+        chunk = max(CHUNK // max(self._lit.shape[0], self.n_in), 1)
+        frames = []
+        for start in range(0, max(batch, 1), chunk):
+            part = slice(start, min(start + chunk, batch))
+            ticks = self.clock.advance(part.stop - start)
+            reference = None if phases is None else self.reference_light(phases[part], ticks, exposure_s)
+            light = self.light(ticks, exposure_s)
+            photons = self.mean_photons(patterns[part, :], ticks, exposure_s, light, reference)
+            frames.append(self.camera.expose(photons, exposure_s, ticks, seed=self.seed))
+        return frames[0] if len(frames) == 1 else self.backend.xp.concat(frames)
+
+    def dark(self, count: int, exposure_s: float | None = None) -> Array:
+        """Frames with the laser's shutter closed: (count, n_out) digital numbers."""
+        exposure_s = self.exposure_s if exposure_s is None else self.check_exposure(exposure_s)
+        ticks = self.clock.advance(integer(count, "count", 0))
+        photons = self.backend.zeros((len(ticks), self.n_out), "float32")
+        return self.camera.expose(photons, exposure_s, ticks, seed=self.seed)
+
+    def light(self, ticks: IntArray, exposure_s: float, *, steady: bool = False) -> Array:
+        """Field on the mirrors in the given frames, sqrt(photons / s): (batch, n_in).
+
+        A `steady` laser has its nominal power and direction in every frame.
+        """
+        return (self.laser.steady() if steady else self.laser).field(
             self.cells,
             ticks,
             exposure_s=exposure_s,
@@ -105,45 +211,66 @@ class Chain:
             backend=self.backend,
         )
 
+    def reference_light(self, phases: Array, ticks: IntArray, exposure_s: float, *, steady: bool = False) -> Array:
+        """Field of the reference beam at the sensor with its piezo at `phases`, one per frame: (batch, n_field).
+
+        A `steady` beam has the laser's nominal power and exactly the phase of the piezo.
+        """
+        laser, reference = self.laser, self.imaging.reference
+        if steady:
+            laser, reference = laser.steady(), reference.steady()
+        power = laser.relative_power(ticks, exposure_s, self.frame_period_s, self.seed)
+        return reference.field(
+            self.imaging.layout(self._lit.shape[0], self._lit.modes),
+            phases,
+            ticks,
+            unit_rate=self._unit_rate * power,
+            wavelength_m=laser.wavelength_m,
+            pixel_m=self.imaging.pixel_m,
+            samples=self.imaging.samples_per_pixel,
+            frame_period_s=self.frame_period_s,
+            seed=self.seed,
+            backend=self.backend,
+        )
+
     def mean_photons(
-        self, patterns: Any, ticks: NDArray[np.int64], exposure_s: float, light: Any, phases: Any = None
-    ) -> Any:
-        """Mean photons on each pixel, (batch, n_out), for patterns lit by `light`, with the reference at `phases`."""
-        period, wavelength = self.frame_period_s, self.laser.wavelength_m
-        field = self.dmd.modulate(patterns, light, ticks, period, self.seed)
+        self, patterns: Array, ticks: IntArray, exposure_s: float, light: Array, reference: Array | None = None
+    ) -> Array:
+        """Mean photons on each pixel, (batch, n_out), for patterns lit by `light`.
+
+        Parameters
+        ----------
+        patterns : array of bool, shape (batch, n_in)
+            Which inputs are ON.
+        ticks : ndarray of int64, shape (batch,)
+            Frame numbers.
+        exposure_s : float
+            Exposure, seconds.
+        light : array, shape (batch, n_in)
+            Field on the mirrors, as from `light`.
+        reference : array, shape (batch, n_field), optional
+            Field of the reference beam, as from `reference_light`; its shutter is closed if not given.
+        """
+        wavelength = self.laser.wavelength_m
+        field = self.dmd.modulate(patterns, light, ticks, self.frame_period_s, self.seed)
         speckle = self._lit.propagate(field, ticks)
-        reference = None
-        if phases is not None:
-            power = self.laser.relative_power(ticks, exposure_s, period, self.seed)
-            reference = self.imaging.reference.field(
-                self.imaging.layout(self._lit.shape[0], self._lit.modes),
-                phases,
-                ticks,
-                unit_rate=self._unit_rate * power,
-                wavelength_m=wavelength,
-                pixel_m=self.imaging.pixel_m,
-                samples=self.imaging.samples_per_pixel,
-                frame_period_s=period,
-                seed=self.seed,
-                backend=self.backend,
-            )
         rate = self.imaging.intensity(
             speckle, modes=self._lit.modes, wavelength_m=wavelength, reference=reference, shares=self._shares
         )
         rate *= exposure_s * self.dmd.efficiency(wavelength)
         return rate
 
-    def effective_matrix(self, tick: int = 0) -> NDArray[np.complex64]:
+    def effective_matrix(self, tick: int = 0) -> ComplexArray:
         """Ground truth: field per unit of mirror, (n_out, n_in), in the unit in which ``E|t_ij|^2 = 1/n_in``.
 
-        The medium's matrix in frame `tick` times illumination and mirror levels (ON minus OFF) of each input, the
-        surface of the mirrors as it is then. For metrics and tests; a bench cannot know it, and `calibration` does not
-        look.
+        The medium's matrix in frame `tick` times the illumination and the mirror level (ON minus OFF) of each input,
+        with the surface of the mirrors of that frame. For metrics and tests; a bench cannot know it, and `calibration`
+        does not use it.
 
         Raises
         ------
         ValueError
-            If no such matrix exists, because a pixel sees several fields: a pupil, modes or a region of interest.
+            If a pixel sees several fields (a pupil or modes), or there is a region of interest.
         """
         if self._lit.modes > 1 or self.imaging.numerical_aperture is not None or self.imaging.region is not None:
             raise ValueError("effective_matrix must have one field for each pixel: no pupil, no region, a single mode")
@@ -159,22 +286,22 @@ class Chain:
 def lit(medium: ScatteringMedium, laser: Laser, imaging: Imaging) -> tuple[ScatteringMedium, tuple[float, ...]]:
     """Return the medium as this light and this sensor see it, and the reference's amplitude in each of its modes.
 
-    There is one field for each polarisation and spectral mode; spectral modes that hold 1 % of the power together are
-    left out, which changes the contrast by 1 % at most. The reference has one polarisation and the laser's spectrum: at
-    zero delay its share of spectral mode n is the mode's own weight w_n (the eigenfunctions of
+    There is one field for each polarisation and spectral mode. The weakest spectral modes, which hold 1 % of the power
+    together, are left out; that changes the contrast by 1 % at most. The reference has one polarisation and the laser's
+    spectrum: at zero delay its share of spectral mode n is the mode's own weight w_n (the eigenfunctions of
     `photonics.parts.laser.mode_weights` all have unit modulus at the first arrival), so that the share of the speckle
     that it interferes with is ``sum w_n^2 = 1 / (1 + 2 pi tau linewidth)``.
 
     Raises
     ------
     ValueError
-        If there are more than `MOST_MODES` modes.
+        If there are more than `MAX_MODES` spectral modes.
     """
     spectral = laser.spectral_weights(medium.path_time_s, tolerance=0.01)
-    if len(spectral) > MOST_MODES:
+    if len(spectral) > MAX_MODES:
         raise ValueError(
             f"path_time_s of the medium must be shorter for a line of {laser.linewidth_hz:g} Hz, so that it makes at "
-            f"most {MOST_MODES} spectral modes, got {medium.path_time_s:g}, {len(spectral)} modes"
+            f"most {MAX_MODES} spectral modes, got {medium.path_time_s:g}, {len(spectral)} modes"
         )
     weights = np.outer(np.full(imaging.polarisations, 1.0 / imaging.polarisations), spectral).ravel()
     seen = medium if len(weights) == 1 else Modes(medium, weights)

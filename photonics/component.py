@@ -7,9 +7,9 @@ from typing import Any, TypeVar, cast, dataclass_transform, get_args
 
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
-__all__ = ["Field", "choose", "component", "integer", "number"]
+__all__ = ["Field", "choose", "component", "documentation", "integer", "number"]
 
 T = TypeVar("T", bound=type)
 V = TypeVar("V")
@@ -64,6 +64,14 @@ def one_line(error: ValidationError) -> str:
         else:
             problems.append(f"{name} must be {text}, got {item['input']!r}")
     return "; ".join(problems)
+
+
+def documentation(part: object, name: str) -> str:
+    """Docstring of a field of a component, in one line."""
+    kind = type(part)
+    if not is_pydantic_dataclass(kind):
+        raise ValueError(f"part must be a component, got {kind.__name__}")
+    return " ".join((kind.__pydantic_fields__[name].description or "").split())
 
 
 def choose(registry: Mapping[str, V], name: object, argument: str) -> V:

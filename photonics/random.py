@@ -19,7 +19,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-__all__ = ["Stream", "check_seed", "normal_pair", "philox", "poisson", "three_bit", "uniform", "words"]
+__all__ = ["PatternSet", "Stream", "check_seed", "normal_pair", "philox", "poisson", "three_bit", "uniform", "words"]
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -54,6 +54,36 @@ class Stream(IntEnum):
     BERNOULLI = 20
     THREE_BIT = 21
     DEAD_PIXEL = 22
+
+
+class PatternSet(IntEnum):
+    """First tick of each set of random patterns in `Stream.PROBES`, so that no two sets share a draw.
+
+    Sets of `photonics.patterns.encoding.half_on` take one tick per pattern and lie 1 000 000 ticks apart.
+    """
+
+    EXPOSURE = 0
+    """Patterns on which the exposure is set; also the patterns of a caller who names no set."""
+    PROJECTION_VECTORS = 1_000_000
+    """Vectors on which a report measures a projection."""
+    DISJOINT_PARTS = 2_000_000
+    """Masks that split those vectors into two disjoint parts, to test additivity."""
+    SPECKLE = 3_000_000
+    """Patterns whose frames give the speckle statistics of a report."""
+    HELD_OUT = 4_000_000
+    """Patterns that test a recovered matrix and that no recovery uses."""
+    FOCUSING = 5_000_000
+    """Patterns whose mean intensity is the reference for the enhancement of a focus."""
+    STABILITY = 6_000_000
+    """The pattern that a report shows again and again to see the device drift."""
+    REPORT_EXPOSURE = 7_000_000
+    """Patterns on which a report sets the exposure."""
+    SIDEBAND = 8_000_000
+    """Patterns that locate the sideband of an off-axis reference."""
+    HADAMARD_ORDER = 2**40
+    """Order and inverted inputs of Hadamard probes: two ticks for each set of probes."""
+    START_VECTOR = 2**41
+    """Start vectors of the power iteration: one tick per row of the matrix, 2**32 ticks per start."""
 
 
 def check_seed(seed: int, name: str = "seed") -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.device import Device
-from photonics.opu import SHORTEST_EXPOSURE_S
+from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["Background", "NoiseModel", "dark_level", "measure_background"]

@@ -12,6 +12,7 @@ from calibration.fields.sideband import Frequency, Sideband, annuli, disc_room, 
 from calibration.projections.base import Response
 from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
 from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
 
 __all__ = ["OffAxisProjection", "measure_off_axis"]
 
@@ -133,7 +134,7 @@ def locate(
     What reference and speckle give together, less what each gives alone, holds nothing but the two sidebands.
     """
     patterns = np.zeros((PROBES, opu.n_in), np.bool_)
-    patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, tick=4_000_000)
+    patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, PatternSet.SIDEBAND)
     alone = opu.measure(patterns).astype(np.float32)
     both = opu.measure(patterns, reference_phase=0.0).astype(np.float32)
     cross = both - alone - arm.reference_dn

@@ -1,22 +1,22 @@
-"""The exposure of a measurement, found by looking at some of its frames."""
+"""The exposure of a measurement, set on a sample of its frames."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.device import Device, check_device
 from calibration.recovery.methods import make, take
-from photonics.analysis.exposure import SHORTEST_EXPOSURE_S
+from photonics.analysis.exposure import Aim, search_exposure
+from photonics.arrays import HostArray
 from photonics.component import number
 from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
 
 __all__ = ["expose", "expose_patterns"]
 
 SAMPLES = 64
-"""Frames looked at, spread over the measurement."""
-PATTERN_TICK = 7_000_000
+"""Frames on which the exposure is set, spread over the measurement."""
 
 
 def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3, **options: Any) -> float:
@@ -56,31 +56,24 @@ def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3,
     plan = make(device, method, n_inputs, seed, common, options)
     some = np.unique(np.linspace(0, plan.frames - 1, SAMPLES).astype(int))
     shots = [plan.shots(int(frame), int(frame) + 1) for frame in some]
-    return settle(device, lambda: np.concatenate([take(device, shot) for shot in shots]), saturated)
+    return search(device, lambda: np.concatenate([take(device, shot) for shot in shots]), saturated)
 
 
 def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> float:
     """Set the exposure at which that share of the readings of random half-ON patterns saturates; see `expose`."""
     device = check_device(opu)
-    patterns = half_on(SAMPLES, device.n_in, seed, PATTERN_TICK)
-    return settle(device, lambda: np.asarray(device.measure(patterns)), saturated)
+    patterns = half_on(SAMPLES, device.n_in, seed, PatternSet.REPORT_EXPOSURE)
+    return search(device, lambda: np.asarray(device.measure(patterns)), saturated)
 
 
-def settle(device: Device, look: Callable[[], NDArray[Any]], saturated: float) -> float:
-    """Look at frames and change the exposure until that share of the readings saturates."""
-    top = device.camera.saturation_dn
+def search(device: Device, take_frames: Callable[[], HostArray], saturated: float) -> float:
+    """Set the exposure at which that share of the readings of `take_frames` saturates."""
     dark = float(device.dark(1).mean())
-    longest = device.frame_period_s - device.dmd.settle_s
-    for _ in range(30):
-        level = float(np.quantile(look(), 1.0 - saturated)) - dark
-        # A saturated reading does not say by how much, a dark one hardly: move by a fixed factor until it is neither.
-        seen = level < top - dark - 1.0 and level > 0.3 * (top - dark)
-        factor = (top - dark) / level if seen else 0.5 if level > 0.3 * (top - dark) else 2.0
-        wanted = min(device.exposure_s * factor, longest)
-        if wanted < SHORTEST_EXPOSURE_S:
-            raise ValueError(f"laser.power_w must be lower: {SHORTEST_EXPOSURE_S:g} s is too long an exposure")
-        done = seen or wanted == device.exposure_s
-        device.exposure_s = wanted
-        if done:
-            break
-    return device.exposure_s
+    span = device.camera.saturation_dn - dark
+
+    def level(exposure_s: float) -> float:
+        device.exposure_s = exposure_s
+        return float(np.quantile(take_frames(), 1.0 - saturated)) - dark
+
+    aim = Aim(target=span, low=0.3 * span, high=span - 1.0, step_up=2.0, step_down=0.5, one_reading=True)
+    return search_exposure(device, level, aim)

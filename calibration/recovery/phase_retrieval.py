@@ -18,7 +18,7 @@ from calibration.recovery.interferometry import BINARY_GAUGE, padded, whole_prob
 from calibration.recovery.likelihood import Pixels, check_light, pixels_of, recovered, refine, retry
 from photonics import draws
 from photonics.component import Field, component
-from photonics.random import Stream
+from photonics.random import PatternSet, Stream
 
 __all__ = ["PhaseRetrieval", "complement_design", "spectral_start"]
 
@@ -27,8 +27,6 @@ Real = NDArray[np.floating[Any]]
 Complex = NDArray[np.complexfloating[Any, Any]]
 """complex64 in fact."""
 
-START_TICK = 2**41
-"""Ticks of the vectors that the power iteration starts from."""
 POWER_STEPS = 24
 """Power iterations of the spectral start; again as many in each further one."""
 DARK = 0.02
@@ -147,7 +145,7 @@ def spectral_start(design: SignDesign, pixels: Pixels, seed: int, rows: NDArray[
     relative = np.maximum(power / mean, 0.0)
     weight = (relative - 1.0) / (relative + np.float32(np.sqrt(2.0 * pairs / design.n_inputs) - 1.0))
 
-    index, tick = np.arange(design.n_inputs)[:, None], START_TICK + number * 2**32 + rows
+    index, tick = np.arange(design.n_inputs)[:, None], PatternSet.START_VECTOR + number * 2**32 + rows
     vector: Real = draws.normals(seed, Stream.PROBES, index, tick).reshape(design.n_inputs, -1)
     for _ in range(POWER_STEPS):
         vector = swung_back(design, weight * swung(design, vector)) + np.float32(0.5) * vector

@@ -28,7 +28,7 @@ from calibration.storage.frames import WrongStore
 from calibration.storage.recorded import Mismatch
 from photonics.component import integer
 from photonics.patterns.encoding import half_on
-from photonics.random import check_seed
+from photonics.random import PatternSet, check_seed
 
 __all__ = ["characterize"]
 
@@ -37,7 +37,6 @@ LEAST_PIXELS = 16
 SPECKLE_FRAMES = 16
 ANCHOR_FRAMES, DARK_ANCHOR = 4, 0.05
 """Frames of a look at the anchor, and share of the other inputs' light per input under which it is dark."""
-VECTOR_TICK, SPECKLE_TICK = 1_000_000, 3_000_000  # other patterns than autoexpose's
 
 
 def characterize(
@@ -120,7 +119,7 @@ def characterize(
         witness = Witness(opu, seed)
         witness.look()
         add("camera", lambda: camera_chapter(opu.camera, transfer) if transfer else Chapter([], {}))
-        patterns = half_on(SPECKLE_FRAMES, opu.n_in, seed, SPECKLE_TICK)
+        patterns = half_on(SPECKLE_FRAMES, opu.n_in, seed, PatternSet.SPECKLE)
         patterns = patterns[patterns.any(axis=1)]
         frames = np.asarray(opu.measure(patterns))
         add("speckle", lambda: speckle_chapter(opu, patterns, frames, noise))
@@ -220,7 +219,7 @@ def judge_projection(
         expose(opu, method, n_inputs=n_inputs, seed=seed)
     about["projection_exposure_s"] = opu.exposure_s
     projection = measure_projection(opu, method=method, n_inputs=n_inputs)
-    x = half_on(vectors, projection.n_inputs, seed, VECTOR_TICK)
+    x = half_on(vectors, projection.n_inputs, seed, PatternSet.PROJECTION_VECTORS)
     result = projection.measure(x)
     about["dark_anchor_share"] = float(1.0 - projection.valid.mean())
     about["unit_dn"] = projection.unit_dn

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.storage.recording import Recording
+from photonics.chain import Clock
 from photonics.component import integer, number
 from photonics.description import parts_of
-from photonics.opu import Clock
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.device import Device, check_device
-from photonics.analysis.exposure import SHORTEST_EXPOSURE_S
+from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import integer
 from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
 
 __all__ = ["Focus", "amplitude_masks", "binary_gain", "focus", "leaked", "on_device", "phase_gain"]
 
@@ -18,7 +19,6 @@ PHASES = 32
 """Global phases among which a mask is chosen; the loss against the best one is under (pi/32)^2 / 2."""
 PEAK = 0.5
 """Wanted level of the focus, share of the camera's range."""
-PROBE_TICK = 5_000_000
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 """Multiples of the golden section of a turn are spread evenly, however many there are."""
 
@@ -139,7 +139,7 @@ def focus(
         raise ValueError(f"matrix must have shape ({opu.n_out}, up to {opu.n_in}), got {matrix.shape}")
     averages, phases = integer(averages, "averages", 2), integer(phases, "phases", 1)
     rows = choose_targets(opu.n_out, targets, valid)
-    random = half_on((averages + 1) // 2, n_inputs, seed, PROBE_TICK)
+    random = half_on((averages + 1) // 2, n_inputs, seed, PatternSet.FOCUSING)
     random = np.concatenate([random, ~random])  # as many ON as OFF over all
     usual = opu.exposure_s
     frames = np.asarray(opu.measure(on_device(random, opu.n_in)))

@@ -1,12 +1,12 @@
-"""What a job costs on the real bench: frames, seconds and joules, each figure with its source."""
+"""Cost of frames on the real bench in seconds and joules, each figure with its source."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-from photonics.component import integer
-
-if TYPE_CHECKING:
-    from photonics.opu import OPU
+from photonics.chain import Chain
+from photonics.component import documentation, integer
+from photonics.parts.camera import Camera
+from photonics.parts.dmd import DMD
+from photonics.parts.laser import Laser
 
 __all__ = ["Energy", "Timing", "energy", "timing"]
 
@@ -43,48 +43,46 @@ class Energy:
     """Where each figure comes from."""
 
 
-def timing(opu: "OPU", frames: int) -> Timing:
-    """Time that `frames` frames take on the device's bench; the slower of mirrors and camera leads.
+def timing(chain: Chain, frames: int) -> Timing:
+    """Time that `frames` frames take on the bench; the slower of mirrors and camera sets the pace.
 
     Raises
     ------
     ValueError
         If `frames` is not an integer of 0 or more.
     """
-    frames, dmd = integer(frames, "frames", 0), opu.dmd
-    limit = "dmd" if dmd.frame_rate_hz < opu.camera.frame_rate_hz else "camera"
+    frames, dmd = integer(frames, "frames", 0), chain.dmd
+    limit = "dmd" if dmd.frame_rate_hz < chain.camera.frame_rate_hz else "camera"
     sources = {
         "dmd.frame_rate_hz": source(dmd, "frame_rate_hz"),
-        "camera.frame_rate_hz": source(opu.camera, "frame_rate_hz"),
+        "camera.frame_rate_hz": source(chain.camera, "frame_rate_hz"),
         "dmd.load_s": source(dmd, "load_s"),
         "dmd.settle_s": source(dmd, "settle_s"),
-        "exposure_s": f"{opu.exposure_s!r}: set on the device",
+        "exposure_s": f"{chain.exposure_s!r}: set on the device",
     }
-    latency = dmd.load_s + dmd.settle_s + opu.exposure_s
-    return Timing(frames, opu.frame_period_s, frames * opu.frame_period_s, limit, latency, sources)
+    latency = dmd.load_s + dmd.settle_s + chain.exposure_s
+    return Timing(frames, chain.frame_period_s, frames * chain.frame_period_s, limit, latency, sources)
 
 
-def energy(opu: "OPU", frames: int) -> Energy:
-    """Energy that `frames` frames take on the device's bench: its power at the wall for as long as they last.
+def energy(chain: Chain, frames: int, watts: float, power_source: str) -> Energy:
+    """Energy that `frames` frames take on the bench, which draws `watts` from the wall (a figure of `power_source`).
 
     Raises
     ------
     ValueError
         If `frames` is not an integer of 0 or more.
     """
-    took = timing(opu, frames)
-    watts = opu.electrical_power_w
+    took = timing(chain, frames)
     sources = {
-        "electrical_power_w": f"{watts!r}: {opu.power_source}",
-        "laser.power_w": source(opu.laser, "power_w"),
+        "electrical_power_w": f"{watts!r}: {power_source}",
+        "laser.power_w": source(chain.laser, "power_w"),
         "frame_s": took.sources[f"{took.limit}.frame_rate_hz"],
     }
     per_frame = watts * took.frame_s
-    optical = opu.laser.power_w * took.seconds
-    return Energy(frames, watts, watts * took.seconds, per_frame, optical, per_frame / opu.entries, sources)
+    optical = chain.laser.power_w * took.seconds
+    return Energy(frames, watts, watts * took.seconds, per_frame, optical, per_frame / chain.entries, sources)
 
 
-def source(part: Any, name: str) -> str:
-    """Value of a parameter and what its documentation says of it."""
-    documentation = type(part).__pydantic_fields__[name].description or ""
-    return f"{getattr(part, name)!r}: {' '.join(documentation.split())}"
+def source(part: Laser | DMD | Camera, name: str) -> str:
+    """Value of a parameter and its documentation."""
+    return f"{getattr(part, name)!r}: {documentation(part, name)}"

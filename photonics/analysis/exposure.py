@@ -1,32 +1,145 @@
-"""Setting the exposure as a person at the bench would: by looking at frames."""
+"""The exposure at which frames have a wanted level, found on frames as at a bench."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
+from photonics.arrays import Array
 from photonics.backend import to_host
+from photonics.chain import SHORTEST_EXPOSURE_S, Chain
 from photonics.component import number
+from photonics.parts.dmd import DMD
+from photonics.parts.laser import Laser
 from photonics.patterns.encoding import as_patterns, half_on
+from photonics.random import PatternSet
 
-if TYPE_CHECKING:
-    from photonics.opu import OPU
+__all__ = ["Aim", "Exposable", "autoexpose", "search_exposure"]
 
-__all__ = ["SHORTEST_EXPOSURE_S", "autoexpose"]
-
-SHORTEST_EXPOSURE_S = 1e-6
-"""Shortest exposure that a camera takes, seconds."""
+AUTOEXPOSE_PATTERNS = 8
+"""Random patterns on which `autoexpose` sets the exposure by default."""
 
 
-def autoexpose(opu: "OPU", target: float = 0.5, patterns: Any = None) -> float:
+class Exposable(Protocol):
+    """A device whose exposure can be set: a `Chain`, or a device of `calibration`."""
+
+    @property
+    def exposure_s(self) -> float:
+        """Exposure of the camera, seconds."""
+        ...
+
+    @exposure_s.setter
+    def exposure_s(self, value: float) -> None: ...
+
+    @property
+    def frame_period_s(self) -> float:
+        """Seconds from one frame to the next."""
+        ...
+
+    @property
+    def dmd(self) -> DMD:
+        """The mirrors."""
+        ...
+
+    @property
+    def laser(self) -> Laser:
+        """The laser."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """The level that an exposure search wants, and which levels it can read; all in one unit of level.
+
+    The level is proportional to the exposure while it is readable. Outside, the search moves by a fixed factor: a
+    saturated level does not say by how much it is too high, and a dark one is mostly noise.
+    """
+
+    target: float
+    """Wanted level."""
+    low: float
+    """Levels up to this one are too dark to read."""
+    high: float
+    """Levels from this one on are too bright to read."""
+    step_up: float
+    """Factor on the exposure where the level is too dark."""
+    step_down: float
+    """Factor on the exposure where the level is too bright."""
+    one_reading: bool = False
+    """Whether the first readable level ends the search; otherwise levels are read until one is right to 2 %."""
+
+    def factor(self, level: float) -> tuple[float, bool]:
+        """Factor on the exposure that brings `level` towards the target, and whether the level is readable."""
+        if level <= self.low:
+            return self.step_up, False
+        if level >= self.high:
+            return self.step_down, False
+        return self.target / level, True
+
+
+def search_exposure(device: Exposable, level: Callable[[float], float], aim: Aim) -> float:
+    """Set the exposure at which frames have the wanted level.
+
+    Where codes are too coarse to read the target, the search ends at the exposure at which the level changes from
+    under the target to above.
+
+    Parameters
+    ----------
+    device : Exposable
+        Its `exposure_s` is set; the search starts from it.
+    level : callable
+        Takes frames with an exposure in seconds and returns their level.
+    aim : Aim
+        Wanted level, and how to read levels.
+
+    Returns
+    -------
+    float
+        The exposure, seconds; the longest possible if there is too little light.
+
+    Raises
+    ------
+    ValueError
+        If the frames are too bright at the shortest exposure; the exposure of the device is then as before.
+    """
+    longest = device.frame_period_s - device.dmd.settle_s
+    exposure = start = device.exposure_s
+    too_short, too_long = 0.0, np.inf
+    while True:
+        factor, readable = aim.factor(level(exposure))
+        if factor > 1.0:
+            too_short = exposure
+        elif factor < 1.0:
+            too_long = exposure
+        wanted = exposure * factor
+        if wanted < 0.98 * SHORTEST_EXPOSURE_S and exposure == SHORTEST_EXPOSURE_S:
+            device.exposure_s = start
+            raise ValueError(
+                f"laser.power_w must be lower: frames are too bright at the shortest exposure of "
+                f"{SHORTEST_EXPOSURE_S:g} s, got {device.laser.power_w:g} W"
+            )
+        last = aim.one_reading and readable
+        if not last and too_short > 0.0 and too_long < np.inf and not too_short < wanted < too_long:
+            wanted = np.sqrt(too_short * too_long)
+        wanted = float(min(max(wanted, SHORTEST_EXPOSURE_S), longest))
+        if last or abs(wanted / exposure - 1.0) < 0.02:
+            device.exposure_s = wanted
+            return wanted
+        exposure = wanted
+
+
+def autoexpose(chain: Chain, target: float = 0.5, patterns: Array | None = None) -> float:
     """Set the exposure so that the 99th percentile of the frames sits at `target` of the camera's range.
 
     In fully developed speckle the mean is then ``target / 4.6`` of the range, and at 0.5 about one pixel in
     10 000 saturates. As at a bench, frames are taken until the level is right to 2 %; they count on the clock. Where
-    codes are too coarse to tell, the exposure is the one at which the level changes from under the target to above:
-    right to half a code, with one bit as well.
+    codes are too coarse for that, the exposure is right to half a code (see `search_exposure`).
 
     Parameters
     ----------
+    chain : Chain
+        Its `exposure_s` is set.
     target : float
         Wanted level, share of the range from offset to the last code, 0.01 to 0.9.
     patterns : array_like, shape (batch, n_in), optional
@@ -35,39 +148,26 @@ def autoexpose(opu: "OPU", target: float = 0.5, patterns: Any = None) -> float:
     Returns
     -------
     float
-        The exposure, seconds; `OPU.longest_exposure_s` if there is not light enough for less.
+        The exposure, seconds; `Chain.longest_exposure_s` if there is too little light.
 
     Raises
     ------
     ValueError
-        If the target is out of range or even the shortest exposure is too long.
+        If the target is out of range or the frames are too bright at the shortest exposure.
     """
     if not 0.01 <= number(target) <= 0.9:
         raise ValueError(f"target must be 0.01 to 0.9, got {target!r}")
     if patterns is None:
-        patterns = opu.backend.asarray(half_on(8, opu.n_in, opu.seed))
-    patterns = as_patterns(patterns, opu.n_in, backend=opu.backend)
-    if not patterns.shape[0]:
+        patterns = half_on(AUTOEXPOSE_PATTERNS, chain.n_in, chain.seed, PatternSet.EXPOSURE)
+        patterns = chain.backend.asarray(patterns)
+    shown = as_patterns(patterns, chain.n_in, backend=chain.backend)
+    if not shown.shape[0]:
         raise ValueError("patterns must hold at least one pattern, got none")
-    span = opu.camera.saturation_dn - opu.camera.offset
-    exposure = opu.exposure_s
-    under, over = 0.0, np.inf  # exposures known to be too short and too long
-    while True:  # each look leaves 2 % less to look through
-        level = (np.percentile(to_host(opu.measure(patterns, exposure)), 99) - opu.camera.offset) / span
-        # A saturated frame does not say by how much, a dark one hardly: move by a fixed factor.
-        factor = 0.125 if level > 0.95 else target / max(level, target / 8.0)
-        under, over = exposure if factor > 1.0 else under, exposure if factor < 1.0 else over
-        wanted = exposure * factor
-        if wanted < 0.98 * SHORTEST_EXPOSURE_S and exposure == SHORTEST_EXPOSURE_S:
-            raise ValueError(
-                f"target {target} needs an exposure under {SHORTEST_EXPOSURE_S:g} s: lower laser.power_w "
-                f"(now {opu.laser.power_w:g} W)"
-            )
-        if under and over < np.inf and not under < wanted < over:  # no new one: halve what is left
-            wanted = np.sqrt(under * over)
-        wanted = min(max(wanted, SHORTEST_EXPOSURE_S), opu.longest_exposure_s)
-        done = abs(wanted / exposure - 1.0) < 0.02
-        exposure = float(wanted)
-        if done:
-            opu.exposure_s = exposure
-            return exposure
+    span = chain.camera.saturation_dn - chain.camera.offset
+
+    def level(exposure_s: float) -> float:
+        frames = to_host(chain.measure(shown, exposure_s))
+        return float((np.percentile(frames, 99) - chain.camera.offset) / span)
+
+    aim = Aim(target=target, low=target / 8.0, high=0.95, step_up=8.0, step_down=0.125)
+    return search_exposure(chain, level, aim)

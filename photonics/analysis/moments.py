@@ -19,67 +19,73 @@ Clipping, by the well and by the converter, is not in the moments: they hold whe
 saturate.
 """
 
-import copy
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from photonics.arrays import Array, HostArray
+from photonics.chain import Chain
 from photonics.parts.reference import as_phases
 from photonics.patterns.encoding import as_patterns
 
-if TYPE_CHECKING:
-    from photonics.opu import OPU
+__all__ = ["mean", "noiseless_photons", "variance"]
 
-__all__ = ["mean", "variance"]
-
-Photons = Callable[..., Any]
-"""Mean photons, (batch, n_out), with the reference's phase a step away and the light on each input scaled."""
+Photons = Callable[..., Array]
+"""Mean photons, (batch, n_out), for a step of the reference's phase and a factor on the light of each input."""
 
 
-def mean(opu: "OPU", patterns: Any, exposure_s: float | None = None, reference_phase: Any = None) -> Any:
+def mean(chain: Chain, patterns: Array, exposure_s: float | None = None, reference_phase: Array | None = None) -> Array:
     """Mean DN of each pixel before clipping: (batch, n_in) patterns -> (batch, n_out)."""
-    exposure_s = opu.exposure_s if exposure_s is None else opu._check_exposure(exposure_s)
-    photons, phase_variance = still(opu, patterns, exposure_s, reference_phase)
-    return opu.camera.mean(over_phase(photons, phase_variance)[0], exposure_s)
+    exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
+    photons, phase_variance = noiseless_photons(chain, patterns, exposure_s, reference_phase)
+    return chain.camera.mean(over_phase(photons, phase_variance)[0], exposure_s)
 
 
-def variance(opu: "OPU", patterns: Any, exposure_s: float | None = None, reference_phase: Any = None) -> Any:
+def variance(
+    chain: Chain, patterns: Array, exposure_s: float | None = None, reference_phase: Array | None = None
+) -> Array:
     """Temporal variance of each pixel before clipping, DN^2: (batch, n_in) patterns -> (batch, n_out)."""
-    exposure_s = opu.exposure_s if exposure_s is None else opu._check_exposure(exposure_s)
-    photons, phase_variance = still(opu, patterns, exposure_s, reference_phase)
+    exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
+    photons, phase_variance = noiseless_photons(chain, patterns, exposure_s, reference_phase)
     average, spread = over_phase(photons, phase_variance)
-    spread = spread + (average**2 + spread) * opu.laser.power_variance(exposure_s)
-    for gradient in opu.laser.pointing_gradient(opu.cells):
+    spread = spread + (average**2 + spread) * chain.laser.power_variance(exposure_s)
+    for gradient in chain.laser.pointing_gradient(chain.cells):
         if gradient.any():
-            slope, rest = over_phase(central(photons, gradient), phase_variance)
+            slope, rest = over_phase(central_difference(photons, gradient), phase_variance)
             spread = spread + slope**2 + rest
-    return opu.camera.variance(average, exposure_s) + opu.camera.signal(opu.backend.xp.sqrt(spread)) ** 2
+    return chain.camera.variance(average, exposure_s) + chain.camera.signal(chain.backend.xp.sqrt(spread)) ** 2
 
 
-def still(opu: "OPU", patterns: Any, exposure_s: float, reference_phase: Any = None) -> tuple[Photons, float]:
-    """Photons while nothing fluctuates, as a function; and the variance of the reference's phase."""
-    quiet = copy.copy(opu)  # shares the medium, modes and all
-    quiet._laser = replace(opu.laser, rin_db_per_hz=None, drift_rms=0.0, pointing_rad=0.0)
-    reference = replace(opu.imaging.reference, phase_jitter_rad=0.0, phase_drift_rad=0.0)
-    quiet._imaging = replace(opu.imaging, reference=reference)
-    patterns = as_patterns(patterns, opu.n_in, backend=opu.backend)
+def noiseless_photons(
+    chain: Chain, patterns: Array, exposure_s: float, reference_phase: Array | None = None
+) -> tuple[Photons, float]:
+    """Return the mean photons under a steady laser and reference, and the variance of the reference's phase.
+
+    Returns
+    -------
+    photons : callable
+        ``photons(step, scale)``: (batch, n_out), with the reference's phase `step` radians from the set one and the
+        field on each input times `scale`, (n_in,), if given. The medium is that of the next frame.
+    phase_variance : float
+        Radians squared; 0 with the reference's shutter closed.
+    """
+    patterns = as_patterns(patterns, chain.n_in, backend=chain.backend)
     batch = patterns.shape[0]
-    ticks = np.full(batch, opu.clock.frames, np.int64)
+    ticks = np.full(batch, chain.clock.frames, np.int64)
     phases = None if reference_phase is None else as_phases(reference_phase, batch)
-    field = quiet.light(ticks, exposure_s)
+    light = chain.light(ticks, exposure_s, steady=True)
 
-    def photons(step: float, scale: Any = None) -> Any:
-        lit = field if scale is None else field * opu.backend.asarray(scale, "float32")
-        return quiet.mean_photons(patterns, ticks, exposure_s, lit, None if phases is None else phases + step)
+    def photons(step: float, scale: HostArray | None = None) -> Array:
+        scaled = light if scale is None else light * chain.backend.asarray(scale, "float32")
+        reference = None if phases is None else chain.reference_light(phases + step, ticks, exposure_s, steady=True)
+        return chain.mean_photons(patterns, ticks, exposure_s, scaled, reference)
 
-    return photons, 0.0 if phases is None else opu.imaging.reference.phase_variance
+    return photons, 0.0 if phases is None else chain.imaging.reference.phase_variance
 
 
-def over_phase(values: Callable[[float], Any], phase_variance: float) -> tuple[Any, Any]:
-    """Mean and variance over a normal phase of `values`, a function ``a + Re(z exp(i step))`` of the phase's step."""
+def over_phase(values: Callable[[float], Array], phase_variance: float) -> tuple[Array, Array]:
+    """Mean and variance of ``values(step) = a + Re(z exp(i step))`` over a normal step of zero mean."""
     first = values(0.0)
     if not phase_variance:
         return first, first * 0.0
@@ -91,6 +97,6 @@ def over_phase(values: Callable[[float], Any], phase_variance: float) -> tuple[A
     return a + cosine * math.exp(-phase_variance / 2.0), spread
 
 
-def central(photons: Photons, gradient: Any) -> Callable[[float], Any]:
+def central_difference(photons: Photons, gradient: HostArray) -> Callable[[float], Array]:
     """Change of the photons by an rms shift of the beam, as a function of the step of the reference's phase."""
     return lambda step: (photons(step, 1.0 + gradient) - photons(step, 1.0 - gradient)) / 2.0

@@ -1,7 +1,7 @@
 """The laser: how much light there is, where it falls on the mirrors, how it fluctuates, and how coherent it is."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,10 @@ class Laser:
 
     pointing_lever_m: float = Field(default=1.0, ge=0, le=100)
     """Distance from laser to mirrors, metres, which turns the angle into a shift (1 m: an estimate)."""
+
+    def steady(self) -> "Laser":
+        """The same laser without intensity noise, drift and pointing."""
+        return replace(self, rin_db_per_hz=None, drift_rms=0.0, pointing_rad=0.0)
 
     @property
     def photons_per_joule(self) -> float:

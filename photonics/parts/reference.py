@@ -1,6 +1,7 @@
 """The reference beam: light past the medium, which makes the camera see the phase of the speckle."""
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -57,6 +58,10 @@ class Reference:
 
     seed: int = Field(default=0, ge=0, lt=2**64)
     """Which beam it is: places its flaws."""
+
+    def steady(self) -> "Reference":
+        """The same beam without jitter and drift of its phase."""
+        return replace(self, phase_jitter_rad=0.0, phase_drift_rad=0.0)
 
     def field(
         self,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 import photonics.analysis.speckle as law
-from photonics.analysis.moments import still
+from photonics.analysis.moments import noiseless_photons
 from photonics.backend import to_host
 from photonics.component import number
 from photonics.medium import Drifting
@@ -139,7 +139,7 @@ def draw_pattern(ax: Axes, opu: OPU, pattern: Any) -> Axes:
 def mean_photons(opu: OPU, pattern: NDArray[np.bool_], reference_phase: float | None = None) -> NDArray[np.float32]:
     """Photons that a still laser puts on each pixel in an exposure: (rows, columns) of the frame."""
     shown = opu.backend.asarray(pattern[None])
-    photons = to_host(still(opu, shown, opu.exposure_s, reference_phase)[0](0.0))[0]
+    photons = to_host(noiseless_photons(opu, shown, opu.exposure_s, reference_phase)[0](0.0))[0]
     return photons.reshape(opu.frame_shape)
 
 

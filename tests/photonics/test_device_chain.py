@@ -7,7 +7,7 @@ import array_api_strict
 import numpy as np
 import pytest
 
-import photonics.opu
+import photonics.chain
 from photonics import DMD, Camera, Dispersive, Drifting, GaussianMedium, Imaging, ScatteringLayers, presets
 from photonics.backend import backend_of, to_host
 from photonics.parts.reference import Reference
@@ -119,7 +119,7 @@ def test_many_frames_of_a_streamed_medium(kind, device, rng):
 
 def test_a_long_measurement_is_taken_in_parts(monkeypatch, device, patterns):
     """The same frames. Catches: parts joined on the host, a clock that starts again."""
-    monkeypatch.setattr(photonics.opu, "CHUNK", 5 * N_OUT)
+    monkeypatch.setattr(photonics.chain, "CHUNK", 5 * N_OUT)
     same_frames(
         bench("lab_bench", device).measure(device.asarray(patterns)), bench("lab_bench").measure(patterns), device
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from photonics import DMD, OPU, Camera, GaussianMedium, Laser, presets
-from photonics.opu import Clock
+from photonics.chain import Clock
 
 SIZES = pytest.mark.parametrize(("n_in", "n_out"), [(256, 1000), (317, 1203)])
 every_preset = pytest.mark.parametrize("name", presets.PRESETS)
@@ -49,7 +49,7 @@ def test_batches_beyond_the_chunk(half_on, monkeypatch):
     patterns = half_on(700, 64)
     opu = presets.lab_bench(64, 100)
     whole, split = opu.measure(patterns), opu.replace()
-    monkeypatch.setattr("photonics.opu.CHUNK", 64 * 100)
+    monkeypatch.setattr("photonics.chain.CHUNK", 64 * 100)
     np.testing.assert_array_equal(np.concatenate([split.measure(patterns[:300]), split.measure(patterns[300:])]), whole)
     assert opu.clock.frames == 700
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from photonics import draws, random
 from photonics.kernels import laws
-from photonics.random import Stream
+from photonics.random import PatternSet, Stream
 
 # Salmon et al., Random123, kat_vectors: counter, key, result of philox4x32 with ten rounds.
 KNOWN_ANSWERS = {
@@ -215,3 +215,16 @@ def test_bad_seed(seed):
 @pytest.mark.parametrize("seed", [0, 2**64 - 1, np.uint64(2**64 - 1)])
 def test_good_seed(seed):
     assert random.check_seed(seed) == int(seed)
+
+
+def test_pattern_sets_do_not_overlap():
+    """Each set of patterns has 1 000 000 ticks or more of its own, within the range of ticks; names are distinct too.
+
+    Catches: two sets that draw the same patterns.
+    """
+    assert len(PatternSet.__members__) == len(set(PatternSet))  # an alias would share the draws of its namesake
+    firsts = [*sorted(PatternSet), draws.MAX_TICK]
+    assert firsts[0] >= 0
+    assert min(np.diff(firsts)) >= 1_000_000
+    first_words = {tuple(draws.words(3, Stream.PROBES, 0, first)[0]) for first in PatternSet}
+    assert len(first_words) == len(PatternSet)

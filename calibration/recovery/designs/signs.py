@@ -15,15 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics import draws
-from photonics.random import Stream
+from photonics.random import PatternSet, Stream
 
 __all__ = ["Probes", "SignDesign", "hadamard", "masked"]
 
 Real = NDArray[np.floating[Any]]
 """float32 in fact."""
-
-FIRST_TICK = 2**40
-"""Draws of this module have their own range of ticks, apart from those of `photonics.patterns.encoding.half_on`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +170,9 @@ def masked(support: NDArray[np.intp], fixed: Real, seed: int, number: int, most:
         At most so many probes.
     """
     matrix = hadamard(len(support))
-    order = np.argsort(draws.uniforms(seed, Stream.PROBES, np.arange(len(matrix)), FIRST_TICK + 2 * number))
-    flips = draws.uniforms(seed, Stream.PROBES, np.arange(len(support)), FIRST_TICK + 2 * number + 1) < 0.5
+    tick = PatternSet.HADAMARD_ORDER + 2 * number
+    order = np.argsort(draws.uniforms(seed, Stream.PROBES, np.arange(len(matrix)), tick))
+    flips = draws.uniforms(seed, Stream.PROBES, np.arange(len(support)), tick + 1) < 0.5
     mask = np.where(flips, -1.0, 1.0).astype(np.float32)
     return Probes(np.ascontiguousarray(matrix[order[:most], : len(support)]), support, mask, fixed)
 

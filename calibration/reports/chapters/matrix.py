@@ -15,6 +15,7 @@ from calibration.wavefront.focusing import leaked, on_device
 from photonics.analysis.speckle import marchenko_pastur_edges
 from photonics.backend import HOST
 from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
 
 __all__ = ["HeldOut", "held_out", "matrix_chapter"]
 
@@ -22,7 +23,6 @@ GROUP = "matrix"
 MOST_MISFIT = 4.0
 """Misfit of the median row, 1 where noise alone is left, over which frames and matrix do not belong together."""
 PROBES = 64
-PROBE_TICK = 4_000_000
 LOST = 0.5
 """Correlation of prediction and frames under which the matrix is said not to belong to the frames."""
 MOST_SATURATED = 0.2
@@ -51,7 +51,7 @@ def held_out(opu: Device, matrix: Any, valid: Any, noise: NoiseModel, seed: int)
     Only the common scale is fitted; phases and conjugations of rows do not show in intensities.
     """
     matrix = np.asarray(matrix)
-    x = half_on(PROBES, matrix.shape[1], seed, PROBE_TICK)
+    x = half_on(PROBES, matrix.shape[1], seed, PatternSet.HELD_OUT)
     frames = np.asarray(opu.measure(on_device(x, opu.n_in)))
     field = x.astype(np.float32) @ matrix.T + leaked(opu, matrix)
     intensity = np.abs(field).astype(np.float64) ** 2

@@ -13,6 +13,7 @@ from calibration.reports.chapters.common import Chapter
 from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.report import Line
 from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
 
 __all__ = ["output_error", "projection_chapter", "truth_chapter"]
 
@@ -26,13 +27,12 @@ MOST_DARK = 0.02
 """More dark rows than expected; twice as many with multilateration, where rows that noise hides are refused as well."""
 MOST_SHAPE = 1.06
 """Shape of the gamma law, a contrast of 0.97, up to which pixels count as one grain each."""
-PART_TICK = 2_000_000
 
 
 def projection_chapter(projection: Any, x: NDArray[np.bool_], result: Any, seed: int) -> Chapter:
     """Additivity on disjoint supports, repeatability and dark rows: what can be said without the truth."""
     valid, n = projection.valid, projection.n_outputs
-    part = half_on(len(x), projection.n_inputs, seed, PART_TICK)
+    part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x & part), projection.measure(x & ~part)
     good = ~(first.saturated | second.saturated | result.saturated) & valid
     # What the three share cancels but for one term, the calibration's own noise; of it the shortest vector tells.

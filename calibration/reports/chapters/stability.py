@@ -10,12 +10,12 @@ from calibration.device import Device
 from calibration.reports.chapters.common import Chapter, signal_of
 from calibration.reports.report import Line
 from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
 
 __all__ = ["Witness", "stability_chapter"]
 
 LOOK = 4
 """Frames of a look."""
-WITNESS_TICK = 6_000_000
 
 
 class Witness:
@@ -23,7 +23,7 @@ class Witness:
 
     def __init__(self, opu: Device, seed: int) -> None:
         self.opu = opu
-        self.pattern = half_on(1, opu.n_in, seed, WITNESS_TICK)
+        self.pattern = half_on(1, opu.n_in, seed, PatternSet.STABILITY)
         self.ticks: list[int] = []
         self.frames: list[Any] = []
 

@@ -89,13 +89,16 @@ def test_no_light_at_all():
 
 @pytest.mark.parametrize("bits", [1, 2, 8])
 def test_too_much_light_is_refused(bits):
-    """Saturated at the shortest exposure: one line with the target and what to turn down; the exposure stays.
+    """Saturated at the shortest exposure: one line names the laser's power; the exposure stays.
 
     Catches: a search that ends at its last step and calls it done.
     """
     opu = bench(laser=Laser(power_w=100.0), imaging=Imaging(throughput=1.0), **{"camera.bit_depth": bits})
     before = opu.exposure_s
-    with pytest.raises(ValueError, match=r"^target 0.5 needs an exposure under 1e-06 s: lower laser.power_w") as error:
+    with pytest.raises(
+        ValueError,
+        match=r"^laser.power_w must be lower: frames are too bright at the shortest exposure of 1e-06 s, got 100 W$",
+    ) as error:
         opu.autoexpose(0.5)
     assert "\n" not in str(error.value)
     assert opu.exposure_s == before

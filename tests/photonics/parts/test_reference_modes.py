@@ -20,7 +20,8 @@ def light(opu, phases):
     """Mean photons for all inputs ON at each phase of the reference, or with its shutter closed."""
     ticks = np.zeros(1 if phases is None else len(phases), np.int64)
     patterns, field = np.ones((len(ticks), N_IN), bool), opu.light(ticks, opu.exposure_s)
-    return opu.mean_photons(patterns, ticks, opu.exposure_s, field, phases).astype(np.float64)
+    reference = None if phases is None else opu.reference_light(phases, ticks, opu.exposure_s)
+    return opu.mean_photons(patterns, ticks, opu.exposure_s, field, reference).astype(np.float64)
 
 
 def visibility(opu):

@@ -127,8 +127,8 @@ def test_speckle_is_the_mean_photons(ax, phase, region):
     assert drawn.shape == ((12, 20) if region is None else (5, 8))
     still, ticks = opu.replace(laser=CALM), np.zeros(1, np.int64)
     light = still.light(ticks, opu.exposure_s)
-    phases = None if phase is None else np.full(1, phase)
-    expected = still.mean_photons(pattern, ticks, opu.exposure_s, light, phases)[0]
+    reference = None if phase is None else still.reference_light(np.full(1, phase), ticks, opu.exposure_s)
+    expected = still.mean_photons(pattern, ticks, opu.exposure_s, light, reference)[0]
     np.testing.assert_allclose(drawn.ravel(), expected, rtol=1e-5)
     assert opu.clock.frames == 0
     assert "photons" in ax.figure.axes[1].get_ylabel()
