@@ -1,5 +1,6 @@
 from .hosted import Hosted
-from .projections.projection import LinearProjection, measure_projection
+from .projections.base import LinearProjection
+from .projections.measuring import measure_projection
 from .recovery.exposure import expose
 from .recovery.transmission import TransmissionEstimate, recover_transmission_matrix
 from .reports.characterize import characterize

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.projections.projection import AnchorProjection, LinearProjection
+from calibration.projections.anchor import AnchorProjection
+from calibration.projections.base import LinearProjection
 from calibration.recovery.base import Gauge
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Projections by interference with anchors: other patterns of the same mirrors, no reference beam."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from calibration.camera.noise import measure_background
 from calibration.device import Device
 from calibration.fields.holography import disjoint_anchor, superset_anchor
-from calibration.projections.base import LinearProjection, Response
+from calibration.projections.base import LinearProjection, ProjectionMethod, Response
+from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
+from photonics.component import Field, component, integer
 
-__all__ = ["AnchorProjection", "anchor_patterns", "measure_anchor"]
+__all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_anchors"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -54,6 +56,9 @@ class AnchorProjection(LinearProjection):
     def dtype(self) -> type[np.float32]:  # noqa: D102 (inherited)
         return np.float32
 
+    def expected_dark_share(self) -> float:  # noqa: D102 (inherited)
+        return dark_anchor_share(len(self.anchors), self.method.dark_share, speckle_shape(self.opu))
+
     def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
         return frames_with_anchors(self.opu, self._shown(half), self.anchors)
 
@@ -91,36 +96,52 @@ class AnchorProjection(LinearProjection):
         return np.sqrt(squared)
 
 
-def measure_anchor(
-    opu: Device, n_inputs: int, anchors: int, bits: int, repeats: int, dark_share: float, unit_dn: float
-) -> AnchorProjection:
-    """Calibrate a projection by anchors; see `calibration.measure_projection`."""
-    patterns = anchor_patterns(opu.n_in, n_inputs, anchors)
-    background = measure_background(opu, patterns, repeats)
-    choice = background.intensity.argmax(axis=0)
-    rows = np.arange(opu.n_out)
-    anchor_dn = background.intensity[choice, rows]
-    mean = float(background.intensity.mean())
-    # A vector's frame holds a disjoint anchor's light: where that alone is too bright, every value has the same error.
-    lost = background.saturated if n_inputs == opu.n_in else background.clipped
-    valid = (anchor_dn > dark_share * mean) & ~lost[choice, rows]
-    if mean <= 0 or valid.mean() < 0.5:
-        raise ValueError(
-            f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with a usable anchor "
-            f"({mean:.2g} DN above dark, {background.saturated.mean():.0%} saturated): call opu.autoexpose()"
+@component
+class AnchorMethod(ProjectionMethod):
+    """Real projections by interference with anchors, patterns of the same mirrors; see `AnchorProjection`.
+
+    Without spare inputs the anchor is all inputs ON, and the second frame of a vector shows its complement. With spare
+    inputs these are the anchors' mirrors, and rows that an anchor alone saturates are dropped: every vector would have
+    the same error there.
+    """
+
+    name: ClassVar[str] = "anchor"
+    anchors: int = Field(1, ge=1)
+    """Number of anchors; the brightest one on a pixel serves its row. More than one needs spare inputs."""
+
+    @property
+    def keeps_gauge(self) -> bool:
+        """Whether the same anchor serves each row in every calibration, which only a single one is sure to do."""
+        return self.anchors == 1
+
+    def calibrate(self, device: Device, n_inputs: int) -> AnchorProjection:  # noqa: D102 (inherited)
+        anchors = integer(self.anchors, "anchors", 1, max(device.n_in - n_inputs, 1))
+        patterns = anchor_patterns(device.n_in, n_inputs, anchors)
+        background = measure_background(device, patterns, self.repeats)
+        choice = background.intensity.argmax(axis=0)
+        rows = np.arange(device.n_out)
+        anchor_dn = background.intensity[choice, rows]
+        mean = float(background.intensity.mean())
+        # A vector's frame holds a disjoint anchor's light too: if that alone saturates, all values have the same error.
+        lost = background.saturated if n_inputs == device.n_in else background.clipped
+        valid = (anchor_dn > self.dark_share * mean) & ~lost[choice, rows]
+        if mean <= 0 or valid.mean() < 0.5:
+            raise ValueError(
+                f"exposure_s {device.exposure_s:g} leaves {valid.mean():.0%} of the pixels with a usable anchor "
+                f"({mean:.2g} DN above dark, {background.saturated.mean():.0%} saturated): call opu.autoexpose()"
+            )
+        return AnchorProjection(
+            opu=device,
+            method=self,
+            n_inputs=n_inputs,
+            anchors=patterns,
+            choice=choice,
+            valid=valid,
+            anchor_dn=anchor_dn,
+            anchor_variance=background.variance[choice, rows],
+            unit_dn=self.unit_of(device),
+            noise=background.noise,
         )
-    return AnchorProjection(
-        opu=opu,
-        n_inputs=n_inputs,
-        bits=bits,
-        anchors=patterns,
-        choice=choice,
-        valid=valid,
-        anchor_dn=anchor_dn,
-        anchor_variance=background.variance[choice, rows],
-        unit_dn=unit_dn,
-        noise=background.noise,
-    )
 
 
 def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> NDArray[np.bool_]:

@@ -1,8 +1,8 @@
-"""What all linear projections through the device have in common."""
+"""What all methods to measure a linear projection, and all such projections, have in common."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.projections.signed_patterns import split
-from photonics.component import integer
+from photonics.component import Field, component, integer
 
 __all__ = [
-    "CHUNK", "DARK_SHARE", "MOST_SATURATED", "LinearProjection", "Projected", "Response", "sheet_error", "swing_dn",
+    "CHUNK", "DARK_SHARE", "MOST_SATURATED", "LinearProjection", "Projected", "ProjectionMethod", "Response",
+    "sheet_error", "swing_dn",
 ]  # fmt: skip
 
 CHUNK = 2**25
@@ -51,6 +52,47 @@ class Response(NamedTuple):
     saturated: NDArray[np.bool_] | None
 
 
+@component
+class ProjectionMethod(ABC):
+    """How a linear projection is measured: settings, and the calibration that takes the frames.
+
+    A subclass is a `photonics.component.component` with further settings as fields. It joins
+    `calibration.projections.methods.METHODS` under its name.
+    """
+
+    name: ClassVar[str]
+    """The name by which `calibration.measure_projection` knows the method."""
+    bits: int = Field(8, ge=1, le=16)
+    """Bit planes in which real vectors are shown."""
+    repeats: int = Field(16, ge=2)
+    """Frames averaged for each fixed pattern of the calibration: all mirrors OFF, each anchor, each phase."""
+    dark_share: float = Field(DARK_SHARE, gt=0, lt=1)
+    """Rows whose anchor or reference is dimmer than this share of the mean are dropped: their error would be 1 or more.
+    In fully developed speckle that is ``(1 - exp(-dark_share))^anchors`` of the rows."""
+    unit_dn: float | None = Field(None, gt=0)
+    """DN above dark of unit intensity, which sets the scale of the result. By default the device's `unit_dn`, from
+    laser power, throughput and the camera's gain as a power meter and data sheets give them."""
+
+    @property
+    def keeps_gauge(self) -> bool:
+        """Whether a new calibration has the same gauge, so that it gives the same map except for noise and drift."""
+        return True
+
+    @abstractmethod
+    def calibrate(self, device: Device, n_inputs: int) -> "LinearProjection":
+        """Take the frames of a calibration, and return the projection for vectors of this length.
+
+        Raises
+        ------
+        ValueError
+            If the device does not suit the method, or its frames are too dark or too saturated.
+        """
+
+    def unit_of(self, device: Device) -> float:
+        """DN above dark of unit intensity: the setting, or else the device's figure at its exposure."""
+        return device.unit_dn if self.unit_dn is None else self.unit_dn
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class LinearProjection(ABC):
     """A linear map measured through the device: ``proj(x)`` is ``x @ M.T`` plus noise, M of shape (n_out, n_inputs).
@@ -59,11 +101,16 @@ class LinearProjection(ABC):
     by linearity. Ternary vectors are the difference of two binary ones, real vectors the weighted sum of bit planes.
     """
 
+    conjugation_fixed: ClassVar[bool] = True
+    """Whether a row is distinguished from its complex conjugate."""
+    drops_noisy_rows: ClassVar[bool] = False
+    """Whether rows in which noise hides the anchors are dropped as well as dark ones."""
+
     opu: Device
+    method: ProjectionMethod
+    """The method that measured the projection; ``method.calibrate(opu, n_inputs)`` measures it again."""
     n_inputs: int
     """Length of the vectors."""
-    bits: int
-    """Bit planes in which real vectors are shown; they are rounded to ``2^-bits / 2``."""
     valid: NDArray[np.bool_]
     """Rows that can be used, shape (n_out,); the others always return 0."""
     unit_dn: float
@@ -97,6 +144,11 @@ class LinearProjection(ABC):
         """Type of the values."""
 
     @property
+    def bits(self) -> int:
+        """Bit planes in which real vectors are shown; they are rounded to ``2^-bits / 2``."""
+        return self.method.bits
+
+    @property
     def n_outputs(self) -> int:
         """Number of outputs: one per pixel, rows that are not valid included."""
         return self.opu.n_out
@@ -113,6 +165,19 @@ class LinearProjection(ABC):
         On an 8-bit camera it is a fraction of a code, too little to measure.
         """
         return abs(self.opu.dmd.leakage) ** 2
+
+    def expected_dark_share(self) -> float | None:
+        """Share of rows that are dropped in fully developed speckle; None if there is no law for it."""
+        return None
+
+    def describe(self) -> dict[str, float | int | str]:
+        """Facts for a report: share of dropped rows, unit, frames per vector and gauge."""
+        return {
+            "dark_anchor_share": float(1.0 - self.valid.mean()),
+            "unit_dn": self.unit_dn,
+            "frames_per_vector": self.frames_per_vector,
+            "projection_gauge": self.gauge,
+        }
 
     def frames_of(self, x: Any) -> int:
         """Frames that projecting these vectors takes."""

@@ -5,8 +5,9 @@ turn and a reflection from the intensities of them and of their pairs; the field
 distances to them. All of it as real vectors of two components, so that ``Re(conj(q) y)`` is the dot product ``q . y``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,12 @@ from calibration.camera.noise import Background, measure_background
 from calibration.device import Device
 from calibration.projections.anchor import anchor_patterns, frames_with_anchors
 from calibration.projections.anchor_placement import anchor_sets, place
-from calibration.projections.base import LinearProjection, Response, sheet_error, swing_dn
+from calibration.projections.base import LinearProjection, ProjectionMethod, Response, sheet_error, swing_dn
+from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
 from calibration.projections.trilateration import Anchors, locate, shared_error
+from photonics.component import Field, component, integer
 
-__all__ = ["MultilaterationProjection", "measure_multilateration"]
+__all__ = ["MultilaterationMethod", "MultilaterationProjection"]
 
 ROWS = 2**13
 """Rows whose anchors are placed at a time."""
@@ -52,6 +55,9 @@ class MultilaterationProjection(LinearProjection):
     arXiv:1907.01703 (2019); "Fast optical system identification by numerical interferometry", arXiv:1911.01006.
     """
 
+    conjugation_fixed: ClassVar[bool] = False
+    drops_noisy_rows: ClassVar[bool] = True
+
     anchors: NDArray[np.bool_]
     """Anchor patterns on mirrors beyond the vectors', (S, n_in)."""
     places: Anchors
@@ -84,6 +90,12 @@ class MultilaterationProjection(LinearProjection):
     def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
         return np.complex64
 
+    def expected_dark_share(self) -> float | None:
+        """Share of rows whose anchors lie near a line; None if pixels see several grains, for which there is no law."""
+        if speckle_shape(self.opu) >= MAX_SINGLE_GRAIN_SHAPE:
+            return None
+        return flat_anchor_share(len(self.anchors), self.method.dark_share)
+
     def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
         return frames_with_anchors(self.opu, self._shown(half), self.anchors)
 
@@ -108,51 +120,81 @@ class MultilaterationProjection(LinearProjection):
         return np.hypot(self.scale_error, np.float32(sheet_error(self.opu)))
 
 
-def measure_multilateration(
-    opu: Device, n_inputs: int, anchors: int, bits: int, repeats: int, dark_share: float, unit_dn: float
-) -> MultilaterationProjection:
-    """Calibrate a projection by multilateration; see `calibration.measure_projection`."""
-    singles = anchor_patterns(opu.n_in, n_inputs, anchors)
-    members = anchor_sets(anchors)
-    background = measure_many(opu, (members @ singles).astype(np.bool_), repeats)
-    mean, clipped = float(background.intensity[:anchors].mean()), np.asarray(background.saturated.any(axis=0))
-    if mean <= SEEN * np.sqrt(background.variance[:anchors].mean()):
-        raise too_few(opu, np.zeros_like(clipped), mean, clipped)
-    leak_dn = abs(opu.dmd.leakage) ** 2 * unit_dn
-    half = unit_dn * n_inputs / (2.0 * opu.n_in)  # mean intensity of half-ON vectors
-    blocks = [
-        place_block(background, slice(start, start + ROWS), members, leak_dn, half)
-        for start in range(0, opu.n_out, ROWS)
-    ]
-    misfit, rank_ratio, flatness, spread, shared, relative = (
-        np.concatenate(parts).astype(np.float32) for parts in zip(*(block[1:] for block in blocks), strict=True)
-    )
-    # With S anchors of independent phases both eigenvalues are near S/2 times their mean intensity.
-    valid = (spread > dark_share * anchors / 2.0 * mean) & ~clipped
-    valid &= (rank_ratio < MOST_ROW_RANK) & (misfit < MOST_MISFIT * max(float(np.median(misfit)), 1.0))
-    if valid.mean() < 0.5:
-        raise too_few(opu, valid, mean, clipped)
-    ratio = float(np.median(rank_ratio[valid]))
+@component
+class MultilaterationMethod(ProjectionMethod):
+    """Complex projections by distances to a few anchors, without a reference beam; see `MultilaterationProjection`.
+
+    `dark_share` limits the spread of the anchors across their main direction: rows with less are dropped.
+    """
+
+    name: ClassVar[str] = "multilateration"
+    repeats: int = Field(4, ge=2)
+    """Frames averaged for each fixed pattern; fewer than with other methods, as pairs of anchors repeat what single
+    ones tell."""
+    anchors: int | None = Field(None, ge=3)
+    """Number of anchors on spare inputs; by default 5, or as many as there are spare inputs. Two would lie on a line
+    with the origin in too many rows."""
+
+    @property
+    def keeps_gauge(self) -> bool:
+        """No: each calibration chooses anew the phase of each row, and whether it is conjugated."""
+        return False
+
+    def calibrate(self, device: Device, n_inputs: int) -> MultilaterationProjection:  # noqa: D102 (inherited)
+        singles = self.anchor_patterns(device.n_in, n_inputs)
+        anchors, unit_dn = len(singles), self.unit_of(device)
+        members = anchor_sets(anchors)
+        background = measure_many(device, (members @ singles).astype(np.bool_), self.repeats)
+        mean, clipped = float(background.intensity[:anchors].mean()), np.asarray(background.saturated.any(axis=0))
+        if mean <= SEEN * np.sqrt(background.variance[:anchors].mean()):
+            raise too_few(device, np.zeros_like(clipped), mean, clipped)
+        leak_dn = abs(device.dmd.leakage) ** 2 * unit_dn
+        half = unit_dn * n_inputs / (2.0 * device.n_in)  # mean intensity of half-ON vectors
+        found = Block.joined(
+            [
+                place_block(background, slice(start, start + ROWS), members, leak_dn, half)
+                for start in range(0, device.n_out, ROWS)
+            ]
+        )
+        # With S anchors of independent phases both eigenvalues are near S/2 times their mean intensity.
+        valid = (found.spread > self.dark_share * anchors / 2.0 * mean) & ~clipped
+        valid &= found.rank_ratio < MOST_ROW_RANK
+        valid &= found.misfit < MOST_MISFIT * max(float(np.median(found.misfit)), 1.0)
+        if valid.mean() < 0.5:
+            raise too_few(device, valid, mean, clipped)
+        check_plane(float(np.median(found.rank_ratio[valid])))
+        return MultilaterationProjection(
+            opu=device,
+            method=self,
+            n_inputs=n_inputs,
+            valid=valid,
+            unit_dn=unit_dn,
+            noise=background.noise,
+            anchors=singles,
+            places=found.places,
+            off_dn=background.off,
+            rank_ratio=found.rank_ratio,
+            flatness=found.flatness,
+            shared_variance=found.shared_variance,
+            scale_error=found.scale_error,
+        )
+
+    def anchor_patterns(self, n_in: int, n_inputs: int) -> NDArray[np.bool_]:
+        """Anchor patterns on the spare inputs, (anchors, n_in), if there are enough of these."""
+        spare = n_in - n_inputs
+        if spare < 3:
+            raise ValueError(f"n_inputs must leave 3 inputs or more to the anchors, {n_in - 3} at most, got {n_inputs}")
+        anchors = integer(min(5, spare) if self.anchors is None else self.anchors, "anchors", 3, spare)
+        return anchor_patterns(n_in, n_inputs, anchors)
+
+
+def check_plane(ratio: float) -> None:
+    """Raise a ``ValueError`` if the anchors of the median row do not lie in a plane."""
     if ratio > MOST_RANK:
         raise ValueError(
             f"anchors must lie in a plane, got a rank ratio of {ratio:.2g} (at most {MOST_RANK}): pixels see several "
             f"fields (polarisations, wavelengths, grains), or the light is too dim for the noise"
         )
-    return MultilaterationProjection(
-        opu=opu,
-        n_inputs=n_inputs,
-        bits=bits,
-        valid=valid,
-        unit_dn=unit_dn,
-        noise=background.noise,
-        anchors=singles,
-        places=Anchors.joined([block.places for block in blocks]),
-        off_dn=background.off,
-        rank_ratio=rank_ratio,
-        flatness=flatness,
-        shared_variance=shared,
-        scale_error=relative,
-    )
 
 
 def too_few(opu: Device, valid: NDArray[np.bool_], mean: float, clipped: NDArray[np.bool_]) -> ValueError:
@@ -173,6 +215,12 @@ class Block(NamedTuple):
     spread: NDArray[Any]
     shared_variance: NDArray[Any]
     scale_error: NDArray[Any]
+
+    @staticmethod
+    def joined(blocks: "Sequence[Block]") -> "Block":
+        """Several blocks of rows as one, float32."""
+        figures = (np.concatenate(parts).astype(np.float32) for parts in zip(*(b[1:] for b in blocks), strict=True))
+        return Block(Anchors.joined([block.places for block in blocks]), *figures)
 
 
 def place_block(

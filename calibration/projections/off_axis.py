@@ -2,19 +2,20 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.sideband import Frequency, Sideband, annuli, disc_room, fft, place_sideband
-from calibration.projections.base import Response
+from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
+from photonics.component import component
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
-__all__ = ["OffAxisProjection", "measure_off_axis"]
+__all__ = ["OffAxisMethod", "OffAxisProjection", "check_bench"]
 
 PROBES = 8
 """Half-ON patterns whose mean spectrum shows the sideband."""
@@ -69,32 +70,35 @@ class OffAxisProjection(ReferencedProjection):
         return Response(values, variance, self.sideband.touched(full))
 
 
-def measure_off_axis(
-    opu: Device, n_inputs: int, bits: int, repeats: int, dark_share: float, unit_dn: float
-) -> OffAxisProjection:
-    """Calibrate a projection by the off-axis reference; see `calibration.measure_projection`."""
-    shape, band, carrier = check_bench(opu)
-    arm = measure_arm(opu, np.zeros(1), repeats)
-    valid = check_arm(opu, arm, dark_share)
-    center, radius, lost = locate(opu, n_inputs, arm, shape, band, (-carrier[0], -carrier[1]))
-    visibility = opu.imaging.visibility(opu.laser.wavelength_m)
-    sideband = Sideband.at(shape, center, radius, band, opu.imaging.samples_per_pixel, visibility)
-    # The beam beats with what the mirrors leak: fringes that are not its own intensity.
-    reference = sideband.without(arm.reference_dn)
-    return OffAxisProjection(
-        opu=opu,
-        n_inputs=n_inputs,
-        bits=bits,
-        valid=valid & (reference > 0),
-        unit_dn=unit_dn,
-        noise=arm.noise,
-        reference_dn=reference,
-        reference_variance=arm.reference_variance,
-        shared_variance=sideband.variance(arm.frame_variance)[0],
-        sideband=sideband,
-        reference_frame=arm.frames_dn[0],
-        lost=lost,
-    )
+@component
+class OffAxisMethod(ProjectionMethod):
+    """Complex projections by a tilted reference beam, a single frame of each pattern; see `OffAxisProjection`."""
+
+    name: ClassVar[str] = "off-axis"
+
+    def calibrate(self, device: Device, n_inputs: int) -> OffAxisProjection:  # noqa: D102 (inherited)
+        shape, band, carrier = check_bench(device)
+        arm = measure_arm(device, np.zeros(1), self.repeats)
+        valid = check_arm(device, arm, self.dark_share)
+        center, radius, lost = locate(device, n_inputs, arm, shape, band, (-carrier[0], -carrier[1]))
+        visibility = device.imaging.visibility(device.laser.wavelength_m)
+        sideband = Sideband.at(shape, center, radius, band, device.imaging.samples_per_pixel, visibility)
+        # The light that OFF mirrors leak makes fringes with the beam, which are not the beam's own intensity.
+        reference = sideband.without(arm.reference_dn)
+        return OffAxisProjection(
+            opu=device,
+            method=self,
+            n_inputs=n_inputs,
+            valid=valid & (reference > 0),
+            unit_dn=self.unit_of(device),
+            noise=arm.noise,
+            reference_dn=reference,
+            reference_variance=arm.reference_variance,
+            shared_variance=sideband.variance(arm.frame_variance)[0],
+            sideband=sideband,
+            reference_frame=arm.frames_dn[0],
+            lost=lost,
+        )
 
 
 def check_bench(opu: Device) -> tuple[tuple[int, int], float, Frequency]:

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +11,11 @@ from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, refined_fields, stepped
-from calibration.projections.base import MOST_SATURATED, Response
+from calibration.projections.base import MOST_SATURATED, ProjectionMethod, Response
 from calibration.projections.reference_arm import ReferencedProjection, check_arm, measure_arm
+from photonics.component import Field, component
 
-__all__ = ["SteppingProjection", "measure_stepping"]
+__all__ = ["PhaseSteppingMethod", "SteppingProjection"]
 
 FEWEST = 3
 """Frames that fix the three unknowns of a fringe: its mean, its cosine and its sine."""
@@ -158,23 +159,27 @@ def fringe_weights(phases_rad: NDArray[np.float64], kept: NDArray[np.bool_]) -> 
     return (solved[:, 1] + 1j * solved[:, 2]).astype(np.complex64)
 
 
-def measure_stepping(
-    opu: Device, n_inputs: int, steps: int, bits: int, repeats: int, dark_share: float, unit_dn: float
-) -> SteppingProjection:
-    """Calibrate a projection by phase stepping; see `calibration.measure_projection`."""
-    phases = step_phases(steps)
-    arm = measure_arm(opu, phases, repeats)
-    valid = check_arm(opu, arm, dark_share)
-    return SteppingProjection(
-        opu=opu,
-        n_inputs=n_inputs,
-        bits=bits,
-        valid=valid,
-        unit_dn=unit_dn,
-        noise=arm.noise,
-        reference_dn=arm.reference_dn,
-        reference_variance=arm.reference_variance,
-        shared_variance=arm.frame_variance.mean(axis=0) / np.float32(2 * steps),
-        phases_rad=phases,
-        offset_dn=stepped_interference(arm.frames_dn[None], phases)[0],
-    )
+@component
+class PhaseSteppingMethod(ProjectionMethod):
+    """Complex projections by the reference arm, its piezo a step further in each frame; see `SteppingProjection`."""
+
+    name: ClassVar[str] = "phase-stepping"
+    steps: int = Field(4, ge=3, le=1000)
+    """Phase steps in a full turn, a frame each. With 4 or more, a pixel that saturates in one frame is recovered."""
+
+    def calibrate(self, device: Device, n_inputs: int) -> SteppingProjection:  # noqa: D102 (inherited)
+        phases = step_phases(self.steps)
+        arm = measure_arm(device, phases, self.repeats)
+        return SteppingProjection(
+            opu=device,
+            method=self,
+            n_inputs=n_inputs,
+            valid=check_arm(device, arm, self.dark_share),
+            unit_dn=self.unit_of(device),
+            noise=arm.noise,
+            reference_dn=arm.reference_dn,
+            reference_variance=arm.reference_variance,
+            shared_variance=arm.frame_variance.mean(axis=0) / np.float32(2 * self.steps),
+            phases_rad=phases,
+            offset_dn=stepped_interference(arm.frames_dn[None], phases)[0],
+        )

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from calibration.camera.photon_transfer import PhotonTransfer, photon_transfer
 from calibration.device import Device, check_device
-from calibration.projections.projection import METHODS as PROJECTIONS
-from calibration.projections.projection import measure_projection
+from calibration.projections.measuring import measure_projection
+from calibration.projections.methods import METHODS as PROJECTIONS
 from calibration.recovery.exposure import expose, expose_patterns
 from calibration.recovery.methods import METHODS as RECOVERIES
 from calibration.recovery.methods import check_recovery
@@ -221,10 +221,7 @@ def judge_projection(
     projection = measure_projection(opu, method=method, n_inputs=n_inputs)
     x = half_on(vectors, projection.n_inputs, seed, PatternSet.PROJECTION_VECTORS)
     result = projection.measure(x)
-    about["dark_anchor_share"] = float(1.0 - projection.valid.mean())
-    about["unit_dn"] = projection.unit_dn
-    about["frames_per_vector"] = projection.frames_per_vector
-    about["projection_gauge"] = str(getattr(projection, "gauge", ""))
+    about |= projection.describe()
     found = projection_chapter(projection, x, result, seed)
     if truth is None:
         return found

@@ -109,7 +109,7 @@ class Wanted:
 
 def wanted_methods(names: list[str], options: list[str]) -> Wanted:
     """How to measure projections, and how to recover the transmission matrix, if at all."""
-    from calibration.projections.projection import METHODS as PROJECTIONS
+    from calibration.projections.methods import METHODS as PROJECTIONS
     from calibration.recovery.methods import METHODS as RECOVERIES
 
     known = dict.fromkeys([*PROJECTIONS, *RECOVERIES])

@@ -1,22 +1,19 @@
 """The settings of a training run: all of them except the method and the seed."""
 
-import inspect
 import operator
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import InstanceOf, ValidationInfo, field_validator, model_validator
 
-from calibration import measure_projection
-from calibration.projections.projection import METHODS as PROJECTIONS
-from calibration.projections.projection import check_arguments
+from calibration.projections.methods import choose_method
 from dfa.data import DATASETS, GRAPHS, TEXTS
 from dfa.experiments.devices import change_device
 from dfa.experiments.networks import NETWORKS, Metric, networks_for
 from dfa.feedback.encoding import Ternary
 from dfa.rules.rows import SPREADS
 from photonics import OPU, presets
-from photonics.component import Field, choose, component, integer
+from photonics.component import Field, component, integer
 
 __all__ = ["Plan"]
 
@@ -181,16 +178,10 @@ class Plan:
 
     @model_validator(mode="after")
     def _check_calibration(self) -> "Plan":
-        known = [name for name in inspect.signature(measure_projection).parameters if name not in ("opu", "n_inputs")]
-        for name in self.calibration:
-            if name not in known:
-                raise ValueError(f"calibration may have {', '.join(known)}, got {name!r}")
-        method = self.calibration.get("method", "anchor")
-        choose(dict.fromkeys(PROJECTIONS), method, "calibration.method")
         try:
-            check_arguments(method, **{name: value for name, value in self.calibration.items() if name != "method"})
+            choose_method(**self.calibration)
         except ValueError as error:
-            raise ValueError(f"calibration.{error}") from None
+            raise ValueError(f"calibration: {error}") from None
         return self
 
     @model_validator(mode="after")

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibration import LinearProjection, measure_projection
-from calibration.projections.anchor import AnchorProjection
+from calibration import LinearProjection
 from dfa.arrays import to_array, to_tensor
 from dfa.errors import Diverged
 from dfa.feedback.base import CodedFeedback
@@ -43,9 +42,9 @@ class OpticalFeedback(CodedFeedback):
     recalibrate_every : int
         Steps after which the projection is measured again, 0 for never. The units keep their pixels.
     recalibrate : callable, optional
-        ``recalibrate(device)`` returns the new projection, from frames alone. By default `measure_projection` with
-        the number of inputs and its own defaults, for projections by a single anchor; others need to be told. The
-        map stays as far as its gauge does: that of anchors and of a reference beam does, multilateration's does not.
+        ``recalibrate(device)`` returns the new projection, from frames alone. By default the projection's own method
+        measures it again with the same settings. Methods whose gauge changes with each calibration, several anchors and
+        multilateration, would give the units other matrices, and are refused without this function.
     watch : bool
         Note saturation and the expected noise of each step, for `statistics`; may be switched on and off at any time,
         and changes no signal.
@@ -77,8 +76,8 @@ class OpticalFeedback(CodedFeedback):
             raise ValueError(f"projection must be what calibration.measure_projection returns, got {projection!r:.80}")
         self.projection, self.watch = projection, watch
         self.recalibrate_every = integer(recalibrate_every, "recalibrate_every", 0)
-        if self.recalibrate_every and recalibrate is None and not one_anchor(projection):
-            raise ValueError(f"recalibrate must be given for another projection than by one anchor, got {projection}")
+        if self.recalibrate_every and recalibrate is None and not projection.method.keeps_gauge:
+            raise ValueError(f"recalibrate must be given for a projection whose gauge changes, got {projection}")
         self.recalibrate = recalibrate
         self.calibrations = 0
         self._rows = torch.from_numpy(np.flatnonzero(projection.valid))
@@ -209,16 +208,12 @@ class OpticalFeedback(CodedFeedback):
     def _calibrate(self) -> None:
         opu, old = self.projection.opu, self.projection
         begun = {"frames": opu.clock.frames, "exposure_s": opu.exposure_s, "count": self.calibrations + 1}
-        new = measure_projection(opu, n_inputs=old.n_inputs) if self.recalibrate is None else self.recalibrate(opu)
+        again = self.recalibrate
+        new = old.method.calibrate(old.opu, old.n_inputs) if again is None else again(opu)
         kind = [(type(p), p.n_inputs, p.n_outputs, p.frames_per_vector) for p in (old, new)]
         if kind[0] != kind[1]:
             raise ValueError(f"recalibrate must give a projection like {old}, got {new}")
         self.projection, self._calibrated, self.calibrations = new, begun, begun["count"]
-
-
-def one_anchor(projection: LinearProjection) -> bool:
-    """Whether a projection is what `measure_projection` makes by default."""
-    return isinstance(projection, AnchorProjection) and len(projection.anchors) == 1
 
 
 def quality(values: Tensor, noise: Tensor, saturated: Tensor) -> dict[str, float]:

@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gamma, gammainc, gammaincc
 
 from calibration.metrics import anchor_truth
-from calibration.projections.base import DARK_SHARE
+from calibration.projections.base import LinearProjection, Projected
+from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_shape
 from calibration.reports.chapters.common import Chapter
 from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.report import Line
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
-__all__ = ["output_error", "projection_chapter", "truth_chapter"]
+__all__ = ["median_errors", "projection_chapter", "truth_chapter"]
 
 GROUP = "projection"
 POINTS = 3000
@@ -25,11 +25,9 @@ MOST_SCATTER = math.log2(1.5)
 noise; over 50 times nothing is calibrated (`calibration.camera.noise`)."""
 MOST_DARK = 0.02
 """More dark rows than expected; twice as many with multilateration, where rows that noise hides are refused as well."""
-MOST_SHAPE = 1.06
-"""Shape of the gamma law, a contrast of 0.97, up to which pixels count as one grain each."""
 
 
-def projection_chapter(projection: Any, x: NDArray[np.bool_], result: Any, seed: int) -> Chapter:
+def projection_chapter(projection: LinearProjection, x: NDArray[np.bool_], result: Projected, seed: int) -> Chapter:
     """Additivity on disjoint supports, repeatability and dark rows: what can be said without the truth."""
     valid, n = projection.valid, projection.n_outputs
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
@@ -47,12 +45,12 @@ def projection_chapter(projection: Any, x: NDArray[np.bool_], result: Any, seed:
     snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[:, valid] ** 2))))
     again = projection.measure(x)
     twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
-    rows, outputs = output_error(twin, result.values, valid)
+    rows, outputs = median_errors(twin, result.values, valid)
     dark = float(1.0 - valid.mean())
-    expected = dark_expected(projection)
+    expected = projection.expected_dark_share()
     dark_error = math.sqrt(max(dark * (1.0 - dark), 1.0 / n) / n * crowding(projection.opu))
-    most = 0.1 if expected is None else MOST_DARK * (2.0 if hasattr(projection, "flatness") else 1.0)
-    if expected is not None and dark < expected and gamma_shape(projection.opu) > MOST_SHAPE:
+    most = 0.1 if expected is None else MOST_DARK * (2.0 if projection.drops_noisy_rows else 1.0)
+    if expected is not None and dark < expected and speckle_shape(projection.opu) > MAX_SINGLE_GRAIN_SHAPE:
         expected, most = None, expected + most  # the law is an upper bound where a pixel averages over grains
     scatter = math.log2(max(projection.noise.slope_dn / projection.opu.camera.gain, 1e-3))
     lines = [
@@ -78,27 +76,6 @@ def projection_chapter(projection: Any, x: NDArray[np.bool_], result: Any, seed:
     return Chapter(lines, {"additivity": points})
 
 
-def dark_expected(projection: Any) -> float | None:
-    """Share of dark rows in fully developed speckle, at the usual limit of 5 %; None if not known.
-
-    The intensities of the anchors follow a gamma law of shape ``1 / contrast^2``, the exponential one for one grain per
-    pixel, and all must be dark: ``(1 - exp(-0.05))^S``. With multilateration it is the spread across the anchors' main
-    direction that must be small, `flat_share`, which has no law where a pixel sees several speckles.
-    """
-    anchors = getattr(projection, "anchors", None)
-    if anchors is None or np.ndim(anchors) != 2:
-        return None
-    shape = gamma_shape(projection.opu)
-    if hasattr(projection, "flatness"):
-        return flat_share(len(anchors), DARK_SHARE) if shape < MOST_SHAPE else None
-    return float(gammainc(shape, shape * DARK_SHARE)) ** len(anchors)
-
-
-def gamma_shape(opu: Any) -> float:
-    """Of the law that the intensity of a pixel follows: 1 for one grain per pixel, 2 for two polarisations."""
-    return 1.0 / opu.imaging.contrast(wavelength_m=opu.laser.wavelength_m) ** 2
-
-
 def crowding(opu: Any) -> float:
     """How many times the variance of the share of dark pixels is that of independent ones.
 
@@ -107,27 +84,7 @@ def crowding(opu: Any) -> float:
     return 1.0 + 0.07 * max(grain_pixels(opu) - 1.0, 0.0)
 
 
-def flat_share(anchors: int, limit: float) -> float:
-    """Chance that S random fields of unit mean intensity lie near a line: a spread under ``limit S / 2`` across it.
-
-    Twice the spreads along and across it, a > b, are the eigenvalues of a real Wishart matrix of two rows and S degrees
-    of freedom, of density ``(a b)^((S - 3) / 2) exp(-(a + b) / 2) (a - b)``; the integral over a is a gamma function.
-    """
-    power, upper = (anchors - 3) / 2.0, limit * anchors
-
-    def density(b: NDArray[np.float64]) -> NDArray[np.float64]:
-        beyond = (2.0 ** (power + k) * gamma(power + k) * gammaincc(power + k, b / 2.0) for k in (2, 1))
-        more, same = beyond
-        return b**power * np.exp(-b / 2.0) * (more - b * same)
-
-    def integral(top: float) -> float:
-        b = np.linspace(0.0, math.sqrt(top), 4001)[1:]
-        return float(np.sum(density(b**2) * 2.0 * b) * (b[1] - b[0]))  # of the root, smooth at 0
-
-    return integral(upper) / integral(20.0 * (anchors + 5.0))
-
-
-def output_error(error: NDArray[Any], truth: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[float, float]:
+def median_errors(error: NDArray[Any], truth: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[float, float]:
     """Median over rows of the error over the row's rms, and median over vectors of that over the output's rms.
 
     The second is what a network sees: rows that are dim, and so have the larger relative error, weigh little in it.
@@ -137,12 +94,12 @@ def output_error(error: NDArray[Any], truth: NDArray[Any], valid: NDArray[np.boo
     return float(np.median(of_rows)), float(np.median(of_outputs))
 
 
-def truth_chapter(projection: Any, x: NDArray[np.bool_], result: Any, truth: Any) -> Chapter:
+def truth_chapter(projection: LinearProjection, x: NDArray[np.bool_], result: Projected, truth: Any) -> Chapter:
     """Projection against the true matrix: error and correlation per row, and whether the stated error is right."""
     valid, expected = projection.valid, true_values(projection, x, result.values, truth)
     difference = result.values - expected
     rows = np.sqrt(np.mean(np.abs(difference) ** 2, 0) / np.maximum(np.mean(np.abs(expected) ** 2, 0), 1e-30))[valid]
-    _, outputs = output_error(difference, expected, valid)
+    _, outputs = median_errors(difference, expected, valid)
     correlation = row_match(result.values, expected)[valid]
     good = ~result.saturated & valid
     axes = 2.0 if np.iscomplexobj(expected) else 1.0
@@ -167,7 +124,7 @@ def truth_chapter(projection: Any, x: NDArray[np.bool_], result: Any, truth: Any
     return Chapter(lines, {"projection": {"truth": truths, "measured": values}, "row_errors": rows.tolist()})
 
 
-def true_values(projection: Any, x: NDArray[np.bool_], values: NDArray[Any], truth: Any) -> NDArray[Any]:
+def true_values(projection: LinearProjection, x: NDArray[np.bool_], values: NDArray[Any], truth: Any) -> NDArray[Any]:
     """What a perfect device would return, in the projection's gauge.
 
     A real projection has its anchors' phase. Of a complex one the phase of each row is fitted to its values, and
@@ -177,7 +134,7 @@ def true_values(projection: Any, x: NDArray[np.bool_], values: NDArray[Any], tru
         return anchor_truth(projection, truth, x)
     field = x.astype(np.complex128) @ np.asarray(truth, np.complex128)[:, : projection.n_inputs].T
     overlap = np.sum(values * np.conj(field), axis=0)
-    if hasattr(projection, "anchors"):
+    if not projection.conjugation_fixed:
         mirrored = np.sum(values * field, axis=0)
         swap = np.abs(mirrored) > np.abs(overlap)
         field, overlap = np.where(swap, np.conj(field), field), np.where(swap, mirrored, overlap)

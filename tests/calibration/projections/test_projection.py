@@ -194,7 +194,7 @@ def test_batch_split_does_not_matter():
         ({"n_inputs": 33}, "n_inputs must be an integer, 1 to"),
         ({"anchors": 2}, "anchors must be an integer, 1 to"),
         ({"n_inputs": 30, "anchors": 3}, "anchors must be an integer, 1 to"),
-        ({"repeats": 1}, "repeats must be an integer, 2"),
+        ({"repeats": 1}, "repeats must be greater than or equal to 2, got 1"),
         ({"n_inputs": 2.5}, "n_inputs must be an integer"),
         ({"n_inputs": "2"}, "n_inputs must be an integer"),
         ({"dark_share": 1.0}, "dark_share must be"),

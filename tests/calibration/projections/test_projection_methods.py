@@ -248,16 +248,16 @@ def test_rows_that_are_not_valid_return_nothing(name):
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
-        ("phase-stepping", {"anchors": 2}, "anchors must be left out"),
-        ("off-axis", {"anchors": 2}, "anchors must be left out"),
-        ("anchor", {"steps": 4}, "steps must be left out"),
-        ("phase-stepping", {"steps": 2}, "steps must be an integer, 3"),
+        ("phase-stepping", {"anchors": 2}, "method 'phase-stepping' has the options bits, .*, steps, got anchors"),
+        ("off-axis", {"anchors": 2}, "method 'off-axis' has the options bits, .*, unit_dn, got anchors"),
+        ("anchor", {"steps": 4, "colour": 1}, "method 'anchor' has the options bits, .*, anchors, got steps, colour"),
+        ("phase-stepping", {"steps": 2}, "steps must be greater than or equal to 3, got 2"),
         ("multilateration", {}, "n_inputs must leave 3 inputs or more"),
         ("multilateration", {"n_inputs": N_IN - 2}, "n_inputs must leave 3 inputs or more"),
-        ("multilateration", {"n_inputs": 100, "anchors": 2}, "anchors must be an integer, 3"),
+        ("multilateration", {"n_inputs": 100, "anchors": 2}, "anchors must be greater than or equal to 3, got 2"),
         ("multilateration", {"n_inputs": N_IN - 3, "anchors": 4}, "anchors must be an integer, 3 to 3"),
-        ("phase-stepping", {"bits": 17}, "bits must be an integer, 1 to 16"),
-        ("phase-stepping", {"repeats": 1}, "repeats must be an integer, 2"),
+        ("phase-stepping", {"bits": 17}, "bits must be less than or equal to 16, got 17"),
+        ("phase-stepping", {"repeats": 1}, "repeats must be greater than or equal to 2, got 1"),
     ],
 )
 def test_bad_parameters_are_refused(method, arguments, message):

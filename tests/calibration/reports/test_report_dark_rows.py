@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration import measure_projection
-from calibration.reports.chapters.projection import dark_expected, projection_chapter
+from calibration.reports.chapters.projection import projection_chapter
 from photonics import OPU, GaussianMedium, Imaging
 from photonics.patterns.encoding import half_on
 
@@ -16,7 +16,7 @@ def dark_rows(imaging, outputs_per_pixel, seed):
     projection = measure_projection(opu)
     x = half_on(16, 64, seed, 1)
     chapter = projection_chapter(projection, x, projection.measure(x), seed)
-    return next(line for line in chapter.lines if line.name == "dark rows"), dark_expected(projection)
+    return next(line for line in chapter.lines if line.name == "dark rows"), projection.expected_dark_share()
 
 
 @pytest.mark.parametrize(

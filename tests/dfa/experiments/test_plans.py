@@ -41,7 +41,7 @@ def data():
         ({"device": "nope"}, "preset must be one of"),
         ({"device": {}}, "medium.type must be one of"),
         ({"device_changes": {"camera.bit_depth": 40}}, "bit_depth must be less than or equal to 16, got 40"),
-        ({"calibration": {"method": "magic"}}, "calibration.method must be one of anchor"),
+        ({"calibration": {"method": "magic"}}, "calibration: method must be one of anchor"),
         ({"epoch": 3}, "epoch is not a parameter"),
     ],
 )
