@@ -3,10 +3,18 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from calibration.camera.noise import NoiseModel
+from calibration.device import Device
 from photonics.arrays import HostArray
 
-__all__ = ["Bench", "RawFrames"]
+__all__ = ["DARK_SHARE", "MAX_SATURATED", "Bench", "RawFrames", "data_sheet_error", "switched_unit_dn"]
+
+DARK_SHARE = 0.05
+"""Share of the mean intensity under which an anchor or a reference counts as dark."""
+MAX_SATURATED = 0.02
+"""Largest share of saturated readings: above it a recovery is refused, and a projection warns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +64,20 @@ class RawFrames(Protocol):
     def frames(self, start: int, stop: int) -> HostArray:
         """All pixels of some frames: (stop - start, n_out), the camera's integers."""
         ...
+
+
+def switched_unit_dn(opu: Device, unit_dn: float) -> float:
+    """DN of unit intensity of the field that inputs add when they turn ON.
+
+    T is the field of ON less that of OFF, while photometry (`unit_dn`) is of inputs that are ON. The factor between
+    them is ``|1 - leakage|^2``, by the mirrors' data sheet.
+    """
+    return abs(1.0 - opu.dmd.leakage) ** 2 * unit_dn
+
+
+def data_sheet_error(opu: Device) -> float:
+    """Relative standard error of a row's scale that frames cannot show: of its pixel's response and the laser's power.
+
+    Amplitudes have half the relative error of intensities (PRNU and the laser's drift, by their data sheets).
+    """
+    return float(np.hypot(opu.camera.prnu, opu.laser.drift_rms)) / 2.0

@@ -8,12 +8,28 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-__all__ = ["Sideband", "annuli", "disc", "disc_room", "find_sideband", "pixel_transfer", "place_sideband", "wrapped"]
+from calibration.device import Device
+
+__all__ = [
+    "Sideband",
+    "annuli",
+    "check_optics",
+    "disc",
+    "disc_room",
+    "find_sideband",
+    "pixel_transfer",
+    "place_sideband",
+    "wrapped",
+]
 
 PASSES = 12
 """Rounds of the fit, at most: they leave 1e-6 of the field if no pixel is lost, 1e-4 with 15 beside each other."""
 DONE = 1e-10
 """Share of an image's square at which the square of the fit's gradient counts as none."""
+MAX_BAND = 0.5 / (1.0 + 3.0 / math.sqrt(2.0))
+"""Largest radius B of the field's band, cycles per pixel, for which there is room: a carrier on the diagonal, ``a``
+along each axis, is 3 radii from the centre, ``a sqrt(2) = 3 B``, and its disc ends at the sampling limit,
+``a + B = 1/2``."""
 fft: Any = scipy.fft
 """Declared to return what its dispatcher needs, not arrays."""
 Frequency = tuple[float, float]
@@ -206,6 +222,34 @@ def disc_room(carrier: Frequency, band: float) -> float:
     """Largest radius of a disc around a carrier that meets neither the field's own intensity nor the twin's disc."""
     twin = 2.0 * carrier[0], 2.0 * carrier[1]
     return min(wrapped(carrier) - 2.0 * band, wrapped(twin) / 2.0)
+
+
+def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
+    """Rows and columns of a frame, radius of the field's band and carrier (cycles per pixel), or say what is wrong."""
+    imaging, wavelength = opu.imaging, opu.laser.wavelength_m
+    scale = imaging.pixel_m / wavelength
+    largest = MAX_BAND / scale
+    if imaging.numerical_aperture is None or imaging.numerical_aperture > largest:
+        raise ValueError(
+            f"imaging.numerical_aperture must be {largest:.3g} or less for off-axis holography on pixels of "
+            f"{imaging.pixel_m:g} m (the sidebands of wider fields overlap the centre), "
+            f"got {imaging.numerical_aperture}"
+        )
+    band = imaging.numerical_aperture * scale
+    carrier = imaging.reference.carrier(wavelength, imaging.pixel_m)
+    room = disc_room(carrier, band)
+    if room < band:
+        good = math.asin((3.0 * band / math.sqrt(2.0) + 0.5 - band) / 2.0 / scale)
+        raise ValueError(
+            f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband apart from the centre and its twin, "
+            f"such as {good:.3g} each for numerical_aperture {imaging.numerical_aperture:g}, got "
+            f"{imaging.reference.angle_x_rad:.3g} and {imaging.reference.angle_y_rad:.3g} "
+            f"(carrier {math.hypot(*carrier):.3g} cycles per pixel, {3.0 * band:.3g} needed)"
+        )
+    rows, columns = (
+        imaging.region[1::2] if imaging.region else imaging.sensor_of(opu.n_out * imaging.samples_per_pixel**2)
+    )
+    return (rows, columns), band, carrier
 
 
 def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency) -> tuple[Frequency, float]:

@@ -9,20 +9,14 @@ from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
+from calibration.fields.readings import DARK_SHARE
 from calibration.projections.signed_patterns import split
 from photonics.component import Field, component, integer
 
-__all__ = [
-    "CHUNK", "DARK_SHARE", "MOST_SATURATED", "LinearProjection", "Projected", "ProjectionMethod", "Response",
-    "sheet_error", "swing_dn",
-]  # fmt: skip
+__all__ = ["LinearProjection", "Projected", "ProjectionMethod", "Response"]
 
 CHUNK = 2**25
 """Pixels of frames asked for at a time, so that memory stays bounded (some 20 bytes each)."""
-DARK_SHARE = 0.05
-"""Share of the mean under which an anchor or a reference counts as dark."""
-MOST_SATURATED = 0.02
-"""Share of saturated readings from which on an exposure is too long: a recovery is refused, a projection warns."""
 
 
 class Projected(NamedTuple):
@@ -280,17 +274,3 @@ class LinearProjection(ABC):
         shown = np.zeros((len(half), self.opu.n_in), np.bool_)
         shown[:, : self.n_inputs] = half
         return shown
-
-
-def swing_dn(opu: Device, unit_dn: float) -> float:
-    """DN of unit intensity of the field that inputs add when they turn ON.
-
-    T is that of ON minus OFF, while photometry (`unit_dn`) is of all inputs ON: ``|1 - leakage|^2`` between them, by
-    the mirrors' data sheet.
-    """
-    return abs(1.0 - opu.dmd.leakage) ** 2 * unit_dn
-
-
-def sheet_error(opu: Device) -> float:
-    """Relative error of a row's scale by what no frame tells: its pixel's response (PRNU) and the laser's power."""
-    return float(np.hypot(opu.camera.prnu, opu.laser.drift_rms)) / 2.0

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from calibration.camera.noise import Background, measure_background
 from calibration.device import Device
+from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.anchor import anchor_patterns, frames_with_anchors
 from calibration.projections.anchor_placement import anchor_sets, place
-from calibration.projections.base import LinearProjection, ProjectionMethod, Response, sheet_error, swing_dn
+from calibration.projections.base import LinearProjection, ProjectionMethod, Response
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
 from calibration.projections.trilateration import Anchors, locate, shared_error
 from photonics.component import Field, component, integer
@@ -111,13 +112,13 @@ class MultilaterationProjection(LinearProjection):
         return Response(values, solution.variance(), lost)
 
     def _scale(self) -> NDArray[np.float32]:
-        return np.where(self.valid, 1.0 / np.sqrt(swing_dn(self.opu, self.unit_dn)), 0.0).astype(np.float32)
+        return np.where(self.valid, 1.0 / np.sqrt(switched_unit_dn(self.opu, self.unit_dn)), 0.0).astype(np.float32)
 
     def _shared_variance(self) -> NDArray[np.float32]:
         return self.shared_variance
 
     def _scale_error(self) -> NDArray[np.float32]:
-        return np.hypot(self.scale_error, np.float32(sheet_error(self.opu)))
+        return np.hypot(self.scale_error, np.float32(data_sheet_error(self.opu)))
 
 
 @component

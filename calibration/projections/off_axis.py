@@ -8,23 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.device import Device
-from calibration.fields.sideband import Frequency, Sideband, annuli, disc_room, fft, place_sideband
+from calibration.fields.sideband import Frequency, Sideband, annuli, check_optics, fft, place_sideband
 from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
 from photonics.component import component
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
-__all__ = ["OffAxisMethod", "OffAxisProjection", "check_bench"]
+__all__ = ["OffAxisMethod", "OffAxisProjection"]
 
 PROBES = 8
 """Half-ON patterns whose mean spectrum shows the sideband."""
 NEGLIGIBLE = 1e-5
 """Share of the light that a ring of the spectrum must hold to be cut out with the rest."""
-MOST_BAND = 0.5 / (1.0 + 3.0 / math.sqrt(2.0))
-"""Largest radius B of the field's band, cycles per pixel, for which there is room: a carrier on the diagonal, ``a``
-along each axis, is 3 radii from the centre, ``a sqrt(2) = 3 B``, and its disc ends at the sampling limit,
-``a + B = 1/2``."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -77,7 +73,7 @@ class OffAxisMethod(ProjectionMethod):
     name: ClassVar[str] = "off-axis"
 
     def calibrate(self, device: Device, n_inputs: int) -> OffAxisProjection:  # noqa: D102 (inherited)
-        shape, band, carrier = check_bench(device)
+        shape, band, carrier = check_optics(device)
         arm = measure_arm(device, np.zeros(1), self.repeats)
         valid = check_arm(device, arm, self.dark_share)
         center, radius, lost = locate(device, n_inputs, arm, shape, band, (-carrier[0], -carrier[1]))
@@ -99,34 +95,6 @@ class OffAxisMethod(ProjectionMethod):
             reference_frame=arm.frames_dn[0],
             lost=lost,
         )
-
-
-def check_bench(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
-    """Rows and columns of a frame, radius of the field's band and carrier (cycles per pixel), or say what is wrong."""
-    imaging, wavelength = opu.imaging, opu.laser.wavelength_m
-    scale = imaging.pixel_m / wavelength
-    largest = MOST_BAND / scale
-    if imaging.numerical_aperture is None or imaging.numerical_aperture > largest:
-        raise ValueError(
-            f"imaging.numerical_aperture must be {largest:.3g} or less for off-axis holography on pixels of "
-            f"{imaging.pixel_m:g} m (the sidebands of wider fields overlap the centre), "
-            f"got {imaging.numerical_aperture}"
-        )
-    band = imaging.numerical_aperture * scale
-    carrier = imaging.reference.carrier(wavelength, imaging.pixel_m)
-    room = disc_room(carrier, band)
-    if room < band:
-        good = math.asin((3.0 * band / math.sqrt(2.0) + 0.5 - band) / 2.0 / scale)
-        raise ValueError(
-            f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband apart from the centre and its twin, "
-            f"such as {good:.3g} each for numerical_aperture {imaging.numerical_aperture:g}, got "
-            f"{imaging.reference.angle_x_rad:.3g} and {imaging.reference.angle_y_rad:.3g} "
-            f"(carrier {math.hypot(*carrier):.3g} cycles per pixel, {3.0 * band:.3g} needed)"
-        )
-    rows, columns = (
-        imaging.region[1::2] if imaging.region else imaging.sensor_of(opu.n_out * imaging.samples_per_pixel**2)
-    )
-    return (rows, columns), band, carrier
 
 
 def locate(

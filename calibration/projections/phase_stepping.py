@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
+from calibration.fields.readings import MAX_SATURATED
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, refined_fields, stepped
-from calibration.projections.base import MOST_SATURATED, ProjectionMethod, Response
+from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import ReferencedProjection, check_arm, measure_arm
 from photonics.component import Field, component
 
@@ -69,9 +70,9 @@ class SteppingProjection(ReferencedProjection):
     def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
         values = stepped_interference(frames, self.phases_rad)
         full = frames >= self.opu.camera.saturation_dn
-        if np.count_nonzero(full & self.valid) > MOST_SATURATED * self.valid.mean() * full.size:
+        if np.count_nonzero(full & self.valid) > MAX_SATURATED * self.valid.mean() * full.size:
             warnings.warn(
-                f"exposure_s {self.opu.exposure_s:.4g} saturates over {MOST_SATURATED:.0%} of a projection's readings: "
+                f"exposure_s {self.opu.exposure_s:.4g} saturates over {MAX_SATURATED:.0%} of a projection's readings: "
                 "shorten it (calibration.recovery.exposure.expose)",
                 stacklevel=3,
             )

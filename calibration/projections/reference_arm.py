@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.device import Device
-from calibration.projections.base import LinearProjection, sheet_error, swing_dn
+from calibration.fields.readings import data_sheet_error, switched_unit_dn
+from calibration.projections.base import LinearProjection
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["Arm", "ReferencedProjection", "check_arm", "measure_arm"]
@@ -54,7 +55,7 @@ class ReferencedProjection(LinearProjection):
         return np.complex64
 
     def _scale(self) -> NDArray[np.float32]:
-        length = np.where(self.valid, self.reference_dn * swing_dn(self.opu, self.unit_dn), np.inf)
+        length = np.where(self.valid, self.reference_dn * switched_unit_dn(self.opu, self.unit_dn), np.inf)
         return (1.0 / np.sqrt(length)).astype(np.float32)
 
     def _shared_variance(self) -> NDArray[np.float32]:
@@ -62,7 +63,7 @@ class ReferencedProjection(LinearProjection):
 
     def _scale_error(self) -> NDArray[np.float32]:
         beam = np.where(self.valid, self.reference_dn, np.float32(np.inf))
-        return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(sheet_error(self.opu)))
+        return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(data_sheet_error(self.opu)))
 
 
 def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> Arm:

@@ -10,10 +10,8 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from calibration.device import Device
-from calibration.fields.readings import Bench, RawFrames
-from calibration.fields.sideband import Sideband, annuli, disc, place_sideband
-from calibration.projections.base import DARK_SHARE
-from calibration.projections.off_axis import check_bench
+from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
+from calibration.fields.sideband import Sideband, annuli, check_optics, disc, place_sideband
 from calibration.recovery.base import Block, Gauge, RecoveryMethod, Shots
 from calibration.recovery.designs.probes import Design, design
 from calibration.storage.frames import FrameStore, create_store
@@ -84,7 +82,7 @@ class OffAxisRecovery(RecoveryMethod):
         return Gauge("each row is times a phase, that of the conjugate reference at its pixel")
 
     def check(self, device: Device) -> None:  # noqa: D102
-        check_bench(device)
+        check_optics(device)
 
     def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
         probe = np.arange(start, stop) - self.repeats

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.drift import Drift, mean_weights, sample, track
-from calibration.fields.readings import Bench, RawFrames
+from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.stepped import (
     closure,
     is_complete,
@@ -18,7 +18,6 @@ from calibration.fields.stepped import (
     refined_fields,
     stepped,
 )
-from calibration.projections.base import DARK_SHARE
 from calibration.recovery.base import Block, Gauge, RecoveryMethod, Shots
 from calibration.recovery.designs.probes import Design, design
 from photonics.component import Field, component

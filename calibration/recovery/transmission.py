@@ -17,8 +17,7 @@ from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, check_device
-from calibration.fields.readings import Bench
-from calibration.projections.base import MOST_SATURATED, sheet_error, swing_dn
+from calibration.fields.readings import MAX_SATURATED, Bench, data_sheet_error, switched_unit_dn
 from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.recovery.exposure import expose
@@ -205,10 +204,10 @@ def check_frames(device: Device, store: FrameStore) -> NDArray[np.float32]:
     share = np.empty(device.n_out, np.float32)
     for rows in store.blocks():
         share[rows] = (store.rows(rows, DARK_FRAMES) >= device.camera.saturation_dn).mean(axis=0)
-    if share.mean() > MOST_SATURATED:
+    if share.mean() > MAX_SATURATED:
         raise Saturated(
             f"exposure_s {device.exposure_s:.4g} saturates {share.mean():.1%} of the readings, "
-            f"{MOST_SATURATED:.0%} is allowed: shorten it (calibration.recovery.exposure.expose)"
+            f"{MAX_SATURATED:.0%} is allowed: shorten it (calibration.recovery.exposure.expose)"
         )
     return share
 
@@ -225,7 +224,7 @@ def bench_of(device: Device, dark: NDArray[Any]) -> Bench:
     return Bench(
         n_in=device.n_in,
         n_out=device.n_out,
-        unit_dn=swing_dn(device, device.unit_dn),
+        unit_dn=switched_unit_dn(device, device.unit_dn),
         saturation_dn=camera.saturation_dn,
         leakage=complex(device.dmd.leakage),
         field_band=None if imaging.numerical_aperture is None else imaging.numerical_aperture * per_wave,
@@ -233,7 +232,7 @@ def bench_of(device: Device, dark: NDArray[Any]) -> Bench:
         visibility=imaging.visibility(device.laser.wavelength_m),
         carrier=imaging.reference.carrier(device.laser.wavelength_m, imaging.pixel_m),
         frame_shape=shape,
-        scale_error=sheet_error(device),
+        scale_error=data_sheet_error(device),
         noise=NoiseModel(floor, camera.gain, float(values.mean())),
     )
 
