@@ -1,10 +1,11 @@
-"""Sweeps: what scheduling costs, whether memory stays flat, and whether kills lose anything.
+"""Benchmarks of sweeps: cost of scheduling, memory over many points, and what is lost or repeated after kills.
 
-``python -m benchmarks.sweeps [--kills 20]`` prints the rows; the kills go round parent, scheduler and worker.
+``python -m benchmarks.sweeps [--kills 20]`` prints the rows; the kills take worker, parent and scheduler in turn.
 """
 
 import argparse
 import json
+import os
 import random
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,11 @@ from benchmarks.row import Row
 from dfa import sweep
 from dfa.sweeps.store import Store
 
-__all__ = ["Logged", "kills", "rows"]
+__all__ = ["Logged", "kills", "outside_cluster", "rows"]
 
-ROLES = ("parent", "scheduler", "worker")
+ROLES = ("worker", "parent", "scheduler")
+OVER_SEEDS = (0, 1)
+RESULTS = ("killed", "sweeps", "stored", "lost", "twice", "different", "orphans", "unclear")
 
 
 class Logged:
@@ -62,63 +65,134 @@ class Logged:
         return {"value": "1"}
 
 
-def start(folder: Path, points: int, wait_s: float) -> "subprocess.Popen[bytes]":
-    """Start a sweep in a process of its own."""
-    code = (
-        "from benchmarks.sweeps import Logged; from dfa import sweep; "
-        f"sweep(Logged({str(folder / 'log')!r}, {wait_s}), {{'x': range({points})}}, seeds=(0, 1), "
-        f"store={str(folder / 'store.db')!r}, workers=2, progress=False)"
-    )
-    return subprocess.Popen([sys.executable, "-P", "-c", code], env=environment())
+@contextmanager
+def outside_cluster(folder: Path, workers: int = 1) -> "Iterator[tuple[subprocess.Popen[bytes], str]]":
+    """Start scheduler and workers as ``dask scheduler`` and ``dask worker`` do; give the scheduler and its address."""
+    file = folder / "scheduler.json"
+    file.unlink(missing_ok=True)
+    more: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    more["env"] = environment() | {"PYTHONPATH": os.pathsep.join([environment()["PYTHONPATH"], str(folder)])}
+    dask, given = [sys.executable, "-m", "dask"], ["--no-dashboard", "--scheduler-file", str(file)]
+    threads = ["--nthreads", "1", "--nworkers", str(workers)]
+    scheduler = subprocess.Popen([*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", *given], **more)
+    worker = subprocess.Popen([*dask, "worker", *threads, *given], **more)
+    try:
+        deadline = time.monotonic() + 60
+        while not (file.exists() and file.read_text().endswith("}")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        yield scheduler, json.loads(file.read_text())["address"]
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
 
 
-def victim(parent: psutil.Process, role: str) -> psutil.Process | None:
-    """Find the process to kill; None if it is not there yet."""
-    clusters = [child for child in parent.children() if "dfa.sweeps.cluster.nodes" in " ".join(child.cmdline())]
-    if role == "parent" or not clusters:
-        return parent if role == "parent" else None
-    if role == "scheduler":
-        return clusters[0]
-    workers = workers_of(clusters[0])
-    return random.choice(workers) if workers else None
+class Killed:
+    """A sweep in processes of its own, which are killed.
+
+    The parent starts its own cluster. If the scheduler is to be killed next, it uses one that is started apart.
+    """
+
+    def __init__(self, folder: Path, points: int, wait_s: float, roles: Iterator[str]) -> None:
+        self.folder, self.roles, self.role = folder, roles, next(roles)
+        self.code = (
+            "from benchmarks.sweeps import Logged; from dfa import sweep; "
+            f"sweep(Logged({str(folder / 'log')!r}, {wait_s}), {{'x': range({points})}}, seeds={OVER_SEEDS}, "
+            f"store={str(folder / 'store.db')!r}, workers=2, progress=False)"
+        )
+        self.cluster = ExitStack()
+        self.start()
+
+    def start(self) -> None:
+        """Start the parent, again if it was killed."""
+        self.cluster.close()
+        environ = environment()
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        if self.role == "scheduler":
+            self.scheduler, address = self.cluster.enter_context(outside_cluster(self.folder, 2))
+            environ["DASK_SCHEDULER_ADDRESS"] = address
+        command = [sys.executable, "-P", "-c", self.code]
+        with (self.folder / "stderr").open("wb") as errors:
+            self.parent = subprocess.Popen(command, env=environ, stderr=errors)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the parent has ended by itself, with all points done."""
+        return self.parent.poll() == 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether the parent was killed, or has lost its scheduler."""
+        return self.parent.poll() not in (None, 0)
+
+    def kill(self) -> tuple[bool, int]:
+        """Kill the process of the next role; return whether it was there, and how many processes were left behind."""
+        try:
+            parent = psutil.Process(self.parent.pid)
+            children = parent.children(recursive=True)
+            target = self.target(parent)
+            if target is None or self.parent.poll() is not None:
+                return False, 0
+            target.kill()
+        except psutil.NoSuchProcess:
+            return False, 0
+        left = 0
+        if self.role != "worker":
+            self.parent.wait()
+            left = len(psutil.wait_procs(children, timeout=5)[1])
+        self.role = next(self.roles)
+        return True, left
+
+    def target(self, parent: psutil.Process) -> psutil.Process | None:
+        """Return the process to kill; None if it is not there yet, or the parent has another kind of cluster."""
+        if self.role == "scheduler":
+            return psutil.Process(self.scheduler.pid) if self.scheduler else None
+        if self.role == "parent":
+            return parent
+        workers = workers_of(parent)
+        return random.choice(workers) if workers else None
 
 
-def workers_of(cluster: psutil.Process) -> list[psutil.Process]:
-    """Processes that compute the points."""
-    return [child for child in cluster.children() if "spawn_main" in " ".join(child.cmdline())]
+def workers_of(parent: psutil.Process) -> list[psutil.Process]:
+    """Return the processes that compute the points."""
+    return [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 def kills(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 0) -> dict[str, int]:
-    """Kill sweeps `count` times at random moments, let them end, and compare with one that nobody touched.
+    """Kill sweeps `count` times at random moments, let them end, and compare with one that was not disturbed.
 
-    Three kills of four come while points are computed, the others at any time, the start of the cluster too.
+    Three kills of four come while points are computed; the others come at any time, also while the cluster starts.
 
     Returns
     -------
     dict of str to int
-        ``killed``; ``sweeps``, how many that took; ``stored``, points that were in the store when a parent was killed;
+        ``killed``; ``sweeps``, how many that took; ``stored``, points that were in the store when a parent ended early;
         ``lost``, those of them that are not there at the end as they were; ``twice``, points computed again after
         they had been stored; ``different``, sweeps whose results differ in a bit from the undisturbed one;
-        ``orphans``, processes that outlived their parent by over 5 s.
+        ``orphans``, processes that outlived their parent by over 5 s; ``unclear``, parents that lost their scheduler
+        and did not say so in the last line.
     """
-    moments = random.Random(seed)
-    result = Counter(killed=0, sweeps=0, stored=0, lost=0, twice=0, different=0, orphans=0)
+    moments, result = random.Random(seed), Counter(dict.fromkeys(RESULTS, 0))
+    roles = (ROLES[i % len(ROLES)] for i in range(count + 1))
     with tempfile.TemporaryDirectory() as name:
         while result["killed"] < count:
-            folder = Path(tempfile.mkdtemp(dir=name))
-            before: dict[str, str] = {}
-            process = start(folder, points, wait_s)
-            while process.poll() is None or process.returncode == -signal.SIGKILL:
-                if process.poll() is not None:  # the parent was killed: the same sweep again
-                    before |= stored(folder)
-                    process = start(folder, points, wait_s)
-                if result["killed"] == count:
-                    process.wait()
-                    continue
-                sleep_to_a_moment(process, folder, moments)
-                disturb(process, ROLES[result["killed"] % len(ROLES)], result)
-            if process.returncode:
-                raise RuntimeError(f"a sweep ended with {process.returncode}")
+            folder, before = Path(tempfile.mkdtemp(dir=name)), dict[str, str]()
+            one = Killed(folder, points, wait_s, roles)
+            with one.cluster:
+                while not one.ended:
+                    if one.broken:
+                        if one.parent.returncode != -signal.SIGKILL:
+                            last = (folder / "stderr").read_text().splitlines()[-1]
+                            result["unclear"] += not last.startswith("ConnectionError: the dask scheduler")
+                        before |= stored(folder)
+                        one.start()
+                    if result["killed"] == count:
+                        one.parent.wait()
+                        continue
+                    sleep_to_a_moment(one.parent, folder, moments)
+                    killed, left = one.kill()
+                    result["killed"] += killed
+                    result["orphans"] += left
             result["sweeps"] += 1
             result["stored"] += len(before)
             result["lost"] += len(before.items() - stored(folder).items())
@@ -144,28 +218,11 @@ def sleep_to_a_moment(process: "subprocess.Popen[bytes]", folder: Path, moments:
     time.sleep(wait_s)
 
 
-def disturb(process: "subprocess.Popen[bytes]", role: str, result: "Counter[str]") -> None:
-    """Kill one process of a sweep, if the sweep is still there."""
-    try:
-        parent = psutil.Process(process.pid)
-        children = parent.children(recursive=True)
-        target = victim(parent, role)
-        if target is None or process.poll() is not None:
-            return
-        target.kill()
-    except psutil.NoSuchProcess:
-        return
-    result["killed"] += 1
-    if role == "parent":
-        process.wait()
-        result["orphans"] += len(psutil.wait_procs(children, timeout=5)[1])
-
-
 def examine(folder: Path, points: int, result: "Counter[str]") -> None:
     """Compare a sweep that was killed with one that was not, and its log with the times at which rows were stored."""
-    over, seeds = {"x": range(points)}, (0, 1)
-    killed = sweep(Logged("", 0.0), over, seeds, store=folder / "store.db", workers=0, progress=False)
-    whole = sweep(Logged("", 0.0), over, seeds, workers=0, progress=False)
+    over = {"x": range(points)}
+    killed = sweep(Logged("", 0.0), over, OVER_SEEDS, store=folder / "store.db", workers=0, progress=False)
+    whole = sweep(Logged("", 0.0), over, OVER_SEEDS, workers=0, progress=False)
     same = killed["value"].values.tobytes() == whole["value"].values.tobytes() and killed.equals(whole)
     result["different"] += not same
     with Store(folder / "store.db") as store:
@@ -197,7 +254,7 @@ def overhead(count: int = 60, wait_s: float = 1.0) -> Row:
 
 
 def memory(count: int = 10_000) -> Iterator[Row]:
-    """Peak memory of each process by the end, by half and by a tenth of a sweep; points of no length."""
+    """Memory of each process at the end, at half and at a tenth of a sweep; points take no time."""
     from benchmarks.sweeps import peak_mb  # under its own name also where this file is the program
 
     for role, peaks in fresh(peak_mb, count).items():
@@ -213,8 +270,8 @@ def memory(count: int = 10_000) -> Iterator[Row]:
 
 
 def peak_mb(count: int) -> dict[str, list[float]]:
-    """Peaks of resident memory of parent, scheduler and workers until the end, half and a tenth of a sweep."""
-    sizes: dict[str, list[tuple[int, float]]] = {"parent": [], "scheduler": [], "larger worker": []}
+    """Return peaks of resident memory of parent and workers until the end, half and a tenth of a sweep."""
+    sizes: dict[str, list[tuple[int, float]]] = {"parent, with scheduler": [], "larger worker": []}
     done = threading.Event()
     with tempfile.TemporaryDirectory() as name:
         store, log = Path(name) / "store.db", Path(name) / "log"
@@ -223,11 +280,7 @@ def peak_mb(count: int) -> dict[str, list[float]]:
             while not done.wait(0.2):
                 with suppress(psutil.NoSuchProcess, OSError, IndexError, ValueError):
                     points, parent = log.read_bytes().count(b"\n"), psutil.Process()
-                    cluster = victim(parent, "scheduler")
-                    if cluster is None:
-                        continue
-                    processes = {"parent": [parent], "scheduler": [cluster], "larger worker": workers_of(cluster)}
-                    for role, found in processes.items():
+                    for role, found in zip(sizes, ([parent], workers_of(parent)), strict=True):
                         sizes[role].append((points, max(process.memory_info().rss for process in found) / 1e6))
 
         watcher = threading.Thread(target=watch)
@@ -246,7 +299,7 @@ def rows() -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Overhead and memory of sweeps; with --kills, what kills do to one.")
+    parser = argparse.ArgumentParser(description="Overhead and memory of sweeps, or with --kills what is lost.")
     parser.add_argument("--kills", type=int, default=0, help="kill sweeps this many times instead")
     asked = parser.parse_args().kills
     if asked:

@@ -1,18 +1,52 @@
-"""What makes two points the same: the content of a key."""
+"""The content of a point's key: its settings, its study, and hashes of the code that computes it."""
 
+import ast
+import functools
 import hashlib
+import inspect
 import json
+import linecache
 import math
+import sys
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import TypeAlias
 
 import numpy as np
 
-__all__ = ["canonical", "plain", "point_key"]
+from dfa.sweeps.protocol import Settings, Study
+
+__all__ = ["Code", "Plain", "canonical", "code_of", "plain", "point_key"]
+
+PACKAGES = ("photonics", "calibration", "dfa")
+NOT_HASHED = {*PACKAGES, *sys.stdlib_module_names}
+"""Where a base of a study's class needs no hash of its own: the packages have one, and Python has its version."""
+
+Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
+"""What JSON can hold."""
 
 
-def plain(value: Any, name: str) -> Any:
-    """`value` in types that JSON has, tuples and arrays as lists, numpy's numbers as Python's, or a ``ValueError``."""
+@dataclass(frozen=True)
+class Code:
+    """Hashes of the code that computes a point."""
+
+    packages: str
+    """Of the files of photonics, calibration and dfa."""
+    study: str
+    """Of the source of the study's class and of its bases."""
+
+
+def plain(value: object, name: str) -> Plain:
+    """Return `value` in the types of JSON: tuples and arrays as lists, numpy's numbers as Python's.
+
+    Raises
+    ------
+    ValueError
+        If JSON cannot hold the value. `name` is what the message calls it.
+    """
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
     if value is None or isinstance(value, (bool, int, str)):
@@ -26,12 +60,76 @@ def plain(value: Any, name: str) -> Any:
     raise ValueError(f"{name} must be made of finite numbers, strings, booleans, None, lists and tables, got {value!r}")
 
 
-def canonical(value: Any, name: str) -> str:
-    """`value` as JSON, the same for the same content."""
+def canonical(value: object, name: str) -> str:
+    """Return `value` as JSON text that depends on its content only."""
     return json.dumps(plain(value, name), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def point_key(study: str, settings: Mapping[str, Any], seed: int, model: str) -> str:
-    """Key of a point, hexadecimal; `study` is the canonical JSON of its description."""
+def point_key(study: str, settings: Settings, seed: int, model: str) -> str:
+    """Return the key of a point, hexadecimal; `study` is the canonical JSON of the study's description."""
     text = canonical([study, dict(settings), seed, model], "settings")
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def code_of(study: Study) -> Code:
+    """Return the hashes of the code behind a study; its attribute ``version``, if it has one, counts as code.
+
+    Raises
+    ------
+    ValueError
+        If there is no source of the study's class and the study has no ``version``.
+    """
+    version = getattr(study, "version", None)
+    texts = [] if version is None else [canonical(version, "version")]
+    for kind in type(study).__mro__:
+        if kind.__module__.partition(".")[0] not in NOT_HASHED:
+            source = class_source(kind, functions_of(kind))
+            if source is None and version is None:
+                raise ValueError(
+                    f"study must have an attribute version, which changes with its code, because Python has no source "
+                    f"of its class {kind.__qualname__}"
+                )
+            texts.append(f"{kind.__module__}.{kind.__qualname__} {source}")
+    return Code(PACKAGES_HASH, hashlib.sha256("\n".join(texts).encode()).hexdigest())
+
+
+def hash_packages() -> str:
+    """Return a hash of every Python file of photonics, calibration and dfa."""
+    found = hashlib.sha256()
+    for package in PACKAGES:
+        spec = find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for path in sorted(Path(folder).rglob("*.py")):
+                found.update(f"{package}/{path.relative_to(folder).as_posix()}\n".encode() + path.read_bytes())
+    return found.hexdigest()
+
+
+PACKAGES_HASH = hash_packages()
+"""Taken once, when this process loads the module, so that it is the hash of the code that runs."""
+
+
+def functions_of(kind: type) -> tuple[CodeType, ...]:
+    """Return the code of the functions that a class defines."""
+    return tuple(member.__code__ for member in vars(kind).values() if isinstance(member, FunctionType))
+
+
+@functools.cache
+def class_source(kind: type, functions: tuple[CodeType, ...]) -> str | None:
+    """Return the source text of a class, or None if there is none.
+
+    The text is read once for each class and each version of its functions. The file of a class that is already loaded
+    may be edited; the text stays that of the code in memory until the class is loaded again.
+    """
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        pass
+    # Python finds no file for a class of a notebook, but it knows the cell of each function.
+    for code in functions:
+        lines = linecache.getlines(code.co_filename)
+        for node in ast.walk(ast.parse("".join(lines))):
+            if isinstance(node, ast.ClassDef) and node.name == kind.__name__:
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                if first <= code.co_firstlineno <= (node.end_lineno or 0):
+                    return "".join(lines[first - 1 : node.end_lineno])
+    return None

@@ -1,21 +1,22 @@
-"""Computes every point of a design that is not stored yet, and hands back all of them, labelled."""
+"""The function `sweep`: compute every point of a design that is not stored yet, and return all points, labelled."""
 
 import copy
+import hashlib
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from dfa.sweeps.cluster.running import outcomes
 from dfa.sweeps.designs import Design, design_of
-from dfa.sweeps.keys import canonical, plain, point_key
+from dfa.sweeps.keys import canonical, code_of, plain, point_key
 from dfa.sweeps.labelled import check_labels, dataset
 from dfa.sweeps.protocol import Study
-from dfa.sweeps.store import Job, Store
-from dfa.sweeps.versions import code_behind
+from dfa.sweeps.store import Job, Row, Store
 from photonics.component import integer
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ __all__ = ["sweep"]
 
 def sweep(
     study: Study,
-    over: Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]] | Design,
+    over: Mapping[str, Iterable[object]] | Sequence[Mapping[str, object]] | Design,
     seeds: Iterable[int] = (0,),
     store: str | Path | None = None,
     workers: int | None = None,
@@ -38,18 +39,19 @@ def sweep(
     Parameters
     ----------
     study : Study
-        What one point is. It is pickled and sent with every point, so it loads its data where it runs.
+        What one point is. It is pickled and sent with every point, so it should load its data where it runs.
     over : mapping, sequence of mappings or Design
-        ``{"camera.read_noise_e": [1, 2, 4]}`` is a grid with one dimension for each name, a list of points is
+        ``{"camera.read_noise_e": [1, 2, 4]}`` is a grid with one dimension for each name; a list of points is
         taken as it is; `LatinHypercube`, `Random`, `OneAtATime` are other designs.
     seeds : iterable of int
-        Seeds of every point; the same ones everywhere, so that differences between points are not those of seeds.
+        Seeds of every point. Points share them, so that differences between points are not those of seeds.
     store : path, optional
-        SQLite file for the results. A sweep that was stopped, however, goes on from there; sweeps may share a file, and
-        a point that two of them have in common is computed once. Without one, results are lost with the process.
+        SQLite file for the results. A sweep that was interrupted continues from there. Several sweeps may share a
+        file, one at a time; a point that two of them have in common is computed once. Without a file, results are
+        lost with the process.
     workers : int, optional
         Processes on this machine, one thread each; default one for each core. 0 computes in this process. A cluster
-        that DASK_SCHEDULER_ADDRESS names is taken in their place.
+        that DASK_SCHEDULER_ADDRESS names is used instead.
     progress : bool
         Show a progress bar with the time left.
     retry_failed : bool
@@ -60,72 +62,81 @@ def sweep(
     xarray.Dataset
         Each metric over the design's dimensions and ``seed``, NaN where a point failed, and ``error``, the exception in
         one line or "". Units and long names are attributes. Bit for bit the same for any number of workers, order or
-        interruption, but for the attribute ``measured`` (dates, seconds, versions of libraries).
+        interruption, except for the attribute ``measured`` (dates, seconds, versions of libraries).
 
     Raises
     ------
     ValueError
-        If the study is none, or refuses a point, before any runs; if its code was edited after it was loaded; if a
-        metric has the name of a parameter; if the store is damaged, of another format or in use.
+        If `study` is not a Study, refuses a point (before any point runs), or has neither source nor ``version``; if
+        a metric has the name of a parameter; if the store is damaged, of another format or in use.
     ConnectionError
-        If the cluster that was named is gone, or local ones die again and again. What is stored stays.
+        If the named cluster cannot be reached, the local one does not start, or a worker has other code. Stored points
+        stay.
     """
     check_study(study)
-    design, seeds = design_of(over), checked_seeds(seeds)
+    design, seeds = design_of(over), check_seeds(seeds)
     check_labels(design)
-    if workers is None:
-        workers = cores()
-    integer(workers, "workers", 0)
-    points = [plain(settings, "settings") for settings in design.settings]
+    workers = integer(cores() if workers is None else workers, "workers", 0)
     description = canonical(study.describe(), "description of the study")
-    model, modules = code_behind(study)
-    about = {"model": model, "study": description, "study_class": type(study).__name__}
-    about["design"] = canonical(design.describe(), "design")
-    jobs = [Job(point_key(description, settings, seed, model), settings, seed) for settings in points for seed in seeds]
+    code = code_of(study)
+    model = hashlib.sha256(f"{code.packages} {code.study}".encode()).hexdigest()[:16]
+    points = [{name: plain(value, f"settings.{name}") for name, value in point.items()} for point in design.settings]
+    jobs = [Job(point_key(description, point, seed, model), point, seed) for point in points for seed in seeds]
     with Store(store) as rows:
         found = rows.find(job.key for job in jobs)
         done = {key for key, row in found.items() if not (row.error and retry_failed)}
         todo = list({job.key: job for job in jobs if job.key not in done}.values())
-        for settings in {canonical(job.settings, "settings"): job.settings for job in todo}.values():
-            study.check(copy.deepcopy(settings))
-        for row in found.values():
-            check_metrics(row.metrics, design)
-        number, failed = rows.study(model, description), 0
-        total = len(done) + len(todo)
+        check_points(study, todo, found.values(), design)
+        number, failed, total = rows.study(model, description), 0, len(done) + len(todo)
         with (
             tqdm(total=total, initial=len(done), unit=" points", desc="sweep", disable=not progress) as bar,
-            closing(outcomes(study, todo, min(workers, len(todo)), modules)) as results,
+            closing(outcomes(study, todo, min(workers, len(todo)), code)) as results,
         ):
             for job, outcome in results:
                 rows.put(number, job, outcome)
-                check_metrics(outcome.metrics, design)
+                check_metric_names(outcome.metrics, design)
                 failed += bool(outcome.error)
-                bar.set_postfix(failed=failed, refresh=False) if failed else None
+                if failed:
+                    bar.set_postfix(failed=failed, refresh=False)
                 bar.update()
         found = rows.find(job.key for job in jobs)
+    about = {
+        "model": model,
+        "study": description,
+        "study_class": type(study).__name__,
+        "design": canonical(design.describe(), "design"),
+    }
     return dataset(design, seeds, [found[job.key] for job in jobs], study.units(), about)
 
 
-def check_study(study: Any) -> None:
+def check_study(study: object) -> None:
     """Raise a ``ValueError`` if an object lacks a method of a study."""
-    lacking = [name for name in ("check", "run", "describe", "units") if not callable(getattr(study, name, None))]
-    if lacking or isinstance(study, type):
+    missing = [name for name in ("check", "run", "describe", "units") if not callable(getattr(study, name, None))]
+    if missing or isinstance(study, type):
         raise ValueError(f"study must be an object with check, run, describe and units, got {study!r:.80}")
 
 
-def check_metrics(metrics: Iterable[str], design: Design) -> None:
+def check_points(study: Study, todo: Iterable[Job], found: Iterable[Row], design: Design) -> None:
+    """Let the study check each point that is to be computed, and check the metrics of those that are stored."""
+    for settings in {canonical(job.settings, "settings"): job.settings for job in todo}.values():
+        study.check(copy.deepcopy(settings))
+    for row in found:
+        check_metric_names(row.metrics, design)
+
+
+def check_metric_names(metrics: Iterable[str], design: Design) -> None:
     """Raise a ``ValueError`` if a metric of a point has the name of a parameter, which another point may set."""
     if both := sorted(set(metrics) & design.coordinates.keys()):
         raise ValueError(f"metrics must have other names than parameters, got {', '.join(both)}")
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def checked_seeds(seeds: Iterable[int]) -> list[int]:
-    """Seeds as a list of different integers, or a ``ValueError``."""
+def check_seeds(seeds: Iterable[int]) -> list[int]:
+    """Return seeds as a list of different integers, or raise a ``ValueError``."""
     if not isinstance(seeds, Iterable):
         raise ValueError(f"seeds must be one or more different integers, got {seeds!r}")
     given = [integer(seed, "seeds", 0, 2**63 - 1) for seed in seeds]

@@ -1,1 +1,1 @@
-"""The points of a sweep on the workers of a dask cluster."""
+"""Computation of the points of a sweep by the workers of a dask cluster."""

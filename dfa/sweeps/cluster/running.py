@@ -1,36 +1,34 @@
-"""The points of a sweep, computed one by one here or many at once on a cluster, whatever dies meanwhile."""
+"""Computation of the points of a sweep: in this process, or on a cluster whose workers may be lost."""
 
-import queue
+import time
+import warnings
 from collections import deque
 from collections.abc import Generator, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
-from dfa.sweeps.cluster.links import Link, connected, outside_address
-from dfa.sweeps.memory import in_memory
-from dfa.sweeps.protocol import Code, Outcome, Study, compute, compute_pickled, one_thread
+from dfa.sweeps.cluster.connection import connect, outside_address
+from dfa.sweeps.cluster.worker import compute, compute_in_worker, one_thread
+from dfa.sweeps.keys import Code
+from dfa.sweeps.protocol import Outcome, Study
 from dfa.sweeps.store import Job
-from dfa.sweeps.versions import project_version
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["outcomes"]
 
-Result = tuple[Job, Outcome]
-LOOK_S = 0.5
-"""How often to look whether the scheduler is alive while nothing comes."""
-GATHER_S = 2.0
-"""How long to wait for a result that is said to be there."""
-DEATHS = 3
-"""Local clusters in a row that may die without having finished a point."""
+Results = Generator[tuple[Job, Outcome], None, None]
+AHEAD = 2
+"""Points in flight for each thread of the cluster, so that a worker need not wait for the next one."""
+LOOK_S = 0.02
+"""Time between two looks whether a point has ended."""
+REFRESH_S = 5.0
+"""Time between two looks at the number of workers."""
 KILLED = "WorkerDied: the process that computed this point died each time (killed, crashed or out of memory)"
 
 
-class SchedulerGone(Exception):
-    """The connection to the scheduler is lost; points on their way are back among those to do."""
-
-
-def outcomes(
-    study: Study, jobs: Iterable[Job], workers: int, modules: Iterable[str] = ()
-) -> Generator[Result, None, None]:
-    """What becomes of each job, in the order in which they finish.
+def outcomes(study: Study, jobs: Iterable[Job], workers: int, code: Code) -> Results:
+    """Compute jobs, and yield their outcomes in the order in which they end.
 
     Parameters
     ----------
@@ -40,51 +38,35 @@ def outcomes(
         Points to compute.
     workers : int
         Processes of a local cluster; 0 computes in this process.
-    modules : iterable of str
-        What the study's code is in; a worker of another's cluster must have the same.
+    code : Code
+        Code that a worker must have.
 
     Raises
     ------
     ValueError
         If the study cannot be sent to another process.
     ConnectionError
-        If a cluster that the user has named is gone, or local ones die again and again.
+        If the scheduler that the user named cannot be reached, or a worker has other code.
     """
+    jobs = list(jobs)
     if workers == 0:
-        yield from here(study, jobs, modules)
-        return
-    pickled, waiting, deaths = pickled_study(study), Waiting(jobs), 0
-    while waiting:
-        try:
-            with connected(workers) as link:
-                for result in on_cluster(pickled, waiting, link, modules):
-                    deaths = 0
-                    yield result
-        except (SchedulerGone, ConnectionError) as problem:  # or it died before it was there
-            deaths += 1
-            address = outside_address()
-            if address and isinstance(problem, ConnectionError):
-                raise
-            if address or deaths == DEATHS:
-                what = f"the dask scheduler at {address} is gone" if address else f"{DEATHS} local clusters died"
-                raise ConnectionError(
-                    f"{what} with {len(waiting)} points to do; with a store, the same sweep goes on where it stopped"
-                ) from None
-
-
-def here(study: Study, jobs: Iterable[Job], modules: Iterable[str]) -> Generator[Result, None, None]:
-    """Compute in this process, on one thread as a worker does, so that results are the same."""
-    try:
         for job in jobs:
             with one_thread():
                 outcome = compute(study, job.settings, job.seed)
             yield job, outcome
-    finally:
-        in_memory(modules)  # some may be loaded only now
+    elif jobs:
+        pickled = pickle_study(study)
+        with connect(workers) as client:
+            suspects: list[Job] = []
+            yield from compute_on(client, pickled, jobs, code, suspects)
+            for job in suspects:  # alone, to see which one kills its worker
+                killers: list[Job] = []
+                yield from compute_on(client, pickled, [job], code, killers)
+                yield from ((killer, Outcome(metrics={}, error=KILLED)) for killer in killers)
 
 
-def pickled_study(study: Study) -> bytes:
-    """A study for other processes; one that is defined in a notebook takes its code with it."""
+def pickle_study(study: Study) -> bytes:
+    """Pickle a study for other processes; one that is defined in a notebook or script takes its code with it."""
     from distributed.protocol.pickle import dumps
 
     try:
@@ -96,70 +78,59 @@ def pickled_study(study: Study) -> bytes:
         ) from None
 
 
-class Waiting:
-    """Jobs to do, then those that were on a worker when it died, which are done once more and alone."""
+def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code, suspects: list[Job]) -> Results:
+    """Compute jobs on a cluster with a bounded number of them in flight.
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        self.jobs, self.blamed = deque(jobs), deque()
+    Jobs whose worker died twice are added to `suspects`: one of the jobs that it had then may have killed it.
+    """
+    from distributed import CancelledError, Future, KilledWorker, as_completed
 
-    def __len__(self) -> int:
-        return len(self.jobs) + len(self.blamed)
-
-    def take(self, flying: int, width: int) -> tuple[Job, bool] | None:
-        """Return the next job and whether it is alone, or None if as many as wanted are flying."""
-        if self.jobs:
-            return (self.jobs.popleft(), False) if flying < width else None
-        return (self.blamed.popleft(), True) if self.blamed and not flying else None
-
-    def put_back(self, job: Job, alone: bool) -> None:
-        """Take a job again that was not finished, through no fault of its own."""
-        (self.blamed if alone else self.jobs).appendleft(job)
-
-
-def on_cluster(pickled: bytes, waiting: Waiting, link: Link, modules: Iterable[str]) -> Generator[Result, None, None]:
-    """Compute on a cluster; a bounded number of points is on its way at any time."""
-    from distributed import CancelledError, KilledWorker
-
-    code = None if link.process else Code(project_version(), in_memory({*modules} - {"__main__"}))
-    flying: dict[str, tuple[Any, Job, bool]] = {}
-    finished: queue.SimpleQueue[str] = queue.SimpleQueue()
-    try:
-        while waiting or flying:
-            while link.running and (following := waiting.take(len(flying), link.width)) is not None:
-                job, alone = following
-                # A new key each time (pure=False): the scheduler remembers a task that killed its workers.
-                given = (pickled, job.settings, job.seed, code)
-                future = link.client.submit(compute_pickled, *given, pure=False, retries=0)
-                flying[future.key] = (future, job, alone)
-                future.add_done_callback(lambda done: finished.put(done.key))
+    waiting, flying = deque(jobs), dict[Future, Job]()
+    ended, width = as_completed(loop=client.loop), Width(client)
+    while waiting or flying:
+        while waiting and len(flying) < width.now():
+            job = waiting.popleft()
+            # pure=False gives each task a new key: the scheduler remembers a task that killed its workers.
+            future = client.submit(compute_in_worker, pickled, job.settings, job.seed, code, pure=False)
+            flying[future] = job
+            ended.add(future)
+        if not ended.has_ready():
+            width.now()
+            time.sleep(LOOK_S)
+            continue
+        for future in ended.next_batch():
+            job = flying.pop(future)
             try:
-                key = finished.get(timeout=LOOK_S)
-            except queue.Empty:
-                if not link.alive:
-                    raise SchedulerGone from None
-                continue
-            future, job, alone = flying[key]
-            try:
-                outcome = future.result(timeout=GATHER_S)
-            except (CancelledError, TimeoutError):
-                if link.running and future.status == "finished":
-                    finished.put(key)  # a busy worker: ask again
-                else:  # the scheduler died, or a worker with the result: a new task, since this one may stay lost
-                    del flying[key]
-                    waiting.put_back(job, alone)
+                outcome = future.result()
             except KilledWorker:
-                del flying[key]
-                if alone:
-                    yield job, Outcome(metrics={}, error=KILLED)
-                else:
-                    waiting.blamed.append(job)
-            else:
-                del flying[key]
-                yield job, outcome
-    except Exception as problem:
-        if link.alive:
-            raise
-        raise SchedulerGone from problem  # whatever the client said first
-    finally:
-        for _, job, alone in flying.values():
-            waiting.put_back(job, alone)
+                suspects.append(job)
+                continue
+            except CancelledError:
+                raise scheduler_lost() from None
+            future.release()  # a result that is stored must not be computed again if its worker dies now
+            yield job, outcome
+
+
+class Width:
+    """Number of points to have in flight on a cluster whose size may change."""
+
+    def __init__(self, client: "Client") -> None:
+        self.client, self.threads, self.due_s = client, 1, 0.0
+
+    def now(self) -> int:
+        """Return the number, at least that for one thread; warn if all workers are lost."""
+        if time.monotonic() >= self.due_s:
+            try:
+                threads = sum(self.client.nthreads().values())
+            except (OSError, TimeoutError):
+                raise scheduler_lost() from None
+            if not threads and self.threads:
+                warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
+            self.threads, self.due_s = threads, time.monotonic() + REFRESH_S
+        return AHEAD * max(1, self.threads)
+
+
+def scheduler_lost() -> ConnectionError:
+    """Return the error for a scheduler that does not answer any more."""
+    place = outside_address() or "of this machine"
+    return ConnectionError(f"the dask scheduler {place} is lost; with a store, the same sweep goes on where it stopped")

@@ -1,16 +1,14 @@
 """Sweeps: the same numbers whatever happens, nothing computed twice, nothing lost."""
 
-import os
 import sqlite3
 
 import numpy as np
 import pytest
 import xarray
 
-from benchmarks.sweeps import Logged, kills
+from benchmarks.sweeps import Logged
 from dfa import sweep
 from dfa.robustness import Grid, LatinHypercube, OneAtATime, Random, Range
-from dfa.sweeps.keys import canonical, point_key
 from dfa.sweeps.labelled import labels
 from dfa.sweeps.store import Store
 
@@ -128,15 +126,6 @@ def test_two_sweeps_cannot_hold_one_store(tmp_path):
     run(store=tmp_path / "x.db")
 
 
-def test_a_key_is_the_content():
-    """Catches: order of names, tuples and numpy's numbers in the key; seeds, settings or code that are not in it."""
-    key = point_key("{}", {"a": 1, "b": (1, 2)}, 0, "m")
-    assert key == point_key("{}", {"b": [1, np.int64(2)], "a": np.int32(1)}, 0, "m")
-    others = [("{}", {"a": 1}, 0, "m"), ("{}", {"a": 1, "b": (1, 2)}, 1, "m"), ("{}", {"a": 1, "b": (1, 2)}, 0, "n")]
-    assert key not in {point_key(*other) for other in others}
-    assert canonical({"x": True}, "x") != canonical({"x": 1}, "x")
-
-
 def test_designs(tmp_path):
     """Each stratum of a Latin hypercube once; the same points for a seed; ends of integer ranges drawn as often."""
     cube = LatinHypercube({"x": Range(1, 100, log=True), "y": [1, 2, 3, 4]}, count=40, seed=3)
@@ -152,31 +141,6 @@ def test_designs(tmp_path):
     assert base.x.values.tolist() == [2, 1, 9, 2]
     assert dict(run([{"x": 1, "y": 2}, {"x": 2, "y": 1}]).sizes) == {"point": 2, "seed": 2}
     assert Grid({}).settings == [{}]
-
-
-class Deadly(Logged):
-    """Takes its process with it at one place."""
-
-    def run(self, settings, seed):
-        if settings["x"] == 3:
-            os._exit(1)
-        return super().run(settings, seed)
-
-
-def test_a_point_that_kills_its_worker_is_recorded_alone():
-    """Catches: neighbours blamed for it; a sweep that never ends."""
-    found = sweep(Deadly("", 0.05), {"x": [1, 2, 3, 4, 5, 6]}, workers=2, progress=False)
-    errors = found.error.values[:, 0].tolist()
-    assert [bool(error) for error in errors] == [False, False, True, False, False, False]
-    assert errors[2].startswith("WorkerDied")
-
-
-def test_kills_lose_nothing():
-    """Parent, scheduler and worker, one each; the full run is ``python -m benchmarks.sweeps --kills 20``."""
-    found = kills(3, points=20)
-    assert found["killed"] == 3
-    bad = ("lost", "twice", "different", "orphans")
-    assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
 
 
 @pytest.mark.parametrize("kind", [int, float])

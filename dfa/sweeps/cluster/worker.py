@@ -1,0 +1,126 @@
+"""The code of a worker: one point of a study."""
+
+import copy
+import functools
+import pickle
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from importlib.metadata import PackageNotFoundError, version
+
+from dfa.sweeps.keys import PACKAGES_HASH, Code, code_of
+from dfa.sweeps.protocol import RESERVED, Outcome, Settings, Study, is_name
+
+__all__ = ["compute", "compute_in_worker", "one_thread"]
+
+LIBRARIES = ("opu-sim", "numpy", "scipy", "numba", "torch")
+
+
+def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code) -> Outcome:
+    """Run a point on one thread; the worker keeps the study for the next point.
+
+    Raises
+    ------
+    ConnectionError
+        If the worker has other code than `code`.
+    ValueError
+        If the worker cannot load the study.
+    """
+    if code.packages != PACKAGES_HASH:
+        raise ConnectionError(
+            "a worker runs other code of opu-sim than this process: install the same files for both and restart them"
+        )
+    study = unpickle(pickled)
+    check_study_code(study, code)
+    one_thread()
+    return compute(study, settings, seed)
+
+
+def check_study_code(study: Study, code: Code) -> None:
+    """Raise a ``ConnectionError`` if this worker has loaded another version of the study's module.
+
+    The class of a script or notebook has no module here: its code has come with it.
+    """
+    module = type(study).__module__
+    if module != "__main__" and module in sys.modules and code_of(study) != code:
+        raise ConnectionError(
+            f"a worker has other code of {module} than this process: copy the file there and restart the worker"
+        )
+
+
+def compute(study: Study, settings: Settings, seed: int) -> Outcome:
+    """Run a point; an exception becomes the error of the point."""
+    start = time.perf_counter()
+    metrics, error, trace = {}, "", ""
+    try:
+        metrics = check_metrics(study.run(copy.deepcopy(dict(settings)), seed), settings)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as problem:  # also SystemExit, and CancelledError of asyncio
+        error, trace = one_line(problem), encodable(traceback.format_exc())
+    seconds = time.perf_counter() - start
+    return Outcome(metrics=metrics, error=error, traceback=trace, seconds=seconds, made_with=libraries())
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Limit numerical libraries to one thread, so that sums are the same to the last bit on every machine.
+
+    Returns
+    -------
+    context manager
+        Restores the number of threads when it ends.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with suppress(ImportError):
+        import torch  # noqa: F401 (the limit holds for libraries that are loaded)
+    return threadpool_limits(1)
+
+
+@functools.lru_cache(maxsize=2)
+def unpickle(pickled: bytes) -> Study:
+    """Load the study that this sweep's parent process has sent, or raise a ``ValueError``."""
+    try:
+        return pickle.loads(pickled)
+    except Exception as problem:  # anything that an import may raise
+        raise ValueError(f"a worker cannot load the study ({one_line(problem)}): it needs the same modules") from None
+
+
+def one_line(problem: BaseException) -> str:
+    """Return the name and the message of an exception in one line."""
+    try:
+        text = " ".join(str(problem).split())
+    except Exception:
+        text = "(its message cannot be read)"
+    return encodable(f"{type(problem).__name__}: {text}")
+
+
+def encodable(text: str) -> str:
+    """Return text that UTF-8 can hold: names of files may bring single surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def check_metrics(metrics: object, settings: Settings) -> dict[str, float]:
+    """Return the metrics of a point as floats, or raise a ``ValueError``."""
+    if not isinstance(metrics, Mapping):
+        raise ValueError(f"metrics must be a mapping of names to numbers, got {type(metrics).__name__}")
+    for name in metrics:
+        if not is_name(name) or name in settings:
+            others = ", ".join((*RESERVED, *settings))
+            raise ValueError(f"a metric must have a name other than {others}, without / and printable, got {name!r}")
+    try:
+        return {name: float(value) for name, value in metrics.items()}
+    except (TypeError, ValueError):
+        raise ValueError(f"metrics must be numbers, got {dict(metrics)!r}") from None
+
+
+@functools.cache
+def libraries() -> str:
+    """Return names and versions of the libraries here; results are bit for bit the same only where these agree."""
+    found = []
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)

@@ -1,0 +1,185 @@
+"""The content of a point's key: settings, description, version, packages, and the source of the study's class."""
+
+import importlib
+import linecache
+import os
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+
+from benchmarks.child import environment
+from dfa.sweeps import keys
+from dfa.sweeps.cluster.running import pickle_study
+from dfa.sweeps.cluster.worker import compute_in_worker
+from dfa.sweeps.keys import canonical, code_of, hash_packages, point_key
+
+STUDY = """
+from dataclasses import dataclass
+
+@dataclass
+class Base:
+    offset: float = 1.0
+
+    def rest(self):
+        return self.offset
+
+@dataclass
+class Mine(Base):
+    gain = 2.0
+
+    def check(self, settings):
+        pass
+
+    def run(self, settings, seed):
+        return {"value": self.gain * settings["x"] + self.rest()}
+
+    def describe(self):
+        return {}
+
+    def units(self):
+        return {}
+"""
+CHANGES = [("gain = 2.0", "gain = 3.0"), ("self.gain *", "self.gain +"), ("offset: float = 1.0", "offset: float = 2.0")]
+
+
+def edit(path, text):
+    """Write a file with a time that is not that of the last one."""
+    time_ns = path.stat().st_mtime_ns + 10**10 if path.exists() else 10**18
+    path.write_text(text)
+    os.utime(path, ns=(time_ns, time_ns))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Folder with the module ``mine``, where imports find it."""
+    edit(tmp_path / "mine.py", STUDY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+def in_notebook(text, known=True):
+    """Return the class as a notebook has it: in ``__main__``, which has no file, with or without a stored cell."""
+    name = f"<cell {hash(text)} {known}>"
+    if known:
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    main = types.ModuleType("__main__")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "__main__", main)
+        exec(compile(text, name, "exec"), main.__dict__)
+    return main.Mine()
+
+
+def test_a_key_is_the_content():
+    """Catches: order of names, tuples and numpy's numbers in the key; seeds, settings or code that are not in it."""
+    key = point_key("{}", {"a": 1, "b": (1, 2)}, 0, "m")
+    assert key == point_key("{}", {"b": [1, np.int64(2)], "a": np.int32(1)}, 0, "m")
+    others = [("{}", {"a": 1}, 0, "m"), ("{}", {"a": 1, "b": (1, 2)}, 1, "m"), ("{}", {"a": 1, "b": (1, 2)}, 0, "n")]
+    assert key not in {point_key(*other) for other in others}
+    assert canonical({"x": True}, "x") != canonical({"x": 1}, "x")
+
+
+def test_the_source_of_class_and_bases_counts():
+    """In a notebook. Catches: results of the cell as it was before it was changed; a base class that is left out."""
+    first = code_of(in_notebook(STUDY))
+    assert code_of(in_notebook(STUDY + "\nprint\n")) == first
+    found = {code_of(in_notebook(STUDY.replace(*change))) for change in CHANGES}
+    assert len(found | {first}) == 1 + len(CHANGES)
+
+
+def test_a_version_counts(folder):
+    """Catches: a version that is not read from the class or from the object, or that replaces the source."""
+    study = importlib.import_module("mine").Mine()
+    found = {code_of(study)}
+    for version in (1, 2, "2"):
+        study.version = version
+        found.add(code_of(study))
+    assert len(found) == 4
+    study.version = object()
+    with pytest.raises(ValueError, match="version must be made of"):
+        code_of(study)
+
+
+def test_a_class_without_source_needs_a_version():
+    """As typed into an interpreter. Catches: a key that stays the same when the class is typed again."""
+    study = in_notebook(STUDY, known=False)
+    with pytest.raises(ValueError, match=r"^study must have an attribute version, .* no source of its class Mine$"):
+        code_of(study)
+    study.version = 3
+    assert code_of(study) == code_of(study)
+
+
+def test_an_edited_file_counts_when_it_is_loaded(folder):
+    """Catches: the old code's numbers under the new code's key."""
+    mine = importlib.import_module("mine")
+    first = code_of(mine.Mine())
+    edit(folder / "mine.py", STUDY.replace(*CHANGES[0]))
+    assert code_of(mine.Mine()) == first
+    importlib.reload(mine)
+    assert code_of(mine.Mine()) != first
+
+
+def test_autoreload_of_a_notebook_counts(folder):
+    """It changes the functions of a class in place. Catches: the old key for new code."""
+    pytest.importorskip("IPython")
+    code = f"""
+import os, warnings
+warnings.simplefilter("ignore")
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+def cell(text):
+    shell.run_cell(text).raise_error()
+cell("%load_ext autoreload")
+cell("%autoreload 2")
+cell("from mine import Mine; from dfa.sweeps.keys import code_of")
+cell("print(code_of(Mine()).study, Mine().run({{'x': 1.0}}, 0)['value'])")
+path = os.path.join({str(folder)!r}, "mine.py")
+text = open(path).read()
+open(path, "w").write(text.replace("self.gain *", "7 + self.gain *"))
+os.utime(path, ns=(2 * 10**18, 2 * 10**18))
+cell("print(code_of(Mine()).study, Mine().run({{'x': 1.0}}, 0)['value'])")
+cell("class Own:\\n    def run(self, settings, seed): return 1")
+cell("print(len(code_of(Own()).study))")
+"""
+    env = environment()
+    env |= {"PYTHONPATH": f"{folder}:{env['PYTHONPATH']}", "IPYTHONDIR": str(folder / "ipython")}
+    run = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr + run.stdout
+    first, value, second, changed, length = run.stdout.split()[-5:]
+    assert first != second
+    assert [float(value), float(changed), int(length)] == [3.0, 10.0, 64]
+
+
+def test_every_file_of_the_packages_counts(tmp_path, monkeypatch):
+    """Catches: a file in a folder, its name or a comment in it that is left out."""
+    (tmp_path / "one" / "inner").mkdir(parents=True)
+    for name in ("one/__init__.py", "one/inner/__init__.py", "one/inner/a.py"):
+        (tmp_path / name).write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(keys, "PACKAGES", ("one",))
+    found = [hash_packages()]
+    (tmp_path / "one" / "inner" / "a.py").write_text("# words")
+    found.append(hash_packages())
+    (tmp_path / "one" / "inner" / "a.py").rename(tmp_path / "one" / "b.py")
+    found.append(hash_packages())
+    (tmp_path / "one" / "data.txt").write_text("not code")
+    assert hash_packages() == found[-1]
+    assert len(set(found)) == 3
+
+
+def test_a_worker_refuses_other_code(folder):
+    """Catches: a result of other packages, of another file of the study, or of a study that the worker lacks."""
+    study = importlib.import_module("mine").Mine()
+    pickled, code = pickle_study(study), code_of(study)
+    assert compute_in_worker(pickled, {"x": 1.0}, 0, code).metrics == {"value": 3.0}
+    with pytest.raises(ConnectionError, match=r"^a worker has other code of mine than this process"):
+        compute_in_worker(pickled, {"x": 1.0}, 0, keys.Code(code.packages, "other"))
+    with pytest.raises(ConnectionError, match=r"^a worker runs other code of opu-sim than this process"):
+        compute_in_worker(pickled, {"x": 1.0}, 0, keys.Code("other", code.study))
+    missing = pickled.replace(b"mine", b"mint")
+    with pytest.raises(ValueError, match=r"^a worker cannot load the study \(ModuleNotFoundError: No module named 'mi"):
+        compute_in_worker(missing, {"x": 1.0}, 0, code)
