@@ -1,7 +1,7 @@
 """The one way a part of the bench is declared: a frozen, range-checked dataclass with one-line errors."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar, cast, dataclass_transform, get_args
 
@@ -15,6 +15,7 @@ T = TypeVar("T", bound=type)
 V = TypeVar("V")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, use_attribute_docstrings=True)
 NUMERIC = {int, float, type(None)}
+QUOTE = "'"
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
@@ -51,18 +52,38 @@ def component(cls: T) -> T:
     return cast(T, made)
 
 
-def one_line(error: ValidationError) -> str:
-    """Say every problem of a pydantic error in one line, each with its field and value."""
+def one_line(error: ValidationError, root: str = "", tags: Container[object] = ()) -> str:
+    """Say every problem of a pydantic error in one line, each with its field and value.
+
+    Parameters
+    ----------
+    error : ValidationError
+        What pydantic raised.
+    root : str
+        Name of what was validated, put before the names of its fields.
+    tags : container of str
+        Tags of discriminated unions, which pydantic puts between the names of fields; they are left out.
+    """
     problems = []
     for item in error.errors(include_url=False):
-        name = ".".join(str(part) for part in item["loc"])
+        kind, given, details = item["type"], item["input"], item.get("ctx", {})
+        name = ".".join([root] * bool(root) + [str(part) for part in item["loc"] if part not in tags])
         text = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        if item["type"] == "value_error":
+        tag = f"{name}.{details.get('discriminator', '').strip(QUOTE)}"
+        if kind == "value_error":
             problems.append(text)
-        elif item["type"] == "unexpected_keyword_argument":
+        elif kind in ("unexpected_keyword_argument", "extra_forbidden"):
             problems.append(f"{name} is not a parameter")
+        elif kind == "missing":
+            problems.append(f"{name} is missing")
+        elif kind == "union_tag_not_found":
+            problems.append(f"{tag} is missing")
+        elif kind == "union_tag_invalid":
+            problems.append(f"{tag} must be one of {details['expected_tags'].replace(QUOTE, '')}, got {details['tag']}")
+        elif kind in ("model_type", "model_attributes_type", "dataclass_type"):
+            problems.append(f"{name} must be a table of parameters, got {given!r}")
         else:
-            problems.append(f"{name} must be {text}, got {item['input']!r}")
+            problems.append(f"{name} must be {text}, got {given!r}")
     return "; ".join(problems)
 
 

@@ -1,50 +1,124 @@
-"""A device in words: the table of its parameters, and the device that a table describes."""
+"""Tables that describe a device, and the device that they describe."""
 
+import os
+import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import tomli_w
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from photonics import medium as media
+from photonics.chain import Chain
+from photonics.component import one_line
+from photonics.medium.description import MEDIA, MediumTable, Table, build, plain
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
 from photonics.parts.laser import Laser
+from photonics.parts.reference import Reference
 
-__all__ = ["NAMES", "NUMBERS", "PARTS", "arguments", "check_names", "parts_of", "read_toml", "with_dotted"]
+__all__ = [
+    "NAMES",
+    "NUMBERS",
+    "PARTS",
+    "arguments",
+    "check_names",
+    "device_schema",
+    "parts_of",
+    "read_toml",
+    "with_dotted",
+    "write_toml",
+]
 
 PARTS = {"laser": Laser, "dmd": DMD, "imaging": Imaging, "camera": Camera}
 NUMBERS = ("seed", "exposure_s", "electrical_power_w", "power_source")
 NAMES = (*PARTS, "medium", *NUMBERS)
 
+Part: TypeAlias = Laser | DMD | Imaging | Camera | Reference
 Device = TypeVar("Device")
 
 
+def table_of(part: type[Part]) -> BeforeValidator:
+    """Validator that constructs a part from its table."""
+    return BeforeValidator(lambda table: part(**table) if isinstance(table, Mapping) else table)
+
+
+class PartTables(Table):
+    """Tables of the parts that a bench is built of, apart from the medium."""
+
+    laser: Annotated[Laser, table_of(Laser)] = Laser()
+    dmd: Annotated[DMD, table_of(DMD)] = DMD()
+    imaging: Annotated[Imaging, table_of(Imaging)] = Imaging()
+    camera: Annotated[Camera, table_of(Camera)] = Camera()
+
+
+class DeviceTable(PartTables):
+    """Table of a whole device; defaults are those of `photonics.OPU`."""
+
+    medium: MediumTable
+    seed: int = Field(default=0, ge=0, lt=2**64)
+    exposure_s: float = Field(default=4.4e-4, gt=0)
+    electrical_power_w: float = Field(default=40.0, ge=0)
+    power_source: str = "not said"
+
+
+class DeviceSchema(GenerateJsonSchema):
+    """JSON Schema of a device, in which "none" stands for null too, since TOML has no null."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        """Schema of a value that may be None."""
+        return {"anyOf": [self.generate_inner(schema["schema"]), {"enum": [None, "none"]}]}
+
+
+def device_schema() -> dict[str, Any]:
+    """JSON Schema of a device's description, for editors of TOML and JSON files."""
+    return DeviceTable.model_json_schema(schema_generator=DeviceSchema)
+
+
 def arguments(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Parts and numbers of the device that a table describes; "none" stands for None, which TOML does not have.
+    """Arguments of `photonics.OPU` that a description gives; "none" stands for None, which TOML does not have.
 
     Raises
     ------
     ValueError
         If the medium is missing, a name is unknown, or a value is out of range.
     """
-    parts = parts_of(description)
-    numbers = {name: description[name] for name in NUMBERS if name in description}
-    return {"medium": media.from_dict(description.get("medium", {})), **parts, **numbers}
+    table = validated(DeviceTable, description)
+    given = {name: getattr(table, name) for name in table.model_fields_set}
+    return given | {"medium": build(given["medium"])}
 
 
-def parts_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts alone, by name; one that is left out takes its defaults. Raises as `arguments` does."""
+def parts_of(description: Mapping[str, Any]) -> PartTables:
+    """Parts of a device's description, apart from the medium; a part that is left out takes its defaults.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or a value is out of range.
+    """
     check_names(description)
-    for name in (*PARTS, "medium"):
-        if not isinstance(description.get(name, {}), Mapping):
-            raise ValueError(f"{name} must be a table of parameters, got {description[name]!r}")
-    return {name: part(**without_none(description.get(name, {}))) for name, part in PARTS.items()}
+    return validated(PartTables, {name: description[name] for name in PARTS if name in description})
 
 
-def with_dotted(device: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace changes of parameters by their dotted names by the parts that have them.
+Tables = TypeVar("Tables", bound=Table)
+
+
+def validated(kind: type[Tables], description: Mapping[str, Any]) -> Tables:
+    """Validate a description, or raise a one-line ``ValueError``."""
+    try:
+        return kind.model_validate(plain(description))
+    except ValidationError as error:
+        raise ValueError(one_line(error, tags=MEDIA)) from None
+
+
+def with_dotted(device: Chain, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace changes of parameters by their dotted names by the changed parts.
 
     Raises
     ------
@@ -59,42 +133,34 @@ def with_dotted(device: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is not a parameter of the device; parts are {', '.join((*PARTS, 'medium'))}")
         before = whole.get(part, getattr(device, part))
         whole[part] = (
-            changed_medium(before, parameter, value) if part == "medium" else changed(before, parameter, value)
+            changed_medium(before, parameter, value) if part == "medium" else changed_part(before, parameter, value)
         )
     return whole
 
 
-def changed(part: Any, parameter: str, value: Any) -> Any:
-    """Return a part with a parameter of it, or of a part of it, changed."""
+def changed_part(part: Part, parameter: str, value: Any) -> Part:
+    """Return a part with one parameter changed, which may be a parameter of a part of it."""
     name, _, rest = parameter.partition(".")
-    if name not in {field.name for field in fields(part)}:
-        known = ", ".join(field.name for field in fields(part))
-        raise ValueError(f"{name} is not a parameter of {type(part).__name__}; those are {known}")
-    return replace(part, **{name: changed(getattr(part, name), rest, value) if rest else value})
+    known = [field.name for field in fields(part)]
+    if name not in known:
+        raise ValueError(f"{name} is not a parameter of {type(part).__name__}; those are {', '.join(known)}")
+    return replace(part, **{name: changed_part(getattr(part, name), rest, value) if rest else value})
 
 
 def changed_medium(medium: media.ScatteringMedium, parameter: str, value: Any) -> media.ScatteringMedium:
-    """Return a medium with a parameter changed; ``medium.seed`` is that of the medium inside an effect."""
+    """Return a medium with one parameter changed; ``medium.seed`` is that of the medium inside an effect."""
     name, _, rest = parameter.partition(".")
     if not isinstance(medium, media.Effect):
         return media.from_dict(medium.to_dict() | {parameter: value})
-    given = {"medium": medium.medium} | {known: getattr(medium, known) for known in medium.parameters}
+    given: dict[str, Any] = {"medium": medium.medium} | {known: getattr(medium, known) for known in medium.parameters}
     if name not in given:
         raise ValueError(f"{name} is not a parameter of {type(medium).__name__}; those are {', '.join(given)}")
     new = changed_medium(medium.medium, rest, value) if name == "medium" and rest else value
     return type(medium)(**given | {name: new})
 
 
-def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace "none" by None, in tables within the table as well."""
-    return {
-        key: without_none(value) if isinstance(value, Mapping) else None if value == "none" else value
-        for key, value in table.items()
-    }
-
-
-def read_toml(path: str | Path, make: Callable[[dict[str, Any]], Device]) -> Device:
-    """Make a device of a TOML file; a matrix's ``path`` is relative to the file.
+def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]) -> Device:
+    """Build a device from a TOML file; the ``path`` of a matrix is relative to the file.
 
     Raises
     ------
@@ -106,15 +172,49 @@ def read_toml(path: str | Path, make: Callable[[dict[str, Any]], Device]) -> Dev
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"path must be a readable TOML file, got {path} ({error})") from None
     try:
-        description = tomllib.loads(text)
-        medium = description.get("medium", {})
-        while isinstance(medium, dict):  # effects hold the medium that they wrap
-            if isinstance(medium.get("path"), str):
-                medium["path"] = str(Path(path).parent / medium["path"])
-            medium = medium.get("medium")
-        return make(description)
+        return build_device(with_paths(tomllib.loads(text), Path(path).parent))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def write_toml(path: str | Path, description: Mapping[str, Any]) -> None:
+    """Write a new TOML file that `read_toml` reads; the ``path`` of a matrix becomes absolute.
+
+    The file is written under another name first, so that a partial file never has the name `path`.
+
+    Raises
+    ------
+    ValueError
+        If the file exists or cannot be written, or the description holds a matrix that is not in a file.
+    """
+    path = Path(path)
+    validated(DeviceTable, description)
+    text = tomli_w.dumps(without_null(with_paths(description, Path.cwd())))
+    try:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            temporary = Path(folder) / path.name
+            temporary.write_text(text, encoding="utf-8")
+            os.link(temporary, path)  # unlike a renaming, it fails if the file exists
+    except FileExistsError:
+        raise ValueError(f"path must be new, got {path}, which exists: files are never overwritten") from None
+    except OSError as error:
+        raise ValueError(f"path must be in a folder that can be written, got {path} ({error.strerror})") from None
+
+
+def with_paths(description: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a description whose relative paths of matrices start from a folder, in media within media too."""
+    medium = description.get("medium")
+    changes: dict[str, Any] = {"medium": with_paths(medium, folder)} if isinstance(medium, Mapping) else {}
+    if isinstance(description.get("path"), str):
+        changes["path"] = str(folder / description["path"])
+    return {**description, **changes}
+
+
+def without_null(value: Any) -> Any:
+    """Replace None by "none" in tables and in tables within them."""
+    if isinstance(value, Mapping):
+        return {key: without_null(item) for key, item in value.items()}
+    return "none" if value is None else value
 
 
 def check_names(given: Mapping[str, Any]) -> None:

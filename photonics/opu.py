@@ -14,7 +14,17 @@ from photonics.arrays import Array
 from photonics.backend import named
 from photonics.chain import Chain
 from photonics.component import number
-from photonics.description import NAMES, NUMBERS, PARTS, arguments, check_names, read_toml, with_dotted
+from photonics.description import (
+    NAMES,
+    NUMBERS,
+    PARTS,
+    arguments,
+    check_names,
+    device_schema,
+    read_toml,
+    with_dotted,
+    write_toml,
+)
 from photonics.medium import ScatteringMedium
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
@@ -180,3 +190,18 @@ class OPU(Chain):
             If the file cannot be read, is not TOML, or does not describe a device.
         """
         return read_toml(path, cls.from_dict)
+
+    def to_toml(self, path: str | Path) -> None:
+        """Write the device to a new TOML file, which `from_toml` reads.
+
+        Raises
+        ------
+        ValueError
+            If the file exists or cannot be written, or the medium is a matrix that is not in a file.
+        """
+        write_toml(path, self.to_dict())
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """JSON Schema of the descriptions that `from_dict` and `from_toml` accept."""
+        return device_schema()

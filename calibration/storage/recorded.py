@@ -57,11 +57,10 @@ class RecordedDevice:
         self._recording = record = Recording(path)
         self.path = record.path
         try:
-            made = parts_of(record.device)
+            self._parts = parts_of(record.device)
         except (ValueError, TypeError) as error:
             record.close()
             raise ValueError(f"{path}: device: {error}") from None
-        self._parts: dict[str, Any] = made
         self.exposure_s = record.exposure_s
         self.clock = Clock(int(record.columns["frame_number"][0]) if len(record) else 0)
         self._next_uniform = 0
@@ -87,22 +86,22 @@ class RecordedDevice:
     @property
     def laser(self) -> Laser:
         """The laser's data sheet."""
-        return self._parts["laser"]
+        return self._parts.laser
 
     @property
     def dmd(self) -> DMD:
         """The mirrors' data sheet."""
-        return self._parts["dmd"]
+        return self._parts.dmd
 
     @property
     def imaging(self) -> Imaging:
         """The optics before the sensor."""
-        return self._parts["imaging"]
+        return self._parts.imaging
 
     @property
     def camera(self) -> Camera:
         """The camera's data sheet."""
-        return self._parts["camera"]
+        return self._parts.camera
 
     @property
     def n_in(self) -> int:

@@ -39,7 +39,7 @@ def data():
         ({"spread": "all"}, "spread must be one of each, channels, features, got 'all'"),
         ({"encoder": {"threshold": 1.0}}, "encoder must be an instance of Ternary"),
         ({"device": "nope"}, "preset must be one of"),
-        ({"device": {}}, "medium.type must be one of"),
+        ({"device": {}}, "medium is missing"),
         ({"device_changes": {"camera.bit_depth": 40}}, "bit_depth must be less than or equal to 16, got 40"),
         ({"calibration": {"method": "magic"}}, "calibration: method must be one of anchor"),
         ({"epoch": 3}, "epoch is not a parameter"),

@@ -187,12 +187,12 @@ def test_a_matrix_from_memory_is_described_but_not_made_again():
 
 def test_unknown_media_and_parameters():
     for bad, says in [
-        ({}, r"^medium.type must be one of \[.*'GaussianMedium', .*'MatrixMedium', .*\], got None"),
-        ({"type": "Fog"}, "got 'Fog'"),
-        ({"type": "GaussianMedium", "n_in": 3}, r"^medium of type GaussianMedium must have n_out, got"),
+        ({}, r"^medium.type is missing$"),
+        ({"type": "Fog"}, r"^medium.type must be one of GaussianMedium, MatrixMedium, .*, got Fog$"),
+        ({"type": "GaussianMedium", "n_in": 3}, r"^medium.n_out is missing$"),
         (
             {"type": "GaussianMedium", "n_in": 3, "n_out": 3, "colour": 1},
-            r"^medium of type GaussianMedium may have .*colour",
+            r"^medium.colour is not a parameter$",
         ),
         ({"type": "GaussianMedium", "n_in": 3, "n_out": 0}, r"^n_out must be"),
         ({"type": "MatrixMedium"}, r"^medium was an array .*path"),
