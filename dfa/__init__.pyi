@@ -1,3 +1,4 @@
+from .experiments.plans import Plan
 from .feedback.encoding import Graded, Ternary
 from .feedback.optical import OpticalFeedback
 from .feedback.random import RandomFeedback
@@ -14,6 +15,7 @@ __all__ = [
     "LayerFeedback",
     "LayerParallel",
     "OpticalFeedback",
+    "Plan",
     "RandomFeedback",
     "Ternary",
     "alignment",

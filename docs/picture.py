@@ -9,8 +9,7 @@ from calibration import characterize
 from calibration.reports.figures import draw_projection
 from calibration.reports.page import STYLE
 from dfa.data import digits
-from dfa.experiments.page import draw_scores
-from dfa.experiments.runs import DEMO, STANDARD, run_study
+from dfa.experiments import DEMO, STANDARD_METHODS, compare_methods, draw_scores
 from photonics import presets
 from photonics.patterns.encoding import half_on
 from photonics.plotting.plots import draw_bench, draw_frame
@@ -20,7 +19,7 @@ def main() -> None:
     """Draw the bench, a frame, a projection against truth, and the learning curves."""
     opu = presets.lab_bench(256, 2500, seed=0)
     report = characterize(opu, truth=opu.effective_matrix())
-    runs = run_study(DEMO, digits(), STANDARD, range(3), progress=False)
+    runs = compare_methods(DEMO, digits(), STANDARD_METHODS, range(3), progress=False)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 7.6), layout="constrained", dpi=110)
         grid = figure.add_gridspec(2, 3, height_ratios=[1.1, 1])

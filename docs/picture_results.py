@@ -11,10 +11,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from calibration.reports.page import STYLE
-from dfa.experiments.page import draw_scores
-from dfa.experiments.plans import Plan
-from dfa.experiments.runs import Run
-from dfa.experiments.stored import read_study
+from dfa.experiments import Plan, Run, draw_scores, read_results
 
 NAMES = {"mlp": "fully connected", "cnn": "convolutional", "gcn": "graph convolutional", "transformer": "transformer"}
 
@@ -24,7 +21,7 @@ def main(folders: list[str]) -> None:
     panels: dict[str, tuple[Plan, list[Run]]] = {}
     for folder in folders:
         newest = max(Path(folder).glob("results*.json"), key=lambda path: path.stat().st_mtime)
-        plan, runs = read_study(newest)
+        plan, runs = read_results(newest)
         title = f"{plan.data}: {NAMES[str(plan.network)]}, {'-'.join(map(str, plan.hidden or ()))}"
         panels.setdefault(title, (plan, []))[1].extend(runs)
         if replace(panels[title][0], encoder=plan.encoder) != plan:

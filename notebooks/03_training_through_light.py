@@ -30,9 +30,7 @@ from calibration import measure_projection
 from calibration.reports.page import STYLE
 from dfa import DirectFeedback, OpticalFeedback, Ternary, alignment
 from dfa.data import load
-from dfa.experiments.curves import draw_blocks
-from dfa.experiments.page import draw_scores
-from dfa.experiments.runs import STANDARD, Plan, run_study, summary
+from dfa.experiments import STANDARD_METHODS, Plan, compare_methods, draw_blocks, draw_scores, summary
 from dfa.models import mlp
 from photonics import presets
 from photonics.plotting import plots
@@ -149,7 +147,7 @@ slide(ternarised, deviations=FloatSlider(1.0, min=0.0, max=4.0, step=0.25, descr
 
 # %%
 plan = Plan(samples=SAMPLES, hidden=HIDDEN, epochs=EPOCHS, batch_size=32, learning_rate=2e-3)
-runs = run_study(plan, data, STANDARD, seeds=SEEDS, progress=False)
+runs = compare_methods(plan, data, STANDARD_METHODS, seeds=SEEDS, progress=False)
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 draw_scores(axes[0], plan, runs)
 draw_blocks(axes[1], [run for run in runs if run.method not in ("bp", "last-layer")], "angles", "epoch")

@@ -1,4 +1,4 @@
-"""What the commands of the command line share: options, the folder of a run, tables."""
+"""Options that the commands share, the folder of a run, and tables."""
 
 import sys
 from collections.abc import Iterator
@@ -9,20 +9,22 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Device", "Out", "Quiet", "Seeds", "new_folder", "show_progress", "show_table"]
+__all__ = ["Device", "Out", "Quiet", "Seeds", "print_table", "progress_shown", "run_folder"]
 
-Out = Annotated[Path | None, typer.Option(help="Folder for the results; default runs/<time>.")]
-Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds, 0, 1, 2 ...")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars.")]
-Device = Annotated[str, typer.Option(help="Preset (ideal, lab_bench, lighton_aurora) or a TOML file.")]
+Out = Annotated[Path | None, typer.Option(help="New or empty folder for the results. Default: runs/<time>.")]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, 2 and so on.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
+Device = Annotated[
+    str, typer.Option(help="The device: a preset (ideal, lab_bench, lighton_aurora) or the path of a TOML file.")
+]
 
 
-def show_progress(quiet: bool) -> bool:
-    """Progress bars belong on a terminal."""
+def progress_shown(quiet: bool) -> bool:
+    """Whether to show progress bars: on a terminal, unless the user asked for none."""
     return not quiet and sys.stderr.isatty()
 
 
-def show_table(columns: list[str], rows: list[list[str]]) -> None:
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """Print a table."""
     from rich.console import Console
     from rich.table import Table
@@ -36,13 +38,23 @@ def show_table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 @contextmanager
-def new_folder(out: Path | None) -> Iterator[Path]:
-    """Make the folder of a run, which must be new or empty (runs/<time> if none is given).
+def run_folder(out: Path | None, resume: bool = False) -> Iterator[Path]:
+    """Open the folder of a run: a new or empty one (by default runs/<time>), or that of the run to resume.
 
-    What was made is taken away again if the run fails before it has put anything there.
+    Folders that were created are removed again if the run fails before it has written anything.
+
+    Raises
+    ------
+    ValueError
+        If the folder is not empty or cannot be written; with `resume`, if there is no such folder.
     """
+    if resume:
+        if out is None or not out.is_dir():
+            raise ValueError(f"out must be the folder of the run to resume, got {out}")
+        yield out
+        return
     folder = out or Path("runs") / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -54,7 +66,7 @@ def new_folder(out: Path | None) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        with suppress(OSError):  # not empty
-            for path in made:
+        with suppress(OSError):  # rmdir refuses a folder that is not empty
+            for path in created:
                 path.rmdir()
         raise

@@ -1,31 +1,77 @@
-"""What the diagnostics of a study's runs look like: a figure for each kind, a line for each method, mean over seeds."""
+"""Figures of the diagnostics of training runs: a colour for each method, mean over seeds."""
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, TypedDict
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.typing import LineStyleType
 
 from calibration.reports.page import Picture, Section, Table, picture
-from dfa.experiments.runs import Run, encoded
+from dfa.experiments.runs import Run, uses_encoder
 from dfa.experiments.teachers import METHODS
+from dfa.training.diagnostics import Diagnostics
 
-__all__ = ["COLOURS", "diagnostics_section", "draw_blocks", "draw_feedback", "marker"]
+__all__ = ["COLOURS", "diagnostics_section", "draw_blocks", "draw_feedback", "marker_style"]
 
-COLOURS = {"bp": "#1f2933", "dfa": "#2563a8", "ternary": "#0d9488", "optical": "#d9480f", "last-layer": "#9aa5b1"}
-COLOURS |= {"separate": "#7c3aed", "alignment": "#b45309", "sign": "#be185d"}
-STYLES: Any = ["-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4))]
-"""Of the blocks, from the input to the output; a seventh has the first one's."""
+COLOURS = {
+    "bp": "#1f2933",
+    "dfa": "#2563a8",
+    "ternary": "#0d9488",
+    "optical": "#d9480f",
+    "last-layer": "#9aa5b1",
+    "separate": "#7c3aed",
+    "alignment": "#b45309",
+    "sign": "#be185d",
+}
+"""Colour of each method."""
+STYLES: list[LineStyleType] = ["-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4))]
+"""Line style of each block, from the input to the output; the seventh block has the first style again."""
 
 Lines = dict[str, tuple[list[int], list[float]]]
-"""Epochs or steps and values, by method."""
+"""Epochs or steps, and values, by method."""
+Value = Callable[[Diagnostics], float | None]
+"""Takes one number from a record."""
+FEEDBACK: dict[str, Value] = {
+    "nonzero": lambda record: record.nonzero,
+    "shown": lambda record: record.shown,
+    "snr_db": lambda record: record.snr_db,
+    "saturated": lambda record: record.saturated,
+}
+"""Numbers that describe the feedback."""
+
+
+class Figure(NamedTuple):
+    """A figure of the feedback: names in `FEEDBACK`, label of the vertical axis, caption."""
+
+    names: tuple[str, ...]
+    label: str
+    caption: str
+
+
+FIGURES = (
+    Figure(
+        ("nonzero", "shown"),
+        "share of codes, of errors",
+        "Share of codes that are not zero (solid), and of errors with any such code, which are sent (dashed).",
+    ),
+    Figure(("snr_db",), "signal-to-noise (dB)", "Power of the optical feedback over the expected noise variance."),
+    Figure(("saturated",), "share of values", "Share of the feedback's values that a saturated pixel made wrong."),
+)
+COLUMNS = {
+    "nonzero": ("codes not zero", "{:.1%}"),
+    "shown": ("errors sent", "{:.1%}"),
+    "snr_db": ("signal-to-noise", "{:.1f} dB"),
+    "saturated": ("saturated", "{:.2%}"),
+}
+"""Columns of the table of last values: title and format."""
 
 
 def diagnostics_section(runs: Sequence[Run], axis: str) -> Section:
-    """Figures of all that was seen in some run, and the last of them as a table.
+    """Figures of everything that was recorded in some run, and a table of the last values.
 
     Parameters
     ----------
@@ -33,135 +79,126 @@ def diagnostics_section(runs: Sequence[Run], axis: str) -> Section:
         What the points of the histories count: epochs or steps.
     """
     text = (
-        "Means over the seeds. Gradients and what the feedback sent and got back are means over the steps that were "
-        "watched: every 20th. The same figures, and more, are in metrics.csv and metrics.json of each run."
+        "Means over the seeds. Gradients and feedback are means over the steps that were recorded, every 20th. "
+        "The files metrics.csv and metrics.json of each run have the same values, and more."
     )
-    table = last_figures(runs)
+    table = last_values(runs)
     return Section("Diagnostics", text, pictures(runs, axis), [table] if table.rows else [])
 
 
 def pictures(runs: Sequence[Run], axis: str) -> list[Picture]:
     """All figures that have a line."""
-    angled = [run for run in runs if not math.isnan(run.angle) and run.method != "last-layer"]
-    coded = [run for run in runs if encoded(run.method)]
-    found = []
-    if angled:
-        caption = "Angle of each hidden block's update to the true gradient; 90° is chance."
-        found.append(picture(lambda ax: draw_blocks(ax, angled, "angles", axis), caption))
-    for names, label, caption in FEEDBACK:
-        if any(lines_of(coded, seen(name)) for name in names):
-            found.append(picture(lambda ax, n=names, y=label: draw_feedback(ax, coded, n, y, axis), caption))
+    with_angle = [run for run in runs if not math.isnan(run.angle) and run.method != "last-layer"]
+    with_codes = [run for run in runs if uses_encoder(run.method)]
+    drawn = []
+    if with_angle:
+        caption = "Angle between each hidden block's update and the true gradient; 90° is chance."
+        drawn.append(picture(lambda ax: draw_blocks(ax, with_angle, "angles", axis), caption))
+    for names, label, caption in FIGURES:
+        if any(mean_lines(with_codes, FEEDBACK[name]) for name in names):
+            drawn.append(picture(lambda ax, n=names, y=label: draw_feedback(ax, with_codes, n, y, axis), caption))
     if any(point.diagnostics for run in runs for point in run.history):
-        caption = "Norm of each block's gradient as the optimiser gets it; the last block is the output."
-        found.append(picture(lambda ax: draw_blocks(ax, runs, "gradients", axis), caption, size=(9.4, 4.0), wide=True))
-    return found
+        caption = "Norm of each block's gradient, as the optimiser receives it; the last block is the output block."
+        drawn.append(picture(lambda ax: draw_blocks(ax, runs, "gradients", axis), caption, size=(9.4, 4.0), wide=True))
+    return drawn
 
 
-FEEDBACK = (
-    (
-        ("nonzero", "shown"),
-        "share of codes, of errors",
-        "Codes that are not zero (solid), and errors of which any code is not zero, and which are sent (dashed).",
-    ),
-    (("snr_db",), "signal-to-noise (dB)", "Power of the optical feedback over the expected variance of its noise."),
-    (("saturated",), "share of values", "Values of the feedback that a saturated pixel made wrong."),
-)
-"""Figures of the feedback: names in `Diagnostics`, label of the axis, caption."""
-
-
-def last_figures(runs: Sequence[Run]) -> Table:
-    """The last of these figures for each method, mean over seeds; empty where there is none."""
-    columns = {
-        "nonzero": ("codes not zero", "{:.1%}"),
-        "shown": ("errors sent", "{:.1%}"),
-        "snr_db": ("signal-to-noise", "{:.1f} dB"),
-        "saturated": ("saturated", "{:.2%}"),
-    }
-    lines = {name: lines_of([run for run in runs if encoded(run.method)], seen(name)) for name in columns}
+def last_values(runs: Sequence[Run]) -> Table:
+    """The last values of the feedback's numbers for each method, mean over seeds; no rows if there are none."""
+    with_codes = [run for run in runs if uses_encoder(run.method)]
+    lines = {name: mean_lines(with_codes, FEEDBACK[name]) for name in COLUMNS}
     rows = []
     for method in dict.fromkeys(run.method for run in runs):
-        cells = [form.format(lines[name][method][1][-1]) if method in lines[name] else ""
-                 for name, (_, form) in columns.items()]  # fmt: skip
+        cells = [
+            form.format(lines[name][method][1][-1]) if method in lines[name] else ""
+            for name, (_, form) in COLUMNS.items()
+        ]
         if any(cells):
             rows.append([METHODS[method], *cells])
-    return Table(["method", *(title for title, _ in columns.values())], rows)
+    return Table(["method", *(title for title, _ in COLUMNS.values())], rows)
 
 
-def seen(name: str, block: str | None = None) -> Callable[[Any], float | None]:
-    """A function that takes a figure, or a block's, from `Diagnostics`."""
-    return lambda record: getattr(record, name) if block is None else getattr(record, name).get(block)
-
-
-def lines_of(runs: Sequence[Run], get: Callable[[Any], float | None]) -> Lines:
-    """Mean over the seeds wherever all of a method's runs have a value."""
+def mean_lines(runs: Sequence[Run], value: Value) -> Lines:
+    """Mean over the seeds, at the points where all runs of a method have a finite value."""
     lines: Lines = {}
     for method in dict.fromkeys(run.method for run in runs):
-        tracks = [
-            {p.at: value for p in run.history if p.diagnostics and usable(value := get(p.diagnostics))}
-            for run in runs
-            if run.method == method
-        ]
+        tracks = [finite_values(run, value) for run in runs if run.method == method]
         shared = [at for at in tracks[0] if all(at in track for track in tracks)]
         if shared:
             lines[method] = shared, [statistics.fmean(track[at] for track in tracks) for at in shared]
     return lines
 
 
-def usable(value: float | None) -> bool:
-    """Whether there is a number."""
-    return value is not None and math.isfinite(value)
+def finite_values(run: Run, value: Value) -> dict[int, float]:
+    """The finite values of a run's records, by epoch or step."""
+    found = {point.at: value(point.diagnostics) for point in run.history if point.diagnostics}
+    return {at: number for at, number in found.items() if number is not None and math.isfinite(number)}
 
 
-def draw_blocks(ax: Axes, runs: Sequence[Run], name: str, axis: str) -> Axes:
-    """Draw angles or gradients of the blocks: a colour for each method, a style for each block."""
+def block_values(record: Diagnostics, name: Literal["angles", "gradients"]) -> Mapping[str, float]:
+    """Angles or gradients of a record, by block."""
+    return record.angles if name == "angles" else record.gradients
+
+
+def draw_blocks(ax: Axes, runs: Sequence[Run], name: Literal["angles", "gradients"], axis: str) -> Axes:
+    """Draw angles or gradients of the blocks: a colour for each method, a line style for each block."""
     records = [point.diagnostics for run in runs for point in run.history if point.diagnostics]
-    blocks = list(dict.fromkeys(block for record in records for block in getattr(record, name)))
+    blocks = list(dict.fromkeys(block for record in records for block in block_values(record, name)))
     if name == "angles":
         blocks = blocks[:-1]  # the output block learns from its true gradient
     methods: dict[str, Line2D] = {}
     for k, block in enumerate(blocks):
-        for method, (at, values) in lines_of(runs, seen(name, block)).items():
-            kept = [value if name == "angles" or value > 0 else math.nan for value in values]
-            style = {"color": COLOURS[method], "lw": 1.2} | marker(at)
-            ax.plot(at, kept, linestyle=STYLES[k % len(STYLES)], **style)
-            methods.setdefault(method, Line2D([], [], color=COLOURS[method], label=METHODS[method]))
-    if name == "angles":
-        ax.axhline(90.0, color="#9aa5b1", lw=0.8)
-        top = max((a for record in records for a in record.angles.values() if usable(a)), default=90.0)
-        ax.set(ylabel="angle to the gradient (degrees)", ylim=(0, max(100.0, top + 5)))
-    else:
-        ax.set(ylabel="norm of the gradient", yscale="log")
-    ax.set(xlabel=axis)
+        for method, (at, values) in mean_lines(runs, lambda r, b=block: block_values(r, name).get(b)).items():
+            if name == "gradients":  # zero has no place on a logarithmic axis
+                values = [value if value > 0 else math.nan for value in values]
+            colour = COLOURS[method]
+            ax.plot(at, values, linestyle=STYLES[k % len(STYLES)], color=colour, lw=1.2, **marker_style(at))
+            methods.setdefault(method, Line2D([], [], color=colour, label=METHODS[method]))
+    ax.set_xlabel(axis)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ends = [Line2D([], [], color="#5b6875", linestyle=STYLES[k % len(STYLES)], label=f"block {block}")
-            for k, block in enumerate(blocks)]  # fmt: skip
-    place: dict[str, Any] = (
-        {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)} if name == "gradients" else {"ncols": 2}
-    )
-    ax.legend(handles=[*methods.values(), *ends], fontsize=7, **place)
+    ends = [
+        Line2D([], [], color="#5b6875", linestyle=STYLES[k % len(STYLES)], label=f"block {block}")
+        for k, block in enumerate(blocks)
+    ]
+    handles = [*methods.values(), *ends]
+    if name == "gradients":
+        ax.set(ylabel="norm of the gradient", yscale="log")
+        ax.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return ax
+    ax.axhline(90.0, color="#9aa5b1", lw=0.8)
+    top = max((angle for record in records for angle in record.angles.values() if math.isfinite(angle)), default=90.0)
+    ax.set(ylabel="angle to the gradient (degrees)", ylim=(0, max(100.0, top + 5)))
+    ax.legend(handles=handles, fontsize=7, ncols=2)
     return ax
 
 
 def draw_feedback(ax: Axes, runs: Sequence[Run], names: Sequence[str], label: str, axis: str) -> Axes:
-    """Draw figures of the feedback: a colour for each method, a style for each figure."""
+    """Draw numbers of the feedback: a colour for each method, a line style for each name in `FEEDBACK`."""
     methods: set[str] = set()
     for style, name in zip(STYLES, names, strict=False):
-        for method, (at, values) in lines_of(runs, seen(name)).items():
+        for method, (at, values) in mean_lines(runs, FEEDBACK[name]).items():
             title = None if method in methods else METHODS[method]
             methods.add(method)
-            ax.plot(at, values, linestyle=style, color=COLOURS[method], label=title, lw=1.4, **marker(at))
+            ax.plot(at, values, linestyle=style, color=COLOURS[method], label=title, lw=1.4, **marker_style(at))
     ax.set(xlabel=axis, ylabel=label)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if label.startswith("share"):
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         ax.set_ylim(bottom=0)
-    else:  # a wobble of tenths of a decibel must not fill the figure
+    else:  # at least 6 dB, so that changes of tenths of a decibel do not fill the figure
         low, high = ax.get_ylim()
         ax.set_ylim(min(low, (low + high) / 2 - 3), max(high, (low + high) / 2 + 3))
     ax.legend()
     return ax
 
 
-def marker(at: Sequence[int]) -> dict[str, Any]:
-    """Few points are marked."""
+class Marker(TypedDict, total=False):
+    """Arguments of ``Axes.plot``."""
+
+    marker: str
+    ms: float
+
+
+def marker_style(at: Sequence[int]) -> Marker:
+    """Markers for a line of fewer than 20 points, none for a longer one."""
     return {"marker": "o", "ms": 3} if len(at) < 20 else {}

@@ -1,4 +1,4 @@
-"""The page of a study: the comparison, learning curves, alignment, and the device that taught."""
+"""The HTML page that compares training methods: result, learning curves, diagnostics and the device."""
 
 import statistics
 from collections.abc import Sequence
@@ -9,72 +9,73 @@ from matplotlib.ticker import MaxNLocator
 from calibration.reports.characterize import characterize
 from calibration.reports.html import sections
 from calibration.reports.page import Section, Table, picture, render
-from dfa.experiments.curves import COLOURS, diagnostics_section, marker
+from dfa.experiments.curves import COLOURS, diagnostics_section, marker_style
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import Run, summary
 from dfa.experiments.tasks import Data, signal_width
-from dfa.experiments.teachers import METHODS, training_device
+from dfa.experiments.teachers import METHODS, build_device
 
-__all__ = ["study_page"]
+__all__ = ["comparison_page", "draw_scores"]
 
 
-def study_page(plan: Plan, data: Data, runs: Sequence[Run]) -> str:
-    """Return the HTML report of a study; with optical runs, the first seed's device is made again and characterised."""
+def comparison_page(plan: Plan, data: Data, runs: Sequence[Run]) -> str:
+    """Return the HTML page of a comparison of training methods.
+
+    With optical runs, the device of the first run's seed is built again and characterised.
+    """
     columns, rows = summary(plan, runs)
-    text = about(plan, data, len({run.seed for run in runs}))
-    metric = plan.metric
-    per = "so many steps" if plan.steps else "each epoch"
-    caption = f"{metric.name.capitalize()} after {per}; the band spans the seeds."
+    interval = "some steps" if plan.steps else "each epoch"
+    caption = f"{plan.metric.name.capitalize()} after {interval}; the band is the range over the seeds."
     curves = [picture(lambda ax: draw_scores(ax, plan, runs), caption)]
-    first = Section("Result", text, curves, [Table(columns, rows)])
-    seen = diagnostics_section(runs, axis_of(plan))
+    text = describe_training(plan, data, len({run.seed for run in runs}))
+    first = [Section("Result", text, curves, [Table(columns, rows)]), diagnostics_section(runs, axis_label(plan))]
     title = f"Training by Direct Feedback Alignment: {data.name}"
     if all(run.method != "optical" for run in runs):
-        return render(title, [first, seen])
-    opu = training_device(plan, data.classes, signal_width(plan, data), runs[0].seed)
-    report = characterize(opu, truth=opu.effective_matrix(), n_inputs=data.classes)
-    verdict, *rest = sections(report)
-    device = Section("The device, characterised", verdict.text, verdict.pictures, verdict.tables)
-    return render(f"{title}, through light", [first, seen, device, *rest])
+        return render(title, first)
+    opu = build_device(plan, data.classes, signal_width(plan, data), runs[0].seed)
+    verdict, *rest = sections(characterize(opu, truth=opu.effective_matrix(), n_inputs=data.classes))
+    device = Section("Characterisation of the device", verdict.text, verdict.pictures, verdict.tables)
+    return render(f"{title}, with optical feedback", [*first, device, *rest])
 
 
-def axis_of(plan: Plan) -> str:
+def axis_label(plan: Plan) -> str:
     """What the points of a history count."""
     return "step" if plan.steps else "epoch"
 
 
-def about(plan: Plan, data: Data, seeds: int) -> str:
-    """What was done, in words."""
+def describe_training(plan: Plan, data: Data, seeds: int) -> str:
+    """Settings and quantities of the page, in words."""
     hidden = "-".join(str(n) for n in plan.hidden or ())
     length = f"{plan.steps} steps" if plan.steps else f"{plan.epochs} epochs"
     batches = f", batches of {plan.batch_size}" if plan.batch_size else ""
     rate = f"{plan.learning_rate:g}"
     if plan.hidden_rate not in (None, 1.0):
-        rate += f", of {plan.hidden_rate:g} times that in hidden blocks on fixed feedback"
+        rate += f" ({plan.hidden_rate:g} times that in hidden blocks with fixed feedback)"
     return (
-        f"Network {plan.network} with hidden blocks {hidden} on {data.name} ({length}{batches}, Adam at "
-        f"{rate}), {seeds} seed(s): {plan.metric.name}, mean ± standard deviation. The angle is that "
-        "between the hidden blocks' updates and the true gradient. In optical DFA the teaching signal of every hidden "
-        "block is the output's error, ternarised, shown on the mirrors, scattered, photographed and read back by "
-        "interference; nothing is propagated backwards through the blocks. Frames include calibration; time and energy "
-        "are theirs at the device's frame rate and power."
+        f"Network {plan.network} with hidden blocks {hidden}, trained on {data.name}: {length}{batches}, Adam with "
+        f"learning rate {rate}, {seeds} seed(s). The table shows {plan.metric.name}, mean ± standard deviation. The "
+        "angle is between the updates of the hidden blocks and the true gradient. In optical DFA, the error of the "
+        "output is ternarised and shown on the mirrors, the medium scatters the light, the camera takes frames, and "
+        "interference turns the frames into a linear projection of the error: the teaching signal of every hidden "
+        "block. No error is propagated backwards through the network. Frames include calibration. Time and energy are "
+        "those of the device at its frame rate and electrical power."
     )
 
 
 def draw_scores(ax: Axes, plan: Plan, runs: Sequence[Run]) -> Axes:
-    """Score against epoch or step: mean over seeds, and the range."""
+    """Draw the score against epoch or step: mean over seeds, and a band from the lowest to the highest."""
     metric = plan.metric
     for method in dict.fromkeys(run.method for run in runs):
         group = [run.history for run in runs if run.method == method]
         at = [point.at for point in group[0]]
         values = [[metric.factor * history[i].test for history in group] for i in range(len(at))]
         mean = [statistics.fmean(v) for v in values]
-        ax.plot(at, mean, color=COLOURS[method], label=METHODS[method], lw=1.4, **marker(at))
+        ax.plot(at, mean, color=COLOURS[method], label=METHODS[method], lw=1.4, **marker_style(at))
         ax.fill_between(at, [min(v) for v in values], [max(v) for v in values], color=COLOURS[method], alpha=0.15, lw=0)
     final = [metric.factor * run.score for run in runs]
     if metric.higher_is_better:
         ax.set_ylim(max(0.0, min(final) - 8.0), 100.0)
-    ax.set(xlabel=axis_of(plan), ylabel=f"{metric.name} ({metric.unit})")
+    ax.set(xlabel=axis_label(plan), ylabel=f"{metric.name} ({metric.unit})")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend()
     return ax

@@ -164,7 +164,8 @@ class Plan:
 
     @model_validator(mode="after")
     def _fit_network(self) -> "Plan":
-        hidden = self.hidden or ()
+        hidden = self.hidden
+        assert hidden is not None
         if self.network == "cnn" and len(hidden) < 2:
             raise ValueError(f"hidden must have channels of one or more convolutions, then units, got {hidden}")
         if self.network == "transformer" and (len(set(hidden)) > 1 or hidden[0] % self.heads):

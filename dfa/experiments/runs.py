@@ -1,4 +1,4 @@
-"""The same network trained in several ways and with several seeds, and the table that compares them."""
+"""Training runs: a network trained by several methods and with several seeds, and the table that compares them."""
 
 import json
 import math
@@ -15,54 +15,55 @@ from calibration.reports.report import finite
 from calibration.storage.files import write_unused
 from dfa.data import load
 from dfa.experiments.plans import Plan
-from dfa.experiments.tasks import Data, Point, first, model_for, signal_width, train_plan
-from dfa.experiments.teachers import METHODS, STANDARD, check_methods, feedback, learner_for
-from dfa.feedback.base import Feedback
+from dfa.experiments.tasks import Data, Point, build_model, limit_samples, train_plan
+from dfa.experiments.teachers import METHODS, build_feedback, build_learner, check_methods
+from dfa.feedback.base import CodedFeedback
 from dfa.feedback.optical import OpticalFeedback
+from photonics import OPU
 
-__all__ = ["DEMO", "METHODS", "STANDARD", "Plan", "Run", "feedback", "run_one", "run_study", "summary"]
+__all__ = ["DEMO", "Run", "compare_methods", "run_one", "summary", "uses_encoder"]
 
 DEMO = Plan(hidden=(128, 128), epochs=60, batch_size=32, learning_rate=2e-3)
-"""What `opu demo` trains on digits; rate and length were chosen on the validation samples."""
+"""The plan of ``opu demo``, on digits. Learning rate and length were chosen on the validation samples."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run."""
+    """The result of one training run."""
 
     method: str
     seed: int
     history: tuple[Point, ...]
     best: int
-    """Position in `history` of the point that is reported: the last, or for graphs the best on validation nodes."""
+    """Position in `history` of the point to report: the last one, or for graphs the best on validation nodes."""
     frames: int = 0
     """Frames that the device took, calibration included."""
     optical_s: float = 0.0
-    """What they would have taken on the real device: frames over its frame rate."""
+    """Time of these frames on the real device, seconds: frames over its frame rate."""
     energy_j: float = 0.0
-    """That time at the device's electrical power."""
+    """Energy that the real device draws in that time, joules."""
     nonzero: float = math.nan
-    """Share of the codes that are not zero, over all rows of the error."""
+    """Share of the codes of the last step that are not zero, over all rows of the error."""
     saturated: float = math.nan
-    """Share of the feedback's values that a saturated pixel made wrong."""
+    """Share of the feedback's values of the last step that a saturated pixel made wrong."""
     snr_db: float = math.nan
-    """Power of the optical feedback over the expected variance of its noise."""
+    """Power of the optical feedback of the last step over the expected variance of its noise, dB."""
     calibrations: int = 0
-    """How often the projection was measured again."""
+    """Number of calibrations after the first one."""
 
     @property
     def score(self) -> float:
-        """Share of test samples that are classified rightly, or bits per character: see `Plan.metric`."""
+        """Score on the test part: share of correct answers, or bits per character, see `Plan.metric`."""
         return self.history[self.best].test
 
     @property
     def validation(self) -> float:
-        """The same on the validation part: for choices."""
+        """Score on the validation part. Choose settings by this one."""
         return self.history[self.best].validation
 
     @property
     def angle(self) -> float:
-        """Angle of the hidden blocks' updates where it was last measured, mean in degrees; NaN if it never was."""
+        """Mean angle of the hidden blocks' updates to the gradient, degrees, last measured; NaN if never measured."""
         known = [point.angles for point in self.history if len(point.angles) > 1]
         return statistics.fmean(known[-1][:-1]) if known else math.nan
 
@@ -76,28 +77,30 @@ def run_one(
     resume: bool = False,
     progress: bool = False,
     tensorboard: bool = False,
-    signals: Feedback | None = None,
+    feedback: CodedFeedback | None = None,
 ) -> Run:
-    """Train the network once.
+    """Train the network of a plan once.
 
     Parameters
     ----------
     method : str
         One of `METHODS`.
     seed : int
-        Weights, order of the data, dropout, feedback, device and its noise are functions of it.
+        Determines weights, order of the data, dropout, feedback, the device and its noise.
     plan : Plan
-        All else.
+        All other settings.
     data : Dataset, Graph or Text, optional
-        The plan's data, if it is loaded already.
+        The plan's data, if it is already loaded.
     folder : Path, optional
-        For checkpoint and metrics, in a folder of its own there; with `resume` the run goes on from it.
+        Folder for results; checkpoint and metrics are written to its subfolder ``<method>-<seed>``.
+    resume : bool
+        Continue from the checkpoint there.
     progress : bool
         Show a progress bar.
     tensorboard : bool
-        Write events there, too.
-    signals : Feedback, optional
-        What `feedback` built for this method, plan and seed, if it has been built already.
+        Also write the diagnostics as TensorBoard events.
+    feedback : CodedFeedback, optional
+        What `build_feedback` returned for this method, plan and seed; built here if not given.
 
     Raises
     ------
@@ -105,11 +108,11 @@ def run_one(
         If the method is unknown, data or device do not fit, or the run diverges.
     """
     check_methods([method], plan)
-    data = first(load(plan.data) if data is None else data, plan.samples)
-    model = model_for(method, plan, data, seed)
-    learner = learner_for(method, plan, model, data, seed, signal_width(plan, data), signals)
-    signals = learner.feedback if learner else None
-    opu = signals.projection.opu if isinstance(signals, OpticalFeedback) else None
+    data = limit_samples(load(plan.data) if data is None else data, plan.samples)
+    model = build_model(method, plan, data, seed)
+    feedback = feedback or build_feedback(method, plan, data, seed)
+    learner = build_learner(method, plan, model, data, seed, feedback)
+    opu = feedback.projection.opu if isinstance(feedback, OpticalFeedback) else None
     history, best = train_plan(
         method,
         plan,
@@ -121,48 +124,43 @@ def run_one(
         resume=resume,
         progress=progress,
         tensorboard=tensorboard,
-        settings=fixed(method, plan) | {"device": opu and opu.to_dict()},
+        settings=settings_to_resume(method, plan) | {"device": opu and opu.to_dict()},
     )
-    run = Run(
-        method, seed, tuple(history), best, nonzero=statistic(signals, "nonzero") if encoded(method) else math.nan
-    )
-    if opu is None:
+    run = Run(method, seed, tuple(history), best)
+    if feedback is not None and uses_encoder(method):
+        run = replace(run, nonzero=feedback.statistics().get("nonzero", math.nan))
+    if not isinstance(feedback, OpticalFeedback) or not isinstance(opu, OPU):
         return run
-    seconds = opu.clock.frames * opu.frame_period_s
+    seconds, last = opu.clock.frames * opu.frame_period_s, feedback.statistics()
     return replace(
         run,
         frames=opu.clock.frames,
         optical_s=seconds,
         energy_j=seconds * opu.electrical_power_w,
-        saturated=statistic(signals, "saturated"),
-        snr_db=statistic(signals, "snr_db"),
-        calibrations=signals.calibrations,
+        saturated=last.get("saturated", math.nan),
+        snr_db=last.get("snr_db", math.nan),
+        calibrations=feedback.calibrations,
     )
 
 
-def encoded(method: str) -> bool:
+def uses_encoder(method: str) -> bool:
     """Whether a method encodes the error."""
     return method in ("ternary", "optical")
 
 
-def statistic(signals: Any, name: str) -> float:
-    """A figure of the feedback's last step; NaN if it has none."""
-    return signals.statistics().get(name, math.nan)
-
-
-def fixed(method: str, plan: Plan) -> dict[str, Any]:
-    """What of a plan must not change when a run goes on: all but its length, and what the method does not use."""
+def settings_to_resume(method: str, plan: Plan) -> dict[str, Any]:
+    """Settings that must not change when a run is resumed: all but its length and what the method does not use."""
     settings = asdict(plan)
     del settings["epochs"], settings["steps"]
     if method != "optical":
         for name in ("device", "inputs", "device_changes", "exposure", "calibration", "recalibrate_every"):
             del settings[name]
-    if not encoded(method):
+    if not uses_encoder(method):
         del settings["encoder"]
     return {"method": method, "plan": settings}
 
 
-def run_study(
+def compare_methods(
     plan: Plan,
     data: Data,
     methods: Sequence[str],
@@ -172,36 +170,64 @@ def run_study(
     progress: bool = True,
     tensorboard: bool = False,
 ) -> list[Run]:
-    """Train with every method and seed; with a folder, keep checkpoints, metrics and ``results.json`` there.
+    """Train the network of a plan by each method and with each seed.
+
+    Parameters
+    ----------
+    plan, data
+        Settings and data that all runs share.
+    methods : sequence of str
+        Names in `METHODS`.
+    seeds : sequence of int
+        One run of each method for each seed.
+    folder : Path, optional
+        Folder for checkpoints, metrics and ``results.json``.
+    resume, progress, tensorboard
+        As for `run_one`.
+
+    Returns
+    -------
+    list of Run
+        Methods in their order, seeds in theirs within a method.
 
     Raises
     ------
     ValueError
-        If a method is unknown, the folder cannot be written, or a run diverges.
+        If a method is unknown, the device does not fit, the folder cannot be written, or a run diverges.
     """
     methods = check_methods(list(methods), plan)
-    ready: dict[tuple[str, int], Feedback | None] = {}
-    if "optical" in methods and seeds:  # built now, so that a device that does not fit is found before the first run
-        ready["optical", seeds[0]] = feedback("optical", plan, data, seeds[0], signal_width(plan, data))
-    keeping = folder, resume, progress, tensorboard
+    ready: dict[tuple[str, int], CodedFeedback | None] = {}
+    if "optical" in methods and seeds:  # built first, so that a device that does not fit stops the comparison early
+        ready["optical", seeds[0]] = build_feedback("optical", plan, data, seeds[0])
     runs = []
     for method, seed in product(methods, seeds):
-        runs.append(run_one(method, seed, plan, data, *keeping, signals=ready.pop((method, seed), None)))
+        feedback = ready.pop((method, seed), None)
+        runs.append(run_one(method, seed, plan, data, folder, resume, progress, tensorboard, feedback))
     if folder is not None:
-        about = {"version": version("opu-sim"), "date": datetime.now(UTC).isoformat(timespec="seconds")}
-        document = about | {"plan": asdict(plan), "metric": asdict(plan.metric), "runs": [asdict(run) for run in runs]}
-        write_unused(folder / "results.json", json.dumps(finite(document), indent=1))
+        write_results(plan, runs, folder)
     return runs
 
 
+def write_results(plan: Plan, runs: Sequence[Run], folder: Path) -> None:
+    """Write plan and runs to ``results.json``, or to ``results-2.json`` and so on if that exists."""
+    document = {
+        "version": version("opu-sim"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "plan": asdict(plan),
+        "metric": asdict(plan.metric),
+        "runs": [asdict(run) for run in runs],
+    }
+    write_unused(folder / "results.json", json.dumps(finite(document), indent=1))
+
+
 def summary(plan: Plan, runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table: one row for each method, mean and standard deviation over seeds."""
+    """Columns and rows of the table: a row for each method, mean and standard deviation over seeds."""
     metric = plan.metric
     columns = [f"{metric.name} {metric.unit}".removesuffix(" bits"), "angle", "frames", "optical time", "energy"]
     rows = []
     for method in dict.fromkeys(run.method for run in runs):
         group = [run for run in runs if run.method == method]
-        row = [METHODS[method], spread([metric.factor * run.score for run in group], 2)]
+        row = [METHODS[method], format_mean([metric.factor * run.score for run in group], 2)]
         row.append("–" if math.isnan(group[0].angle) else f"{statistics.fmean(run.angle for run in group):.0f}°")
         frames = statistics.fmean(run.frames for run in group)
         seconds = statistics.fmean(run.optical_s for run in group)
@@ -211,7 +237,7 @@ def summary(plan: Plan, runs: Sequence[Run]) -> tuple[list[str], list[list[str]]
     return ["method", *columns], rows
 
 
-def spread(values: Sequence[float], digits: int) -> str:
-    """Mean and sample standard deviation."""
+def format_mean(values: Sequence[float], digits: int) -> str:
+    """Mean and, of several values, sample standard deviation."""
     mean = f"{statistics.fmean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

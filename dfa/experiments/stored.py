@@ -1,4 +1,4 @@
-"""The runs of a study, read back from its ``results.json``."""
+"""Plan and runs, read back from the ``results.json`` that `compare_methods` wrote."""
 
 import json
 import math
@@ -11,16 +11,16 @@ from dfa.experiments.tasks import Point
 from dfa.feedback.encoding import Ternary
 from dfa.training.diagnostics import Diagnostics
 
-__all__ = ["read_study"]
+__all__ = ["read_results"]
 
 
-def read_study(path: str | Path) -> tuple[Plan, list[Run]]:
-    """Plan and runs of a study that was written by `dfa.experiments.runs.run_study` or ``opu train``.
+def read_results(path: str | Path) -> tuple[Plan, list[Run]]:
+    """Read plan and runs from a file that `compare_methods` or ``opu train`` wrote.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, or is none of this version's results.
+        If the file cannot be read, or does not hold results of this version.
     """
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -30,21 +30,24 @@ def read_study(path: str | Path) -> tuple[Plan, list[Run]]:
     except OSError as error:
         raise ValueError(f"path must be a readable file, got {path} ({error.strerror})") from None
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"path must hold the results of a study, got {path} ({error})") from None
+        raise ValueError(f"path must hold the results of opu train, got {path} ({error})") from None
 
 
-def read_run(run: dict[str, Any]) -> Run:
-    """A run from its plain values."""
-    history = tuple(read_point(point) for point in run["history"])
-    return Run(**numbers(run, "nonzero", "saturated", "snr_db") | {"history": history})
+def read_run(values: dict[str, Any]) -> Run:
+    """Make a run of its JSON values."""
+    values = restore_nan(values, "nonzero", "saturated", "snr_db")
+    values["history"] = tuple(read_point(point) for point in values["history"])
+    return Run(**values)
 
 
-def read_point(point: dict[str, Any]) -> Point:
-    """A point of its history."""
-    record = point["diagnostics"]
-    return Point(**numbers(point, "validation") | {"diagnostics": record and Diagnostics(**record)})
+def read_point(values: dict[str, Any]) -> Point:
+    """Make a point of a history of its JSON values."""
+    values = restore_nan(values, "validation")
+    record = values["diagnostics"]
+    values["diagnostics"] = record and Diagnostics(**record)
+    return Point(**values)
 
 
-def numbers(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """JSON has no word for "not a number": put it back in these places."""
+def restore_nan(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return a copy with NaN in place of null, which JSON files have for it, under these names."""
     return values | {name: math.nan for name in names if values[name] is None}

@@ -1,9 +1,9 @@
-"""The four networks of a study: how each is built, trained and judged."""
+"""The data and the network of a planned run: how the network is built and trained."""
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import nn
@@ -16,82 +16,88 @@ from dfa.training.diagnostics import Diagnostics
 from dfa.training.graphs import train_graph
 from dfa.training.images import train
 from dfa.training.language import train_text
+from dfa.training.loop import RunOptions
 
-__all__ = ["Point", "first", "model_for", "signal_width", "train_plan"]
+__all__ = ["Data", "Point", "build_model", "limit_samples", "signal_width", "train_plan"]
 
 Data = Dataset | Graph | Text
-NATS = math.log(2.0)
-"""Nats in a bit."""
+NATS_PER_BIT = math.log(2.0)
 
 
 @dataclass(frozen=True)
 class Point:
-    """What is known after an epoch, or after a number of steps on text."""
+    """Loss, scores and diagnostics after an epoch, or after a number of steps on text."""
 
     at: int
     """Epochs or steps done, from 1."""
     loss: float
     """Mean training loss since the last point, nats."""
     validation: float
-    """Score on the validation part: share of right answers, or bits per character."""
+    """Score on the validation part: share of correct answers, or bits per character."""
     test: float
-    """Score on the test part; text has one part that is held out, and the same figure in both."""
+    """Score on the test part. Text has one held-out part, so `validation` and `test` are equal."""
     diagnostics: Diagnostics | None = None
-    """Angles, gradients, codes, noise and saturation of the feedback, where they were measured."""
+    """Angles, gradients, codes, noise and saturation of the feedback; None if they were not recorded."""
 
     @property
     def angles(self) -> tuple[float, ...]:
-        """Degrees between the update of each block and the true gradient; empty where it was not measured."""
+        """Angle between the update of each block and the true gradient, degrees; empty if it was not measured."""
         return tuple(self.diagnostics.angles.values()) if self.diagnostics else ()
 
     @property
     def frames(self) -> int:
-        """Frames that the device had taken by then, calibration included; 0 where nothing was measured."""
+        """Frames that the device had taken so far, calibration included; 0 if nothing was recorded."""
         return self.diagnostics.frames if self.diagnostics else 0
 
 
-def first(data: Data, samples: int | None) -> Data:
-    """The data with the first so many training samples, nodes or characters alone."""
+def limit_samples(data: Data, samples: int | None) -> Data:
+    """Return the data with only the first `samples` training samples, nodes or characters; None keeps all."""
     if samples is None:
         return data
     if isinstance(data, Graph):
-        count = int(data.train.sum())
-        part = data.train & (data.train.cumsum(0) <= samples)
-    elif isinstance(data, Text):
-        count, part = len(data.train), data.train[:samples]
-    else:
-        count, part = len(data.train[0]), (data.train[0][:samples], data.train[1][:samples])
-    if samples > count:
-        raise ValueError(f"samples must be at most {count} for {data.name}, got {samples}")
-    return replace(data, train=part)  # type: ignore[arg-type]
+        check_samples(samples, int(data.train.sum()), data.name)
+        return replace(data, train=data.train & (data.train.cumsum(0) <= samples))
+    if isinstance(data, Text):
+        check_samples(samples, len(data.train), data.name)
+        return replace(data, train=data.train[:samples])
+    check_samples(samples, len(data.train[0]), data.name)
+    return replace(data, train=(data.train[0][:samples], data.train[1][:samples]))
 
 
-def model_for(method: str, plan: Plan, data: Data, seed: int) -> nn.Module:
+def check_samples(samples: int, available: int, name: str) -> None:
+    """Raise a ``ValueError`` if the data has fewer training samples."""
+    if samples > available:
+        raise ValueError(f"samples must be at most {available} for {name}, got {samples}")
+
+
+def build_model(method: str, plan: Plan, data: Data, seed: int) -> nn.Module:
     """Build the network of a plan for its data."""
-    hidden = plan.hidden or ()
+    assert plan.hidden is not None
     if isinstance(data, Graph):
-        sizes = [data.features.shape[1], *hidden, data.classes]
+        sizes = [data.features.shape[1], *plan.hidden, data.classes]
         return gcn(sizes, data.adjacency, plan.regularisation(method)[0], seed)
     if isinstance(data, Text):
-        return char_transformer(data.classes, plan.context, hidden[0], len(hidden), plan.heads, seed)
+        return char_transformer(data.classes, plan.context, plan.hidden[0], len(plan.hidden), plan.heads, seed)
     if plan.network == "cnn":
-        return cnn(side(data), hidden[:-1], hidden[-1], data.classes, seed)
-    return mlp([data.features, *hidden, data.classes], seed)
+        return cnn(image_side(data), plan.hidden[:-1], plan.hidden[-1], data.classes, seed)
+    return mlp([data.features, *plan.hidden, data.classes], seed)
 
 
-def side(data: Dataset) -> int:
-    """Pixels along the edge of an image."""
+def image_side(data: Dataset) -> int:
+    """Pixels along the side of a square image."""
     return round(data.features**0.5)
 
 
 def signal_width(plan: Plan, data: Data) -> int:
-    """Entries of the teaching signals of all hidden blocks together: pixels that the device must have."""
-    hidden = plan.hidden or ()
+    """Entries of the teaching signals of all hidden blocks together: the pixels that the device must have."""
+    assert plan.hidden is not None
     if plan.network != "cnn" or plan.spread == "channels" or not isinstance(data, Dataset):
-        return sum(hidden)
-    edges = [side(data) // 2**k for k in range(1, len(hidden))]
-    maps = sum(count * edge * edge for count, edge in zip(hidden[:-1], edges, strict=True))
-    return (maps if plan.spread == "each" else sum(edges)) + hidden[-1]
+        return sum(plan.hidden)
+    *channels, units = plan.hidden
+    sides = [image_side(data) // 2**k for k in range(1, len(plan.hidden))]
+    if plan.spread == "each":
+        return sum(count * side * side for count, side in zip(channels, sides, strict=True)) + units
+    return sum(sides) + units
 
 
 def train_plan(
@@ -101,49 +107,84 @@ def train_plan(
     data: Data,
     learner: Learner | None,
     seed: int,
-    **keeping: Any,
+    **options: Unpack[RunOptions],
 ) -> tuple[list[Point], int]:
-    """Train a model; returns its history, and the position there of the point that is reported.
+    """Train a model.
 
-    `keeping` are keywords that all training functions have: ``folder``, ``resume``, ``settings``, ``progress``,
-    ``tensorboard``.
+    Parameters
+    ----------
+    method, plan, data, seed
+        What is trained.
+    model : nn.Module
+        What `build_model` made of them.
+    learner : Learner, optional
+        The learning rule; None is backpropagation.
+    **options
+        Options of the training function (`dfa.training.loop.RunOptions`): folder, resume, progress and others.
+
+    Returns
+    -------
+    history : list of Point
+    best : int
+        Position in `history` of the point to report.
     """
     assert plan.learning_rate is not None
     decay = plan.regularisation(method)[1] if isinstance(data, Graph) else 0.0
-    common: dict[str, Any] = {"learning_rate": plan.learning_rate, "seed": seed, **keeping}
     if learner is not None and learner.feedback is not None and plan.hidden_rate != 1.0:
-        common["optimiser"] = two_rates(learner, plan, decay)
+        options["optimiser"] = adam_with_two_rates(learner, plan, decay)
+    rate = plan.learning_rate
     if isinstance(data, Graph):
         assert plan.epochs is not None
-        run = train_graph(model, data, learner, epochs=plan.epochs, weight_decay=decay, **common)
+        run = train_graph(
+            model, data, learner, epochs=plan.epochs, weight_decay=decay, learning_rate=rate, seed=seed, **options
+        )
         nodes = [Point(i, e.loss, e.validation, e.test, e.diagnostics) for i, e in enumerate(run.history, 1)]
         return nodes, run.best
     assert plan.batch_size is not None
-    common["batch_size"] = plan.batch_size
     if isinstance(data, Text):
         assert plan.steps is not None
-        spoken = train_text(model, data, learner, steps=plan.steps, context=plan.context, **common)
+        lines = train_text(
+            model,
+            data,
+            learner,
+            steps=plan.steps,
+            context=plan.context,
+            batch_size=plan.batch_size,
+            learning_rate=rate,
+            seed=seed,
+            **options,
+        )
         points = [
-            Point(e.step, e.train_bits * NATS, e.validation_bits, e.validation_bits, e.diagnostics) for e in spoken
+            Point(e.step, e.train_bits * NATS_PER_BIT, e.validation_bits, e.validation_bits, e.diagnostics)
+            for e in lines
         ]
     else:
         assert plan.epochs is not None
-        seen = train(model, data, learner, epochs=plan.epochs, **common)
-        points = [Point(e.epoch, e.loss, e.validation, e.test, e.diagnostics) for e in seen]
+        epochs = train(
+            model,
+            data,
+            learner,
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            learning_rate=rate,
+            seed=seed,
+            **options,
+        )
+        points = [Point(e.epoch, e.loss, e.validation, e.test, e.diagnostics) for e in epochs]
     return points, len(points) - 1
 
 
-def two_rates(
+def adam_with_two_rates(
     learner: Learner, plan: Plan, weight_decay: float
 ) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    """Make Adam with a rate of its own for the blocks that are taught by fixed feedback: all but the last."""
+    """Return a function that makes Adam with the plan's `hidden_rate` for all blocks except the last."""
     assert plan.learning_rate is not None and plan.hidden_rate is not None
     last = {id(parameter) for parameter in learner.parameters(len(learner.names) - 1)}
     rates = {True: plan.learning_rate, False: plan.hidden_rate * plan.learning_rate}
 
-    def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def build(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         known = list(parameters)
         groups = [{"params": [p for p in known if (id(p) in last) == kind], "lr": rates[kind]} for kind in rates]
         return torch.optim.Adam(groups, weight_decay=weight_decay)
 
-    return make
+    return build

@@ -1,4 +1,4 @@
-"""What teaches the hidden blocks of a planned run: its feedback, with the device behind it, and its learning rule."""
+"""The training methods of a planned run: feedback, the device behind it, and the learning rule."""
 
 import math
 from dataclasses import replace
@@ -6,18 +6,21 @@ from dataclasses import replace
 from torch import nn
 
 from calibration import LinearProjection, measure_projection
-from dfa.data import Dataset, Graph, Text
+from calibration.device import Device
+from dfa.data import Graph
 from dfa.experiments.devices import change_device
 from dfa.experiments.plans import Plan
-from dfa.feedback.base import Feedback
+from dfa.experiments.tasks import Data, signal_width
+from dfa.feedback.base import CodedFeedback, Feedback
 from dfa.feedback.optical import OpticalFeedback
 from dfa.feedback.random import RandomFeedback
 from dfa.rules.direct import DirectFeedback
 from dfa.rules.layerwise import LayerFeedback
 from dfa.rules.learner import Learner
 from photonics import OPU, presets
+from photonics.component import choose
 
-__all__ = ["METHODS", "STANDARD", "check_methods", "feedback", "learner_for", "training_device"]
+__all__ = ["METHODS", "STANDARD_METHODS", "build_device", "build_feedback", "build_learner", "check_methods"]
 
 METHODS = {
     "bp": "backpropagation",
@@ -29,24 +32,25 @@ METHODS = {
     "alignment": "feedback alignment",
     "sign": "sign-symmetric",
 }
-STANDARD = ("bp", "dfa", "ternary", "optical", "last-layer")
-"""What is compared if a user asks for all methods: the others are variants."""
+"""Training methods by name, with the label that tables and figures show."""
+STANDARD_METHODS = ("bp", "dfa", "ternary", "optical", "last-layer")
+"""The methods that "all" stands for; the others are variants of DFA."""
 LAYERWISE = {"alignment": "random", "sign": "sign"}
-SPARE_ROWS = 0.92
-"""Share of pixels counted on: 5 % have a dark anchor, and that share varies."""
+"""Methods that send the error back layer by layer, with the kind of their matrices in `LayerFeedback`."""
+USABLE_PIXELS = 0.92
+"""Share of the pixels that is counted on. About 5 % have a dark anchor, and that share varies."""
 
 
 def check_methods(methods: list[str], plan: Plan) -> list[str]:
     """Return the methods if all are known and can train the network, else raise a ``ValueError``."""
     for method in methods:
-        if not isinstance(method, str) or method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        choose(METHODS, method, "method")
         if method in LAYERWISE and plan.network == "gcn":
-            raise ValueError(f"method must be another for gcn: {method} goes back through linear layers alone")
+            raise ValueError(f"method must be another one for gcn, got {method!r}: it needs a chain of linear layers")
     return methods
 
 
-def training_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
+def build_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     """Build the device that a run is trained through, its exposure set.
 
     A preset is built with the plan's inputs, or two for each class, and with a pixel for each entry of the teaching
@@ -58,7 +62,7 @@ def training_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     ValueError
         If the device has too few inputs or pixels for the network.
     """
-    pixels = math.ceil(width / SPARE_ROWS) + 16
+    pixels = math.ceil(width / USABLE_PIXELS) + 16
     opu = plan.described_device()
     if opu is not None:
         opu = change_device(opu, {"seed": seed} | dict(plan.device_changes))
@@ -76,8 +80,11 @@ def training_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     return opu
 
 
-def feedback(method: str, plan: Plan, data: Dataset | Graph | Text, seed: int, width: int = 0) -> Feedback | None:
-    """The source of teaching signals of a method; `width` is that of all hidden blocks' signals together."""
+def build_feedback(method: str, plan: Plan, data: Data, seed: int) -> CodedFeedback | None:
+    """Build the source of a method's teaching signals; for ``optical``, the device is built and calibrated.
+
+    None for methods without fixed feedback from the output: ``bp``, ``last-layer``, ``alignment``, ``sign``.
+    """
     assert plan.encoder is not None
     encoder = replace(plan.encoder, seed=seed)
     if method in ("dfa", "separate"):
@@ -87,31 +94,20 @@ def feedback(method: str, plan: Plan, data: Dataset | Graph | Text, seed: int, w
     if method != "optical":
         return None
 
-    def measured(opu: OPU) -> LinearProjection:
-        return measure_projection(opu, n_inputs=data.classes, **plan.calibration)
+    def calibrate(device: Device) -> LinearProjection:
+        return measure_projection(device, n_inputs=data.classes, **plan.calibration)
 
-    opu = training_device(plan, data.classes, width or sum(plan.hidden or ()), seed)
-    every = plan.recalibrate_every
-    return OpticalFeedback(measured(opu), encoder, recalibrate_every=every, recalibrate=measured)
+    opu = build_device(plan, data.classes, signal_width(plan, data), seed)
+    return OpticalFeedback(calibrate(opu), encoder, recalibrate_every=plan.recalibrate_every, recalibrate=calibrate)
 
 
-def learner_for(
-    method: str,
-    plan: Plan,
-    model: nn.Module,
-    data: Dataset | Graph | Text,
-    seed: int,
-    width: int,
-    signals: Feedback | None = None,
+def build_learner(
+    method: str, plan: Plan, model: nn.Module, data: Data, seed: int, feedback: Feedback | None
 ) -> Learner | None:
-    """Return the rule that trains a model by a method; None is plain backpropagation.
-
-    `signals` is the method's `feedback`, if it has been built already.
-    """
+    """Return the rule that trains a model by a method, with what `build_feedback` returned; None for ``bp``."""
     if method == "bp":
         return None
     if method in LAYERWISE:
         return LayerFeedback(model, LAYERWISE[method], seed)
     diffuse = data.adjacency if isinstance(data, Graph) and plan.diffuse else None
-    signals = signals or feedback(method, plan, data, seed, width)
-    return DirectFeedback(model, feedback=signals, spread=plan.spread, diffuse=diffuse)
+    return DirectFeedback(model, feedback=feedback, spread=plan.spread, diffuse=diffuse)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from dfa.experiments.plans import Plan
-from dfa.experiments.teachers import training_device
+from dfa.experiments.teachers import build_device
 from dfa.robustness.flaws import FLAWS, STILL, Flaw
 from dfa.robustness.names import planned
 from dfa.robustness.prepared import Ready, View
@@ -277,7 +277,7 @@ def for_flaw(chosen: Flaw, plan: Plan) -> Plan:
 def bench_values(plan: Plan) -> dict[str, Any]:
     """Every parameter of the plan's device by its dotted name, and the exposure that the plan gives it."""
     found: dict[str, Any] = {"training.exposure": plan.exposure}
-    tables = [("", training_device(planned(plan, {}), 2, 4, 0).to_dict())]
+    tables = [("", build_device(planned(plan, {}), 2, 4, 0).to_dict())]
     while tables:
         prefix, table = tables.pop()
         for name, value in table.items():

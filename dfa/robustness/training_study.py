@@ -15,7 +15,7 @@ from dfa.experiments.networks import BITS
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import run_one
 from dfa.experiments.tasks import Data, signal_width
-from dfa.experiments.teachers import check_methods, training_device
+from dfa.experiments.teachers import build_device, check_methods
 from dfa.robustness.names import planned, units_of_names
 from photonics import OPU, presets
 
@@ -165,7 +165,7 @@ def loaded(name: str) -> Data:
 
 def about_device(plan: Plan, data: Data, seed: int, again: int) -> dict[str, float]:
     """Light on the camera, and frames that exposing and `again` + 1 calibrations take: the device is made once more."""
-    opu = training_device(plan, data.classes, signal_width(plan, data), seed)
+    opu = build_device(plan, data.classes, signal_width(plan, data), seed)
     exposing = opu.clock.frames
     measure_projection(opu, n_inputs=data.classes, **plan.calibration)
     photons = 0.5 * opu.unit_dn / (opu.camera.gain * opu.camera.quantum_efficiency)

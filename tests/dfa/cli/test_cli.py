@@ -107,12 +107,12 @@ def test_train_and_resume(capfd, tmp_path):
         (["train", "--device", "nope"], "preset must be one of"),
         (["train", "--device", "nope.toml"], "path must be a readable TOML file"),
         (["train", "--method", "all,foo"], "method must be one of"),
-        (["train", "--hidden", "a,b"], "hidden must be numbers"),
+        (["train", "--hidden", "a,b"], "hidden must be whole numbers separated by commas"),
         (["train", "--hidden", "0"], "hidden must be one or more positive"),
         (["train", "--learning-rate", "-1"], "learning_rate must be greater than 0, got -1.0"),
         (["train", "--threshold", "nan"], "threshold must be"),
-        (["train", "--resume"], "out must be the folder of a run"),
-        (["train", "--resume", "--out", "typo"], "out must be the folder of a run"),
+        (["train", "--resume"], "out must be the folder of the run to resume"),
+        (["train", "--resume", "--out", "typo"], "out must be the folder of the run to resume"),
         (["train", "--method", "bp,optical", "--device", "{small}"], "device must have more than 10 inputs"),
         (["train", "--epochs", "0"], "--epochs"),
         (["calibrate", "--n-out", "4"], "16 pixels or more"),
@@ -128,8 +128,8 @@ def test_train_and_resume(capfd, tmp_path):
         (["demo", "--out", "{full}"], "out must be a new or an empty folder"),
         (["bench", "--only", "nope"], "only must be one of stored, streamed"),
         (["bench", "--out", "{file}/x"], "out must be a file that can be written"),
-        (["sing"], "sing"),
-        (["demo", "--loud"], "--loud"),
+        (["sing"], "commands are demo, train, calibrate, sweep, report, bench"),
+        (["demo", "--loud"], "opu demo --help lists what is allowed"),
     ],
 )
 def test_bad_input_is_one_line(capfd, tmp_path, monkeypatch, arguments, message):
@@ -159,7 +159,7 @@ def test_a_corrupt_mnist_file_is_one_line(capfd, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["calibrate"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["demo"], ["train"], ["calibrate"], ["sweep"], ["report"], ["bench"]])
 def test_help_does_not_wait_for_torch(command):
     run = subprocess.run([sys.executable, "-c", HELP, *command, "--help"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -129,8 +129,8 @@ def test_exposures(capfd, tmp_path, no_pages):
         ([*SMALL, "--option", "anchors=8"], "anchors is not a parameter"),
         (["--method", "numerical-interferometry", "--option", "steps=3"], "steps is not an option of numerical"),
         ([*SMALL, "--exposure", "dark"], "exposure"),
-        ([*SMALL, "--resume"], "out must be the folder of a calibration"),
-        (["--truth", "--recorded", "x.h5"], "truth must be of a simulated device"),
+        ([*SMALL, "--resume"], "out must be the folder of the run to resume"),
+        (["--truth", "--recorded", "x.h5"], "truth must be left out for a recording"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(capfd, tmp_path, monkeypatch, arguments, message):

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from dfa.experiments import Run
 from dfa.experiments.curves import COLOURS, diagnostics_section, draw_blocks, draw_feedback
-from dfa.experiments.runs import Run
 from dfa.experiments.tasks import Point
 from dfa.training.diagnostics import Diagnostics
 

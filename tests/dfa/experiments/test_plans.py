@@ -7,9 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from dfa.data import digits
-from dfa.experiments import runs
-from dfa.experiments.plans import Plan
-from dfa.experiments.runs import run_one, run_study
+from dfa.experiments import Plan, compare_methods, run_one, runs
 from photonics import OPU, presets
 
 SMALL = Plan(hidden=(16,), epochs=1, samples=64)
@@ -72,15 +70,14 @@ def test_a_described_device_is_that_of_its_file(data, tmp_path):
         dataclasses.replace(plans[1], inputs=30)
     small = dataclasses.replace(SMALL, device=presets.lab_bench(8, 100).to_dict())
     with pytest.raises(ValueError, match="device must have more than 10 inputs and at least 34 pixels"):
-        run_study(small, data, ["bp", "optical"], [0], progress=False)
+        compare_methods(small, data, ["bp", "optical"], [0], progress=False)
 
 
 def test_a_device_is_built_once_for_each_run(data, monkeypatch):
     """The first run uses the device that was calibrated for the check. Catches: one more, or another seed's."""
     built = []
-    build = runs.feedback
-    monkeypatch.setattr(runs, "feedback", lambda *a: built.append(a[:4]) or build(*a))
-    monkeypatch.setattr("dfa.experiments.teachers.feedback", runs.feedback)
-    found = run_study(SMALL, data, ["bp", "optical"], [4, 5], progress=False)
+    build = runs.build_feedback
+    monkeypatch.setattr(runs, "build_feedback", lambda *arguments: built.append(arguments) or build(*arguments))
+    found = compare_methods(SMALL, data, ["bp", "optical"], [4, 5], progress=False)
     assert [seed for method, _, _, seed in built if method == "optical"] == [4, 5]
     assert found[2] == run_one("optical", 4, SMALL, data)

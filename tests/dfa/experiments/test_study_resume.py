@@ -8,9 +8,7 @@ import torch
 
 from dfa.data import digits
 from dfa.data.text import split_text
-from dfa.experiments import runs as study
-from dfa.experiments import tasks
-from dfa.experiments.runs import Plan, run_one, run_study
+from dfa.experiments import Plan, compare_methods, run_one, runs, tasks
 from dfa.training import loop
 from tests.dfa.citations import three_kinds
 
@@ -37,7 +35,7 @@ class Stopped(Exception):
 
 def stopped_at(step, monkeypatch, into):
     """Networks stop in a training step, counted from where they start; they are kept in a list."""
-    build = tasks.model_for
+    build = tasks.build_model
 
     def made(*arguments):
         model = build(*arguments)
@@ -53,7 +51,7 @@ def stopped_at(step, monkeypatch, into):
         model.register_forward_pre_hook(count)
         return model
 
-    monkeypatch.setattr(study, "model_for", made)
+    monkeypatch.setattr(runs, "build_model", made)
 
 
 def test_a_stopped_run_goes_on_at_the_step(case, tmp_path, monkeypatch):
@@ -87,7 +85,7 @@ def test_a_stopped_run_goes_on_at_the_step(case, tmp_path, monkeypatch):
 def test_results_hold_the_diagnostics(case, tmp_path):
     """Angles, gradients and signal-to-noise of every record are in results.json. Catches: graphs and text without."""
     plan, data = case
-    [run] = run_study(plan, data, ["optical"], [0], tmp_path, progress=False, tensorboard=True)
+    [run] = compare_methods(plan, data, ["optical"], [0], tmp_path, progress=False, tensorboard=True)
     written = json.loads((tmp_path / "results.json").read_text())["runs"][0]
     seen = written["history"][-1]["diagnostics"]
     assert list(seen["angles"].values()) == list(run.history[-1].angles)

@@ -8,8 +8,8 @@ import torch
 
 from dfa.data.text import split_text
 from dfa.experiments.plans import Plan
-from dfa.experiments.tasks import model_for, signal_width, train_plan
-from dfa.experiments.teachers import learner_for
+from dfa.experiments.tasks import build_model, train_plan
+from dfa.experiments.teachers import build_feedback, build_learner
 
 PLAN = Plan(data="tiny-shakespeare", hidden=(16, 16), heads=2, context=12, steps=1, batch_size=4)
 
@@ -17,9 +17,9 @@ PLAN = Plan(data="tiny-shakespeare", hidden=(16, 16), heads=2, context=12, steps
 def largest_changes(method, plan):
     """Of each block's parameters after one step of Adam, which moves each by its rate whatever the gradient."""
     data = split_text("period", "abcdefgh" * 300)
-    model = model_for(method, plan, data, 0)
+    model = build_model(method, plan, data, 0)
     before = copy.deepcopy(model)
-    learner = learner_for(method, plan, model, data, 0, signal_width(plan, data))
+    learner = build_learner(method, plan, model, data, 0, build_feedback(method, plan, data, 0))
     train_plan(method, plan, model, data, learner, 0, progress=False)
     return [
         max(float((a - b).detach().abs().max()) for a, b in zip(new.parameters(), old.parameters(), strict=True))
@@ -43,5 +43,5 @@ def test_backpropagation_and_the_last_layer_have_one_rate(method):
 
 
 def test_a_rate_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="hidden_rate must be positive"):
+    with pytest.raises(ValueError, match="hidden_rate must be greater than 0"):
         replace(PLAN, hidden_rate=-0.1)

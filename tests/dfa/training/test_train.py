@@ -9,7 +9,7 @@ import torch
 from calibration import measure_projection
 from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, train
 from dfa.data import digits
-from dfa.experiments.runs import DEMO, METHODS, Plan, run_study, summary
+from dfa.experiments import DEMO, METHODS, Plan, compare_methods, summary
 from dfa.models import mlp
 from photonics import presets
 
@@ -137,12 +137,12 @@ def test_an_earlier_run_is_not_written_over(data, tmp_path):
 
 def test_unknown_methods_are_refused(data):
     with pytest.raises(ValueError, match="method must be one of"):
-        run_study(Plan(hidden=(8,), epochs=1), data, ["bp", "magic"], [0])
+        compare_methods(Plan(hidden=(8,), epochs=1), data, ["bp", "magic"], [0])
 
 
 def test_digits_optical_dfa_is_within_two_points_of_backpropagation(data, tmp_path):
     """The demo's own plan, mean of 3 seeds, test accuracy; and far above training the last layer only."""
-    runs = run_study(DEMO, data, ["bp", "optical", "last-layer"], range(3), tmp_path, progress=False)
+    runs = compare_methods(DEMO, data, ["bp", "optical", "last-layer"], range(3), tmp_path, progress=False)
     mean = {m: sum(r.score for r in runs if r.method == m) / 3 for m in ("bp", "optical", "last-layer")}
     assert mean["optical"] > mean["bp"] - 0.02
     assert mean["optical"] > mean["last-layer"] + 0.025

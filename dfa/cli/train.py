@@ -1,0 +1,146 @@
+"""``opu demo`` and ``opu train``: networks trained by several methods, compared in a table and a report."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dfa.cli.common import Device, Out, Quiet, Seeds, print_table, progress_shown, run_folder
+
+if TYPE_CHECKING:
+    from dfa.experiments import Plan, Run
+    from dfa.experiments.tasks import Data
+    from dfa.feedback.encoding import Ternary
+
+__all__ = ["demo", "train"]
+
+
+def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
+    """Train a network on handwritten digits by five methods, one of them optical, and write a report."""
+    from dfa.data import digits
+    from dfa.experiments import DEMO, STANDARD_METHODS, compare_methods
+
+    data = digits()
+    with run_folder(out) as folder:
+        runs = compare_methods(DEMO, data, STANDARD_METHODS, range(seeds), folder, progress=progress_shown(quiet))
+        report_runs(DEMO, data, runs, folder)
+
+
+def train(
+    data: Annotated[
+        str, typer.Option(help="Data: digits, mnist, fashion-mnist, cora, citeseer, pubmed or tiny-shakespeare.")
+    ] = "digits",
+    network: Annotated[
+        str | None,
+        typer.Option(help="Network: mlp (default) or cnn for images, gcn for graphs, transformer for text."),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="Training methods, separated by commas: bp, dfa, ternary, optical, last-layer; all for these five; "
+            "separate (DFA with a matrix for each block), alignment (feedback alignment), sign (sign-symmetric)."
+        ),
+    ] = "optical",
+    device: Device = "lab_bench",
+    hidden: Annotated[
+        str | None,
+        typer.Option(
+            help="Widths of the hidden blocks, separated by commas. Default: 1024,1024 (mlp); 16,32,128 (cnn: "
+            "channels, then units); 16 (gcn); 128,128,128,128 (transformer)."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs. Default: 5 for images, 250 for graphs.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps on text. Default: 600.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Batch size. Default: 128 images or 32 pieces of text.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Adam's learning rate. Default: 0.001; graphs 0.01; text 0.003.")
+    ] = None,
+    hidden_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate of hidden blocks with fixed feedback, relative to --learning-rate. Default: "
+            "1; text 0.1."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Number of training samples, from the start. Default: all.")
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Ternarise the error at this fixed threshold. Default for graphs: 0.2.")
+    ] = None,
+    deviations: Annotated[
+        float | None,
+        typer.Option(help="Ternarise at this many standard deviations of the batch's error. Default for images: 1."),
+    ] = None,
+    stochastic: Annotated[
+        float | None,
+        typer.Option(help="Ternarise at random, without bias for errors up to this value. Default for text: 1."),
+    ] = None,
+    pairs: Annotated[
+        bool,
+        typer.Option(
+            "--pairs", help="With --stochastic: show at most one positive and one negative entry. Default for text."
+        ),
+    ] = False,
+    seeds: Seeds = 1,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoints in --out.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write the diagnostics as TensorBoard events.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network, by default with optical feedback, and write a report."""
+    from dfa.data import load
+    from dfa.experiments import STANDARD_METHODS, Plan, compare_methods
+    from dfa.experiments.teachers import check_methods
+
+    plan = Plan(
+        data=data,
+        network=network,
+        hidden=None if hidden is None else read_widths(hidden),
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        hidden_rate=hidden_rate,
+        samples=samples,
+        device=device,
+        encoder=build_encoder(threshold, deviations, stochastic, pairs),
+    )
+    methods = check_methods(list(STANDARD_METHODS) if method == "all" else method.split(","), plan)
+    loaded = load(data)
+    with run_folder(out, resume) as folder:
+        progress = progress_shown(quiet)
+        runs = compare_methods(plan, loaded, methods, range(seeds), folder, resume, progress, tensorboard)
+        report_runs(plan, loaded, runs, folder)
+
+
+def read_widths(text: str) -> tuple[int, ...]:
+    """Read widths that are separated by commas."""
+    try:
+        return tuple(int(width) for width in text.split(","))
+    except ValueError:
+        raise ValueError(f"hidden must be whole numbers separated by commas, got {text!r}") from None
+
+
+def build_encoder(
+    threshold: float | None, deviations: float | None, stochastic: float | None, pairs: bool
+) -> "Ternary | None":
+    """Build the encoder that the options ask for; None if they are not given."""
+    from dfa.feedback.encoding import Ternary
+
+    if threshold is None and deviations is None and stochastic is None and not pairs:
+        return None
+    return Ternary(threshold=threshold, deviations=deviations, stochastic=stochastic, pairs=pairs)
+
+
+def report_runs(plan: "Plan", data: "Data", runs: "list[Run]", folder: Path) -> None:
+    """Print the table and write the report of a comparison."""
+    from calibration.storage.files import write_unused
+    from dfa.experiments import comparison_page, summary
+
+    print_table(*summary(plan, runs))
+    typer.echo(f"report: {write_unused(folder / 'report.html', comparison_page(plan, data, runs))}")
