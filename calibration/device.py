@@ -1,7 +1,8 @@
-"""What calibration needs of a device: frames for patterns, and what the data sheets say. Never the medium."""
+"""The interface between calibration and a device: frames of patterns, and figures of data sheets; never the medium."""
 
 from typing import Any, Protocol, runtime_checkable
 
+from photonics.arrays import Array
 from photonics.chain import Clock
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
@@ -40,7 +41,7 @@ class Device(Protocol):
 
     @property
     def imaging(self) -> Imaging:
-        """The optics before the sensor."""
+        """The data sheets of the optics before the sensor."""
         ...
 
     @property
@@ -68,28 +69,28 @@ class Device(Protocol):
         """DN above dark that unit intensity gives at the set exposure, from photometry."""
         ...
 
-    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
+    def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
         """Frames of patterns: (batch, n_in) -> (batch, n_out)."""
         ...
 
-    def dark(self, count: int, exposure_s: float | None = None) -> Any:
+    def dark(self, count: int, exposure_s: float | None = None) -> Array:
         """Frames with the laser's shutter closed: (count, n_out)."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """Every parameter that is known, in plain types."""
+        """Every known parameter, in plain types."""
         ...
 
 
-def check_device(device: Any, name: str = "opu") -> Device:
-    """Return `device` if calibration can use it, else raise a ``ValueError`` that names it."""
+def check_device(device: object, name: str = "opu") -> Device:
+    """Return the device if calibration can use it; else raise a ``ValueError`` that names the argument."""
     if not isinstance(device, Device):
         raise ValueError(f"{name} must be an OPU or a recorded device, got {type(device).__name__}")
     return device
 
 
 class Wrapper:
-    """A device that passes on to another one whatever a subclass does not do itself: data sheets, clock, exposure."""
+    """Base class of a device around another device, whose data sheets, clock and exposure it shares."""
 
     def __init__(self, opu: Device) -> None:
         self.device = check_device(opu)

@@ -1,24 +1,23 @@
-"""A device that computes elsewhere, as seen from the host, where calibration does its arithmetic."""
-
-from typing import Any
+"""A device on a GPU, for calibration on the host."""
 
 from calibration.device import Wrapper
+from photonics.arrays import Array, HostArray
 from photonics.backend import to_host
+from photonics.opu import OPU
 from photonics.patterns.encoding import as_patterns
 
 __all__ = ["Hosted"]
 
 
 class Hosted(Wrapper):
-    """A device on a GPU for whatever works with patterns and frames of the host: calibration, projections, feedback.
+    """A device on a GPU whose patterns and frames are numpy arrays, as calibration, projections and feedback use them.
 
-    Patterns go to the device and frames come back, which are all that travels: the light is computed where the device
-    is. So it pays for large devices, and never goes unsaid.
+    The light is computed on the GPU; only patterns and frames are copied. This is worthwhile for large devices.
 
     Parameters
     ----------
     opu : OPU
-        The device, exposed (`OPU.autoexpose`). On the host it is only passed on to.
+        The device, its exposure set (`OPU.autoexpose`). A device on the host works as well, without any copies.
 
     Examples
     --------
@@ -30,15 +29,15 @@ class Hosted(Wrapper):
     (1, 100)
     """
 
-    def __init__(self, opu: Any) -> None:
+    def __init__(self, opu: OPU) -> None:
         super().__init__(opu)
         self._backend = opu.backend
 
-    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
-        """Frames of patterns, both numpy's: (batch, n_in) -> (batch, n_out)."""
+    def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> HostArray:
+        """Frames of patterns: (batch, n_in) -> (batch, n_out)."""
         shown = self._backend.asarray(as_patterns(patterns, self.n_in))
         return to_host(self.device.measure(shown, exposure_s, reference_phase=reference_phase))
 
-    def dark(self, count: int, exposure_s: float | None = None) -> Any:
-        """Frames with the laser's shutter closed, numpy: (count, n_out)."""
+    def dark(self, count: int, exposure_s: float | None = None) -> HostArray:
+        """Frames with the laser's shutter closed: (count, n_out)."""
         return to_host(self.device.dark(count, exposure_s))

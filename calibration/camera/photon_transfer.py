@@ -1,18 +1,20 @@
 """Photon transfer of a camera: gain, quantum efficiency and noise from frames of known, uniform light (EMVA 1288)."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.device import Device
 from photonics import Camera
+from photonics.arrays import BoolArray, HostArray
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Estimate", "PhotonTransfer", "UniformLight", "photon_transfer", "uniform_light"]
+__all__ = ["Estimate", "PhotonTransfer", "UniformLight", "UniformSource", "photon_transfer", "uniform_light"]
 
 DITHER = 0.5
-"""Dark noise in DN under which the quantiser hides it (EMVA 1288 asks for at least this)."""
+"""Dark noise, DN, under which the quantiser hides it; EMVA 1288 requires at least this."""
 
 
 @runtime_checkable
@@ -24,27 +26,27 @@ class UniformSource(Protocol):
         """The camera's data sheet."""
         ...
 
-    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
-        """`count` frames at that many photons per pixel and exposure: (count, pixels)."""
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> HostArray:
+        """Frames at a number of photons per pixel and exposure: (count, pixels)."""
         ...
 
 
 class UniformLight:
-    """A simulated camera in front of uniform light; it numbers its frames from 0."""
+    """A simulated camera in front of uniform light. Its frames are numbered from 0."""
 
     def __init__(self, camera: Camera) -> None:
         self.camera, self.ticks = camera, 0
 
-    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
-        """`count` frames at that many photons per pixel in the exposure: (count, pixels)."""
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> HostArray:
+        """Frames at a number of photons per pixel and exposure: (count, pixels)."""
         light = np.full((count, pixels), photons, np.float32)
         ticks = np.arange(self.ticks, self.ticks + count)
         self.ticks += count
         return self.camera.expose(light, exposure_s, ticks)
 
 
-def uniform_light(source: Any) -> UniformSource:
-    """Return a camera, or that of a device, in front of uniform light; a device that has its own answers itself."""
+def uniform_light(source: Camera | Device | UniformSource) -> UniformSource:
+    """Put a camera, or that of a device, in front of uniform light; return a source that has its own light as it is."""
     if isinstance(source, UniformSource):
         return source
     return UniformLight(source if isinstance(source, Camera) else source.camera)
@@ -52,15 +54,19 @@ def uniform_light(source: Any) -> UniformSource:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value with its standard error; NaN where the camera's quantiser hides it."""
+    """A measured value with its standard error; both are NaN if the camera's quantiser hides the value."""
 
     value: float
     error: float
 
 
+HIDDEN = Estimate(float("nan"), float("nan"))
+"""A value that the camera's quantiser hides."""
+
+
 @dataclass(frozen=True, eq=False)
 class PhotonTransfer:
-    """Photon transfer curve and what follows from it; curve arrays have one entry for each light level."""
+    """Photon transfer curve and the camera's figures from it; curve arrays have one entry for each light level."""
 
     photons: NDArray[np.float64]
     """Mean photons per pixel."""
@@ -68,33 +74,41 @@ class PhotonTransfer:
     """Mean above dark, DN."""
     variance_dn2: NDArray[np.float64]
     """Temporal variance, DN^2."""
-    fitted: NDArray[np.bool_]
-    """Levels under 70 % of saturation and with noise of half a code or more, which the fits use."""
+    fitted: BoolArray
+    """Whether the fits use a level: it is under 70 % of saturation, and its noise is half a code or more."""
     gain: Estimate
     """Overall system gain K, DN per electron."""
     quantum_efficiency: Estimate
+    """Electrons per photon."""
     read_noise_e: Estimate
-    """Temporal dark noise without dark current's shot noise, electrons rms."""
+    """Temporal dark noise without the shot noise of the dark current, electrons rms."""
     dark_current_e_per_s: Estimate
+    """Dark current, electrons per second."""
     linearity_error: Estimate
     """Mean absolute deviation from the straight line, relative, over 5 to 95 % of the level of the highest variance."""
     saturation_e: Estimate
     """Mean electrons in a saturated pixel."""
     prnu: Estimate
+    """Photo response non-uniformity, relative."""
     dsnu_e: Estimate
+    """Dark signal non-uniformity, electrons rms."""
     frames: int
+    """Number of frames taken."""
 
 
-def photon_transfer(source: Any, pixels: int = 16_384, levels: int = 24, exposure_s: float = 1e-3) -> PhotonTransfer:
-    """Measure a camera in front of a uniform source of known photon number.
+def photon_transfer(
+    source: Camera | Device | UniformSource, pixels: int = 16_384, levels: int = 24, exposure_s: float = 1e-3
+) -> PhotonTransfer:
+    """Measure a camera in front of a uniform source of known photon number, by EMVA 1288.
 
     Parameters
     ----------
     source : Camera, Device or UniformSource
-        The camera, simulated in front of uniform light, or what answers ``uniform(photons, exposure_s, count,
-        pixels)`` itself (a bench, a recording). Only frames are used, and of the data sheet the range of light.
+        A camera, or a device with one, which is simulated in front of uniform light; or a source that has the method
+        ``uniform(photons, exposure_s, count, pixels)``, such as a bench or a recording. Of the data sheet only the
+        range of light is used.
     pixels : int
-        Size of the region that is read.
+        Number of pixels that are read.
     levels : int
         Light levels from 1 % to 120 % of saturation, two frames each.
     exposure_s : float
@@ -102,9 +116,9 @@ def photon_transfer(source: Any, pixels: int = 16_384, levels: int = 24, exposur
 
     Notes
     -----
-    Gain is the slope and dark noise the intercept of variance against mean, ``s^2 = K^2 sigma_d^2 + 1/12 + K mu``
-    [1]_; the intercept is fitted, because a dark frame whose noise is under half a code does not show it. Quantum
-    efficiency is the slope of mean against photons over K.
+    Gain is the slope of variance against mean, ``s^2 = K^2 sigma_d^2 + 1/12 + K mu``
+    [1]_, and quantum efficiency that of mean against photons, over K. Dark noise is that of dark frames; if it is under
+    half a code it does not show there, and read noise and DSNU are NaN.
 
     References
     ----------
@@ -126,14 +140,7 @@ def photon_transfer(source: Any, pixels: int = 16_384, levels: int = 24, exposur
 
     prnu, dsnu = run.nonuniformity(0.5 * full, exposure_s, gain.value)
     current = run.dark_current(gain)
-    sigma_dn = np.sqrt(max(dark_variance - QUANTISATION, 0.0))
-    read = Estimate(np.nan, np.nan)
-    if sigma_dn < DITHER:
-        dsnu = read
-    else:
-        electrons = np.sqrt(max(sigma_dn**2 / gain.value**2 - current.value * exposure_s, 0.0))
-        share = np.hypot(dark_variance / sigma_dn**2 / np.sqrt(2.0 * pixels), gain.error / gain.value)
-        read = Estimate(float(electrons), float(electrons * share))
+    hidden = np.sqrt(max(dark_variance - QUANTISATION, 0.0)) < DITHER
     return PhotonTransfer(
         photons=photons,
         signal_dn=signal,
@@ -141,14 +148,22 @@ def photon_transfer(source: Any, pixels: int = 16_384, levels: int = 24, exposur
         fitted=fitted,
         gain=gain,
         quantum_efficiency=efficiency,
-        read_noise_e=read,
+        read_noise_e=HIDDEN if hidden else read_noise(dark_variance, gain, current.value * exposure_s, pixels),
         dark_current_e_per_s=current,
         linearity_error=linearity(photons, signal, variance, pixels),
         saturation_e=Estimate(float(saturation / gain.value), float(saturation * gain.error / gain.value**2)),
         prnu=prnu,
-        dsnu_e=dsnu,
+        dsnu_e=HIDDEN if hidden else dsnu,
         frames=run.ticks,
     )
+
+
+def read_noise(dark_variance: float, gain: Estimate, dark_e: float, pixels: int) -> Estimate:
+    """Read noise, electrons rms: the noise of dark frames without that of quantisation and of the dark current."""
+    sigma_dn = np.sqrt(dark_variance - QUANTISATION)
+    electrons = np.sqrt(max(sigma_dn**2 / gain.value**2 - dark_e, 0.0))
+    share = np.hypot(dark_variance / sigma_dn**2 / np.sqrt(2.0 * pixels), gain.error / gain.value)
+    return Estimate(float(electrons), float(electrons * share))
 
 
 def saturation_e(camera: Camera) -> float:
@@ -157,7 +172,7 @@ def saturation_e(camera: Camera) -> float:
 
 
 def fit_gain(signal: NDArray[np.float64], variance: NDArray[np.float64], pixels: int) -> Estimate:
-    """Slope of variance against mean; NaN if the noise reaches half a code at fewer than three levels."""
+    """Fit the slope of variance against mean; NaN if fewer than three levels have noise of half a code or more."""
     if len(signal) < 3:
         return Estimate(np.nan, np.nan)
     weights = 1.0 / (variance * np.sqrt(2.0 / pixels))
@@ -172,19 +187,19 @@ class FrameSource:
         self.source, self.camera, self.pixels, self.ticks = source, source.camera, pixels, 0
 
     def frames(self, photons: float, exposure_s: float, count: int) -> NDArray[np.float64]:
-        """`count` frames at that many photons per pixel: (count, pixels), DN."""
+        """Take frames at a number of photons per pixel: (count, pixels), DN."""
         self.ticks += count
         return np.asarray(self.source.uniform(photons, exposure_s, count, self.pixels)).astype(np.float64)
 
     def pair(self, photons: float, exposure_s: float) -> tuple[float, float]:
-        """Mean, and temporal variance from the difference of two frames (EMVA 1288)."""
+        """Take two frames: their mean, and the temporal variance from their difference (EMVA 1288)."""
         a, b = self.frames(photons, exposure_s, 2)
         return float((a.mean() + b.mean()) / 2.0), float(np.var(a - b) / 2.0)
 
     def nonuniformity(
         self, photons: float, exposure_s: float, gain: float, count: int = 32
     ) -> tuple[Estimate, Estimate]:
-        """PRNU (relative) and DSNU (electrons) from averages over `count` frames, temporal noise subtracted."""
+        """Measure PRNU (relative) and DSNU (electrons) from averages over frames, temporal noise subtracted."""
         stacks = [self.frames(level, exposure_s, count) for level in (photons, 0.0)]
         spatial = [s.mean(axis=0).var(ddof=1) - s.var(axis=0, ddof=1).mean() / count for s in stacks]
         means = [s.mean() for s in stacks]
@@ -197,7 +212,7 @@ class FrameSource:
         )
 
     def dark_current(self, gain: Estimate) -> Estimate:
-        """Dark current from the mean of dark frames against exposure, up to 20 s or half of saturation."""
+        """Fit the dark current to the mean of dark frames against exposure, up to 20 s or half of saturation."""
         longest_s = min(20.0, 0.5 * saturation_e(self.camera) / max(self.camera.dark_electrons(1.0), 1e-9))
         times = np.linspace(0.5, 1.0, 6) * longest_s
         frames = [self.frames(0.0, t, 2) for t in times]
@@ -216,7 +231,7 @@ def linearity(
 ) -> Estimate:
     """Mean relative deviation from the line fitted with weights 1/signal, over 5 to 95 % (EMVA 1288).
 
-    The standard's saturation is the level of the highest variance: beyond it the noise is cut off.
+    Saturation is the level of the highest variance, as in the standard: beyond it the noise is cut off.
     """
     saturation = signal[np.argmax(variance)]
     inside = (signal > 0.05 * saturation) & (signal < 0.95 * saturation)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from calibration.fields.readings import Bench, RawFrames
 from calibration.fields.stepped import closure, is_complete, linear_fields, refined_fields, stepped
+from photonics.arrays import ComplexArray, FloatArray, HostArray
 
 __all__ = ["Drift", "track"]
 
@@ -39,7 +40,7 @@ STRIDE = 1.5
 SETTLED, NOTHING = 0.05, 1e-5
 """What is still to come of a phase when `settled` ends: over the phase's standard error, or in radians."""
 
-Real = NDArray[np.float32]
+Real = FloatArray
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Drift:
         }
 
 
-def track(probes: NDArray[Any], reference: Real, bench: Bench) -> Drift:
+def track(probes: HostArray, reference: Real, bench: Bench) -> Drift:
     """Find the phase in every frame of a measurement of probes, each of `steps` frames and one that tracks.
 
     Parameters
@@ -84,7 +85,7 @@ def track(probes: NDArray[Any], reference: Real, bench: Bench) -> Drift:
     mask = (known < bench.saturation_dn).astype(np.float32)
     order = len(known)
     turns = 2.0 * np.pi * (np.arange(order) % steps) / steps
-    theta: NDArray[Any] = principal_phases(known, turns)
+    theta: HostArray = principal_phases(known, turns)
     _, field = fit_pixels(known, mask, theta)
     for _ in range(MOST_ROUNDS):
         mean, field = fit_pixels(known, mask, theta)
@@ -133,7 +134,7 @@ def share_of(apart: NDArray[np.float64], variance: float) -> float:
 
 
 def settled(
-    probes: NDArray[Any], bench: Bench, theta: NDArray[np.float64], reference: Real
+    probes: HostArray, bench: Bench, theta: NDArray[np.float64], reference: Real
 ) -> tuple[NDArray[np.float64], float]:
     """Phases of the frames of each probe against each other, as the probe's own field tells them: (probes, steps).
 
@@ -165,7 +166,7 @@ def settled(
     return found, rest
 
 
-def sample(raw: RawFrames, n_out: int) -> NDArray[Any]:
+def sample(raw: RawFrames, n_out: int) -> HostArray:
     """All frames of some pixels, spread over the sensor: (count, n_pixels)."""
     wanted = max(min(PIXELS, VALUES // raw.count), 16)
     stride = -(-n_out // wanted)
@@ -193,7 +194,7 @@ def principal_phases(frames: Real, turns: NDArray[np.float64]) -> NDArray[np.flo
     return theta if forward >= backward else -theta
 
 
-def fit_pixels(frames: Real, mask: Real, theta: NDArray[Any]) -> tuple[Real, NDArray[np.complex64]]:
+def fit_pixels(frames: Real, mask: Real, theta: HostArray) -> tuple[Real, ComplexArray]:
     """Mean b and field z of each pixel, (n_pixels,), in ``I = b + 2 Re(z exp(-i theta))`` by least squares."""
     basis = np.stack([np.ones_like(theta), 2.0 * np.cos(theta), 2.0 * np.sin(theta)], axis=1).astype(np.float32)
     products = (basis[:, :, None] * basis[:, None, :]).reshape(len(theta), 9)
@@ -202,9 +203,7 @@ def fit_pixels(frames: Real, mask: Real, theta: NDArray[Any]) -> tuple[Real, NDA
     return solution[:, 0], (solution[:, 1] + 1j * solution[:, 2]).astype(np.complex64)
 
 
-def fit_phases(
-    fringes: Real, mask: Real, field: NDArray[np.complex64]
-) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
+def fit_phases(fringes: Real, mask: Real, field: ComplexArray) -> tuple[ComplexArray, FloatArray]:
     """Phasor of each frame, (...,), in ``I - b = 2 Re(field exp(-i theta))`` by least squares, and its variance.
 
     The variance is that of the phase, from the residual; pixels are the last axis, and the rest broadcasts.
@@ -221,7 +220,7 @@ def fit_phases(
 
 
 def pilot(
-    probes: NDArray[Any], bench: Bench, theta: NDArray[np.float64], field: NDArray[np.complex64]
+    probes: HostArray, bench: Bench, theta: NDArray[np.float64], field: ComplexArray
 ) -> tuple[NDArray[np.float64], float]:
     """Phase of each probe's frames, (probes, steps), from the known pattern within the probe, and its variance.
 

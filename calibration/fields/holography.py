@@ -5,14 +5,14 @@ Model of a frame: ``I(x) = |T x + c|^2 + dark``, where x is the binary pattern a
 linear in x *exactly*, whatever the background is.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from photonics.arrays import ComplexArray, FloatArray, HostArray
+
 __all__ = ["disjoint_anchor", "step_phases", "stepped_interference", "superset_anchor"]
 
-Frames = NDArray[np.float32]
+Frames = FloatArray
 
 
 def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
@@ -63,7 +63,7 @@ def step_phases(steps: int) -> NDArray[np.float64]:
     return 2.0 * np.pi * np.arange(steps) / steps
 
 
-def stepped_interference(frames: NDArray[Any], phases_rad: NDArray[np.float64]) -> NDArray[np.complex64]:
+def stepped_interference(frames: HostArray, phases_rad: NDArray[np.float64]) -> ComplexArray:
     """Interference of a field y with a reference beam R stepped through a full turn, ``conj(R) y``.
 
     ``P^-1 sum_k I_k exp(i phi_k)`` with ``I_k = |y + R exp(i phi_k)|^2`` and P >= 3 equal steps: whatever does not

@@ -9,6 +9,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from calibration.device import Device
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 
 __all__ = [
     "Sideband",
@@ -53,15 +54,15 @@ class Sideband:
     passes: int
     """Rounds of the fit: 1 where whole numbers of fringes fit on the sensor, so that the parts are apart in the
     spectrum; otherwise they leak into each other at the edges, and are fitted together."""
-    ramp: NDArray[np.complex64]
+    ramp: ComplexArray
     """``exp(2 pi i center . p)`` on each pixel p, (rows, columns)."""
-    band: NDArray[np.float32]
+    band: FloatArray
     """1 in the disc, shifted to the centre."""
-    own: NDArray[np.float32]
+    own: FloatArray
     """1 where the field's own intensity lies; half of the spectrum, as `scipy.fft.rfft2` gives it."""
-    widening: NDArray[np.float32]
+    widening: FloatArray
     """What gives the fringes back that the pixel's width took, on the shifted disc; 0 elsewhere."""
-    spread: NDArray[np.complex64]
+    spread: ComplexArray
     """Spectrum of the squared response to a single pixel: carries variances from frames to fields."""
 
     @classmethod
@@ -101,7 +102,7 @@ class Sideband:
             spread=spread,
         )
 
-    def demodulate(self, images: NDArray[np.float32], lost: NDArray[np.bool_] | None = None) -> NDArray[np.complex64]:
+    def demodulate(self, images: FloatArray, lost: BoolArray | None = None) -> ComplexArray:
         """Cut the disc, shift it to the centre and transform back: ``conj(R) y`` on each pixel, (batch, n_out). Linear.
 
         Where fringes do not fit on the sensor, the parts of the frame are fitted together. Images that lost pixels
@@ -116,7 +117,7 @@ class Sideband:
                 fields[some] = fft.ifft2(spectrum, overwrite_x=True).reshape(-1, images.shape[1])
         return fields
 
-    def _fit(self, images: NDArray[np.float32], lost: NDArray[np.bool_], passes: int) -> NDArray[np.complex64]:
+    def _fit(self, images: FloatArray, lost: BoolArray, passes: int) -> ComplexArray:
         """Spectrum of G by least squares over the pixels that are not lost; a single pass is a plain cut.
 
         Conjugate gradients for the field's own intensity and G together, each image with steps of its own.
@@ -142,33 +143,33 @@ class Sideband:
             before = np.maximum(power, 1e-30)
         return spectrum
 
-    def _cut(self, images: NDArray[np.float32]) -> NDArray[np.complex64]:
+    def _cut(self, images: FloatArray) -> ComplexArray:
         """Spectrum of the disc, shifted to the centre: (batch, rows, columns)."""
         return fft.fft2(images * np.conj(self.ramp)) * self.band
 
-    def _fringes(self, spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
+    def _fringes(self, spectrum: ComplexArray) -> FloatArray:
         """``2 Re(ramp G)``, (batch, rows, columns)."""
         return np.float32(2.0) * (fft.ifft2(spectrum) * self.ramp).real
 
-    def without(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def without(self, image: FloatArray) -> FloatArray:
         """The image less the fringes in it: (n_out,) -> (n_out,)."""
         spectrum = self._fit(image[None], np.zeros((1, len(image)), np.bool_), self.passes)
         return image - self._fringes(spectrum).ravel()
 
-    def variance(self, variance: NDArray[np.float32]) -> NDArray[np.float32]:
+    def variance(self, variance: FloatArray) -> FloatArray:
         """Variance of the real and of the imaginary part each, from that of independent pixels: (batch, n_out)."""
         spectrum = fft.rfft2(variance.reshape(-1, *self.shape))
         spectrum *= self.spread
         spread = fft.irfft2(spectrum, self.shape).reshape(variance.shape)
         return np.maximum(spread, np.float32(0.0)) / np.float32(2.0)
 
-    def touched(self, marked: NDArray[np.bool_], share: float = 0.3) -> NDArray[np.bool_]:
+    def touched(self, marked: BoolArray, share: float = 0.3) -> BoolArray:
         """Outputs that take more than a share of their weight from marked pixels: (batch, n_out)."""
         own = float(self.spread[0, 0].real)
         return 2.0 * self.variance(marked.astype(np.float32)) > share * own
 
 
-def frequencies(shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
+def frequencies(shape: tuple[int, int]) -> tuple[HostArray, HostArray]:
     """Frequencies x (1, columns) and y (rows, 1) of an FFT, cycles per pixel."""
     return np.fft.fftfreq(shape[1])[None, :], np.fft.fftfreq(shape[0])[:, None]
 
@@ -189,7 +190,7 @@ def distance(shape: tuple[int, int], center: Frequency) -> NDArray[np.float64]:
     return np.hypot(x - np.rint(x), y - np.rint(y))
 
 
-def disc(shape: tuple[int, int], center: Frequency, radius: float) -> NDArray[np.bool_]:
+def disc(shape: tuple[int, int], center: Frequency, radius: float) -> BoolArray:
     """Bins within a radius of a frequency."""
     return distance(shape, center) <= radius
 
@@ -283,7 +284,7 @@ def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     return width * np.arange(len(count)), count, np.bincount(ring, power.ravel()) / np.maximum(count, 1)
 
 
-def squares(images: NDArray[Any]) -> NDArray[np.float64]:
+def squares(images: HostArray) -> NDArray[np.float64]:
     """Sum of squares of each image: (batch, rows, columns) -> (batch,)."""
     parts = images.view(np.float32) if np.iscomplexobj(images) else images
     return np.einsum("bxy,bxy->b", parts, parts, dtype=np.float64)

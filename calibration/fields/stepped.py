@@ -5,7 +5,7 @@ field, its phase counted from the reference's.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibration.camera.noise import NoiseModel
 from calibration.fields.readings import Bench
 from calibration.fields.saturated import Prior, estimate_on_circle
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 
 __all__ = ["Fields", "closure", "is_complete", "linear_fields", "linear_weights", "misfit", "refined_fields", "stepped"]
 
@@ -21,19 +22,19 @@ ROUNDS = 4
 COMPLETE = 0.05
 """Departure of the light in the frames from the light in the fringes up to which all of it counts as coherent."""
 
-Real = NDArray[np.float32]
+Real = FloatArray
 
 
 class Fields(NamedTuple):
     """Fields at some pixels and what is known of their error."""
 
-    values: NDArray[np.complex64]
+    values: ComplexArray
     """(probes, n_pixels), roots of DN."""
     variance: Real
     """``E|error|^2`` over probes, (n_pixels,), DN."""
 
 
-def linear_weights(phases: NDArray[np.float64]) -> NDArray[np.complex64]:
+def linear_weights(phases: NDArray[np.float64]) -> ComplexArray:
     """Weights of frames in z of the fit ``I_p = a + 2 Re(z exp(-i phase_p))`` by least squares: (..., P) -> (..., P).
 
     ``z = r y``; for P >= 3 equal steps over the full circle they are ``exp(i phase_p) / P``.
@@ -43,7 +44,7 @@ def linear_weights(phases: NDArray[np.float64]) -> NDArray[np.complex64]:
     return (inverse[..., 1, :] + 1j * inverse[..., 2, :]).astype(np.complex64)
 
 
-def linear_fields(frames: NDArray[Any], phases: NDArray[np.float64], reference: Real, bench: Bench) -> Fields:
+def linear_fields(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> Fields:
     """Fields without any assumption on the mean intensity; a saturated reading counts as it is.
 
     Parameters
@@ -66,16 +67,16 @@ def linear_fields(frames: NDArray[Any], phases: NDArray[np.float64], reference: 
     return Fields(values / reference, (variance / (reference**2 * np.float32(len(frames)))).astype(np.float32))
 
 
-def stepped(phases: NDArray[np.float64], reference: Real) -> Callable[[int], NDArray[np.complex64]]:
+def stepped(phases: NDArray[np.float64], reference: Real) -> Callable[[int], ComplexArray]:
     """The reference's field in each step, (probes, n_pixels): as `refined_fields` asks for it."""
     turns = np.exp(1j * phases).astype(np.complex64)
     return lambda step: turns[:, step, None] * reference
 
 
 def refined_fields(
-    frames: NDArray[Any],
-    beam: Callable[[int], NDArray[np.complex64]],
-    start: NDArray[np.complex64],
+    frames: HostArray,
+    beam: Callable[[int], ComplexArray],
+    start: ComplexArray,
     noise: NoiseModel,
     saturation_dn: int,
     rounds: int = ROUNDS,
@@ -144,14 +145,14 @@ def refined_fields(
     return Fields(y, variance.mean(axis=0))
 
 
-def spread_of(values: NDArray[np.complex64], known: NDArray[np.bool_]) -> Prior:
+def spread_of(values: ComplexArray, known: BoolArray) -> Prior:
     """Mean and spread of the fields of each pixel that are known; of all of them where none is."""
     known = known | ~known.any(axis=0)
     mean = values.mean(axis=0, where=known)
     return Prior(mean, (np.abs(values - mean) ** 2).mean(axis=0, where=known))
 
 
-def misfit(frames: NDArray[Any], phases: NDArray[np.float64], noise: NoiseModel, saturation_dn: int) -> Real:
+def misfit(frames: HostArray, phases: NDArray[np.float64], noise: NoiseModel, saturation_dn: int) -> Real:
     """Squared residuals of ``I_p = a + 2 Re(z exp(-i phase_p))`` over what noise leaves of them, for each pixel.
 
     P - 3 degrees of freedom in each probe, so there must be more than three steps; NaN where every probe saturates.
@@ -172,7 +173,7 @@ def is_complete(share: float) -> bool:
     return abs(share - 1.0) <= COMPLETE
 
 
-def closure(frames: NDArray[Any], phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
+def closure(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
     """Whether the model is complete: mean intensity of the speckle in the frames over that in the fringes.
 
     1 if all light interferes; more with a second polarisation or an incoherent share, which the refinement would

@@ -1,7 +1,7 @@
 """Projections by interference with anchors: other patterns of the same mirrors, no reference beam."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from calibration.device import Device
 from calibration.fields.holography import disjoint_anchor, superset_anchor
 from calibration.projections.base import LinearProjection, ProjectionMethod, Response
 from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
+from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 
 __all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_anchors"]
@@ -29,13 +30,13 @@ class AnchorProjection(LinearProjection):
     ``eps = 1/sqrt(contrast)``: both are part of the standard error. With the complement they cancel to ``eps^2``.
     """
 
-    anchors: NDArray[np.bool_]
+    anchors: BoolArray
     """Anchor patterns, shape (n_anchors, n_in); a single one that is ON everywhere is the superset of every input."""
     choice: NDArray[np.intp]
     """Which anchor serves a row, the brightest one there: shape (n_out,)."""
-    anchor_dn: NDArray[np.float32]
+    anchor_dn: FloatArray
     """``I(b) - I(0)`` of the anchor that serves each row, DN: shape (n_out,)."""
-    anchor_variance: NDArray[np.float32]
+    anchor_variance: FloatArray
     """Variance of `anchor_dn`, DN^2."""
 
     @property
@@ -59,10 +60,10 @@ class AnchorProjection(LinearProjection):
     def expected_dark_share(self) -> float:  # noqa: D102 (inherited)
         return dark_anchor_share(len(self.anchors), self.method.dark_share, speckle_shape(self.opu))
 
-    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+    def _frames(self, half: BoolArray) -> HostArray:
         return frames_with_anchors(self.opu, self._shown(half), self.anchors)
 
-    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         alone, other = frames[:, 0], self._served(frames)
         formula = superset_anchor(alone, other, self.anchor_dn) if self.complementary else None
         values = disjoint_anchor(other, alone, self.anchor_dn) if formula is None else formula
@@ -72,21 +73,21 @@ class AnchorProjection(LinearProjection):
         top = self.opu.camera.saturation_dn
         return Response(values, variance / np.float32(4.0), (alone >= top) | (other >= top))
 
-    def _served(self, frames: NDArray[Any]) -> NDArray[Any]:
+    def _served(self, frames: HostArray) -> HostArray:
         """Of the frames with an anchor, each row's own: (batch, n_out)."""
         if len(self.anchors) == 1:
             return frames[:, 1]
         return np.take_along_axis(frames, 1 + self.choice[None, None, :], axis=1)[:, 0]
 
-    def _scale(self) -> NDArray[np.float32]:
+    def _scale(self) -> FloatArray:
         """Interference in DN to the projection's unit, for each row; 0 where the anchor is dark."""
         length = np.where(self.valid, self.anchor_dn * self.unit_dn, np.inf)
         return (1.0 / np.sqrt(length)).astype(np.float32)
 
-    def _shared_variance(self) -> NDArray[np.float32]:
+    def _shared_variance(self) -> FloatArray:
         return self.anchor_variance / np.float32(4.0)
 
-    def _scale_error(self) -> NDArray[np.float32]:
+    def _scale_error(self) -> FloatArray:
         anchor = np.where(self.valid, self.anchor_dn, np.float32(np.inf))
         squared = self.anchor_variance / (2.0 * anchor) ** 2
         if not self.complementary:
@@ -144,7 +145,7 @@ class AnchorMethod(ProjectionMethod):
         )
 
 
-def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> NDArray[np.bool_]:
+def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> BoolArray:
     """Anchor patterns, (anchors, n_in): all ON if there are no spare inputs, else the spare ones dealt out in turn."""
     if n_inputs == n_in:
         return np.ones((1, n_in), np.bool_)
@@ -152,7 +153,7 @@ def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> NDArray[np.bool_]
     return (index >= n_inputs) & ((index - n_inputs) % anchors == np.arange(anchors)[:, None])
 
 
-def frames_with_anchors(opu: Device, alone: NDArray[np.bool_], anchors: NDArray[np.bool_]) -> NDArray[Any]:
+def frames_with_anchors(opu: Device, alone: BoolArray, anchors: BoolArray) -> HostArray:
     """Frames of patterns, first alone and then with each anchor: (batch, n_in) -> (batch, 1 + n_anchors, n_out)."""
     # With a superset the other frame shows a - x, with disjoint anchors x + b: both are an exclusive or.
     patterns = np.concatenate([alone[:, None], alone[:, None] ^ anchors], axis=1)

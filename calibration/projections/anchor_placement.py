@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from photonics.arrays import FloatArray, IntArray
+
 __all__ = ["Places", "anchor_sets", "place"]
 
 ROUNDS = 8
@@ -30,16 +32,14 @@ class Places(NamedTuple):
     spread: NDArray[np.float64]  # second eigenvalue, DN
 
 
-def anchor_sets(anchors: int) -> NDArray[np.int64]:
+def anchor_sets(anchors: int) -> IntArray:
     """Which anchors the calibration's patterns hold, each alone and then each pair: (S + S (S - 1) / 2, S)."""
     first, second = np.triu_indices(anchors, 1)
     one = np.eye(anchors, dtype=np.int64)
     return np.concatenate([one, one[first] + one[second]])
 
 
-def place(
-    intensity: NDArray[np.float32], variance: NDArray[np.float32], members: NDArray[np.int64], leak_dn: float
-) -> Places:
+def place(intensity: FloatArray, variance: FloatArray, members: IntArray, leak_dn: float) -> Places:
     """Place the anchors of each row in its plane.
 
     Classical multidimensional scaling of the Gram matrix gives a start. Gauss-Newton steps then fit the positions q_i
@@ -100,7 +100,7 @@ class Fit(NamedTuple):
 def fit(
     data: NDArray[np.float64],
     weight: NDArray[np.float64],
-    members: NDArray[np.int64],
+    members: IntArray,
     leak_dn: float,
     q: NDArray[np.float64],
     c: NDArray[np.float64],
@@ -136,7 +136,7 @@ def fit(
     return Fit(q, c[:, 0], covariance, np.where(np.isfinite(cost), cost, np.inf))
 
 
-def gram(intensity: NDArray[np.float64], members: NDArray[np.int64]) -> NDArray[np.float64]:
+def gram(intensity: NDArray[np.float64], members: IntArray) -> NDArray[np.float64]:
     """Gram matrix of the anchors, ``q_i . q_j``, from the intensities of single ones and pairs: (rows, S, S)."""
     count = members.shape[1]
     single, pair = intensity[:, :count], intensity[:, count:]

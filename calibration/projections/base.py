@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
 from calibration.projections.signed_patterns import split
+from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 
 __all__ = ["LinearProjection", "Projected", "ProjectionMethod", "Response"]
@@ -26,13 +26,13 @@ class Projected(NamedTuple):
     plane is the root of 2 larger.
     """
 
-    values: NDArray[Any]
+    values: HostArray
     """float32, or complex64 where the method sees the phase."""
-    standard_error: NDArray[np.float32]
+    standard_error: FloatArray
     """Predicted from the camera's noise as it was measured; infinite where the anchor or the reference is dark."""
-    noise: NDArray[np.float32]
+    noise: FloatArray
     """Part of the standard error that is new in every projection: the noise of its frames."""
-    saturated: NDArray[np.bool_]
+    saturated: BoolArray
     """Whether frames behind the value had that pixel saturated and the others do not make up for it: the value is
     then wrong."""
 
@@ -40,10 +40,10 @@ class Projected(NamedTuple):
 class Response(NamedTuple):
     """What a method makes of the frames of binary patterns, before it is scaled; arrays of shape (batch, n_out)."""
 
-    values: NDArray[Any]
-    variance: NDArray[np.float32] | None
+    values: HostArray
+    variance: FloatArray | None
     """Of the real and of the imaginary part each; None where nobody asked."""
-    saturated: NDArray[np.bool_] | None
+    saturated: BoolArray | None
 
 
 @component
@@ -105,7 +105,7 @@ class LinearProjection(ABC):
     """The method that measured the projection; ``method.calibrate(opu, n_inputs)`` measures it again."""
     n_inputs: int
     """Length of the vectors."""
-    valid: NDArray[np.bool_]
+    valid: BoolArray
     """Rows that can be used, shape (n_out,); the others always return 0."""
     unit_dn: float
     """DN of unit intensity: all inputs ON give it on the mean pixel where ``E|t_ij|^2 = 1/n_in``."""
@@ -177,7 +177,7 @@ class LinearProjection(ABC):
         """Frames that projecting these vectors takes."""
         return len(split(x, self.n_inputs, self.bits).plane) * self.frames_per_vector
 
-    def __call__(self, x: Any) -> NDArray[Any]:
+    def __call__(self, x: Any) -> HostArray:
         """Project vectors.
 
         Parameters
@@ -224,7 +224,7 @@ class LinearProjection(ABC):
         error[:, ~self.valid] = np.inf
         return Projected(values, error, noise, saturated)
 
-    def effective_matrix(self, repeats: int = 1) -> NDArray[Any]:
+    def effective_matrix(self, repeats: int = 1) -> HostArray:
         """The map's matrix M, measured through the device by unit vectors, ``repeats`` times each.
 
         It costs ``repeats frames_per_vector n_inputs`` frames. A single input is dim (``1/n_in`` of the light), so the
@@ -250,26 +250,26 @@ class LinearProjection(ABC):
         return max(CHUNK // (self.frames_per_vector * max(self.n_outputs, self.opu.n_in)), 1)
 
     @abstractmethod
-    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+    def _frames(self, half: BoolArray) -> HostArray:
         """Frames of binary vectors: (batch, n_inputs) -> (batch, frames_per_vector, n_out)."""
 
     @abstractmethod
-    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         """Linear response that the frames of each pattern hold, and how uncertain it is if that is asked for."""
 
     @abstractmethod
-    def _scale(self) -> NDArray[np.float32]:
+    def _scale(self) -> FloatArray:
         """Response in DN to the projection's unit, for each row; 0 where it is not valid."""
 
     @abstractmethod
-    def _shared_variance(self) -> NDArray[np.float32]:
+    def _shared_variance(self) -> FloatArray:
         """Variance of what all responses share, of each part, from the calibration's frames: (n_out,)."""
 
     @abstractmethod
-    def _scale_error(self) -> NDArray[np.float32]:
+    def _scale_error(self) -> FloatArray:
         """Relative standard error of each row's scale: (n_out,)."""
 
-    def _shown(self, half: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _shown(self, half: BoolArray) -> BoolArray:
         """Binary vectors on the mirrors, the other inputs OFF: (batch, n_in)."""
         shown = np.zeros((len(half), self.opu.n_in), np.bool_)
         shown[:, : self.n_inputs] = half

@@ -7,10 +7,9 @@ distances to them. All of it as real vectors of two components, so that ``Re(con
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.camera.noise import Background, measure_background
 from calibration.device import Device
@@ -20,6 +19,7 @@ from calibration.projections.anchor_placement import anchor_sets, place
 from calibration.projections.base import LinearProjection, ProjectionMethod, Response
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
 from calibration.projections.trilateration import Anchors, locate, shared_error
+from photonics.arrays import BoolArray, FloatArray, HostArray, IntArray
 from photonics.component import Field, component, integer
 
 __all__ = ["MultilaterationMethod", "MultilaterationProjection"]
@@ -59,20 +59,20 @@ class MultilaterationProjection(LinearProjection):
     conjugation_fixed: ClassVar[bool] = False
     drops_noisy_rows: ClassVar[bool] = True
 
-    anchors: NDArray[np.bool_]
+    anchors: BoolArray
     """Anchor patterns on mirrors beyond the vectors', (S, n_in)."""
     places: Anchors
     """The anchors in the complex plane of each row, up to a turn and a reflection."""
-    off_dn: NDArray[np.float32]
+    off_dn: FloatArray
     """Mean frame of all mirrors OFF: (n_out,)."""
-    rank_ratio: NDArray[np.float32]
+    rank_ratio: FloatArray
     """Third over second eigenvalue of the anchors' Gram matrix in each row, (n_out,): 0 without noise where a pixel
     sees a single field, 1 where the plane cannot be told from noise or from a second field."""
-    flatness: NDArray[np.float32]
+    flatness: FloatArray
     """Second over first eigenvalue, (n_out,): 0 for anchors on a line, which leave the conjugate open; 1 at best."""
-    shared_variance: NDArray[np.float32]
+    shared_variance: FloatArray
     """Variance by the anchors' places, of each part of a field near 0, DN: (n_out,)."""
-    scale_error: NDArray[np.float32]
+    scale_error: FloatArray
     """Relative standard error of a row by that of its anchors' places, (n_out,)."""
 
     @property
@@ -97,10 +97,10 @@ class MultilaterationProjection(LinearProjection):
             return None
         return flat_anchor_share(len(self.anchors), self.method.dark_share)
 
-    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+    def _frames(self, half: BoolArray) -> HostArray:
         return frames_with_anchors(self.opu, self._shown(half), self.anchors)
 
-    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = np.moveaxis(frames >= self.opu.camera.saturation_dn, 1, 0)
         lost = np.count_nonzero(~full, axis=0) < FEWEST
         weight = np.moveaxis(1.0 / self.noise.variance(frames), 1, 0)
@@ -111,13 +111,13 @@ class MultilaterationProjection(LinearProjection):
             return Response(values, None, None)
         return Response(values, solution.variance(), lost)
 
-    def _scale(self) -> NDArray[np.float32]:
+    def _scale(self) -> FloatArray:
         return np.where(self.valid, 1.0 / np.sqrt(switched_unit_dn(self.opu, self.unit_dn)), 0.0).astype(np.float32)
 
-    def _shared_variance(self) -> NDArray[np.float32]:
+    def _shared_variance(self) -> FloatArray:
         return self.shared_variance
 
-    def _scale_error(self) -> NDArray[np.float32]:
+    def _scale_error(self) -> FloatArray:
         return np.hypot(self.scale_error, np.float32(data_sheet_error(self.opu)))
 
 
@@ -180,7 +180,7 @@ class MultilaterationMethod(ProjectionMethod):
             scale_error=found.scale_error,
         )
 
-    def anchor_patterns(self, n_in: int, n_inputs: int) -> NDArray[np.bool_]:
+    def anchor_patterns(self, n_in: int, n_inputs: int) -> BoolArray:
         """Anchor patterns on the spare inputs, (anchors, n_in), if there are enough of these."""
         spare = n_in - n_inputs
         if spare < 3:
@@ -198,7 +198,7 @@ def check_plane(ratio: float) -> None:
         )
 
 
-def too_few(opu: Device, valid: NDArray[np.bool_], mean: float, clipped: NDArray[np.bool_]) -> ValueError:
+def too_few(opu: Device, valid: BoolArray, mean: float, clipped: BoolArray) -> ValueError:
     """What to say where under half of the pixels have usable anchors."""
     return ValueError(
         f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with usable anchors ({mean:.2g} DN "
@@ -210,12 +210,12 @@ class Block(NamedTuple):
     """Some rows with their anchors placed, and what `Places` and `shared_error` tell of them."""
 
     places: Anchors
-    misfit: NDArray[Any]
-    rank_ratio: NDArray[Any]
-    flatness: NDArray[Any]
-    spread: NDArray[Any]
-    shared_variance: NDArray[Any]
-    scale_error: NDArray[Any]
+    misfit: HostArray
+    rank_ratio: HostArray
+    flatness: HostArray
+    spread: HostArray
+    shared_variance: HostArray
+    scale_error: HostArray
 
     @staticmethod
     def joined(blocks: "Sequence[Block]") -> "Block":
@@ -224,9 +224,7 @@ class Block(NamedTuple):
         return Block(Anchors.joined([block.places for block in blocks]), *figures)
 
 
-def place_block(
-    background: Background, rows: slice, members: NDArray[np.int64], leak_dn: float, half_dn: float
-) -> Block:
+def place_block(background: Background, rows: slice, members: IntArray, leak_dn: float, half_dn: float) -> Block:
     """Place the anchors of some rows by the frames of all of their patterns."""
     found = place(background.intensity[:, rows].T, background.variance[:, rows].T, members, leak_dn)
     places = Anchors(
@@ -241,7 +239,7 @@ def place_block(
     return Block(places, found.misfit, found.rank_ratio, found.flatness, found.spread, *errors)
 
 
-def measure_many(opu: Device, patterns: NDArray[np.bool_], repeats: int) -> Background:
+def measure_many(opu: Device, patterns: BoolArray, repeats: int) -> Background:
     """`measure_background` of many patterns, some at a time."""
     size = max(PIXELS // (repeats * opu.n_out), 1)
     parts = [measure_background(opu, patterns[i : i + size], repeats) for i in range(0, len(patterns), size)]

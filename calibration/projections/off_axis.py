@@ -2,15 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.sideband import Frequency, Sideband, annuli, check_optics, fft, place_sideband
 from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
+from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import component
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
@@ -34,7 +34,7 @@ class OffAxisProjection(ReferencedProjection):
     """
 
     sideband: Sideband
-    reference_frame: NDArray[np.float32]
+    reference_frame: FloatArray
     """Mean frame of the reference beam with all mirrors OFF, DN: (n_out,)."""
     lost: float
     """Relative amplitude of the light that the beam's flaws carry out of the disc; part of the standard error."""
@@ -51,13 +51,13 @@ class OffAxisProjection(ReferencedProjection):
         """Frames for one binary vector: 1. A ternary one takes 2."""
         return 1
 
-    def _scale_error(self) -> NDArray[np.float32]:
+    def _scale_error(self) -> FloatArray:
         return np.hypot(super()._scale_error(), np.float32(self.lost))
 
-    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+    def _frames(self, half: BoolArray) -> HostArray:
         return self.opu.measure(self._shown(half), reference_phase=0.0)[:, None]
 
-    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = frames[:, 0] >= self.opu.camera.saturation_dn
         values = self.sideband.demodulate(frames[:, 0] - self.reference_frame, full)
         if not uncertain:

@@ -14,6 +14,7 @@ from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, refined_fields, stepped
 from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import ReferencedProjection, check_arm, measure_arm
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, component
 
 __all__ = ["PhaseSteppingMethod", "SteppingProjection"]
@@ -42,7 +43,7 @@ class SteppingProjection(ReferencedProjection):
 
     phases_rad: NDArray[np.float64]
     """Phases of the steps, (P,)."""
-    offset_dn: NDArray[np.complex64]
+    offset_dn: ComplexArray
     """Response of all mirrors OFF, DN: (n_out,)."""
 
     @property
@@ -57,17 +58,17 @@ class SteppingProjection(ReferencedProjection):
         """Frames for one binary vector: one for each phase step. A ternary one takes twice as many."""
         return len(self.phases_rad)
 
-    def _scale(self) -> NDArray[np.float32]:
+    def _scale(self) -> FloatArray:
         # A pixel that a tilted beam's fringes cross has less of them, by what the optics' data sheets say.
         return super()._scale() / np.float32(self.opu.imaging.visibility(self.opu.laser.wavelength_m))
 
-    def _frames(self, half: NDArray[np.bool_]) -> NDArray[Any]:
+    def _frames(self, half: BoolArray) -> HostArray:
         steps = len(self.phases_rad)
         patterns = np.repeat(self._shown(half), steps, axis=0)
         frames = self.opu.measure(patterns, reference_phase=np.tile(self.phases_rad, len(half)))
         return frames.reshape(len(half), steps, -1)
 
-    def _respond(self, frames: NDArray[Any], uncertain: bool) -> Response:
+    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         values = stepped_interference(frames, self.phases_rad)
         full = frames >= self.opu.camera.saturation_dn
         if np.count_nonzero(full & self.valid) > MAX_SATURATED * self.valid.mean() * full.size:
@@ -95,9 +96,7 @@ class SteppingProjection(ReferencedProjection):
         values -= self.offset_dn
         return Response(values, variance, saturated if uncertain else None)
 
-    def _by_the_fringe(
-        self, frames: NDArray[Any], values: Any, full: NDArray[np.bool_], at: Places
-    ) -> tuple[Fields, NDArray[np.bool_]]:
+    def _by_the_fringe(self, frames: HostArray, values: Any, full: BoolArray, at: Places) -> tuple[Fields, BoolArray]:
         """``conj(R) y`` of patterns at pixels with three readings or more, (n,), its variance, DN^2, and no doubt."""
         batch, row = at
         weights = fringe_weights(self.phases_rad, ~full[batch, :, row])
@@ -105,9 +104,7 @@ class SteppingProjection(ReferencedProjection):
         spread = (np.abs(weights) ** 2 * self.noise.variance(readings)).sum(axis=1)
         return Fields((weights * readings).sum(axis=1), spread), np.zeros(len(row), np.bool_)
 
-    def _by_the_beam(
-        self, frames: NDArray[Any], values: Any, full: NDArray[np.bool_], at: Places
-    ) -> tuple[Fields, NDArray[np.bool_]]:
+    def _by_the_beam(self, frames: HostArray, values: Any, full: BoolArray, at: Places) -> tuple[Fields, BoolArray]:
         """The same of pixels with fewer, whose beam is known; `values` of the others tell how bright a pattern is.
 
         Two readings leave two points: it is open which where the saturated readings allow both.
@@ -121,7 +118,7 @@ class SteppingProjection(ReferencedProjection):
         prior = Prior(np.zeros(len(row), np.complex64), spread[batch].astype(np.float32))
         readings, top = frames[batch, :, row].T, self.opu.camera.saturation_dn
 
-        def fitted(start: NDArray[Any], which: Any) -> Fields:
+        def fitted(start: HostArray, which: Any) -> Fields:
             some = Prior(prior.mean[which], prior.spread[which])
             beams = stepped(self.phases_rad[None], beam[which])
             return refined_fields(readings[None, :, which], beams, start[None], self.noise, top, prior=some)
@@ -148,7 +145,7 @@ class SteppingProjection(ReferencedProjection):
         return straight and imaging.polarisations == 1 and imaging.samples_per_pixel == 1
 
 
-def fringe_weights(phases_rad: NDArray[np.float64], kept: NDArray[np.bool_]) -> NDArray[np.complex64]:
+def fringe_weights(phases_rad: NDArray[np.float64], kept: BoolArray) -> ComplexArray:
     """Weights of the frames that are kept in the least-squares estimate of ``conj(R) y``: (n, P) -> (n, P).
 
     ``I_k = A + 2 Re(conj(R) y exp(-i phi_k))``, three unknowns; with all frames the weights are ``exp(i phi_k) / P``.

@@ -10,6 +10,7 @@ from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.device import Device
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection
+from photonics.arrays import BoolArray, FloatArray
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["Arm", "ReferencedProjection", "check_arm", "measure_arm"]
@@ -18,15 +19,15 @@ __all__ = ["Arm", "ReferencedProjection", "check_arm", "measure_arm"]
 class Arm(NamedTuple):
     """The reference beam on all mirrors OFF; arrays of shape (n_out,) or (n_phases, n_out)."""
 
-    reference_dn: NDArray[np.float32]
+    reference_dn: FloatArray
     """Intensity of the beam and what it beats with, phases averaged, less that of all mirrors OFF alone: DN."""
-    reference_variance: NDArray[np.float32]
+    reference_variance: FloatArray
     """Variance of `reference_dn`, DN^2."""
-    frames_dn: NDArray[np.float32]
+    frames_dn: FloatArray
     """Mean frame at each phase, DN, dark level included: (n_phases, n_out)."""
-    frame_variance: NDArray[np.float32]
+    frame_variance: FloatArray
     """Variance of `frames_dn`, DN^2."""
-    saturated: NDArray[np.bool_]
+    saturated: BoolArray
     """Pixels that the beam alone saturates."""
     noise: NoiseModel
 
@@ -43,25 +44,25 @@ class ReferencedProjection(LinearProjection):
     a difference, and suffers like one when the phase drifts between its halves.
     """
 
-    reference_dn: NDArray[np.float32]
+    reference_dn: FloatArray
     """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
-    reference_variance: NDArray[np.float32]
+    reference_variance: FloatArray
     """Variance of `reference_dn`, DN^2."""
-    shared_variance: NDArray[np.float32]
+    shared_variance: FloatArray
     """Variance of the response of all mirrors OFF, which is subtracted from all others, DN^2, each part: (n_out,)."""
 
     @property
     def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
         return np.complex64
 
-    def _scale(self) -> NDArray[np.float32]:
+    def _scale(self) -> FloatArray:
         length = np.where(self.valid, self.reference_dn * switched_unit_dn(self.opu, self.unit_dn), np.inf)
         return (1.0 / np.sqrt(length)).astype(np.float32)
 
-    def _shared_variance(self) -> NDArray[np.float32]:
+    def _shared_variance(self) -> FloatArray:
         return self.shared_variance
 
-    def _scale_error(self) -> NDArray[np.float32]:
+    def _scale_error(self) -> FloatArray:
         beam = np.where(self.valid, self.reference_dn, np.float32(np.inf))
         return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(data_sheet_error(self.opu)))
 
@@ -88,13 +89,13 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
     )
 
 
-def averaged(variance: NDArray[np.float32], repeats: int) -> NDArray[np.float32]:
+def averaged(variance: FloatArray, repeats: int) -> FloatArray:
     """Variance of the mean of repeated frames: noise under half a code repeats its rounding, and keeps that error."""
     floor = np.where(variance - QUANTISATION < 0.25, np.float32(QUANTISATION), np.float32(0.0))
     return np.maximum(variance / np.float32(repeats), floor)
 
 
-def check_arm(opu: Device, arm: Arm, dark_share: float) -> NDArray[np.bool_]:
+def check_arm(opu: Device, arm: Arm, dark_share: float) -> BoolArray:
     """Rows whose reference is bright enough and not saturated, or say what to change if they are few."""
     mean = float(arm.reference_dn.mean())
     valid = (arm.reference_dn > dark_share * mean) & ~arm.saturated

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.patterns.encoding import checked
 from photonics.patterns.halftone import bit_planes, decode_planes
 
@@ -28,11 +29,11 @@ class Terms(NamedTuple):
     """Whether it shows where the plane is 1, or where it is -1."""
     owner: NDArray[np.intp]
     """Which vector it belongs to."""
-    weight: NDArray[np.float32]
+    weight: FloatArray
     """By how much it counts there, its sign included."""
     digit: NDArray[np.intp]
     """Place of the plane in its vector; a vector has one term at most of each digit and sign."""
-    rounding: NDArray[np.float32]
+    rounding: FloatArray
     """Squared length of what rounding to bits took off each vector, (batch,)."""
 
     def parts(self, size: int) -> Iterator[slice]:
@@ -40,11 +41,11 @@ class Terms(NamedTuple):
         for start in range(0, len(self.plane), size):
             yield slice(start, start + size)
 
-    def halves(self, part: slice) -> NDArray[np.bool_]:
+    def halves(self, part: slice) -> BoolArray:
         """The patterns of some terms, (n, n_inputs)."""
         return self.planes[self.plane[part]] == self.sign[part, None]
 
-    def add(self, total: NDArray[Any], part: slice, values: NDArray[Any], power: int = 1) -> None:
+    def add(self, total: HostArray, part: slice, values: HostArray, power: int = 1) -> None:
         """Add the values of some terms, times their weight to a power, to the vectors they belong to, in place.
 
         A vector's terms are added in the same order whatever else is in the batch.
@@ -53,19 +54,19 @@ class Terms(NamedTuple):
         for chosen in self._groups(part):
             total[owner[chosen]] += weight[chosen, None] * values[chosen]
 
-    def flag(self, total: NDArray[np.bool_], part: slice, values: NDArray[np.bool_]) -> None:
+    def flag(self, total: BoolArray, part: slice, values: BoolArray) -> None:
         """Mark the vectors whose terms are marked, in place."""
         owner = self.owner[part]
         for chosen in self._groups(part):
             total[owner[chosen]] |= values[chosen]
 
-    def _groups(self, part: slice) -> Iterator[NDArray[np.bool_]]:
+    def _groups(self, part: slice) -> Iterator[BoolArray]:
         """Terms of one digit and one sign, which all belong to different vectors."""
         group = 2 * self.digit[part] + (self.sign[part] < 0)
         return (group == one for one in np.unique(group))
 
     @property
-    def balance(self) -> NDArray[np.float32]:
+    def balance(self) -> FloatArray:
         """Sum of a vector's weights, (batch,): how often it holds what every frame holds alike."""
         return np.bincount(self.owner, self.weight, self.batch).astype(np.float32)
 

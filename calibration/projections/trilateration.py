@@ -10,12 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from photonics.arrays import FloatArray
+
 __all__ = ["Anchors", "Solution", "locate", "shared_error"]
 
 TINY = 1e-6
 """Share of the normal matrix that is added, so that anchors on a line (rows that are not valid) have an inverse."""
 
-Real = NDArray[np.float32]
+Real = FloatArray
 
 
 class Anchors(NamedTuple):

@@ -104,7 +104,7 @@ def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return error, mean(a * b) / np.sqrt(spread)
 
 
-def output_error(test: HeldOut) -> tuple[float, float]:
+def frame_error(test: HeldOut) -> tuple[float, float]:
     """Error of predicted frames over the frames, ``sqrt(sum((I - P)^2 - noise) / sum I^2)``, and its standard error.
 
     In fully developed speckle it is the error of the field. Dim rows, whose relative error is large, weigh little.
@@ -138,7 +138,7 @@ def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> 
     # Mirrors beyond those of the matrix are OFF and leak a field that it does not know of.
     leak = math.sqrt(2.0 * (opu.n_in / matrix.shape[1] - 1.0)) * abs(opu.dmd.leakage)
     stated = pattern_error(estimate, matrix, valid, leak)
-    of_output, of_output_error = output_error(test)
+    of_output, of_output_error = frame_error(test)
     lines = [
         Line(GROUP, "error per row", "median over rows of √(⟨(I - |Tx|²)² - noise⟩ / 2) / ⟨I⟩, held-out", "",
              told * float(np.median(error)), spread, None, 0.06 + leak, "more light and frames, no saturation", reason),
