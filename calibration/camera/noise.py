@@ -76,8 +76,8 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
     scatter = noise.slope_dn / opu.camera.gain
     if scatter > MAX_SCATTER and noise.slope_dn * float(mean[1:].mean() - noise.dark_dn) > 1.0:
         raise ValueError(
-            f"frames of one pattern must agree except for the camera's noise, got a variance {scatter:.0f} times that of "
-            "shot noise: the medium or the laser drifts, or frames are lost"
+            "frames of one pattern must agree except for the camera's noise, got a variance "
+            f"{scatter:.0f} times that of shot noise: the medium or the laser drifts, or frames are lost"
         )
     ratio = np.float32(exposures[0] / exposures[1])
     clipped = peak[1:] >= opu.camera.saturation_dn
