@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from benchmarks.calibration_picture import draw
 from calibration import measure_projection
 from calibration.metrics import matrix_row_errors
 from calibration.recovery.exposure import expose
-from calibration.recovery.methods import make, take
-from calibration.recovery.transmission import BLOCK_VALUES, DARK_FRAMES, bench_of
+from calibration.recovery.methods import build_method, take_frames
+from calibration.recovery.transmission import BLOCK_VALUES, DARK_FRAMES, describe_bench
 from photonics import OPU, Imaging
 from photonics.parts.reference import Reference
 from tests.calibration.benches import errors, field_matrix
@@ -130,19 +131,20 @@ def matrix(seed: int, device: Callable[[int], Any], method: str, **options: Any)
     start = time.process_time()
     opu = device(seed)
     expose(opu, method, saturated=SATURATED, seed=seed, **options)
-    common = {name: options.pop(name) for name in ("steps", "track_drift") if name in options}
-    plan = make(opu, method, None, seed, common, options)
+    plan = build_method(opu, method, seed=seed, **options)
     plan.check(opu)
     dark = opu.dark(DARK_FRAMES)
-    frames = np.concatenate([take(opu, plan.shots(a, min(a + 256, plan.frames))) for a in range(0, plan.frames, 256)])
-    about, before = bench_of(opu, dark), time.process_time()
-    state = plan.prepare(Frames(frames), about)
+    shots = [plan.shots(first, min(first + 256, plan.frames)) for first in range(0, plan.frames, 256)]
+    frames = np.concatenate([take_frames(opu, part) for part in shots])
+    about, before = describe_bench(opu, dark), time.process_time()
     size = max(BLOCK_VALUES // len(frames), 8)
     blocks = []
-    for first in range(0, opu.n_out, size):
-        rows = slice(first, min(first + size, opu.n_out))
-        blocks.append(plan.solve(frames[:, rows], rows, about, state))
-    plan.release(state)
+    with threadpool_limits(1, user_api="blas"):
+        state = plan.prepare(Frames(frames), about)
+        for first in range(0, opu.n_out, size):
+            rows = slice(first, min(first + size, opu.n_out))
+            blocks.append(plan.solve(frames[:, rows], rows, about, state))
+        plan.release(state)
     end = time.process_time()
     valid = np.concatenate([block.valid for block in blocks])
     found = np.where(valid[:, None], np.concatenate([block.matrix for block in blocks]), 0)

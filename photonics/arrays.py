@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "BoolArray", "ComplexArray", "FloatArray", "HostArray", "IntArray"]
+__all__ = ["Array", "BoolArray", "ComplexArray", "FloatArray", "HostArray", "IntArray", "RealArray"]
 
 Array: TypeAlias = Any
 """An array of the library that computes: numpy, cupy, or another of the array API standard."""
@@ -19,3 +19,5 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 IntArray: TypeAlias = NDArray[np.int64]
 FloatArray: TypeAlias = NDArray[np.float32]
 ComplexArray: TypeAlias = NDArray[np.complex64]
+RealArray: TypeAlias = NDArray[np.floating[Any]]
+"""Of float32 or float64; products of float32 and Python floats have this type for a type checker."""

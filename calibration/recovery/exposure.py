@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 
 from calibration.device import Device, check_device
-from calibration.recovery.methods import make, take
+from calibration.recovery.base import RecoveryMethod
+from calibration.recovery.methods import build_method, take_frames
 from photonics.analysis.exposure import Aim, search_exposure
 from photonics.arrays import HostArray
 from photonics.component import number
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
-__all__ = ["expose", "expose_patterns"]
+__all__ = ["expose", "expose_method", "expose_patterns"]
 
 SAMPLES = 64
 """Frames on which the exposure is set, spread over the measurement."""
@@ -22,7 +23,7 @@ SAMPLES = 64
 def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3, **options: Any) -> float:
     """Set the exposure at which a share of the readings of a recovery of the transmission matrix saturates.
 
-    Frames of the method itself are taken, the reference's shutter as the method sets it, until the share is right.
+    Frames of the method itself are taken, with the reference's shutter as the method sets it, until the share is right.
 
     Parameters
     ----------
@@ -31,32 +32,33 @@ def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3,
     method : str
         As for `calibration.recovery.transmission.recover_transmission_matrix`.
     saturated : float
-        Share of saturated readings, 1e-5 to 0.02. Phase stepping knows what to do with them and gains by more light:
+        Share of saturated readings, 1e-5 to 0.02. Phase stepping leaves saturated readings out and gains by more light:
         its error falls from 0.031 at 0.1 % to 0.026 at 1 % (8 bits, 10 ke-).
     **options
-        Those of the method, `n_inputs` and `seed` among them.
+        Options of the method, with `n_inputs` and `seed`.
 
     Returns
     -------
     float
-        The exposure, seconds; the longest there is if there is not light enough for more.
+        The exposure, seconds; the longest one if there is too little light.
 
     Raises
     ------
     ValueError
         If an argument is wrong, or the shortest exposure is too long.
     """
+    device = check_device(opu)
+    return expose_method(device, build_method(device, method, **options), saturated)
+
+
+def expose_method(device: Device, plan: RecoveryMethod, saturated: float = 1e-3) -> float:
+    """Set the exposure at which that share of the readings of a recovery method saturates; see `expose`."""
     if not 1e-5 <= number(saturated) <= 0.02:
         raise ValueError(f"saturated must be 1e-5 to 0.02, got {saturated!r}")
-    device = check_device(opu)
-    n_inputs, seed = options.pop("n_inputs", None), options.pop("seed", 0)
-    # Frames that track may saturate: these readings are left out.
-    options.pop("track_drift", None)
-    common = {name: options.pop(name) for name in ("steps",) if name in options}
-    plan = make(device, method, n_inputs, seed, common, options)
+    plan = plan.for_exposure()
     some = np.unique(np.linspace(0, plan.frames - 1, SAMPLES).astype(int))
     shots = [plan.shots(int(frame), int(frame) + 1) for frame in some]
-    return search(device, lambda: np.concatenate([take(device, shot) for shot in shots]), saturated)
+    return search(device, lambda: np.concatenate([take_frames(device, shot) for shot in shots]), saturated)
 
 
 def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> float:
@@ -66,14 +68,14 @@ def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> floa
     return search(device, lambda: np.asarray(device.measure(patterns)), saturated)
 
 
-def search(device: Device, take_frames: Callable[[], HostArray], saturated: float) -> float:
-    """Set the exposure at which that share of the readings of `take_frames` saturates."""
+def search(device: Device, take: Callable[[], HostArray], saturated: float) -> float:
+    """Set the exposure at which that share of the readings of `take` saturates."""
     dark = float(device.dark(1).mean())
     span = device.camera.saturation_dn - dark
 
     def level(exposure_s: float) -> float:
         device.exposure_s = exposure_s
-        return float(np.quantile(take_frames(), 1.0 - saturated)) - dark
+        return float(np.quantile(take(), 1.0 - saturated)) - dark
 
     aim = Aim(target=span, low=0.3 * span, high=span - 1.0, step_up=2.0, step_down=0.5, one_reading=True)
     return search_exposure(device, level, aim)

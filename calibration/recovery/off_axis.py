@@ -1,9 +1,8 @@
 """Transmission matrix by off-axis holography: a field from each frame, so as many frames as probes."""
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import scipy.fft
@@ -12,45 +11,49 @@ from numpy.typing import NDArray
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.sideband import Sideband, annuli, check_optics, disc, place_sideband
-from calibration.recovery.base import Block, Gauge, RecoveryMethod, Shots
-from calibration.recovery.designs.probes import Design, design
+from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
+from calibration.recovery.designs.probes import Design, choose_design
 from calibration.storage.frames import FrameStore, create_store
+from photonics.arrays import Array, FloatArray, HostArray
 from photonics.component import Field, component
 
 __all__ = ["OffAxisRecovery"]
 
 CHUNK_PIXELS = 2**21
 """Pixels demodulated at a time."""
-SEEN = 64
-"""Frames, at most, whose mean spectrum shows the sideband."""
+MAX_LOCATING_FRAMES = 64
+"""Maximum number of frames in the mean spectrum in which the sideband is located."""
 
 
 class State(NamedTuple):
-    """What all rows share, and the fields on disk."""
+    """What all rows share, with the fields on disk."""
 
     fields: FrameStore
     """Fields of all probes, complex64."""
     folder: tempfile.TemporaryDirectory[str]
-    reference: NDArray[np.float32]
+    """Where `fields` are, until `release`."""
+    reference: FloatArray
     """Intensity of the reference alone on each pixel, DN, (n_out,)."""
-    variance: NDArray[np.float32]
+    variance: FloatArray
     """Mean over probes of the variance of a field, real and imaginary part together, DN^2: (n_out,)."""
-    touched: NDArray[np.float32]
-    """Share of probes in which a saturated pixel reached this one's field, (n_out,)."""
+    touched: FloatArray
+    """Share of probes in which a saturated pixel contributed to the field of this pixel, (n_out,)."""
     center: tuple[float, float]
+    """Centre of the sideband, cycles per pixel along x and y."""
     radius: float
+    """Radius of the sideband, cycles per pixel."""
 
 
 @component
-class OffAxisRecovery(RecoveryMethod):
+class OffAxisRecovery(RecoveryMethod[State]):
     """Each probe in one frame, with a tilted reference: ``conj(R) T x`` is a sideband of the frame's spectrum.
 
     The frame of the reference alone is subtracted, which removes the flaws of the beam, the leaked light and the dark
     level; the sideband is cut out, shifted to the centre, transformed back, and divided by |R| (E. Cuche, P. Marquet
     and C. Depeursinge, Appl. Opt. 39, 4070 (2000)). The probes are those of
-    `calibration.recovery.designs.probes.design`. It asks for a pupil, so that grains are wider than fringes;
-    neighbouring rows within a grain are then correlated, and their errors as well. See
-    `calibration.projections.off_axis.OffAxisProjection` for what limits it.
+    `calibration.recovery.designs.probes.choose_design`. The method needs a pupil, so that speckle grains are wider than
+    fringes; neighbouring rows within a grain are then correlated, and so are their errors. See
+    `calibration.projections.off_axis.OffAxisProjection` for its limits.
     """
 
     name: ClassVar[str] = "off-axis"
@@ -67,7 +70,7 @@ class OffAxisRecovery(RecoveryMethod):
     @property
     def design(self) -> Design:
         """The probes."""
-        return design(self.n_inputs)
+        return choose_design(self.n_inputs)
 
     @property
     def frames(self) -> int:  # noqa: D102
@@ -79,7 +82,7 @@ class OffAxisRecovery(RecoveryMethod):
 
     @property
     def gauge(self) -> Gauge:  # noqa: D102
-        return Gauge("each row is times a phase, that of the conjugate reference at its pixel")
+        return Gauge("each row is multiplied by a phase, that of the conjugate reference at its pixel")
 
     def check(self, device: Device) -> None:  # noqa: D102
         check_optics(device)
@@ -93,9 +96,9 @@ class OffAxisRecovery(RecoveryMethod):
 
     def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
         alone = raw.frames(0, self.repeats).mean(axis=0, dtype=np.float64).astype(np.float32)
-        seen = np.unique(np.linspace(self.repeats, raw.count - 1, SEEN).astype(int))
+        seen = np.unique(np.linspace(self.repeats, raw.count - 1, MAX_LOCATING_FRAMES).astype(int))
         frames = np.concatenate([raw.frames(int(frame), int(frame) + 1) for frame in seen])
-        sideband = locate(frames, alone, bench)
+        sideband = locate_sideband(frames, alone, bench)
         folder = tempfile.TemporaryDirectory(prefix="opu-")
         block = max(2**21 // self.design.order, 8)
         path = Path(folder.name) / "fields"
@@ -116,7 +119,7 @@ class OffAxisRecovery(RecoveryMethod):
             fields, folder, reference, (variance / count).astype(np.float32), share, sideband.center, sideband.radius
         )
 
-    def solve(self, frames: NDArray[Any], rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
+    def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
         reference, variance = state.reference[rows], state.variance[rows]
         valid = reference > max(DARK_SHARE * float(state.reference.mean()), 0.0)
         squared_scale = 1.0 / (np.where(valid, reference, np.float32(np.inf)) * np.float32(bench.unit_dn))
@@ -129,33 +132,34 @@ class OffAxisRecovery(RecoveryMethod):
         gain = float(self.design.gain(self.n_inputs).mean())
         error = np.sqrt(gain * probe + length * (bench.scale_error**2 + relative**2))
         share = self.design.pattern_gain(self.n_inputs) + 1.0 / self.repeats
-        # Fields are of a grain and |R| is of the pixel, whose response makes |T x|^2 as much too small as frames too
-        # bright. Twice PRNU in intensity is 4 times half of it in the field; what rows are divided by and the pixel's
-        # own share in its grain leave 3.
+        # Fields are averages over a grain, while |R| and the frames have the response of the single pixel. Twice PRNU
+        # in intensity is 4 times half of PRNU in the field; the division by |R| and the pixel's own share of its grain
+        # reduce it to 3 times.
         pattern = share * probe + light * (relative**2 + (3.0 * bench.scale_error) ** 2) + self.unknown_leak(bench)
-        extra = {
-            "reference_dn": reference,
-            "touched": state.touched[rows],
-            "pattern_error": np.sqrt(pattern).astype(np.float32),
-        }
-        return Block(matrix.astype(np.complex64), np.where(valid, error, np.inf).astype(np.float32), valid, extra)
+        diagnostics = RowDiagnostics(
+            reference_dn=reference,
+            touched=state.touched[rows],
+            pattern_error=np.sqrt(pattern).astype(np.float32),
+        )
+        error = np.where(valid, error, np.inf).astype(np.float32)
+        return Block(matrix.astype(np.complex64), error, valid, diagnostics)
 
     def release(self, state: State) -> None:  # noqa: D102
         state.fields.close()
         state.folder.cleanup()
 
-    def record(self, state: State) -> Mapping[str, Any]:  # noqa: D102
-        return {"sideband_center": np.asarray(state.center), "sideband_radius": state.radius}
+    def findings(self, state: State) -> Findings:  # noqa: D102
+        return Findings(sideband_center=np.asarray(state.center), sideband_radius=state.radius)
 
 
-def locate(frames: NDArray[Any], alone: NDArray[np.float32], bench: Bench) -> Sideband:
-    """Find the sideband of ``conj(R) y`` in frames, (count, n_out), that of the reference alone subtracted.
+def locate_sideband(frames: HostArray, alone: FloatArray, bench: Bench) -> Sideband:
+    """Find the sideband of ``conj(R) y`` in frames, (count, n_out), after the reference alone is subtracted.
 
-    The disc at the centre, of twice the field's band, holds the field's own intensity and is left out. Within a bin of
-    where the data sheet has the sideband, that is taken: frames tell the centre no better. The radius is that at which
-    noise overtakes the light, which a flawed beam carries out of the band.
+    The disc at the centre, of twice the field's band, contains the field's own intensity and is left out. If the centre
+    is within a bin of that of the data sheet, the latter is taken: frames do not determine it better. The radius is
+    where the noise exceeds the light, which reaches beyond the band if the beam has flaws.
     """
-    assert bench.field_band is not None  # OffAxisRecovery.check
+    assert bench.field_band is not None  # OffAxisRecovery.check requires a pupil
     shape, band = bench.frame_shape, bench.field_band
     expected = -bench.carrier[0], -bench.carrier[1]
     cross, full = frames - alone, frames >= bench.saturation_dn
@@ -170,7 +174,7 @@ def locate(frames: NDArray[Any], alone: NDArray[np.float32], bench: Bench) -> Si
     return Sideband.at(shape, center, min(max(radius, band), room), band, bench.samples_per_pixel, bench.visibility)
 
 
-def mean_power(images: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float64]:
+def mean_power(images: HostArray, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Mean power spectrum of images, (count, n_out): (rows, columns)."""
-    spectrum: Any = scipy.fft.fft2(images.reshape(-1, *shape))
+    spectrum: Array = scipy.fft.fft2(images.reshape(-1, *shape))
     return (np.abs(spectrum) ** 2).mean(axis=0, dtype=np.float64)

@@ -1,7 +1,7 @@
 """Transmission matrix by phase stepping: binary probes, an external reference, and the drift of its phase."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import replace
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from calibration.device import Device
 from calibration.fields.drift import Drift, mean_weights, sample, track
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.stepped import (
+    Fields,
     closure,
     is_complete,
     linear_fields,
@@ -18,40 +19,42 @@ from calibration.fields.stepped import (
     refined_fields,
     stepped,
 )
-from calibration.recovery.base import Block, Gauge, RecoveryMethod, Shots
-from calibration.recovery.designs.probes import Design, design
+from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
+from calibration.recovery.designs.probes import Design, choose_design
+from photonics.arrays import FloatArray, HostArray
 from photonics.component import Field, component
 
 __all__ = ["PhaseStepping"]
 
 REFERENCE_FRAMES = 16
-"""Frames of the reference alone (all mirrors OFF), their phases stepped as well."""
-LEAST_VISIBILITY = 0.99
-"""Contrast of a tilted reference's fringes on a pixel under which the matrix would be measured too small."""
+"""Frames of the reference alone (all mirrors OFF); their phases are stepped as well."""
+MIN_VISIBILITY = 0.99
+"""Contrast of a tilted reference's fringes on a pixel below which the matrix would be measured too small."""
 
 
 class State(NamedTuple):
     """What all rows share."""
 
     phases: NDArray[np.float64]
-    """Of the reference in the frames of each probe, (order, steps), radians."""
+    """Phases of the reference in the frames of each probe, (order, steps), radians."""
     closure: float
     """`calibration.fields.stepped.closure`."""
     drift: Drift | None
+    """Drift of the reference; None without tracking."""
 
 
 @component
-class PhaseStepping(RecoveryMethod):
+class PhaseStepping(RecoveryMethod[State]):
     """Each probe x in P frames, the reference R at phases ``phi_k = 2 pi k / P``: ``I_k = |T x + R exp(i phi_k)|^2``.
 
     ``conj(R) T x = sum_k I_k exp(i phi_k) / P`` (J. H. Bruning et al., Appl. Opt. 13, 2693 (1974), the synchronous
     detector for any P >= 3), divided by |R|, which frames of the reference alone give, and by the root of the unit.
-    The probes are those of `calibration.recovery.designs.probes.design`, whose inverse is a fast transform: an entry
-    has the variance ``4 v / (n P |R|^2)`` with v the mean variance of a frame's pixel.
+    The probes are those of `calibration.recovery.designs.probes.choose_design`, whose inverse is a fast transform. An
+    entry has the variance ``4 v / (n P |R|^2)`` with v the mean variance of a frame's pixel.
 
-    What is left: a row has the phase of the reference at its pixel, and its scale is good to the error of |R| there,
-    half of PRNU, and half of the laser's drift. The field that mirrors leak when OFF is subtracted: as the frames of
-    the reference alone show it, or with `track_drift`, where they cannot, that of the recovered inputs by data sheet.
+    A row has the phase of the reference at its pixel. The error of its scale is that of |R| there, half of PRNU, and
+    half of the laser's drift. The field that mirrors leak when OFF is subtracted. The frames of the reference alone
+    show it; with `track_drift` they cannot, and the leakage of the recovered inputs is taken from the data sheet.
 
     With `track_drift` each probe is followed by one frame of all inputs ON, and the phase of the reference in every
     frame is found from the frames (`calibration.fields.drift`).
@@ -66,18 +69,18 @@ class PhaseStepping(RecoveryMethod):
     seed: int = Field(default=0, ge=0)
     """Not used: the probes are fixed."""
     steps: int = Field(default=4, ge=3, le=REFERENCE_FRAMES)
-    """Frames of a probe, P; at most as many as there are of the reference alone, whose phases go through one turn."""
+    """Frames of a probe, P; at most 16, so that the phases of the reference alone make at least one turn."""
     track_drift: bool = False
-    """Whether the phase of the reference is followed through the measurement."""
+    """Whether the phase of the reference is tracked through the measurement."""
 
     @property
     def design(self) -> Design:
         """The probes."""
-        return design(self.n_inputs)
+        return choose_design(self.n_inputs)
 
     @property
     def per_probe(self) -> int:
-        """Frames of a probe with the one that tracks."""
+        """Frames of a probe, the tracking frame included."""
         return self.steps + self.track_drift
 
     @property
@@ -90,7 +93,7 @@ class PhaseStepping(RecoveryMethod):
 
     @property
     def gauge(self) -> Gauge:  # noqa: D102
-        return Gauge("each row is times a phase, that of the conjugate reference at its pixel")
+        return Gauge("each row is multiplied by a phase, that of the conjugate reference at its pixel")
 
     def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
         frame = np.arange(start, stop) - REFERENCE_FRAMES
@@ -103,11 +106,15 @@ class PhaseStepping(RecoveryMethod):
         turn = np.where(alone, frame, np.where(tracking, probe, step))
         return Shots(patterns, 2.0 * np.pi * (turn % self.steps) / self.steps)
 
+    def for_exposure(self) -> Self:
+        """Return the method without tracking frames, whose saturated readings are left out."""
+        return replace(self, track_drift=False)
+
     def check(self, device: Device) -> None:  # noqa: D102
         left = device.imaging.visibility(device.laser.wavelength_m)
-        if left < LEAST_VISIBILITY:
+        if left < MIN_VISIBILITY:
             raise ValueError(
-                f"reference must be straight for phase stepping, for its fringes keep {left:.2f} of their contrast on "
+                f"reference must be straight for phase stepping, but its fringes keep {left:.2f} of their contrast on "
                 f"a pixel: set angle_x_rad and angle_y_rad to 0, got {device.imaging.reference.angle_x_rad!r} and "
                 f"{device.imaging.reference.angle_y_rad!r}"
             )
@@ -129,11 +136,11 @@ class PhaseStepping(RecoveryMethod):
             phases = drift.phases
         return State(phases, closure(self.probes(frames), phases, reference, bench), drift)
 
-    def strength(self, frames: NDArray[Any], bench: Bench) -> NDArray[np.float32]:
-        """Intensity of the reference at each pixel, DN, from its frames alone, which hold leaked light c as well.
+    def strength(self, frames: HostArray, bench: Bench) -> FloatArray:
+        """Intensity of the reference at each pixel, DN, from its frames alone, which contain leaked light c as well.
 
-        Their mean is ``|R|^2 + |c|^2`` and their fringes ``conj(R) c``; of a drifting reference, whose fringes are
-        not there, the data sheet's mean of ``|c|^2`` is taken off.
+        Their mean is ``|R|^2 + |c|^2`` and their fringes ``conj(R) c``. A drifting reference has no stable fringes: the
+        data sheet's mean of ``|c|^2`` is subtracted.
         """
         seen = frames[:REFERENCE_FRAMES].astype(np.float64)
         if self.track_drift:
@@ -143,20 +150,16 @@ class PhaseStepping(RecoveryMethod):
         fringes = np.abs(linear_weights(alone_phases(self.steps)) @ seen)
         return (0.5 * (alone + np.sqrt(np.maximum(alone**2 - 4.0 * fringes**2, 0.0)))).astype(np.float32)
 
-    def probes(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """The frames of the probes, without the ones that track: (order, steps, n_rows)."""
+    def probes(self, frames: HostArray) -> HostArray:
+        """The frames of the probes, without the tracking frames: (order, steps, n_rows)."""
         return frames[REFERENCE_FRAMES:].reshape(self.design.order, self.per_probe, -1)[:, : self.steps]
 
-    def solve(self, frames: NDArray[Any], rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
+    def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
         alone, probes, strength = frames[:REFERENCE_FRAMES], self.probes(frames), self.strength(frames, bench)
         valid = strength > max(DARK_SHARE * float(strength.mean()), 0.0)
         valid &= (alone < bench.saturation_dn).all(axis=0)
         reference = np.sqrt(np.where(valid, strength, np.float32(1.0)))
-        fields = linear_fields(probes, state.phases, reference, bench)
-        if is_complete(state.closure):
-            fields = refined_fields(
-                probes, stepped(state.phases, reference), fields.values, bench.noise, bench.saturation_dn
-            )
+        fields = self.fields(probes, reference, bench, state)
         unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
         light = (np.abs(fields.values) ** 2).mean(axis=0) * unit**2
         probe = fields.variance * unit**2
@@ -164,37 +167,48 @@ class PhaseStepping(RecoveryMethod):
         if state.drift is None:
             leaked = (linear_weights(alone_phases(self.steps)) @ alone.astype(np.complex64)) / reference
             matrix = self.design.solve(fields.values - leaked)[: self.n_inputs].T * unit
-            common = noise / reference**2 * unit**2 + self.unknown_leak(bench)  # squared, alike in all patterns
+            common = noise / reference**2 * unit**2 + self.unknown_leak(bench)  # squared error common to all patterns
         else:
             probe = probe + light * np.float32(state.drift.error**2)
             matrix = self.without_leak(self.design.solve(fields.values)[: self.n_inputs].T * unit, bench)
-            common = np.float32(0.0)  # what other mirrors leak is in the probes as it is in the frames of a pattern
+            common = np.float32(0.0)  # the leakage of other mirrors is the same in probes and in frames of a pattern
         relative = 0.25 * noise / reference**4
         length = np.mean(np.abs(matrix) ** 2, axis=1)
         gain = float(self.design.gain(self.n_inputs).mean())
         error = np.sqrt(gain * probe + length * (relative + bench.scale_error**2))
         pattern = np.sqrt(self.design.pattern_gain(self.n_inputs) * probe + common + light * relative)
-        left = {}
-        if self.steps > 3:
-            left["misfit"] = misfit(probes, state.phases, bench.noise, bench.saturation_dn)
+        has_misfit = self.steps > 3
         return Block(
             matrix.astype(np.complex64),
             np.where(valid, error, np.inf).astype(np.float32),
             valid,
-            {"reference_dn": strength, "pattern_error": pattern.astype(np.float32), **left},
+            RowDiagnostics(
+                reference_dn=strength,
+                pattern_error=pattern.astype(np.float32),
+                misfit=misfit(probes, state.phases, bench.noise, bench.saturation_dn) if has_misfit else None,
+            ),
         )
 
-    def without_leak(self, matrix: NDArray[Any], bench: Bench) -> NDArray[Any]:
-        """Take off what the recovered mirrors leak when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
+    def fields(self, probes: HostArray, reference: FloatArray, bench: Bench, state: State) -> Fields:
+        """Fields of the probes: the linear estimate, refined by the mean intensity where all light is coherent."""
+        fields = linear_fields(probes, state.phases, reference, bench)
+        if not is_complete(state.closure):
+            return fields
+        field_of_step = stepped(state.phases, reference)
+        return refined_fields(probes, field_of_step, fields.values, bench.noise, bench.saturation_dn)
+
+    def without_leak(self, matrix: HostArray, bench: Bench) -> HostArray:
+        """Subtract what the recovered mirrors leak when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
         ones = self.design.solve(np.ones((self.design.order, 1)))[: self.n_inputs, 0].astype(np.float32)
         leak = np.complex64(bench.leakage / (1.0 - bench.leakage))
         field = leak * matrix.sum(axis=1) / (1.0 + leak * ones.sum())
         return matrix - field[:, None] * ones
 
-    def record(self, state: State) -> Mapping[str, Any]:  # noqa: D102
-        return {"closure": state.closure} | ({} if state.drift is None else dict(state.drift.record()))
+    def findings(self, state: State) -> Findings:  # noqa: D102
+        drift = {} if state.drift is None else state.drift.record()
+        return Findings(closure=state.closure, **drift)
 
 
 def alone_phases(steps: int) -> NDArray[np.float64]:
-    """Phases of the frames of the reference alone, which are `shots` -16 to -1: no whole turns of 3 or 5 steps."""
+    """Phases of the 16 frames of the reference alone, which end before phase 0: no whole turns of 3 or 5 steps."""
     return 2.0 * np.pi * np.arange(-REFERENCE_FRAMES, 0) / steps

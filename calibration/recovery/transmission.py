@@ -1,9 +1,9 @@
-"""Recovery of the transmission matrix: measure with one of several methods, on disk, and solve row by row."""
+"""Recovery of the transmission matrix: frames are taken and stored, then the matrix is solved row by row."""
 
 import json
 import tempfile
 from contextlib import ExitStack
-from dataclasses import fields
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
@@ -20,8 +19,8 @@ from calibration.device import Device, check_device
 from calibration.fields.readings import MAX_SATURATED, Bench, data_sheet_error, switched_unit_dn
 from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
-from calibration.recovery.exposure import expose
-from calibration.recovery.methods import METHODS, check_recovery, take
+from calibration.recovery.exposure import expose_method
+from calibration.recovery.methods import METHODS, check_recovery, take_frames
 from calibration.storage.frames import (
     FrameStore,
     Part,
@@ -33,6 +32,7 @@ from calibration.storage.frames import (
     open_store,
 )
 from photonics import Imaging
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["METHODS", "TransmissionEstimate", "recover_transmission_matrix"]
@@ -42,7 +42,7 @@ DARK_FRAMES = 8
 CHUNK_PIXELS = 2**22
 """Pixels (or mirrors) of the frames taken and written at a time."""
 CHUNK_FRAMES = 256
-"""Frames taken at a time, at most: what a run that is killed loses."""
+"""Maximum number of frames taken at a time: a killed run loses at most so many."""
 BLOCK_VALUES = 2**21
 """Frames times rows solved at a time; a method needs some 50 bytes for each."""
 
@@ -72,30 +72,30 @@ def recover_transmission_matrix(
     opu : Device
         The device.
     method : str
-        "phase-stepping" and "off-axis" need a reference arm; "popoff" needs inputs beyond `n_inputs` for its
-        reference; "numerical-interferometry" and "phase-retrieval" need neither. See the classes in `METHODS`.
+        A name in `METHODS`. "phase-stepping" and "off-axis" need a reference arm; "popoff" needs inputs beyond
+        `n_inputs` for its reference; "numerical-interferometry" and "phase-retrieval" need neither.
     n_inputs : int, optional
-        Inputs whose columns are recovered, the first ones; all by default (with "popoff", half of them).
+        Inputs whose columns are recovered, the first ones; by default all (with "popoff", half of them).
     steps : int
         Phase steps of "phase-stepping", 3 or more.
     track_drift : bool
         With "phase-stepping": one more frame per probe, from which the phase of the reference in every frame is found.
     exposure : "auto", optional
-        Without it the device's exposure is kept. "auto" finds the one that suits the frames of the method
-        (`calibration.recovery.exposure.expose`), or takes that of the run which is resumed, and leaves the device at
-    it. out : path, optional
+        Without it the device keeps its exposure. "auto" sets the one that suits the frames of the method
+        (`calibration.recovery.exposure.expose`), or that of the run which is resumed, and leaves the device at it.
+    out : path, optional
         HDF5 file for the result, which must not exist; while the run lasts its frames are in ``<out>.part``. Without
         it the frames are in a temporary file and the result is in memory.
     resume : bool
         Go on with ``<out>.part``, which must be of the same device, method, options and seed; the result is bit for
-        bit that of a run that was not interrupted. Starts from nothing if there is no such file; if `out` itself is
-        there and of this measurement, it is the result.
+        bit that of an uninterrupted run. Without such a file the run starts from the beginning; if `out` itself exists
+        and is of this measurement, it is the result.
     progress : bool
         Show progress bars.
     seed : int
-        Chooses probes, where a method draws any.
+        Chooses the probes, in methods that draw any.
     **options
-        Of the method: the fields of its class.
+        Further options of the method: the fields of its class.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def recover_transmission_matrix(
     ------
     ValueError
         If an argument is wrong, `out` exists or is of another measurement, or more than 2 % of the readings are
-        saturated; frames of the latter are not kept.
+        saturated; frames of such a run are not kept.
     """
     device = check_device(opu)
     plan, target = check_recovery(
@@ -115,66 +115,71 @@ def recover_transmission_matrix(
     )  # fmt: skip
     plan.check(device)
     if target is not None and target.exists():
-        return finished(device, plan, target, exposure)
+        return load_finished(device, plan, target, exposure)
     with ExitStack() as stack:
         if target is None:
             part = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opu-"))) / "frames.part"
         else:
             part = target.with_name(target.name + ".part")
         if exposure == "auto" and resume and part.exists():
-            device.exposure_s = exposure_of(part)
+            device.exposure_s = read_exposure(part)
         elif exposure == "auto":
-            expose(device, method, n_inputs=n_inputs, seed=seed, steps=steps, **options)
-        store = stack.enter_context(opened(part, device, plan, resume, target is not None))
-        measure(device, plan, store, progress)
+            expose_method(device, plan)
+        store = stack.enter_context(open_frames(part, device, plan, resume))
+        take_missing_frames(device, plan, store, progress)
         try:
             saturated = check_frames(device, store)
         except Saturated:
-            part.unlink()  # no run can go on with such frames, and one at another exposure must not meet them
+            part.unlink()  # such frames are useless, and would stop a run at another exposure
             raise
-        # The order in which BLAS adds depends on the number of its threads; the same frames must give the same bits.
+        # BLAS adds in an order that depends on the number of its threads: one thread gives the same bits everywhere.
         with threadpool_limits(1, user_api="blas"):
-            estimate = solved(device, plan, store, target, saturated, progress)
+            estimate = solve(device, plan, store, target, saturated, progress)
         if target is not None:
             part.unlink()
     return estimate
 
 
-def exposure_of(part: Path) -> float:
-    """The exposure of a measurement under way."""
+def read_exposure(part: Path) -> float:
+    """Exposure of an unfinished measurement, seconds."""
     with FrameStore(part) as store:
         return float(store.header["exposure_s"])
 
 
-def finished(device: Device, plan: RecoveryMethod, target: Path, exposure: str | None) -> TransmissionEstimate:
-    """The result of a run that ended, if it is of this measurement; the device is left as after it."""
+def load_finished(device: Device, plan: RecoveryMethod, target: Path, exposure: str | None) -> TransmissionEstimate:
+    """Load the result of a finished run, and leave the device as that run did.
+
+    Raises
+    ------
+    ValueError
+        If the result is of another measurement.
+    """
     estimate = load_estimate(target)
     about = estimate.provenance
     if exposure == "auto":
         device.exposure_s = float(about["exposure_s"])
-    check_same(target, about, header(device, plan), ("start_frame", "date", "version"))
+    check_same(target, about, describe_measurement(device, plan), ("start_frame", "date", "version"))
     device.clock.frames = int(about["start_frame"]) + estimate.frames
     return estimate
 
 
-def opened(part: Path, device: Device, plan: RecoveryMethod, resume: bool, named: bool) -> FrameStore:
-    """The store of the run: a new one, or the one to go on with."""
-    head = header(device, plan)
+def open_frames(part: Path, device: Device, plan: RecoveryMethod, resume: bool) -> FrameStore:
+    """Open the store of the run: a new one, or that of the run which is resumed."""
+    head = describe_measurement(device, plan)
     if part.exists():
         if not resume:
-            raise ValueError(f"out has a measurement under way, {part}: go on with resume=True, or remove the file")
+            raise ValueError(f"out has an unfinished measurement, {part}: go on with resume=True, or remove the file")
         return open_store(part, head)
     count = DARK_FRAMES + plan.frames
     block = max(BLOCK_VALUES // count, 8)
     return create_store(part, head, count, device.n_out, device.camera.dtype, block)
 
 
-def header(device: Device, plan: RecoveryMethod) -> dict[str, Any]:
-    """What a measurement is, in plain types: a run can be resumed by the same one only."""
-    options = {f.name: getattr(plan, f.name) for f in fields(plan)}  # pyright: ignore[reportArgumentType]
+def describe_measurement(device: Device, plan: RecoveryMethod) -> dict[str, Any]:
+    """Describe a measurement in plain types: only a run with the same description can resume it."""
     described = {
         "method": plan.name,
-        "options": options,
+        "options": asdict(plan),
         "exposure_s": device.exposure_s,
         "start_frame": device.clock.frames,
         "device": device.to_dict(),
@@ -182,8 +187,8 @@ def header(device: Device, plan: RecoveryMethod) -> dict[str, Any]:
     return json.loads(json.dumps(described, allow_nan=False))
 
 
-def measure(device: Device, plan: RecoveryMethod, store: FrameStore, progress: bool) -> None:
-    """Take the frames that are still missing, with the frame numbers that they have in an unbroken run."""
+def take_missing_frames(device: Device, plan: RecoveryMethod, store: FrameStore, progress: bool) -> None:
+    """Take the frames that the store lacks, with the frame numbers that they have in an uninterrupted run."""
     size = min(max(CHUNK_PIXELS // max(device.n_out, device.n_in), 1), CHUNK_FRAMES)
     done = store.done
     device.clock.frames = store.header["start_frame"] + done
@@ -193,14 +198,20 @@ def measure(device: Device, plan: RecoveryMethod, store: FrameStore, progress: b
                 frames = device.dark(DARK_FRAMES - done)
             else:
                 stop = min(done + size, store.count)
-                frames = take(device, plan.shots(done - DARK_FRAMES, stop - DARK_FRAMES))
+                frames = take_frames(device, plan.shots(done - DARK_FRAMES, stop - DARK_FRAMES))
             store.append(frames)
             done += len(frames)
             bar.update(len(frames))
 
 
-def check_frames(device: Device, store: FrameStore) -> NDArray[np.float32]:
-    """Share of saturated readings of each pixel, (n_out,); refuses a saturated camera."""
+def check_frames(device: Device, store: FrameStore) -> FloatArray:
+    """Share of saturated readings of each pixel, (n_out,).
+
+    Raises
+    ------
+    Saturated
+        If it is more than 2 % on average.
+    """
     share = np.empty(device.n_out, np.float32)
     for rows in store.blocks():
         share[rows] = (store.rows(rows, DARK_FRAMES) >= device.camera.saturation_dn).mean(axis=0)
@@ -212,8 +223,8 @@ def check_frames(device: Device, store: FrameStore) -> NDArray[np.float32]:
     return share
 
 
-def bench_of(device: Device, dark: NDArray[Any]) -> Bench:
-    """What the methods may know of the device."""
+def describe_bench(device: Device, dark: HostArray) -> Bench:
+    """Describe what the methods may know of the device, and its camera's noise."""
     imaging, camera = device.imaging, device.camera
     if imaging.region is not None:
         shape = (imaging.region[1], imaging.region[3])
@@ -237,12 +248,12 @@ def bench_of(device: Device, dark: NDArray[Any]) -> Bench:
     )
 
 
-def solved(
+def solve(
     device: Device,
     plan: RecoveryMethod,
     store: FrameStore,
     target: Path | None,
-    saturated: NDArray[np.float32],
+    saturated: FloatArray,
     progress: bool,
 ) -> TransmissionEstimate:
     """Solve block by block, into memory or into the file."""
@@ -256,16 +267,18 @@ def solved(
 
 
 def solve_into(
-    matrix: NDArray[np.complex64] | h5py.Dataset,
+    matrix: ComplexArray | h5py.Dataset,
     device: Device,
     plan: RecoveryMethod,
     store: FrameStore,
-    saturated: NDArray[np.float32],
+    saturated: FloatArray,
     progress: bool,
 ) -> TransmissionEstimate:
-    """Solve block by block into an array or a data set; all else of the result fits in memory."""
-    bench, raw = bench_of(device, store.frames(0, DARK_FRAMES)), Part(store, DARK_FRAMES)
-    errors, valid, extras = [], [], {}
+    """Solve block by block into an array or a data set; the rest of the result is in memory."""
+    bench, raw = describe_bench(device, store.frames(0, DARK_FRAMES)), Part(store, DARK_FRAMES)
+    errors: list[FloatArray] = []
+    valid: list[BoolArray] = []
+    diagnostics: dict[str, list[RealArray]] = {}
     state = plan.prepare(raw, bench)
     try:
         for rows in tqdm(list(store.blocks()), unit="rows", desc="solving", disable=not progress):
@@ -273,9 +286,9 @@ def solve_into(
             matrix[rows] = np.where(block.valid[:, None], block.matrix, np.complex64(0))
             errors.append(block.standard_error)
             valid.append(block.valid)
-            for name, values in block.extra.items():
-                extras.setdefault(name, []).append(values)
-        drift = dict(plan.record(state))
+            for name, values in block.diagnostics.present().items():
+                diagnostics.setdefault(name, []).append(values)
+        drift = plan.findings(state).present()
     finally:
         plan.release(state)
     about = dict(store.header)
@@ -289,5 +302,5 @@ def solve_into(
         condition_number=plan.condition_number,
         provenance=about | {"date": datetime.now(UTC).isoformat(timespec="seconds"), "version": version("opu-sim")},
         drift=drift,
-        diagnostics={name: np.concatenate(parts) for name, parts in extras.items()} | {"saturated": saturated},
+        diagnostics={name: np.concatenate(parts) for name, parts in diagnostics.items()} | {"saturated": saturated},
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.recovery.designs.signs import hadamard
+from calibration.recovery.designs.hadamard import hadamard
 from calibration.recovery.interferometry import NumericalInterferometry, anchored_design, join, locate
 from photonics.parts.camera import Camera
 from tests.calibration.blind import Frames, exact, gaussian, intensities, photographed, solve
@@ -95,7 +95,7 @@ def test_error_at_8_bits(per_input, target, reached):
     assert result.block.valid.all()
     assert np.median(result.errors) < reached < target
     assert result.errors.max() < 0.1
-    assert np.median(result.block.extra["misfit"]) == pytest.approx(1.0, abs=0.03)
+    assert np.median(result.block.diagnostics.misfit) == pytest.approx(1.0, abs=0.03)
 
 
 def test_no_seed_fails():
@@ -155,7 +155,7 @@ def test_rows_that_cannot_be_known_are_not_valid():
     shuffled = np.random.default_rng(0).permutation(frames)
     block = plan.solve(shuffled, slice(0, ROWS), about, None)
     assert not block.valid.any()
-    assert np.median(block.extra["misfit"]) > 25
+    assert np.median(block.diagnostics.misfit) > 25
 
 
 def test_frames_without_light_or_without_contrast_are_refused():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration.recovery.designs.probes import CyclicS, RegularHadamard, design
+from calibration.recovery.designs.probes import CyclicS, RegularHadamard, choose_design
 
 DESIGNS = [RegularHadamard(2**k) for k in range(9)] + [CyclicS(q) for q in (3, 7, 11, 19, 103, 263)]
 
@@ -41,7 +41,7 @@ def test_noise_is_that_of_an_s_matrix(n):
 
     Catches: Sylvester's matrix, whose all-ON column adds 25 %.
     """
-    probes = design(n)
+    probes = choose_design(n)
     best = 4.0 * probes.order / (probes.order + 1.0) ** 2
     assert probes.gain(n).mean() < 1.03 * best
 
@@ -49,7 +49,7 @@ def test_noise_is_that_of_an_s_matrix(n):
 def test_no_probe_is_bright():
     """Each has about half of the inputs ON: none saturates while the others are well exposed. Catches: Sylvester."""
     for n in (256, 512, 103, 84):
-        share = design(n).patterns(np.arange(design(n).order), n).mean(axis=1)
+        share = choose_design(n).patterns(np.arange(choose_design(n).order), n).mean(axis=1)
         assert np.abs(share - 0.5).max() < 0.05
 
 
@@ -59,7 +59,7 @@ def test_design_takes_few_probes():
     Catches: padding to a power of two (100 %).
     """
     for n in range(1, 1500):
-        order = design(n).order
+        order = choose_design(n).order
         assert order >= n
         if n >= 60:
             assert order <= (1.05 if n >= 500 else 1.1 if n >= 128 else 1.23) * n

@@ -137,11 +137,11 @@ def test_an_estimate_is_read_as_it_was_written(tmp_path):
     [
         ({"method": "magic"}, "method must be one of phase-stepping, popoff"),
         ({"steps": 2}, "steps must be greater than or equal to 3"),
-        ({"method": "popoff", "steps": 5}, "steps is not an option of popoff"),
+        ({"method": "popoff", "steps": 5}, "steps is not an option of popoff, which has references, brightness"),
         ({"method": "popoff", "track_drift": True}, "track_drift is not an option of popoff"),
         ({"method": "popoff", "n_inputs": 30}, "n_inputs must be greater than or equal to 32"),
         ({"n_inputs": 0}, "n_inputs must be an integer, 1 to 32"),
-        ({"anchors": 3}, "anchors is not a parameter"),
+        ({"anchors": 3}, "anchors is not an option of phase-stepping, which has steps, track_drift; got 3"),
         ({"seed": -1}, "seed must be"),
         ({"resume": True}, "resume must be with out"),
         ({"method": "off-axis"}, "imaging.numerical_aperture must be"),

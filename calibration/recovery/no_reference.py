@@ -1,0 +1,90 @@
+"""What the recovery methods without a reference beam have in common."""
+
+import math
+from abc import abstractmethod
+
+import numpy as np
+
+from calibration.fields.readings import Bench, RawFrames
+from calibration.recovery.base import Block, Gauge, RecoveryMethod, RowDiagnostics, Shots
+from calibration.recovery.designs.signs import SignDesign
+from calibration.recovery.likelihood import Fit, Pixels, check_light, fit_limit
+from photonics.arrays import RealArray
+
+__all__ = ["NoReferenceMethod", "build_block"]
+
+MAX_MISFIT = 25.0
+"""Misfit above which no row is valid, even if all rows have it: residuals of five times the noise."""
+
+
+class NoReferenceMethod(RecoveryMethod[None]):
+    """A method that shows the patterns of a `SignDesign` and finds the most likely matrix behind their frames."""
+
+    @property
+    @abstractmethod
+    def design(self) -> SignDesign:
+        """The patterns."""
+
+    @property
+    def frames(self) -> int:  # noqa: D102
+        return self.design.frames
+
+    @property
+    def condition_number(self) -> float:  # noqa: D102
+        return self.design.condition_number
+
+    @property
+    def gauge(self) -> Gauge:  # noqa: D102
+        return Gauge(
+            "each row is known up to a phase and a complex conjugation, independent of the other rows",
+            phase_fixed=False,
+            conjugation_fixed=False,
+        )
+
+    def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
+        patterns = self.design.patterns(start, stop)
+        return Shots(np.pad(patterns, ((0, 0), (0, self.n_in - patterns.shape[1]))))
+
+    def prepare(self, raw: RawFrames, bench: Bench) -> None:
+        """Raise a ``ValueError`` if the frames are too dark or too often saturated."""
+        check_light(self.design, raw, bench)
+
+
+def build_block(
+    design: SignDesign,
+    fit: Fit,
+    pixels: Pixels,
+    bench: Bench,
+    *,
+    n_inputs: int | None = None,
+    max_misfit: float = MAX_MISFIT,
+    rank_ratio: RealArray | None = None,
+) -> Block:
+    """Rows of the matrix in the unit of T from a fit.
+
+    A row is valid if the fit is good, at most half of its readings are saturated and its error is less than its length.
+    Its gauge is chosen so that the mean of the fields of all ON and all OFF is real and positive, and the first entry
+    has no negative imaginary part. Where the misfit exceeds 1 (drift), the stated error grows by its square root.
+
+    Parameters
+    ----------
+    n_inputs : int, optional
+        Number of the design's inputs that belong to the matrix, the first ones; by default all.
+    max_misfit : float
+        Misfit above which no row is valid.
+    rank_ratio : ndarray, shape (n_rows,), optional
+        See `RowDiagnostics`.
+    """
+    middle = fit.unknowns[-1]
+    phase = middle.conj() / np.maximum(np.abs(middle), 1e-30)
+    entries = fit.unknowns[: design.n_inputs if n_inputs is None else n_inputs]
+    matrix = (entries * phase).T * np.float32(2.0 / math.sqrt(bench.unit_dn))
+    matrix = np.where(matrix[:, :1].imag < 0, matrix.conj(), matrix).astype(np.complex64)
+    length = np.mean(np.abs(matrix) ** 2, axis=1)
+    sizes = np.array([len(group) for group in design.groups])
+    squared = (fit.variance @ sizes) / sizes.sum() * 4.0 / bench.unit_dn * np.maximum(fit.misfit, 1.0)
+    saturated = (pixels.signal >= pixels.ceiling).mean(axis=0)
+    valid = (fit.misfit < fit_limit(fit.misfit, design.frames)) & (fit.misfit < max_misfit)
+    valid &= (saturated < 0.5) & (squared < length)
+    error = np.where(valid, np.sqrt(squared + length * bench.scale_error**2), np.inf).astype(np.float32)
+    return Block(matrix, error, valid, RowDiagnostics(misfit=fit.misfit.astype(np.float32), rank_ratio=rank_ratio))
