@@ -80,10 +80,11 @@ def build_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     return opu
 
 
-def build_feedback(method: str, plan: Plan, data: Data, seed: int) -> CodedFeedback | None:
+def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | None = None) -> CodedFeedback | None:
     """Build the source of a method's teaching signals; for ``optical``, the device is built and calibrated.
 
-    None for methods without fixed feedback from the output: ``bp``, ``last-layer``, ``alignment``, ``sign``.
+    None for methods without fixed feedback from the output: ``bp``, ``last-layer``, ``alignment``, ``sign``. `opu` is
+    the device from `build_device`, if it has been built already.
     """
     assert plan.encoder is not None
     encoder = replace(plan.encoder, seed=seed)
@@ -97,7 +98,7 @@ def build_feedback(method: str, plan: Plan, data: Data, seed: int) -> CodedFeedb
     def calibrate(device: Device) -> LinearProjection:
         return measure_projection(device, n_inputs=data.classes, **plan.calibration)
 
-    opu = build_device(plan, data.classes, signal_width(plan, data), seed)
+    opu = opu or build_device(plan, data.classes, signal_width(plan, data), seed)
     return OpticalFeedback(calibrate(opu), encoder, recalibrate_every=plan.recalibrate_every, recalibrate=calibrate)
 
 

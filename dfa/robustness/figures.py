@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from dfa.experiments.teachers import METHODS
-from dfa.robustness.names import ending
+from dfa.robustness.names import unit_of
 from dfa.robustness.prepared import View, paired, score_name, view_of
 
 if TYPE_CHECKING:
@@ -274,5 +274,5 @@ def shown(value: Any) -> str:
     text = str(value)
     if text.startswith("{"):
         parts = {name: part for name, part in json.loads(text).items() if name != "type"}
-        return ", ".join(f"{shown(part)} {ending(name)}".rstrip() for name, part in parts.items())
+        return ", ".join(f"{shown(part)} {unit_of(name)}".rstrip() for name, part in parts.items())
     return text.strip("[]") if text.startswith("[") else text

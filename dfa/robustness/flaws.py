@@ -16,7 +16,7 @@ class Flaw:
 
     title: str
     parameter: str
-    """Dotted name, see `dfa.robustness.names.planned`."""
+    """Dotted name, see `dfa.robustness.names.change_plan`."""
     label: str
     """Of the axis, with the unit."""
     values: tuple[Any, ...]

@@ -1,4 +1,4 @@
-"""What a dotted name in a study of training means, the plan that it makes, and its unit."""
+"""Dotted names of parameters in a study of training: the plan that they give, and their units."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -6,14 +6,15 @@ from typing import Any
 
 from dfa.experiments.plans import Plan
 from dfa.feedback.encoding import POLICIES, Ternary
+from dfa.sweeps.protocol import Settings
 from photonics import medium as media
 from photonics.description import NUMBERS, PARTS
-from photonics.parts.imaging import Imaging
+from photonics.parts.reference import Reference
 
-__all__ = ["ending", "planned", "units_of_names"]
+__all__ = ["change_plan", "unit_of", "units_of_names"]
 
 TABLES = ("encoder", "device_changes", "calibration")
-"""What of a plan is a table of its own, and so has its own prefix."""
+"""Fields of a plan that are tables; each has a prefix of its own."""
 UNITS = {
     "camera.bit_depth": "bits",
     "training.hidden": "units",
@@ -41,16 +42,16 @@ SUFFIXES = {
     "_s": "s",
     "_w": "W",
 }
-"""Units, by how the house's names end."""
+"""Units by the ending of a parameter's name."""
 
 
-def planned(plan: Plan, settings: Mapping[str, Any]) -> Plan:
+def change_plan(plan: Plan, settings: Settings) -> Plan:
     """Return the plan with other parameters.
 
     Parameters
     ----------
     plan : Plan
-        Left as it is.
+        Not modified.
     settings : mapping
         Values by dotted name:
 
@@ -58,24 +59,27 @@ def planned(plan: Plan, settings: Mapping[str, Any]) -> Plan:
           ``training.exposure``, ``training.recalibrate_every`` ...);
         - ``encoder.NAME``: a parameter of `dfa.Ternary`; naming a policy replaces the plan's;
         - ``calibration.NAME``: an argument of `calibration.measure_projection`;
-        - anything else is the device's (``camera.read_noise_e``, ``imaging.reference.phase_jitter_rad``,
-          ``exposure_s``), see `dfa.experiments.devices.change_device`; ``medium.NAME`` is first looked for in the
-          effect that the plan's ``device_changes`` put around the medium.
+        - any other name: a parameter of the device (``camera.read_noise_e``,
+          ``imaging.reference.phase_jitter_rad``, ``exposure_s``), see `dfa.experiments.devices.change_device`.
+          ``medium.NAME`` is a parameter of the effect that the plan's ``device_changes`` put around the medium, if the
+          effect has one of this name.
 
     Raises
     ------
     ValueError
         If a name is unknown or a value out of range.
     """
-    own: dict[str, Any] = {}
+    training: dict[str, object] = {}
     encoder: dict[str, Any] = {}
     calibration, device = dict(plan.calibration), dict(plan.device_changes)
     for name, value in settings.items():
         part, _, rest = name.partition(".")
         if part == "training":
-            own[checked(rest, [f.name for f in fields(Plan) if f.name not in TABLES], name)] = hashable(value)
+            check_name(name, [field.name for field in fields(Plan) if field.name not in TABLES])
+            training[rest] = value
         elif part == "encoder":
-            encoder[checked(rest, [f.name for f in fields(Ternary)], name)] = value
+            check_name(name, [field.name for field in fields(Ternary)])
+            encoder[rest] = value
         elif part == "calibration":
             calibration[rest] = value
         elif part == "medium" and rest in effect_parameters(device):
@@ -83,40 +87,40 @@ def planned(plan: Plan, settings: Mapping[str, Any]) -> Plan:
         else:
             device[name] = value
     if encoder:
-        policies = (*POLICIES, "sign")
-        clear = dict.fromkeys(POLICIES) | {"sign": False} if encoder.keys() & set(policies) else {}
-        own["encoder"] = replace(plan.encoder or Ternary(), **clear | encoder)
-    return replace(plan, calibration=calibration, device_changes=device, **own)
+        training["encoder"] = change_encoder(plan.encoder or Ternary(), encoder)
+    return replace(plan, calibration=calibration, device_changes=device, **training)
 
 
-def checked(name: str, known: list[str], whole: str) -> str:
-    """Return a name that is known, or raise a ``ValueError``."""
-    if name not in known:
-        raise ValueError(f"{whole} is not a parameter; after {whole.partition('.')[0]} comes one of {', '.join(known)}")
-    return name
+def change_encoder(encoder: Ternary, changes: Mapping[str, Any]) -> Ternary:
+    """Return the encoder with other parameters; a new policy replaces the old one."""
+    if changes.keys() & {*POLICIES, "sign"}:
+        changes = dict.fromkeys(POLICIES) | {"sign": False} | changes
+    return replace(encoder, **changes)
 
 
-def hashable(value: Any) -> Any:
-    """Return lists as the tuples that a plan has."""
-    return tuple(hashable(item) for item in value) if isinstance(value, list) else value
+def check_name(name: str, known: list[str]) -> None:
+    """Raise a ``ValueError`` if the part of a dotted name after the first dot is not known."""
+    prefix, _, rest = name.partition(".")
+    if rest not in known:
+        raise ValueError(f"{name} is not a parameter; after {prefix} comes one of {', '.join(known)}")
 
 
-def effect_parameters(device: Mapping[str, Any]) -> tuple[str, ...]:
-    """Parameters of the effect that changes of the device put around the medium; none if they put none."""
+def effect_parameters(device: Settings) -> tuple[str, ...]:
+    """Return the parameters of the effect that changes of the device put around the medium; none without an effect."""
     effect = device.get("medium")
     kind = media.EFFECTS.get(effect.get("type", "")) if isinstance(effect, Mapping) else None
     return kind.parameters if kind is not None else ()
 
 
 def units_of_names() -> dict[str, str]:
-    """Unit of every parameter that has one, by its dotted name: the house's names end with their unit."""
+    """Return the unit of every parameter that has one, by its dotted name."""
     names = [f"{part}.{field.name}" for part, kind in PARTS.items() for field in fields(kind)]
-    names += [f"imaging.reference.{field.name}" for field in fields(type(Imaging().reference))]
+    names += [f"imaging.reference.{field.name}" for field in fields(Reference)]
     names += [f"medium.{name}" for kind in media.EFFECTS.values() for name in kind.parameters]
-    found = {name: unit for name in (*names, *NUMBERS) if (unit := ending(name))}
+    found = {name: unit for name in (*names, *NUMBERS) if (unit := unit_of(name))}
     return found | UNITS
 
 
-def ending(name: str) -> str:
-    """Unit that a name ends with, or an empty text."""
+def unit_of(name: str) -> str:
+    """Return the unit that a name ends with, or an empty text."""
     return next((unit for suffix, unit in SUFFIXES.items() if name.endswith(suffix)), "")

@@ -12,7 +12,7 @@ from typing import Any
 from dfa.experiments.plans import Plan
 from dfa.experiments.teachers import build_device
 from dfa.robustness.flaws import FLAWS, STILL, Flaw
-from dfa.robustness.names import planned
+from dfa.robustness.names import change_plan
 from dfa.robustness.prepared import Ready, View
 from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.designs import Grid, OneAtATime
@@ -277,7 +277,7 @@ def for_flaw(chosen: Flaw, plan: Plan) -> Plan:
 def bench_values(plan: Plan) -> dict[str, Any]:
     """Every parameter of the plan's device by its dotted name, and the exposure that the plan gives it."""
     found: dict[str, Any] = {"training.exposure": plan.exposure}
-    tables = [("", build_device(planned(plan, {}), 2, 4, 0).to_dict())]
+    tables = [("", build_device(change_plan(plan, {}), 2, 4, 0).to_dict())]
     while tables:
         prefix, table = tables.pop()
         for name, value in table.items():
@@ -296,7 +296,7 @@ def is_scale(name: str, value: Any) -> bool:
 def is_allowed(plan: Plan, name: str, value: Any) -> bool:
     """Whether the plan's device may have a value."""
     try:
-        planned(plan, {name: value})
+        change_plan(plan, {name: value})
     except ValueError:
         return False
     return True

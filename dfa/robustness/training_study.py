@@ -1,22 +1,18 @@
 """A training run as one point of a sweep."""
 
-import json
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from calibration import measure_projection
 from dfa.data import load
 from dfa.experiments.networks import BITS
 from dfa.experiments.plans import Plan
-from dfa.experiments.runs import run_one
+from dfa.experiments.runs import Run, run_one
 from dfa.experiments.tasks import Data, signal_width
-from dfa.experiments.teachers import build_device, check_methods
-from dfa.robustness.names import planned, units_of_names
+from dfa.experiments.teachers import build_device, build_feedback, check_methods
+from dfa.robustness.names import change_plan, units_of_names
+from dfa.sweeps.protocol import Settings
 from photonics import OPU, presets
 
 __all__ = ["TrainingStudy"]
@@ -39,7 +35,7 @@ METRICS = {
 class TrainingStudy:
     """Train once for each point: a `Study` for `dfa.sweep`.
 
-    Settings are dotted names, see `dfa.robustness.names.planned`: ``training.NAME``, ``encoder.NAME``,
+    Settings are dotted names, see `dfa.robustness.names.change_plan`: ``training.NAME``, ``encoder.NAME``,
     ``calibration.NAME``, and everything else is a parameter of the device, such as ``camera.read_noise_e``. One more,
     ``training.method``, is the method itself, so that a sweep can hold its own reference. The seed of a point is that
     of weights, order of the data, device and noise.
@@ -70,17 +66,15 @@ class TrainingStudy:
 
     plan: Plan = field(default_factory=Plan)
     method: str = "optical"
-    device: dict[str, Any] | None = field(init=False, repr=False, default=None)
-    """The device that the plan's file describes, if it has one: the study takes it along to where it runs."""
 
     def __post_init__(self) -> None:
-        if presets.is_file(self.plan.device):
-            device = OPU.from_toml(Path(self.plan.device).absolute()).to_dict()
-            object.__setattr__(self, "device", device)
+        device = self.plan.device
+        if isinstance(device, str) and presets.is_file(device):
+            described = OPU.from_toml(Path(device).absolute()).to_dict()
+            object.__setattr__(self, "plan", replace(self.plan, device=described))
 
-    @contextmanager
-    def point(self, settings: Mapping[str, Any]) -> Iterator[tuple[str, Plan]]:
-        """Method and plan of a point, as long as the context lasts: a device is in a file of the plan's own.
+    def point(self, settings: Settings) -> tuple[str, Plan]:
+        """Return method and plan of a point.
 
         Raises
         ------
@@ -88,85 +82,68 @@ class TrainingStudy:
             If a name is unknown or a value out of range.
         """
         others = dict(settings)
-        method = others.pop("training.method", self.method)
-        if presets.is_file(str(others.get("training.device", ""))):
+        method, device = others.pop("training.method", self.method), others.get("training.device")
+        if isinstance(device, str) and presets.is_file(device):
             raise ValueError(
-                f"training.device must be a preset, got {others['training.device']!r}: a file may change meanwhile, "
-                "and belongs into the study's plan"
+                f"training.device must be a preset or a description, got {device!r}: a file may change during the "
+                "sweep; name it in the study's plan, which reads it once"
             )
-        with tempfile.TemporaryDirectory(prefix="opu-device-") as folder:
-            plan = self.plan
-            if self.device is not None:
-                path = Path(folder) / Path(plan.device).name
-                path.write_text(toml_of(self.device), encoding="utf-8")
-                plan = replace(plan, device=str(path))
-            plan = planned(plan, others)
-            yield check_methods([method], plan)[0], plan
+        plan = change_plan(self.plan, others)
+        return check_methods([method], plan)[0], plan
 
-    def check(self, settings: Mapping[str, Any]) -> None:
+    def check(self, settings: Settings) -> None:
         """Raise a ``ValueError`` for an unknown name or a value out of range; no device is measured."""
-        with self.point(settings):
-            pass
+        self.point(settings)
 
-    def run(self, settings: Mapping[str, Any], seed: int) -> dict[str, float]:
+    def run(self, settings: Settings, seed: int) -> dict[str, float]:
         """Train, and return the metrics."""
-        with self.point(settings) as (method, plan):
-            return trained(method, plan, seed)
+        method, plan = self.point(settings)
+        data = load_once(plan.data)
+        if method == "optical":
+            return run_optical(plan, data, seed)
+        return scores(plan, run_one(method, seed, plan, data))
 
     def describe(self) -> dict[str, Any]:
-        """Method and plan, a device's file by its content."""
-        plan = asdict(self.plan)
-        if self.device is not None:
-            plan["device"] = self.device
-        return {"method": self.method, "plan": plan}
+        """Return method and plan; a device from a file by its content."""
+        return {"method": self.method, "plan": asdict(self.plan)}
 
     def units(self) -> dict[str, str]:
-        """Units of metrics and parameters."""
+        """Return the units of metrics and parameters."""
         text = {"validation": METRICS["bits"]} if self.plan.metric is BITS else {}
         return units_of_names() | METRICS | text
 
 
-def toml_of(device: Mapping[str, Any]) -> str:
-    """A device's description as a file."""
-    return "\n".join(f"{name} = {toml(part)}" for name, part in device.items())
+@lru_cache(maxsize=2)
+def load_once(name: str) -> Data:
+    """Load a data set, and keep it for the next point."""
+    return load(name)
 
 
-def toml(value: Any) -> str:
-    """A value of a device's description as its file has it."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(toml, value)) + "]"
-    return json.dumps("none" if value is None else value, ensure_ascii=False)
+def run_optical(plan: Plan, data: Data, seed: int) -> dict[str, float]:
+    """Train through the device; return the metrics of the run and those of the device.
+
+    Every calibration takes the frames of the first one.
+    """
+    opu = build_device(plan, data.classes, signal_width(plan, data), seed)
+    exposing = opu.clock.frames
+    feedback = build_feedback("optical", plan, data, seed, opu)
+    calibrating = opu.clock.frames - exposing
+    run = run_one("optical", seed, plan, data, feedback=feedback)
+    return scores(plan, run) | {
+        "frames": run.frames,
+        "saturated": run.saturated,
+        "snr_db": run.snr_db,
+        "photons": 0.5 * opu.unit_dn / (opu.camera.gain * opu.camera.quantum_efficiency),
+        "calibration_frames": exposing + (run.calibrations + 1) * calibrating,
+    }
 
 
-def trained(method: str, plan: Plan, seed: int) -> dict[str, float]:
-    """Metrics of a training."""
-    data = loaded(plan.data)
-    run = run_one(method, seed, plan, data)
+def scores(plan: Plan, run: Run) -> dict[str, float]:
+    """Return the metrics that every method has."""
     metric = plan.metric
-    found = {
+    return {
         "bits" if metric is BITS else "accuracy": metric.factor * run.score,
         "validation": metric.factor * run.validation,
         "angle": run.angle,
         "nonzero": run.nonzero,
     }
-    if method != "optical":
-        return found
-    found |= {"frames": run.frames, "saturated": run.saturated, "snr_db": run.snr_db}
-    return found | about_device(plan, data, seed, run.calibrations)
-
-
-@lru_cache(maxsize=2)
-def loaded(name: str) -> Data:
-    """A data set, kept between points."""
-    return load(name)
-
-
-def about_device(plan: Plan, data: Data, seed: int, again: int) -> dict[str, float]:
-    """Light on the camera, and frames that exposing and `again` + 1 calibrations take: the device is made once more."""
-    opu = build_device(plan, data.classes, signal_width(plan, data), seed)
-    exposing = opu.clock.frames
-    measure_projection(opu, n_inputs=data.classes, **plan.calibration)
-    photons = 0.5 * opu.unit_dn / (opu.camera.gain * opu.camera.quantum_efficiency)
-    return {"photons": photons, "calibration_frames": exposing + (again + 1) * (opu.clock.frames - exposing)}

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from dfa import sweep
-from dfa.experiments.devices import change_device
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import run_one
 from dfa.feedback.encoding import Ternary
 from dfa.robustness import TrainingStudy
-from dfa.robustness.names import planned, units_of_names
-from dfa.robustness.training_study import loaded, toml_of
-from photonics import OPU, presets
+from dfa.robustness.names import change_plan, units_of_names
+from dfa.robustness.training_study import load_once
+from photonics import presets
 
 TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=256)
 DRIFT = {"medium": {"type": "Drifting", "correlation_frames": 1e6}}
@@ -23,7 +22,7 @@ DRIFT = {"medium": {"type": "Drifting", "correlation_frames": 1e6}}
 
 def test_every_prefix_reaches_what_it_names():
     """Catches: a prefix that is dropped or mixed up with the device's parts."""
-    plan = planned(
+    plan = change_plan(
         replace(TINY, device_changes={"camera.bit_depth": 10}),
         {
             "training.hidden": [8, 8],
@@ -47,16 +46,16 @@ def test_every_prefix_reaches_what_it_names():
 
 def test_a_policy_replaces_the_plan_s():
     """Catches: two policies of ternarisation at once."""
-    assert planned(TINY, {"encoder.threshold": 0.1}).encoder == Ternary(threshold=0.1)
-    assert planned(TINY, {"encoder.sign": True}).encoder == Ternary(sign=True)
-    kept = planned(replace(TINY, encoder=Ternary(relative=0.3)), {"encoder.restore": True}).encoder
+    assert change_plan(TINY, {"encoder.threshold": 0.1}).encoder == Ternary(threshold=0.1)
+    assert change_plan(TINY, {"encoder.sign": True}).encoder == Ternary(sign=True)
+    kept = change_plan(replace(TINY, encoder=Ternary(relative=0.3)), {"encoder.restore": True}).encoder
     assert kept == Ternary(relative=0.3, restore=True)
 
 
 def test_names_of_the_medium_are_first_those_of_the_effect():
     """Catches: a drift whose time constant cannot be swept, a plan whose table is changed in place."""
     base = replace(TINY, device_changes=DRIFT)
-    changes = planned(base, {"medium.correlation_frames": 10.0, "medium.storage": "stored"}).device_changes
+    changes = change_plan(base, {"medium.correlation_frames": 10.0, "medium.storage": "stored"}).device_changes
     assert changes == {"medium": {"type": "Drifting", "correlation_frames": 10.0}, "medium.storage": "stored"}
     assert base.device_changes == {"medium": {"type": "Drifting", "correlation_frames": 1e6}}
 
@@ -78,7 +77,7 @@ def test_names_of_the_medium_are_first_those_of_the_effect():
         ({"calibration.method": "magic"}, "calibration: method must be one of"),
         ({"calibration.repeats": -1}, "calibration: AnchorMethod: repeats must be greater than or equal to 2, got -1"),
         ({"calibration.dark_share": "x"}, "calibration: AnchorMethod: dark_share must be a valid number, got 'x'"),
-        ({"training.hidden": [8, 1.5]}, r"hidden must be one or more positive whole numbers, got \(8, 1.5\)"),
+        ({"training.hidden": [8, 1.5]}, r"hidden must be one or more positive whole numbers, got \[8, 1.5\]"),
         ({"training.learning_rate": "x"}, "learning_rate must be a valid number, got 'x'"),
         ({"training.learning_rate": [1.0]}, "learning_rate must be a valid number, got"),
         ({"training.epochs": 1.5}, "epochs must be an integer, got 1.5"),
@@ -102,7 +101,7 @@ def test_a_bad_setting_is_refused_before_anything_runs(settings, said, monkeypat
 
 def test_one_width_is_one_hidden_block():
     """Catches: a list of widths that has to be written as a list of lists."""
-    assert [planned(TINY, {"training.hidden": width}).hidden for width in (8, np.int64(16), [4, 4])] == [
+    assert [change_plan(TINY, {"training.hidden": width}).hidden for width in (8, np.int64(16), [4, 4])] == [
         (8,),
         (16,),
         (4, 4),
@@ -110,7 +109,7 @@ def test_one_width_is_one_hidden_block():
 
 
 def test_parameters_that_a_medium_shares_with_effects_are_its_own():
-    assert planned(TINY, {"medium.seed": 7}).device_changes == {"medium.seed": 7}
+    assert change_plan(TINY, {"medium.seed": 7}).device_changes == {"medium.seed": 7}
 
 
 @pytest.mark.parametrize("seed", [2**62, 2**63 - 1])
@@ -215,8 +214,8 @@ def test_a_device_s_file_is_read_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     study = TrainingStudy(replace(TINY, device="device.toml"))
     described, settings = study.describe(), {"camera.read_noise_e": 3.0}
-    plan = planned(study.plan, settings)
-    expected = run_one("optical", 0, plan, loaded("digits"))
+    plan = change_plan(study.plan, settings)
+    expected = run_one("optical", 0, plan, load_once("digits"))
     monkeypatch.chdir("/")
     file.unlink()
     study = pickle.loads(pickle.dumps(study))
@@ -224,21 +223,11 @@ def test_a_device_s_file_is_read_once(tmp_path, monkeypatch):
     found = study.run(settings, 0)
     assert (found["snr_db"], found["angle"]) == (expected.snr_db, expected.angle)
     assert study.describe() == described
-    with pytest.raises(ValueError, match=r"training.device must be a preset, got 'device.toml'"):
+    with pytest.raises(ValueError, match=r"training.device must be a preset or a description, got 'device.toml'"):
         study.check({"training.device": "device.toml"})
     np.save(tmp_path / "matrix.npy", 2 * matrix)
     with pytest.raises(ValueError, match="must have SHA-256"):
         study.run(settings, 0)
-
-
-@pytest.mark.parametrize("medium", [{}, {"medium.seed": 5}, DRIFT])
-def test_a_device_is_written_as_it_was(tmp_path, medium):
-    """Catches: None, tables within tables, and digits that are lost between file and file."""
-    changes = {"imaging.pixel_m": 1 / 3e5, "camera.bit_depth": 10} | medium
-    opu = change_device(presets.lab_bench(24, 64), changes)
-    path = tmp_path / "device.toml"
-    path.write_text(toml_of(opu.to_dict()))
-    assert OPU.from_toml(path).to_dict() == opu.to_dict()
 
 
 def test_units_follow_the_names():
