@@ -164,13 +164,3 @@ def test_help_does_not_wait_for_torch(command):
     run = subprocess.run([sys.executable, "-c", HELP, *command, "--help"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "Usage" in run.stdout
-
-
-def test_readme_example_runs_as_printed(tmp_path, monkeypatch):
-    """The first Python block of the README, in a fresh namespace."""
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    code = text.split("```python\n", 1)[1].split("```", 1)[0]
-    assert len([line for line in code.splitlines() if line.strip()]) <= 12
-    monkeypatch.chdir(tmp_path)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr

@@ -1,0 +1,76 @@
+"""The Python examples of README.md and docs/: they run, and a type checker accepts them in a user's file."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+WRONG = {
+    "projection": "from calibration import measure_projection\nmeasure_projection(3)\n",
+    "plan": "from dfa import Plan\nPlan(hidden='wide')\n",
+    "feedback": "from dfa import OpticalFeedback\nOpticalFeedback(1.0)\n",
+}
+"""Files that a type checker must refuse."""
+
+
+def examples():
+    """Every Python block of the pages, by a name for its file."""
+    return {
+        f"{page.stem}_{number}": code
+        for page in PAGES
+        for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.M))
+    }
+
+
+@pytest.fixture(scope="module")
+def errors(tmp_path_factory):
+    """Errors of pyright in standard mode, by file, in a folder outside the repository."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
+    for name, code in (examples() | {f"wrong_{name}": code for name, code in WRONG.items()}).items():
+        (folder / f"{name}.py").write_text(code, encoding="utf-8")
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    found = json.loads(run.stdout)
+    assert found["summary"]["filesAnalyzed"] == len(examples()) + len(WRONG)
+    lines = {}
+    for item in found["generalDiagnostics"]:
+        lines.setdefault(Path(item["file"]).stem, []).append(item["message"])
+    return lines
+
+
+def test_there_are_examples():
+    assert {name.rpartition("_")[0] for name in examples()} >= {"README", "robustness", "sweeps"}
+
+
+@pytest.mark.parametrize("name", examples())
+def test_a_type_checker_accepts_the_example(errors, name):
+    """Catches: ``measure_projection(opu)`` with an `OPU` that is no `Device`, names that are not in the stubs."""
+    assert errors.get(name, []) == []
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_type_checker_knows_the_packages(errors, name):
+    """Catches: a check that passes because the packages' names are unknown to it."""
+    assert len(errors[f"wrong_{name}"]) == 1
+
+
+def test_readme_example_runs_as_printed(tmp_path):
+    """The README's first example, in a process of its own; a number that the README gives for it is what it prints."""
+    code = examples()["README_0"]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    printed = re.search(r"([\d.]+)% right after ([\d,]+) frames", run.stdout)
+    assert printed
+    assert float(printed[1]) > 90.0
+    stated = re.search(r"([\d.]+)\s*% right after ([\d,]+) frames", (ROOT / "README.md").read_text("utf-8"))
+    if stated:
+        assert stated[2] == printed[2]
+        assert float(stated[1]) == pytest.approx(float(printed[1]), abs=1.0)  # processors round differently
