@@ -1,4 +1,4 @@
-"""A recovered transmission matrix, with all that is known about it."""
+"""A recovered transmission matrix with its errors, gauge and provenance, in memory or in a file."""
 
 import json
 import zlib
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.recovery.base import Gauge
 from calibration.storage.frames import dataset, lay_out, new_hdf5
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 
 __all__ = ["TransmissionEstimate", "load_estimate", "write_estimate"]
 
@@ -24,32 +25,32 @@ ARRAYS = ("matrix", "standard_error", "valid")
 class TransmissionEstimate:
     """A transmission matrix recovered from frames, in the unit of T: ``E|t_ij|^2 = 1/n_in``, illumination included."""
 
-    matrix: NDArray[np.complex64]
-    """(n_out, n_inputs); 0 in rows that are not `valid`. Of an estimate in a file a view of that file, read as used."""
-    standard_error: NDArray[np.float32]
+    matrix: ComplexArray
+    """(n_out, n_inputs); 0 in rows that are not `valid`. Of an estimate in a file: a view of the file, read on use."""
+    standard_error: FloatArray
     """Predicted rms error ``sqrt(E|t - t_estimate|^2)`` of an entry, (n_out,) or (n_out, n_inputs); inf where not
     `valid`."""
-    valid: NDArray[np.bool_]
-    """Rows that could be measured, (n_out,); the others are dark (of the reference, of the anchors) or saturated."""
+    valid: BoolArray
+    """Rows that could be measured, (n_out,); in the others the reference or the anchors are dark, or they saturated."""
     method: str
+    """Name of the method."""
     gauge: Gauge
-    """What is left undetermined."""
+    """What the measurement leaves undetermined."""
     frames: int
-    """Frames that the measurement took, dark ones included."""
+    """Frames of the measurement, dark frames included."""
     condition_number: float
     """Of the matrix of probes; NaN if the method does not invert one."""
     provenance: Mapping[str, Any]
-    """Device (every parameter, its seeds), method's options, seed, exposure, frame numbers, date, version."""
-    drift: Mapping[str, Any] = field(default_factory=dict)
-    """What was found about drift during the measurement."""
-    diagnostics: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Per row, by name. "pattern_error", of methods whose errors of a row's entries are not free of each other, is the
-    predicted rms error of the field of a random half-ON pattern as frames of the same pixels show it, the leakage of
-    other mirrors included, in the unit of T."""
+    """Device (every parameter and seed), options of the method, exposure, frame numbers, date and version."""
+    drift: Mapping[str, float | HostArray] = field(default_factory=dict)
+    """Findings of the method about the whole run, by the names of `calibration.recovery.base.Findings`."""
+    diagnostics: Mapping[str, HostArray] = field(default_factory=dict)
+    """Diagnostics of each row, (n_out,), by the names of `calibration.recovery.base.RowDiagnostics`; and "saturated",
+    the share of saturated readings."""
 
     @property
     def dark_rows(self) -> NDArray[np.intp]:
-        """Numbers of the rows that could not be measured."""
+        """Numbers of the rows that are not `valid`."""
         return np.flatnonzero(~self.valid)
 
     @property
@@ -71,7 +72,7 @@ class TransmissionEstimate:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write to an HDF5 file that `load` reads.
+        """Write an HDF5 file that `load` reads.
 
         Raises
         ------
@@ -88,18 +89,18 @@ class TransmissionEstimate:
 
     @classmethod
     def load(cls, path: str | Path) -> "TransmissionEstimate":
-        """Read what `save` wrote; the matrix is looked through, stays in the file, and is read as it is used.
+        """Read a file that `save` wrote; the matrix is checked, but stays in the file and is read on use.
 
         Raises
         ------
         ValueError
-            If the file cannot be read or holds something else.
+            If the file cannot be read, is damaged or is not a transmission matrix of this package.
         """
         return load_estimate(path)
 
 
 def write_estimate(file: h5py.File, estimate: TransmissionEstimate) -> None:
-    """Write all but the matrix, which is there already."""
+    """Write everything but the matrix, which the file has already."""
     file.attrs["format"] = FORMAT
     file.attrs["method"] = estimate.method
     file.attrs["gauge"] = json.dumps(estimate.gauge._asdict())
@@ -111,13 +112,13 @@ def write_estimate(file: h5py.File, estimate: TransmissionEstimate) -> None:
     for name in ("matrix", "standard_error"):
         dataset(file, name).attrs["crc32"] = checksum(dataset(file, name))
     for group, values in (("drift", estimate.drift), ("diagnostics", estimate.diagnostics)):
-        made = file.create_group(group)
+        entries = file.create_group(group)
         for name, value in values.items():
-            made[name] = np.asarray(value)
+            entries[name] = np.asarray(value)
 
 
 def load_estimate(path: str | Path) -> TransmissionEstimate:
-    """Read an estimate; see `TransmissionEstimate.load`."""
+    """Read and check an estimate; see `TransmissionEstimate.load`."""
     try:
         estimate = read_estimate(Path(path))
         check_estimate(estimate)
@@ -128,13 +129,13 @@ def load_estimate(path: str | Path) -> TransmissionEstimate:
 
 
 def read_estimate(path: Path) -> TransmissionEstimate:
-    """Read what a file holds, whatever it is."""
+    """Read an estimate from a file, without `check_estimate`."""
     with h5py.File(path, "r") as file:
         if file.attrs.get("format") != FORMAT:
             raise ValueError(f"its format is {file.attrs.get('format')!r}, not {FORMAT!r}")
         matrix = dataset(file, "matrix")
-        place, shape = matrix.id.get_offset(), matrix.shape
-        if matrix.dtype != np.complex64 or matrix.ndim != 2 or place is None:
+        offset, shape = matrix.id.get_offset(), matrix.shape
+        if matrix.dtype != np.complex64 or matrix.ndim != 2 or offset is None:
             raise ValueError(f"matrix must be complex64 on 2 axes in one piece, got {matrix.dtype} of {shape}")
         attrs = {name: str(value) for name, value in file.attrs.items()}
         standard_error, valid = dataset(file, "standard_error")[()], dataset(file, "valid")[()]
@@ -145,12 +146,12 @@ def read_estimate(path: Path) -> TransmissionEstimate:
             {name.removeprefix(group): dataset(file, name)[()] for name in names if name.startswith(group)}
             for group in ("drift/", "diagnostics/")
         )
-    kept = np.memmap(path, np.complex64, "r", place, shape)
-    for name, values in (("matrix", kept), ("standard_error", standard_error)):
+    stored = np.memmap(path, np.complex64, "r", offset, shape)
+    for name, values in (("matrix", stored), ("standard_error", standard_error)):
         if sums[name] is not None and int(str(sums[name])) != checksum(values):  # files of earlier versions have none
             raise ValueError(f"{name} is damaged: its checksum differs")
     return TransmissionEstimate(
-        matrix=kept,
+        matrix=stored,
         standard_error=standard_error,
         valid=valid,
         method=attrs["method"],
@@ -163,7 +164,7 @@ def read_estimate(path: Path) -> TransmissionEstimate:
     )
 
 
-def checksum(values: Any) -> int:
+def checksum(values: HostArray | h5py.Dataset) -> int:
     """CRC-32 of an array or data set, some rows at a time."""
     total, step = 0, max(2**16 // max(values[:1].size, 1), 1)
     for start in range(0, len(values), step):
@@ -172,7 +173,7 @@ def checksum(values: Any) -> int:
 
 
 def check_estimate(estimate: TransmissionEstimate) -> None:
-    """Raise a ``ValueError`` if the parts do not agree, or a valid row holds what is no number."""
+    """Raise a ``ValueError`` if the parts do not agree, or a row marked valid contains NaN or infinity."""
     rows, columns = estimate.matrix.shape
     valid, error = estimate.valid, estimate.standard_error
     if valid.shape != (rows,) or valid.dtype != bool:
@@ -187,4 +188,4 @@ def check_estimate(estimate: TransmissionEstimate) -> None:
         ).all(axis=1)
         wrong = valid[part] & ~good
         if wrong.any():
-            raise ValueError(f"row {start + int(np.argmax(wrong))} is said to be valid and is not finite")
+            raise ValueError(f"row {start + int(np.argmax(wrong))} is marked valid but contains NaN or infinity")

@@ -60,7 +60,7 @@ def check_recovery(
     plan = build_method(device, method, n_inputs, seed, **options)
     target = None if out is None else Path(out).expanduser()
     if resume and target is None:
-        raise ValueError("resume must be with out, which names the measurement to go on with, got out=None")
+        raise ValueError("resume needs out, the file of the measurement to go on with, got out=None")
     if target is not None and target.exists() and not resume:
         raise ValueError(f"out must be new, got {target}, which exists: results are never overwritten")
     return plan, target

@@ -1,13 +1,13 @@
-"""Pictures sent through the medium, and recovered from what came out with the transmission matrix."""
+"""Images sent through the medium, and recovered from frames with the transmission matrix."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from numpy.typing import ArrayLike, NDArray
 
 from calibration.device import Device, check_device
-from calibration.wavefront.focusing import leaked, on_device
+from calibration.wavefront.focusing import leaked_field, one_thread, pad_to_device
+from photonics.arrays import BoolArray, FloatArray, RealArray
 from photonics.component import integer, number
 from photonics.patterns.encoding import as_patterns
 
@@ -16,50 +16,47 @@ __all__ = ["Sent", "recover_from_frames", "recover_from_projections", "send", "s
 RIDGE = 1e-3
 """Default weight of the regularisation, relative to the mean squared singular value."""
 ITERATIONS = 200
-
-
-one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
-"""Holds BLAS to one thread during a call: the order in which it adds, and so the result, depends on their number."""
+"""Default number of iterations of the phase retrieval."""
 
 
 class Sent(NamedTuple):
-    """Pictures as the camera saw them through the medium, shape (batch, n_out)."""
+    """Speckle images of pictures that were sent through the medium, shape (batch, n_out)."""
 
-    intensity: NDArray[np.float32]
+    intensity: FloatArray
     """In the unit of T, ``|T x|^2``: all inputs ON give 1 on the mean pixel."""
-    usable: NDArray[np.bool_]
-    """Not saturated."""
+    usable: BoolArray
+    """Where the reading is not saturated."""
 
 
-def send(opu: Device, pictures: Any, averages: int = 1) -> Sent:
-    """Show binary pictures and photograph the speckle they make, in the unit of the transmission matrix.
+def send(opu: Device, pictures: ArrayLike, averages: int = 1) -> Sent:
+    """Show binary pictures and measure their speckle, in the unit of the transmission matrix.
 
     Parameters
     ----------
     opu : Device
-        The device, exposed (see `OPU.autoexpose`).
+        The device, at a suitable exposure (see `OPU.autoexpose`).
     pictures : array_like of bool or 0/1, shape (batch, n)
-        Pixels of the pictures, on the device's first n inputs.
+        Pictures of n pixels, on the device's first n inputs.
     averages : int
-        Frames of each, averaged.
+        Number of frames of each picture, which are averaged.
     """
     check_device(opu)
     averages = integer(averages, "averages", 1)
     width = np.shape(pictures)[-1] if np.ndim(pictures) == 2 else 0
     x = as_patterns(pictures, min(width, opu.n_in), "pictures")
     dark = np.asarray(opu.dark(8)).astype(np.float32).mean()
-    frames = np.asarray(opu.measure(np.repeat(on_device(x, opu.n_in), averages, axis=0)))
+    frames = np.asarray(opu.measure(np.repeat(pad_to_device(x, opu.n_in), averages, axis=0)))
     frames = frames.reshape(len(x), averages, -1)
     level = (frames.astype(np.float32).mean(axis=1) - dark) / np.float32(opu.unit_dn)
     return Sent(level, np.all(frames < opu.camera.saturation_dn, axis=1))
 
 
 @one_thread
-def recover_from_projections(matrix: Any, values: Any, ridge: float = RIDGE) -> NDArray[np.float32]:
-    """Pictures from linear projections ``y = M x``: regularised pseudo-inverse.
+def recover_from_projections(matrix: ArrayLike, values: ArrayLike, ridge: float = RIDGE) -> FloatArray:
+    """Recover pictures from linear projections ``y = M x`` by the regularised pseudo-inverse.
 
-    ``x = (M^H M + ridge s^2)^-1 Re(M^H y)``, s^2 the mean squared singular value of M, complex ones taken as pairs of
-    real equations. Not clipped: values lie around 0 and 1.
+    ``x = (M^H M + ridge s^2)^-1 Re(M^H y)``, s^2 the mean squared singular value of M. A complex equation counts as two
+    real ones. The result is not clipped: values lie around 0 and 1.
 
     Parameters
     ----------
@@ -84,61 +81,61 @@ def recover_from_projections(matrix: Any, values: Any, ridge: float = RIDGE) -> 
 @one_thread
 def recover_from_frames(
     opu: Device,
-    matrix: Any,
+    matrix: ArrayLike,
     sent: Sent,
     *,
-    valid: Any = None,
+    valid: ArrayLike | None = None,
     ridge: float = RIDGE,
     iterations: int = ITERATIONS,
-) -> NDArray[np.float32]:
-    """Pictures from frames alone: phase retrieval with a known transmission matrix.
+) -> FloatArray:
+    """Recover pictures from frames alone: phase retrieval with a known transmission matrix.
 
     Alternating projections (Gerchberg and Saxton): the moduli of ``z = T x + leakage`` are replaced by the measured
-    ones, then x is the regularised least-squares solution, real and clipped to [0, 1]. It starts at the leading
-    real eigenvector of ``sum_i I_i Re(conj(t_i) t_i^T)``. As x is real, neither the phase of a row of T nor its
-    conjugation matters. About 4 n pixels are needed for n inputs.
+    ones, then x is the regularised least-squares solution, real and clipped to [0, 1]. The start is the leading real
+    eigenvector of ``sum_i I_i Re(conj(t_i) t_i^T)``. As x is real, neither the phase of a row of T nor its conjugation
+    matters. About 4 n pixels are needed for n inputs.
 
     Parameters
     ----------
     opu : Device
-        For the leakage of its mirrors.
+        The device; only the leakage of its mirrors is used.
     matrix : array_like of complex, shape (n_out, n)
         Recovered transmission matrix, in the unit of T.
     sent : Sent
-        What `send` returned.
+        Result of `send`.
     valid : array_like of bool, shape (n_out,), optional
-        Rows that are known.
+        Rows of the matrix that are known.
     ridge : float
         As in `recover_from_projections`.
     iterations : int
-        Rounds.
+        Number of iterations.
 
     Returns
     -------
     ndarray of float32, shape (batch, n)
-        From 0 to 1.
+        Values from 0 to 1.
     """
-    matrix = np.asarray(matrix, np.complex64)
+    entries = np.asarray(matrix, np.complex64)
     iterations = integer(iterations, "iterations", 1)
-    known = np.ones(len(matrix), bool) if valid is None else np.asarray(valid, bool)
-    rows = matrix[known]
+    known = np.ones(len(entries), bool) if valid is None else np.asarray(valid, bool)
+    rows = entries[known]
     stacked = np.concatenate([rows.real, rows.imag])  # (2 m, n): a real problem
     inverse, m = pseudo_inverse(stacked, ridge), len(rows)
-    steady = leaked(opu, rows)
+    background = leaked_field(opu, rows)
     usable = sent.usable[:, known]
     amplitude = np.sqrt(np.maximum(sent.intensity[:, known], 0.0))
     x = spectral_start(stacked, amplitude**2)
     for _ in range(iterations):
         flat = x @ stacked.T
-        field = flat[:, :m] + 1j * flat[:, m:] + steady
+        field = flat[:, :m] + 1j * flat[:, m:] + background
         size = np.maximum(np.abs(field), 1e-12)
         field *= np.where(usable, amplitude / size, 1.0)
-        field -= steady
+        field -= background
         x = np.clip(np.concatenate([field.real, field.imag], axis=1) @ inverse.T, 0.0, 1.0)
     return x.astype(np.float32)
 
 
-def pseudo_inverse(matrix: NDArray[np.floating], ridge: float) -> NDArray[np.float32]:
+def pseudo_inverse(matrix: RealArray, ridge: float) -> FloatArray:
     """``(M^T M + ridge mean(s^2))^-1 M^T`` of a real matrix."""
     if not 0 <= number(ridge) < np.inf:
         raise ValueError(f"ridge must be 0 or more, got {ridge!r}")
@@ -147,8 +144,8 @@ def pseudo_inverse(matrix: NDArray[np.floating], ridge: float) -> NDArray[np.flo
     return np.linalg.solve(gram, matrix.T.astype(np.float64)).astype(np.float32)
 
 
-def spectral_start(stacked: NDArray[np.floating], intensity: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Leading real eigenvector of the matrix of rows weighted by intensity, non-negative and of the right power."""
+def spectral_start(stacked: RealArray, intensity: FloatArray) -> FloatArray:
+    """Leading real eigenvector of the rows weighted by intensity, non-negative and scaled to the measured power."""
     start = []
     twice = np.concatenate([intensity, intensity], axis=1)
     norms = float(np.mean(np.sum(stacked**2, axis=0)))  # sum over rows of |t_ij|^2
@@ -159,8 +156,8 @@ def spectral_start(stacked: NDArray[np.floating], intensity: NDArray[np.float32]
     return np.clip(np.asarray(start, np.float32), 0.0, 1.0)
 
 
-def similarity(pictures: Any, recovered: Any) -> NDArray[np.float64]:
-    """Pearson correlation of each recovered picture with the one that was sent: (batch,)."""
+def similarity(pictures: ArrayLike, recovered: ArrayLike) -> NDArray[np.float64]:
+    """Pearson correlation of each recovered picture with the original: (batch,)."""
     a, b = (np.asarray(part, np.float64) for part in (pictures, recovered))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     return np.sum(a * b, axis=1) / np.maximum(np.sqrt(np.sum(a**2, axis=1) * np.sum(b**2, axis=1)), 1e-30)

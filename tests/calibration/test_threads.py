@@ -8,6 +8,7 @@ from calibration import measure_projection, recover_transmission_matrix
 from calibration.recovery.interferometry import anchored_design
 from calibration.recovery.phase_retrieval import complement_design
 from calibration.recovery.popoff import stepped_design
+from calibration.wavefront.focusing import focus
 from calibration.wavefront.images import recover_from_frames, recover_from_projections, send
 from photonics import GaussianMedium, Imaging, Reference, presets
 from photonics.kernels import threads as shared_work
@@ -76,15 +77,14 @@ def test_projections(method, monkeypatch):
         np.testing.assert_array_equal(one, two)
 
 
-def test_images(monkeypatch):
-    """Images from frames and from projections. Catches: as above."""
+def test_images_and_foci(monkeypatch):
+    """Images from frames and from projections, and foci. Catches: as above."""
 
     def use(opu):
         matrix, x = opu.effective_matrix(), np.random.default_rng(0).random((50, 128)) < 0.4
-        return [
-            recover_from_frames(opu, matrix, send(opu, x), iterations=20),
-            recover_from_projections(matrix, x @ matrix.T),
-        ]
+        foci, frames = focus(opu, matrix, 4), send(opu, x)
+        images = recover_from_frames(opu, matrix, frames, iterations=20), recover_from_projections(matrix, x @ matrix.T)
+        return [foci.enhancement, foci.predicted, foci.frame, *images]
 
     for one, two in zip(
         *(with_threads(count, use, presets.lab_bench(128, 600), monkeypatch) for count in (1, 2)), strict=True

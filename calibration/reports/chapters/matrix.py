@@ -11,7 +11,7 @@ from calibration.device import Device
 from calibration.fields.sideband import pixel_transfer
 from calibration.reports.chapters.common import Chapter, frame_shape, refusal, signal_of
 from calibration.reports.report import Line
-from calibration.wavefront.focusing import leaked, on_device
+from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.analysis.speckle import marchenko_pastur_edges
 from photonics.backend import HOST
 from photonics.patterns.encoding import half_on
@@ -52,8 +52,8 @@ def held_out(opu: Device, matrix: Any, valid: Any, noise: NoiseModel, seed: int)
     """
     matrix = np.asarray(matrix)
     x = half_on(PROBES, matrix.shape[1], seed, PatternSet.HELD_OUT)
-    frames = np.asarray(opu.measure(on_device(x, opu.n_in)))
-    field = x.astype(np.float32) @ matrix.T + leaked(opu, matrix)
+    frames = np.asarray(opu.measure(pad_to_device(x, opu.n_in)))
+    field = x.astype(np.float32) @ matrix.T + leaked_field(opu, matrix)
     intensity = np.abs(field).astype(np.float64) ** 2
     unknown = ~np.asarray(valid, bool)
     good = (frames < opu.camera.saturation_dn) & ~unknown

@@ -143,7 +143,7 @@ def test_an_estimate_is_read_as_it_was_written(tmp_path):
         ({"n_inputs": 0}, "n_inputs must be an integer, 1 to 32"),
         ({"anchors": 3}, "anchors is not an option of phase-stepping, which has steps, track_drift; got 3"),
         ({"seed": -1}, "seed must be"),
-        ({"resume": True}, "resume must be with out"),
+        ({"resume": True}, "resume needs out"),
         ({"method": "off-axis"}, "imaging.numerical_aperture must be"),
         ({"opu": Camera()}, "opu must be an OPU or a recorded device"),
     ],

@@ -58,8 +58,8 @@ ESTIMATE = [
     (replace("valid", lambda v: v[:-1]), "valid must be bool"),
     (replace("valid", lambda v: v.astype(float)), "valid must be bool"),
     (replace("standard_error", lambda e: e[:3]), "standard_error must be real"),
-    (spoil("matrix", (7, 3), np.nan, summed=False), "row 7 is said to be valid and is not finite"),
-    (spoil("standard_error", 5, np.nan, summed=False), "row 5 is said to be valid"),
+    (spoil("matrix", (7, 3), np.nan, summed=False), "row 7 is marked valid but contains NaN"),
+    (spoil("standard_error", 5, np.nan, summed=False), "row 5 is marked valid"),
     (spoil("matrix", (7, 3), 0.25), "matrix is damaged: its checksum differs"),
     (spoil("standard_error", 5, 0.25), "standard_error is damaged"),
 ]
