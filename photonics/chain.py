@@ -297,14 +297,14 @@ def lit(medium: ScatteringMedium, laser: Laser, imaging: Imaging) -> tuple[Scatt
     ValueError
         If there are more than `MAX_MODES` spectral modes.
     """
-    spectral = laser.spectral_weights(medium.path_time_s, tolerance=0.01)
+    spectral = laser.spectral_weights(medium.path_time_spread_s, tolerance=0.01)
     if len(spectral) > MAX_MODES:
         raise ValueError(
             f"path_time_s of the medium must be shorter for a line of {laser.linewidth_hz:g} Hz, so that it makes at "
-            f"most {MAX_MODES} spectral modes, got {medium.path_time_s:g}, {len(spectral)} modes"
+            f"most {MAX_MODES} spectral modes, got {medium.path_time_spread_s:g}, {len(spectral)} modes"
         )
     weights = np.outer(np.full(imaging.polarisations, 1.0 / imaging.polarisations), spectral).ravel()
-    seen = medium if len(weights) == 1 else Modes(medium, weights)
+    seen = medium if len(weights) == 1 else Modes(medium, weights.tolist())
     shares = np.zeros((imaging.polarisations, len(spectral), medium.modes))
     shares[0, :, 0] = np.sqrt(spectral)
     return seen, tuple(float(share) for share in shares.ravel())

@@ -1,15 +1,17 @@
 """The one way a part of the bench is declared: a frozen, range-checked dataclass with one-line errors."""
 
 import functools
-from collections.abc import Container, Mapping
+import operator
+from collections.abc import Callable, Container, Mapping
 from dataclasses import fields
-from typing import Any, TypeVar, cast, dataclass_transform, get_args
+from inspect import signature
+from typing import Annotated, Any, TypeAlias, TypeVar, cast, dataclass_transform, get_args, overload
 
 import numpy as np
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
-__all__ = ["Field", "choose", "component", "documentation", "integer", "number"]
+__all__ = ["Field", "Integer", "choose", "component", "documentation", "integer", "number"]
 
 T = TypeVar("T", bound=type)
 V = TypeVar("V")
@@ -18,14 +20,40 @@ NUMERIC = {int, float, type(None)}
 QUOTE = "'"
 
 
+def as_integer(value: object) -> object:
+    """Return an integer of any library as an int, and anything else as it is, for the validator to refuse."""
+    if isinstance(value, bool):
+        return value
+    try:
+        return operator.index(cast(Any, value))
+    except TypeError:
+        return value
+
+
+Integer: TypeAlias = Annotated[int, Strict(), BeforeValidator(as_integer)]
+"""An integer of Python or numpy; floats such as 4.0 are refused."""
+
+
+@overload
+def component(cls: T, /) -> T: ...
+
+
+@overload
+def component(*, kw_only: bool = True, eq: bool = True) -> Callable[[T], T]: ...
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
-def component(cls: T) -> T:
-    """Turn an annotated class into a frozen keyword-only dataclass whose fields are validated.
+def component(cls: Any = None, /, *, kw_only: bool = True, eq: bool = True) -> Any:
+    """Turn an annotated class into a frozen dataclass whose fields are validated.
 
     Parameters
     ----------
     cls : type
         Class whose fields are annotated and bounded with ``Field(default=..., ge=..., le=...)``.
+    kw_only : bool
+        Whether fields are given by name only.
+    eq : bool
+        Whether instances with equal fields are equal; otherwise an instance equals only itself.
 
     Returns
     -------
@@ -33,12 +61,26 @@ def component(cls: T) -> T:
         The same class as a pydantic dataclass. Constructing it, or ``dataclasses.replace`` on an
         instance, raises a one-line ``ValueError`` that names the field, the bound and the value.
     """
-    made = dataclass(cls, frozen=True, kw_only=True, config=STRICT)
+    if cls is None:
+        return functools.partial(build, kw_only=kw_only, eq=eq)
+    return build(cls, kw_only, eq)
+
+
+def build(cls: T, kw_only: bool, eq: bool) -> T:
+    """Make the dataclass of `component`."""
+    made = dataclass(cls, frozen=True, kw_only=kw_only, eq=eq, config=STRICT)
     validate = made.__init__
     numeric = {field.name for field in fields(made) if set(get_args(field.type) or [field.type]) <= NUMERIC}
+    names = [] if kw_only else list(signature(made).parameters)
 
     @functools.wraps(validate)
-    def __init__(self: Any, **kwargs: Any) -> None:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        if len(args) > len(names):
+            raise TypeError(f"{cls.__name__} takes {len(names)} positional arguments, got {len(args)}")
+        by_place = dict(zip(names, args, strict=False))
+        if twice := by_place.keys() & kwargs.keys():
+            raise TypeError(f"{cls.__name__} got {', '.join(sorted(twice))} twice")
+        kwargs = by_place | kwargs
         for name, value in kwargs.items():
             if isinstance(value, (str, bool)) and name in numeric:  # pydantic would read "8" and True as numbers
                 raise ValueError(f"{cls.__name__}: {name} must be a valid number, got {value!r}")
@@ -81,10 +123,16 @@ def one_line(error: ValidationError, root: str = "", tags: Container[object] = (
         elif kind == "union_tag_invalid":
             problems.append(f"{tag} must be one of {details['expected_tags'].replace(QUOTE, '')}, got {details['tag']}")
         elif kind in ("model_type", "model_attributes_type", "dataclass_type"):
-            problems.append(f"{name} must be a table of parameters, got {given!r}")
+            problems.append(f"{name} must be a table of parameters, got {brief(given)}")
         else:
-            problems.append(f"{name} must be {text}, got {given!r}")
+            problems.append(f"{name} must be {text}, got {brief(given)}")
     return "; ".join(problems)
+
+
+def brief(value: object) -> str:
+    """Return a value's text if it is one short line, and its type's name otherwise."""
+    text = repr(value)
+    return text if len(text) <= 200 and "\n" not in text else f"a value of type {type(value).__name__}"
 
 
 def documentation(part: object, name: str) -> str:

@@ -152,11 +152,10 @@ def changed_medium(medium: media.ScatteringMedium, parameter: str, value: Any) -
     name, _, rest = parameter.partition(".")
     if not isinstance(medium, media.Effect):
         return media.from_dict(medium.to_dict() | {parameter: value})
-    given: dict[str, Any] = {"medium": medium.medium} | {known: getattr(medium, known) for known in medium.parameters}
-    if name not in given:
-        raise ValueError(f"{name} is not a parameter of {type(medium).__name__}; those are {', '.join(given)}")
-    new = changed_medium(medium.medium, rest, value) if name == "medium" and rest else value
-    return type(medium)(**given | {name: new})
+    known = [field.name for field in fields(medium)]
+    if name not in known:
+        raise ValueError(f"{name} is not a parameter of {type(medium).__name__}; those are {', '.join(known)}")
+    return replace(medium, **{name: changed_medium(medium.medium, rest, value) if rest else value})
 
 
 def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]) -> Device:

@@ -40,7 +40,7 @@ def change_device(opu: OPU, changes: Mapping[str, Any]) -> OPU:
 
 def check_effect(opu: OPU, changes: Mapping[str, Any]) -> None:
     """Raise a ``ValueError`` for a parameter of an effect if the device's medium has no effect around it."""
-    known = {name: kind for kind, effect in media.EFFECTS.items() for name in effect.parameters}
+    known = {name: kind for kind, effect in media.EFFECTS.items() for name in media.parameters(effect)}
     for name, value in changes.items():
         part, _, parameter = name.partition(".")
         bare = part == "medium" and not isinstance(opu.medium, media.Effect)

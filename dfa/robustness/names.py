@@ -109,14 +109,14 @@ def effect_parameters(device: Settings) -> tuple[str, ...]:
     """Return the parameters of the effect that changes of the device put around the medium; none without an effect."""
     effect = device.get("medium")
     kind = media.EFFECTS.get(effect.get("type", "")) if isinstance(effect, Mapping) else None
-    return kind.parameters if kind is not None else ()
+    return media.parameters(kind) if kind is not None else ()
 
 
 def units_of_names() -> dict[str, str]:
     """Return the unit of every parameter that has one, by its dotted name."""
     names = [f"{part}.{field.name}" for part, kind in PARTS.items() for field in fields(kind)]
     names += [f"imaging.reference.{field.name}" for field in fields(Reference)]
-    names += [f"medium.{name}" for kind in media.EFFECTS.values() for name in kind.parameters]
+    names += [f"medium.{name}" for kind in media.EFFECTS.values() for name in media.parameters(kind)]
     found = {name: unit for name in (*names, *NUMBERS) if (unit := unit_of(name))}
     return found | UNITS
 

@@ -34,7 +34,7 @@ from photonics.kernels.laws import (
 __all__ = [
     "COARSE",
     "COLUMNS",
-    "MOST_FUSED",
+    "MAX_FUSED",
     "THREADS",
     "expose",
     "fill_entries",
@@ -45,11 +45,11 @@ __all__ = [
 ]
 
 THREADS = 128
-LEAST_BLOCKS = 128
+MIN_BLOCKS = 128
 """Blocks of a launch, at least: numba warns of fewer, and those with nothing to do end at once."""
-MOST_BLOCKS = 2**15
+MAX_BLOCKS = 2**15
 """Blocks of a launch, about at most: enough for any GPU, and work for each thread to spread its preparations over."""
-MOST_FUSED = 8
+MAX_FUSED = 8
 """Frames that `project` sums in registers at a time."""
 COLUMNS = 4096
 """Columns of the matrix that one thread of `project` visits."""
@@ -77,8 +77,8 @@ def launch(kernel: Any, width: int, rows: int, *arguments: Any, stream: Any = No
         current = cupy.cuda.get_current_stream().ptr
         stream = cuda.external_stream(current) if current else 0  # numba keeps what it needs for a launch on 0
     across = -(-width // THREADS)
-    down = max(min(rows, MOST_BLOCKS // across), 1)
-    across = max(across, -(-LEAST_BLOCKS // down))
+    down = max(min(rows, MAX_BLOCKS // across), 1)
+    across = max(across, -(-MIN_BLOCKS // down))
     kernel[(across, down), THREADS, stream or 0](*map(shared, arguments))
 
 
@@ -220,7 +220,7 @@ def project_kernel(frames: int) -> Any:
 def project(x: Any, first_pair: int, key: tuple[Any, Any, Any], scale: Any, out: Any) -> None:
     """Fill `out` (slices, frames, 4 * pairs) with the partial products of each slice of `COLUMNS` columns.
 
-    `x` (frames, n_in) float32, C-contiguous, at most `MOST_FUSED` frames.
+    `x` (frames, n_in) float32, C-contiguous, at most `MAX_FUSED` frames.
     """
     slices, frames, parts = out.shape
     launch(project_kernel(frames), parts // 4, slices, x, first_pair, *key, scale, out)

@@ -1,7 +1,7 @@
 """Scattering media, all with one interface: ``shape``, ``propagate``, ``adjoint``, ``block``."""
 
 from photonics.medium.base import ScatteringMedium
-from photonics.medium.description import EFFECTS, MEDIA, from_dict
+from photonics.medium.description import EFFECTS, MEDIA, from_dict, parameters
 from photonics.medium.drift import Drifting
 from photonics.medium.effects import Ballistic, Dispersive, Effect, Lossy, Modes
 from photonics.medium.gaussian import GaussianMedium
@@ -22,4 +22,5 @@ __all__ = [
     "ScatteringLayers",
     "ScatteringMedium",
     "from_dict",
+    "parameters",
 ]

@@ -1,11 +1,12 @@
-"""What every scattering medium answers, and the product that they share."""
+"""The interface of every scattering medium, and the check of the fields that enter it."""
 
 from abc import ABC, abstractmethod
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from photonics.arrays import Array, ComplexArray
 from photonics.backend import backend_of
 
 __all__ = ["ScatteringMedium", "check_field"]
@@ -14,31 +15,48 @@ __all__ = ["ScatteringMedium", "check_field"]
 class ScatteringMedium(ABC):
     """A linear medium with transmission matrix T of shape (n_out, n_in), ``E|t_ij|^2 = 1/n_in``.
 
-    Fields may be arrays of any library that `photonics.backend` knows; the answer is of the same.
+    Fields may be arrays of any library that `photonics.backend` knows; the result is an array of the same library.
     """
-
-    modes: int = 1
-    """Fields that a sensor sees independently of each other (polarisations, wavelengths). A medium of several stacks
-    them along its outputs, mode after mode, each scaled so that a pixel's intensity is the sum over its modes."""
-
-    path_time_s: float = 0.0
-    """Spread of the times that light takes through the medium, seconds: only a laser of finite linewidth notices."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, int]:
         """(n_out, n_in)."""
 
+    @property
+    def modes(self) -> int:
+        """Number of fields that do not interfere on the sensor (polarisations, wavelengths).
+
+        A medium of several modes stacks them along its outputs, mode after mode, each scaled so that a pixel's
+        intensity is the sum over its modes.
+        """
+        return 1
+
+    @property
+    def path_time_spread_s(self) -> float:
+        """Spread of the times that light takes through the medium, seconds; only a finite linewidth shows it."""
+        return 0.0
+
+    @property
+    def holds_matrix(self) -> bool:
+        """Whether the medium keeps its matrix in memory."""
+        return False
+
+    @property
+    def holds_ballistic(self) -> bool:
+        """Whether some light is not scattered; all fresh copies of the medium have this light in common."""
+        return False
+
     @abstractmethod
-    def propagate(self, field: Any, ticks: Any = None) -> Any:
+    def propagate(self, field: Array, ticks: Array = None) -> Array:
         """Field behind the medium, ``T @ x`` for each row: (batch, n_in) -> (batch, n_out).
 
         Parameters
         ----------
         field : array of bool, real or complex, shape (batch, n_in)
-            A real field costs half of a complex one.
+            A real field costs half as much as a complex one.
         ticks : ndarray of int64, shape (batch,), optional
-            Frame numbers, which only a medium that changes in time looks at; frame 0 if not given.
+            Frame numbers; only a medium that changes in time uses them. Frame 0 by default.
 
         Returns
         -------
@@ -51,31 +69,55 @@ class ScatteringMedium(ABC):
         """
 
     @abstractmethod
-    def adjoint(self, field: Any, ticks: Any = None) -> Any:
+    def adjoint(self, field: Array, ticks: Array = None) -> Array:
         """Conjugate transpose, ``T^H @ y`` for each row: (batch, n_out) -> (batch, n_in)."""
 
     @abstractmethod
-    def block(self, rows: slice, cols: slice, tick: int = 0) -> NDArray[np.complex64]:
-        """Dense copy of ``T[rows, cols]`` as it is in frame `tick`, complex64."""
+    def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:
+        """Dense copy of ``T[rows, cols]`` in frame `tick`, complex64."""
 
     @property
     @abstractmethod
     def identity(self) -> int:
-        """64-bit number that tells this medium from others of its kind; what is derived from it follows it."""
+        """64-bit number that distinguishes this medium from others of its kind; derived media depend on it."""
 
     @abstractmethod
     def fresh(self, seed: int) -> "ScatteringMedium":
-        """Return another medium with the same statistics that has nothing in common with this one."""
+        """Return an independent medium with the same statistics."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain description; `photonics.medium.from_dict` makes the same medium from it, if it is not from memory."""
-        raise NotImplementedError
+        """Plain description; `photonics.medium.from_dict` makes the same medium from it.
+
+        Raises
+        ------
+        NotImplementedError
+            If the medium is not a component.
+        """
+        if not is_dataclass(self):
+            raise NotImplementedError(f"{type(self).__name__} is not a component, so it has no description")
+        return {"type": type(self).__name__} | {f.name: plain(getattr(self, f.name)) for f in fields(self)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Parameters alone: whatever is derived from them is computed again where it is needed."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} if is_dataclass(self) else vars(self)
 
 
-def check_field(field: Any, width: int, name: str = "field", binary: bool = False) -> Any:
-    """Return `field` as a (batch, width) float32 or complex64 array of its own library, or say what is wrong.
+def plain(value: object) -> object:
+    """Return a parameter as JSON and TOML have it."""
+    if isinstance(value, ScatteringMedium):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
 
-    With `binary`, bools that are not on the host stay what they are: a quarter of the memory, and exact.
+
+def check_field(field: Array, width: int, name: str = "field", binary: bool = False) -> Array:
+    """Return `field` as a (batch, width) float32 or complex64 array of its own library.
+
+    With `binary`, bools on a device other than the host remain bools: a quarter of the memory, and exact.
+
+    Raises
+    ------
+    ValueError
+        If the shape or the type is wrong, or an entry is not finite.
     """
     backend = backend_of(field)
     xp = backend.xp
@@ -88,7 +130,7 @@ def check_field(field: Any, width: int, name: str = "field", binary: bool = Fals
         return array
     complex_ = xp.isdtype(array.dtype, "complex floating")
     array = xp.astype(array, xp.complex64 if complex_ else xp.float32, copy=False)
-    # A check that reads values would wait for a GPU and bring a number back to the host: it is the host's alone.
+    # Reading values would wait for a GPU and bring a number back to the host, so this check is made on the host only.
     if backend.on_host and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return array

@@ -1,8 +1,8 @@
-"""Tables that describe media: one model for each type of medium, made from the arguments of its constructor."""
+"""The registry of media, and the tables that describe them: one model for each medium, made from its fields."""
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
@@ -16,17 +16,26 @@ from photonics.medium.gaussian import GaussianMedium
 from photonics.medium.layers import ScatteringLayers
 from photonics.medium.matrix import MatrixMedium
 
-__all__ = ["EFFECTS", "MEDIA", "MediumTable", "Table", "build", "from_dict", "plain"]
+__all__ = ["EFFECTS", "MEDIA", "MediumTable", "Table", "build", "from_dict", "parameters", "plain"]
 
-EFFECTS: dict[str, type[Effect]] = {kind.__name__: kind for kind in (Ballistic, Dispersive, Drifting, Lossy, Modes)}
-"""Media around another one, which is described in their entry ``medium``."""
-MEDIA: dict[str, Callable[..., ScatteringMedium]] = {
+MEDIA: dict[str, type[ScatteringMedium]] = {
     "GaussianMedium": GaussianMedium,
-    "MatrixMedium": MatrixMedium.load,
+    "MatrixMedium": MatrixMedium,
     "ScatteringLayers": ScatteringLayers,
-    **EFFECTS,
+    "Ballistic": Ballistic,
+    "Dispersive": Dispersive,
+    "Drifting": Drifting,
+    "Lossy": Lossy,
+    "Modes": Modes,
 }
-"""Constructor of a medium, by the ``type`` of its table."""
+"""Every medium by the ``type`` of its table: frozen components, whose fields are the parameters."""
+EFFECTS: dict[str, type[Effect]] = {name: kind for name, kind in MEDIA.items() if issubclass(kind, Effect)}
+"""The media that wrap another medium, which a table holds in its entry ``medium``."""
+
+
+def parameters(kind: type[ScatteringMedium]) -> tuple[str, ...]:
+    """Names of a medium's parameters, without the medium that an effect wraps."""
+    return tuple(field.name for field in fields(cast(Any, kind)) if field.init and field.name != "medium")
 
 
 class Table(BaseModel):
@@ -44,28 +53,19 @@ class Table(BaseModel):
         return table
 
 
-def arguments_of(constructor: Callable[..., ScatteringMedium]) -> dict[str, tuple[Any, Any]]:
-    """Type and default of each argument of a constructor, with ``...`` for no default."""
-    if inspect.isclass(constructor) and is_pydantic_dataclass(constructor):
-        return {name: (field.annotation, field) for name, field in constructor.__pydantic_fields__.items()}
-    hints = get_type_hints(constructor.__init__ if inspect.isclass(constructor) else constructor)
-    arguments = inspect.signature(constructor).parameters.items()
-    return {name: (hints[name], ... if a.default is a.empty else a.default) for name, a in arguments}
+def model_of(name: str, kind: type[ScatteringMedium]) -> type[Table]:
+    """Model of the table of one medium: ``type`` and the fields of the medium."""
+    if not is_pydantic_dataclass(kind):
+        raise ValueError(f"{name} must be a component")
+    entries: dict[str, Any] = {"type": (Literal[name], ...)}
+    for parameter, field in kind.__pydantic_fields__.items():
+        if field.init is not False and not field.init_var:
+            inner = field.annotation is ScatteringMedium
+            entries[parameter] = ("MediumTable", ...) if inner else (field.annotation, field)
+    return create_model(name, __base__=Table, **entries)
 
 
-def model_of(kind: str, constructor: Callable[..., ScatteringMedium]) -> type[Table]:
-    """Model of the table of one type of medium: ``type`` and the arguments of its constructor."""
-    entries: dict[str, Any] = {"type": (Literal[kind], ...)}
-    for name, (hint, default) in arguments_of(constructor).items():
-        if hint is ScatteringMedium:
-            hint = "MediumTable"
-        elif get_origin(hint) is Iterable:
-            hint = list[get_args(hint)]
-        entries[name] = (hint, default)
-    return create_model(kind, __base__=Table, **entries)
-
-
-MODELS = {kind: model_of(kind, constructor) for kind, constructor in MEDIA.items()}
+MODELS = {name: model_of(name, kind) for name, kind in MEDIA.items()}
 if TYPE_CHECKING:
     MediumTable: TypeAlias = Table
 else:
@@ -96,8 +96,8 @@ def build(table: Table) -> ScatteringMedium:
         If a parameter is out of range.
     """
     given = {name: getattr(table, name) for name in table.model_fields_set}
-    kind = given.pop("type")
-    return MEDIA[kind](**{name: build(value) if isinstance(value, Table) else value for name, value in given.items()})
+    make: Callable[..., ScatteringMedium] = MEDIA[given.pop("type")]
+    return make(**{name: build(value) if isinstance(value, Table) else value for name, value in given.items()})
 
 
 def from_dict(description: Mapping[str, Any]) -> ScatteringMedium:

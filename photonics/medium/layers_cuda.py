@@ -1,30 +1,27 @@
-"""Scattering layers on a GPU: screens that read what goes in and write what comes out, transforms in place.
+"""Scattering layers on a GPU: the first screen reads the field, the last one writes the result, transforms in place.
 
-Only called with cupy's arrays, whose transforms are imported where they are needed.
+Only called with cupy arrays. Import it where it is needed: it loads `numba.cuda`.
 """
 
-from typing import TYPE_CHECKING, Any
-
 from photonics import draws
+from photonics.arrays import Array
 from photonics.backend import backend_of
 from photonics.kernels.screens_cuda import screen_into
+from photonics.medium.screens import Screens
 
-if TYPE_CHECKING:
-    from photonics.medium.layers import ScatteringLayers
-
-__all__ = ["through"]
+__all__ = ["fill_output"]
 
 
-def through(medium: "ScatteringLayers", field: Any, backward: bool, out: Any) -> None:
+def fill_output(screens: Screens, field: Array, backward: bool, out: Array) -> None:
     """Fill `out` (frames, width) with ``T`` or ``T^H`` for each row of `field` (frames, n), real or complex."""
     from cupyx.scipy import fft  # pyright: ignore[reportMissingImports]
 
-    frames, key = len(field), draws.key(medium.seed)
+    frames, key = len(field), draws.key(screens.seed)
     dft, norm = (fft.ifftn, "forward") if backward else (fft.fftn, "backward")  # neither has a factor
-    grid = backend_of(field).empty((frames, medium.n_modes), "complex64")
-    first, *later = range(medium.layers, -1, -1) if backward else range(medium.layers + 1)
-    screen_into(field, grid, first, key, backward, medium._amplitude(first))
+    grid = backend_of(field).empty((frames, screens.n_modes), "complex64")
+    first, *later = screens.order(backward)
+    screen_into(field, grid, first, key, backward, screens.amplitude(first))
     for layer in later:
-        planes = grid.reshape(frames, *medium.grid)
-        grid = dft(planes, axes=(1, 2), norm=norm, overwrite_x=True).reshape(frames, medium.n_modes)
-        screen_into(grid, out if layer == later[-1] else grid, layer, key, backward, medium._amplitude(layer))
+        planes = grid.reshape(frames, *screens.grid)
+        grid = dft(planes, axes=(1, 2), norm=norm, overwrite_x=True).reshape(frames, screens.n_modes)
+        screen_into(grid, out if layer == later[-1] else grid, layer, key, backward, screens.amplitude(layer))

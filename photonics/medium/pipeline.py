@@ -1,24 +1,22 @@
-"""Products of a streamed Gaussian medium on a GPU: drawn and summed in registers, or drawn and multiplied side by side.
+"""Products of a streamed Gaussian medium on a GPU: a few frames in registers, many frames with the matrix units.
 
-Only called with cupy's arrays, whose namespace comes with them.
+Only called with cupy arrays. Import it where it is needed: it loads `numba.cuda`.
 
-Many frames are multiplied by the matrix units, which take numbers of 11 bits and sum in 24, with the rest cut off. So
-both sides are split in two halves (of 16 bits): whole numbers of steps, small enough that their sums over a tile are
-exact, and what is over, whose products weigh 2**-9 of theirs. What is lost is about that of a product of float32.
+The matrix units take numbers of 11 bits and sum in 24 bits; they cut off the rest. So the field and the normals are
+each split in two halves (16-bit floats): a whole number of steps, small enough that the sums over a tile are exact, and
+a remainder, whose products weigh 2**-9 as much. The error is about that of a float32 product.
 """
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import cuda as numba_cuda
 
+from photonics.arrays import Array
 from photonics.backend import backend_of
 from photonics.kernels import cuda
-from photonics.medium.streaming import INPUTS, OUTPUTS, key
-
-if TYPE_CHECKING:
-    from photonics.medium.gaussian import GaussianMedium
+from photonics.medium.laws import INPUTS, OUTPUTS, Slab
 
 __all__ = ["propagate"]
 
@@ -26,94 +24,104 @@ PARTIAL_BYTES = 2**28
 """Memory that the partial sums of a fused product may take."""
 ONE = np.ones(1, np.float32)
 STEPS = 512
-"""Steps of a field in its frame's largest value: with 256 in a normal's deviation, 4096 products sum to 2**23, rms."""
+"""Steps in a frame's largest value. A normal has 256 per standard deviation, so that 4096 products sum to 2**23 rms."""
 
 
-def propagate(medium: "GaussianMedium", field: Any) -> Any:
+def propagate(slab: Slab, field: Array) -> Array:
     """``field @ T.T`` for Gaussian entries: (batch, n_in) -> (batch, n_out) complex64, cupy arrays."""
     backend = backend_of(field)
     xp, frames = backend.xp, len(field)
     if field.dtype.kind == "c":
-        parts = propagate(medium, xp.concat([field.real, field.imag]))
+        parts = propagate(slab, xp.concat([field.real, field.imag]))
         return parts[:frames] + 1j * parts[frames:]
     if not frames:
-        return backend.empty((0, medium.shape[0]), "complex64")
-    if frames <= cuda.MOST_FUSED:
-        return fused(medium, xp.ascontiguousarray(xp.astype(field, xp.float32, copy=False)))
-    return two_streams(medium, field)
+        return backend.empty((0, slab.shape[0]), "complex64")
+    if frames <= cuda.MAX_FUSED:
+        return propagate_few(slab, xp.ascontiguousarray(xp.astype(field, xp.float32, copy=False)))
+    return propagate_many(slab, field)
 
 
-def fused(medium: "GaussianMedium", x: Any) -> Any:
-    """Return the product for a few real frames; no tile is ever written."""
-    backend, (n_out, n_in) = backend_of(x), medium.shape
+def propagate_few(slab: Slab, x: Array) -> Array:
+    """Return the product for a few real frames; each entry is drawn, multiplied and summed in registers."""
+    backend, (n_out, n_in) = backend_of(x), slab.shape
     slices = -(-n_in // cuda.COLUMNS)
     band = max(PARTIAL_BYTES // (8 * slices * len(x)) // 2 * 2, 2)
     out = backend.empty((len(x), n_out), "complex64")
     for top in range(0, n_out, band):
         bottom = min(top + band, n_out)
         partial = backend.empty((slices, len(x), 4 * (-(-(bottom - top) // 2))), "float32")
-        cuda.project(x, top // 2, key(medium), medium._scale, partial)
+        cuda.project(x, top // 2, slab.key, slab.scale, partial)
         out[:, top:bottom] = partial.sum(axis=0).view(out.dtype)[:, : bottom - top]
     return out
 
 
-def two_streams(medium: "GaussianMedium", field: Any) -> Any:
-    """Multiply one tile while the next is drawn on a stream of its own, in two buffers.
+class Buffers:
+    """Two tiles: one is multiplied while the next is drawn on a stream of its own.
 
-    A tile takes the GPU 0.25 ms, which is little for the host: what it needs for each is made once.
+    A tile takes the GPU 0.25 ms, which is little time for the host, so what a tile needs is prepared once.
     """
+
+    def __init__(self, slab: Slab) -> None:
+        import cupy  # pyright: ignore[reportMissingImports]
+
+        n_out, n_in = slab.shape
+        self.key, self.half = slab.key, cupy.float16
+        shape = 2, 2, min(INPUTS, n_in), -(-min(OUTPUTS, n_out) // 2)
+        self.halves = cupy.empty(shape, cupy.int64)  # each entry is the four halves of a pair of rows
+        self.products = cupy.cuda.get_current_stream()
+        self.drawing = cupy.cuda.Stream(non_blocking=True)
+        self.stream = numba_cuda.external_stream(self.drawing.ptr)
+        self.drawn, self.free = ([cupy.cuda.Event(disable_timing=True) for _ in range(2)] for _ in range(2))
+        for event in self.free:
+            self.products.record(event)
+        self.tile = cache(self.view)
+
+    def view(self, turn: int, inputs: int, pairs: int) -> tuple[Any, ...]:
+        """Coarse and fine halves of a buffer, to draw into, and the same two to multiply with."""
+        coarse, fine = self.halves[turn, :, :inputs, :pairs]
+        return *map(cuda.shared, (coarse, fine)), coarse.view(self.half), fine.view(self.half)
+
+    def multiply(self, turn: int, x: Array, left: int, right: int, first_pair: int, pairs: int, sums: Array) -> None:
+        """Draw a tile and add its product with the inputs from `left` to `right` to `sums`."""
+        coarse, fine, *factors = self.tile(turn, right - left, pairs)
+        self.drawing.wait_event(self.free[turn])
+        cuda.fill_halves(left, first_pair, self.key, coarse, fine, self.stream)
+        self.drawing.record(self.drawn[turn])
+        self.products.wait_event(self.drawn[turn])
+        for factor in factors:
+            add_product(x[:, left:right], factor, sums)
+        self.products.record(self.free[turn])
+
+
+def propagate_many(slab: Slab, field: Array) -> Array:
+    """Return the product for many real frames, tile by tile with the matrix units."""
     import cupy  # pyright: ignore[reportMissingImports]
 
-    (n_out, n_in), frames, which = medium.shape, len(field), key(medium)
+    (n_out, n_in), frames = slab.shape, len(field)
     x, unit = split(field)
-    unit = unit * (medium._scale / cuda.COARSE)
-    out = cupy.empty((frames, n_out), cupy.complex64)
-    shape = 2, 2, min(INPUTS, n_in), -(-min(OUTPUTS, n_out) // 2)
-    buffers = cupy.empty(shape, cupy.int64)  # of which each holds the four halves of a pair of rows
-    products = cupy.cuda.get_current_stream()
-    drawing = cupy.cuda.Stream(non_blocking=True)
-    stream = numba_cuda.external_stream(drawing.ptr)
-    drawn, free = ([cupy.cuda.Event(disable_timing=True) for _ in range(2)] for _ in range(2))
-    for event in free:
-        products.record(event)
-
-    @cache
-    def tile(turn: int, inputs: int, pairs: int) -> tuple[Any, ...]:
-        """A buffer's coarse and fine halves, to draw, and the same to multiply."""
-        coarse, fine = buffers[turn, :, :inputs, :pairs]
-        return *map(cuda.shared, (coarse, fine)), coarse.view(cupy.float16), fine.view(cupy.float16)
-
-    turn = 0
+    unit = unit * (slab.scale / cuda.COARSE)
+    out, buffers, turn = cupy.empty((frames, n_out), cupy.complex64), Buffers(slab), 0
     for top in range(0, n_out, OUTPUTS):
         bottom = min(top + OUTPUTS, n_out)
         pairs = -(-(bottom - top) // 2)
         sums = cupy.zeros((len(x), 4 * pairs), cupy.float32)
         for left in range(0, n_in, INPUTS):
-            right = min(left + INPUTS, n_in)
-            coarse, fine, *factors = tile(turn, right - left, pairs)
-            drawing.wait_event(free[turn])
-            cuda.fill_halves(left, top // 2, which, coarse, fine, stream)
-            drawing.record(drawn[turn])
-            products.wait_event(drawn[turn])
-            part = x[:, left:right]
-            for factor in factors:
-                add_product(part, factor, sums)
-            products.record(free[turn])
+            buffers.multiply(turn, x, left, min(left + INPUTS, n_in), top // 2, pairs, sums)
             turn = 1 - turn
         total = sums if len(x) == frames else sums[:frames] + sums[frames:]
         out[:, top:bottom] = (total * unit).view(cupy.complex64)[:, : bottom - top]
     return out
 
 
-def split(field: Any) -> tuple[Any, Any]:
-    """Halves that add up to a real field, each frame in a unit of its own, and the units: (frames, 1).
+def split(field: Array) -> tuple[Array, Array]:
+    """Return halves whose sum is a real field, each frame in a unit of its own, and the units: (frames, 1).
 
-    Bools are halves as they are, (frames, n). A float32 becomes two: steps of 1/512 of the frame's largest value, and
-    below them, for all frames, what is over: (2 * frames, n).
+    Bools fit in one half each: (frames, n). A float32 becomes two halves: steps of 1/512 of the frame's largest value,
+    and the remainders, which follow as further frames: (2 * frames, n).
     """
     import cupy  # pyright: ignore[reportMissingImports]
 
-    (frames, n), width = field.shape, -(-field.shape[1] // 8) * 8  # rows begin where the matrix units want them
+    (frames, n), width = field.shape, -(-field.shape[1] // 8) * 8  # aligned rows, which the matrix units need
     if field.dtype == cupy.bool_:
         halves = cupy.empty((frames, width), cupy.float16)[:, :n]
         halves[...] = field
@@ -128,13 +136,13 @@ def split(field: Any) -> tuple[Any, Any]:
     return halves, unit
 
 
-def add_product(x: Any, tile: Any, sums: Any) -> None:
-    """``sums += x @ tile``: halves by halves, summed in float32, which no function of cupy does."""
+def add_product(x: Array, tile: Array, sums: Array) -> None:
+    """``sums += x @ tile`` of 16-bit floats, summed in float32; no function of cupy does this."""
     from cupy.cuda import cublas, device, runtime  # pyright: ignore[reportMissingImports]
 
     (frames, inputs), outputs = x.shape, tile.shape[1]
     handle, plain, one = device.get_cublas_handle(), cublas.CUBLAS_OP_N, ONE.ctypes.data
-    sizes = outputs, frames, inputs  # cuBLAS goes by columns: it is told of the transposed product
+    sizes = outputs, frames, inputs  # cuBLAS goes by columns, so it computes the transposed product
     right = tile.data.ptr, runtime.CUDA_R_16F, tile.strides[0] // 2
     left = x.data.ptr, runtime.CUDA_R_16F, x.strides[0] // 2
     out = sums.data.ptr, runtime.CUDA_R_32F, sums.strides[0] // 4

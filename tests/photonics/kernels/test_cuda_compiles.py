@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[3]
 WHEEL = "nvidia-cuda-nvcc-cu12"
 GENERATORS = ["gaussian_kernel", "halves_kernel", "three_bit_kernel", "project_kernel", "screen_kernel"]
 KERNELS = [*GENERATORS, "expose_kernel"]
@@ -33,7 +33,7 @@ def ptx(tmp_path_factory):
     """PTX of each kernel, by its name."""
     home, out = tmp_path_factory.mktemp("cuda"), tmp_path_factory.mktemp("ptx")
     (home / "nvvm").symlink_to(nvvm())
-    compiling = os.environ | {"CUDA_HOME": str(home), "PYTHONPATH": str(HERE.parents[1]), "NUMBA_ENABLE_CUDASIM": "0"}
+    compiling = os.environ | {"CUDA_HOME": str(home), "PYTHONPATH": str(ROOT), "NUMBA_ENABLE_CUDASIM": "0"}
     command = [sys.executable, "-W", "ignore", str(HERE / "cuda_ptx.py"), str(out)]
     run = subprocess.run(command, capture_output=True, text=True, env=compiling, timeout=120)
     assert run.returncode == 0, run.stderr
@@ -50,7 +50,7 @@ def test_every_kernel_compiles(ptx):
 
 def test_every_kernel_of_the_package_is_among_them():
     """Catches: a new kernel that nobody compiles."""
-    sources = (HERE.parents[1] / "photonics").rglob("*.py")
+    sources = (ROOT / "photonics").rglob("*.py")
     assert sum(source.read_text().count("@cuda.jit") for source in sources) == len(KERNELS)
 
 

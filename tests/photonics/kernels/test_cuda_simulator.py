@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[3]
 CHECKS = [
     "entries_agree",
     "halves_agree",
@@ -22,7 +22,7 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def report():
     """What the checks print, in a process that was told to simulate before it imported numba."""
-    simulated = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(HERE.parents[1])}
+    simulated = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(ROOT)}
     command = [
         sys.executable,
         "-W",

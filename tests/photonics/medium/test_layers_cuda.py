@@ -8,13 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 CODE = """
 import numpy as np
-from photonics import draw
+from photonics import draws
 from photonics.kernels import cuda
 from photonics.kernels.screens import screen, screen_into as processor
 from photonics.kernels.screens_cuda import screen_into
 
-cuda.LEAST_BLOCKS = 1
-key, stream = draw.key(2**40 + 7), 12
+cuda.MIN_BLOCKS = 1
+key, stream = draws.key(2**40 + 7), 12
 rng = np.random.default_rng(0)
 for modes in (21, 1, 521):
     field = (rng.normal(size=(2, modes)) + 1j * rng.normal(size=(2, modes))).astype(np.complex64)

@@ -53,7 +53,7 @@ def projections_agree(cuda):
     """Sums over slices of the columns are the product with the tile, for any number of frames."""
     rng = np.random.default_rng(0)
     with mock.patch.object(cuda, "COLUMNS", 4):
-        for frames, inputs, pairs in [(1, 4, 3), (3, 9, 2), (cuda.MOST_FUSED, 5, 1)]:
+        for frames, inputs, pairs in [(1, 4, 3), (3, 9, 2), (cuda.MAX_FUSED, 5, 1)]:
             x = (rng.normal(size=(frames, inputs)) * (rng.random((frames, inputs)) < 0.6)).astype(np.float32)
             out = np.full((-(-inputs // 4), frames, 4 * pairs), np.nan, np.float32)
             cuda.project(x, 6, KEY, SCALE, out)
@@ -150,10 +150,10 @@ def products_agree(cuda):
             for kind in ("bool", "float32", "complex64"):
                 field = rng.normal(size=(batch, n_in)) + 1j * rng.normal(size=(batch, n_in))
                 field = field.real > 0 if kind == "bool" else field.astype(kind)
-                result, expected = pipe.propagate(medium, field), medium.propagate(field)
+                result, expected = pipe.propagate(medium._slab, field), medium.propagate(field)
                 assert result.dtype == np.complex64
                 np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-        assert pipe.propagate(medium, field[:0]).shape == (0, n_out)
+        assert pipe.propagate(medium._slab, field[:0]).shape == (0, n_out)
 
 
 def devices_agree(cuda):
@@ -219,7 +219,7 @@ def main():
     """Run every check and say of each whether it passed."""
     from photonics.kernels import cuda
 
-    cuda.THREADS, cuda.LEAST_BLOCKS, cuda.MOST_BLOCKS = 8, 1, 6
+    cuda.THREADS, cuda.MIN_BLOCKS, cuda.MAX_BLOCKS = 8, 1, 6
     for name, check in CHECKS.items():
         try:
             check(cuda)

@@ -1,0 +1,67 @@
+"""The laws that the entries of a Gaussian medium follow, and the record from which they are drawn."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from photonics import draws
+from photonics.kernels import entries as kernels
+from photonics.random import Stream
+
+__all__ = ["INPUTS", "LAWS", "OUTPUTS", "Law", "Slab", "key"]
+
+INPUTS, OUTPUTS = 4096, 8192
+"""Inputs and outputs of a tile on a GPU: 256 MB, large enough for the library's product to run at its full speed."""
+
+
+class Law(NamedTuple):
+    """Distribution of the entries, and the kernels that draw them."""
+
+    name: str
+    """Name in `LAWS`."""
+    stream: Stream
+    """Stream of the generator."""
+    rows: int
+    """Rows that are drawn together."""
+    fill: Callable[..., None]
+    """Kernel that fills a tile."""
+    add: Callable[..., None]
+    """Kernel that adds the product with one frame."""
+    divisor: float
+    """Rms of the real or imaginary part of an entry as the kernel draws it."""
+
+
+LAWS = {
+    law.name: law
+    for law in (
+        Law("gaussian", Stream.MATRIX, 2, kernels.fill_gaussian, kernels.add_gaussian, 1.0),
+        Law("3bit", Stream.THREE_BIT, kernels.GROUP, kernels.fill_three_bit, kernels.add_three_bit, 7.0),
+    )
+}
+
+
+class Slab(NamedTuple):
+    """A random transmission matrix as the generator defines it; no entry is stored."""
+
+    shape: tuple[int, int]
+    """(n_out, n_in)."""
+    seed: int
+    """Seed of the generator."""
+    law: Law
+    """Distribution of the entries."""
+
+    @property
+    def scale(self) -> np.float32:
+        """Factor of the drawn parts: each part carries half of ``E|t_ij|^2 = 1/n_in``."""
+        return np.float32((2.0 * self.shape[1]) ** -0.5 / self.law.divisor)
+
+    @property
+    def key(self) -> tuple[int, np.uint32, np.uint32]:
+        """Stream and Philox key of the entries."""
+        return key(self.seed, self.law.stream)
+
+
+def key(seed: int, stream: Stream) -> tuple[int, np.uint32, np.uint32]:
+    """Return stream and Philox key as the kernels take them."""
+    return (int(stream), *draws.key(seed))
