@@ -197,7 +197,7 @@ BAD_DESCRIPTIONS = [
     ({"medium": MEDIUM, "camera": {"bit_depth": 24}}, r"Camera: bit_depth must be .*16, got 24"),
     ({"medium": MEDIUM, "camera": {"bit_depth": "many"}}, r"Camera: bit_depth must be .*got 'many'"),
     ({"medium": MEDIUM, "camera": {"bit_depth": 0, "prnu": 7}}, r"Camera: bit_depth must be .*; prnu must be"),
-    ({"medium": MEDIUM | {"n_in": -1}}, r"n_in must be an integer, 1"),
+    ({"medium": MEDIUM | {"n_in": -1}}, r"medium.n_in must be greater than or equal to 1"),
     ({"medium": MEDIUM | {"colour": 1}}, r"medium\.colour is not a parameter$"),
     ({"medium": 5}, r"medium must be a table of parameters, got 5"),
     ({"medium": MEDIUM, "dmd": 5}, r"dmd must be a table of parameters, got 5"),

@@ -128,16 +128,3 @@ def test_focusing_gain(n_in, modulation):
     focus = np.diagonal(intensity) / background
     assert abs(focus.mean() - gain) < 4 * focus.std() / np.sqrt(targets)
     assert (intensity.argmax(axis=1) == np.arange(targets)).mean() > 0.9
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *[(name, value) for name in ("n_in", "n_out") for value in (0, -1, 4.0, True, 2**32, "4")],
-        *[("seed", value) for value in (-1, 2**64, 0.5)],
-        *[("storage", value) for value in ("cloud", None)],
-    ],
-)
-def test_bad_parameters_are_named(name, value):
-    with pytest.raises(ValueError, match=rf"^{name} must be .*, got"):
-        GaussianMedium(**({"n_in": 4, "n_out": 4} | {name: value}))
