@@ -1,8 +1,8 @@
-"""From intensities to interference terms: what a camera that sees only ``|E|^2`` still tells about fields.
+"""Interference terms, which are linear in the field, from frames, which are intensities.
 
-Model of a frame: ``I(x) = |T x + c|^2 + dark``, where x is the binary pattern and c a fixed background field
-(mirrors that are OFF leak light). Differences of frames cancel the dark level, and the two formulas below are
-linear in x *exactly*, whatever the background is.
+Model of a frame: ``I(x) = |T x + c|^2 + dark``, where x is the binary pattern and c a fixed background field (the light
+that OFF mirrors leak). Differences of frames cancel the dark level, and the formulas below are *exactly* linear in x
+for any background.
 """
 
 import numpy as np
@@ -18,15 +18,15 @@ Frames = FloatArray
 def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
     """Interference of a pattern x with an anchor b on other mirrors, ``Re(conj(T b) T x)``.
 
-    ``(I(x + b) - I(x) - [I(b) - I(0)]) / 2``. With a background c the terms ``2 Re(conj(c) T b)`` of the two
-    brackets cancel, so none of it is left.
+    It is ``(I(x + b) - I(x) - [I(b) - I(0)]) / 2``. The terms ``2 Re(conj(c) T b)`` of a background c, in both
+    differences, cancel.
 
     Parameters
     ----------
     both, alone : ndarray, shape (batch, n_out)
         Frames of ``x + b`` and of ``x``.
     anchor : ndarray, shape (n_out,)
-        ``I(b) - I(0)``, frame of the anchor less that of all mirrors OFF.
+        ``I(b) - I(0)``: frame of the anchor less that of all mirrors OFF.
 
     References
     ----------
@@ -38,22 +38,22 @@ def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
 def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
     """Interference of a pattern x with an anchor a that contains it, ``Re(conj(T a + 2 c) T x)``.
 
-    ``(I(x) - I(a - x) + [I(a) - I(0)]) / 2``. A background c adds itself twice to the anchor: the map stays
-    linear, and if c is the leakage of equally lit mirrors, ``c = eps T 1`` with eps real, only its scale changes,
-    by ``sqrt(1 - eps^2)`` after division by the root of the measured anchor.
+    It is ``(I(x) - I(a - x) + [I(a) - I(0)]) / 2``. A background c is added twice to the anchor, and the map stays
+    linear. If c is the leakage of equally lit mirrors, ``c = eps T 1`` with eps real, only the map's scale changes, by
+    ``sqrt(1 - eps^2)`` after division by the root of the measured anchor.
 
     Parameters
     ----------
     pattern, rest : ndarray, shape (batch, n_out)
         Frames of ``x`` and of ``a - x``.
     anchor : ndarray, shape (n_out,)
-        ``I(a) - I(0)``, frame of the anchor less that of all mirrors OFF.
+        ``I(a) - I(0)``: frame of the anchor less that of all mirrors OFF.
     """
     return (np.subtract(pattern, rest, dtype=np.float32) + anchor) / np.float32(2.0)
 
 
 def step_phases(steps: int) -> NDArray[np.float64]:
-    """Phases of the reference beam in a full turn of equal steps, ``2 pi k / steps``, radians.
+    """Phases of the reference beam in equal steps over a full turn, ``2 pi k / steps``, radians.
 
     Examples
     --------
@@ -64,10 +64,10 @@ def step_phases(steps: int) -> NDArray[np.float64]:
 
 
 def stepped_interference(frames: HostArray, phases_rad: NDArray[np.float64]) -> ComplexArray:
-    """Interference of a field y with a reference beam R stepped through a full turn, ``conj(R) y``.
+    """Interference of a field y with a reference beam R, ``conj(R) y``, from equal phase steps over a full turn.
 
-    ``P^-1 sum_k I_k exp(i phi_k)`` with ``I_k = |y + R exp(i phi_k)|^2`` and P >= 3 equal steps: whatever does not
-    follow the phase (``|y|^2``, ``|R|^2``, the dark level) drops out.
+    It is ``P^-1 sum_k I_k exp(i phi_k)`` with ``I_k = |y + R exp(i phi_k)|^2`` and P >= 3 steps. Terms that do not
+    depend on the phase (``|y|^2``, ``|R|^2``, the dark level) cancel.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def stepped_interference(frames: HostArray, phases_rad: NDArray[np.float64]) -> 
     weights = np.exp(1j * phases_rad) / len(phases_rad)
     total = np.zeros((frames.shape[0], frames.shape[2]), np.complex64)
     for step, weight in enumerate(weights):
-        # Part by part, since a real frame times a complex number would be cast to complex first.
+        # Real and imaginary parts are added one by one: a product with a complex number would copy the frame first.
         total.real += frames[:, step] * np.float32(weight.real)
         total.imag += frames[:, step] * np.float32(weight.imag)
     return total

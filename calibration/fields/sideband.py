@@ -20,7 +20,7 @@ __all__ = [
     "find_sideband",
     "pixel_transfer",
     "place_sideband",
-    "wrapped",
+    "wrapped_distance",
 ]
 
 PASSES = 12
@@ -87,7 +87,7 @@ class Sideband:
         response = fft.ifft2(widening)
         spread = fft.rfft2((np.abs(response) ** 2).astype(np.float32))
         # The pupil's edge cuts bins, which pass whole: a little more, if there is room.
-        widest = min(2.0 * field_band + 1.5 / min(shape), wrapped(center) - radius)
+        widest = min(2.0 * field_band + 1.5 / min(shape), wrapped_distance(center) - radius)
         own = disc(shape, (0.0, 0.0), widest)[:, : columns // 2 + 1]
         phase = center[0] * np.arange(columns)[None, :] + center[1] * np.arange(rows)[:, None]
         return cls(
@@ -151,7 +151,7 @@ class Sideband:
         """``2 Re(ramp G)``, (batch, rows, columns)."""
         return np.float32(2.0) * (fft.ifft2(spectrum) * self.ramp).real
 
-    def without(self, image: FloatArray) -> FloatArray:
+    def subtract_fringes(self, image: FloatArray) -> FloatArray:
         """The image less the fringes in it: (n_out,) -> (n_out,)."""
         spectrum = self._fit(image[None], np.zeros((1, len(image)), np.bool_), self.passes)
         return image - self._fringes(spectrum).ravel()
@@ -163,7 +163,7 @@ class Sideband:
         spread = fft.irfft2(spectrum, self.shape).reshape(variance.shape)
         return np.maximum(spread, np.float32(0.0)) / np.float32(2.0)
 
-    def touched(self, marked: BoolArray, share: float = 0.3) -> BoolArray:
+    def outputs_affected(self, marked: BoolArray, share: float = 0.3) -> BoolArray:
         """Outputs that take more than a share of their weight from marked pixels: (batch, n_out)."""
         own = float(self.spread[0, 0].real)
         return 2.0 * self.variance(marked.astype(np.float32)) > share * own
@@ -174,10 +174,10 @@ def frequencies(shape: tuple[int, int]) -> tuple[HostArray, HostArray]:
     return np.fft.fftfreq(shape[1])[None, :], np.fft.fftfreq(shape[0])[:, None]
 
 
-def wrapped(frequency: Frequency) -> float:
+def wrapped_distance(frequency: Frequency) -> float:
     """Distance of a frequency from the nearest one that pixels cannot tell from 0, cycles per pixel.
 
-    >>> round(wrapped((0.9, 0.0)), 3)
+    >>> round(wrapped_distance((0.9, 0.0)), 3)
     0.1
     """
     return math.hypot(*(f - round(f) for f in frequency))
@@ -215,14 +215,14 @@ def find_sideband(power: NDArray[np.float64], radius: float, expected: Frequency
     row, column = (int(i) for i in np.unravel_index(int(score.argmax()), shape))
     found = column / shape[1], row / shape[0]
     sides = [(s * found[0] - expected[0], s * found[1] - expected[1]) for s in (1, -1)]
-    step = min(sides, key=wrapped)
+    step = min(sides, key=wrapped_distance)
     return expected[0] + step[0] - round(step[0]), expected[1] + step[1] - round(step[1])
 
 
 def disc_room(carrier: Frequency, band: float) -> float:
     """Largest radius of a disc around a carrier that meets neither the field's own intensity nor the twin's disc."""
     twin = 2.0 * carrier[0], 2.0 * carrier[1]
-    return min(wrapped(carrier) - 2.0 * band, wrapped(twin) / 2.0)
+    return min(wrapped_distance(carrier) - 2.0 * band, wrapped_distance(twin) / 2.0)
 
 
 def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:

@@ -1,7 +1,7 @@
-"""From phase-stepped frames to fields: the linear estimate, and the one that also uses what the reference is alone.
+"""Fields from phase-stepped frames: a linear estimate, and a maximum-likelihood one that uses the known reference.
 
-Model of a pixel: ``I_p = |y + r exp(i phase_p)|^2 + dark`` with r > 0 the root of the reference's intensity and y the
-field, its phase counted from the reference's.
+Model of a pixel: ``I_p = |y + r exp(i phase_p)|^2 + dark``, with r > 0 the root of the reference's intensity and y the
+field, whose phase is relative to that of the reference.
 """
 
 from collections.abc import Callable
@@ -15,29 +15,39 @@ from calibration.fields.readings import Bench
 from calibration.fields.saturated import Prior, estimate_on_circle
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 
-__all__ = ["Fields", "closure", "is_complete", "linear_fields", "linear_weights", "misfit", "refined_fields", "stepped"]
+__all__ = [
+    "Fields",
+    "closure",
+    "is_complete",
+    "linear_fields",
+    "linear_weights",
+    "misfit",
+    "refine_fields",
+    "stepped_reference",
+]
 
 ROUNDS = 4
-"""Gauss-Newton steps: the last changes a field by under 1e-3 of its error, a saturated one's by a few per cent."""
-COMPLETE = 0.05
-"""Departure of the light in the frames from the light in the fringes up to which all of it counts as coherent."""
+"""Gauss-Newton steps. The last one changes a field by under 1e-3 of its error, a saturated one by a few per cent."""
+MAX_INCOHERENT = 0.05
+"""Largest deviation of `closure` from 1 with which all light counts as coherent."""
 
 Real = FloatArray
 
 
 class Fields(NamedTuple):
-    """Fields at some pixels and what is known of their error."""
+    """Fields at some pixels, and their error."""
 
     values: ComplexArray
     """(probes, n_pixels), roots of DN."""
     variance: Real
-    """``E|error|^2`` over probes, (n_pixels,), DN."""
+    """``E|error|^2``, mean over the probes, (n_pixels,), DN."""
 
 
 def linear_weights(phases: NDArray[np.float64]) -> ComplexArray:
-    """Weights of frames in z of the fit ``I_p = a + 2 Re(z exp(-i phase_p))`` by least squares: (..., P) -> (..., P).
+    """Weights with which frames add up to ``z = r y``: (..., P) -> (..., P).
 
-    ``z = r y``; for P >= 3 equal steps over the full circle they are ``exp(i phase_p) / P``.
+    They are those of the least-squares fit of ``I_p = a + 2 Re(z exp(-i phase_p))``; for P >= 3 equal steps over the
+    full circle, ``exp(i phase_p) / P``.
     """
     basis = np.stack([np.ones_like(phases), 2.0 * np.cos(phases), 2.0 * np.sin(phases)], axis=-1)
     inverse = np.linalg.pinv(basis, rcond=1e-3)
@@ -45,7 +55,7 @@ def linear_weights(phases: NDArray[np.float64]) -> ComplexArray:
 
 
 def linear_fields(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> Fields:
-    """Fields without any assumption on the mean intensity; a saturated reading counts as it is.
+    """Estimate fields from the fringes alone; a saturated reading counts with its value.
 
     Parameters
     ----------
@@ -67,13 +77,13 @@ def linear_fields(frames: HostArray, phases: NDArray[np.float64], reference: Rea
     return Fields(values / reference, (variance / (reference**2 * np.float32(len(frames)))).astype(np.float32))
 
 
-def stepped(phases: NDArray[np.float64], reference: Real) -> Callable[[int], ComplexArray]:
-    """The reference's field in each step, (probes, n_pixels): as `refined_fields` asks for it."""
+def stepped_reference(phases: NDArray[np.float64], reference: Real) -> Callable[[int], ComplexArray]:
+    """The reference's field as a function of the step, -> (probes, n_pixels); argument `beam` of `refine_fields`."""
     turns = np.exp(1j * phases).astype(np.complex64)
     return lambda step: turns[:, step, None] * reference
 
 
-def refined_fields(
+def refine_fields(
     frames: HostArray,
     beam: Callable[[int], ComplexArray],
     start: ComplexArray,
@@ -82,55 +92,32 @@ def refined_fields(
     rounds: int = ROUNDS,
     prior: Prior | None = None,
 ) -> Fields:
-    """Fields by maximum likelihood in ``I_p = |y + beam_p|^2 + dark``, the beam known.
+    """Estimate fields by maximum likelihood in ``I_p = |y + beam_p|^2 + dark``, the beam known.
 
-    Gauss-Newton from `start`, each reading weighted by the inverse of its variance; a saturated reading says "at least
-    that": it counts while the model is below it. The mean of a probe's frames, ``|y|^2 + r^2``, is thus used as well,
-    which halves the variance of |y| at ``|y| = r / sqrt 2``; and saturated frames cost precision, not truth, as long as
-    two are left. Fields of which one is left are averages over what it and the prior leave possible
-    (`calibration.fields.saturated`), and those of none have the prior's spread.
+    Gauss-Newton steps from `start`, each reading weighted by the inverse of its variance. Besides the fringes they use
+    the mean of a probe's frames, ``|y|^2 + r^2``, which halves the variance of |y| at ``|y| = r / sqrt 2``. A saturated
+    reading is a lower bound: it counts only while the model is below it, so that the estimate stays unbiased as long as
+    two readings are left. With one reading left, the field is a posterior mean (`calibration.fields.saturated`); with
+    none, its variance is that of the prior.
 
     Parameters
     ----------
     frames : ndarray, shape (probes, P, n_pixels)
         The camera's integers.
     beam : function
-        Field that is added to y in a step, roots of DN: step -> (probes or 1, n_pixels).
+        The reference's field in a step, roots of DN: step -> (probes or 1, n_pixels).
     start : ndarray, shape (probes, n_pixels)
     noise : NoiseModel
     saturation_dn : int
     rounds : int
     prior : Prior, optional
-        Of each pixel; by default the mean and the spread of its other probes.
+        The prior of each pixel; by default the mean and the spread of its other probes.
     """
     y = start.copy()
     top = np.float32(saturation_dn)
-    determinant, trace = np.ones(y.shape, np.float32), np.ones(y.shape, np.float32)
+    variance = np.ones(y.shape, np.float32)
     for _ in range(rounds):
-        aa, ab, bb, ra, rb = (np.zeros(y.shape, np.float32) for _ in range(5))
-        for step in range(frames.shape[1]):
-            seen = frames[:, step].astype(np.float32)
-            total = y + beam(step)
-            a, b = total.real, total.imag
-            model = a * a + b * b
-            residual = seen - np.float32(noise.dark_dn) - model
-            weight = np.float32(4.0) / (np.float32(noise.floor_dn2) + np.float32(noise.slope_dn) * model)
-            weight[(seen >= top) & (residual < 0)] = 0.0
-            wa = weight * a
-            aa += wa * a
-            ab += wa * b
-            bb += weight * b * b
-            residual *= np.float32(0.5)
-            ra += residual * wa
-            rb += residual * weight * b
-        trace = aa + bb
-        # Damping by 1e-3 changes the path, not the end.
-        aa += np.float32(1e-3) * trace
-        bb += np.float32(1e-3) * trace
-        determinant = np.maximum(aa * bb - ab * ab, np.float32(1e-30))
-        y.real += (bb * ra - ab * rb) / determinant
-        y.imag += (aa * rb - ab * ra) / determinant
-    variance = trace / determinant
+        variance = improve(y, frames, beam, noise, top)
     left = (frames < top).sum(axis=1)
     if (left < 2).any():
         prior = prior or spread_of(y, left >= 2)
@@ -145,18 +132,48 @@ def refined_fields(
     return Fields(y, variance.mean(axis=0))
 
 
+def improve(
+    y: ComplexArray, frames: HostArray, beam: Callable[[int], ComplexArray], noise: NoiseModel, top: np.float32
+) -> FloatArray:
+    """Improve fields in place by a Gauss-Newton step of `refine_fields`, and return their variance."""
+    aa, ab, bb, ra, rb = (np.zeros(y.shape, np.float32) for _ in range(5))
+    for step in range(frames.shape[1]):
+        seen = frames[:, step].astype(np.float32)
+        total = y + beam(step)
+        a, b = total.real, total.imag
+        model = a * a + b * b
+        residual = seen - np.float32(noise.dark_dn) - model
+        weight = np.float32(4.0) / (np.float32(noise.floor_dn2) + np.float32(noise.slope_dn) * model)
+        weight[(seen >= top) & (residual < 0)] = 0.0
+        wa = weight * a
+        aa += wa * a
+        ab += wa * b
+        bb += weight * b * b
+        residual *= np.float32(0.5)
+        ra += residual * wa
+        rb += residual * weight * b
+    trace = aa + bb
+    # Damping by 1e-3 changes the steps, and not where they converge to.
+    aa += np.float32(1e-3) * trace
+    bb += np.float32(1e-3) * trace
+    determinant = np.maximum(aa * bb - ab * ab, np.float32(1e-30))
+    y.real += (bb * ra - ab * rb) / determinant
+    y.imag += (aa * rb - ab * ra) / determinant
+    return np.asarray(trace / determinant, np.float32)
+
+
 def spread_of(values: ComplexArray, known: BoolArray) -> Prior:
-    """Mean and spread of the fields of each pixel that are known; of all of them where none is."""
+    """Mean and spread of the known fields of each pixel, or of all its fields if none is known."""
     known = known | ~known.any(axis=0)
     mean = values.mean(axis=0, where=known)
     return Prior(mean, (np.abs(values - mean) ** 2).mean(axis=0, where=known))
 
 
 def misfit(frames: HostArray, phases: NDArray[np.float64], noise: NoiseModel, saturation_dn: int) -> Real:
-    """Squared residuals of ``I_p = a + 2 Re(z exp(-i phase_p))`` over what noise leaves of them, for each pixel.
+    """Squared residuals of the fit of ``I_p = a + 2 Re(z exp(-i phase_p))``, over those that noise explains, per pixel.
 
-    P - 3 degrees of freedom in each probe, so there must be more than three steps; NaN where every probe saturates.
-    Arguments are as for `linear_fields`.
+    A probe has P - 3 degrees of freedom, so more than three steps are needed. NaN if every probe of the pixel
+    saturates. Arguments are as for `linear_fields`.
     """
     seen, expected = np.zeros(frames.shape[2], np.float32), np.zeros(frames.shape[2], np.float32)
     basis = np.stack([np.ones_like(phases), 2.0 * np.cos(phases), 2.0 * np.sin(phases)], axis=-1)
@@ -169,15 +186,15 @@ def misfit(frames: HostArray, phases: NDArray[np.float64], noise: NoiseModel, sa
 
 
 def is_complete(share: float) -> bool:
-    """Whether a `closure` is near enough to 1 for all light to count as coherent."""
-    return abs(share - 1.0) <= COMPLETE
+    """Whether a `closure` is so close to 1 that all light counts as coherent."""
+    return abs(share - 1.0) <= MAX_INCOHERENT
 
 
 def closure(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
-    """Whether the model is complete: mean intensity of the speckle in the frames over that in the fringes.
+    """Mean intensity of the speckle in the frames over that in the fringes, the share of noise subtracted.
 
-    1 if all light interferes; more with a second polarisation or an incoherent share, which the refinement would
-    take for signal. Pixels without saturated readings are used; the noise's own share is taken out.
+    It is 1 if all light interferes with the reference, and more with a second polarisation or other incoherent light,
+    which `refine_fields` would take for signal. Only pixels without saturated readings are used.
     """
     good = (frames < bench.saturation_dn).all(axis=(0, 1))
     if not good.any():

@@ -63,7 +63,7 @@ class OffAxisProjection(ReferencedProjection):
         if not uncertain:
             return Response(values, None, None)
         variance = self.sideband.variance(self.noise.variance(frames[:, 0]))
-        return Response(values, variance, self.sideband.touched(full))
+        return Response(values, variance, self.sideband.outputs_affected(full))
 
 
 @component
@@ -80,7 +80,7 @@ class OffAxisMethod(ProjectionMethod):
         visibility = device.imaging.visibility(device.laser.wavelength_m)
         sideband = Sideband.at(shape, center, radius, band, device.imaging.samples_per_pixel, visibility)
         # The light that OFF mirrors leak makes fringes with the beam, which are not the beam's own intensity.
-        reference = sideband.without(arm.reference_dn)
+        reference = sideband.subtract_fringes(arm.reference_dn)
         return OffAxisProjection(
             opu=device,
             method=self,

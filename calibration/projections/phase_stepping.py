@@ -11,7 +11,7 @@ from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
 from calibration.fields.readings import MAX_SATURATED
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
-from calibration.fields.stepped import Fields, refined_fields, stepped
+from calibration.fields.stepped import Fields, refine_fields, stepped_reference
 from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import ReferencedProjection, check_arm, measure_arm
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
@@ -120,8 +120,8 @@ class SteppingProjection(ReferencedProjection):
 
         def fitted(start: HostArray, which: Any) -> Fields:
             some = Prior(prior.mean[which], prior.spread[which])
-            beams = stepped(self.phases_rad[None], beam[which])
-            return refined_fields(readings[None, :, which], beams, start[None], self.noise, top, prior=some)
+            beams = stepped_reference(self.phases_rad[None], beam[which])
+            return refine_fields(readings[None, :, which], beams, start[None], self.noise, top, prior=some)
 
         start, twofold = values[batch, row] / beam, np.zeros(len(row), np.bool_)
         two = np.flatnonzero((readings < top).sum(axis=0) == FEWEST - 1)

@@ -110,9 +110,9 @@ class OffAxisRecovery(RecoveryMethod[State]):
             full = part >= bench.saturation_dn
             fields.append(sideband.demodulate(part - alone, full))
             variance += 2.0 * sideband.variance(bench.noise.variance(part)).sum(axis=0)
-            touched += sideband.touched(full).sum(axis=0)
+            touched += sideband.outputs_affected(full).sum(axis=0)
         count = self.design.order
-        reference = sideband.without(alone - np.float32(bench.noise.dark_dn))
+        reference = sideband.subtract_fringes(alone - np.float32(bench.noise.dark_dn))
         reference = reference - np.float32(abs(bench.leakage) ** 2 * bench.unit_dn)
         share = (touched / count).astype(np.float32)
         return State(

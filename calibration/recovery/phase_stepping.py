@@ -16,8 +16,8 @@ from calibration.fields.stepped import (
     linear_fields,
     linear_weights,
     misfit,
-    refined_fields,
-    stepped,
+    refine_fields,
+    stepped_reference,
 )
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
@@ -194,8 +194,8 @@ class PhaseStepping(RecoveryMethod[State]):
         fields = linear_fields(probes, state.phases, reference, bench)
         if not is_complete(state.closure):
             return fields
-        field_of_step = stepped(state.phases, reference)
-        return refined_fields(probes, field_of_step, fields.values, bench.noise, bench.saturation_dn)
+        field_of_step = stepped_reference(state.phases, reference)
+        return refine_fields(probes, field_of_step, fields.values, bench.noise, bench.saturation_dn)
 
     def without_leak(self, matrix: HostArray, bench: Bench) -> HostArray:
         """Subtract what the recovered mirrors leak when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
