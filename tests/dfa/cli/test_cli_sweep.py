@@ -110,7 +110,7 @@ def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
     }
     told = (out / "report.html").read_text(encoding="utf-8")
     assert "Noise &amp; light" in told
-    assert "lower laser.power_w" in told
+    assert "laser.power_w must be lower" in told
     assert not re.search(r"""(src|href)=["']?(http|//)|url\(["']?http|@import""", told)
     found = load_results(out)
     assert dict(found.sizes) == {"camera.read_noise_e": 2, "dmd.contrast": 1, "seed": 1}
