@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics.arrays import BoolArray, FloatArray, HostArray
-from photonics.patterns.encoding import checked
-from photonics.patterns.halftone import bit_planes, decode_planes
+from photonics.patterns.encoding import as_rows
+from photonics.patterns.planes import BitPlanes
 
 __all__ = ["Terms", "split"]
 
@@ -86,7 +86,7 @@ def split(x: Any, n_inputs: int, bits: int) -> Terms:
     ValueError
         If the shape is wrong, or an entry is another number (NaN included).
     """
-    array = checked(x, n_inputs, "x")
+    array = as_rows(x, n_inputs, "x")
     if array.dtype != np.bool_:
         inside = (array >= -1) & (array <= 1)
         if not inside.all():
@@ -102,8 +102,9 @@ def split(x: Any, n_inputs: int, bits: int) -> Terms:
         planes, weight = array.astype(np.int8), np.ones(batch, np.float32)
     else:
         grey = array[~ternary].astype(np.float64)
-        cut = bit_planes(grey, bits, signed=True)
-        rounding[~ternary] = ((grey - decode_planes(cut)) ** 2).sum(axis=1)
+        encoding = BitPlanes(bits=bits, signed=True)
+        cut = encoding.encode(grey)
+        rounding[~ternary] = ((grey - encoding.decode(cut)) ** 2).sum(axis=1)
         of_grey = ~ternary[owner]
         planes = np.empty((len(owner), n_inputs), np.int8)
         planes[~of_grey], planes[of_grey] = array[ternary], cut.reshape(-1, n_inputs)

@@ -1,1 +1,29 @@
 """Binary patterns: how bits, grey levels and complex fields are shown on mirrors that are ON or OFF."""
+
+from photonics.patterns.base import Encoding
+from photonics.patterns.halftone import Bernoulli, ErrorDiffusion, Threshold
+from photonics.patterns.holograms import LeeHologram, Superpixel
+from photonics.patterns.planes import BitPlanes, TernaryPair
+
+__all__ = [
+    "ENCODINGS",
+    "Bernoulli",
+    "BitPlanes",
+    "Encoding",
+    "ErrorDiffusion",
+    "LeeHologram",
+    "Superpixel",
+    "TernaryPair",
+    "Threshold",
+]
+
+ENCODINGS: dict[str, type[Encoding]] = {
+    "threshold": Threshold,
+    "bernoulli": Bernoulli,
+    "error-diffusion": ErrorDiffusion,
+    "ternary-pair": TernaryPair,
+    "bit-planes": BitPlanes,
+    "lee-hologram": LeeHologram,
+    "superpixel": Superpixel,
+}
+"""Every encoding by its name: frozen components, whose fields are the parameters."""

@@ -1,20 +1,19 @@
-"""How numbers become mirrors."""
-
-from typing import Any
+"""Checks of binary patterns and ternary vectors, and random patterns."""
 
 import numpy as np
 from numpy.typing import NDArray
 
+from photonics.arrays import Array, BoolArray, HostArray
 from photonics.backend import HOST, Backend, require
 from photonics.random import Stream, words
 
-__all__ = ["as_patterns", "as_ternary", "half_on", "ternary_pair", "threshold"]
+__all__ = ["as_patterns", "as_rows", "as_ternary", "half_on"]
 
 
-def as_patterns(patterns: Any, n_in: int, name: str = "patterns", backend: Backend = HOST) -> Any:
+def as_patterns(patterns: Array, n_in: int, name: str = "patterns", backend: Backend = HOST) -> Array:
     """Check binary patterns and return them as bool, shape (batch, n_in), on `backend`.
 
-    Elsewhere than on the host they must be bool already: looking at values would wait for the device.
+    On a device other than the host they must already be bool: reading values would wait for the device.
 
     Raises
     ------
@@ -28,15 +27,15 @@ def as_patterns(patterns: Any, n_in: int, name: str = "patterns", backend: Backe
         if patterns.dtype != backend.xp.bool:
             raise ValueError(f"{name} must be bool on {backend.device}, got dtype {patterns.dtype}")
         return patterns
-    array = checked(patterns, n_in, name)
+    array = as_rows(patterns, n_in, name)
     if array.dtype == np.bool_:
         return array
     if not ((array == 0) | (array == 1)).all():
-        raise ValueError(f"{name} must be binary (False/True or 0/1), got {strangest(array, (0, 1))}")
+        raise ValueError(f"{name} must be binary (False/True or 0/1), got {first_invalid(array, (0, 1))}")
     return array.astype(np.bool_)
 
 
-def as_ternary(vectors: Any, n_in: int, name: str = "x") -> NDArray[np.int8]:
+def as_ternary(vectors: Array, n_in: int, name: str = "x") -> NDArray[np.int8]:
     """Check vectors with entries -1, 0, 1 (or bool) and return them as int8, shape (batch, n_in).
 
     Raises
@@ -44,59 +43,26 @@ def as_ternary(vectors: Any, n_in: int, name: str = "x") -> NDArray[np.int8]:
     ValueError
         If the shape is wrong, or an entry is another number (NaN included).
     """
-    array = checked(vectors, n_in, name)
+    array = as_rows(vectors, n_in, name)
     if array.dtype != np.bool_ and not ((array == 0) | (array == 1) | (array == -1)).all():
-        raise ValueError(f"{name} must be ternary (-1, 0 or 1), got {strangest(array, (-1, 0, 1))}")
+        raise ValueError(f"{name} must be ternary (-1, 0 or 1), got {first_invalid(array, (-1, 0, 1))}")
     return array.astype(np.int8)
 
 
-def threshold(values: Any, level: float = 0.5) -> NDArray[np.bool_]:
-    """Mirrors ON where the value exceeds `level`: real (batch, n) -> bool (batch, n).
-
-    Exact for binary values. For values g between 0 and 1 and level 1/2 the mean squared error is
-    ``mean(min(g, 1 - g)^2)``, the least that one binary frame leaves, and coarse: see `photonics.patterns.halftone`.
-    The light used is the share of mirrors ON.
-
-    Raises
-    ------
-    ValueError
-        If a value is not finite.
-
-    Examples
-    --------
-    >>> threshold([[0.2, 0.7]])
-    array([[False,  True]])
-    """
-    array = np.asarray(values)
-    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
-        raise ValueError("values must be finite real numbers, got NaN, infinity or another type")
-    return array > level
-
-
-def ternary_pair(vectors: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The two binary patterns of a ternary vector: where it is 1, and where it is -1.
-
-    A linear map of the vector is the difference of the maps of the two: exact, for two frames. The light used in
-    the two together is the share of entries that are not zero.
-
-    Examples
-    --------
-    >>> ternary_pair([[1, 0, -1]])
-    (array([[ True, False, False]]), array([[False, False,  True]]))
-    """
-    array = np.asarray(vectors)
-    ternary = as_ternary(array, array.shape[-1] if array.ndim else 0, "vectors")
-    return ternary > 0, ternary < 0
-
-
-def half_on(count: int, n_in: int, seed: int, tick: int = 0) -> NDArray[np.bool_]:
+def half_on(count: int, n_in: int, seed: int, tick: int = 0) -> BoolArray:
     """Random patterns with each input ON with probability one half, a function of the seed: (count, n_in)."""
     index, row = np.arange(n_in)[None, :], tick + np.arange(count)[:, None]
     return words(seed, Stream.PROBES, index, row)[0] % 2 == 0
 
 
-def checked(values: Any, n_in: int, name: str) -> NDArray[Any]:
-    """Return a numeric or bool array of shape (batch, n_in), or say what came instead."""
+def as_rows(values: Array, n_in: int, name: str) -> HostArray:
+    """Return a numeric or bool array of shape (batch, n_in).
+
+    Raises
+    ------
+    ValueError
+        If the shape or the type is another.
+    """
     try:
         array = np.asarray(values)
     except ValueError:
@@ -108,7 +74,7 @@ def checked(values: Any, n_in: int, name: str) -> NDArray[Any]:
     return array
 
 
-def strangest(array: NDArray[Any], allowed: tuple[int, ...]) -> str:
+def first_invalid(array: HostArray, allowed: tuple[int, ...]) -> str:
     """First entry that is not allowed, with its place."""
     place = tuple(int(i) for i in np.argwhere(~np.isin(array, allowed))[0])
     return f"{array[place]} at {place}"

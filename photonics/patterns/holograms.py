@@ -1,10 +1,10 @@
 """Complex fields on mirrors that are ON or OFF: the Lee hologram and the superpixel.
 
-Both work off axis. In the direction of one diffraction order, neighbouring mirrors differ in phase; a lens gathers the
-light, an aperture in its Fourier plane keeps the order and is too small to see single mirrors, and so the field behind
-it is a local sum of the ON mirrors, each with its phase. The Lee hologram draws fringes whose place sets the phase and
-whose width sets the amplitude. The superpixel picks, among the sums that 16 mirrors can make, the one nearest the
-target.
+Both work off axis. In the direction of one diffraction order, neighbouring mirrors differ in phase. A lens collects the
+light, and an aperture in its Fourier plane keeps the order and is too small to resolve single mirrors. So the field
+behind it is a local sum of the ON mirrors, each with its phase. The Lee hologram draws fringes whose position sets the
+phase and whose width sets the amplitude. The superpixel chooses the sum nearest the target among those that 16 mirrors
+can make.
 
 Fields are in units of the field on a mirror: all the light on the chip is ``mean |field|^2 = 1`` before the mirrors.
 
@@ -19,7 +19,7 @@ micromirror device", Opt. Express 22, 17999 (2014).
 
 import functools
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 from scipy.spatial import KDTree
 
+from photonics.arrays import Array, BoolArray, IntArray
 from photonics.component import Field, component
-from photonics.patterns.halftone import finite_numbers
+from photonics.patterns.base import Encoding, finite_numbers
 
 __all__ = ["LeeHologram", "Superpixel", "fidelity", "superpixel_fields"]
 
@@ -43,19 +44,19 @@ ROUNDING = 1e-6
 
 
 @component
-class LeeHologram:
-    """Fringes that carry the phase in their place and the amplitude in their width (Lee 1979).
+class LeeHologram(Encoding):
+    """Fringes that carry the phase in their position and the amplitude in their width (Lee 1979).
 
     A mirror of carrier phase theta is ON where ``|theta - arg f| < pi q``, with duty cycle ``q = asin(|f|)/pi``. The
-    order so made has amplitude ``sin(pi q)/pi = |f|/pi`` and phase ``arg f``. The carrier advances by ``1/period``
-    of a turn per row and ``1/period^2`` per column, so its ``period^2`` phases serve as grey levels.
+    order then has amplitude ``sin(pi q)/pi = |f|/pi`` and phase ``arg f``. The carrier advances by ``1/period``
+    of a turn per row and ``1/period^2`` per column, so that its ``period^2`` phases serve as grey levels.
     """
 
     period: int = Field(4, ge=3, le=64)
     """Mirrors per fringe, along the rows."""
 
     order: Literal[-1, 1] = 1
-    """Diffraction order that the aperture keeps; the other one holds the conjugate field."""
+    """Diffraction order that the aperture keeps; the opposite order holds the conjugate field."""
 
     pixel: int = Field(4, ge=1, le=64)
     """Mirrors along a side of a logical pixel."""
@@ -87,58 +88,60 @@ class LeeHologram:
         """Rounding of a uniform target, rms in units of the target: ``pi / (sqrt(6) period^2)``.
 
         Each end of the ON arc moves to the nearest of the ``period^2`` phases, independently. The largest error is
-        ``pi / period^2``. Over a target that varies much of this averages out within a spot.
+        ``pi / period^2``. For a target that varies, much of the error averages out within a spot.
         """
         return math.pi / (math.sqrt(6.0) * self.period**2)
 
-    def encode(self, field: Any) -> Any:
+    def encode(self, values: Array, tick: int = 0) -> Array:
         """Mirrors that show a complex field.
 
         Parameters
         ----------
-        field : array of real or complex, shape (batch, rows, columns)
-            Target at the logical pixels, ``|field| <= 1``.
+        values : array of real or complex, shape (batch, rows, columns)
+            Target field at the logical pixels, ``|field| <= 1``.
+        tick : int
+            Not used: the hologram is not random.
 
         Returns
         -------
         array of bool, shape (batch, rows * pixel, columns * pixel)
         """
-        target = spread(target_field(field), self.pixel)
+        target = spread(target_field(values), self.pixel)
         xp = array_namespace(target)
         fringe = target * carrier(target, self.period, -self.order)
         size = xp.abs(target)
-        # cos(theta - arg f) > cos(pi q) = sqrt(1 - |f|^2), both sides times |f|: no angle is computed, and 0 is OFF.
+        # cos(theta - arg f) > cos(pi q) = sqrt(1 - |f|^2), both sides times |f|: no angle is needed, and 0 is OFF.
         return xp.real(fringe) > size * xp.sqrt(xp.where(size < 1.0, 1.0 - size * size, 0.0))
 
-    def decode(self, mirrors: Any, full: bool = False) -> Any:
-        """Field behind an ideal aperture around the order, ``amplitude * target`` but for the method's error.
+    def decode(self, shown: Array, full: bool = False) -> Array:
+        """Field behind an ideal aperture around the order: ``amplitude * target``, apart from the method's error.
 
         Parameters
         ----------
-        mirrors : array of bool, real or complex, shape (batch, rows * pixel, columns * pixel)
+        shown : array of bool, real or complex, shape (batch, rows * pixel, columns * pixel)
             Mirrors, or the field just behind them.
         full : bool
-            Whether to return the field at every mirror and not its mean over each logical pixel.
+            Whether to return the field at every mirror instead of its mean over each logical pixel.
 
         Returns
         -------
-        array of complex, shape (batch, rows, columns), or that of `mirrors` if `full`
+        array of complex, shape (batch, rows, columns), or that of `shown` if `full`
         """
-        return filtered(mirrors, self.period, self.order, self.spot, self.aperture, self.pixel, full)
+        return filter_order(shown, self.period, self.order, self.spot, self.aperture, self.pixel, full)
 
 
 @component
-class Superpixel:
+class Superpixel(Encoding):
     """Four by four mirrors whose 16 phases add up to one of 6561 fields (Goorden 2014).
 
     The aperture sits where the phase advances by 1/4 of a turn per row and 1/16 per column, so that the mirrors of a
-    superpixel have the phases ``2 pi (k + 1/2)/16``. Opposite phases cancel; each of the 8 opposite pairs adds -1, 0
+    superpixel have the phases ``2 pi (k + 1/2)/16``. Opposite phases cancel. Each of the 8 opposite pairs adds -1, 0
     or 1 times its own root of unity, and no two of the ``3^8`` sums are equal.
 
     Notes
     -----
-    A target is replaced by one of the 6561 fields that is 0.012 away (rms) where ``|field| <= 0.8``, at most 0.04.
-    Towards 1 they thin out, to 16 fields on the unit circle, and the distance reaches 0.10.
+    The nearest of the 6561 fields is 0.012 (rms) and at most 0.04 from the target where ``|field| <= 0.8``. Towards 1
+    the fields become sparse, with 16 of them on the unit circle, and the distance reaches 0.10.
     """
 
     spot: float = Field(16.0, ge=SIDE, le=1024)
@@ -162,21 +165,23 @@ class Superpixel:
         """Distance of a target to the nearest field, rms over the unit disc, in units of the target: 0.028."""
         return NEAREST_RMS
 
-    def encode(self, field: Any) -> Any:
+    def encode(self, values: Array, tick: int = 0) -> Array:
         """Mirrors that show a complex field.
 
         Parameters
         ----------
-        field : array of real or complex, shape (batch, rows, columns)
-            Target at the superpixels, ``|field| <= 1``.
+        values : array of real or complex, shape (batch, rows, columns)
+            Target field at the superpixels, ``|field| <= 1``.
+        tick : int
+            Not used: the choice is not random.
 
         Returns
         -------
         array of bool, shape (batch, 4 * rows, 4 * columns)
         """
-        target = target_field(field)
+        target = target_field(values)
         xp, (batch, rows, columns) = array_namespace(target), target.shape
-        # Superpixels one column apart differ by a quarter turn, four apart not at all: the target turns back.
+        # Neighbouring superpixels of a row differ by a quarter turn, so the target is turned back.
         back = np.asarray([1, -1j, -1, 1j])[np.arange(columns) % SIDE]
         turned = target * xp.asarray(back, device=device(target))
         x, y = (xp.astype((part(turned) + 1.0) * (CELLS / 2), xp.int64) for part in (xp.real, xp.imag))
@@ -186,24 +191,24 @@ class Superpixel:
         mirrors = xp.permute_dims(xp.reshape(mirrors, (batch, rows, columns, SIDE, SIDE)), (0, 1, 3, 2, 4))
         return xp.reshape(mirrors, (batch, rows * SIDE, columns * SIDE))
 
-    def decode(self, mirrors: Any, full: bool = False) -> Any:
-        """Field behind an ideal aperture around the order, ``amplitude * target`` but for the method's error.
+    def decode(self, shown: Array, full: bool = False) -> Array:
+        """Field behind an ideal aperture around the order: ``amplitude * target``, apart from the method's error.
 
         Parameters
         ----------
-        mirrors : array of bool, real or complex, shape (batch, 4 * rows, 4 * columns)
+        shown : array of bool, real or complex, shape (batch, 4 * rows, 4 * columns)
             Mirrors, or the field just behind them.
         full : bool
-            Whether to return the field at every mirror and not its mean over each superpixel.
+            Whether to return the field at every mirror instead of its mean over each superpixel.
 
         Returns
         -------
-        array of complex, shape (batch, rows, columns), or that of `mirrors` if `full`
+        array of complex, shape (batch, rows, columns), or that of `shown` if `full`
         """
-        return filtered(mirrors, SIDE, 1, self.spot, self.aperture, SIDE, full)
+        return filter_order(shown, SIDE, 1, self.spot, self.aperture, SIDE, full)
 
 
-def fidelity(target: Any, field: Any) -> Any:
+def fidelity(target: Array, field: Array) -> Array:
     """Overlap ``|<target, field>|^2 / (|target|^2 |field|^2)`` of each pair, 1 if they are proportional.
 
     Parameters
@@ -236,11 +241,11 @@ def fidelity(target: Any, field: Any) -> Any:
 
 
 def superpixel_fields() -> NDArray[np.complex128]:
-    """The fields that a superpixel can make, relative to the largest: (6561,), none twice."""
+    """Fields that a superpixel can make, relative to the largest: (6561,), all different."""
     return (pair_states() * opposite_roots()).sum(-1) * math.sin(math.pi / SIDE**2)
 
 
-def pair_states() -> NDArray[np.int64]:
+def pair_states() -> IntArray:
     """Every choice of -1, 0, 1 for the 8 pairs of opposite phases, (6561, 8)."""
     pairs = SIDE**2 // 2
     return np.arange(3**pairs)[:, None] // 3 ** np.arange(pairs) % 3 - 1
@@ -252,11 +257,11 @@ def opposite_roots() -> NDArray[np.complex128]:
 
 
 @functools.cache
-def lookup() -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Which choice is nearest the centre of each cell of the target plane, (CELLS^2,); mirrors per choice, (6561, 16).
+def lookup() -> tuple[IntArray, BoolArray]:
+    """Choice nearest the centre of each cell of the target plane, (CELLS^2,), and mirrors of each choice, (6561, 16).
 
     The choice found for a target is farther than the nearest one by at most a cell's diagonal, 0.0055 of the largest
-    field. A pair that adds nothing is OFF, not both ON, which would send more light to the other orders.
+    field. A pair that adds nothing is OFF; both ON would send more light to the other orders.
     """
     centre = (np.arange(CELLS) + 0.5) * (2.0 / CELLS) - 1.0
     cells = np.stack(np.broadcast_arrays(centre[:, None], centre[None, :]), axis=-1).reshape(-1, 2)
@@ -266,14 +271,14 @@ def lookup() -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     return np.asarray(nearest, np.int64), np.concatenate((states > 0, states < 0), axis=1)
 
 
-def filtered(mirrors: Any, period: int, order: int, spot: float, aperture: str, pixel: int, full: bool) -> Any:
+def filter_order(mirrors: Array, period: int, order: int, spot: float, aperture: str, pixel: int, full: bool) -> Array:
     """Complex field of one order through an aperture, at each mirror or averaged over pixels."""
-    field = as_complex(images(mirrors, "mirrors"))
+    field = as_complex(images(mirrors, "shown"))
     xp, (batch, rows, columns) = array_namespace(field), field.shape
     if rows % pixel or columns % pixel or not rows * columns:
-        raise ValueError(f"mirrors must have rows and columns in multiples of {pixel}, got {rows} x {columns}")
+        raise ValueError(f"shown must have rows and columns in multiples of {pixel}, got {rows} x {columns}")
     spectrum = xp.fft.fftn(field * carrier(field, period, order), axes=(1, 2))
-    # In numpy, since the fftfreq of array_api_compat knows no device but the CPU.
+    # In numpy, since the fftfreq of array_api_compat works on the CPU only.
     y, x = np.fft.fftfreq(rows)[:, None] * (2.0 * spot), np.fft.fftfreq(columns)[None, :] * (2.0 * spot)
     passes = (x * x + y * y <= 1.0) if aperture == "circle" else (abs(x) <= 1.0) & (abs(y) <= 1.0)
     passes = xp.asarray(passes, device=device(field))
@@ -283,11 +288,11 @@ def filtered(mirrors: Any, period: int, order: int, spot: float, aperture: str, 
     return xp.mean(xp.reshape(field, (batch, rows // pixel, pixel, columns // pixel, pixel)), axis=(2, 4))
 
 
-def carrier(like: Any, period: int, order: int) -> Any:
+def carrier(like: Array, period: int, order: int) -> Array:
     """Phase factor of each mirror towards the order, (rows, columns) of `like`.
 
-    ``exp(2 pi i order (period row + column + 1/2) / period^2)``. The half step keeps mirrors off the ends of the
-    ON arc of a real target, and makes a target of 1 one of the superpixel's fields.
+    ``exp(2 pi i order (period row + column + 1/2) / period^2)``. With the half step no mirror lies on an end of the ON
+    arc of a real target, and a target of 1 is one of the superpixel's fields.
     """
     xp, rows, columns = array_namespace(like), like.shape[1], like.shape[2]
     step = (period * np.arange(rows)[:, None] + np.arange(columns)[None, :]) % period**2
@@ -295,15 +300,15 @@ def carrier(like: Any, period: int, order: int) -> Any:
     return xp.asarray(turn[step], device=device(like))
 
 
-def spread(field: Any, pixel: int) -> Any:
+def spread(field: Array, pixel: int) -> Array:
     """Repeat each logical pixel over its mirrors: (batch, rows, columns) to (batch, rows pixel, columns pixel)."""
     xp, (batch, rows, columns) = array_namespace(field), field.shape
     wide = xp.broadcast_to(field[:, :, None, :, None], (batch, rows, pixel, columns, pixel))
     return xp.reshape(wide, (batch, rows * pixel, columns * pixel))
 
 
-def target_field(field: Any) -> Any:
-    """Check a target and return it complex128: finite, three-dimensional, of amplitude 1 at most."""
+def target_field(field: Array) -> Array:
+    """Check a target and return it as complex128: finite, three-dimensional, of amplitude 1 at most."""
     target = as_complex(images(field, "field"))
     xp = array_namespace(target)
     size = xp.abs(target)
@@ -312,7 +317,7 @@ def target_field(field: Any) -> Any:
     return target
 
 
-def images(values: Any, name: str) -> Any:
+def images(values: Array, name: str) -> Array:
     """Return `values` as an array of finite numbers, shape (batch, rows, columns)."""
     array = finite_numbers(values, name)
     if array.ndim != 3:
@@ -320,7 +325,7 @@ def images(values: Any, name: str) -> Any:
     return array
 
 
-def as_complex(array: Any) -> Any:
-    """`array` in complex128 (array API has no cast from integers to complex)."""
+def as_complex(array: Array) -> Array:
+    """Return `array` as complex128 (the array API has no cast from integers to complex)."""
     xp = array_namespace(array)
     return xp.astype(array if xp.isdtype(array.dtype, "numeric") else xp.astype(array, xp.float64), xp.complex128)
