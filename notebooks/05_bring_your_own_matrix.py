@@ -125,7 +125,7 @@ def through_channels(figure, channels):
     left, right = figure.subplots(1, 2)
     epochs = [point.epoch for point in history]
     left.plot(epochs, [100 * point.test for point in history], "o-", ms=3, color="#2563a8")
-    right.plot(epochs, [point.angles[0] for point in history], "o-", ms=3, color="#2563a8")
+    right.plot(epochs, [point.angles["0"] for point in history], "o-", ms=3, color="#2563a8")
     right.axhline(90.0, color="#9aa5b1", lw=0.8)
     left.set(xlabel="epoch", ylabel="test accuracy (%)", ylim=(0, 100), title=f"{channels} open channels")
     right.set(xlabel="epoch", ylabel="angle to the gradient (degrees)", ylim=(0, 120))

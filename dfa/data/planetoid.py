@@ -160,7 +160,7 @@ def assemble(
     edges = np.array([(i, j) for i, neighbours in graph.items() for j in neighbours], np.int64).reshape(-1, 2)
     return Graph(
         name,
-        as_sparse("features", features).float(),
+        as_sparse(features, "features").float(),
         torch.from_numpy(labels),
         normalised_adjacency(edges, n),
         mask(range(len(y)), n),
@@ -205,7 +205,7 @@ def normalised_adjacency(edges: NDArray[np.int64], n: int) -> Tensor:
     matrix = sparse.coo_array((ones, (edges[:, 0], edges[:, 1])), shape=(n, n)).tocsr()
     matrix = ((matrix + matrix.T + sparse.eye_array(n)) > 0).astype(np.float64)
     scale = sparse.diags_array(1.0 / np.sqrt(matrix.sum(axis=1)))
-    return as_sparse("adjacency", scale @ matrix @ scale).float()
+    return as_sparse(scale @ matrix @ scale, "adjacency").float()
 
 
 RECONSTRUCT = np.ndarray(0).__reduce__()[0]

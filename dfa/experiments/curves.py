@@ -13,7 +13,7 @@ from matplotlib.typing import LineStyleType
 from calibration.reports.page import Picture, Section, Table, picture
 from dfa.experiments.runs import Run, uses_encoder
 from dfa.experiments.teachers import METHODS
-from dfa.training.diagnostics import Diagnostics
+from dfa.training.epoch import Epoch
 
 __all__ = ["COLOURS", "diagnostics_section", "draw_blocks", "draw_feedback", "marker_style"]
 
@@ -33,7 +33,7 @@ STYLES: list[LineStyleType] = ["-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0
 
 Lines = dict[str, tuple[list[int], list[float]]]
 """Epochs or steps, and values, by method."""
-Value = Callable[[Diagnostics], float | None]
+Value = Callable[[Epoch], float | None]
 """Takes one number from a record."""
 FEEDBACK: dict[str, Value] = {
     "nonzero": lambda record: record.nonzero,
@@ -97,7 +97,7 @@ def pictures(runs: Sequence[Run], axis: str) -> list[Picture]:
     for names, label, caption in FIGURES:
         if any(mean_lines(with_codes, FEEDBACK[name]) for name in names):
             drawn.append(picture(lambda ax, n=names, y=label: draw_feedback(ax, with_codes, n, y, axis), caption))
-    if any(point.diagnostics for run in runs for point in run.history):
+    if any(record.gradients for run in runs for record in run.history):
         caption = "Norm of each block's gradient, as the optimiser receives it; the last block is the output block."
         drawn.append(picture(lambda ax: draw_blocks(ax, runs, "gradients", axis), caption, size=(9.4, 4.0), wide=True))
     return drawn
@@ -131,18 +131,18 @@ def mean_lines(runs: Sequence[Run], value: Value) -> Lines:
 
 def finite_values(run: Run, value: Value) -> dict[int, float]:
     """The finite values of a run's records, by epoch or step."""
-    found = {point.at: value(point.diagnostics) for point in run.history if point.diagnostics}
+    found = {record.epoch: value(record) for record in run.history}
     return {at: number for at, number in found.items() if number is not None and math.isfinite(number)}
 
 
-def block_values(record: Diagnostics, name: Literal["angles", "gradients"]) -> Mapping[str, float]:
+def block_values(record: Epoch, name: Literal["angles", "gradients"]) -> Mapping[str, float]:
     """Angles or gradients of a record, by block."""
     return record.angles if name == "angles" else record.gradients
 
 
 def draw_blocks(ax: Axes, runs: Sequence[Run], name: Literal["angles", "gradients"], axis: str) -> Axes:
     """Draw angles or gradients of the blocks: a colour for each method, a line style for each block."""
-    records = [point.diagnostics for run in runs for point in run.history if point.diagnostics]
+    records = [record for run in runs for record in run.history]
     blocks = list(dict.fromkeys(block for record in records for block in block_values(record, name)))
     if name == "angles":
         blocks = blocks[:-1]  # the output block learns from its true gradient

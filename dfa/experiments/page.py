@@ -67,7 +67,7 @@ def draw_scores(ax: Axes, plan: Plan, runs: Sequence[Run]) -> Axes:
     metric = plan.metric
     for method in dict.fromkeys(run.method for run in runs):
         group = [run.history for run in runs if run.method == method]
-        at = [point.at for point in group[0]]
+        at = [point.epoch for point in group[0]]
         values = [[metric.factor * history[i].test for history in group] for i in range(len(at))]
         mean = [statistics.fmean(v) for v in values]
         ax.plot(at, mean, color=COLOURS[method], label=METHODS[method], lw=1.4, **marker_style(at))

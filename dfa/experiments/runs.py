@@ -15,10 +15,11 @@ from calibration.reports.report import finite
 from calibration.storage.files import write_unused
 from dfa.data import load
 from dfa.experiments.plans import Plan
-from dfa.experiments.tasks import Data, Point, build_model, limit_samples, train_plan
+from dfa.experiments.tasks import Data, build_model, limit_samples, train_plan
 from dfa.experiments.teachers import METHODS, build_feedback, build_learner, check_methods
 from dfa.feedback.base import CodedFeedback
 from dfa.feedback.optical import OpticalFeedback
+from dfa.training.epoch import Epoch
 from photonics import OPU
 
 __all__ = ["DEMO", "Run", "compare_methods", "run_one", "summary", "uses_encoder"]
@@ -33,7 +34,7 @@ class Run:
 
     method: str
     seed: int
-    history: tuple[Point, ...]
+    history: tuple[Epoch, ...]
     best: int
     """Position in `history` of the point to report: the last one, or for graphs the best on validation nodes."""
     frames: int = 0
@@ -64,7 +65,7 @@ class Run:
     @property
     def angle(self) -> float:
         """Mean angle of the hidden blocks' updates to the gradient, degrees, last measured; NaN if never measured."""
-        known = [point.angles for point in self.history if len(point.angles) > 1]
+        known = [list(point.angles.values()) for point in self.history if len(point.angles) > 1]
         return statistics.fmean(known[-1][:-1]) if known else math.nan
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import Run
-from dfa.experiments.tasks import Point
 from dfa.feedback.encoding import Ternary
-from dfa.training.diagnostics import Diagnostics
+from dfa.training.epoch import Epoch
 
 __all__ = ["read_results"]
 
@@ -36,16 +35,8 @@ def read_results(path: str | Path) -> tuple[Plan, list[Run]]:
 def read_run(values: dict[str, Any]) -> Run:
     """Make a run of its JSON values."""
     values = restore_nan(values, "nonzero", "saturated", "snr_db")
-    values["history"] = tuple(read_point(point) for point in values["history"])
+    values["history"] = tuple(Epoch(**restore_nan(record, "validation")) for record in values["history"])
     return Run(**values)
-
-
-def read_point(values: dict[str, Any]) -> Point:
-    """Make a point of a history of its JSON values."""
-    values = restore_nan(values, "validation")
-    record = values["diagnostics"]
-    values["diagnostics"] = record and Diagnostics(**record)
-    return Point(**values)
 
 
 def restore_nan(values: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The data and the network of a planned run: how the network is built and trained."""
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Unpack
 
 import torch
@@ -12,42 +11,15 @@ from dfa.data import Dataset, Graph, Text
 from dfa.experiments.plans import Plan
 from dfa.models import char_transformer, cnn, gcn, mlp
 from dfa.rules.learner import Learner
-from dfa.training.diagnostics import Diagnostics
+from dfa.training.epoch import Epoch
 from dfa.training.graphs import train_graph
 from dfa.training.images import train
 from dfa.training.language import train_text
 from dfa.training.loop import RunOptions
 
-__all__ = ["Data", "Point", "build_model", "limit_samples", "signal_width", "train_plan"]
+__all__ = ["Data", "build_model", "limit_samples", "signal_width", "train_plan"]
 
 Data = Dataset | Graph | Text
-NATS_PER_BIT = math.log(2.0)
-
-
-@dataclass(frozen=True)
-class Point:
-    """Loss, scores and diagnostics after an epoch, or after a number of steps on text."""
-
-    at: int
-    """Epochs or steps done, from 1."""
-    loss: float
-    """Mean training loss since the last point, nats."""
-    validation: float
-    """Score on the validation part: share of correct answers, or bits per character."""
-    test: float
-    """Score on the test part. Text has one held-out part, so `validation` and `test` are equal."""
-    diagnostics: Diagnostics | None = None
-    """Angles, gradients, codes, noise and saturation of the feedback; None if they were not recorded."""
-
-    @property
-    def angles(self) -> tuple[float, ...]:
-        """Angle between the update of each block and the true gradient, degrees; empty if it was not measured."""
-        return tuple(self.diagnostics.angles.values()) if self.diagnostics else ()
-
-    @property
-    def frames(self) -> int:
-        """Frames that the device had taken so far, calibration included; 0 if nothing was recorded."""
-        return self.diagnostics.frames if self.diagnostics else 0
 
 
 def limit_samples(data: Data, samples: int | None) -> Data:
@@ -108,7 +80,7 @@ def train_plan(
     learner: Learner | None,
     seed: int,
     **options: Unpack[RunOptions],
-) -> tuple[list[Point], int]:
+) -> tuple[list[Epoch], int]:
     """Train a model.
 
     Parameters
@@ -124,7 +96,7 @@ def train_plan(
 
     Returns
     -------
-    history : list of Point
+    history : list of Epoch
     best : int
         Position in `history` of the point to report.
     """
@@ -138,12 +110,11 @@ def train_plan(
         run = train_graph(
             model, data, learner, epochs=plan.epochs, weight_decay=decay, learning_rate=rate, seed=seed, **options
         )
-        nodes = [Point(i, e.loss, e.validation, e.test, e.diagnostics) for i, e in enumerate(run.history, 1)]
-        return nodes, run.best
+        return list(run.history), run.best
     assert plan.batch_size is not None
     if isinstance(data, Text):
         assert plan.steps is not None
-        lines = train_text(
+        history = train_text(
             model,
             data,
             learner,
@@ -154,13 +125,9 @@ def train_plan(
             seed=seed,
             **options,
         )
-        points = [
-            Point(e.step, e.train_bits * NATS_PER_BIT, e.validation_bits, e.validation_bits, e.diagnostics)
-            for e in lines
-        ]
     else:
         assert plan.epochs is not None
-        epochs = train(
+        history = train(
             model,
             data,
             learner,
@@ -170,8 +137,7 @@ def train_plan(
             seed=seed,
             **options,
         )
-        points = [Point(e.epoch, e.loss, e.validation, e.test, e.diagnostics) for e in epochs]
-    return points, len(points) - 1
+    return history, len(history) - 1
 
 
 def adam_with_two_rates(

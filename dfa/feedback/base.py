@@ -1,36 +1,104 @@
-"""Where the teaching signal of the hidden blocks comes from."""
+"""Where the teaching signals of the hidden blocks come from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import is_dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
 
 from dfa.feedback.encoding import Code, Encoder, encode
 
-__all__ = ["CodedFeedback", "Feedback"]
+__all__ = ["CodedFeedback", "Feedback", "FeedbackFunction", "FunctionFeedback", "State", "as_feedback"]
+
+State: TypeAlias = dict[str, Any]
+"""State that a checkpoint keeps: tensors, numbers, strings, and lists and dictionaries of these."""
+
+FeedbackFunction: TypeAlias = Callable[[Tensor, Sequence[int]], list[Tensor]]
+"""``feedback(error, widths)``: maps errors (rows, classes) to one signal (rows, width) for each width."""
 
 
-class Feedback(Protocol):
-    """A fixed random linear map from the output's error to every hidden block at once."""
+class Feedback(ABC):
+    """A fixed random linear map from the output's error to every hidden block at once.
 
+    A subclass must define the call. The other methods describe feedback without state and without a device; a subclass
+    replaces those that do not apply to it. `DirectFeedback` also takes a plain function (`FeedbackFunction`).
+    """
+
+    watch: bool = False
+    """Measure saturation and noise in each step, for `statistics`, if the feedback has any."""
+
+    @abstractmethod
     def __call__(self, error: Tensor, widths: Sequence[int]) -> list[Tensor]:
         """Teaching signals of the blocks: (rows, classes) -> one (rows, width) tensor for each width."""
-        ...
+
+    @property
+    def frames(self) -> int:
+        """Frames that the device has taken, calibration included; 0 without a device."""
+        return 0
+
+    def statistics(self) -> dict[str, float]:
+        """Figures of the last step, by name; empty before the first step."""
+        return {}
+
+    def state_dict(self) -> State:
+        """State that a resumed run needs; empty if there is none."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a saved state.
+
+        Raises
+        ------
+        ValueError
+            If the state does not belong to this feedback.
+        """
+        if state:
+            raise ValueError(f"state belongs to other feedback ({state}); this feedback has no state")
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """Context whose calls leave the state unchanged, so that measuring the alignment does not change a run."""
+        yield
 
 
-class CodedFeedback(ABC):
-    """Feedback that encodes the error and counts its steps, so that a resumed run goes on with the same draws."""
+class FunctionFeedback(Feedback):
+    """Feedback by a function without state."""
+
+    def __init__(self, function: FeedbackFunction) -> None:
+        self.function = function
+
+    def __call__(self, error: Tensor, widths: Sequence[int]) -> list[Tensor]:
+        """Signals that the function returns."""
+        return self.function(error, widths)
+
+
+def as_feedback(feedback: Feedback | FeedbackFunction | None) -> Feedback | None:
+    """Return `Feedback` and None unchanged, and a function as `FunctionFeedback`.
+
+    Raises
+    ------
+    ValueError
+        If it is neither of these.
+    """
+    if feedback is None or isinstance(feedback, Feedback):
+        return feedback
+    if not callable(feedback):
+        raise ValueError(f"feedback must be Feedback, a function or None, got {type(feedback).__name__}")
+    return FunctionFeedback(feedback)
+
+
+class CodedFeedback(Feedback):
+    """Feedback that encodes the error, and counts its steps so that a resumed run draws the same random numbers."""
 
     variant: ClassVar[str]
 
     def __init__(self, encoder: Encoder | None) -> None:
         self.encoder = encoder
         self.steps = 0
-        """Calls so far."""
+        """Number of calls so far."""
         self._code: Code | None = None
 
     def __call__(self, error: Tensor, widths: Sequence[int]) -> list[Tensor]:
@@ -38,11 +106,14 @@ class CodedFeedback(ABC):
         return self.signals(self.encode(error), widths, error.dtype)
 
     def encode(self, error: Tensor) -> Code:
-        """The code of this step's error."""
+        """Encode the error of this step."""
         return encode(self.encoder, error, self.steps)
 
     def signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """Teaching signals of an error's code, wherever it was encoded; a step."""
+        """Teaching signals of an encoded error; counts as a step.
+
+        The error may have been encoded in another process.
+        """
         signals = self._signals(code, widths, dtype)
         self._code = code
         self.steps += 1
@@ -50,12 +121,12 @@ class CodedFeedback(ABC):
 
     @abstractmethod
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
-        """Project a code: new tensors, without a graph, which the caller may change."""
+        """Project a code. The result is new tensors without a graph, which the caller may change."""
 
     def statistics(self) -> dict[str, float]:
-        """What the last step sent, computed when asked for; empty before the first one.
+        """Figures of the last code, computed when requested; empty before the first step.
 
-        ``rows`` of the error, how many of them were ``shown`` (the others had an empty code), and the share of
+        ``rows`` of the error, the number of rows ``shown`` (the others have an empty code), and the share of
         ``nonzero`` codes over all rows.
         """
         if self._code is None:
@@ -67,23 +138,23 @@ class CodedFeedback(ABC):
             "nonzero": float(nonzero.sum()) / max(nonzero.numel(), 1),
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        """What kind of feedback it is, and what changes while training, in plain types."""
+    def state_dict(self) -> State:
+        """Kind of feedback, encoder and number of steps, in plain types."""
         return {"variant": self.variant, "steps": self.steps, "encoder": self._encoder_name}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state.
+        """Restore a saved state.
 
         Raises
         ------
         ValueError
-            If it is of another kind of feedback, or of one with another encoder.
+            If the state belongs to another kind of feedback, or to feedback with another encoder.
         """
         if state.get("variant", self.variant) != self.variant:
-            raise ValueError(f"state is of {state['variant']} feedback, this one is {self.variant}")
+            raise ValueError(f"state belongs to {state['variant']} feedback, this is {self.variant} feedback")
         if state.get("encoder", self._encoder_name) != self._encoder_name:
             raise ValueError(
-                f"state is of feedback with encoder {state['encoder']}, this one's is {self._encoder_name}"
+                f"state belongs to feedback with encoder {state['encoder']}, this one has {self._encoder_name}"
             )
         self.steps = int(state.get("steps", 0))
 
@@ -95,7 +166,7 @@ class CodedFeedback(ABC):
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """Calls inside do not count: looking at a run must not change it."""
+        """Context whose calls leave the step count and the statistics unchanged."""
         kept = self.steps, self._code
         try:
             yield

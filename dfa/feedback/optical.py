@@ -6,58 +6,72 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from calibration import LinearProjection
+from calibration.device import Device
 from dfa.arrays import to_array, to_tensor
 from dfa.errors import Diverged
-from dfa.feedback.base import CodedFeedback
+from dfa.feedback.base import CodedFeedback, State
 from dfa.feedback.encoding import Code, Encoder, Ternary
+from photonics.arrays import Array
 from photonics.backend import HOST
+from photonics.chain import Chain
 from photonics.component import integer
 
 __all__ = ["OpticalFeedback"]
 
 
-class OpticalFeedback(CodedFeedback):
-    """Feedback through the device: the error is encoded, shown, and its linear projection read back.
+class Calibration(TypedDict):
+    """Conditions under which the projection was measured again."""
 
-    There is one projection for all blocks; each reads its own pixels. Rows whose code is empty are not sent and get no
-    feedback; pixels whose reference is dark are passed over. A complex projection gives two outputs per
-    pixel, its real and its imaginary part in turn. Signals are scaled like `RandomFeedback`'s: entries of variance
-    1/width for a block of that width. The device's clock goes on while training runs, so what drifts, drifts.
+    frames: int
+    """Frame number of the device's clock at the start."""
+    exposure_s: float
+    """Exposure of the device, seconds."""
+    count: int
+    """Number of this calibration, from 1."""
+
+
+class OpticalFeedback(CodedFeedback):
+    """Feedback through the device: the error is encoded and shown, and its linear projection is read back.
+
+    All blocks share one projection, and each reads its own pixels. Rows whose code is empty are not sent and get no
+    feedback. Pixels whose reference is dark are not used. A complex projection gives two outputs per pixel, its real
+    and its imaginary part. Signals are scaled as those of `RandomFeedback`: B has entries of variance 1/width for a
+    block of that width. The device's clock advances during training, so that a drifting device drifts.
 
     Parameters
     ----------
     projection : LinearProjection
         Measured through the device (`calibration.measure_projection`, any method), with as many inputs as there are
-        classes and at least as many valid outputs as the hidden blocks have units.
+        classes, and at least as many valid outputs as the hidden blocks have units.
     encoder : callable, optional
-        How the error becomes codes: `Ternary` (the default, at one deviation), `Graded`, or another that gives
-        numbers which the projection can show.
+        Encodes the error: `Ternary` (the default, with a threshold of one standard deviation), `Graded`, or another
+        function whose result the projection can show.
     recalibrate_every : int
         Steps after which the projection is measured again, 0 for never. The units keep their pixels.
     recalibrate : callable, optional
-        ``recalibrate(device)`` returns the new projection, from frames alone. By default the projection's own method
+        ``recalibrate(device)`` returns the new projection, measured from frames. By default the projection's own method
         measures it again with the same settings. Methods whose gauge changes with each calibration, several anchors and
         multilateration, would give the units other matrices, and are refused without this function.
     watch : bool
-        Note saturation and the expected noise of each step, for `statistics`; may be switched on and off at any time,
-        and changes no signal.
+        Measure saturation and the expected noise of each step, for `statistics`. It may be changed at any time, and
+        changes no signal.
 
     Attributes
     ----------
     calibrations : int
-        How often the projection was measured again.
+        Number of times that the projection was measured again.
 
     Notes
     -----
-    To resume, the frame at which the last calibration began is kept and the calibration repeated there: the simulated
-    device gives the same frames again.
+    A checkpoint keeps the frame number at which the last calibration began. A resumed run repeats that calibration: the
+    simulated device gives the same frames again.
     """
 
     variant = "optical"
@@ -68,12 +82,12 @@ class OpticalFeedback(CodedFeedback):
         encoder: Encoder | None = None,
         *,
         recalibrate_every: int = 0,
-        recalibrate: Callable[[Any], LinearProjection] | None = None,
+        recalibrate: Callable[[Device], LinearProjection] | None = None,
         watch: bool = False,
     ) -> None:
         super().__init__(Ternary() if encoder is None else encoder)
-        if not all(hasattr(projection, name) for name in ("opu", "valid", "measure", "n_inputs")):
-            raise ValueError(f"projection must be what calibration.measure_projection returns, got {projection!r:.80}")
+        if not isinstance(projection, LinearProjection):
+            raise ValueError(f"projection must be the result of calibration.measure_projection, got {projection!r:.80}")
         self.projection, self.watch = projection, watch
         self.recalibrate_every = integer(recalibrate_every, "recalibrate_every", 0)
         if self.recalibrate_every and recalibrate is None and not projection.method.keeps_gauge:
@@ -83,62 +97,65 @@ class OpticalFeedback(CodedFeedback):
         self._rows = torch.from_numpy(np.flatnonzero(projection.valid))
         self._scale = math.sqrt(2.0 * projection.opu.n_in)  # entries of the projection have variance 1/(2 n_in)
         self._first = projection, projection.opu.exposure_s
-        self._calibrated: dict[str, Any] | None = None
+        self._calibrated: Calibration | None = None
         self._rehearsing = False
-        self._seen: dict[str, float] = {}
+        self._measured: dict[str, float] = {}
+
+    @property
+    def frames(self) -> int:
+        """Frames that the device has taken, calibration included."""
+        return self.projection.opu.clock.frames
 
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
         values, scale = code
-        self._check_size(values.shape[1], sum(widths))
+        width = sum(widths)
+        self._check_size(values.shape[1], width)
         due = self.recalibrate_every and self.steps and self.steps % self.recalibrate_every == 0
         if due and not self._rehearsing:
             self._calibrate()
-        before = self.projection.opu.clock.frames
+        before = self.frames
         shown = (values != 0).any(dim=1)
-        every, width = bool(shown.all()), sum(widths)
-        self._seen = {}
-        if every and len(shown):
+        self._measured = {}
+        if len(shown) and bool(shown.all()):
             signals = self._project(values, width).to(values.device, dtype)
         else:
             signals = values.new_zeros((len(values), width), dtype=dtype)
             if shown.any():
                 signals[shown] = self._project(values[shown], width).to(signals)
-        self._seen["frames"] = self.projection.opu.clock.frames - before
+        self._measured["frames"] = self.frames - before
         if scale is not None:
             signals *= scale.detach().to(signals)
         parts = signals.split(list(widths), dim=1)
         return [part.mul_(self._scale / math.sqrt(w)) for part, w in zip(parts, widths, strict=True)]
 
     def statistics(self) -> dict[str, float]:
-        """What the last step sent and got back; empty before the first one.
+        """Figures of the last step; empty before the first step.
 
-        Beside the rows, shown rows and share of non-zero codes: ``frames`` of the step, ``frames_total`` on the
-        device's clock, ``calibrations``; and if `watch` was on, ``saturated``, the share of the values that a saturated
-        pixel made wrong, and ``snr_db``, their power over the expected variance of their noise.
+        In addition to ``rows``, ``shown`` and ``nonzero`` of `CodedFeedback`: ``frames`` of the step, ``frames_total``
+        on the device's clock, and ``calibrations``. If `watch` was set, also ``saturated``, the share of the values
+        that are wrong because of a saturated pixel, and ``snr_db``, their power over the expected variance of their
+        noise.
         """
         found = super().statistics()
         if not found:
             return {}
-        total = {"frames_total": self.projection.opu.clock.frames, "calibrations": self.calibrations}
-        return found | self._seen | total
+        return found | self._measured | {"frames_total": self.frames, "calibrations": self.calibrations}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Kind, steps, which device, the frames on its clock, and when the projection was last measured again."""
-        state = super().state_dict() | {"device": self._device, "frames": self.projection.opu.clock.frames}
-        return state | {"calibrated": self._calibrated and dict(self._calibrated)}
+    def state_dict(self) -> State:
+        """Kind of feedback, steps, digest of the device, frames on its clock, and the last calibration."""
+        state = super().state_dict() | {"device": self._device, "frames": self.frames}
+        return state | {"calibrated": None if self._calibrated is None else {**self._calibrated}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Set the device's clock, so that a resumed run meets the noise that it would have met.
+        """Restore a saved state. The device's clock is set, so that a resumed run has the same noise.
 
         Raises
         ------
         ValueError
-            If it is of other feedback, or of another device.
+            If the state belongs to other feedback, or to another device.
         """
         if state.get("device", self._device) != self._device:
-            raise ValueError(
-                "state is of feedback through another device: a parameter or a seed differs from this one's"
-            )
+            raise ValueError("state belongs to feedback through another device: a parameter or a seed differs")
         super().load_state_dict(state)
         calibrated, opu = state.get("calibrated"), self.projection.opu
         if calibrated is None:
@@ -152,19 +169,19 @@ class OpticalFeedback(CodedFeedback):
 
     @cached_property
     def _device(self) -> str:
-        """Digest of the device's parameters, the exposure apart, which is no part of it."""
+        """Digest of the device's parameters, without the exposure, which may change."""
         parameters = {k: v for k, v in self.projection.opu.to_dict().items() if k != "exposure_s"}
         return hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode()).hexdigest()
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """Frames taken inside do not count: looking at a run must not change it."""
-        frames, seen, self._rehearsing = self.projection.opu.clock.frames, self._seen, True
+        """Context whose calls leave the step count, the statistics and the device's clock unchanged."""
+        frames, measured, self._rehearsing = self.frames, self._measured, True
         try:
             with super().rehearsal():
                 yield
         finally:
-            self.projection.opu.clock.frames, self._seen, self._rehearsing = frames, seen, False
+            self.projection.opu.clock.frames, self._measured, self._rehearsing = frames, measured, False
 
     def _check_size(self, classes: int, width: int) -> None:
         if classes != self.projection.n_inputs:
@@ -181,43 +198,44 @@ class OpticalFeedback(CodedFeedback):
 
     @property
     def _parts(self) -> int:
-        return 2 if np.issubdtype(getattr(self.projection, "dtype", np.float32), np.complexfloating) else 1
+        """Outputs per pixel."""
+        return 2 if np.issubdtype(self.projection.dtype, np.complexfloating) else 1
 
     def _project(self, code: Tensor, width: int) -> Tensor:
-        """Project codes that are not empty, (shown, classes) -> (shown, width)."""
-        array = to_array(code, getattr(self.projection.opu, "backend", HOST))
-        found = self.projection.measure(array) if self.watch else None
+        """Project codes that are not empty: (shown, classes) -> (shown, width)."""
+        opu = self.projection.opu
+        array = to_array(code, opu.backend if isinstance(opu, Chain) else HOST)
+        measured = self.projection.measure(array) if self.watch else None
         rows = self._rows[: -(-width // self._parts)]
 
-        def read(array: Any) -> Tensor:
-            whole = to_tensor(array)
-            return whole.index_select(1, rows.to(whole.device))
+        def read(array: Array) -> Tensor:
+            values = to_tensor(array)
+            return values.index_select(1, rows.to(values.device))
 
-        values = read(self.projection(array) if found is None else found.values)
+        values = read(self.projection(array) if measured is None else measured.values)
         values = torch.view_as_real(values).flatten(1)[:, :width] if values.is_complex() else values
         peak = float(values.abs().max())
         if not 0 < peak < math.inf:
             raise Diverged(
                 f"feedback must be finite and not zero, got a projection with the largest value {peak} for "
-                f"{len(code)} errors: is there light on the camera, and is it exposed (opu.autoexpose())?"
+                f"{len(code)} errors: check that light reaches the camera and that it is exposed (opu.autoexpose())"
             )
-        if found is not None:
-            self._seen |= quality(values, read(found.noise), read(found.saturated))
+        if measured is not None:
+            self._measured |= quality(values, read(measured.noise), read(measured.saturated))
         return values
 
     def _calibrate(self) -> None:
         opu, old = self.projection.opu, self.projection
-        begun = {"frames": opu.clock.frames, "exposure_s": opu.exposure_s, "count": self.calibrations + 1}
-        again = self.recalibrate
-        new = old.method.calibrate(old.opu, old.n_inputs) if again is None else again(opu)
+        start = Calibration(frames=self.frames, exposure_s=opu.exposure_s, count=self.calibrations + 1)
+        new = old.method.calibrate(opu, old.n_inputs) if self.recalibrate is None else self.recalibrate(opu)
         kind = [(type(p), p.n_inputs, p.n_outputs, p.frames_per_vector) for p in (old, new)]
         if kind[0] != kind[1]:
-            raise ValueError(f"recalibrate must give a projection like {old}, got {new}")
-        self.projection, self._calibrated, self.calibrations = new, begun, begun["count"]
+            raise ValueError(f"recalibrate must return a projection like {old}, got {new}")
+        self.projection, self._calibrated, self.calibrations = new, start, start["count"]
 
 
 def quality(values: Tensor, noise: Tensor, saturated: Tensor) -> dict[str, float]:
-    """Share of saturated values, and the signal's power over the noise's in dB (infinite without noise)."""
+    """Share of saturated values, and the power of the signal over that of the noise in dB (infinite without noise)."""
     power, disturbance = float(values.square().mean()), float(noise.square().mean())
     ratio = max(power - disturbance, 0.0) / disturbance if disturbance else math.inf
     level = 10.0 * math.log10(ratio) if ratio else -math.inf

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from dfa.feedback.base import CodedFeedback
+from dfa.feedback.base import CodedFeedback, State
 from dfa.feedback.encoding import Code, Encoder
 from photonics import draws
 from photonics.random import Stream, check_seed
@@ -16,7 +17,7 @@ from photonics.random import Stream, check_seed
 __all__ = ["RandomFeedback", "gaussian"]
 
 SEPARATE = 2**46
-"""First tick of the matrices of separate blocks, in the stream of feedback; encoders draw at ticks below."""
+"""First tick of the blocks' separate matrices in the stream of feedback. Encoders draw at lower ticks."""
 
 
 class RandomFeedback(CodedFeedback):
@@ -27,50 +28,64 @@ class RandomFeedback(CodedFeedback):
     seed : int
         The matrices are a function of it.
     encoder : callable, optional
-        Maps the error before the projection, such as `Ternary`; none by default.
+        Encodes the error before the projection, such as `Ternary`; none by default.
     shared : bool
-        One matrix for the concatenated width, of which blocks take their slices, as they do of a device; or a separate
-        one for each block, which does not change with the sizes of the others.
+        True: one matrix for the concatenated width, of which each block takes a slice, as with a device. False: a
+        separate matrix for each block, which does not change with the sizes of the others.
     matrix : array_like, shape (width, classes), optional
-        Use this one, of unit variance, instead of drawing it: one recovered from a device, say. Blocks take their
-        slices from the first row on.
+        Matrix of unit variance to use instead of a drawn one, such as one recovered from a device. Blocks take slices
+        of it in order, from the first row on.
 
     Raises
     ------
     ValueError
-        If the seed is no seed, or a matrix is given that is none or goes with separate ones.
+        If the seed is out of range, or `matrix` is not two-dimensional or is combined with ``shared=False``.
     """
 
     variant = "random"
 
-    def __init__(self, seed: int = 0, encoder: Encoder | None = None, shared: bool = True, matrix: Any = None) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        encoder: Encoder | None = None,
+        shared: bool = True,
+        matrix: ArrayLike | Tensor | None = None,
+    ) -> None:
         super().__init__(encoder)
         self.seed, self.shared = check_seed(seed), bool(shared)
         self._given = None if matrix is None else torch.as_tensor(matrix).detach()
         if self._given is not None and (self._given.ndim != 2 or not self.shared):
             raise ValueError(f"matrix must be (width, classes) and shared, got {tuple(self._given.shape)}")
         self._matrices: dict[tuple[int, int, int], Tensor] = {}
-        self._moved: dict[tuple[Any, ...], Tensor] = {}
+        self._moved: dict[tuple[int | None, int, int, torch.device, torch.dtype], Tensor] = {}
 
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
         values = code.values.to(dtype) if code.scale is None else code.values * code.scale.to(dtype)
         values = values.detach()
         if self.shared:
-            signals = (values @ self._near(values, sum(widths)).T).split(list(widths), dim=1)
+            signals = (values @ self._matrix_like(values, sum(widths)).T).split(list(widths), dim=1)
         else:
-            signals = [values @ self._near(values, width, k).T for k, width in enumerate(widths)]
+            signals = [values @ self._matrix_like(values, width, k).T for k, width in enumerate(widths)]
         return [signal.div_(math.sqrt(width)) for signal, width in zip(signals, widths, strict=True)]
 
-    def _near(self, values: Tensor, width: int, block: int | None = None) -> Tensor:
-        """The matrix where the values are, in their type; moved there once, not in every step."""
-        which = block, width, values.shape[1], values.device, values.dtype
-        if which not in self._moved:
+    def _matrix_like(self, values: Tensor, width: int, block: int | None = None) -> Tensor:
+        """Matrix on the device and with the type of the values, converted once and then kept."""
+        key = block, width, values.shape[1], values.device, values.dtype
+        if key not in self._moved:
             self._moved = {k: m for k, m in self._moved.items() if k[0] != block}
-            self._moved[which] = self.matrix(width, values.shape[1], block).to(values)
-        return self._moved[which]
+            self._moved[key] = self.matrix(width, values.shape[1], block).to(values)
+        return self._moved[key]
 
     def matrix(self, width: int, classes: int, block: int | None = None) -> Tensor:
-        """B with unit variance, (width, classes), before each block's scale; a block's own if one is given."""
+        """B with unit variance, (width, classes), before the block's scale.
+
+        Parameters
+        ----------
+        width, classes : int
+            Shape of the matrix.
+        block : int, optional
+            Block whose separate matrix is wanted; None for the shared one.
+        """
         if self._given is not None:
             if self._given.shape[0] < width or self._given.shape[1] != classes:
                 raise ValueError(f"matrix must be at least ({width}, {classes}), got {tuple(self._given.shape)}")
@@ -78,11 +93,11 @@ class RandomFeedback(CodedFeedback):
         tick = 0 if block is None else SEPARATE + block
         key = (width, classes, tick)
         if key not in self._matrices:
-            self._matrices = {k: m for k, m in self._matrices.items() if k[2] != tick}  # the last size of each, only
+            self._matrices = {k: m for k, m in self._matrices.items() if k[2] != tick}  # keep one size of each
             self._matrices[key] = gaussian(self.seed, (width, classes), tick)
         return self._matrices[key]
 
-    def state_dict(self) -> dict[str, Any]:  # noqa: D102 (inherited)
+    def state_dict(self) -> State:  # noqa: D102 (inherited)
         return super().state_dict() | {"seed": self.seed, "shared": self.shared}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: D102 (inherited)
@@ -94,6 +109,6 @@ class RandomFeedback(CodedFeedback):
 
 
 def gaussian(seed: int, shape: tuple[int, ...], tick: int) -> Tensor:
-    """Standard normal matrix, float32, a function of seed and tick."""
+    """Draw a standard normal matrix, float32, a function of seed and tick."""
     entries = draws.normals(seed, Stream.FEEDBACK, np.arange(math.prod(shape)), tick)
     return torch.from_numpy(entries.reshape(shape))

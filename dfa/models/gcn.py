@@ -53,7 +53,7 @@ class GraphConvolution(nn.Module):
 
     def forward(self, h: Any) -> Tensor:  # noqa: D102 (torch's name)
         if not isinstance(h, Tensor):
-            h = as_sparse("features", h).to(self.weight)
+            h = as_sparse(h, "features").to(self.weight)
         if h.layout != torch.strided:
             # Dropout of the entries that are not 0 is dropout, and 80 times less work on Cora.
             h = h.to_sparse_coo().coalesce()
@@ -112,7 +112,7 @@ def gcn(
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
     generator = torch.Generator().manual_seed(seed)
-    matrix = as_sparse("adjacency", adjacency).to(torch.get_default_dtype())
+    matrix = as_sparse(adjacency, "adjacency").to(torch.get_default_dtype())
     last = len(sizes) - 2
     return Chain(
         *(

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["Blocks", "find_blocks", "name_of", "parameters_of", "whole"]
+__all__ = ["Blocks", "find_blocks", "name_of", "parameters_of", "unwrap"]
 
 Blocks = str | Sequence[nn.Module | str | Sequence[int]]
 """Modules of the model, dotted names, or positions of an ``nn.Sequential``'s children; or the name of a container."""
@@ -19,7 +19,7 @@ def find_blocks(model: nn.Module, blocks: Blocks | None) -> list[list[nn.Module]
     ValueError
         If there is no such module, positions do not cover the model in order, or nothing was named and nothing found.
     """
-    model = whole(model)
+    model = unwrap(model)
     if blocks is None:
         return default_blocks(model)
     if isinstance(blocks, str):
@@ -116,7 +116,7 @@ def by_name(model: nn.Module, name: object) -> nn.Module:
 
 def name_of(model: nn.Module, group: Sequence[nn.Module]) -> str:
     """Dotted name of a block's first module, the empty string for the model itself."""
-    return next(name for name, module in whole(model).named_modules() if module is group[0])
+    return next(name for name, module in unwrap(model).named_modules() if module is group[0])
 
 
 def parameters_of(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> list[list[nn.Parameter]]:
@@ -125,7 +125,7 @@ def parameters_of(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> li
     What is outside of every block belongs to the next block in the order in which modules were made part of the model:
     embeddings to the first block, a norm after the last one to the head.
     """
-    model = whole(model)
+    model = unwrap(model)
     order = {id(module): i for i, module in enumerate(model.modules())}
     owner: dict[int, int] = {}
     for k, group in enumerate(groups):
@@ -145,7 +145,7 @@ def parameters_of(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> li
     return found
 
 
-def whole(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> nn.Module:
     """The model that ``torch.compile`` was given, or the model."""
     return getattr(model, "_orig_mod", model)
 

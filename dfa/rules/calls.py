@@ -1,41 +1,82 @@
-"""What a call of a model must have been like for its blocks to be taught."""
+"""The record of a call of the model, and the conditions under which its blocks can be taught."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dfa.rules.blocks import parameters_of, whole
+from dfa.rules.blocks import parameters_of, unwrap
 
-__all__ = ["check_called", "check_wrapper"]
+__all__ = ["Call", "Taught", "check_called", "check_wrapper"]
+
+
+class Taught(NamedTuple):
+    """Output of a block in one call, while gradients were recorded."""
+
+    block: int
+    """Position of the block."""
+    output: Tensor
+    """Output of the block, whose graph leads back into it."""
+    module: int
+    """Number of the hooked module."""
+
+
+@dataclass
+class Call:
+    """Record of one call of a model."""
+
+    inside: bool = False
+    """Whether the call is in progress."""
+    taught: list[Taught] = field(default_factory=list)
+    """Outputs of the blocks, in the order of their calls."""
+    constants: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """Detached tensors that were passed on, each with the tensor of which it is a copy."""
+    returned: list[Tensor] = field(default_factory=list)
+    """Tensors that the model returned."""
+    unrecorded: set[int] = field(default_factory=set)
+    """Numbers of hooked modules that were called without recording gradients."""
+    late: set[int] = field(default_factory=set)
+    """During the backward pass: numbers of hooked modules that the call itself did not record."""
+
+    def detach(self, tensor: Tensor) -> Tensor:
+        """Detach a tensor, and remember the original."""
+        constant = tensor.detach()
+        self.constants.append((constant, tensor))
+        return constant
+
+    def attached(self, tensor: Tensor) -> Tensor:
+        """The original of a detached tensor; any other tensor unchanged."""
+        return next((original for constant, original in self.constants if constant is tensor), tensor)
 
 
 def check_called(
-    model: nn.Module, blocks: Sequence[Sequence[nn.Module]], called: Iterable[int], outputs: Sequence[Tensor]
+    model: nn.Module, blocks: Sequence[Sequence[nn.Module]], taught: Sequence[Taught], outputs: Sequence[Tensor]
 ) -> None:
-    """Raise a ``ValueError`` if parameters of a block that was not called lead to what the model or a block made.
+    """Raise a ``ValueError`` if a block was not called but its parameters affect an output of the model or a block.
 
-    Such a block is not cut from what reads it, so it would learn from its successor. One that was left out on purpose
-    (stochastic depth) has no part in what was made, and passes.
+    Such a block is not separated from the modules that read it, so it would learn from the next block. A block that was
+    skipped (stochastic depth) affects no output and is allowed.
 
     Parameters
     ----------
     model : nn.Module
-        Holds the blocks.
+        Contains the blocks.
     blocks : sequence of sequences of nn.Module
         Modules of each block.
-    called : iterable of int
-        Positions of the blocks whose outputs were noted.
+    taught : sequence of Taught
+        Recorded outputs of the blocks.
     outputs : sequence of Tensor
-        What the model returned and the blocks made.
+        Tensors that the model returned.
     """
-    missed = sorted(set(range(len(blocks))) - set(called))
+    missed = sorted(set(range(len(blocks))) - {t.block for t in taught})
     if not missed:
         return
-    found = reached(outputs)
-    wrong = [k for k in missed if any(id(p) in found for p in owned(model, blocks, k))]
+    found = {id(parameter) for parameter in parameters_behind([*outputs, *(t.output for t in taught)])}
+    wrong = [k for k in missed if any(id(p) in found for p in own_parameters(model, blocks, k))]
     if wrong:
-        names = {id(module): name for name, module in whole(model).named_modules()}
+        names = {id(module): name for name, module in unwrap(model).named_modules()}
         raise ValueError(
             f"blocks must be called as modules, got no call of {', '.join(names[id(blocks[k][-1])] for k in wrong)} "
             "though the model's output depends on their parameters: call them, or name other blocks"
@@ -43,33 +84,32 @@ def check_called(
 
 
 def check_wrapper(model: nn.Module, outputs: Sequence[Tensor]) -> None:
-    """Raise a ``ValueError`` if the model is wrapped for several processes in a way that does not add up gradients.
+    """Raise a ``ValueError`` if the model is in a wrapper for several processes that does not sum all gradients.
 
-    With ``static_graph`` or ``find_unused_parameters``, ``DistributedDataParallel`` plans its sums by a walk from the
-    output back, or begins them there; nothing leads from there to a hidden block.
+    With ``static_graph`` or ``find_unused_parameters``, ``DistributedDataParallel`` searches the graph of the output
+    for the parameters whose gradients it sums. That graph does not contain the hidden blocks.
     """
     wrapped = isinstance(model, nn.parallel.DistributedDataParallel)
     planned = wrapped and (model.static_graph or model.find_unused_parameters)
     if planned or any(type(output.grad_fn).__name__ == "_DDPSinkBackward" for output in outputs):
         raise ValueError(
             "model must be in a DistributedDataParallel without static_graph and find_unused_parameters, got one with: "
-            "it looks for parameters from the output back, and finds no hidden block"
+            "it searches the graph of the output for parameters, and finds no hidden block there"
         )
 
 
-def owned(model: nn.Module, blocks: Sequence[Sequence[nn.Module]], block: int) -> list[nn.Parameter]:
-    """What a block alone holds; if it has no parameters, such as an activation, what is before it."""
+def own_parameters(model: nn.Module, blocks: Sequence[Sequence[nn.Module]], block: int) -> list[nn.Parameter]:
+    """Parameters that only this block holds; for a block without parameters, those before it that belong to it."""
     parts = [part for module in blocks[block] for part in module.modules()]
     inside = {id(part) for part in parts}
-    others = (module for module in whole(model).modules() if id(module) not in inside)
+    others = (module for module in unwrap(model).modules() if id(module) not in inside)
     tied = {id(p) for module in others for p in module.parameters(recurse=False)}
     held = [p for part in parts for p in part.parameters(recurse=False)]
     return [p for p in held if id(p) not in tied] if held else parameters_of(model, blocks)[block]
 
 
-def reached(outputs: Sequence[Tensor]) -> set[int]:
-    """Identities of the parameters that the graphs of some tensors lead back to."""
-    found: set[int] = set()
+def parameters_behind(outputs: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Leaf tensors in the graphs of some tensors."""
     seen: set[torch.autograd.graph.Node] = set()
     waiting = [tensor.grad_fn for tensor in outputs]
     while waiting:
@@ -77,7 +117,7 @@ def reached(outputs: Sequence[Tensor]) -> set[int]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):
-            found.add(id(node.variable))
+        leaf = getattr(node, "variable", None)  # only nodes that accumulate into a leaf have one, without a public type
+        if leaf is not None:
+            yield leaf
         waiting += [before for before, _ in node.next_functions]
-    return found

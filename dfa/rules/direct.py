@@ -1,103 +1,100 @@
-"""The rule of Direct Feedback Alignment: every block learns from the output's error, none from its successor."""
+"""Direct Feedback Alignment: every block learns from the output's error, and not from the block after it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import torch
+from scipy.sparse import sparray, spmatrix
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from dfa.arrays import as_sparse
 from dfa.errors import check_loss
-from dfa.feedback.base import CodedFeedback, Feedback
-from dfa.rules.blocks import Blocks, whole
-from dfa.rules.calls import check_called, check_wrapper
-from dfa.rules.learner import Hook, Learner, Output, mapped, tensors
-from dfa.rules.rows import SPREADS, features_dim, joined, per_sample, rows_of, spread_over, taught_rows, width_of
+from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State
+from dfa.rules.blocks import Blocks, unwrap
+from dfa.rules.calls import Call, Taught, check_called, check_wrapper
+from dfa.rules.learner import Hook, Learner, Output, map_tensors, tensors
+from dfa.rules.rows import SPREADS, count_taught, features_dim, join_heads, rows_of, spread_over, sum_samples, width_of
 
 __all__ = ["DirectFeedback"]
 
-
-class Taught(NamedTuple):
-    """A call of a block while the graph was recorded."""
-
-    block: int
-    output: Tensor
-    """What the block made, which leads back into it."""
-    module: int
-    """Which of the hooked modules was called."""
+Diffuse: TypeAlias = Tensor | sparray | spmatrix | Callable[[Tensor], Tensor]
+"""Sparse matrix of torch or scipy, or a function of a signal."""
 
 
 class DirectFeedback(Learner):
     """Train any ``nn.Module`` by Direct Feedback Alignment.
 
     For block k with output h_k and ``e = dL/d(output)``, the teaching signal is ``delta_k = B_k e`` with B_k fixed and
-    random. The parameters get the gradient of ``L(output) + sum_k <h_k, delta_k>``, in which whatever reads h_k, by any
-    path, takes it as a constant: it is handed on detached. So no product with a transposed weight crosses a boundary
-    between blocks. What is outside of the blocks belongs to the graph that reads it: an embedding to the first block, a
-    norm to the block after it. All that follows the last block, the *head*, has its true gradient, and so has a
-    block whose output the model returns.
+    random. The parameters get the gradient of ``L(output) + sum_k <h_k, delta_k>``, where h_k is a constant for every
+    module that reads it, because it is passed on detached. So no product with a transposed weight crosses a boundary
+    between blocks. Modules outside the blocks belong to the graph that reads them: an embedding to the first block, a
+    norm to the block after it. Everything after the last block, the *head*, has its true gradient. So has a block whose
+    output the model returns.
 
     Parameters
     ----------
     model : nn.Module
-        Called as usual; hooks on it note the blocks' outputs, until `remove`.
+        Called as usual. Hooks on it record the outputs of the blocks, until `remove`.
     blocks : str or sequence, optional
-        Blocks in order: modules of the model or their dotted names (of an ``nn.Sequential`` also sequences of positions
-        of children, all of them covered); or the name of an ``nn.Sequential`` or ``nn.ModuleList`` that holds
-        them. A module without parameters, such as an activation, will do: what is before it belongs to it. By
-        default every child with parameters of the outermost such containers, with what follows it there.
-    feedback : Feedback, optional
-        Where the teaching signals come from; None trains the head only.
+        Blocks in order: modules of the model or their dotted names (for an ``nn.Sequential`` also sequences of
+        positions of children, which together cover all children); or the name of the ``nn.Sequential`` or
+        ``nn.ModuleList`` that contains them. A module without parameters, such as an activation, may be named: the
+        modules before it belong to its block. By default the blocks are the children with parameters of the outermost
+        such containers, each with the children that follow it.
+    feedback : Feedback or callable, optional
+        Source of the teaching signals; a plain function ``feedback(error, widths)`` returns one tensor (rows, width)
+        for each width. None trains the head only.
     reduction : {"mean", "sum"}
         How the loss combines rows (samples, tokens, nodes). With "mean" the error is multiplied by the number of rows
-        that have one before it is encoded, so that thresholds mean the error of one row, and the signal divided
-        by it afterwards. Rows whose error is zero (not in the loss) do not count.
+        with an error before it is encoded, and the signal is divided by that number afterwards, so that thresholds
+        refer to the error of one row. Rows whose error is zero (not in the loss) do not count.
     spread : {"each", "channels", "features"}
-        What a signal has an entry for, where h_k has more dimensions than rows and width: each entry of a row's output
-        (as Nokland does for convolutions), its channels (the first dimension after the rows, the same signal at each
-        place), or its features (the last dimension, the same signal for each token).
-    diffuse : sparse Tensor or callable, optional
-        For graphs: the signal of each block, (nodes, width), is multiplied by this matrix from the left (a normalised
-        adjacency; or nodes by graphs, if the error has a row for each graph), or goes through the callable.
+        Which entries of h_k have their own entry in the signal, if h_k has more dimensions than rows and width: every
+        entry of a row's output (as in Nokland's work on convolutions), its channels (the first dimension after the
+        rows; all places get the same signal), or its features (the last dimension; all tokens get the same signal).
+    diffuse : sparse matrix or callable, optional
+        For graphs: the signal of each block, (nodes, width), is multiplied from the left by this matrix (a normalised
+        adjacency; or nodes by graphs, if the error has a row for each graph), or is passed through the callable.
     class_dim : int
-        Dimension of the output over which classes lie, for layouts such as (batch, classes, height, width). There lie
-        the features of a block's output, too, if it has the same rows around it: (batch, channels, height, width).
+        Dimension of the classes in the output, for layouts such as (batch, classes, height, width). The features of a
+        block's output lie in the same dimension if it has the same rows around it: (batch, channels, height, width).
 
     Attributes
     ----------
     names : list of str
-        Names of the blocks, and "head" if parameters come after the last of them.
+        Names of the blocks, and "head" if there are parameters after the last block.
 
     Raises
     ------
     ValueError
-        If a block is not found in the model, none were named and none can be found, or a parameter is unknown.
+        If a block is not found in the model, no blocks are named and none can be found, or a parameter is unknown.
 
     Notes
     -----
-    Rows: an output (batch, classes), (batch, tokens, classes) or (nodes, classes) has a row for each sample, token or
-    node. A block whose output has the same leading dimensions is taught row by row; one that shares the batch
-    only, by the sum of each sample's errors, brought to the mean. Errors of several heads are joined along classes.
-    Rows are told by their numbers alone: a block that makes (tokens, batch, width) in a model that returns (batch,
-    tokens, classes) is refused, but not if there are as many tokens as samples. Keep one layout in the model.
+    Rows: an output (batch, classes), (batch, tokens, classes) or (nodes, classes) has one row for each sample, token or
+    node. A block whose output has the same leading dimensions is taught row by row. A block that shares only the batch
+    is taught by the sum of each sample's errors, scaled to the mean. Errors of several heads are joined along the
+    classes. Rows are compared by their number only: a block with output (tokens, batch, width) in a model that returns
+    (batch, tokens, classes) is refused, unless there are as many tokens as samples. Use one layout in the whole model.
 
-    A block that is called several times (tied weights) is taught after each call, by its own slice of B. Of a block
-    that returns several tensors, the first is taught; all are handed on detached. A residual sum that is formed outside
-    the blocks passes by them: name an ``nn.Identity`` after the sum, or what is before the first block is taught by
-    all that read the sum. A block may be skipped in a call (stochastic depth), but not used without being called
-    (``linear(x, block.weight)``, the ``out_proj`` of ``nn.MultiheadAttention``): it would learn from its successor, so
-    `backward` refuses. While gradients are recorded the model stays cut, in evaluation too: see `connected`.
+    A block that is called several times (tied weights) is taught after each call, each time by its own slice of B. If a
+    block returns several tensors, the first one is taught; all of them are passed on detached. A residual sum outside
+    the blocks bypasses them: name an ``nn.Identity`` after the sum, or the modules before the first block are taught by
+    all readers of the sum. A call may skip a block (stochastic depth). A block may not be used without being called
+    (``linear(x, block.weight)``, the ``out_proj`` of ``nn.MultiheadAttention``): it would learn from the block after
+    it, so `backward` raises an error. While gradients are recorded the blocks stay separated, also in evaluation mode:
+    see `connected`.
 
     Works with bfloat16 autocast (the signals are computed in float32), any optimiser, clipping between `backward` and
     the step, accumulation over several calls, non-reentrant checkpointing, plain ``DistributedDataParallel`` (without
     ``static_graph`` and ``find_unused_parameters``), and ``torch.compile`` of the model, before or after the learner is
-    made but before the first call; the loss and `backward` stay outside of what is compiled ("eager" and "aot_eager"
-    are tested, with ``fullgraph``; other backends get the same graph).
+    created but before the first call. The loss and `backward` stay outside of the compiled code ("eager" and
+    "aot_eager" are tested, with ``fullgraph``; other backends get the same graph).
 
-    One call of the model for each `backward`: of a loss of two calls, such as two views of a sample, only the last
-    teaches the hidden blocks. Call the model once, on both one below the other.
+    Call the model once for each `backward`. If a loss depends on two calls, such as two views of a sample, only the
+    last call teaches the hidden blocks; concatenate both inputs along the batch instead.
 
     References
     ----------
@@ -122,11 +119,11 @@ class DirectFeedback(Learner):
         self,
         model: nn.Module,
         blocks: Blocks | None = None,
-        feedback: Feedback | None = None,
+        feedback: Feedback | FeedbackFunction | None = None,
         reduction: str = "mean",
         *,
         spread: str = "each",
-        diffuse: Any = None,
+        diffuse: Diffuse | None = None,
         class_dim: int = -1,
     ) -> None:
         super().__init__(model, blocks)
@@ -134,11 +131,12 @@ class DirectFeedback(Learner):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         if spread not in SPREADS:
             raise ValueError(f"spread must be one of {SPREADS}, got {spread!r}")
-        self.feedback, self.reduction, self.spread, self.class_dim = feedback, reduction, spread, class_dim
-        self.diffuse: Tensor | Callable[[Tensor], Tensor] | None = diffuse
-        if diffuse is not None and not callable(diffuse):
-            self.diffuse = as_sparse("diffuse", diffuse, beside=" or callable")
-        self._forget()
+        self.feedback = feedback
+        self.reduction, self.spread, self.class_dim = reduction, spread, class_dim
+        self.diffuse: Tensor | Callable[[Tensor], Tensor] | None = None
+        if diffuse is not None:
+            self.diffuse = diffuse if callable(diffuse) else as_sparse(diffuse, "diffuse", "a callable")
+        self._call = Call()
         self._attach()
 
     def backward(self, loss: Tensor, output: Output, *, loss_scale: float = 1.0) -> None:
@@ -149,42 +147,41 @@ class DirectFeedback(Learner):
         loss : Tensor, scalar
             Loss of this batch.
         output : Tensor, or tuple, list or dict of Tensor
-            What the model returned, from which `loss` was computed: shapes (batch, classes), (batch, tokens, classes),
+            Output of the model from which `loss` was computed: shapes (batch, classes), (batch, tokens, classes),
             (nodes, classes) or (batch,).
         loss_scale : float
-            By how much the loss was multiplied for reasons of its own (1 / number of accumulated batches, a scaler for
-            float16): the error is encoded without it. It matters to every encoder whose signal is not in proportion to
-            the error: to `Ternary`, but for its `restore` with another policy than a fixed threshold.
+            Factor by which the loss was multiplied for technical reasons (1 / number of accumulated batches, a scaler
+            for float16). The error is encoded without it. It matters for every encoder whose signal is not proportional
+            to the error: for `Ternary`, except with `restore` and a policy other than a fixed threshold.
 
         Raises
         ------
         ValueError
-            If the loss is not finite, the output is not of the last call of the model or nothing in it learns, a
-            block's output shares no rows with it, a block was used without being called as a module while gradients are
-            recorded (reentrant checkpointing does that), or the model is wrapped for processes as it must not be.
+            If the loss is not finite; if the output is not of the model's last call or does not require a gradient; if
+            a block's output shares no rows with it; if a block was used without being called as a module while
+            gradients are recorded (as reentrant checkpointing does); or if the model is in an unsupported wrapper for
+            several processes.
         """
         check_loss(loss)
         if not loss_scale > 0:
             raise ValueError(f"loss_scale must be positive, got {loss_scale!r}")
         outputs = tensors(output)
         check_wrapper(self.model, outputs)
-        if not outputs or any(all(given is not t for t in self._returned) for given in outputs):
+        call = self._call
+        if not outputs or any(all(given is not t for t in call.returned) for given in outputs):
             raise ValueError("output must be what the model's last call returned, with gradients enabled")
         if not any(given.requires_grad for given in outputs):
             raise ValueError(
-                "output must depend on a parameter after the last block: leave the block that makes it out of blocks"
+                "output must depend on a parameter after the last block: remove the block that makes it from blocks"
             )
-        noted = [t.output for t in self._taught]
-        check_called(self.model, self.blocks, [t.block for t in self._taught], [*outputs, *noted])
-        order = sorted(self._taught, key=attrgetter("block"))  # calls of one block stay in theirs
+        check_called(self.model, self.blocks, call.taught, outputs)
+        order = sorted(call.taught, key=attrgetter("block"))  # calls of one block keep their order
         taught = [t for t in order if all(t.output is not given for given in outputs)]
-        late = self._unrecorded - {t.module for t in self._taught}
-        self._forget()
-        self._late = late
+        self._call = Call(late=call.unrecorded - {t.module for t in call.taught})
         try:
             self._send(loss, outputs, taught, loss_scale)
         finally:
-            self._late = set()
+            self._call.late.clear()
 
     def _send(self, loss: Tensor, outputs: list[Tensor], taught: list[Taught], loss_scale: float) -> None:
         """Run the backward pass of the loss and, with their signals, of the hidden blocks."""
@@ -192,45 +189,43 @@ class DirectFeedback(Learner):
             loss.backward()
             return
         outputs = [given for given in outputs if given.requires_grad]
-        # The graph between output and loss is kept: it is small, and the loss may have terms beside the output's.
-        errors = torch.autograd.grad(loss, outputs, retain_graph=True, allow_unused=True)
-        if all(error is None for error in errors):
+        # The graph between output and loss is kept: it is small, and the loss may have terms besides the output's.
+        gradients = torch.autograd.grad(loss, outputs, retain_graph=True, allow_unused=True)
+        if all(gradient is None for gradient in gradients):
             raise ValueError("loss must be computed from output, got one that does not depend on it")
-        errors = [torch.zeros_like(given) if e is None else e for e, given in zip(errors, outputs, strict=True)]
-        signals = self._signals(joined(errors, self.class_dim), [t.output for t in taught], loss_scale)
+        errors = [torch.zeros_like(h) if g is None else g for g, h in zip(gradients, outputs, strict=True)]
+        signals = self._signals(join_heads(errors, self.class_dim), [t.output for t in taught], loss_scale)
         roots = [(t.output, s) for t, s in zip(taught, signals, strict=True) if t.output.requires_grad]
         torch.autograd.backward([loss, *(root for root, _ in roots)], [None, *(signal for _, signal in roots)])
 
-    def state_dict(self) -> dict[str, Any]:
-        """Rule, blocks and the feedback's state (seed, variant, counters), in plain types."""
-        state = getattr(self.feedback, "state_dict", dict)()
-        return {"rule": "direct", "blocks": self.names, "reduction": self.reduction, "spread": self.spread} | {
-            "feedback": state
-        }
+    def state_dict(self) -> State:
+        """Rule, blocks and the state of the feedback (seed, variant, counters), in plain types."""
+        rule = {"rule": "direct", "blocks": self.names, "reduction": self.reduction, "spread": self.spread}
+        return rule | {"feedback": {} if self.feedback is None else self.feedback.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state: the feedback takes its seed and counters from it.
+        """Restore a saved state: the feedback takes its seed and counters from it.
 
         Raises
         ------
         ValueError
-            If it is of a learner with other blocks or another kind of feedback.
+            If the state belongs to a learner with other blocks or another kind of feedback.
         """
         self._check_state(state)
-        if state["feedback"]:
-            if not hasattr(self.feedback, "load_state_dict"):
-                raise ValueError(f"state is of a learner with feedback {state['feedback']}, this one has none to set")
+        if self.feedback is not None:
             self.feedback.load_state_dict(state["feedback"])
+        elif state["feedback"]:
+            raise ValueError(f"state belongs to a learner with feedback {state['feedback']}, this one has no feedback")
 
     def _signals(self, error: Tensor, outputs: Sequence[Tensor], loss_scale: float) -> list[Tensor]:
-        """Teaching signals in the blocks' shapes; one call of the feedback for all blocks of the same rows."""
+        """Teaching signals in the blocks' shapes, by one call of the feedback for all blocks with the same rows."""
         dims = [-1 if self.diffuse is not None else features_dim(error, o, self.class_dim) for o in outputs]
         outputs = [output.movedim(dim, -1) for output, dim in zip(outputs, dims, strict=True)]
         rows = [self._rows(error, output) for output in outputs]
         widths = [width_of(output, r, self.spread) for output, r in zip(outputs, rows, strict=True)]
         signals: list[Tensor] = list(outputs)
         for count in sorted(set(rows), reverse=True):
-            summed = error if count == error.ndim - 1 or self.diffuse is not None else per_sample(error)
+            summed = error if count == error.ndim - 1 or self.diffuse is not None else sum_samples(error)
             found = self._feed(summed.flatten(0, -2), widths, loss_scale)
             for k, (output, r) in enumerate(zip(outputs, rows, strict=True)):
                 if r == count:
@@ -247,16 +242,17 @@ class DirectFeedback(Learner):
         return rows
 
     def _feed(self, error: Tensor, widths: Sequence[int], loss_scale: float) -> list[Tensor]:
-        """Errors of all rows, (n_rows, classes), to signals (n_rows, width) on the loss's own scale."""
+        """Errors of all rows, (n_rows, classes), to signals (n_rows, width) on the scale of the loss."""
         assert self.feedback is not None
         if error.dtype in (torch.bfloat16, torch.float16):
             error = error.float()
-        samples = taught_rows(error) if self.reduction == "mean" else 1
+        samples = count_taught(error) if self.reduction == "mean" else 1
         factor = samples / loss_scale
         with torch.no_grad(), torch.autocast(error.device.type, enabled=False):
             signals = self.feedback(error * factor, widths)
-            scaled = Tensor.div_ if isinstance(self.feedback, CodedFeedback) else Tensor.div  # new memory costs 5 %
-            return [self._diffused(scaled(signal, factor)) for signal in signals]
+            # Coded feedback returns new tensors, which may be changed in place: new memory costs 5 % of a step.
+            divide = Tensor.div_ if isinstance(self.feedback, CodedFeedback) else Tensor.div
+            return [self._diffused(divide(signal, factor)) for signal in signals]
 
     def _diffused(self, signal: Tensor) -> Tensor:
         if self.diffuse is None:
@@ -268,83 +264,69 @@ class DirectFeedback(Learner):
         return self.diffuse @ signal
 
     def _hook(self) -> list[RemovableHandle]:
-        """Hooks: the model's call begins, each block ends, the model's call ends."""
+        """Hooks at the start of the model's call, the end of each block, and the end of the model's call."""
         places: dict[int, tuple[nn.Module, list[int]]] = {}
         for k, group in enumerate(self.blocks):
             places.setdefault(id(group[-1]), (group[-1], []))[1].append(k)
-        root = whole(self.model)
-        handles = [root.register_forward_pre_hook(Hook(self._begin))]
+        root = unwrap(self.model)
+        handles = [root.register_forward_pre_hook(Hook(self, self._begin))]
         for i, (module, owners) in enumerate(places.values()):
-            handles.append(module.register_forward_hook(Hook(self._cut, i, owners)))
-        return [*handles, root.register_forward_hook(Hook(self._end))]
+            handles.append(module.register_forward_hook(Hook(self, self._cut, i, owners)))
+        return [*handles, root.register_forward_hook(Hook(self, self._end))]
 
-    def _begin(self, module: nn.Module, inputs: Any) -> None:
+    def _begin(self, module: nn.Module, inputs: object) -> None:
         if self._active:
-            self._forget()
-            self._inside = True
+            self._call = Call(inside=True)
 
-    def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: Any, output: Any) -> Any:
-        if self._connected or not self._inside:
+    def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: object, output: object) -> object:
+        """Record a block's output, and pass it on detached."""
+        call = self._call
+        if self._connected or not call.inside:
             self._check_late(place, module)
             return None
         if not torch.is_grad_enabled():
-            self._unrecorded.add(place)
+            call.unrecorded.add(place)
             return None
         made = [t for t in tensors(output) if t.is_floating_point()]
         if not made:
             if output is not None and not tensors(output):
                 raise ValueError(
-                    f"a block's output must be a tensor, or a tuple, list or dict of some, got {type(output).__name__}"
+                    "a block's output must be a tensor, or a tuple, list or dict of tensors, got "
+                    f"{type(output).__name__}"
                 )
             return None
-        before = sum(t.module == place for t in self._taught)
-        self._taught.append(Taught(owners[min(before, len(owners) - 1)], made[0], place))
-        return mapped(self._handed_on, output)
+        before = sum(t.module == place for t in call.taught)
+        call.taught.append(Taught(owners[min(before, len(owners) - 1)], made[0], place))
+        return map_tensors(call.detach, output)
 
     def _check_late(self, place: int, module: nn.Module) -> None:
-        if place in self._late and torch.is_grad_enabled():
+        if place in self._call.late and torch.is_grad_enabled():
             raise ValueError(
                 f"a block must be called while gradients are recorded, got {type(module).__name__} recorded only in "
                 "the backward pass: checkpoint it with use_reentrant=False"
             )
 
-    def _handed_on(self, made: Tensor) -> Tensor:
-        constant = made.detach()
-        self._constants.append((constant, made))
-        return constant
-
-    def _end(self, module: nn.Module, inputs: Any, output: Any) -> Any:
-        """A constant that the model returns was made by its last block, which has its true gradient: give it back."""
+    def _end(self, module: nn.Module, inputs: object, output: object) -> object:
+        """Return the recorded tensor in the place of its constant, so that the last block has its true gradient."""
         if not self._active:
             return None
-        self._inside = False
-        self._returned = [self._given_back(returned) for returned in tensors(output)]
-        changed = any(a is not b for a, b in zip(self._returned, tensors(output), strict=True))
-        given = mapped(self._given_back, output) if changed else None
-        if not self._taught or any(t.requires_grad for t in self._returned) or self.parameters(len(self.names) - 1):
+        call = self._call
+        call.inside = False
+        call.returned = [call.attached(returned) for returned in tensors(output)]
+        changed = any(a is not b for a, b in zip(call.returned, tensors(output), strict=True))
+        given = map_tensors(call.attached, output) if changed else None
+        if not call.taught or any(t.requires_grad for t in call.returned) or self.parameters(len(self.names) - 1):
             return given
-        # What follows the hidden blocks is frozen: nothing there has a gradient, but the hidden blocks need the error.
-        self._taught = [t for t in self._taught if all(t.output is not own for own in self._returned)]
-        given = mapped(as_start, output if given is None else given)
-        self._returned = tensors(given)
+        # Everything after the hidden blocks is frozen and has no gradient, but the hidden blocks need the error.
+        call.taught = [t for t in call.taught if all(t.output is not own for own in call.returned)]
+        given = map_tensors(start_graph, output if given is None else given)
+        call.returned = tensors(given)
         return given
 
-    def _given_back(self, returned: Tensor) -> Tensor:
-        return next((made for constant, made in self._constants if constant is returned), returned)
-
-    def _forget(self) -> None:
-        self._taught: list[Taught] = []
-        self._constants: list[tuple[Tensor, Tensor]] = []
-        self._returned: list[Tensor] = []
-        self._unrecorded: set[int] = set()
-        """Which of the hooked modules the model called without recording gradients; those of the backward pass:"""
-        self._late: set[int] = set()
-        self._inside = False
-
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_taught": [], "_constants": [], "_returned": []}
+        return super().__getstate__() | {"_call": Call()}
 
 
-def as_start(tensor: Tensor) -> Tensor:
-    """The same numbers where a graph may begin, in a view: a wrapper for processes passes over the leaves."""
+def start_graph(tensor: Tensor) -> Tensor:
+    """The same numbers as a view of a new leaf, because a wrapper for several processes ignores leaves."""
     return tensor.detach().requires_grad_().view_as(tensor) if tensor.is_floating_point() else tensor

@@ -1,17 +1,19 @@
-"""Rules that send the error back layer by layer, as backpropagation does, but through other weights than its own."""
+"""Rules that propagate the error backwards layer by layer, as backpropagation does, but through other matrices."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
 from dfa.errors import check_loss
+from dfa.feedback.base import State
 from dfa.feedback.random import gaussian
-from dfa.rules.blocks import Blocks, whole
+from dfa.rules.blocks import Blocks, unwrap
 from dfa.rules.learner import Hook, Learner, Output
 from photonics.random import check_seed
 
@@ -19,32 +21,33 @@ __all__ = ["LayerFeedback"]
 
 WEIGHTS = ("transposed", "random", "sign")
 LAYERWISE = 2**47
-"""First tick of the layers' matrices in the stream of feedback."""
-Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+"""First tick of the layers' matrices in the random stream of feedback."""
+Layer: TypeAlias = (
+    nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+)
 
 
 class LayerFeedback(Learner):
     """Backpropagation, feedback alignment or sign-symmetric feedback, with the interface of `DirectFeedback`.
 
-    They go back through the layers one after the other, so they are another rule than direct feedback and not a source
-    of signals for it: a linear or convolutional layer with weight W gives its own parameters their usual gradient, and
-    the layer before the error through a matrix B in the place of W. Everything else (activations, norms, attention
-    between its linear layers) keeps its derivative.
+    These rules propagate the error through the layers one after the other. A linear or convolutional layer with weight
+    W gives its own parameters their usual gradient, and propagates the error to the layer before it through a matrix B
+    instead of W. Everything else (activations, norms, attention between its linear layers) keeps its derivative.
 
     Parameters
     ----------
     model : nn.Module
-        Called as usual; hooks on its linear and convolutional layers change their backward pass, until `remove`. A
-        layer whose weight is used without calling it (inside ``nn.MultiheadAttention``) keeps its own.
+        Called as usual. Hooks on its linear and convolutional layers change their backward pass, until `remove`. A
+        layer whose weight is used without calling it (inside ``nn.MultiheadAttention``) is not changed.
     weights : {"transposed", "random", "sign"}
-        B is W (backpropagation), fixed and random (feedback alignment), or ``sign(W)`` as W is now (sign-symmetric).
-        The latter two have entries of variance ``1/(3 fan_in)``, that of torch's own initial weights, with
-        ``fan_in`` the number of weights behind an output channel.
+        B is W (backpropagation), fixed and random (feedback alignment), or proportional to ``sign(W)`` of the current W
+        (sign-symmetric). The latter two have entries of variance ``1/(3 fan_in)``, that of torch's initial weights,
+        where ``fan_in`` is the number of weights of an output channel.
     seed : int
-        The random matrices are a function of it and of the layer's number and shape.
+        The random matrices are a function of it, and of the number and shape of the layer.
     blocks : optional
-        As for `DirectFeedback`: they only name the parts for which `dfa.alignment` gives angles. By default those found
-        there, or else the whole model.
+        As for `DirectFeedback`. They only name the parts for which `dfa.alignment` gives angles. By default those that
+        `DirectFeedback` finds, or the whole model if it finds none.
 
     Raises
     ------
@@ -63,7 +66,7 @@ class LayerFeedback(Learner):
         except ValueError:
             if blocks is not None or not isinstance(model, nn.Module):
                 raise
-            super().__init__(model, [whole(model)])
+            super().__init__(model, [unwrap(model)])
         if weights not in WEIGHTS:
             raise ValueError(f"weights must be one of {WEIGHTS}, got {weights!r}")
         self.weights, self.seed = weights, check_seed(seed)
@@ -71,8 +74,8 @@ class LayerFeedback(Learner):
         self._inputs: list[Tensor | None] = []
         if weights != "transposed" and not self._layers():
             raise ValueError(
-                f"model must have linear or convolutional layers, got none in {type(whole(model)).__name__}: weights "
-                "of other kinds are not replaced"
+                f"model must have linear or convolutional layers, got none in {type(unwrap(model)).__name__}: only "
+                "their weights are replaced"
             )
         self._attach()
 
@@ -84,21 +87,21 @@ class LayerFeedback(Learner):
         loss : Tensor, scalar
             Loss of this batch.
         output, loss_scale
-            For the same call as `DirectFeedback.backward`; not needed.
+            Not used; accepted so that the call is the same as that of `DirectFeedback.backward`.
 
         Raises
         ------
         ValueError
-            If the loss is not finite, or the hooks have been taken off.
+            If the loss is not finite, or the hooks have been removed.
         """
         check_loss(loss)
         if self.weights != "transposed" and not self._handles:
-            raise ValueError("model must have this learner's hooks, which were taken off by remove or another learner")
+            raise ValueError("model must have this learner's hooks, which were removed by remove or another learner")
         self._inputs.clear()
         loss.backward()
 
     def matrix(self, layer: int) -> Tensor:
-        """B of a layer, counted in the order of ``model.modules()``, in the shape of its weight."""
+        """B of a layer, in the shape of its weight. Layers are counted in the order of ``model.modules()``."""
         weight = self._layers()[layer].weight
         deviation = 1.0 / math.sqrt(3.0 * weight[0].numel())
         if self.weights == "transposed":
@@ -111,31 +114,31 @@ class LayerFeedback(Learner):
             self._matrices[layer] = kept
         return kept
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Rule, blocks and seed, in plain types."""
         return {"rule": "layerwise", "blocks": self.names, "weights": self.weights, "seed": self.seed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Check that a saved state is of this rule, and take its seed."""
+        """Check that a saved state belongs to this rule, and take its seed."""
         self._check_state({**state, "seed": self.seed})
         self.seed = check_seed(state["seed"])
         self._matrices.clear()
 
-    def _layers(self) -> list[Any]:
-        return [module for module in whole(self.model).modules() if isinstance(module, Layer)]
+    def _layers(self) -> list[Layer]:
+        return [module for module in unwrap(self.model).modules() if isinstance(module, Layer)]
 
     def _hook(self) -> list[RemovableHandle]:
         handles = []
         if self.weights != "transposed":
             for i, layer in enumerate(self._layers()):
-                handles.append(layer.register_forward_pre_hook(Hook(self._before), with_kwargs=True))
-                handles.append(layer.register_forward_hook(Hook(self._after, i)))
+                handles.append(layer.register_forward_pre_hook(Hook(self, self._before), with_kwargs=True))
+                handles.append(layer.register_forward_hook(Hook(self, self._after, i)))
         return handles
 
     def _before(
-        self, layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        """Take the layer's input off the graph, so that nothing goes back through W."""
+        self, layer: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]] | None:
+        """Detach the input of a layer, so that no error is propagated through W."""
         source = inputs[0] if inputs else named.get("input")
         if not self._active or source is None:
             return None
@@ -149,12 +152,12 @@ class LayerFeedback(Learner):
         source = self._inputs.pop()
         return None if source is None else Through.apply(source, output, self, place)
 
-    def _sent_back(self, place: int, shape: torch.Size, gradient: Tensor) -> Tensor:
-        """Error at a layer's output, through B to its input."""
+    def _propagate(self, place: int, shape: torch.Size, gradient: Tensor) -> Tensor:
+        """Propagate the error at a layer's output through B to its input."""
         layer, matrix = self._layers()[place], self.matrix(place)
         if isinstance(layer, nn.Linear):
             return gradient @ matrix.to(gradient.dtype)
-        with self.connected(), torch.enable_grad():  # the layer is linear: any input has its derivative
+        with self.connected(), torch.enable_grad():  # a linear layer has the same derivative at any input
             probe = torch.zeros(shape, dtype=matrix.dtype, device=gradient.device, requires_grad=True)
             response = functional_call(layer, {"weight": matrix}, (probe,))
             return torch.autograd.grad(response, probe, gradient.to(response.dtype))[0]
@@ -163,15 +166,24 @@ class LayerFeedback(Learner):
         return super().__getstate__() | {"_inputs": []}
 
 
+class Context(FunctionCtx):
+    """Values that `Through` keeps between its forward and its backward pass."""
+
+    learner: LayerFeedback
+    place: int
+    shape: torch.Size
+    dtype: torch.dtype
+
+
 class Through(torch.autograd.Function):
-    """A layer's output as it is; its gradient also goes to the layer's input, through B."""
+    """Identity on a layer's output, whose gradient is also propagated through B to the layer's input."""
 
     @staticmethod
-    def forward(ctx: Any, source: Tensor, output: Tensor, learner: LayerFeedback, place: int) -> Tensor:
+    def forward(ctx: Context, source: Tensor, output: Tensor, learner: LayerFeedback, place: int) -> Tensor:
         ctx.learner, ctx.place, ctx.shape, ctx.dtype = learner, place, source.shape, source.dtype
         return output.view_as(output)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        sent = ctx.learner._sent_back(ctx.place, ctx.shape, gradients[0])
+    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        sent = ctx.learner._propagate(ctx.place, ctx.shape, gradients[0])
         return sent.to(ctx.dtype), gradients[0], None, None

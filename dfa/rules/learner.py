@@ -1,49 +1,50 @@
-"""What all learners share: hooks on a model, which can be taken off, and which copies of the model do not inherit."""
+"""Base class of the learning rules, and the hooks by which they act on a model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from dfa.rules.blocks import Blocks, find_blocks, name_of, parameters_of, whole
+from dfa.feedback.base import Feedback, FeedbackFunction, State, as_feedback
+from dfa.rules.blocks import Blocks, find_blocks, name_of, parameters_of, unwrap
 
-__all__ = ["Hook", "Learner", "mapped", "tensors"]
+__all__ = ["Hook", "Learner", "Output", "map_tensors", "tensors"]
 
-Output = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+Output: TypeAlias = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
+"""Output of a model: a tensor, or several in a tuple, list or dict."""
 
 
 class Hook:
-    """A learner's method, bound to a place in the model. A copy, or what is read from a file, does nothing."""
+    """A learner's method as a hook at one place of the model. A copied or unpickled hook does nothing."""
 
-    def __init__(self, call: Callable[..., Any] | None = None, *place: Any) -> None:
-        self.call, self.place = call, place
+    def __init__(
+        self, learner: "Learner | None" = None, call: Callable[..., object] | None = None, *place: object
+    ) -> None:
+        self.learner, self.call, self.place = learner, call, place
 
-    def __call__(self, *arguments: Any) -> Any:
-        """What the method makes of its place and of what torch passes to a hook."""
+    def __call__(self, *arguments: object) -> Any:
+        """Result of the method for its place and the arguments that torch passes to a hook."""
         return None if self.call is None else self.call(*self.place, *arguments)
 
-    def leave(self) -> None:
-        """Take all of its learner's hooks off, wherever they are."""
-        if self.call is not None:
-            self.call.__self__.remove()  # type: ignore[attr-defined]
+    def remove(self) -> None:
+        """Remove all hooks of this hook's learner."""
+        if self.learner is not None:
+            self.learner.remove()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type["Hook"], tuple[()]]:
         return Hook, ()
 
 
 class Learner(ABC):
-    """Fills ``.grad`` of a model's parameters by some rule; the model is called as usual.
+    """Fills ``.grad`` of a model's parameters by a learning rule. The model is called as usual.
 
-    A copy of the learner (`copy.deepcopy`, pickle) has a model, a feedback and hooks of its own; a copy of its model
-    alone has none, and is trained by ``loss.backward()``.
+    A copy of the learner (`copy.deepcopy`, pickle) has its own model, feedback and hooks. A copy of the model alone has
+    no hooks and is trained by ``loss.backward()``.
     """
-
-    feedback: Any = None
-    """Where the teaching signals come from, if the rule needs that."""
 
     def __init__(self, model: nn.Module, blocks: Blocks | None) -> None:
         if not isinstance(model, nn.Module):
@@ -52,23 +53,33 @@ class Learner(ABC):
         self.blocks = find_blocks(model, blocks)
         names = [name_of(model, group) for group in self.blocks]
         self.names = [*names, "head"] if parameters_of(model, self.blocks)[-1] else names
-        """Names of the blocks, and of the head if there is anything to learn after the last of them."""
+        """Names of the blocks, and "head" if there are parameters after the last block."""
+        self._feedback: Feedback | None = None
         self._handles: list[RemovableHandle] = []
         self._connected = False
 
+    @property
+    def feedback(self) -> Feedback | None:
+        """Source of the teaching signals; None for a rule without one. A plain function may be set, too."""
+        return self._feedback
+
+    @feedback.setter
+    def feedback(self, feedback: Feedback | FeedbackFunction | None) -> None:
+        self._feedback = as_feedback(feedback)
+
     def parameters(self, block: int) -> list[nn.Parameter]:
-        """Parameters of a block that learn, those before it that are in no block included; see `names`."""
+        """Trainable parameters of a block, and of the modules before it that are in no block; see `names`."""
         return [parameter for parameter in parameters_of(self.model, self.blocks)[block] if parameter.requires_grad]
 
     def remove(self) -> None:
-        """Take the hooks off: the model is whole again, and this learner of no more use. A new learner does it, too."""
+        """Remove the hooks. The model is then an ordinary one. A new learner on the model also removes them."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
 
     @contextmanager
     def connected(self) -> Iterator[None]:
-        """Inside, the model is whole again, and ``loss.backward()`` is backpropagation."""
+        """Context in which the hooks do nothing, and ``loss.backward()`` is backpropagation."""
         before, self._connected = self._connected, True
         try:
             yield
@@ -76,28 +87,28 @@ class Learner(ABC):
             self._connected = before
 
     @abstractmethod
-    def backward(self, loss: Tensor, output: Any) -> None:
-        """Add the gradient of this rule to ``.grad`` of every parameter; the only new line in a training loop."""
+    def backward(self, loss: Tensor, output: Output) -> None:
+        """Add the gradient of this rule to ``.grad`` of every parameter."""
 
     @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """What the learner is and where it stands, in plain types; the model's state is the model's."""
+    def state_dict(self) -> State:
+        """The rule and its state, in plain types, without the state of the model."""
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Restore a saved state."""
 
     @abstractmethod
     def _hook(self) -> list[RemovableHandle]:
-        """Put the hooks on the model."""
+        """Register the hooks on the model."""
 
     def _attach(self) -> None:
-        root = whole(self.model)
-        for module in root.modules():  # hooks of an earlier learner, and what copying has left of them
+        root = unwrap(self.model)
+        for module in root.modules():  # hooks of an earlier learner, and inactive hooks that copying has left
             for hooks in (module._forward_pre_hooks, module._forward_hooks):
                 for key, hook in list(hooks.items()):
                     if isinstance(hook, Hook):
-                        hook.leave()
+                        hook.remove()
                         hooks.pop(key, None)
         self._handles = self._hook()
 
@@ -109,7 +120,9 @@ class Learner(ABC):
         mine = self.state_dict()
         for name in mine:
             if name != "feedback" and state.get(name) != mine[name]:
-                raise ValueError(f"state is of a learner with {name} {state.get(name)!r}, this one has {mine[name]!r}")
+                raise ValueError(
+                    f"state belongs to a learner with {name} {state.get(name)!r}, this one has {mine[name]!r}"
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_handles": [], "_connected": False}
@@ -119,8 +132,8 @@ class Learner(ABC):
         self._attach()
 
 
-def tensors(output: Any) -> list[Tensor]:
-    """Tensors in what a module returned: itself, or in tuples, lists and mappings."""
+def tensors(output: object) -> list[Tensor]:
+    """Tensors in the output of a module, in order: itself, or those in tuples, lists and mappings."""
     if isinstance(output, Tensor):
         return [output]
     if isinstance(output, Mapping):
@@ -128,13 +141,15 @@ def tensors(output: Any) -> list[Tensor]:
     return [t for part in output for t in tensors(part)] if isinstance(output, tuple | list) else []
 
 
-def mapped(change: Callable[[Tensor], Tensor], output: Any) -> Any:
-    """What a module returned, each tensor changed."""
+def map_tensors(change: Callable[[Tensor], Tensor], output: object) -> object:
+    """Apply a function to each tensor in the output of a module."""
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, Mapping):
-        return type(output)({key: mapped(change, part) for key, part in output.items()})  # type: ignore[call-arg]
+        build = cast(Callable[[dict[Any, object]], object], type(output))
+        return build({key: map_tensors(change, part) for key, part in output.items()})
     if isinstance(output, tuple | list):
-        parts = [mapped(change, part) for part in output]
-        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+        parts = [map_tensors(change, part) for part in output]
+        named = cast(Callable[..., object], type(output))
+        return named(*parts) if hasattr(output, "_fields") else type(output)(parts)
     return output

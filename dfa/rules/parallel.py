@@ -1,4 +1,4 @@
-"""Layer-parallel training: each process holds some blocks of a chain, and little goes backward between them."""
+"""Layer-parallel training: each process holds some blocks of a chain, and sends little data backward."""
 
 import math
 from collections import Counter, OrderedDict
@@ -11,36 +11,37 @@ from dfa.errors import Diverged, check_loss
 from dfa.feedback.base import CodedFeedback
 from dfa.feedback.encoding import Code
 from dfa.rules.blocks import Blocks, find_blocks
-from dfa.rules.rows import SPREADS, rows_of, spread_over, taught_rows, width_of
+from dfa.rules.rows import SPREADS, count_taught, rows_of, spread_over, width_of
 
-__all__ = ["LayerParallel", "packed", "unpacked"]
+__all__ = ["LayerParallel", "pack", "unpack"]
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-MOST_DIMS = 4
-"""Dimensions of what blocks hand on, the batch included."""
+"""Types of tensors that processes can exchange."""
+MAX_DIMS = 4
+"""Maximum number of dimensions of a block's output, including the batch."""
 FORWARD, BACKWARD = "forward", "backward"
 
 
 class LayerParallel:
     """A process's share of a chain of blocks, trained by Direct Feedback Alignment or by backpropagation.
 
-    Process r of R holds a run of consecutive blocks; the first one reads the input, the last one makes the output and
-    the loss. Activations go from each process to the next. What comes back is, by backpropagation, the gradient of
-    those activations, from each process to the one before, one after the other; by Direct Feedback Alignment it is
-    the error's code, from the last process to all others at once, 2 bits for each entry if it is ternary. Each process
-    makes the teaching signals of its own blocks from the code, by a feedback of its own: a seed or a device each.
+    Process r of R holds consecutive blocks. The first process reads the input, and the last one computes the output and
+    the loss. Activations are sent from each process to the next. In backpropagation each process sends the gradient of
+    its input to the process before it, one after the other. In Direct Feedback Alignment the last process sends the
+    encoded error to all others at once, with 2 bits per entry if the code is ternary. Each process computes the
+    teaching signals of its own blocks from the code, with its own feedback (its own seed or device).
 
-    ``torch.distributed`` must be initialised (gloo, say; ``torchrun`` starts the processes), and every process must
-    make the same model, of which it keeps its own blocks.
+    ``torch.distributed`` must be initialised (for example with gloo; ``torchrun`` starts the processes). Every process
+    must create the same model, and keeps only its own blocks.
 
     Parameters
     ----------
     model : nn.Sequential
-        The whole chain. The blocks together must be all of it.
+        The whole chain. The blocks together must cover it.
     feedback : CodedFeedback, optional
-        `RandomFeedback` with a seed of this process's own (blocks in different processes would share their matrices
-        otherwise), or `OpticalFeedback` with a device of its own. The last process's encoder is the one that counts.
-        None is backpropagation.
+        `RandomFeedback` with a different seed in each process (otherwise blocks in different processes share their
+        matrices), or `OpticalFeedback` with a different device in each process. Only the encoder of the last process is
+        used. None is backpropagation.
     blocks : str or sequence, optional
         As for `DirectFeedback`; at least as many as there are processes.
     spread : {"each", "channels", "features"}
@@ -49,21 +50,22 @@ class LayerParallel:
     Attributes
     ----------
     module : nn.Sequential
-        This process's blocks, with the names that they have in the model: for the optimiser and for checkpoints.
+        Blocks of this process, with their names in the model: for the optimiser and for checkpoints.
     traffic : Counter
-        Bytes that this process has sent, "forward" and "backward"; 24 or 28 of each message say what it is.
+        Bytes that this process has sent, "forward" and "backward", including a header of 24 or 28 bytes per message.
 
     Raises
     ------
     ValueError
-        If the model is no chain, has fewer blocks than there are processes or a parameter that two of them would hold,
-        or no process group is initialised.
+        If the model is not a chain, has fewer blocks than there are processes, or has a parameter that two processes
+        would hold; or if no process group is initialised.
 
     Notes
     -----
-    With batch b, width n and C classes, R processes send backward ``4 (R - 1) b n`` bytes by backpropagation,
-    ``4 (R - 1) b C`` by Direct Feedback Alignment and ``(R - 1) b C / 4`` with ternary codes. Forward it is
-    ``4 (R - 1) b n`` by either: the traffic of a whole step only halves. The loss must be a mean over rows.
+    With batch b, width n and C classes, R processes send backward ``4 (R - 1) b n`` bytes in backpropagation,
+    ``4 (R - 1) b C`` in Direct Feedback Alignment and ``(R - 1) b C / 4`` with ternary codes. Both send
+    ``4 (R - 1) b n`` bytes forward, so that the traffic of a whole step is only halved. The loss must be a mean over
+    rows.
 
     Examples
     --------
@@ -87,7 +89,7 @@ class LayerParallel:
         spread: str = "each",
     ) -> None:
         if not dist.is_initialized():
-            raise ValueError("torch.distributed must be initialised before the model is shared out, got no group")
+            raise ValueError("torch.distributed must be initialised before LayerParallel is made, got no process group")
         if feedback is not None and not isinstance(feedback, CodedFeedback):
             raise ValueError(f"feedback must be RandomFeedback, OpticalFeedback or None, got {feedback!r}")
         if spread not in SPREADS:
@@ -104,16 +106,16 @@ class LayerParallel:
 
     @property
     def last(self) -> bool:
-        """Whether this process makes the output and the loss."""
+        """Whether this process computes the output and the loss."""
         return self.rank == self.size - 1
 
     def __call__(self, x: Tensor | None = None) -> Tensor | None:
-        """Pass a batch through; the output in the last process, None in the others.
+        """Propagate a batch. Returns the output in the last process, None in the others.
 
         Parameters
         ----------
         x : Tensor, optional
-            The input; only the first process looks at it.
+            The input; used only by the first process.
         """
         if self.rank == 0:
             if x is None:
@@ -121,7 +123,7 @@ class LayerParallel:
             h = x
         else:
             h = self._receive(self.rank - 1)
-            # What goes further back than a block is wanted by backpropagation alone.
+            # Only backpropagation needs the gradient of a process's input.
             h.requires_grad_(self.feedback is None and torch.is_grad_enabled())
         self._input, self._made = h, []
         for block in self._blocks:
@@ -129,6 +131,7 @@ class LayerParallel:
             self._made.append(made)
             h = made if self.feedback is None else made.detach()
         if self.last:
+            made = self._made[-1]
             if not h.requires_grad and not made.requires_grad and torch.is_grad_enabled():
                 self._made[-1] = made.detach().requires_grad_()  # a frozen head: the blocks before it need the error
             return self._made[-1]
@@ -141,19 +144,19 @@ class LayerParallel:
         Parameters
         ----------
         loss : Tensor, scalar, optional
-            In the last process, computed from the output of its last call. The others pass None.
+            In the last process, computed from the output of its last call; None in the others.
         loss_scale : float
-            As for `DirectFeedback.backward`; the last process's counts.
+            As for `DirectFeedback.backward`; only that of the last process is used.
 
         Raises
         ------
         Diverged
             In all processes, if the loss is not finite.
         ValueError
-            If the last process has no loss, or nothing was passed through before.
+            If the last process gets no loss, or if there was no call since the last `backward`.
         """
         if not self._made:
-            raise ValueError("backward must come after a call of the stage, once each, got none")
+            raise ValueError("backward must follow a call of the stage, and only once, got no call")
         if self.last and loss is None:
             raise ValueError("loss must be a scalar in the last process, got None")
         if not loss_scale > 0:
@@ -181,32 +184,32 @@ class LayerParallel:
         if self.rank > 0:
             assert self._input.grad is not None
             self._send(self._input.grad, self.rank - 1, BACKWARD)
-        if diverged:  # those before learn it from what they get
+        if diverged:  # the processes before this one see it in the gradient that they receive
             raise Diverged(f"{diverged}: training has diverged")
 
     def _send_error(self, loss: Tensor, made: list[Tensor], loss_scale: float) -> None:
-        """In the last process: encode the error, tell all others, and teach the own blocks."""
+        """In the last process: encode the error, send it to all others, and teach the blocks of this process."""
         assert self.feedback is not None
         try:
             check_loss(loss)
         except Diverged:
-            self._tell([torch.tensor([math.nan] * (3 + MOST_DIMS))])
+            self._broadcast([torch.tensor([math.nan] * (3 + MAX_DIMS))])
             raise
         [error] = torch.autograd.grad(loss, [made[-1]], retain_graph=True)
         rows = error.flatten(0, -2)
-        factor = taught_rows(rows) / loss_scale
+        factor = count_taught(rows) / loss_scale
         code = self.feedback.encode((rows if rows.dtype == torch.float64 else rows.float()) * factor)
         ternary, scaled = not code.values.is_floating_point(), code.scale is not None
-        shape = [*error.shape, *[0] * (MOST_DIMS - error.ndim)]
+        shape = [*error.shape, *[0] * (MAX_DIMS - error.ndim)]
         parts = [torch.tensor([factor, ternary, scaled, *shape], dtype=torch.float32)]
-        parts.append(packed(code.values) if ternary else code.values.float())
-        self._tell([*parts, code.scale.float()] if code.scale is not None else parts)
+        parts.append(pack(code.values) if ternary else code.values.float())
+        self._broadcast([*parts, code.scale.float()] if code.scale is not None else parts)
         self._teach(code, error.shape, factor, made[:-1])
         loss.backward()
 
     def _receive_code(self) -> tuple[Code, torch.Size, float]:
         source = self.size - 1
-        head = torch.empty(3 + MOST_DIMS)
+        head = torch.empty(3 + MAX_DIMS)
         dist.recv(head, source)
         factor, ternary, scaled, *dims = head.tolist()
         if math.isnan(factor):
@@ -215,14 +218,14 @@ class LayerParallel:
         classes, count = shape[-1], math.prod(shape)
         values = torch.empty(-(-count // 4), dtype=torch.uint8) if ternary else torch.empty(count)
         dist.recv(values, source)
-        values = unpacked(values, count) if ternary else values
+        values = unpack(values, count) if ternary else values
         scale = torch.empty(count // classes, 1) if scaled else None
         if scale is not None:
             dist.recv(scale, source)
         return Code(values.view(-1, classes), scale), shape, factor
 
     def _teach(self, code: Code, shape: torch.Size, factor: float, made: list[Tensor]) -> None:
-        """Give blocks their signals, made from the code by this process's own feedback."""
+        """Teach blocks by the signals that this process's feedback computes from the code."""
         assert self.feedback is not None
         if not made:
             self.feedback.steps += 1
@@ -243,18 +246,19 @@ class LayerParallel:
             torch.autograd.backward([made[k] for k in taught], [given[k] for k in taught])
 
     def _send(self, tensor: Tensor, to: int, way: str = FORWARD) -> None:
-        """Send a tensor with its type and shape."""
-        if tensor.ndim > MOST_DIMS or tensor.dtype not in DTYPES:
+        """Send a tensor, after a header with its type and shape."""
+        if tensor.ndim > MAX_DIMS or tensor.dtype not in DTYPES:
             raise ValueError(
-                f"a block's output must be real, of {MOST_DIMS} dimensions at most, got {tensor.ndim} of {tensor.dtype}"
+                f"a block's output must be real with at most {MAX_DIMS} dimensions, got {tensor.ndim} dimensions of "
+                f"{tensor.dtype}"
             )
-        head = [DTYPES.index(tensor.dtype), tensor.ndim, *tensor.shape, *[0] * (MOST_DIMS - tensor.ndim)]
+        head = [DTYPES.index(tensor.dtype), tensor.ndim, *tensor.shape, *[0] * (MAX_DIMS - tensor.ndim)]
         for part in (torch.tensor(head, dtype=torch.int32), tensor.contiguous()):
             dist.send(part, to)
             self.traffic[way] += part.nbytes
 
-    def _tell(self, parts: list[Tensor]) -> None:
-        """Send the parts to all other processes, at once."""
+    def _broadcast(self, parts: list[Tensor]) -> None:
+        """Send the parts to all other processes at once."""
         parts = [part.contiguous() for part in parts]
         for work in [dist.isend(part, other) for other in range(self.size - 1) for part in parts]:
             assert work is not None
@@ -263,7 +267,7 @@ class LayerParallel:
 
     @staticmethod
     def _receive(source: int) -> Tensor:
-        head = torch.empty(2 + MOST_DIMS, dtype=torch.int32)
+        head = torch.empty(2 + MAX_DIMS, dtype=torch.int32)
         dist.recv(head, source)
         kind, ndim, *dims = head.tolist()
         tensor = torch.empty(dims[:ndim], dtype=DTYPES[kind])
@@ -272,7 +276,7 @@ class LayerParallel:
 
 
 def share(model: nn.Module, groups: list[list[nn.Module]], rank: int, size: int) -> list[list[nn.Module]]:
-    """Return the blocks of a process: consecutive ones, as many as the others have or one more or less."""
+    """Blocks of a process: consecutive ones, whose number differs by at most one between processes."""
     if not isinstance(model, nn.Sequential) or [c for group in groups for c in group] != list(model):
         raise ValueError(f"model must be an nn.Sequential of blocks, got {type(model).__name__} with {len(groups)}")
     if len(groups) < size:
@@ -289,14 +293,14 @@ def share(model: nn.Module, groups: list[list[nn.Module]], rank: int, size: int)
     return shares[rank]
 
 
-def packed(code: Tensor) -> Tensor:
-    """Entries -1, 0, 1 of any shape, four in a byte: uint8, (ceil(n / 4),)."""
+def pack(code: Tensor) -> Tensor:
+    """Pack entries -1, 0, 1 of any shape, four in a byte: uint8, (ceil(n / 4),)."""
     flat = (code.flatten() + 1).to(torch.uint8)
     four = nn.functional.pad(flat, (0, -len(flat) % 4)).view(-1, 4)
     return four[:, 0] | four[:, 1] << 2 | four[:, 2] << 4 | four[:, 3] << 6
 
 
-def unpacked(data: Tensor, count: int) -> Tensor:
-    """Return the `count` entries that `packed` put into the bytes: int8, (count,)."""
+def unpack(data: Tensor, count: int) -> Tensor:
+    """Unpack `count` entries from the bytes of `pack`: int8, (count,)."""
     places = torch.tensor([0, 2, 4, 6], dtype=torch.uint8)
     return (data[:, None] >> places & 3).flatten()[:count].to(torch.int8) - 1

@@ -1,8 +1,8 @@
-"""How well the update of a block points along the true gradient."""
+"""The angle between the update of a block and the true gradient."""
 
-import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -14,18 +14,18 @@ __all__ = ["alignment"]
 
 
 def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, target: Tensor) -> list[float]:
-    """Angle between the DFA gradient and backpropagation's, in degrees, one for each block.
+    """Angle between the learner's gradient and that of backpropagation, in degrees, one for each block.
 
-    Below 90 degrees the block descends the loss; the last block has its true gradient and 0. A block without an update
-    (feedback None, an empty error, all of it frozen) has 90. The run is not changed: gradients, buffers, random state
-    (that of every GPU, too) and the device's clock are put back.
+    A block whose angle is below 90 degrees descends the loss. The last block has its true gradient and the angle 0. A
+    block without an update (no feedback, an empty error, frozen parameters) has 90. The run is not changed: gradients,
+    buffers, random states (also of every GPU) and the device's clock are restored.
 
     Parameters
     ----------
     learner : Learner
         Holds the model and the feedback.
     loss : callable
-        ``loss(output, target)``, the one trained with.
+        ``loss(output, target)``, the loss of the training.
     x, target : Tensor
         A batch.
     """
@@ -34,9 +34,8 @@ def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Ten
     kept = [p.grad for p in flat]
     buffers = [(buffer, buffer.clone()) for buffer in learner.model.buffers()]
     state = random_state()
-    rehearsal = getattr(learner.feedback, "rehearsal", contextlib.nullcontext)
     try:
-        with rehearsal():
+        with learner.feedback.rehearsal() if learner.feedback is not None else nullcontext():
             with learner.connected():
                 true = torch.autograd.grad(loss(learner.model(x), target), flat, materialize_grads=True)
             restore_random_state(state)
@@ -53,12 +52,16 @@ def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Ten
             buffer.copy_(before)
     angles, start = [], 0
     for block in parameters:
-        if not block:
-            angles.append(90.0)
-            continue
         part = slice(start, start + len(block))
-        a, b = (torch.cat([g.flatten() for g in group[part]]).double() for group in (found, true))
-        cosine = float(a @ b / (a.norm() * b.norm()).clamp_min(1e-300))
-        angles.append(math.degrees(math.acos(min(max(cosine, -1.0), 1.0))))
+        angles.append(angle(found[part], true[part]))
         start += len(block)
     return angles
+
+
+def angle(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    """Angle between two lists of tensors, each taken as one vector, in degrees; 90 if they are empty."""
+    if not first:
+        return 90.0
+    a, b = (torch.cat([part.flatten() for part in parts]).double() for parts in (first, second))
+    cosine = float(a @ b / (a.norm() * b.norm()).clamp_min(1e-300))
+    return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))

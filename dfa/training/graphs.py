@@ -8,32 +8,18 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dfa.data import Graph
-from dfa.training.diagnostics import Diagnostics
+from dfa.training.epoch import Epoch
 from dfa.training.loop import Options, RunOptions, Task, run_loop
 from dfa.training.steps import Rule, check_counts, check_data
 
-__all__ = ["GraphEpoch", "GraphRun", "node_accuracy", "train_graph"]
-
-
-@dataclass(frozen=True)
-class GraphEpoch:
-    """What is known after an epoch, which is one step."""
-
-    loss: float
-    """Cross-entropy of the training nodes before the step, mean, with dropout."""
-    validation: float
-    """Share of validation nodes classified rightly after it."""
-    test: float
-    """Share of test nodes classified rightly after it."""
-    diagnostics: Diagnostics | None = None
-    """Angles, gradients, codes, noise and saturation of the feedback, in every so many epochs."""
+__all__ = ["GraphRun", "node_accuracy", "train_graph"]
 
 
 @dataclass(frozen=True)
 class GraphRun:
     """One training run."""
 
-    history: tuple[GraphEpoch, ...]
+    history: tuple[Epoch, ...]
     best: int
     """Position in `history` of the highest validation accuracy, the first of several."""
 
@@ -96,8 +82,9 @@ def train_graph(
     def loss(output: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(output[graph.train], labels[graph.train])
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        return dict(zip(("validation", "test"), node_accuracy(model, graph, graph.validation, graph.test), strict=True))
+    def evaluate(model: nn.Module) -> tuple[float, float]:
+        validation, test = node_accuracy(model, graph, graph.validation, graph.test)
+        return validation, test
 
     everything = graph.features, graph.labels
     task = Task(
@@ -110,16 +97,11 @@ def train_graph(
         probe=everything,
         seed=seed,
         settings={"data": [graph.name, len(graph.labels)], "weight_decay": weight_decay},
-        best="validation",
+        keep_best=True,
     )
     found = run_loop(task, model, learner, Options(learning_rate=learning_rate, weight_decay=weight_decay, **options))
     model.load_state_dict(found.weights)
-    return GraphRun(tuple(map(as_epoch, found.history)), found.best)
-
-
-def as_epoch(record: Diagnostics) -> GraphEpoch:
-    """A record as what is known after an epoch."""
-    return GraphEpoch(record.loss, **record.scores, diagnostics=record if record.gradients else None)
+    return GraphRun(tuple(found.history), found.best)
 
 
 def check_parts(graph: Graph) -> None:

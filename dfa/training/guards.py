@@ -1,6 +1,6 @@
-"""When a training run must stop: weights that are no numbers, feedback that is dead, a camera that sees only white."""
+"""Checks that stop a training run: weights that are not finite, feedback that is always zero, a saturated camera."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -10,66 +10,70 @@ from dfa.errors import Diverged
 __all__ = ["Guards", "check_weights"]
 
 PATIENCE = 100
-"""Steps that it takes to stop a run: each one of them that was watched was wrong."""
-SATURATED_LIMIT = 0.5
-"""Share of the feedback's values that saturated pixels may make wrong. Clipping as such hardly matters, but here
-a clipped pixel is the bright end of an interference: through `lab_bench`, calibrated and trained on digits at ever
-longer exposures, accuracy stays as it was up to a third and falls under that of the last layer alone from a half on."""
-LEARNED = 0.5
-"""Share of its first loss under which a run may send nothing: the errors of learned samples give empty codes."""
-RIGHT_NATS = 0.3
-"""Loss under which any run may, also one that goes on from a network that has learned: the classes have 0.74 each."""
+"""Steps over which every watched step must fail before the run is stopped."""
+MAX_SATURATED = 0.5
+"""Maximum share of the feedback's values that saturated pixels may make wrong.
+
+Clipping alone hardly matters, but here a clipped pixel is the bright end of an interference pattern. In training on
+digits through `lab_bench`, calibrated at longer and longer exposures, the accuracy is unchanged up to a share of one
+third, and from one half on it is lower than that of training the last layer only."""
+LEARNED_SHARE = 0.5
+"""Share of its first loss below which a run may send no errors: learned samples have empty codes."""
+LEARNED_NATS = 0.3
+"""Loss below which any run may send no errors, including one that starts from a trained network. A loss of 0.3 nats is
+a mean probability of 0.74 for the right class."""
 
 
 class Guards:
-    """Counts what is wrong in watched steps, one after the other.
+    """Checks of the watched steps of a run, in order.
 
     Parameters
     ----------
     hidden : sequence of str
-        Names of the blocks that learn from feedback alone.
+        Names of the blocks that learn from feedback only.
     """
 
-    def __init__(self, hidden: list[str]) -> None:
+    def __init__(self, hidden: Sequence[str]) -> None:
         self.hidden = hidden
         self.state: dict[str, float] = {}
-        """First loss, and since which step something has been wrong; what a checkpoint must keep, in plain types."""
+        """First loss, and for each fault the step at which it began; a checkpoint must keep it."""
 
-    def look(self, step: int, loss: float, seen: Mapping[str, float]) -> None:
-        """Judge a watched step.
+    def check(self, step: int, loss: float, values: Mapping[str, float]) -> None:
+        """Check a watched step with the measured values of `dfa.training.diagnostics.Watcher`.
 
         Raises
         ------
         Diverged
-            If for `PATIENCE` steps the hidden blocks have got no feedback though there was much to learn, or most of it
-            came from saturated pixels.
+            If for `PATIENCE` steps the hidden blocks received no feedback although the loss was high, or most of the
+            feedback came from saturated pixels.
         """
         first = self.state.setdefault("first", loss)
-        dead = bool(self.hidden) and not any(seen[f"gradient/{name}"] for name in self.hidden)
-        if self._lasts("dead", step, dead and loss > max(LEARNED * first, RIGHT_NATS)):
-            shown = f"{seen['shown']:.0%} of the errors are sent" if "shown" in seen else "nothing comes back"
+        dead = bool(self.hidden) and not any(values[f"gradient/{name}"] for name in self.hidden)
+        if self._persists("dead", step, dead and loss > max(LEARNED_SHARE * first, LEARNED_NATS)):
+            sent = f"{values['shown']:.0%} of the errors are sent" if "shown" in values else "all signals are zero"
             raise Diverged(
                 f"feedback must reach the hidden blocks, got none since step {self.state['dead']} at a loss of "
-                f"{loss:.3g} ({shown}): is the encoder's threshold over every error, or are all units dead?"
+                f"{loss:.3g} ({sent}): check that the encoder's threshold is below the errors and that the units are "
+                "active"
             )
-        if self._lasts("saturated", step, seen.get("saturated", 0.0) > SATURATED_LIMIT):
+        if self._persists("saturated", step, values.get("saturated", 0.0) > MAX_SATURATED):
             raise Diverged(
-                f"camera must not be saturated, got {seen['saturated']:.0%} of the feedback from saturated pixels, "
-                f"over {SATURATED_LIMIT:.0%} since step {self.state['saturated']}: shorten the exposure "
+                f"camera must not be saturated, got {values['saturated']:.0%} of the feedback from saturated pixels, "
+                f"more than {MAX_SATURATED:.0%} since step {self.state['saturated']}: shorten the exposure "
                 "(opu.autoexpose()) and measure the projection again"
             )
 
-    def _lasts(self, name: str, step: int, wrong: bool) -> bool:
-        if not wrong:
+    def _persists(self, name: str, step: int, fault: bool) -> bool:
+        if not fault:
             self.state.pop(name, None)
             return False
         return step - self.state.setdefault(name, step) >= PATIENCE
 
 
 def check_weights(model: nn.Module) -> None:
-    """Raise `Diverged` if a parameter holds anything but finite numbers."""
+    """Raise `Diverged` if a parameter contains NaN or infinity."""
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise Diverged(
-                f"weights must be finite, got others in {name}: training has diverged, lower the learning rate"
+                f"weights must be finite, got NaN or infinity in {name}: training has diverged, lower the learning rate"
             )

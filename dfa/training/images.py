@@ -1,7 +1,6 @@
 """Training on samples with a label each: epochs, accuracy, alignment."""
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Unpack
 
@@ -11,33 +10,11 @@ from torch.nn.functional import cross_entropy
 
 from dfa.data import Dataset
 from dfa.rules.learner import Learner
-from dfa.training.diagnostics import Diagnostics
+from dfa.training.epoch import Epoch
 from dfa.training.loop import Options, RunOptions, Task, run_loop
 from dfa.training.steps import check_counts, check_data
 
-__all__ = ["Epoch", "accuracy", "train"]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What is known after an epoch."""
-
-    epoch: int
-    """Epochs done, from 1."""
-    loss: float
-    """Mean training loss over the epoch."""
-    validation: float
-    """Share of validation samples classified rightly; NaN if there are none."""
-    test: float
-    """Share of test samples classified rightly."""
-    angles: tuple[float, ...]
-    """Degrees between the update of each block and the true gradient; empty for backpropagation."""
-    frames: int
-    """Frames that the device has taken so far, calibration included."""
-    seconds: float
-    """Wall time of the epoch, evaluation excluded."""
-    diagnostics: Diagnostics | None = None
-    """Gradients, codes, noise and saturation of the feedback; see there."""
+__all__ = ["accuracy", "train"]
 
 
 def train(
@@ -122,11 +99,12 @@ def train(
         picked = order(epoch)[place * batch_size : (place + 1) * batch_size]
         return x[picked], y[picked]
 
-    def evaluate(model: nn.Module) -> dict[str, float]:
-        return {"validation": accuracy(model, *data.validation), "test": accuracy(model, *data.test)}
+    def evaluate(model: nn.Module) -> tuple[float, float]:
+        return accuracy(model, *data.validation), accuracy(model, *data.test)
 
     task = Task(
         steps=epochs * per_epoch,
+        epoch_steps=per_epoch,
         evaluate_every=per_epoch,
         record_every=per_epoch,
         batch=batch,
@@ -136,24 +114,7 @@ def train(
         seed=seed,
         settings={"data": [data.name, len(x)], "batch_size": batch_size},
     )
-    return [
-        as_epoch(record, per_epoch)
-        for record in run_loop(task, model, learner, Options(learning_rate=learning_rate, **options)).history
-    ]
-
-
-def as_epoch(record: Diagnostics, per_epoch: int) -> Epoch:
-    """A record as what is known after an epoch."""
-    return Epoch(
-        epoch=record.step // per_epoch,
-        loss=record.loss,
-        validation=record.scores["validation"],
-        test=record.scores["test"],
-        angles=tuple(record.angles.values()),
-        frames=record.frames,
-        seconds=record.seconds,
-        diagnostics=record if record.gradients else None,
-    )
+    return run_loop(task, model, learner, Options(learning_rate=learning_rate, **options)).history
 
 
 @torch.no_grad()

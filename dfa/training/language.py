@@ -1,7 +1,6 @@
 """Training on text: random contexts, the next character at every place, bits per character."""
 
 import math
-from dataclasses import dataclass
 from typing import Unpack
 
 import torch
@@ -9,27 +8,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from dfa.data import Text
-from dfa.training.diagnostics import Diagnostics
+from dfa.training.epoch import Epoch
 from dfa.training.loop import Options, RunOptions, Task, run_loop
 from dfa.training.steps import Rule, check_counts, check_data
 
-__all__ = ["TextEpoch", "bits_per_character", "sample_contexts", "train_text"]
-
-
-@dataclass(frozen=True)
-class TextEpoch:
-    """What is known after a number of steps."""
-
-    step: int
-    """Steps done, from 1."""
-    train_bits: float
-    """Mean training loss since the last entry, bits per character."""
-    validation_bits: float
-    """Bits per character of the validation text."""
-    seconds: float
-    """Wall time of the steps since the last entry, evaluation excluded."""
-    diagnostics: Diagnostics | None = None
-    """Angles, gradients, codes, noise and saturation of the feedback; see there."""
+__all__ = ["bits_per_character", "sample_contexts", "train_text"]
 
 
 def train_text(
@@ -45,7 +28,7 @@ def train_text(
     windows: int = 256,
     seed: int = 0,
     **options: Unpack[RunOptions],
-) -> list[TextEpoch]:
+) -> list[Epoch]:
     """Train a language model on the cross-entropy of the next character.
 
     Parameters
@@ -73,7 +56,7 @@ def train_text(
 
     Returns
     -------
-    list of TextEpoch
+    list of Epoch
 
     Raises
     ------
@@ -89,32 +72,22 @@ def train_text(
     def batch(step: int) -> tuple[Tensor, Tensor]:
         return sample_contexts(text.train, context, batch_size, seed, step)
 
+    def evaluate(model: nn.Module) -> tuple[float, float]:
+        bits = bits_per_character(model, text.validation, context, windows)
+        return bits, bits
+
     task = Task(
         steps=steps,
         evaluate_every=every,
         record_every=every,
         batch=batch,
         loss=lambda output, target: cross_entropy(output.flatten(0, 1), target.flatten()),
-        evaluate=lambda model: {"validation_bits": bits_per_character(model, text.validation, context, windows)},
+        evaluate=evaluate,
         probe=batch(0),
         seed=seed,
         settings={"data": [text.name, len(text.train)], "batch_size": batch_size, "context": context},
     )
-    return [
-        as_epoch(record)
-        for record in run_loop(task, model, learner, Options(learning_rate=learning_rate, **options)).history
-    ]
-
-
-def as_epoch(record: Diagnostics) -> TextEpoch:
-    """A record as what is known after a number of steps."""
-    return TextEpoch(
-        step=record.step,
-        train_bits=record.loss / math.log(2.0),
-        validation_bits=record.scores["validation_bits"],
-        seconds=record.seconds,
-        diagnostics=record if record.gradients else None,
-    )
+    return run_loop(task, model, learner, Options(learning_rate=learning_rate, **options)).history
 
 
 def sample_contexts(numbers: Tensor, context: int, batch_size: int, seed: int, step: int) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The loop under all training: steps, records, checkpoints, and an end with a clear message when nothing is learned."""
+"""The training loop that all tasks share: steps, records, checkpoints, and a clear error if a run cannot continue."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -6,56 +6,64 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from dfa.errors import Diverged
-from dfa.rules.blocks import whole
+from dfa.feedback.base import State
+from dfa.rules.blocks import unwrap
 from dfa.rules.learner import Learner
 from dfa.training.angles import alignment
 from dfa.training.checkpoint import Checkpoint, random_state, restore_random_state
-from dfa.training.diagnostics import Diagnostics, Watcher, events, write_metrics
+from dfa.training.diagnostics import Means, Watcher, events, write_metrics
+from dfa.training.epoch import Epoch
 from dfa.training.guards import Guards, check_weights
 from dfa.training.steps import Rule, check_numbers, reproducible, take_step
 
 __all__ = ["Options", "Outcome", "RunOptions", "Task", "run_loop"]
 
 WATCH_EVERY = 20
-"""Steps between those that are watched: what that costs is a step's share of this."""
+"""Interval between watched steps. Watching a step costs a fraction of a step."""
 CHECKPOINT_S = 60.0
-"""Seconds after which a run with a folder is written down, whatever the step."""
+"""Seconds after which a run with a folder writes a checkpoint, at any step."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is learned. Steps count from 1; everything is a function of the step, so that a run can go on anywhere."""
+    """The data, the loss and the scores of a run.
+
+    Steps count from 1. Everything is a function of the step, so that a run can resume at any step.
+    """
 
     steps: int
+    """Number of steps of the whole run."""
+    epoch_steps: int = 1
+    """Steps in an epoch."""
     evaluate_every: int
-    """Steps between evaluations; the last step has one, too."""
+    """Steps between evaluations; the last step also has one."""
     record_every: int
-    """Steps between records, with angles and files; a multiple of `evaluate_every`. The last step has one, too."""
+    """Steps between records with angles and files, a multiple of `evaluate_every`; the last step also has one."""
     batch: Callable[[int], tuple[Tensor, Tensor]]
-    """Input and target of a step."""
+    """Returns input and target of a step."""
     loss: Callable[[Tensor, Tensor], Tensor]
     """Scalar loss of output and target, mean over the samples."""
-    evaluate: Callable[[nn.Module], dict[str, float]]
-    """Scores by name, of the model in evaluation mode."""
+    evaluate: Callable[[nn.Module], tuple[float, float]]
+    """Validation and test score of a model in evaluation mode."""
     probe: tuple[Tensor, Tensor] | None
-    """Input and target on which angles are measured, if they are."""
+    """Input and target on which angles are measured; None measures none."""
     seed: int
     """Dropout is a function of it."""
-    settings: Mapping[str, Any]
-    """What a checkpoint must have been made with, in plain types."""
-    best: str | None = None
-    """The score by which the best weights are kept: the first of its highest values."""
+    settings: Mapping[str, object]
+    """Settings that must agree with those of a checkpoint, in plain types."""
+    keep_best: bool = False
+    """Keep the weights of the first evaluation with the highest validation score."""
 
 
 class RunOptions(TypedDict, total=False):
-    """Keywords that all training functions hand on to `Options`; `dfa.train` says what they mean."""
+    """Keywords that every training function passes on to `Options`; `dfa.train` documents them."""
 
     folder: str | Path | None
     resume: bool
@@ -65,12 +73,12 @@ class RunOptions(TypedDict, total=False):
     tensorboard: bool
     optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None
     clip_norm: float | None
-    settings: Mapping[str, Any] | None
+    settings: Mapping[str, object] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a run learns, is kept and is watched."""
+    """How a run is optimised, saved and watched; `dfa.train` documents the fields."""
 
     learning_rate: float
     weight_decay: float = 0.0
@@ -82,7 +90,7 @@ class Options:
     tensorboard: bool = False
     optimiser: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None
     clip_norm: float | None = None
-    settings: Mapping[str, Any] | None = None
+    settings: Mapping[str, object] | None = None
 
     def __post_init__(self) -> None:
         check_numbers(learning_rate=self.learning_rate)
@@ -93,41 +101,44 @@ class Options:
         if self.folder is None and (self.resume or self.tensorboard):
             raise ValueError("folder must be given for a run that is resumed or writes events")
 
-    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def make_optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The user's optimiser, or Adam."""
         if self.optimiser is not None:
             made = self.optimiser(parameters)
             if isinstance(made, torch.optim.LBFGS):
-                raise ValueError("optimiser must take one gradient for a step, got LBFGS, which searches along a line")
+                raise ValueError("optimiser must use one gradient per step, got LBFGS, which searches along a line")
             return made
         return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
 
 
 @dataclass
 class Outcome:
-    """Where a run stands, and in the end what it gave."""
+    """State of a run, and its result at the end."""
 
     step: int = 0
-    history: list[Diagnostics] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
     best: int = 0
-    """Position in `history` of the best score."""
+    """Position in `history` of the best validation score."""
     weights: dict[str, Tensor] = field(default_factory=dict)
-    """The model's state then, if the task asks for it."""
+    """State of the model at that position, if `Task.keep_best` is set."""
     loss: float = 0.0
-    """Sum over samples since the last evaluation, of which there were so many:"""
+    """Sum of the loss over the samples since the last evaluation."""
     samples: int = 0
+    """Number of samples since the last evaluation."""
     seconds: float = 0.0
+    """Wall time of the steps since the last evaluation."""
 
 
 def run_loop(task: Task, model: nn.Module, learner: Rule | None, options: Options) -> Outcome:
-    """Train a model; the weights of a run that was stopped and resumed are those of one that never was, bit for bit.
+    """Train a model. A run that is stopped and resumed gives the same weights, bit for bit, as an unbroken run.
 
     Raises
     ------
     ValueError
-        If the checkpoint is of another run, is there but not to be resumed, or cannot be written.
+        If the checkpoint belongs to another run, exists but `Options.resume` is not set, or cannot be written.
     Diverged
-        If there is nothing to go on with (see `dfa.training.guards`). The last good checkpoint stays, and is named.
+        If the run cannot continue (see `dfa.training.guards`). The last good checkpoint is kept, and the message names
+        it.
     """
     return Loop(task, model, learner, options).run()
 
@@ -136,32 +147,32 @@ class Loop:
     """The parts of a run."""
 
     def __init__(self, task: Task, model: nn.Module, learner: Rule | None, options: Options) -> None:
-        if isinstance(learner, Learner) and whole(learner.model) is not whole(model):
-            raise ValueError("learner must be made for the model that is trained, got one of another model")
+        if isinstance(learner, Learner) and unwrap(learner.model) is not unwrap(model):
+            raise ValueError("learner must be made for the model that is trained, got the learner of another model")
         self.task, self.model, self.learner, self.options = task, model, learner, options
-        self.optimiser = options.make(model.parameters())
+        self.optimiser = options.make_optimiser(model.parameters())
         kind = {"optimiser": type(self.optimiser).__name__, "clip_norm": options.clip_norm}
         learns = {"learning_rate": options.learning_rate, "seed": task.seed, "feedback": learner is not None}
         self.checkpoint = Checkpoint(options.folder, {**(options.settings or {}), **task.settings, **learns, **kind})
         if not options.resume and self.checkpoint.path is not None and self.checkpoint.path.exists():
             raise ValueError(
-                f"folder must hold no earlier run, got one with {self.checkpoint.path}: go on with it by resume=True, "
-                "or name another folder"
+                f"folder must not hold an earlier run, got one with {self.checkpoint.path}: set resume=True to "
+                "continue it, or name another folder"
             )
         self.watcher = Watcher(model, learner)
         directed = isinstance(learner, Learner) and learner.feedback is not None
         self.guards = Guards([name for name, own in list(self.watcher.parts.items())[:-1] if own] if directed else [])
         self.now = Outcome()
         self.at = 0
-        """The step that is being taken."""
+        """Number of the current step."""
         self.saved_at = time.monotonic()
 
     def run(self) -> Outcome:
-        """Take all steps that are left."""
-        with reproducible(self.task.seed), self._says_where():
+        """Take all remaining steps."""
+        with reproducible(self.task.seed), self._locate_errors():
             if self.options.resume:
                 self._resume()
-            folder = Path(self.checkpoint.path.parent, "tensorboard") if self.options.tensorboard else None
+            folder = self.checkpoint.folder if self.options.tensorboard else None
             bar = tqdm(
                 total=self.task.steps,
                 initial=self.now.step,
@@ -169,7 +180,7 @@ class Loop:
                 leave=False,
                 disable=not self.options.progress,
             )
-            with events(folder, self.now.step) as write, bar:
+            with events(folder and folder / "tensorboard", self.now.step) as write, bar:
                 self.model.train()
                 for step in range(self.now.step + 1, self.task.steps + 1):
                     self.at = step
@@ -177,10 +188,10 @@ class Loop:
                     bar.update()
                     if self._due(step, self.task.evaluate_every):
                         self._evaluate(step)
-                        bar.set_postfix_str(shown(self.now.history), refresh=False)
+                        bar.set_postfix_str(describe(self.now.history), refresh=False)
                     if self._due(step, self.task.record_every):
                         write(self.now.history[-1])
-                    self._keep(step)
+                    self._save(step)
         return self.now
 
     def _due(self, step: int, every: int) -> bool:
@@ -197,7 +208,7 @@ class Loop:
             loss = self.task.loss(output, target)
             value = take_step(loss, output, self.optimiser, self.learner, self.options.clip_norm)
         if watched:
-            self.guards.look(step, value, self.watcher.look())
+            self.guards.check(step, value, self.watcher.measure())
         now.step, now.loss, now.samples = step, now.loss + value * len(target), now.samples + len(target)
         now.seconds += time.perf_counter() - start
 
@@ -205,21 +216,25 @@ class Loop:
         now, task = self.now, self.task
         check_weights(self.model)
         self.model.eval()
-        more: dict[str, Any] = {}
+        means, angles = Means(), {}
         if self.options.diagnostics and self._due(step, task.record_every):
-            more = self.watcher.take() | {"angles": self._angles()}
-        record = Diagnostics(
+            means, angles = self.watcher.take_means(), self._angles()
+        validation, test = task.evaluate(self.model)
+        record = Epoch(
+            epoch=step // task.epoch_steps,
             step=step,
             loss=now.loss / now.samples,
-            scores=task.evaluate(self.model),
-            frames=feedback_state(self.learner).get("frames", 0),
+            validation=validation,
+            test=test,
+            frames=self.watcher.feedback.frames if self.watcher.feedback else 0,
             seconds=now.seconds,
-            **more,
+            angles=angles,
+            **means,
         )
         self.model.train()
         now.history.append(record)
         now.loss, now.samples, now.seconds = 0.0, 0, 0.0
-        if task.best and (not now.weights or record.scores[task.best] > now.history[now.best].scores[task.best]):
+        if task.keep_best and (not now.weights or record.validation > now.history[now.best].validation):
             now.best = len(now.history) - 1
             now.weights = {name: value.clone() for name, value in self.model.state_dict().items()}
 
@@ -228,13 +243,13 @@ class Loop:
             return {}
         return dict(zip(self.learner.names, alignment(self.learner, self.task.loss, *self.task.probe), strict=True))
 
-    def _keep(self, step: int) -> None:
-        """Write the checkpoint and the metrics if it is time."""
+    def _save(self, step: int) -> None:
+        """Write the checkpoint and the metrics if they are due."""
         if self.checkpoint.path is None:
             return
         record = self._due(step, self.task.record_every)
-        asked = self.options.checkpoint_every and step % self.options.checkpoint_every == 0
-        if not (record or asked or time.monotonic() - self.saved_at > CHECKPOINT_S):
+        requested = self.options.checkpoint_every and step % self.options.checkpoint_every == 0
+        if not (record or requested or time.monotonic() - self.saved_at > CHECKPOINT_S):
             return
         check_weights(self.model)
         self.checkpoint.save(self._state())
@@ -243,15 +258,16 @@ class Loop:
             self._write_metrics()
 
     def _write_metrics(self) -> None:
-        write_metrics(self.checkpoint.path.parent, self.now.history, self.checkpoint.settings)
+        if self.checkpoint.folder is not None:
+            write_metrics(self.checkpoint.folder, self.now.history, self.checkpoint.settings)
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> State:
         return {
             **vars(self.now),
             "history": [asdict(record) for record in self.now.history],
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "learner": getattr(self.learner, "state_dict", dict)(),
+            "learner": self.learner.state_dict() if isinstance(self.learner, Learner) else {},
             "random": random_state(),
             "watched": self.watcher.sums,
             "guards": self.guards.state,
@@ -263,7 +279,7 @@ class Loop:
             return
         try:
             found = {name: state[name] for name in vars(self.now)}
-            found["history"] = [Diagnostics(**record) for record in state["history"]]
+            found["history"] = [Epoch(**record) for record in state["history"]]
             self.now = Outcome(**found)
             self.watcher.sums, self.guards.state, random = state["watched"], state["guards"], state["random"]
             model, optimiser, learner = state["model"], state["optimiser"], state["learner"]
@@ -274,17 +290,17 @@ class Loop:
         try:
             self.model.load_state_dict(model)
         except RuntimeError:
-            raise ValueError(f"{self.checkpoint.path} is of a network with other layers") from None
+            raise ValueError(f"{self.checkpoint.path} belongs to a network with other layers") from None
         self.optimiser.load_state_dict(optimiser)
-        if learner:
-            self.learner.load_state_dict(learner)  # type: ignore[union-attr]
+        if isinstance(self.learner, Learner):
+            self.learner.load_state_dict(learner)
         restore_random_state(random)
         if self.now.history:
             self._write_metrics()  # the run may have been killed between its two files
 
     @contextmanager
-    def _says_where(self) -> Iterator[None]:
-        """A run that cannot go on says at which step, and where its last good state is."""
+    def _locate_errors(self) -> Iterator[None]:
+        """Context that adds the step and the last good checkpoint to the message of `Diverged`."""
         try:
             yield
         except Diverged as error:
@@ -293,15 +309,10 @@ class Loop:
             raise Diverged(f"{error} (step {self.at}){where}") from error
 
 
-def feedback_state(learner: Any) -> dict[str, Any]:
-    """State of the feedback, if it has one."""
-    return getattr(getattr(learner, "feedback", None), "state_dict", dict)()
-
-
-def shown(history: list[Diagnostics]) -> str:
-    """The newest figures, short enough for a progress bar."""
+def describe(history: list[Epoch]) -> str:
+    """The latest figures, short enough for a progress bar."""
     last = history[-1]
-    parts = [f"loss={last.loss:.3g}", *(f"{name}={value:.4g}" for name, value in last.scores.items())]
+    parts = [f"loss={last.loss:.3g}", f"validation={last.validation:.4g}", f"test={last.test:.4g}"]
     full = next((record for record in reversed(history) if record.gradients), last)
     hidden = list(full.angles.values())[:-1]
     parts += [f"angle={fmean(hidden):.0f}°"] if hidden else []

@@ -1,4 +1,4 @@
-"""One step of training, by backpropagation or by a learner, and the random state around it."""
+"""One step of training, by backpropagation or by a learner, and checks of what is trained."""
 
 import math
 from collections.abc import Iterator
@@ -17,10 +17,13 @@ __all__ = ["Rule", "check_counts", "check_data", "check_numbers", "reproducible"
 
 
 class Rule(Protocol):
-    """Whatever fills ``.grad`` instead of ``loss.backward()``: `dfa.DirectFeedback` does."""
+    """Anything that fills ``.grad`` instead of ``loss.backward()``, such as `dfa.DirectFeedback`.
+
+    A checkpoint keeps the state of a rule only if it is a `dfa.rules.learner.Learner`.
+    """
 
     def backward(self, loss: Tensor, output: Tensor) -> None:
-        """Add to the gradients, given the loss and what the model returned."""
+        """Add to the gradients, given the loss and the output of the model."""
         ...
 
 
@@ -36,16 +39,20 @@ def take_step(
     Parameters
     ----------
     loss : Tensor, scalar
-        Computed from `output`, which is what the model returned.
+        Computed from `output`.
+    output : Tensor
+        Output of the model.
+    optimiser : Optimizer
+        Its gradients are set to zero first.
     learner : Rule, optional
         None is plain backpropagation.
     clip_norm : float, optional
-        Largest norm of the gradient of all parameters together; a longer one is shortened to it.
+        Maximum norm of the gradient of all parameters together; a longer gradient is shortened to it.
 
     Raises
     ------
     Diverged
-        If the loss is not finite; the weights are left as they are.
+        If the loss is not finite. The weights are not changed.
     """
     check_loss(loss)
     optimiser.zero_grad()
@@ -61,14 +68,14 @@ def take_step(
 
 @contextmanager
 def reproducible(seed: int) -> Iterator[None]:
-    """Inside, torch's own draws (dropout) are a function of the seed; outside, they go on as if nothing had been."""
+    """Context in which torch's own draws (dropout) are a function of the seed. torch's state is restored afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 def check_counts(**values: int) -> None:
-    """Raise a ``ValueError`` that names the first value that is no positive whole number."""
+    """Raise a ``ValueError`` that names the first value that is not a positive integer."""
     check_numbers(**values)
     for name, value in values.items():
         if not isinstance(value, Integral):
@@ -76,7 +83,7 @@ def check_counts(**values: int) -> None:
 
 
 def check_data(wanted: type, **given: object) -> None:
-    """Raise a ``ValueError`` if an argument is not of the class of `dfa.data` that is trained on."""
+    """Raise a ``ValueError`` if an argument is not an instance of the class of `dfa.data` that is needed."""
     for name, value in given.items():
         if not isinstance(value, wanted):
             raise ValueError(

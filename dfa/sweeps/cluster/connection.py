@@ -105,7 +105,8 @@ def start_cluster(workers: int) -> "LocalCluster":
                 threads_per_worker=1,
                 processes=True,
                 security=True,
-                # No dashboard. The scheduler has an HTTP server nevertheless; a free port avoids that of another sweep.
+                dashboard_address=None,
+                # The scheduler has an HTTP server all the same. On a free port it does not meet that of another sweep.
                 scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 env=ONE_THREAD,
                 silence_logs=logging.CRITICAL + 1,

@@ -9,8 +9,11 @@ from matplotlib.figure import Figure
 
 from dfa.experiments import Run
 from dfa.experiments.curves import COLOURS, diagnostics_section, draw_blocks, draw_feedback
-from dfa.experiments.tasks import Point
-from dfa.training.diagnostics import Diagnostics
+from dfa.training.epoch import Epoch
+
+
+def record(epoch, test=0.8, **figures):
+    return Epoch(epoch=epoch, step=epoch, loss=1.0, validation=0.9, test=test, frames=5, seconds=0.1, **figures)
 
 
 def run(method, seed, at=(1, 2, 3), **missing):
@@ -23,8 +26,7 @@ def run(method, seed, at=(1, 2, 3), **missing):
         }
         if method == "optical":
             figures |= {"nonzero": 0.1 + 0.1 * seed, "shown": 0.5, "snr_db": 8.0 - epoch, "saturated": 0.01 * epoch}
-        seen = Diagnostics(step=epoch, loss=1.0, scores={}, frames=5, seconds=0.1, **(figures | missing))
-        history.append(Point(epoch, 1.0, 0.9, 0.8 + 0.01 * seed, seen))
+        history.append(record(epoch, test=0.8 + 0.01 * seed, **(figures | missing)))
     return Run(method, seed, tuple(history), len(history) - 1)
 
 
@@ -78,5 +80,5 @@ def test_the_section_shows_all_of_the_issue_and_nothing_empty():
     [table] = section.tables
     assert table.rows == [["optical DFA", "15.0%", "50.0%", "5.0 dB", "3.00%"]]
     assert len(diagnostics_section([run("bp", 0, angles={})], "epoch").pictures) == 1
-    bare = Run("bp", 0, (Point(1, 1.0, 0.9, 0.8),), 0)
+    bare = Run("bp", 0, (record(1),), 0)
     assert not diagnostics_section([bare], "epoch").pictures

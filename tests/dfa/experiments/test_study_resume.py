@@ -77,7 +77,7 @@ def test_a_stopped_run_goes_on_at_the_step(case, tmp_path, monkeypatch):
     for name in ("metrics.csv", "metrics.json"):
         files = [(tmp_path / run / "optical-1" / name).read_bytes() for run in ("whole", "again")]
         assert files[0] == files[1]
-    with pytest.raises(ValueError, match="is of a run with"):
+    with pytest.raises(ValueError, match="belongs to a run with"):
         changes = dataclasses.replace(plan, device_changes={"camera.read_noise_e": 9.0})
         run_one("optical", 1, changes, data, tmp_path / "again", resume=True)
 
@@ -87,8 +87,8 @@ def test_results_hold_the_diagnostics(case, tmp_path):
     plan, data = case
     [run] = compare_methods(plan, data, ["optical"], [0], tmp_path, progress=False, tensorboard=True)
     written = json.loads((tmp_path / "results.json").read_text())["runs"][0]
-    seen = written["history"][-1]["diagnostics"]
-    assert list(seen["angles"].values()) == list(run.history[-1].angles)
+    seen = written["history"][-1]
+    assert seen["angles"] == run.history[-1].angles
     assert len(seen["angles"]) == len(plan.hidden) + 1
     assert seen["frames"] == run.frames > 100
     assert 0 < run.angle < 180

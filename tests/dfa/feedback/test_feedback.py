@@ -152,7 +152,7 @@ def test_a_state_of_another_encoder_is_refused():
     state = RandomFeedback(0, Ternary(threshold=0.1)).state_dict()
     RandomFeedback(1, Ternary(threshold=0.1)).load_state_dict(state)
     for other in (None, Ternary(threshold=0.2), torch.sign):
-        with pytest.raises(ValueError, match=r"state is of feedback with encoder Ternary\(threshold=0\.1"):
+        with pytest.raises(ValueError, match=r"state belongs to feedback with encoder Ternary\(threshold=0\.1"):
             RandomFeedback(0, other).load_state_dict(state)
 
 
@@ -178,5 +178,5 @@ def test_a_state_of_another_device_is_refused():
 )
 def test_what_is_no_projection_is_refused(projection):
     """Catches: a device in place of a projection through it, told by Python's own message."""
-    with pytest.raises(ValueError, match="projection must be what"):
+    with pytest.raises(ValueError, match="projection must be the result of"):
         OpticalFeedback(projection)

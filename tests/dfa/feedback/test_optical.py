@@ -200,7 +200,7 @@ def test_a_function_may_calibrate():
     feedback = OpticalFeedback(projection, recalibrate_every=1, recalibrate=again)
     feedback(errors(), [50]), feedback(errors(), [50])
     assert asked == [opu]
-    with pytest.raises(ValueError, match="recalibrate must give a projection like"):
+    with pytest.raises(ValueError, match="recalibrate must return a projection like"):
         feedback(errors(), [50])
 
 

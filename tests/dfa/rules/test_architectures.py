@@ -208,7 +208,7 @@ def test_no_graph_crosses_a_cut(name):
     hidden = [model.get_submodule(n) for n in learner.names if n != "head"]
     for part in output if isinstance(output, tuple) else [output]:
         assert not reached(part) & set().union(*map(ids, hidden))
-    for k, taught in enumerate(learner._taught):
+    for k, taught in enumerate(learner._call.taught):
         own = hidden[min(k, len(hidden) - 1)]
         others = set().union(*(ids(other) for other in hidden if other is not own))
         assert ids(own) <= reached(taught.output)

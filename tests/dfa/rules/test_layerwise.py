@@ -100,7 +100,7 @@ def test_same_interface():
     with pytest.raises(ValueError, match="weights 'sign'"):
         LayerFeedback(draw(mlp(SIZES)), seed=4).load_state_dict(state)
     learner.remove()
-    with pytest.raises(ValueError, match="taken off"):
+    with pytest.raises(ValueError, match="hooks, which were removed"):
         step(learner)
     plain = draw(mlp(SIZES))
     for model in (plain, learner.model):

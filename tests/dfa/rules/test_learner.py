@@ -114,12 +114,12 @@ def test_a_state_of_another_learner_is_refused():
     for other, message in (
         (DirectFeedback(mlp([6, 9, 4]), feedback=RandomFeedback(0)), "blocks"),
         (direct(reduction="sum"), "reduction"),
-        (direct(feedback=None), "none to set"),
+        (direct(feedback=None), "this one has no feedback"),
         (LayerFeedback(mlp(SIZES)), "rule 'direct'"),
     ):
         with pytest.raises(ValueError, match=message):
             other.load_state_dict(state)
-    with pytest.raises(ValueError, match="optical feedback, this one is random"):
+    with pytest.raises(ValueError, match="optical feedback, this is random"):
         direct().load_state_dict(state | {"feedback": {"variant": "optical"}})
 
 
@@ -302,7 +302,7 @@ def test_evaluation_is_untouched():
             learner.model.eval()
             assert torch.equal(learner.model(2 * X), plain(2 * X))
             learner.model.train()
-    assert len(learner._taught) == 3
+    assert len(learner._call.taught) == 3
     learner.backward(cross_entropy(output, Y), output)
     with learner.connected():
         x = X.clone().requires_grad_()

@@ -12,7 +12,7 @@ from benchmarks.child import environment
 from dfa import DirectFeedback, RandomFeedback
 from dfa.models import mlp
 from dfa.rules.blocks import find_blocks
-from dfa.rules.parallel import LayerParallel, packed, share, unpacked
+from dfa.rules.parallel import LayerParallel, pack, share, unpack
 from tests.dfa.stages import BATCH, LONG, RULES, SHORT, STEPS, model_of, pieces, sizes_of
 
 SIZE = 3
@@ -113,6 +113,6 @@ def test_a_parameter_lives_in_one_process():
 def test_four_codes_fit_in_a_byte(count):
     """Catches: a shift of one bit; the last byte cut off."""
     code = torch.randint(-1, 2, (count,), generator=torch.Generator().manual_seed(count)).to(torch.int8)
-    data = packed(code)
+    data = pack(code)
     assert data.nbytes == -(-count // 4)
-    assert torch.equal(unpacked(data, count), code)
+    assert torch.equal(unpack(data, count), code)

@@ -91,7 +91,7 @@ def test_a_run_that_has_learned_is_left_alone():
     """Late in training 97 % of the trits are zero, most errors are not sent. Catches: few codes taken for none."""
     feedback = optical("mlp")
     feedback.encoder = Ternary(threshold=0.2)
-    late = run("mlp", feedback, 5 * PATIENCE, learning_rate=1e-2)[-1].diagnostics
+    late = run("mlp", feedback, 5 * PATIENCE, learning_rate=1e-2)[-1]
     assert late.nonzero < 0.03
     assert late.shown < 0.1
 
@@ -105,4 +105,4 @@ def test_a_network_that_has_learned_may_be_trained_again():
     learner = DirectFeedback(model, feedback=RandomFeedback(0, Ternary(threshold=0.3)))
     train(model, few, learner, epochs=80, batch_size=64, learning_rate=1e-2, align=0, progress=False)
     again = train(model, few, learner, epochs=PATIENCE + 50, batch_size=64, learning_rate=1e-5, align=0, progress=False)
-    assert max(epoch.diagnostics.shown for epoch in again) == 0.0
+    assert max(epoch.shown for epoch in again) == 0.0

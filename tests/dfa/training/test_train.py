@@ -106,7 +106,7 @@ def test_bad_checkpoints_and_numbers(data, tmp_path):
         train(model, few(data), folder=tmp_path, resume=True, progress=False)
     (tmp_path / "last.pt").unlink()
     train(model, few(data), epochs=1, folder=tmp_path, progress=False)
-    with pytest.raises(ValueError, match="is of a run with"):
+    with pytest.raises(ValueError, match="belongs to a run with"):
         train(model, few(data), epochs=1, batch_size=7, folder=tmp_path, resume=True, progress=False)
     wide = mlp([64, 33, 32, 10])
     with pytest.raises(ValueError, match="other layers"):
@@ -129,7 +129,7 @@ def test_an_earlier_run_is_not_written_over(data, tmp_path):
     train(model, few(data), epochs=2, folder=tmp_path, progress=False)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     before = weights(model)
-    with pytest.raises(ValueError, match=r"folder must hold no earlier run, got .*last\.pt: .* resume=True, or name"):
+    with pytest.raises(ValueError, match=r"folder must not hold an earlier run, got .*last\.pt: set resume=True"):
         train(model, few(data), epochs=1, folder=tmp_path, progress=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
     assert torch.equal(weights(model), before)
