@@ -1,9 +1,13 @@
-"""Benches on which transmission matrices are recovered, and how far a result is from the truth."""
+"""Devices on which transmission matrices are recovered, and the error of a result."""
 
 import dataclasses
 import math
 
-from calibration.metrics import matrix_error
+import numpy as np
+
+from calibration.metrics import matrix_error, output_error
+from calibration.recovery.exposure import expose
+from calibration.recovery.transmission import recover_transmission_matrix
 from photonics import Camera, Imaging, presets
 from photonics.parts.reference import Reference
 from tests.calibration.benches import field_matrix
@@ -12,14 +16,14 @@ M, N = 1000, 256
 
 
 def bench(seed=0, n=N, m=M, camera=None, **reference):
-    """The device of the figures."""
+    """The device of the figures in docs/calibration.md."""
     camera = Camera(seed=seed, read_noise_e=3.0) if camera is None else camera
     opu = presets.lab_bench(n, m, seed=seed)
     return opu.replace(camera=camera, imaging=Imaging(reference=Reference(**reference)))
 
 
 def small(seed=0, m=150):
-    """The same with few inputs and pixels, well exposed."""
+    """The same device with few inputs and pixels, well exposed."""
     opu = bench(seed, n=31, m=m)
     opu.exposure_s = 2e-4
     return opu
@@ -48,3 +52,28 @@ def error(estimate, opu):
 
 def saturated(estimate):
     return float(estimate.diagnostics["saturated"].mean())
+
+
+def well(depth_e):
+    """The bench with shot noise alone, and a 16-bit quantiser."""
+    camera = Camera(bit_depth=16, full_well_e=depth_e, read_noise_e=0.0, dark_current_e_per_s=0.0, prnu=0.0, dsnu_e=0.0)
+    opu = bench(camera=camera, m=300, n=64)
+    laser = dataclasses.replace(opu.laser, drift_rms=0.0, rin_db_per_hz=None, pointing_rad=0.0)
+    dmd = dataclasses.replace(opu.dmd, contrast=None)
+    return opu.replace(laser=laser, dmd=dmd, imaging=Imaging(throughput=6.4e-7 * depth_e / 1e4, reference=Reference()))
+
+
+def check_exact(opu, method, **options):
+    """Recover the matrix of a device without noise; scale and sign are not fitted."""
+    expose(opu, method, saturated=1e-5, **options)
+    opu.exposure_s *= 0.7
+    estimate = recover_transmission_matrix(opu, method, **options)
+    assert error(estimate, opu) < 1e-3
+    assert estimate.valid.mean() > 0.95
+    assert estimate.matrix.dtype == np.complex64
+    assert estimate.frames == opu.clock.frames - estimate.provenance["start_frame"]
+    if method != "popoff":
+        x = np.random.default_rng(0).random((20, estimate.matrix.shape[1])) < 0.5
+        truth = field_matrix(opu)[:, : x.shape[1]]
+        assert output_error(estimate.matrix, truth, x, estimate.gauge) < 1e-3
+    return estimate

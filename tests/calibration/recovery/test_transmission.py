@@ -1,4 +1,4 @@
-"""The driver: any split gives the same, a killed run goes on, files are never overwritten, bad input is refused."""
+"""The driver: splits change nothing, killed runs are resumed, files are never overwritten, bad input is refused."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from tests.calibration.matrix_benches import bench, small
 
 
 def test_seeds_and_splits_change_nothing(monkeypatch):
-    """Frames taken in other chunks, rows solved in other blocks: the same bits in the first case, 1e-5 in the other."""
+    """Frames in other chunks give the same bits, rows in other blocks agree to 1e-5. Catches: a chunk taken twice."""
     whole = recover_transmission_matrix(small())
     monkeypatch.setattr(transmission, "CHUNK_FRAMES", 7)
     parts = recover_transmission_matrix(small())
@@ -51,8 +51,8 @@ def frames_in(path):
         return int(file["done"][0])
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, rng):
-    """Killed (-9) at random moments, twice; the third goes to the end.
+def test_a_killed_run_is_resumed_to_the_same_bits(tmp_path, rng):
+    """Killed (-9) at random moments, twice; the third run finishes.
 
     Catches: the clock not put back, a chunk counted before it is written, or twice.
     """
@@ -77,15 +77,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path, rng):
             counts.append(store.done)
     assert 0 < counts[0] < counts[1] < whole.frames
     opu = small()
-    opu.measure(np.zeros((5, 31), bool))  # wherever the clock stands
+    opu.measure(np.zeros((5, 31), bool))  # the clock may stand anywhere
     resumed = recover_transmission_matrix(opu, track_drift=True, out=out, resume=True)
     np.testing.assert_array_equal(resumed.matrix, whole.matrix)
     np.testing.assert_array_equal(resumed.standard_error, whole.standard_error)
     assert sorted(os.listdir(tmp_path)) == ["killed.h5", "whole.h5"]
 
 
-def test_a_measurement_is_continued_by_its_own_device_only(tmp_path, monkeypatch):
-    """Another device, method, option or exposure is refused by name, and so is going on unasked."""
+def test_a_measurement_is_resumed_by_its_own_device_only(tmp_path, monkeypatch):
+    """Another device, option or exposure is refused by name, as is an old file without `resume`.
+
+    Catches: frames of two measurements in one file.
+    """
     out = tmp_path / "t.h5"
 
     def stop(*_):
@@ -111,7 +114,7 @@ def test_a_measurement_is_continued_by_its_own_device_only(tmp_path, monkeypatch
 
 
 def test_an_estimate_is_read_as_it_was_written(tmp_path):
-    """All of it; and a file of another kind is refused."""
+    """Every field is equal; another file is refused. Catches: a field that is not written."""
     opu = small(m=50)
     estimate = recover_transmission_matrix(opu, track_drift=True, out=tmp_path / "a.h5")
     estimate.save(tmp_path / "b.h5")
@@ -149,7 +152,7 @@ def test_an_estimate_is_read_as_it_was_written(tmp_path):
     ],
 )
 def test_bad_arguments(arguments, message):
-    """One line that names the argument, before a frame is taken."""
+    """One line that names the argument, before a frame is taken. Catches: an error after minutes of frames."""
     opu = presets.lab_bench(32, 50)
     with pytest.raises(ValueError, match=message) as raised:
         recover_transmission_matrix(**({"opu": opu} | arguments))
@@ -158,7 +161,7 @@ def test_bad_arguments(arguments, message):
 
 
 def test_a_saturated_camera_and_a_missing_beam_are_refused():
-    """Both with what to do about it. Catches: solving whatever came."""
+    """The error says what to change. Catches: a solution from any frames."""
     opu = bench(n=31, m=200)
     expose(opu)
     opu.exposure_s *= 2.0
@@ -171,22 +174,21 @@ def test_a_saturated_camera_and_a_missing_beam_are_refused():
         expose(opu, saturated=0.5)
 
 
-@pytest.mark.parametrize("resume", [False, True])
-def test_a_refused_exposure_does_not_stand_in_the_way(tmp_path, resume):
-    """The same `out` with a shorter exposure. Catches: saturated frames that nobody can go on with kept."""
+def test_saturated_frames_are_not_kept(tmp_path):
+    """The same `out` works with a shorter exposure. Catches: an old file of frames that no run can resume."""
     opu, out = bench(n=31, m=200), tmp_path / "matrix.h5"
     expose(opu)
     right = opu.exposure_s
     opu.exposure_s = 2.0 * right
     with pytest.raises(ValueError, match="saturates"):
-        recover_transmission_matrix(opu, out=out, resume=resume)
+        recover_transmission_matrix(opu, out=out, resume=True)
     assert os.listdir(tmp_path) == []
     opu.exposure_s = right
-    assert recover_transmission_matrix(opu, out=out, resume=resume).valid.mean() > 0.9
+    assert recover_transmission_matrix(opu, out=out, resume=True).valid.mean() > 0.9
 
 
-def test_another_measurement_under_way_says_what_to_do(tmp_path):
-    """Dim frames are kept, and whoever comes with more light reads that they must go. Catches: only "differs"."""
+def test_the_error_about_another_measurement_says_what_to_do(tmp_path):
+    """Dim frames are kept; a run with more light is told to remove them. Catches: an error without a remedy."""
     dark, out = bench(n=31, m=200, intensity=0.0), tmp_path / "matrix.h5"
     with pytest.raises(ValueError, match="must be enough to be seen"):
         recover_transmission_matrix(dark, out=out)
@@ -208,9 +210,9 @@ def peak_bytes(n_out, out):
 
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
-    """12 000 rows more are 3.4 MB of frames and 6 MB of matrix: memory grows by less than 2 MB, which is the device's.
+    """12 000 more rows are 3.4 MB of frames and 6 MB of matrix; memory grows by less than 2 MB, that of the device.
 
-    Catches: reading all frames to solve, or to look for saturation; a matrix collected in memory.
+    Catches: all frames in memory, to solve or to find saturation; a matrix in memory.
     """
     monkeypatch.setattr(transmission, "BLOCK_VALUES", 2**17)
     monkeypatch.setattr(transmission, "CHUNK_FRAMES", 4)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.recovery.likelihood import Pixels, refine
+from calibration.recovery.likelihood import Pixels
 from calibration.recovery.phase_retrieval import PhaseRetrieval, spectral_start
 from photonics.parts.camera import Camera
 from tests.calibration.blind import exact, gaussian, intensities, photographed, solve
@@ -17,21 +17,20 @@ def method(n=N, **options):
     return PhaseRetrieval(**({"n_in": n, "n_inputs": n} | options))
 
 
-@pytest.mark.parametrize("leak", [0.0, 0.03, 0.1j])
-@pytest.mark.parametrize(("n", "per_input"), [(64, 10), (37, 10)])
-def test_exact_on_intensities_without_noise(n, per_input, leak):
-    """Every row to 1e-3 up to a phase and a conjugation, whatever mirrors leak.
+@pytest.mark.parametrize(("n", "leak"), [(64, 0.0), (37, 0.03), (37, 0.1j)])
+def test_exact_on_intensities_without_noise(n, leak):
+    """Every row to 1e-3 up to a phase and a conjugation, for any leakage.
 
-    Catches: c left out, a complement with the wrong sign, Im z of twice its size that the climb does not mend.
+    Catches: c left out, a complement with the wrong sign, a start with twice the Im z that the fit does not correct.
     """
-    plan, matrix = method(n, frames_per_input=per_input), gaussian(ROWS, n)
+    plan, matrix = method(n, frames_per_input=10), gaussian(ROWS, n)
     result = solve(plan, matrix, *exact(plan, matrix, leak))
     assert result.block.valid.all()
     assert result.errors.max() < 1e-3
 
 
 def test_real_part_of_the_start_is_linear_and_exact():
-    """Without leakage and noise step 1 finds ``Re(conj(c) u)/|c|`` to rounding. Catches: |c| by another formula."""
+    """Without leakage and noise step 1 finds ``Re(conj(c) u)/|c|`` to rounding. Catches: a wrong formula for |c|."""
     plan, matrix = method(), gaussian(ROWS, N)
     signal = intensities(matrix, plan.design.patterns(0, plan.frames)).astype(np.float32)
     start = spectral_start(plan.design, Pixels(signal, 0.0, 1.0, np.inf), 0, np.arange(ROWS))
@@ -42,8 +41,8 @@ def test_real_part_of_the_start_is_linear_and_exact():
     np.testing.assert_allclose(start[-1].real[bright], np.abs(middle)[bright], rtol=1e-3)
 
 
-def test_start_points_the_right_way():
-    """The imaginary part correlates with the truth, where a random one has 1/sqrt(n) = 0.1. Catches: weights lost."""
+def test_imaginary_part_of_the_start_correlates_with_the_truth():
+    """By more than 0.8, where a random one has 1/sqrt(n) = 0.1. Catches: weights left out."""
     plan, matrix = method(128, frames_per_input=14), gaussian(ROWS, 128)
     signal = intensities(matrix, plan.design.patterns(0, plan.frames)).astype(np.float32)
     start = spectral_start(plan.design, Pixels(signal, 0.0, 1.0, np.inf), 0, np.arange(ROWS))[:-1].imag.T
@@ -56,7 +55,7 @@ def test_start_points_the_right_way():
 def test_error_at_8_bits(per_input, reached):
     """Well 10 ke-, read noise 3 e-, 0.1 % saturated, PRNU 1 %, leakage: public binary results are 0.14 to 0.8.
 
-    Catches: saturated readings taken as they are, half of a pair not used, rows left in wrong minima.
+    Catches: saturated readings taken at face value, half of a pair not used, rows left in wrong minima.
     """
     plan, matrix = method(frames_per_input=per_input), gaussian(200, N)
     frames, about = photographed(plan, matrix)
@@ -67,8 +66,8 @@ def test_error_at_8_bits(per_input, reached):
     assert result.errors[result.block.valid].max() < 0.12
 
 
-def test_few_frames_leave_rows_behind_and_say_so():
-    """At 5 frames per input rows fail, and none of those that are wrong is called valid. Catches: a lax limit."""
+def test_few_frames_leave_wrong_rows_that_are_not_valid():
+    """At 5 frames per input some rows are wrong, and none of these is valid. Catches: a lax limit."""
     plan, matrix = method(frames_per_input=5, restarts=2), gaussian(200, N)
     result = solve(plan, matrix, *photographed(plan, matrix))
     wrong = result.errors > 0.3
@@ -98,7 +97,7 @@ def test_error_falls_with_the_root_of_photons():
 def test_a_row_does_not_depend_on_its_block():
     """Solved alone, in another place, a row is the same to a tenth of its error.
 
-    Catches: starts that follow the place in the block, which would make a resumed run another one.
+    Catches: starts that depend on the place in the block, so that a resumed run gives another result.
     """
     plan, matrix = method(frames_per_input=10), gaussian(ROWS, N)
     frames, about = photographed(plan, matrix)
@@ -110,20 +109,6 @@ def test_a_row_does_not_depend_on_its_block():
     start = spectral_start(plan.design, pixels, 0, np.arange(ROWS))
     alone = spectral_start(plan.design, pixels._replace(signal=pixels.signal[:, 60:71]), 0, np.arange(60, 71))
     np.testing.assert_allclose(alone, start[:, 60:71], atol=1e-3 * np.abs(start).max())
-
-
-def test_saturated_readings_are_lower_bounds():
-    """Exact fields stay where they are though 5 % of the readings are cut off.
-
-    Catches: a cut reading taken at its word, which pulls the brightest fields in by 10 %.
-    """
-    plan, matrix = method(frames_per_input=14), gaussian(ROWS, N)
-    signal = intensities(matrix, plan.design.patterns(0, plan.frames)).astype(np.float32)
-    ceiling = float(np.quantile(signal, 0.95))
-    pixels = Pixels(np.minimum(signal, ceiling), 1e-6, 1e-6, ceiling)
-    unknowns = np.concatenate([matrix.T, matrix.sum(axis=1)[None]]).astype(np.complex64) / 2
-    moved = refine(plan.design, pixels, unknowns).unknowns - unknowns
-    assert np.abs(moved).max() < 1e-3
 
 
 def test_design_is_perfectly_conditioned():

@@ -1,4 +1,4 @@
-"""Pictures through the medium come back, from projections and from single frames."""
+"""Pictures sent through the medium are recovered, from projections and from single frames."""
 
 import dataclasses
 import runpy
@@ -25,17 +25,17 @@ def test_projections_without_noise_are_inverted_exactly():
         np.testing.assert_allclose(recover_from_projections(m, x @ m.T, ridge=0.0), x, atol=1e-3)
 
 
-def test_ridge_holds_noise_down():
-    """At the edge of solvability a regularised picture is closer. Catches: a ridge that is not used."""
+def test_ridge_reduces_noise():
+    """With hardly more equations than unknowns a regularised picture is closer. Catches: a ridge that is not used."""
     rng, x = np.random.default_rng(0), blobs(20)
     m = rng.normal(size=(66, 64))
     y = x @ m.T + 0.5 * rng.normal(size=(20, 66))
-    plain, held = (similarity(x, recover_from_projections(m, y, ridge)).mean() for ridge in (0.0, 3e-2))
-    assert held > plain + 0.1
+    plain, regularised = (similarity(x, recover_from_projections(m, y, ridge)).mean() for ridge in (0.0, 3e-2))
+    assert regularised > plain + 0.1
 
 
-def test_pictures_come_back_from_frames():
-    """Correlation over 0.99 with 8 pixels per input, mirrors that leak 1/50, rows turned and conjugated at will.
+def test_pictures_are_recovered_from_frames():
+    """Correlation over 0.99 with 8 pixels per input, a contrast of 50, random phases and conjugations of rows.
 
     Catches: an update that uses the rows' phases, leakage added with the wrong sign.
     """
@@ -53,15 +53,15 @@ def test_pictures_come_back_from_frames():
 
 
 def test_a_wrong_matrix_gives_no_picture():
-    """Catches: a score that anything gets."""
+    """Correlation under 0.4. Catches: a measure that is high for any picture."""
     opu, other = (presets.lab_bench(64, 512, seed=seed) for seed in (2, 3))
     x = blobs(8)
     opu.autoexpose(patterns=x)
     assert similarity(x, recover_from_frames(opu, other.effective_matrix(), send(opu, x))).mean() < 0.4
 
 
-def test_saturated_pixels_do_not_count():
-    """Nonsense in a tenth of the readings, marked as saturated, changes little. Catches: the mask left out."""
+def test_saturated_readings_are_ignored():
+    """Wrong values in a tenth of the readings, marked as saturated, change little. Catches: the mask left out."""
     opu = presets.lab_bench(64, 512, seed=2)
     x = blobs(4)
     opu.autoexpose(patterns=x)
@@ -72,6 +72,7 @@ def test_saturated_pixels_do_not_count():
 
 
 def test_bad_arguments():
+    """Catches: an error from within numpy."""
     opu = presets.lab_bench(32, 100)
     with pytest.raises(ValueError, match="pictures must be binary"):
         send(opu, np.full((2, 32), 0.5))
@@ -84,7 +85,7 @@ def test_bad_arguments():
 
 
 def test_example(tmp_path):
-    """The script recovers digits both ways, with a matrix that it recovered from frames."""
+    """The script recovers digits both ways, with a matrix from frames. Catches: an example that is out of date."""
     main = runpy.run_path(str(EXAMPLES / "image_through_medium.py"))["main"]
     from_frames, from_projections = main(str(tmp_path / "i.png"), 3, 1100)
     assert (tmp_path / "i.png").stat().st_size > 10_000
