@@ -1,25 +1,29 @@
-"""Where arrays live: the array decides which library computes, and nothing moves or falls back silently."""
+"""Array libraries and devices: an array determines which library computes, and no array moves implicitly."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import array_api_compat
 import array_api_compat.numpy
 import numpy as np
-from numpy.typing import NDArray
+
+from photonics.arrays import Array, HostArray
 
 __all__ = ["HOST", "Backend", "backend_of", "named", "to_host"]
 
 
 class Backend(NamedTuple):
-    """An array library, by its array-API namespace, and a device of it."""
+    """An array library, given by its array-API namespace, and one of its devices."""
 
     xp: Any
     device: Any
 
-    def __hash__(self) -> int:  # cupy's devices compare, but have no hash
+    def __hash__(self) -> int:  # cupy's devices can be compared, but not hashed
         return hash((self.xp, str(self.device)))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a namespace is a module, which cannot be pickled
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[str], "Backend"], tuple[str]]:  # a namespace is a module, which cannot be pickled
         if self.on_host:
             return named, ("cpu",)
         return named, (f"cuda:{self.device.id}",)
@@ -31,46 +35,51 @@ class Backend(NamedTuple):
 
     @property
     def on_host(self) -> bool:
-        """Whether the arrays are numpy's."""
+        """Whether this is numpy."""
         return self.xp is array_api_compat.numpy
 
-    def asarray(self, array: Any, dtype: str | None = None) -> Any:
-        """Bring a host array (or a number) here; what is here already is returned as it is, if its type fits.
+    def asarray(self, array: Array, dtype: str | None = None) -> Array:
+        """Bring a host array or a number to this backend, with another dtype if given.
 
-        An array of another library is refused rather than moved.
+        An array that is on this backend and of that dtype is returned as it is.
+
+        Raises
+        ------
+        ValueError
+            If the array belongs to another library or device.
         """
         kind = None if dtype is None else getattr(self.xp, dtype)
         if self.on_host:
-            require(self, array, "array")  # numpy would convert what some libraries have in the host's memory
+            require(self, array, "array")  # numpy would silently convert arrays of other libraries in host memory
             return np.asarray(array, kind)
         if array_api_compat.is_array_api_obj(array) and not array_api_compat.is_numpy_array(array):
             require(self, array, "array")
             return array if kind is None else self.xp.astype(array, kind, copy=False)
         if isinstance(array, np.ndarray):
-            array = array if array.flags.writeable else array.copy()  # some libraries refuse what they cannot write
+            array = array if array.flags.writeable else array.copy()  # some libraries refuse read-only arrays
         return self.xp.asarray(array, dtype=kind, device=self.device)
 
-    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """Return an array here whose content is not set."""
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return an uninitialised array on this backend."""
         return self.xp.empty(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
-    def zeros(self, shape: tuple[int, ...], dtype: str) -> Any:
-        """Return an array of zeros here."""
+    def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
+        """Return an array of zeros on this backend."""
         return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
 
 HOST = Backend(array_api_compat.numpy, "cpu")
-"""numpy, in the memory of the host."""
+"""Backend of numpy."""
 
 
-def backend_of(array: Any) -> Backend:
-    """Return the backend an array belongs to; numbers, lists and tuples count as the host's."""
+def backend_of(array: Array) -> Backend:
+    """Return the backend of an array; that of numbers, lists and tuples is `HOST`."""
     if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
         return HOST
     return Backend(array_api_compat.array_namespace(array), array_api_compat.device(array))
 
 
-def require(backend: Backend, array: Any, name: str) -> None:
+def require(backend: Backend, array: Array, name: str) -> None:
     """Raise a ``ValueError`` if an array is not of this backend."""
     other = backend_of(array)
     if other != backend:
@@ -85,7 +94,7 @@ def named(device: str) -> Backend:
     Raises
     ------
     ValueError
-        If the name is another, cupy is not installed, or there is no such GPU.
+        If the name is unknown, cupy is not installed, or there is no such GPU.
     """
     if device == "cpu":
         return HOST
@@ -103,10 +112,10 @@ def named(device: str) -> Backend:
     return Backend(xp, cupy.cuda.Device(int(number or 0)))
 
 
-def to_host(array: Any) -> NDArray[Any]:
-    """Copy an array of any library to numpy; one that is numpy's is returned as it is.
+def to_host(array: Array) -> HostArray:
+    """Copy an array of any library to numpy; a numpy array is returned as it is.
 
-    The only function of the package that moves data off a device.
+    This is the only function of the package that moves data off a device.
     """
     if isinstance(array, np.ndarray):
         return array

@@ -1,11 +1,11 @@
-"""The one way a part of the bench is declared: a frozen, range-checked dataclass with one-line errors."""
+"""Components: frozen dataclasses with checked fields and one-line errors; and checks of single arguments."""
 
 import functools
 import operator
 from collections.abc import Callable, Container, Mapping
 from dataclasses import fields
 from inspect import signature
-from typing import Annotated, Any, TypeAlias, TypeVar, cast, dataclass_transform, get_args, overload
+from typing import Annotated, Any, SupportsIndex, TypeAlias, TypeVar, cast, dataclass_transform, get_args, overload
 
 import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, ValidationError
@@ -68,10 +68,10 @@ def component(cls: Any = None, /, *, kw_only: bool = True, eq: bool = True) -> A
 
 def build(cls: T, kw_only: bool, eq: bool) -> T:
     """Make the dataclass of `component`."""
-    made = dataclass(cls, frozen=True, kw_only=kw_only, eq=eq, config=STRICT)
-    validate = made.__init__
-    numeric = {field.name for field in fields(made) if set(get_args(field.type) or [field.type]) <= NUMERIC}
-    names = [] if kw_only else list(signature(made).parameters)
+    checked = dataclass(cls, frozen=True, kw_only=kw_only, eq=eq, config=STRICT)
+    validate = checked.__init__
+    numeric = {field.name for field in fields(checked) if set(get_args(field.type) or [field.type]) <= NUMERIC}
+    names = [] if kw_only else list(signature(checked).parameters)
 
     @functools.wraps(validate)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -87,22 +87,21 @@ def build(cls: T, kw_only: bool, eq: bool) -> T:
         try:
             validate(self, **kwargs)
         except ValidationError as error:
-            # pydantic's own text is several lines and a web address; a bench wants one line.
             raise ValueError(f"{cls.__name__}: {one_line(error)}") from None
 
-    made.__init__ = __init__
-    return cast(T, made)
+    checked.__init__ = __init__
+    return cast(T, checked)
 
 
 def one_line(error: ValidationError, root: str = "", tags: Container[object] = ()) -> str:
-    """Say every problem of a pydantic error in one line, each with its field and value.
+    """Describe every problem of a pydantic error in one line, each with its field and value.
 
     Parameters
     ----------
     error : ValidationError
-        What pydantic raised.
+        Error that pydantic raised.
     root : str
-        Name of what was validated, put before the names of its fields.
+        Name of the validated object, put before the names of its fields.
     tags : container of str
         Tags of discriminated unions, which pydantic puts between the names of fields; they are left out.
     """
@@ -156,15 +155,18 @@ def choose(registry: Mapping[str, V], name: object, argument: str) -> V:
     return registry[name]
 
 
-def integer(value: Any, name: str, low: int, high: int | None = None) -> int:
-    """Return `value` as an int if it is one from `low` to `high`, else raise a ``ValueError`` that names it."""
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
+def integer(value: SupportsIndex, name: str, low: int, high: int | None = None) -> int:
+    """Return an integer from `low` to `high` as an int, or raise a ``ValueError`` that names it."""
+    try:
+        whole = low - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        whole = low - 1
+    if whole < low or (high is not None and whole > high):
         allowed = f"{low} or more" if high is None else f"{low} to {high}"
         raise ValueError(f"{name} must be an integer, {allowed}, got {value!r}")
-    return int(value)
+    return whole
 
 
-def number(value: Any) -> float:
-    """`value` as a float; NaN, which is in no range, if it is not a real number."""
+def number(value: object) -> float:
+    """Return a real number as a float, and NaN, which is outside every range, for anything else."""
     return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else float("nan")

@@ -16,7 +16,7 @@ from pydantic_core import core_schema
 from photonics import medium as media
 from photonics.chain import Chain
 from photonics.component import one_line
-from photonics.medium.description import MEDIA, MediumTable, Table, build, plain
+from photonics.medium.description import MEDIA, Description, MediumTable, Table, build, plain
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
@@ -65,7 +65,7 @@ class DeviceTable(PartTables):
     seed: int = Field(default=0, ge=0, lt=2**64)
     exposure_s: float = Field(default=4.4e-4, gt=0)
     electrical_power_w: float = Field(default=40.0, ge=0)
-    power_source: str = "not said"
+    power_source: str = "not stated"
 
 
 class DeviceSchema(GenerateJsonSchema):
@@ -81,7 +81,7 @@ def device_schema() -> dict[str, Any]:
     return DeviceTable.model_json_schema(schema_generator=DeviceSchema)
 
 
-def arguments(description: Mapping[str, Any]) -> dict[str, Any]:
+def arguments(description: Description) -> dict[str, Any]:
     """Arguments of `photonics.OPU` that a description gives; "none" stands for None, which TOML does not have.
 
     Raises
@@ -94,7 +94,7 @@ def arguments(description: Mapping[str, Any]) -> dict[str, Any]:
     return given | {"medium": build(given["medium"])}
 
 
-def parts_of(description: Mapping[str, Any]) -> PartTables:
+def parts_of(description: Description) -> PartTables:
     """Parts of a device's description, apart from the medium; a part that is left out takes its defaults.
 
     Raises
@@ -109,7 +109,7 @@ def parts_of(description: Mapping[str, Any]) -> PartTables:
 Tables = TypeVar("Tables", bound=Table)
 
 
-def validated(kind: type[Tables], description: Mapping[str, Any]) -> Tables:
+def validated(kind: type[Tables], description: Description) -> Tables:
     """Validate a description, or raise a one-line ``ValueError``."""
     try:
         return kind.model_validate(plain(description))
@@ -117,7 +117,7 @@ def validated(kind: type[Tables], description: Mapping[str, Any]) -> Tables:
         raise ValueError(one_line(error, tags=MEDIA)) from None
 
 
-def with_dotted(device: Chain, changes: Mapping[str, Any]) -> dict[str, Any]:
+def with_dotted(device: Chain, changes: Description) -> dict[str, Any]:
     """Replace changes of parameters by their dotted names by the changed parts.
 
     Raises
@@ -176,7 +176,7 @@ def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]
         raise ValueError(f"{path}: {error}") from None
 
 
-def write_toml(path: str | Path, description: Mapping[str, Any]) -> None:
+def write_toml(path: str | Path, description: Description) -> None:
     """Write a new TOML file that `read_toml` reads; the ``path`` of a matrix becomes absolute.
 
     The file is written under another name first, so that a partial file never has the name `path`.
@@ -200,7 +200,7 @@ def write_toml(path: str | Path, description: Mapping[str, Any]) -> None:
         raise ValueError(f"path must be in a folder that can be written, got {path} ({error.strerror})") from None
 
 
-def with_paths(description: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def with_paths(description: Description, folder: Path) -> dict[str, Any]:
     """Return a description whose relative paths of matrices start from a folder, in media within media too."""
     medium = description.get("medium")
     changes: dict[str, Any] = {"medium": with_paths(medium, folder)} if isinstance(medium, Mapping) else {}
@@ -216,7 +216,7 @@ def without_null(value: Any) -> Any:
     return "none" if value is None else value
 
 
-def check_names(given: Mapping[str, Any]) -> None:
+def check_names(given: Description) -> None:
     """Raise a ``ValueError`` if a name is not one of the device's parts or numbers."""
     for name in given:
         if name not in NAMES:

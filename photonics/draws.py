@@ -1,14 +1,16 @@
-"""Whole arrays of draws, compiled: what the components call."""
+"""Arrays of random draws from the compiled generator."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from photonics.arrays import FloatArray, IntArray
 from photonics.kernels import cpu
 from photonics.random import check_seed
 
 __all__ = ["key", "normals", "ornstein_uhlenbeck", "uniforms", "words"]
 
 MAX_TICK = 2**48
+"""Ticks are below this number."""
 
 
 def key(seed: int) -> tuple[np.uint32, np.uint32]:
@@ -33,7 +35,7 @@ def uniforms(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> N
     return out
 
 
-def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDArray[np.float32]:
+def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> FloatArray:
     """One standard normal for each ``(index, tick)``, shape (n,)."""
     where, when = places(index, tick)
     out = np.empty(where.size, np.float32)
@@ -41,13 +43,13 @@ def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> ND
     return out
 
 
-def places(index: ArrayLike, tick: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Broadcast, flat copies of `index` and `tick`, which numba may take (it refuses numpy's read-only views)."""
+def places(index: ArrayLike, tick: ArrayLike) -> tuple[IntArray, IntArray]:
+    """Broadcast `index` and `tick` to flat arrays; they are copies, since numba refuses read-only views."""
     where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
     return where.flatten(), when.flatten()
 
 
-def ornstein_uhlenbeck(seed: int, stream: int, ticks: NDArray[np.int64], step: float) -> NDArray[np.float64]:
+def ornstein_uhlenbeck(seed: int, stream: int, ticks: IntArray, step: float) -> NDArray[np.float64]:
     """Unit-variance stationary process with correlation ``exp(-step |i - j|)``, at any frame numbers.
 
     Raises

@@ -1,10 +1,10 @@
-"""Random features through the device, as a transformer of scikit-learn."""
+"""Random optical features as a scikit-learn transformer."""
 
 import copy
 import math
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from photonics import presets
+from photonics.arrays import Array, BoolArray, FloatArray, HostArray, IntArray
 from photonics.backend import to_host
 from photonics.component import integer
 from photonics.opu import OPU
@@ -23,58 +24,58 @@ __all__ = ["OPUFeatures"]
 KINDS = ("nonlinear", "linear")
 ENCODERS = ("median", "sign")
 DARK_FRAMES = 16
-"""Frames whose mean is taken off every frame."""
+"""Dark frames whose mean is subtracted from every frame."""
 EXPOSURE_ROWS = 32
-"""Samples that the exposure is set on."""
-SPARE_ROWS = 0.92
-"""Share of pixels counted on for a linear projection: 5 % have a dark anchor, and that share varies."""
+"""Samples on which the exposure is set."""
+USABLE_PIXELS = 0.92
+"""Share of pixels expected to be valid for a linear projection: about 5 % have a dark anchor, and that share varies."""
 
 
 class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Random features of the light: real samples are made binary, shown, and photographed.
+    """Random optical features: samples become binary patterns, and frames of these become features.
 
     Nonlinear features of a pattern x are ``(frame - dark) / unit_dn / sqrt(n_components)``: intensities ``|T x|^2``.
-    Their inner product tends to the optical kernel, ``(|x|^2 |y|^2 + (x.y)^2) / n_in^2`` for a flat beam
-    (`photonics.analysis.speckle.optical_kernel` with variance 1 / n_in), with a relative standard error of 1.7
+    For many components their inner product tends to the optical kernel, ``(|x|^2 |y|^2 + (x.y)^2) / n_in^2`` for a flat
+    beam (`photonics.analysis.speckle.optical_kernel` with variance 1 / n_in), with a relative standard error of 1.7
     (orthogonal patterns) to 2.2 (the same pattern) over ``sqrt(n_components)``. Linear ones are ``sqrt(2 /
     n_components) T_lin x``, and their inner product tends to ``x.y / n_in``.
 
-    Fitting makes the device, sets its exposure on a few samples (for linear features on all inputs ON) and takes dark
-    frames. Frames are noisy as on a bench: transforming the same samples again gives other noise, while fitting anew
+    Fitting builds the device, sets its exposure on a few samples (on all inputs ON for linear features) and takes dark
+    frames. Frames are noisy as on a bench: a second transform of the same samples has new noise, while a second fit
     with the same `random_state` gives the same device and the same noise from the first frame on.
 
     Parameters
     ----------
     n_components : int
-        Number of features, one for each pixel.
+        Number of features, one per pixel.
     device : str or OPU
-        A preset's name, a TOML file or a device; one with more inputs than there are data keeps the others OFF, and
-        one with more pixels is read in part. A device that is given is not changed: a copy works.
+        Name of a preset, a TOML file, or a device, which is copied. Inputs without data stay OFF, and pixels beyond
+        `n_components` are not used.
     encoder : {"median", "sign"} or callable
-        How samples become patterns. "median": ON where a value exceeds the column's median over the samples that were
-        fitted, or equals the maximum where that is the median, so that columns of two values come through as they
-        are. "sign": ON where a value is positive. A callable maps samples, (n, n_features), to patterns of bool or
-        0/1, (n, n_in) with n_in of its own choice.
+        Map from samples to patterns. "median": ON where a value exceeds the median of its column over the fitted
+        samples, or equals it if the median is the maximum, so that binary columns are kept as they are. "sign": ON
+        where a value is positive. A callable maps samples, (n, n_features), to patterns of bool or 0/1, (n, n_in) with
+        any n_in.
     kind : {"nonlinear", "linear"}
         Intensities, or a linear projection.
     projection : callable, optional
-        For linear features: ``projection(opu, n_inputs=n_in)`` is a linear map of binary vectors, as that of
-        `calibration.measure_projection`. Of a complex map the real part is taken, and outputs that it calls not
-        ``valid`` are passed over. Presets get as many inputs again for the anchor; a device that is given should have
-        them, too: if the anchor shows the data's own mirrors, every feature has some of ``sum(x)`` in it.
+        For linear features: ``projection(opu, n_inputs=n_in)`` returns a linear map of binary vectors, as
+        `calibration.measure_projection` does. The real part of a complex map is used, and outputs that are not
+        ``valid`` are skipped. Presets get twice the inputs, for the anchor; a given device should have them too, since
+        an anchor on the mirrors of the data adds a share of ``sum(x)`` to every feature.
     random_state : int, RandomState or None
-        Seed of the device's parts and of its noise; of the noise only if the device is given.
+        Seed of the parts of the device and of its noise; of the noise only if `device` is an `OPU` or a file.
 
     Attributes
     ----------
     opu_ : OPU
         The device.
     threshold_ : ndarray, shape (n_features,)
-        Values above it are ON; with the encoders that are named.
+        Values above it are ON, for the encoders "median" and "sign".
     dark_ : ndarray, shape (n_components,)
         Mean dark frame, DN.
     n_features_in_ : int
-        Number of columns that were fitted.
+        Number of columns of the fitted samples.
 
     References
     ----------
@@ -88,15 +89,18 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     (4, 8)
     """
 
+    _n_inputs = 0
+    """Inputs that carry data; 0 before the first fit, when the encoder determines them."""
+
     def __init__(
         self,
         n_components: int = 256,
         *,
         device: str | OPU = "lab_bench",
-        encoder: str | Callable[[Any], ArrayLike] = "median",
+        encoder: str | Callable[[Array], ArrayLike] = "median",
         kind: str = "nonlinear",
-        projection: Callable[..., Callable[[Any], Any]] | None = None,
-        random_state: Any = 0,
+        projection: Callable[..., Callable[[Array], Array]] | None = None,
+        random_state: object = 0,
     ) -> None:
         self.n_components = n_components
         self.device = device
@@ -105,8 +109,8 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.projection = projection
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn the thresholds, make the device and set its exposure.
+    def fit(self, X: Array, y: object = None) -> Self:
+        """Find the thresholds, build the device and set its exposure.
 
         Parameters
         ----------
@@ -124,10 +128,11 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self._check_parameters()
         if not callable(self.encoder):
             self.threshold_ = thresholds(X) if self.encoder == "median" else np.zeros(X.shape[1])
+        self._n_inputs = 0
         patterns = self._encode(X)
         self._n_inputs = patterns.shape[1]
         self._n_features_out = self.n_components
-        self.opu_ = self._make(self._n_inputs)
+        self.opu_ = self._build_device(self._n_inputs)
         self.opu_.autoexpose(patterns=self._typical(patterns))
         if self.kind == "linear":
             assert self.projection is not None
@@ -137,13 +142,13 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             self.dark_ = to_host(self.opu_.dark(DARK_FRAMES))[:, : self.n_components].mean(axis=0)
         return self
 
-    def transform(self, X: Any) -> NDArray[np.float32]:
+    def transform(self, X: Array) -> FloatArray:
         """Features of samples: (n, n_features) -> (n, n_components) float32.
 
         Raises
         ------
         ValueError
-            If the samples have another number of columns than those that were fitted, or are not finite numbers.
+            If the number of columns is not that of the fitted samples, or the samples are not finite numbers.
         """
         check_is_fitted(self)
         X = np.asarray(validate_data(self, X, dtype="numeric", reset=False))
@@ -153,7 +158,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return np.asarray(values * math.sqrt(2.0 * self.opu_.n_in / self._n_inputs / self.n_components), np.float32)
         shown = self.opu_.backend.asarray(self._padded(patterns), "bool")
         frames = to_host(self.opu_.measure(shown))[:, : self.n_components]
-        # The medium's entries have variance 1 / opu.n_in; in the unit of the inputs in use it is 1 / n_inputs.
+        # Entries of the medium have variance 1 / opu.n_in; relative to the inputs in use it is 1 / n_inputs.
         unit = self.opu_.unit_dn * self._n_inputs / self.opu_.n_in * math.sqrt(self.n_components)
         return np.asarray((frames - self.dark_) / unit, np.float32)
 
@@ -164,21 +169,21 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if not callable(self.encoder) and self.encoder not in ENCODERS:
             raise ValueError(f"encoder must be one of {ENCODERS} or a callable, got {self.encoder!r}")
         if not isinstance(self.device, str | OPU):
-            raise ValueError(f"device must be a preset's name, a TOML file or an OPU, got {self.device!r}")
+            raise ValueError(f"device must be the name of a preset, a TOML file or an OPU, got {self.device!r}")
         if self.kind == "linear" and not callable(self.projection):
             raise ValueError(
-                "projection must be a callable that measures one, such as calibration.measure_projection, "
-                f"for linear features, got {self.projection!r}"
+                "projection must be a callable for linear features, such as calibration.measure_projection, "
+                f"got {self.projection!r}"
             )
 
-    def _make(self, n_in: int) -> OPU:
-        """Make the device, or copy the one that is given."""
+    def _build_device(self, n_in: int) -> OPU:
+        """Build the device of a preset or a file, or copy the given one."""
         seed = self.random_state
         if not isinstance(seed, Integral):
             seed = check_random_state(seed).randint(2**31 - 1)
-        pixels = self.n_components if self.kind == "nonlinear" else math.ceil(self.n_components / SPARE_ROWS) + 16
+        pixels = self.n_components if self.kind == "nonlinear" else math.ceil(self.n_components / USABLE_PIXELS) + 16
         if isinstance(self.device, OPU):
-            opu = copy.deepcopy(self.device).replace(seed=int(seed))  # a medium keeps what it has computed: not there
+            opu = copy.deepcopy(self.device).replace(seed=int(seed))  # not the medium of the user, which caches
         elif presets.is_file(self.device):
             opu = OPU.from_toml(self.device).replace(seed=int(seed))
         else:
@@ -190,37 +195,36 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         return opu
 
-    def _typical(self, patterns: NDArray[np.bool_]) -> Any:
-        """Patterns for the exposure: a few samples, or all inputs ON for a projection, which adds anchors to them."""
-        shown = self._padded(patterns[patterns.any(axis=1)])  # no exposure can be set in the dark
+    def _typical(self, patterns: BoolArray) -> Array:
+        """Patterns for the exposure: a few samples, or all inputs ON for a projection, which adds anchors."""
+        shown = self._padded(patterns[patterns.any(axis=1)])  # dark patterns have no exposure
         rows = np.linspace(0, len(shown) - 1, min(EXPOSURE_ROWS, len(shown))).astype(np.int64)
         if self.kind == "linear" or not len(rows):
             shown, rows = np.ones((1, self.opu_.n_in), np.bool_), [0]
         return self.opu_.backend.asarray(shown[rows], "bool")
 
-    def _valid_rows(self, projection: Any) -> NDArray[np.int64]:
+    def _valid_rows(self, projection: Array) -> IntArray:
         valid = np.asarray(getattr(projection, "valid", np.ones(self.opu_.n_out, bool)))
         rows = np.flatnonzero(valid)[: self.n_components]
         if len(rows) < self.n_components:
             raise ValueError(f"device must have {self.n_components} pixels with a bright anchor, got {len(rows)}")
         return rows
 
-    def _encode(self, X: Any) -> NDArray[np.bool_]:
-        """Samples to patterns: (n, n_features) -> (n, n_in)."""
+    def _encode(self, X: Array) -> BoolArray:
+        """Map samples to patterns: (n, n_features) -> (n, n_in)."""
         if not callable(self.encoder):
             return self.threshold_ < X
         patterns = np.asarray(self.encoder(X))
-        n_in = getattr(self, "_n_inputs", patterns.shape[-1]) if patterns.ndim == 2 else -1
         if patterns.ndim != 2 or len(patterns) != len(X):
             raise ValueError(f"encoder must give patterns of shape ({len(X)}, n_in), got {patterns.shape}")
-        return as_patterns(patterns, n_in, "encoder's patterns")
+        return as_patterns(patterns, self._n_inputs or patterns.shape[1], "encoder's patterns")
 
-    def _padded(self, patterns: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Inputs that carry no data are OFF."""
+    def _padded(self, patterns: BoolArray) -> BoolArray:
+        """Append inputs that are OFF up to the inputs of the device."""
         return np.pad(patterns, ((0, 0), (0, self.opu_.n_in - patterns.shape[1])))
 
     def __sklearn_tags__(self) -> Tags:
-        """Tell scikit-learn that frames are noisy, and that features are float32 whatever came in."""
+        """Tags for scikit-learn: frames are noisy, and features are float32 for any input."""
         tags = super().__sklearn_tags__()
         tags.non_deterministic = True
         if tags.transformer_tags is not None:
@@ -228,7 +232,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return tags
 
 
-def thresholds(X: NDArray[Any]) -> NDArray[np.float64]:
-    """Median of each column, or the number just below it where it is the column's maximum."""
+def thresholds(X: HostArray) -> NDArray[np.float64]:
+    """Median of each column, or the next lower number where the median is the maximum."""
     median = np.median(X, axis=0).astype(np.float64)
     return np.where(median < X.max(axis=0), median, np.nextafter(median, -np.inf))

@@ -1,6 +1,5 @@
-"""The device: laser, mirrors, medium, imaging and camera, in that order, and the clock they share."""
+"""The device: laser, mirrors, medium, imaging and camera, and their common clock."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from photonics.description import (
     write_toml,
 )
 from photonics.medium import ScatteringMedium
+from photonics.medium.description import Description
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
@@ -35,22 +35,22 @@ __all__ = ["OPU"]
 
 
 class OPU(Chain):
-    """Optical processing unit: shows binary patterns to a scattering medium and photographs what comes out.
+    """Optical processing unit: sends binary patterns through a scattering medium and takes frames of the speckle.
 
     Parameters
     ----------
     medium : ScatteringMedium
-        Holds the transmission matrix, shape (n_out, n_in); ``E|t_ij|^2 = 1/n_in``.
+        Transmission matrix of shape (n_out, n_in) with ``E|t_ij|^2 = 1/n_in``.
     laser, dmd, imaging, camera
-        The other parts; their defaults are those of the classes.
+        The other parts, by default with the defaults of their classes.
     seed : int
-        The run: shot, read and intensity noise, drift. What the device *is* follows the seeds of the parts.
+        Seed of the run: shot, read and intensity noise, drift. The seeds of the parts determine the device itself.
     exposure_s : float
         Exposure of the camera, seconds, at most `longest_exposure_s`.
     electrical_power_w : float
         Power that the whole device draws from the wall, watts.
     power_source : str
-        Where that figure comes from.
+        Source of that figure.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class OPU(Chain):
         seed: int = 0,
         exposure_s: float = 4.4e-4,
         electrical_power_w: float = 40.0,
-        power_source: str = "not said",
+        power_source: str = "not stated",
     ) -> None:
         given = {"laser": laser, "dmd": dmd, "imaging": imaging, "camera": camera}
         parts = {name: PARTS[name]() if part is None else part for name, part in given.items()}
@@ -93,9 +93,9 @@ class OPU(Chain):
         return f"OPU(n_in={self.n_in}, n_out={self.n_out}, seed={self.seed}, exposure_s={self.exposure_s:.3g})"
 
     def mean(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array | None = None) -> Array:
-        """Mean DN of each pixel before clipping, over everything that is random: (batch, n_out).
+        """Mean DN of each pixel before clipping, over all noise: (batch, n_out).
 
-        The medium and the mirrors' surface are as in the next frame; the clock does not move. See
+        The medium and the surface of the mirrors are those of the next frame; the clock does not advance. See
         `photonics.analysis.moments`.
         """
         return moments.mean(self, patterns, exposure_s, reference_phase)
@@ -107,7 +107,7 @@ class OPU(Chain):
         return moments.variance(self, patterns, exposure_s, reference_phase)
 
     def timing(self, frames: int | None = None) -> cost.Timing:
-        """Seconds that `frames` frames (by default those on the clock) take on the real bench, and what limits them."""
+        """Seconds that `frames` frames (by default those on the clock) take on the real bench, and what limits it."""
         return cost.timing(self, self.clock.frames if frames is None else frames)
 
     def energy(self, frames: int | None = None) -> cost.Energy:
@@ -116,7 +116,7 @@ class OPU(Chain):
         return cost.energy(self, frames, self.electrical_power_w, self.power_source)
 
     def to(self, device: str) -> "OPU":
-        """Compute on "cpu" or "cuda" (or "cuda:1") from now on; frames come back as arrays of there. Returns itself.
+        """Compute on "cpu", "cuda" or "cuda:1" from now on, and return frames as arrays on that device. Returns itself.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class OPU(Chain):
         Returns
         -------
         float
-            The exposure, seconds; `longest_exposure_s` if there is not light enough for less.
+            The exposure, seconds; `longest_exposure_s` if there is too little light.
         """
         return autoexpose(self, target, patterns)
 
@@ -155,21 +155,21 @@ class OPU(Chain):
         changes = with_dotted(self, changes)
         check_names(changes)
         if "electrical_power_w" in changes:
-            changes = {"power_source": "not said"} | changes
+            changes = {"power_source": "not stated"} | changes
         other = OPU(**({name: getattr(self, name) for name in NAMES} | changes))
         other.backend = self.backend
         if other.medium is self.medium and other._shares == self._shares and other._lit.shape == self._lit.shape:
-            other._lit = self._lit  # its further modes need not be drawn again
+            other._lit = self._lit  # keeps the modes that were drawn
         return other
 
     def to_dict(self) -> dict[str, Any]:
-        """Every parameter of the device, in plain types that JSON can hold; the clock is not one."""
+        """Every parameter of the device in types of JSON, without the state of the clock."""
         parts = {name: asdict(getattr(self, name)) for name in PARTS}
         return {name: getattr(self, name) for name in NUMBERS} | parts | {"medium": self.medium.to_dict()}
 
     @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> "OPU":
-        """Make the device that `to_dict` described; what is left out takes its default, "none" stands for None.
+    def from_dict(cls, description: Description) -> "OPU":
+        """Build the device that `to_dict` described; missing entries take their defaults, "none" stands for None.
 
         Raises
         ------

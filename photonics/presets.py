@@ -1,9 +1,9 @@
-"""Named devices. Each figure has its source beside it; what has none is said to be an estimate."""
+"""Named devices, each figure with its source or marked as an estimate."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
-from photonics.component import integer
+from photonics.component import choose, integer
 from photonics.medium import GaussianMedium
 from photonics.opu import OPU
 from photonics.parts.camera import Camera
@@ -15,7 +15,7 @@ __all__ = ["PRESETS", "get", "ideal", "is_file", "lab_bench", "lighton_aurora", 
 
 
 def fit(dmd: DMD, n_in: int) -> DMD:
-    """Return the chip with the largest macropixel, up to its own, at which `n_in` inputs fit."""
+    """Return the chip with the largest macropixel, at most its own, with which `n_in` inputs fit."""
     n_in = integer(n_in, "n_in", 1)
     for side in range(dmd.macropixel, 1, -1):
         if n_in <= (dmd.rows // side) * (dmd.columns // side):
@@ -24,12 +24,12 @@ def fit(dmd: DMD, n_in: int) -> DMD:
 
 
 def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
-    """A device without flaws but the rounding of a 16-bit camera.
+    """A device without noise or errors apart from the rounding of a 16-bit camera.
 
-    The well is so deep (1e10 electrons) that shot noise is under 1e-4 of the mean signal for up to 10 000 inputs; no
-    read noise, dark current, non-uniformity, leakage or laser noise; a flat-topped beam. Random half-ON patterns sit at
-    10 % of the range. Its electrical power is that of `lab_bench`, without the 100 W of light: a device without flaws
-    has no bench.
+    The well is so deep (1e10 electrons) that shot noise is less than 1e-4 of the mean signal for up to 10 000 inputs.
+    There is no read noise, dark current, non-uniformity, leakage or laser noise, and the beam is uniform. The mean of
+    random half-ON patterns is 10 % of the range. The electrical power is that of `lab_bench`, without the 100 W of
+    light, since no such bench exists.
     """
     camera = Camera(
         bit_depth=16,
@@ -50,17 +50,18 @@ def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
         seed=seed,
         exposure_s=5e-4,
         electrical_power_w=40.0,
-        power_source="that of lab_bench: a device without flaws has no bench; its 100 W of light are not counted",
+        power_source="that of lab_bench, since no ideal bench exists; its 100 W of light are not included",
     )
 
 
 def lab_bench(n_in: int, n_out: int, seed: int = 0) -> OPU:
     """A university bench: 100 mW DPSS laser, 0.7" XGA mirrors, an 8-bit CMOS camera, 1000 frames per second.
 
-    Parts are the defaults of their classes, with the sources given there. The frame rate is that of such a camera
-    on a region of interest; the exposure puts random half-ON patterns of up to 1000 inputs at 10 to 11 % of the range,
-    as `OPU.autoexpose` does (a beam's edge lights the outer inputs of larger ones less: 5.5 % at 10 000). Electrical
-    power 40 W is an estimate (laser driver 20 W, mirrors 15 W, camera 5 W), good to a factor of 2.
+    All parts have the defaults of their classes, with the sources given there. The frame rate is that of such a camera
+    with a region of interest. At this exposure the mean of random half-ON patterns is 10 to 11 % of the range for up to
+    1000 inputs, as `OPU.autoexpose` sets it, and 5.5 % for 10 000 inputs, where the edge of the beam lights the outer
+    inputs less. The electrical power of 40 W is an estimate (laser driver 20 W, mirrors 15 W, camera 5 W), right to a
+    factor of 2.
     """
     return OPU(
         laser=Laser(),
@@ -71,18 +72,19 @@ def lab_bench(n_in: int, n_out: int, seed: int = 0) -> OPU:
         seed=seed,
         exposure_s=4.4e-4,
         electrical_power_w=40.0,
-        power_source="estimate: laser driver 20 W, mirrors 15 W, camera 5 W; good to a factor of 2",
+        power_source="estimate: laser driver 20 W, mirrors 15 W, camera 5 W; right to a factor of 2",
     )
 
 
 def lighton_aurora(n_in: int, n_out: int, seed: int = 0) -> OPU:
-    """The commercial co-processor, as far as it is public.
+    """The commercial co-processor, as far as its figures are public.
 
-    1140 x 912 mirrors, 2040 x 1088 pixels of 8 bits, 500 us per frame of which 400 us are exposed (LightOn's own
-    simulated device, lightonml); under 30 W (arXiv:2409.12965). Pitch 7.637 um is that of the 0.45" WXGA chip of this
-    format. Laser and camera noise are not public: those of `lab_bench`, with the largest macropixel that fits. Nor is
-    the throughput: 3e-7 puts random half-ON patterns of up to 1000 inputs at 10 to 11 % of the range (4 % at 10 000).
-    The chip's blaze sends 0.77 of the light into the used order, that of `lab_bench` 0.31.
+    It has 1140 x 912 mirrors, 2040 x 1088 pixels of 8 bits, and 500 us per frame with an exposure of 400 us (LightOn's
+    own simulated device, lightonml), and draws less than 30 W (arXiv:2409.12965). The pitch of 7.637 um is that of the
+    0.45" WXGA chip of this format, with the largest macropixel that fits. Laser and camera noise are not public and are
+    those of `lab_bench`. The throughput is not public either; with 3e-7 the mean of random half-ON patterns is 10 to 11
+    % of the range for up to 1000 inputs (4 % for 10 000). The blaze of the chip sends 0.77 of the light into the used
+    order, that of `lab_bench` 0.31.
     """
     integer(n_out, "n_out", 1, 2040 * 1088)
     dmd = DMD(columns=1140, rows=912, pitch_m=7.637e-6, macropixel=14, seed=seed)
@@ -112,20 +114,18 @@ def get(name: str) -> Callable[..., OPU]:
     Raises
     ------
     ValueError
-        If there is none.
+        If there is no preset of that name.
     """
-    if not isinstance(name, str) or name not in PRESETS:
-        raise ValueError(f"preset must be one of {sorted(PRESETS)}, got {name!r}")
-    return PRESETS[name]
+    return choose(PRESETS, name, "preset")
 
 
 def is_file(device: str) -> bool:
-    """Whether a device is named by its TOML file rather than as a preset."""
+    """Whether `device` names a TOML file rather than a preset."""
     return device.endswith(".toml")
 
 
 def load(device: str, n_in: int, n_out: int, seed: int = 0) -> OPU:
-    """Make a device from what a command line names: a preset of that size, exposed; or a TOML file, taken as it is.
+    """Build a preset of the given size and set its exposure, or read a device from a TOML file, as it is.
 
     Raises
     ------

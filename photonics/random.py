@@ -1,12 +1,11 @@
-"""The counter-based generator: Philox4x32-10 and the laws drawn from its words.
+"""The counter-based generator: Philox4x32-10 and the distributions drawn from its words.
 
-This is the only source of randomness in the package. Nothing here has state: a draw is a function of
-``(seed, stream, index, tick)``, so a device has the same transmission matrix and the same noise in any
-batch split, on any number of threads. ``index`` says where (a pixel, a column), ``tick`` says when (a frame
-number, or a pair of rows for a matrix).
+It is the only source of randomness in the package and has no state: a draw is a function of ``(seed, stream, index,
+tick)``, so a device has the same transmission matrix and the same noise in any batch split, on any number of threads.
+``index`` is a place (a pixel, a column) and ``tick`` a time (a frame number, or a pair of rows of a matrix).
 
-The functions in this file are written with the array API alone: they are the readable specification.
-`photonics.kernels` holds the same laws as scalar functions for numba; the tests hold the two together.
+The functions of this module use the array API only and are the readable reference. `photonics.kernels` has the same
+distributions as scalar functions for numba; tests compare the two.
 
 References
 ----------
@@ -14,10 +13,13 @@ J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as
 """
 
 import math
+import operator
 from enum import IntEnum
-from typing import Any
+from typing import SupportsIndex
 
 from array_api_compat import array_namespace, device
+
+from photonics.arrays import Array
 
 __all__ = ["PatternSet", "Stream", "check_seed", "normal_pair", "philox", "poisson", "three_bit", "uniform", "words"]
 
@@ -25,13 +27,13 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 MASK = 0xFFFFFFFF
 POISSON_SWITCH = 10.0
-"""Mean at which the Poisson draw changes from inversion to the Cornish-Fisher form."""
+"""Mean from which on Poisson draws use the Cornish-Fisher form in place of inversion."""
 POISSON_TERMS = 64
-"""Terms of the inversion; below the switch the mass beyond them is under 1e-28."""
+"""Terms of the inversion; below the switch the probability beyond them is less than 1e-28."""
 
 
 class Stream(IntEnum):
-    """Which quantity a draw belongs to: the last word of the counter, never used twice."""
+    """Quantity that a draw is for: the last word of the counter."""
 
     MATRIX = 1
     PRNU = 2
@@ -86,14 +88,18 @@ class PatternSet(IntEnum):
     """Start vectors of the power iteration: one tick per row of the matrix, 2**32 ticks per start."""
 
 
-def check_seed(seed: int, name: str = "seed") -> int:
-    """Return `seed` if it can be a Philox key, else raise a ``ValueError`` that names it."""
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+def check_seed(seed: SupportsIndex, name: str = "seed") -> int:
+    """Return `seed` if it can be a Philox key, or raise a ``ValueError`` that names it."""
+    try:
+        whole = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        whole = -1
+    if not 0 <= whole < 2**64:
         raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1, got {seed!r}")
-    return int(seed)
+    return whole
 
 
-def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+def philox(counter: tuple[Array, Array, Array, Array], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
     """Encrypt a 128-bit counter with ten Philox rounds.
 
     Parameters
@@ -122,7 +128,7 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[An
     return c0, c1, c2, c3
 
 
-def words(seed: int, stream: int, index: Any, tick: Any) -> tuple[Any, Any, Any, Any]:
+def words(seed: int, stream: int, index: Array, tick: Array) -> tuple[Array, Array, Array, Array]:
     """Four words for each ``(index, tick)``; the counter is ``(index, tick low, tick high, stream)``.
 
     Parameters
@@ -142,8 +148,8 @@ def words(seed: int, stream: int, index: Any, tick: Any) -> tuple[Any, Any, Any,
     return philox(counter, (seed & MASK, seed >> 32))
 
 
-def uniform(word: Any) -> Any:
-    """Float64 uniform in the open interval (0, 1): the middles of 2**32 equal cells, exactly.
+def uniform(word: Array) -> Array:
+    """Float64 uniform in the open interval (0, 1): the exact centres of 2**32 equal cells.
 
     >>> import numpy as np
     >>> uniform(np.asarray([0, 2**31, 2**32 - 1], dtype=np.uint64))
@@ -153,7 +159,7 @@ def uniform(word: Any) -> Any:
     return (xp.astype(word, xp.float64) + 0.5) * 2.0**-32
 
 
-def normal_pair(word0: Any, word1: Any) -> tuple[Any, Any]:
+def normal_pair(word0: Array, word1: Array) -> tuple[Array, Array]:
     """Two independent standard normals (float32) from two words, by Box and Muller.
 
     The radius uses all 32 bits, so the tails reach 6.7 standard deviations.
@@ -164,11 +170,11 @@ def normal_pair(word0: Any, word1: Any) -> tuple[Any, Any]:
     return xp.astype(radius * xp.cos(angle), xp.float32), xp.astype(radius * xp.sin(angle), xp.float32)
 
 
-def three_bit(word: Any) -> Any:
-    """+-3 with probability 3/8 each and +-13 with 1/8 each (float32), eight from a word along a new axis.
+def three_bit(word: Array) -> Array:
+    """Draw +-3 with probability 3/8 each and +-13 with 1/8 each (float32): (..., 1, n) words -> (..., 8, n).
 
-    Divided by 7 they have the moments of a standard normal up to the fifth (the fourth to 0.03 %). Input (..., 1, n),
-    output (..., 8, n): of the four bits at each place the lowest two choose the size and the third the sign.
+    Divided by 7 they have the moments of a standard normal up to the fifth (the fourth to 0.03 %). A word gives eight
+    draws of four bits: the lowest two choose the magnitude, the third the sign.
     """
     xp = array_namespace(word)
     place = xp.reshape(xp.arange(8, dtype=xp.uint64, device=device(word)), (8, 1))
@@ -177,7 +183,7 @@ def three_bit(word: Any) -> Any:
     return xp.where((bits & 4) != 0, size, -size)
 
 
-def poisson(mean: Any, normal: Any, word: Any) -> Any:
+def poisson(mean: Array, normal: Array, word: Array) -> Array:
     """Poisson counts (float32) with the given mean.
 
     Parameters
@@ -189,13 +195,11 @@ def poisson(mean: Any, normal: Any, word: Any) -> Any:
     word : array of uint64
         A 32-bit word for each mean, used below `POISSON_SWITCH`; independent of `normal`.
 
-    Notes
-    -----
-    Below a mean of 10 the draw is by inversion of the distribution function: exact to the 2**-32 of the
-    word. Above, it is the Cornish-Fisher form with the terms of skewness and kurtosis and Sheppard's
-    correction for the rounding, ``rint(m + sqrt(m) z + (z**2 - 1)/6 - (2 z + z**3)/(72 sqrt(m)))``. Its
-    total-variation error, integrated numerically, is 5.5e-4 at mean 10 and 4.5e-5 at 50, and falls on to about 100; the
-    rounding of float32 adds 4e-8 times the mean (5e-4 at 1e4). The third cumulant is 1.8 % low at mean 10.
+    Notes ----- Below a mean of 10 the draw inverts the distribution function, exactly to the 2**-32 of the word. Above,
+    it is the Cornish-Fisher form with the terms of skewness and kurtosis and Sheppard's correction for the rounding,
+    ``rint(m + sqrt(m) z + (z**2 - 1)/6 - (2 z + z**3)/(72 sqrt(m)))``. Its total-variation error, integrated
+    numerically, is 5.5e-4 at mean 10 and 4.5e-5 at 50, and decreases up to a mean of about 100; the rounding of float32
+    adds 4e-8 times the mean (5e-4 at 1e4). The third cumulant is 1.8 % low at mean 10.
     """
     xp = array_namespace(mean, normal, word)
     root = xp.sqrt(xp.where(mean < POISSON_SWITCH, POISSON_SWITCH, mean))

@@ -1,1 +1,1 @@
-"""What follows from a chain without taking a frame: exposure, moments, speckle statistics, time and energy."""
+"""Analysis of a chain: exposure, moments of the frames, speckle statistics, time and energy."""

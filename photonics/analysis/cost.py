@@ -13,34 +13,34 @@ __all__ = ["Energy", "Timing", "energy", "timing"]
 
 @dataclass(frozen=True)
 class Timing:
-    """Time that frames take, one after the other. Transfers to and from the host are not counted."""
+    """Duration of frames taken one after the other, without transfers to and from the host."""
 
     frames: int
     frame_s: float
     """Seconds from one frame to the next."""
     seconds: float
     limit: str
-    """Which part sets the pace: "dmd" or "camera"."""
+    """Part that limits the frame rate: "dmd" or "camera"."""
     latency_s: float
-    """Seconds from a pattern's arrival at the mirrors to the end of its exposure: load, settle, expose."""
+    """Seconds from the arrival of a pattern at the mirrors to the end of its exposure: load, settle, expose."""
     sources: dict[str, str]
-    """Where each figure comes from."""
+    """Source of each figure."""
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy that frames take, of the whole device at the wall."""
+    """Energy that the whole device draws from the wall for frames."""
 
     frames: int
     watts: float
     joules: float
     joules_per_frame: float
     optical_joules: float
-    """What the laser emits in that time."""
+    """Energy that the laser emits in that time."""
     joules_per_multiplication: float
-    """Over the complex multiplications of the product that each frame makes, one for each entry of the matrix."""
+    """Energy per complex multiplication; a frame makes one for each entry of the matrix."""
     sources: dict[str, str]
-    """Where each figure comes from."""
+    """Source of each figure."""
 
 
 def timing(chain: Chain, frames: int) -> Timing:
@@ -72,15 +72,15 @@ def energy(chain: Chain, frames: int, watts: float, power_source: str) -> Energy
     ValueError
         If `frames` is not an integer of 0 or more.
     """
-    took = timing(chain, frames)
+    duration = timing(chain, frames)
     sources = {
         "electrical_power_w": f"{watts!r}: {power_source}",
         "laser.power_w": source(chain.laser, "power_w"),
-        "frame_s": took.sources[f"{took.limit}.frame_rate_hz"],
+        "frame_s": duration.sources[f"{duration.limit}.frame_rate_hz"],
     }
-    per_frame = watts * took.frame_s
-    optical = chain.laser.power_w * took.seconds
-    return Energy(frames, watts, watts * took.seconds, per_frame, optical, per_frame / chain.entries, sources)
+    per_frame = watts * duration.frame_s
+    optical = chain.laser.power_w * duration.seconds
+    return Energy(frames, watts, watts * duration.seconds, per_frame, optical, per_frame / chain.entries, sources)
 
 
 def source(part: Laser | DMD | Camera, name: str) -> str:

@@ -1,22 +1,24 @@
-"""Mean and variance of the whole chain, from laser to digital numbers, without drawing anything.
+"""Mean and variance of the whole chain, from laser to digital numbers, without random draws.
 
-A frame's mean photons mu on a pixel fluctuate with the light, and the camera adds the rest (law of total variance)::
+The mean photons mu on a pixel fluctuate from frame to frame with the light, and the camera adds its noise (law of total
+variance)::
 
     E[y]    = camera.mean(E[mu])
     Var[y]  = camera.variance(E[mu]) + (K QE PRNU)^2 Var[mu]
     Var[mu] = Var_phi[mu] + E_phi[mu^2] (drift^2 + RIN / 2t) + sum_axes E_phi[(d mu / d pointing)^2]
 
-E_phi is over the phase of the reference, a normal law of variance s^2 about the set phase. What the light does is
-linear in ``exp(i phi)``, ``f = a + Re(z exp(i phi))``, so three phases give a and z whatever the optics between, and
+E_phi is the mean over the phase of the reference, which is normal with variance s^2 about the set phase. The photons
+are linear in ``exp(i phi)``, ``f = a + Re(z exp(i phi))``, so their values at three phases give a and z for any optics,
+and
 
     E_phi[f] = a + L c,    Var_phi[f] = c^2 (1 - L^2)^2 / 2 + s'^2 (1 - L^4) / 2,    L = exp(-s^2 / 2),
 
-c the cosine part of z at the set phase and s' its sine part. This and the power are exact (but for the power's floor at
-0, which matters where its rms nears 1/3). Pointing is to first order; the second changes the mean by up to a relative
-``4 (shift / beam radius)^2``, 2e-6 for the default laser. Slow drifts count with their stationary variance, as over a
-run much longer than their time constants. The medium and the surface of the mirrors are those of the next frame.
-Clipping, by the well and by the converter, is not in the moments: they hold where less than about 1 % of the draws
-saturate.
+with c the cosine part of z at the set phase and s' its sine part. The terms of phase and power are exact (apart from
+the lower limit of the power at 0, which matters if its rms is near 1/3). Pointing is to first order; its second order
+changes the mean by up to a relative ``4 (shift / beam radius)^2``, 2e-6 for the default laser. Slow drifts enter with
+their stationary variance, as in a run much longer than their correlation times. The medium and the surface of the
+mirrors are those of the next frame. The moments do not include clipping by the well and by the converter: they hold if
+less than about 1 % of the draws saturate.
 """
 
 import math
@@ -92,8 +94,8 @@ def over_phase(values: Callable[[float], Array], phase_variance: float) -> tuple
     opposite = values(math.pi)
     a, cosine = (first + opposite) / 2.0, (first - opposite) / 2.0
     sine = values(math.pi / 2.0) - a
-    lost = -math.expm1(-phase_variance)  # 1 - L^2, without the cancellation that a small phase would bring
-    spread = (cosine * lost) ** 2 / 2.0 + sine**2 * (lost * (2.0 - lost) / 2.0)
+    loss = -math.expm1(-phase_variance)  # 1 - L^2, without cancellation for a small variance
+    spread = (cosine * loss) ** 2 / 2.0 + sine**2 * (loss * (2.0 - loss) / 2.0)
     return a + cosine * math.exp(-phase_variance / 2.0), spread
 
 

@@ -1,11 +1,12 @@
-"""Statistics of speckle and of transmission matrices: what a thick random medium must show."""
+"""Statistics of the speckle and the transmission matrix of a thick random medium."""
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from photonics.arrays import Array
 
 __all__ = [
     "contrast",
@@ -16,16 +17,17 @@ __all__ = [
 ]
 
 
-def contrast(intensity: Any) -> float:
+def contrast(intensity: Array) -> float:
     """Speckle contrast, standard deviation over mean; 1 in fully developed speckle (Goodman 2020, 3.2)."""
     intensity = np.asarray(intensity, np.float64)
     return float(intensity.std() / intensity.mean())
 
 
-def exponential_distance(intensity: Any) -> float:
-    """Kolmogorov-Smirnov distance to the exponential law of the same mean, times sqrt(N).
+def exponential_distance(intensity: Array) -> float:
+    """Kolmogorov-Smirnov distance to the exponential distribution of the same mean, times sqrt(N).
 
-    Under 1.63 with 99 % probability if the law holds (a little more often, the mean being taken from the data).
+    For that distribution it is below 1.63 with a probability of 99 %, or slightly more, since the mean is that of the
+    data.
     """
     intensity = np.ravel(np.asarray(intensity, np.float64))
     result = stats.kstest(intensity / intensity.mean(), "expon")
@@ -41,7 +43,7 @@ def marchenko_pastur_edges(n_out: float, n_in: float) -> tuple[float, float]:
     return abs(1.0 - root), 1.0 + root
 
 
-def marchenko_pastur_density(s: Any, n_out: float, n_in: float) -> NDArray[np.float64]:
+def marchenko_pastur_density(s: Array, n_out: float, n_in: float) -> NDArray[np.float64]:
     """Density of the non-zero singular values `s` of such a matrix (Marchenko and Pastur 1967)."""
     low, high = marchenko_pastur_edges(n_out, n_in)
     s = np.asarray(s, np.float64)
@@ -50,7 +52,7 @@ def marchenko_pastur_density(s: Any, n_out: float, n_in: float) -> NDArray[np.fl
     return np.sqrt(inside) / (math.pi * share * np.where(s > 0, s, np.inf))
 
 
-def optical_kernel(x: Any, y: Any, variance: float) -> NDArray[np.float64]:
+def optical_kernel(x: Array, y: Array, variance: float) -> NDArray[np.float64]:
     """Mean of ``I(x) I(y)`` over the rows of T, ``v^2 (|x|^2 |y|^2 + |<x, y>|^2)``, ``v = E|t|^2``.
 
     Parameters

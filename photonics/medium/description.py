@@ -16,8 +16,10 @@ from photonics.medium.gaussian import GaussianMedium
 from photonics.medium.layers import ScatteringLayers
 from photonics.medium.matrix import MatrixMedium
 
-__all__ = ["EFFECTS", "MEDIA", "MediumTable", "Table", "build", "from_dict", "parameters", "plain"]
+__all__ = ["EFFECTS", "MEDIA", "Description", "MediumTable", "Table", "build", "from_dict", "parameters", "plain"]
 
+Description: TypeAlias = Mapping[str, Any]
+"""A table as TOML or JSON has it."""
 MEDIA: dict[str, type[ScatteringMedium]] = {
     "GaussianMedium": GaussianMedium,
     "MatrixMedium": MatrixMedium,
@@ -100,7 +102,7 @@ def build(table: Table) -> ScatteringMedium:
     return make(**{name: build(value) if isinstance(value, Table) else value for name, value in given.items()})
 
 
-def from_dict(description: Mapping[str, Any]) -> ScatteringMedium:
+def from_dict(description: Description) -> ScatteringMedium:
     """Build a medium from the description that its ``to_dict`` gave.
 
     Raises

@@ -1,1 +1,1 @@
-"""The parts of a bench: laser, mirrors, imaging, reference arm and camera, each a frozen component."""
+"""The parts of a bench: laser, mirrors, imaging, reference beam and camera."""

@@ -1,7 +1,7 @@
-"""Surface of the mirror array: astigmatism and defocus, and how slowly they move.
+"""Surface of the mirror array: astigmatism and defocus, and their slow drift.
 
-A chip is not flat, and what it adds to the wavefront is smooth. Two Zernike polynomials, in Noll's normalisation,
-carry most of it:
+A chip is not flat and adds a smooth phase to the wavefront. Two Zernike polynomials, in Noll's normalisation, carry
+most of it:
 
     defocus (Z4)      sqrt(3) (2 r^2 - 1)
     astigmatism (Z6)  sqrt(6) (x^2 - y^2)
@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from photonics import draws
+from photonics.arrays import IntArray
 from photonics.random import Stream
 
 __all__ = ["coefficient_drift", "phase_parts"]
 
 KEYS = 2**31
-"""Index of the words that seed the drift of each coefficient; the process itself draws at indices under 64."""
+"""First index of the words that seed the drift of the coefficients; the process itself draws at indices below 64."""
 
 
 def phase_parts(
@@ -38,7 +39,7 @@ def phase_parts(
     astigmatism_waves, defocus_waves : array_like, shape (...,)
         Coefficients, waves rms over the unit circle.
     x, y : ndarray, shapes (columns,) and (rows,)
-        Places in units of the circle's radius.
+        Positions in units of the radius of the circle.
 
     Returns
     -------
@@ -51,7 +52,7 @@ def phase_parts(
     return of_x, of_y
 
 
-def coefficient_drift(ticks: NDArray[np.int64], step: float, seed: int) -> NDArray[np.float64]:
+def coefficient_drift(ticks: IntArray, step: float, seed: int) -> NDArray[np.float64]:
     """Drift of the coefficients of astigmatism and of defocus, in units of their rms: (2, batch).
 
     Two independent Ornstein-Uhlenbeck processes with correlation ``exp(-step |i - j|)``, functions of the frame number.

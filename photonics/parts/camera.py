@@ -1,12 +1,11 @@
 """The camera: from photons to digital numbers, after the linear model of EMVA 1288."""
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from photonics import draws
+from photonics.arrays import Array, FloatArray, IntArray
 from photonics.backend import Backend, backend_of
 from photonics.component import Field, component, number
 from photonics.parts.sensor import Sensor, expose
@@ -28,9 +27,8 @@ class Camera:
     (Poisson); Gaussian read noise and the fixed DSNU are added; the well clips; gain, offset, rounding and the
     range of the converter follow: ``y = clip(rint(K min(e, full_well) + offset), 0, 2**bit_depth - 1)``.
 
-    The moments before clipping are exact (`mean`, `variance`). Counts are drawn to a total-variation error
-    of 5.5e-4 up to a mean of 1e4 electrons (`photonics.random.poisson`).
-    Defaults are those of a generic CMOS at 532 nm.
+    The moments before clipping (`mean`, `variance`) are exact. Drawn counts have a total-variation error of at most
+    5.5e-4 up to a mean of 1e4 electrons (`photonics.random.poisson`). Defaults are those of a generic CMOS at 532 nm.
     """
 
     bit_depth: int = Field(default=8, ge=1, le=16)
@@ -64,14 +62,14 @@ class Camera:
     """Dark-signal non-uniformity, electrons standard deviation over pixels (1 to 2 e-)."""
 
     dead_pixels: float = Field(default=0.0, ge=0, le=1)
-    """Share of pixels that do not respond to light (0; what counts as a defect pixel EMVA 1288 leaves to the user, and
-    a good sensor has 1e-5 of them or fewer: an estimate). They show dark current, DSNU and read noise only."""
+    """Share of pixels that do not respond to light (0; a good sensor has 1e-5 or fewer, an estimate: EMVA 1288 leaves
+    the definition of a defect pixel to the user). They show dark current, DSNU and read noise only."""
 
     frame_rate_hz: float = Field(default=1000.0, gt=0, le=1e6)
-    """Highest frame rate, Hz (a CMOS of this kind on a region of interest); the slower of camera and mirrors leads."""
+    """Highest frame rate, Hz (such a CMOS with a region of interest); the slower of camera and mirrors counts."""
 
     seed: int = Field(default=0, ge=0, lt=2**64)
-    """Which sensor it is: draws PRNU, DSNU and the dead pixels, and the noise where no other seed is given."""
+    """Identity of the sensor: seed of PRNU, DSNU and dead pixels, and of the noise if no other seed is given."""
 
     def __post_init__(self) -> None:
         if self.offset >= self.top:
@@ -84,23 +82,23 @@ class Camera:
 
     @property
     def offset(self) -> float:
-        """Offset in force, DN: `offset_dn`, or 1/128 of the range."""
+        """Offset in use, DN: `offset_dn`, or 1/128 of the range."""
         return 2.0**self.bit_depth / 128.0 if self.offset_dn is None else self.offset_dn
 
     @property
     def gain(self) -> float:
-        """Gain in force, DN per electron: `gain_dn_per_e`, or that which puts the full well on the last code."""
+        """Gain in use, DN per electron: `gain_dn_per_e`, or the gain that maps the full well onto the last code."""
         if self.gain_dn_per_e is not None:
             return self.gain_dn_per_e
         return (self.top - self.offset) / self.full_well_e
 
     @property
     def saturation_dn(self) -> int:
-        """Digital number of a saturated pixel: of a full well, or the last code if that comes first."""
+        """Digital number of a saturated pixel: that of a full well or the last code, whichever is lower."""
         return int(min(self.top, round(self.gain * self.full_well_e + self.offset)))
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
         """Type of the frames: uint8 up to 8 bits, uint16 above."""
         return np.uint8 if self.bit_depth <= 8 else np.uint16
 
@@ -108,41 +106,41 @@ class Camera:
         """Mean dark electrons in an exposure, ``mu_I t``."""
         return self.dark_current_e_per_s * 2.0 ** (self.warming_k / DOUBLING_K) * exposure_s
 
-    def mean(self, photons: Any, exposure_s: float) -> Any:
+    def mean(self, photons: Array, exposure_s: float) -> Array:
         """Mean DN of each pixel before clipping, ``offset + K (QE PRNU mu_p + mu_I t + DSNU)``: (batch, n_pixels)."""
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
         signal, dsnu = self._signal(photons)
         return (signal + self.dark_electrons(exposure_s) + dsnu) * self.gain + self.offset
 
-    def variance(self, photons: Any, exposure_s: float) -> Any:
+    def variance(self, photons: Array, exposure_s: float) -> Array:
         """Temporal variance before clipping, DN^2: ``K^2 (QE PRNU mu_p + mu_I t + sigma_d0^2) + 1/12``."""
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
         signal, _ = self._signal(photons)
         return (signal + self.dark_electrons(exposure_s) + self.read_noise_e**2) * self.gain**2 + QUANTISATION
 
-    def signal(self, photons: Any) -> Any:
-        """Mean DN that light adds to a pixel, ``K QE PRNU mu_p``: (batch, n_pixels), linear in the photons."""
+    def signal(self, photons: Array) -> Array:
+        """Mean DN due to light, ``K QE PRNU mu_p``: (batch, n_pixels), linear in the photons."""
         return self._signal(check_photons(photons))[0] * self.gain
 
-    def _signal(self, photons: Any) -> tuple[Any, Any]:
-        """Mean electrons by light, ``QE PRNU mu_p``, and DSNU, float64 where the photons are."""
+    def _signal(self, photons: Array) -> tuple[Array, Array]:
+        """Mean electrons due to light, ``QE PRNU mu_p``, and DSNU, in float64 and the library of the photons."""
         backend = backend_of(photons)
         prnu, dsnu = (backend.asarray(part.astype(np.float64)) for part in nonuniformity(self, photons.shape[1]))
         return backend.xp.astype(photons, backend.xp.float64) * prnu * self.quantum_efficiency, dsnu
 
-    def expose(self, photons: Any, exposure_s: float, ticks: Any, seed: int | None = None) -> NDArray[Any]:
+    def expose(self, photons: Array, exposure_s: float, ticks: Array, seed: int | None = None) -> Array:
         """Frames for the given mean photons.
 
         Parameters
         ----------
         photons : array_like of real, shape (batch, n_pixels)
-            Mean photons on each pixel during the exposure; on a device, its frames stay there.
+            Mean photons on each pixel during the exposure. Frames stay on the device of the photons.
         exposure_s : float
             Exposure, seconds; it sets the dark electrons.
         ticks : array_like of int, shape (batch,)
             Frame numbers, 0 or more; the same number gives the same noise.
         seed : int, optional
-            Seed of the noise; the camera's own if not given. PRNU and DSNU always follow the camera's.
+            Seed of the noise; `seed` of the camera if not given, which PRNU and DSNU always follow.
 
         Returns
         -------
@@ -164,10 +162,10 @@ class Camera:
         return expose(backend, photons, ticks, seed, sensor, np.dtype(self.dtype).name)
 
 
-def check_photons(photons: Any) -> Any:
-    """Mean photons as float32, (batch, n_pixels), of their own library, or say what is wrong with them."""
+def check_photons(photons: Array) -> Array:
+    """Return mean photons as float32, (batch, n_pixels), of their own library, or raise a ``ValueError``."""
     backend = backend_of(photons)
-    if not backend.on_host:  # its values are not looked at: that would wait for the device
+    if not backend.on_host:  # no check of values, which would wait for the device
         if photons.ndim != 2 or not backend.xp.isdtype(photons.dtype, "real floating"):
             raise ValueError(f"photons must be real, (batch, n_pixels), got {photons.shape}, dtype {photons.dtype}")
         return backend.xp.astype(photons, backend.xp.float32, copy=False)
@@ -182,15 +180,15 @@ def check_photons(photons: Any) -> Any:
     return array
 
 
-def check_seconds(exposure_s: Any) -> float:
-    """An exposure as a positive float, or say what is wrong with it."""
+def check_seconds(exposure_s: object) -> float:
+    """Return an exposure as a positive float, or raise a ``ValueError``."""
     if not 0 < number(exposure_s) < np.inf:
         raise ValueError(f"exposure_s must be positive, got {exposure_s!r}")
-    return float(exposure_s)
+    return number(exposure_s)
 
 
-def check_ticks(ticks: Any, count: int) -> NDArray[np.int64]:
-    """Frame numbers as int64, (count,), or say what is wrong with them."""
+def check_ticks(ticks: Array, count: int) -> IntArray:
+    """Return frame numbers as int64, (count,), or raise a ``ValueError``."""
     array = np.ascontiguousarray(ticks)
     whole = array.shape == (count,) and array.dtype.kind in "iu"
     if not whole or (count and not 0 <= int(array.min()) <= int(array.max()) < 2**63):
@@ -199,8 +197,8 @@ def check_ticks(ticks: Any, count: int) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=8)
-def nonuniformity(camera: Camera, pixels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Relative response (PRNU, at least 0; 0 if dead) and dark offset (DSNU, electrons) of each pixel; read-only."""
+def nonuniformity(camera: Camera, pixels: int) -> tuple[FloatArray, FloatArray]:
+    """Relative response (PRNU, 0 for dead pixels) and dark offset (DSNU, electrons) of each pixel; read-only."""
     index = np.arange(pixels)
     prnu = np.maximum(1.0 + camera.prnu * draws.normals(camera.seed, Stream.PRNU, index), 0.0)
     if camera.dead_pixels:
@@ -212,7 +210,7 @@ def nonuniformity(camera: Camera, pixels: int) -> tuple[NDArray[np.float32], NDA
 
 
 @lru_cache(maxsize=8)
-def response_on(camera: Camera, pixels: int, backend: Backend) -> tuple[Any, Any]:
+def response_on(camera: Camera, pixels: int, backend: Backend) -> tuple[Array, Array]:
     """Mean electrons per photon and DSNU of each pixel, float32 (pixels,) on a backend."""
     prnu, dsnu = nonuniformity(camera, pixels)
     response = (camera.quantum_efficiency * prnu).astype(np.float32)

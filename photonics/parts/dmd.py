@@ -1,15 +1,15 @@
-"""The digital micromirror device: which patterns it can show, and the field that leaves it."""
+"""The digital micromirror device: its patterns, and the field that leaves it."""
 
 import cmath
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import model_validator
 
 from photonics import draws
+from photonics.arrays import Array, IntArray
 from photonics.backend import HOST, Backend, backend_of
 from photonics.component import Field, component, number
 from photonics.parts.aberration import coefficient_drift, phase_parts
@@ -26,8 +26,8 @@ class DMD:
 
     The macropixels form a near-square grid in the middle of the chip, input 0 at the top left, row by row.
     A mirror that is OFF still sends ``eps exp(i phi)`` of the field, ``eps = 1/sqrt(contrast)``. The surface of
-    the chip adds a phase, see `photonics.parts.aberration`; the tilt of the mirrors decides how much light goes into
-    the used order, see `photonics.parts.blaze`. Defaults are those of a 0.7" XGA chip.
+    the chip adds a phase (`photonics.parts.aberration`); the tilt of the mirrors determines the share of light in the
+    used order (`photonics.parts.blaze`). Defaults are those of a 0.7" XGA chip.
     """
 
     columns: int = Field(default=1024, ge=1, le=16384)
@@ -56,9 +56,9 @@ class DMD:
     """All-ON over all-OFF intensity (500 to 2000 in data sheets); None for no leakage."""
 
     leakage_phase_rad: float = Field(default=0.0, ge=-math.pi, le=math.pi)
-    """Phase of the leaked light against ON light, radians. Not known on a bench. At 0 the field stays real and
-    the product half as expensive; another phase turns the quadrature that an interference with light of the same
-    mirrors measures, by about ``2 eps sin(phi)``."""
+    """Phase of leaked light relative to ON light, radians; unknown on a bench. At 0 the field is real and the product
+    costs half. Another phase rotates the quadrature that interference with light of the same mirrors measures by about
+    ``2 eps sin(phi)``."""
 
     stuck_fraction: float = Field(default=0.0, ge=0, le=1)
     """Share of mirrors that do not move (0 to 1e-6 on a good chip); half of them are stuck ON."""
@@ -74,24 +74,23 @@ class DMD:
 
     astigmatism_waves: float = Field(default=0.0, ge=-100, le=100)
     """Astigmatism (Zernike 6) of the wavefront that leaves the chip, waves rms over the circle around the chip. Real
-    chips have a few waves. The default is none, since a fixed phase leaves the statistics of T as they are, and a
-    real field makes the product half as expensive."""
+    chips have a few waves. The default is 0 because a fixed phase does not change the statistics of T, and the product
+    with a real field costs half."""
 
     defocus_waves: float = Field(default=0.0, ge=-100, le=100)
     """Defocus (Zernike 4), as `astigmatism_waves`; a few waves on real chips."""
 
     aberration_drift_waves: float = Field(default=0.0, ge=0, le=10)
-    """Rms of the slow drift of either coefficient, waves; 0 unless asked for (no source: it follows the temperature
-    of the chip's mount)."""
+    """Rms of the slow drift of each coefficient, waves (0; no source, it follows the temperature of the mount)."""
 
     aberration_drift_time_s: float = Field(default=3600.0, gt=0)
-    """Correlation time of that drift, seconds (1 h, an estimate): autocorrelation ``exp(-t / time)``."""
+    """Correlation time of the drift of the surface, seconds (1 h, an estimate): autocorrelation ``exp(-t / time)``."""
 
     seed: int = Field(default=0, ge=0, lt=2**64)
-    """Which chip it is: places the stuck mirrors."""
+    """Identity of the chip: seed of the places of stuck mirrors."""
 
     @model_validator(mode="after")
-    def _fast_enough(self) -> "DMD":
+    def _check_frame_rate(self) -> "DMD":
         if self.frame_rate_hz * (self.load_s + self.settle_s) > 1.0 + 1e-9:
             raise ValueError(
                 f"frame_rate_hz must be at most {1.0 / (self.load_s + self.settle_s):.6g}, 1 / (load_s + settle_s), "
@@ -110,7 +109,7 @@ class DMD:
         return 0j if self.contrast is None else cmath.rect(self.contrast**-0.5, self.leakage_phase_rad)
 
     def best_order(self, wavelength_m: float) -> int:
-        """Diffraction order p = q that takes the most light, all mirrors ON."""
+        """Diffraction order p = q with the most light, all mirrors ON."""
         if not 0 < number(wavelength_m) < math.inf:
             raise ValueError(f"wavelength_m must be above 0, got {wavelength_m!r}")
         return round(blaze_order(self.pitch_m, self.tilt_rad, self.incidence_rad, wavelength_m))
@@ -118,19 +117,19 @@ class DMD:
     def order_efficiency(
         self, wavelength_m: float, p: ArrayLike | None = None, q: ArrayLike | None = None
     ) -> NDArray[np.float64]:
-        """Share of the power on the chip that goes into order (p, q), all mirrors ON.
+        """Share of the power on the chip in order (p, q), all mirrors ON.
 
-        The equation is in `photonics.parts.blaze`; the sum over all orders is `fill_factor`.
-        An order that is not given is `best_order`; `p` and `q` broadcast.
+        `photonics.parts.blaze` has the equation; the sum over all orders is `fill_factor`. `p` and `q` broadcast, and
+        default to `best_order`.
         """
         best = self.best_order(wavelength_m)
         blaze = blaze_order(self.pitch_m, self.tilt_rad, self.incidence_rad, wavelength_m)
         return order_share(self.fill_factor, blaze, best if p is None else p, best if q is None else q)
 
     def efficiency(self, wavelength_m: float) -> float:
-        """Share of the power on the chip that the best order carries, all mirrors ON: 0.31 at 532 nm, by default.
+        """Share of the power on the chip in the best order, all mirrors ON: 0.31 at 532 nm for the default chip.
 
-        The used field is its root times the incident one. Coating and window take their share besides.
+        The used field is the incident field times its square root. Losses in coating and window are not included.
         """
         return float(self.order_efficiency(wavelength_m))
 
@@ -142,18 +141,18 @@ class DMD:
         ValueError
             If they do not fit on the chip.
         """
-        most_rows, most_columns = self.rows // self.macropixel, self.columns // self.macropixel
-        if not 1 <= n_in <= most_rows * most_columns:
+        max_rows, max_columns = self.rows // self.macropixel, self.columns // self.macropixel
+        if not 1 <= n_in <= max_rows * max_columns:
             raise ValueError(
-                f"n_in must be 1 to {most_rows * most_columns} on a chip of {self.columns} x {self.rows} mirrors "
+                f"n_in must be 1 to {max_rows * max_columns} on a chip of {self.columns} x {self.rows} mirrors "
                 f"with macropixel {self.macropixel}, got {n_in}"
             )
         side = math.isqrt(n_in - 1) + 1
-        columns = min(max(side, -(-n_in // most_rows)), most_columns)
+        columns = min(max(side, -(-n_in // max_rows)), max_columns)
         return -(-n_in // columns), columns
 
     def cells(self, n_in: int) -> Cells:
-        """Place of each logical input in the plane of the mirrors, metres from the chip's centre."""
+        """Rectangle of each logical input in the plane of the mirrors, metres from the centre of the chip."""
         rows, columns = self.grid(n_in)
         side = self.macropixel * self.pitch_m
         x_edges = side * (np.arange(columns + 1.0) - columns / 2.0)
@@ -168,25 +167,26 @@ class DMD:
     def phase(
         self,
         n_in: int,
-        ticks: NDArray[np.int64] | None = None,
+        ticks: IntArray | None = None,
         frame_period_s: float | None = None,
         seed: int = 0,
     ) -> NDArray[np.float64]:
         """Phase that the surface of the chip adds at the centre of each input, radians.
 
-        Within a macropixel the phase is taken as constant: where it changes by s radians from one to the next, the
-        neglected loss of amplitude is ``s^2 / 24``, 1.2 % at the corner of the default chip for 1 wave rms of defocus.
+        The phase is taken as constant within a macropixel. Where it changes by s radians from one macropixel to the
+        next, the neglected loss of amplitude is ``s^2 / 24``: 1.2 % at the corner of the default chip for 1 wave rms of
+        defocus.
 
         Parameters
         ----------
         n_in : int
             Number of inputs.
         ticks : ndarray of int64, shape (batch,), optional
-            Frame numbers; without them the fixed part alone.
+            Frame numbers; the fixed part only if not given.
         frame_period_s : float, optional
-            Time from one frame to the next, seconds; asked for if `ticks` are given and the surface drifts.
+            Time from one frame to the next, seconds; required if `ticks` are given and the surface drifts.
         seed : int
-            The run, which the drift follows.
+            Seed of the run, which determines the drift.
 
         Returns
         -------
@@ -203,15 +203,15 @@ class DMD:
     def _phase_parts(
         self, n_in: int, astigmatism_waves: ArrayLike, defocus_waves: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Phase along the columns and along the rows of the grid, whose sum it is: (..., columns), (..., rows)."""
+        """The two terms of the phase, one a function of the column and one of the row: (..., columns), (..., rows)."""
         cells, radius = self.cells(n_in), math.hypot(self.columns, self.rows) * self.pitch_m / 2.0
         x, y = ((edges[1:] + edges[:-1]) / (2.0 * radius) for edges in (cells.x_edges, cells.y_edges))
         return phase_parts(astigmatism_waves, defocus_waves, x, y)
 
     def _phase_drift(
-        self, n_in: int, ticks: NDArray[np.int64], frame_period_s: float | None, seed: int
+        self, n_in: int, ticks: IntArray, frame_period_s: float | None, seed: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Drift of the phase in each frame, in the same two parts: (batch, columns), (batch, rows)."""
+        """Drift of the two terms of the phase in each frame: (batch, columns), (batch, rows)."""
         drift = np.zeros((2, len(ticks)))
         if self.aberration_drift_waves:
             if not 0 < number(frame_period_s) < math.inf:
@@ -220,37 +220,38 @@ class DMD:
             drift = self.aberration_drift_waves * coefficient_drift(ticks, step, seed)
         return self._phase_parts(n_in, *drift)
 
-    def levels(self, n_in: int, backend: Backend = HOST) -> tuple[Any, Any]:
-        """Field that an input sends when OFF and when ON, relative to all its mirrors ON on a flat chip.
+    def levels(self, n_in: int, backend: Backend = HOST) -> tuple[Array, Array]:
+        """Field of an input that is OFF and one that is ON, relative to all its mirrors ON on a flat chip.
 
-        Two read-only (n_in,) arrays of `backend`: float32 while the leakage is in phase with the ON light and the
-        surface is flat, complex64 otherwise. The drift of the surface is not in them.
+        Two read-only (n_in,) arrays of `backend`: float32 if the leakage is in phase with the ON light and the surface
+        is flat, complex64 otherwise. They do not include the drift of the surface.
         """
         return levels(self, n_in, backend)
 
     def modulate(
         self,
-        patterns: Any,
-        field: Any,
-        ticks: NDArray[np.int64] | None = None,
+        patterns: Array,
+        field: Array,
+        ticks: IntArray | None = None,
         frame_period_s: float | None = None,
         seed: int = 0,
-    ) -> Any:
+    ) -> Array:
         """Field that leaves the mirrors: (batch, n_in) patterns and incident field -> (batch, n_in).
 
         Parameters
         ----------
         patterns : array of bool, shape (batch, n_in)
-            Which inputs are ON; its library does the work.
+            Which inputs are ON; the library of this array computes.
         field : array of float32 or complex64, shape (batch, n_in)
             Incident field, of the same library.
         ticks, frame_period_s, seed
-            As for `phase`; asked for if the surface drifts, and not looked at otherwise.
+            As for `phase`; required if the surface drifts, and not used otherwise.
 
         Returns
         -------
         array, shape (batch, n_in)
-            float32 if the incident field and the `levels` are and the surface does not drift, complex64 otherwise.
+            float32 if the incident field and the `levels` are float32 and the surface does not drift, complex64
+            otherwise.
 
         Raises
         ------
@@ -261,39 +262,39 @@ class DMD:
         off, on = self.levels(n_in, backend)
         out = backend.xp.where(patterns, on, off)
         if self.aberration_drift_waves:
-            out = out * self._turn(n_in, ticks, frame_period_s, seed, backend)
+            out = out * self._drift_phasor(n_in, ticks, frame_period_s, seed, backend)
         if out.dtype != field.dtype:
             return out * field
         out *= field
         return out
 
-    def _turn(
+    def _drift_phasor(
         self,
         n_in: int,
-        ticks: NDArray[np.int64] | None,
+        ticks: IntArray | None,
         frame_period_s: float | None,
         seed: int,
         backend: Backend,
-    ) -> Any:
-        """``exp(i phase)`` of the drift of the surface, (batch, n_in): an outer product on the grid of inputs."""
+    ) -> Array:
+        """``exp(i phase)`` of the drift of the surface: (batch, n_in)."""
         if ticks is None:
             raise ValueError("ticks must be given for a surface that drifts, got None")
         rows, columns = self.grid(n_in)
         parts = self._phase_drift(n_in, ticks, frame_period_s, seed)
         of_x, of_y = (backend.asarray(np.exp(1j * part).astype(np.complex64)) for part in parts)
-        turn = of_y[:, :, None] * of_x[:, None, :]
-        return backend.xp.reshape(turn, (len(ticks), rows * columns))[:, :n_in]
+        phasor = of_y[:, :, None] * of_x[:, None, :]
+        return backend.xp.reshape(phasor, (len(ticks), rows * columns))[:, :n_in]
 
 
 @lru_cache(maxsize=8)
-def levels(dmd: DMD, n_in: int, backend: Backend) -> tuple[Any, Any]:
-    """`DMD.levels`, kept where the arrays are used."""
+def levels(dmd: DMD, n_in: int, backend: Backend) -> tuple[Array, Array]:
+    """`DMD.levels`, cached."""
     stuck_off, stuck_on = stuck_shares(dmd, n_in)
     eps = dmd.leakage if dmd.leakage.imag else dmd.leakage.real
     parts = [stuck_on + eps * (1.0 - stuck_on), 1.0 - stuck_off + eps * stuck_off]
     if dmd.astigmatism_waves or dmd.defocus_waves:
-        turn = np.exp(1j * dmd.phase(n_in))
-        parts = [part * turn for part in parts]
+        phasor = np.exp(1j * dmd.phase(n_in))
+        parts = [part * phasor for part in parts]
     arrays = [part.astype(np.complex64 if np.iscomplexobj(parts[0]) else np.float32) for part in parts]
     for array in arrays:
         array.flags.writeable = False
@@ -302,9 +303,9 @@ def levels(dmd: DMD, n_in: int, backend: Backend) -> tuple[Any, Any]:
 
 @lru_cache(maxsize=8)
 def stuck_shares(dmd: DMD, n_in: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of each input's mirrors that is stuck OFF, and stuck ON; read-only (n_in,) arrays.
+    """Share of the mirrors of each input that are stuck OFF, and stuck ON; read-only (n_in,) arrays.
 
-    A mirror is known by its place on the chip, so its fate does not depend on `macropixel` or `n_in`.
+    The draw of a mirror follows its place on the chip, so it does not depend on `macropixel` or `n_in`.
     """
     rows, columns = dmd.grid(n_in)
     shares = np.zeros((2, rows * columns))
@@ -312,8 +313,10 @@ def stuck_shares(dmd: DMD, n_in: int) -> tuple[NDArray[np.float64], NDArray[np.f
         k = dmd.macropixel
         top, left = (dmd.rows - rows * k) // 2, (dmd.columns - columns * k) // 2
         y, x = np.mgrid[top : top + rows * k, left : left + columns * k]
-        fate = draws.uniforms(dmd.seed, Stream.STUCK_MIRROR, np.ravel(y * dmd.columns + x)).reshape(rows, k, columns, k)
-        stuck, on = fate < dmd.stuck_fraction, fate < dmd.stuck_fraction / 2.0
+        uniform = draws.uniforms(dmd.seed, Stream.STUCK_MIRROR, np.ravel(y * dmd.columns + x)).reshape(
+            rows, k, columns, k
+        )
+        stuck, on = uniform < dmd.stuck_fraction, uniform < dmd.stuck_fraction / 2.0
         for state, hit in enumerate((stuck & ~on, on)):
             shares[state] = hit.mean(axis=(1, 3)).ravel()
     shares.flags.writeable = False

@@ -1,13 +1,14 @@
 """The path from the medium to the sensor."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
+from photonics.arrays import Array
 from photonics.backend import Backend, backend_of, require
-from photonics.component import Field, component
+from photonics.component import Field, component, integer
 from photonics.kernels import cpu
 from photonics.kernels.threads import for_blocks
 from photonics.parts import pupil as optics
@@ -17,26 +18,27 @@ from photonics.parts.reference import Reference
 __all__ = ["Imaging"]
 
 BLOCK = {True: 2**18, False: 2**25}
-"""Field samples imaged at a time, on the host (where they stay in its caches) and on a device."""
+"""Field samples imaged at a time, on the host (True: they fit into its caches) and on other devices (False)."""
+REGION, REGION_LOW = "(first row, rows, first column, columns)", (0, 1, 0, 1)
+"""Entries of `Imaging.region` and their smallest values."""
 SAMPLE_S = 3e-8
-"""Seconds that a thread takes for a field sample, to tell small work: the right order with a pupil."""
+"""Seconds per field sample and thread with a pupil, an estimate by which small work stays on one thread."""
 
 
 @component
 class Imaging:
     """Optics between the medium and the camera: pupil, polarisation, reference beam, region of interest.
 
-    The medium gives the field on a grid of samples in the plane of the sensor, each independent of the others. A pupil
-    keeps the plane waves that arrive within its numerical aperture (sensor side, after any magnification)::
+    The output of the medium is the field on a grid of independent samples in the plane of the sensor. A pupil passes
+    the plane waves within its numerical aperture (on the side of the sensor, after any magnification)::
 
         E_sensor = F^-1 [P F [E]],    rate = throughput sum_modes <|E_sensor + R|^2>_pixel
 
-    P is 1 inside the pupil, ``|f| < NA / lambda`` (``|fx|, |fy|`` for a square one), over the root of the share that it
-    passes: the mean intensity of white light stays as it is. The grains have the area ``(4/pi) (lambda / 2NA)^2``
-    (circle) or ``(lambda / 2NA)^2`` (square). The grid is periodic: grains at opposite edges of the sensor are
-    neighbours. A pixel is the mean of its ``samples`` x ``samples`` points (fill factor 1; see
-    `photonics.parts.pupil.pixel_contrast` for the error). Without a pupil there is one sample, and one grain, in a
-    pixel.
+    P is constant inside the pupil, ``|f| < NA / lambda`` (``|fx|, |fy|`` for a square one), and scaled so that the mean
+    intensity of white light does not change. Speckle grains have the area ``(4/pi) (lambda / 2NA)^2``
+    (circle) or ``(lambda / 2NA)^2`` (square). The grid is periodic, so grains at opposite edges of the sensor are
+    correlated. The intensity of a pixel is the mean over its ``samples`` x ``samples`` points (fill factor 1;
+    `photonics.parts.pupil.pixel_contrast` has the error). Without a pupil a pixel has one sample, which is one grain.
 
     The default is one speckle grain per pixel, behind a polariser.
 
@@ -46,51 +48,52 @@ class Imaging:
     """
 
     throughput: float = Field(default=6.4e-7, gt=0, le=1)
-    """Photon rate on the mean pixel over that on the mean lit input, all inputs ON. It stands for all losses:
-    the medium scatters light over a hemisphere and a pixel takes a share near 1e-6 of it. An order of magnitude,
-    chosen so that the default laser fills a pixel's well in 2 ms, all inputs ON; a bench sets its exposure to suit."""
+    """Mean photon rate on a pixel over that on an input, all inputs ON. It includes all losses: the medium scatters
+    light over a hemisphere, of which a pixel covers about 1e-6. An order of magnitude, chosen so that the default laser
+    fills the well of a pixel in 2 ms with all inputs ON."""
 
     numerical_aperture: float | None = Field(default=None, gt=0, le=1)
-    """Numerical aperture of the pupil on the side of the sensor; None for one independent grain per pixel. The mean
-    intensity stays as `throughput` says; on a bench it goes with the square of the aperture."""
+    """Numerical aperture of the pupil on the side of the sensor; None for one independent grain per pixel. It does not
+    change the mean intensity, which `throughput` sets; on a bench that is proportional to the aperture squared."""
 
     pupil: Pupil = "circular"
-    """Shape of the pupil: "circular" (a lens) or "square" (whose integrals are elementary)."""
+    """Shape of the pupil: "circular" (a lens) or "square" (with elementary integrals)."""
 
     pixel_m: float = Field(default=5.5e-6, gt=0, le=1e-3)
     """Side of a pixel, metres (generic CMOS)."""
 
     samples: int = Field(default=2, ge=1, le=16)
-    """Field samples along a pixel's side when there is a pupil; the medium needs ``samples^2`` outputs per pixel. A
-    grain, ``lambda / 2NA``, must be as wide as a sample or wider; twice that makes the pixel's mean good to 7 %."""
+    """Field samples along the side of a pixel if there is a pupil; the medium needs ``samples^2`` outputs per pixel. A
+    sample must be no wider than a grain, ``lambda / 2NA``; with 2 samples per grain the contrast is right to 7 %."""
 
     sensor: tuple[int, int] | None = None
-    """Rows and columns of the sensor in pixels; None for the rectangle of the number of pixels that is nearest to a
-    square (a prime number of pixels is a line). Everything on the sensor goes row by row."""
+    """Rows and columns of the sensor in pixels; None for the most nearly square rectangle of the number of pixels (a
+    line for a prime number). Pixels and samples are numbered row by row."""
 
     region: tuple[int, int, int, int] | None = None
-    """Region of interest that is read out: first row, row count, first column, column count; None for all."""
+    """Region of interest that is read out: first row, number of rows, first column, number of columns; None for all."""
 
     polarisations: Literal[1, 2] = 1
-    """Polarisations that reach the sensor: 1 behind a polariser, 2 without one (two independent speckles). The mean
-    intensity stays as `throughput` says; a bench that takes a polariser out sees twice as much."""
+    """Polarisations that reach the sensor: 1 behind a polariser, 2 without one (two independent speckle fields). It
+    does not change the mean intensity, which `throughput` sets; on a bench it doubles without the polariser."""
 
     reference: Reference = Field(default=Reference())
-    """The reference beam; its light is there only when its shutter is open."""
+    """The reference beam, which reaches the sensor only while its shutter is open."""
 
     @field_validator("sensor", "region", mode="before")
     @classmethod
-    def _whole_pixels(cls, value: Any, info: Any) -> Any:
-        lowest = {"sensor": (1, 1), "region": (0, 1, 0, 1)}[info.field_name]
-        meaning = {"sensor": "(rows, columns)", "region": "(first row, rows, first column, columns)"}[info.field_name]
+    def _check_pixels(cls, value: object, info: ValidationInfo) -> object:
+        name = str(info.field_name)
+        low, meaning = ((1, 1), "(rows, columns)") if name == "sensor" else (REGION_LOW, REGION)
         if value is None:
             return None
-        good = isinstance(value, (tuple, list)) and len(value) == len(lowest)
-        good = good and all(hasattr(v, "__index__") and not isinstance(v, bool) for v in value)
-        if not good or any(v < low for v, low in zip(value, lowest, strict=True)):
-            text = f"{info.field_name} must be None or integers {meaning}, counts of 1 or more, got {value!r}"
+        text = f"{name} must be None or integers {meaning}, counts of 1 or more, got {value!r}"
+        if not isinstance(value, (tuple, list)) or len(value) != len(low):
             raise ValueError(text)
-        return value
+        try:
+            return tuple(integer(v, name, least) for v, least in zip(value, low, strict=True))
+        except ValueError:
+            raise ValueError(text) from None
 
     @property
     def samples_per_pixel(self) -> int:
@@ -98,12 +101,12 @@ class Imaging:
         return 1 if self.numerical_aperture is None else self.samples
 
     def sensor_of(self, n_field: int, modes: int = 1) -> tuple[int, int]:
-        """Rows and columns of pixels on a sensor that takes `n_field` outputs of a medium of so many modes.
+        """Rows and columns of pixels on the sensor, for `n_field` outputs of the medium (all modes together).
 
         Raises
         ------
         ValueError
-            If the outputs are not a whole number of pixels, or not those of the given sensor.
+            If the outputs are not a whole number of pixels, or do not fit `sensor`.
         """
         share = modes * self.samples_per_pixel**2
         count, rest = divmod(n_field, share)
@@ -115,7 +118,9 @@ class Imaging:
         if self.sensor is None:
             rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
             if rows == 1 and count > 3 and self.numerical_aperture is not None:
-                raise ValueError(f"sensor must be given for {count} pixels behind a pupil, which make a line only")
+                raise ValueError(
+                    f"sensor must be given for {count} pixels behind a pupil: their only rectangle is a line"
+                )
             return rows, count // rows
         rows, columns = self.sensor
         if rows * columns != count:
@@ -166,7 +171,7 @@ class Imaging:
             )
 
     def grain_area_m2(self, wavelength_m: float = 532e-9) -> float:
-        """Area of a speckle grain on the sensor, square metres; that of a pixel without a pupil."""
+        """Area of a speckle grain on the sensor, square metres; without a pupil, the area of a pixel."""
         if self.numerical_aperture is None:
             return self.pixel_m**2
         return optics.grain_area_m2(self.pupil, self.numerical_aperture, wavelength_m)
@@ -174,9 +179,9 @@ class Imaging:
     def contrast(self, modes: int | None = None, wavelength_m: float = 532e-9) -> float:
         """Contrast of fully developed speckle in a frame: the standard deviation over the mean of its pixels.
 
-        ``1 / sqrt(modes)``, times what is left after a pixel's mean over its grains; `modes` equal fields, by default
-        the polarisations that reach the sensor. The edges' periodicity is left out: it matters when a grain is as large
-        as the sensor.
+        ``1 / sqrt(modes)`` times the factor by which the mean over a pixel reduces it. `modes` is the number of equal
+        independent fields, by default the polarisations that reach the sensor. The periodic edges are neglected; they
+        matter if a grain is as large as the sensor.
         """
         modes = self.polarisations if modes is None else modes
         na = self.numerical_aperture
@@ -186,33 +191,32 @@ class Imaging:
 
     def intensity(
         self,
-        speckle: Any,
+        speckle: Array,
         *,
         modes: int = 1,
         wavelength_m: float = 532e-9,
-        reference: Any = None,
+        reference: Array = None,
         shares: tuple[float, ...] | None = None,
-    ) -> Any:
+    ) -> Array:
         """Photons per second on each pixel that is read out.
 
         Parameters
         ----------
         speckle : array of complex64, shape (batch, modes * n)
-            The medium's output, mode after mode, of any library that `photonics.backend` knows.
+            Output of the medium, mode after mode, of any library that `photonics.backend` knows.
         modes : int
-            Fields that do not interfere with each other (polarisations, wavelengths): their intensities add.
+            Number of fields that do not interfere (polarisations, wavelengths); their intensities add.
         wavelength_m : float
-            Metres; sets the grain.
+            Wavelength, metres.
         reference : array of complex64, shape (batch, n) or (1, n), optional
-            Field of the reference beam at the samples (`Reference.field`), same library and unit.
+            Field of the reference beam at the samples (`Reference.field`), of the same library and unit.
         shares : tuple of float, optional
-            Amplitude of the reference in each mode, squares summing to 1; all of it in the first if not given. It
-            interferes with the modes that it shares.
+            Amplitude of the reference in each mode, with a sum of squares of 1; all in the first mode if not given.
 
         Returns
         -------
         array of float32, shape (batch, n_pixels)
-            On the host, the same bits for a frame in any batch and on any number of threads.
+            On the host, a frame has the same bits in any batch and on any number of threads.
 
         Raises
         ------
@@ -247,18 +251,18 @@ class Imaging:
                 work(start, min(start + frames, batch))
         return rate
 
-    def filter(self, grid: tuple[int, int], wavelength_m: float, backend: Backend) -> Any:
-        """What the pupil does to each frequency of the field on a grid of samples, float32; None without a pupil."""
+    def filter(self, grid: tuple[int, int], wavelength_m: float, backend: Backend) -> Array:
+        """Transmission of the pupil at each frequency of a grid of samples, float32; None without a pupil."""
         if self.numerical_aperture is None:
             return None
         cycles = self.numerical_aperture / wavelength_m * self.pixel_m / self.samples
         return optics.transfer(self.pupil, grid, (grid[0] * cycles, grid[1] * cycles), backend)
 
     def visibility(self, wavelength_m: float) -> float:
-        """What is left of the fringes of a tilted reference on a pixel that is one sample: ``sinc(fx) sinc(fy)``.
+        """Factor by which a pixel of one sample averages out the fringes of a tilted reference, ``sinc(fx) sinc(fy)``.
 
-        f is the fringes' frequency in cycles per pixel. Finer samples resolve the fringes, and their mean does this
-        itself, to ``sinc(f / samples)``.
+        f is the frequency of the fringes in cycles per pixel. It is 1 for pixels of several samples, which resolve the
+        fringes: their mean reduces them by the same factor over ``sinc(f / samples)``.
         """
         if self.samples_per_pixel > 1:
             return 1.0
@@ -266,20 +270,20 @@ class Imaging:
 
     def _rate(
         self,
-        field: Any,
-        reference: Any,
+        field: Array,
+        reference: Array,
         shares: tuple[float, ...],
         visibility: float,
-        filter_: Any,
+        filter_: Array,
         backend: Backend,
-    ) -> Any:
+    ) -> Array:
         xp, (batch, modes, rows, columns) = backend.xp, field.shape
         if filter_ is not None:
             field = optics.low_pass(field, filter_, backend)
         beam = None if reference is None else self._crop(xp.reshape(reference, (-1, rows, columns)))
         field = self._crop(field)
         power = backend.zeros((batch, *field.shape[2:]), "float32")
-        if beam is not None and visibility < 1.0:  # light of the reference whose fringes a pixel averages out
+        if beam is not None and visibility < 1.0:  # the light of the reference that makes no visible fringes
             power += square_modulus(beam, backend) * (1.0 - visibility**2)
         for mode in range(modes):
             share = shares[mode] * visibility if mode < len(shares) else 0.0
@@ -289,7 +293,7 @@ class Imaging:
         power = pixel_sums(power, k)
         return scaled(xp.reshape(power, (batch, -1)), self.throughput / k**2)
 
-    def _crop(self, field: Any) -> Any:
+    def _crop(self, field: Array) -> Array:
         if self.region is None:
             return field
         k = self.samples_per_pixel
@@ -297,7 +301,7 @@ class Imaging:
         return field[..., row : row + rows, column : column + columns]
 
 
-def square_modulus(field: Any, backend: Backend) -> Any:
+def square_modulus(field: Array, backend: Backend) -> Array:
     """``|E|^2``, float32, of any shape."""
     if not backend.on_host:
         return backend.xp.real(field) ** 2 + backend.xp.imag(field) ** 2
@@ -306,16 +310,16 @@ def square_modulus(field: Any, backend: Backend) -> Any:
     return rate
 
 
-def scaled(rate: Any, factor: float) -> Any:
-    """`rate` times a factor, in place."""
+def scaled(rate: Array, factor: float) -> Array:
+    """Multiply `rate` by a factor in place, and return it."""
     rate *= factor
     return rate
 
 
-def pixel_sums(power: Any, k: int) -> Any:
+def pixel_sums(power: Array, k: int) -> Array:
     """Sum of ``k`` x ``k`` samples: (batch, k rows, k columns) -> (batch, rows, columns).
 
-    By slices: a reduction over an axis might add in another order in another batch.
+    It adds slices, because a reduction over an axis might add in another order in another batch.
     """
     down = power[:, ::k, :]
     for i in range(1, k):

@@ -1,8 +1,7 @@
-"""The laser: how much light there is, where it falls on the mirrors, how it fluctuates, and how coherent it is."""
+"""The laser: power, beam on the mirrors, fluctuations and coherence."""
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from scipy.linalg import eigvalsh_tridiagonal
 from scipy.special import erf
 
 from photonics import draws
+from photonics.arrays import Array, IntArray
 from photonics.backend import HOST, Backend
 from photonics.component import Field, component, number
 from photonics.random import Stream
@@ -19,24 +19,24 @@ __all__ = ["Cells", "Laser", "mode_weights"]
 
 
 FLAT_TOP_M = 7e-3
-"""Radius of the Gaussian beam whose peak a laser without a beam radius has everywhere, metres."""
-MOST_COHERENCE_TIMES = 100.0
-"""Largest path-time spread, in coherence times ``1 / (2 pi linewidth)``, whose spectral modes are told apart."""
+"""Radius of the Gaussian beam whose peak intensity a laser without a beam radius has everywhere, metres."""
+MAX_COHERENCE_TIMES = 100.0
+"""Largest path-time spread for which spectral modes are computed, in coherence times ``1 / (2 pi linewidth)``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
     """Rectangles on a grid in the plane of the mirrors, row by row from the top left; metres from the optical axis.
 
-    Only the lines of the grid are stored: whatever is a product of a function of x and one of y need not be computed
-    cell by cell.
+    Only the lines of the grid are stored, so that a product of a function of x and a function of y costs one evaluation
+    per row and per column.
     """
 
     x_edges: NDArray[np.float64]
-    """Lines between columns, ascending, shape (columns + 1,)."""
+    """Boundaries of the columns, ascending, shape (columns + 1,)."""
 
     y_edges: NDArray[np.float64]
-    """Lines between rows, from the top down, shape (rows + 1,)."""
+    """Boundaries of the rows, from the top down, shape (rows + 1,)."""
 
     count: int
     """Number of cells n: the last row may have fewer than the others."""
@@ -67,7 +67,7 @@ class Cells:
         return self._each(None, self.y_edges[:-1])
 
     def _each(self, of_x: NDArray[np.float64] | None, of_y: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """Values on columns or rows, one for each cell, shape (n,)."""
+        """Expand one value per column, or one per row, to one per cell: (n,)."""
         values = of_x[None, :] if of_x is not None else np.asarray(of_y)[:, None]
         return np.broadcast_to(values, self.shape).reshape(-1)[: self.count]
 
@@ -91,12 +91,12 @@ class Laser:
     """Full width at half maximum of the Lorentzian line, Hz (1 MHz, data sheets of DPSS lasers)."""
 
     beam_radius_m: float | None = Field(default=7e-3, gt=0)
-    """Radius at which the intensity is 1/e^2 of its peak, metres; None lights every cell equally, as if the
-    peak of a beam of `FLAT_TOP_M` radius went on for ever (a chip larger than that beam, of 77 mm^2, then gets more
-    than the laser's power)."""
+    """Radius at which the intensity is 1/e^2 of its peak, metres (7 mm, about the half-width of a 0.7" chip). None
+    lights every cell equally, with the peak intensity of a beam of `FLAT_TOP_M` radius; a chip larger than 77 mm^2, the
+    area of that beam, then receives more than the power of the laser."""
 
     rin_db_per_hz: float | None = Field(default=-140.0, le=-60)
-    """Relative intensity noise, dB/Hz, one-sided and white up to the exposure's bandwidth; None for none."""
+    """Relative intensity noise, dB/Hz, one-sided and white up to the bandwidth of the exposure; None for none."""
 
     drift_rms: float = Field(default=0.005, ge=0, le=0.1)
     """Relative rms of the slow power drift (0.5 %, data sheets of DPSS lasers)."""
@@ -105,11 +105,11 @@ class Laser:
     """Correlation time of the drift, seconds (1 h): autocorrelation ``exp(-t / drift_time_s)``."""
 
     pointing_rad: float = Field(default=5e-6, ge=0, le=1e-3)
-    """Rms angle of the beam about its mean, radians per axis (5 urad, data sheets of DPSS lasers); drawn anew for each
-    frame. On a real bench part of it is slower than a frame."""
+    """Rms angle of the beam about its mean, radians per axis (5 urad, data sheets of DPSS lasers), independent from
+    frame to frame. On a real bench part of it is slower than a frame."""
 
     pointing_lever_m: float = Field(default=1.0, ge=0, le=100)
-    """Distance from laser to mirrors, metres, which turns the angle into a shift (1 m: an estimate)."""
+    """Distance from laser to mirrors, metres, which converts the angle into a shift (1 m, an estimate)."""
 
     def steady(self) -> "Laser":
         """The same laser without intensity noise, drift and pointing."""
@@ -135,7 +135,7 @@ class Laser:
         return (along_y[:, None] * along_x).reshape(-1)[: cells.count]
 
     def _share(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of the power between neighbouring lines, along one axis: (..., lines) -> (..., lines - 1)."""
+        """Share of the power between neighbouring boundaries along one axis: (..., lines) -> (..., lines - 1)."""
         if self.beam_radius_m is None:
             return np.abs(np.diff(edges)) / (math.sqrt(math.pi / 2.0) * FLAT_TOP_M)
         return np.abs(np.diff(erf(math.sqrt(2.0) / self.beam_radius_m * edges))) / 2.0
@@ -145,11 +145,11 @@ class Laser:
         return self.drift_rms**2 + self.rin_variance(exposure_s)
 
     def rin_variance(self, exposure_s: float) -> float:
-        """Relative variance of a frame by intensity noise, ``10^(RIN/10) / (2 t)`` (white noise averaged over t)."""
+        """Relative variance of a frame due to intensity noise, ``10^(RIN/10) / (2 t)`` (white noise averaged)."""
         return 0.0 if self.rin_db_per_hz is None else 10.0 ** (self.rin_db_per_hz / 10.0) / (2.0 * exposure_s)
 
     def relative_power(
-        self, ticks: NDArray[np.int64], exposure_s: float, frame_period_s: float, seed: int
+        self, ticks: IntArray, exposure_s: float, frame_period_s: float, seed: int
     ) -> NDArray[np.float64]:
         """Power of each frame over the nominal power, shape (batch,); never negative."""
         power = np.ones(len(ticks))
@@ -163,10 +163,10 @@ class Laser:
 
     @property
     def pointing_shift_m(self) -> float:
-        """Rms shift of the beam's centre on the mirrors, metres per axis; 0 for a beam that is the same everywhere."""
+        """Rms shift of the beam's centre on the mirrors, metres per axis; 0 for a uniform beam."""
         return 0.0 if self.beam_radius_m is None else self.pointing_rad * self.pointing_lever_m
 
-    def pointing(self, ticks: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
+    def pointing(self, ticks: IntArray, seed: int) -> NDArray[np.float64]:
         """Centre of the beam on the mirrors in each frame, metres from the axis: x and y, shape (2, batch)."""
         axes = (Stream.POINTING_X, Stream.POINTING_Y)
         return self.pointing_shift_m * np.stack(
@@ -174,11 +174,12 @@ class Laser:
         )
 
     def pointing_gradient(self, cells: Cells) -> NDArray[np.float64]:
-        """Relative change of a cell's amplitude by an rms shift of the beam along x and along y, shape (2, n).
+        """Relative change of the amplitude on each cell for an rms shift of the beam along x and along y, shape (2, n).
 
-        ``d ln(amplitude) / d shift = 2 x / w^2`` at the centre of the cell, times `pointing_shift_m`; to first order
-        the relative variance of the amplitude is the sum of the squares over the axes, and cells covary by their
-        products. Relative error for a cell of side s: ``s^2 / (3 w^2)``, 8e-5 for the default mirrors and beam.
+        ``d ln(amplitude) / d shift = 2 x / w^2`` at the centre of the cell, times `pointing_shift_m`. To first order
+        the relative variance of the amplitude is the sum of the squares over the axes, and the covariance of two cells
+        the sum of the products. Relative error for a cell of side s: ``s^2 / (3 w^2)``, 8e-5 for the default mirrors
+        and beam.
         """
         if not self.pointing_shift_m or self.beam_radius_m is None:
             return np.zeros((2, cells.count))
@@ -188,30 +189,30 @@ class Laser:
     def field(
         self,
         cells: Cells,
-        ticks: NDArray[np.int64],
+        ticks: IntArray,
         *,
         exposure_s: float,
         frame_period_s: float,
         seed: int,
         backend: Backend = HOST,
-    ) -> Any:
+    ) -> Array:
         """Real amplitude on each cell in each frame, sqrt(photons / s).
 
-        The root of the power on the cell, which holds for cells of any size. A Gaussian is a product of a
-        function of x and one of y, so a frame costs one product per cell, wherever the beam points.
+        It is the square root of the power on the cell, for cells of any size. A Gaussian is a product of a function of
+        x and a function of y, so a frame costs one product per cell for any direction of the beam.
 
         Parameters
         ----------
         cells : Cells
-            Where the light is wanted; n of them.
+            The n cells.
         ticks : ndarray of int64, shape (batch,)
             Frame numbers.
         exposure_s, frame_period_s : float
             Exposure, and time from one frame to the next, seconds.
         seed : int
-            The run.
+            Seed of the run.
         backend : Backend
-            Where the result is wanted.
+            Library and device of the result.
 
         Returns
         -------
@@ -239,25 +240,25 @@ class Laser:
         return (1.0 + self._coherence_times(path_time_s)) ** -0.5
 
     def spectral_weights(self, path_time_s: float, tolerance: float = 1e-3) -> NDArray[np.float64]:
-        """Weights of the independent speckle fields that the linewidth makes of one; descending, their sum 1.
+        """Weights of the independent speckle fields of a line of finite width, in descending order; their sum is 1.
 
-        Frequencies of the line see fields that are partly correlated, ``1 / (1 - 2i pi tau (nu - nu'))``. On the
-        line's eigenmodes they are independent, and a pixel's intensity is the weighted sum over those: see
-        `mode_weights`, which is exact. Kept are as many as hold ``1 - tolerance`` of the power, scaled up to 1; so
-        ``sum w^2 = contrast^2 = 1 / (1 + 2 pi tau linewidth)`` within a relative ``2 tolerance``.
+        The fields at two frequencies of the line are partly correlated, ``1 / (1 - 2i pi tau (nu - nu'))``. The fields
+        of the eigenmodes of this correlation are independent, and the intensity of a pixel is their weighted sum; see
+        `mode_weights`, which is exact. The strongest modes that hold ``1 - tolerance`` of the power are kept and scaled
+        to a sum of 1, so ``sum w^2 = contrast^2 = 1 / (1 + 2 pi tau linewidth)`` within a relative ``2 tolerance``.
 
         Parameters
         ----------
         path_time_s : float
             Mean of the distribution of path times tau, seconds; ``2 pi tau linewidth`` at most 100.
         tolerance : float
-            Share of the power that may be left out, 1e-4 to 0.5.
+            Largest share of the power that is left out, 1e-4 to 0.5.
 
         Returns
         -------
         ndarray, shape (k,)
-            k is 1 where ``pi tau linewidth`` is under the tolerance, about ``0.8 pi tau linewidth / tolerance`` where
-            it is well above: the weights fall as ``1/n^2``.
+            k is 1 if ``pi tau linewidth`` is below the tolerance, and about ``0.8 pi tau linewidth / tolerance`` if it
+            is well above: the weights fall as ``1/n^2``.
 
         Raises
         ------
@@ -265,10 +266,10 @@ class Laser:
             If a number is out of range.
         """
         times = self._coherence_times(path_time_s)
-        if times > MOST_COHERENCE_TIMES:
+        if times > MAX_COHERENCE_TIMES:
             raise ValueError(
-                f"path_time_s must be at most {MOST_COHERENCE_TIMES:g} / (2 pi linewidth_hz) = "
-                f"{path_time_s * MOST_COHERENCE_TIMES / times:.3g}, got {path_time_s!r}"
+                f"path_time_s must be at most {MAX_COHERENCE_TIMES:g} / (2 pi linewidth_hz) = "
+                f"{path_time_s * MAX_COHERENCE_TIMES / times:.3g}, got {path_time_s!r}"
             )
         if not 1e-4 <= number(tolerance) <= 0.5:
             raise ValueError(f"tolerance must be 1e-4 to 0.5, got {tolerance!r}")
@@ -288,9 +289,10 @@ class Laser:
 def mode_weights(times: float, count: int) -> NDArray[np.float64]:
     """Eigenvalues of the spectral correlation of speckle under a Lorentzian line: the largest `count`, descending.
 
-    In time, the problem is ``int_0^inf exp(-a |t - t'|) exp(-t'/tau)/tau f(t') dt' = w f(t)``, ``a = pi linewidth``:
-    the coherence of the light, weighted with the paths. Its second derivative is Bessel's equation, the solutions are
-    ``J_times(z exp(-t / 2 tau))``, and the condition at t = 0 is ``J_(times-1)(z) = 0``. Hence
+    In the time domain the problem is ``int_0^inf exp(-a |t - t'|) exp(-t'/tau)/tau f(t') dt' = w f(t)``, ``a = pi
+    linewidth``: the coherence of the light, weighted with the distribution of path times. Its second derivative is
+    Bessel's equation, the solutions are ``J_times(z exp(-t / 2 tau))``, and the condition at t = 0 is ``J_(times-1)(z)
+    = 0``. Hence
 
         w_n = 4 times / j_n^2,    j_n the n-th positive zero of J_(times-1).
 
@@ -300,9 +302,9 @@ def mode_weights(times: float, count: int) -> NDArray[np.float64]:
     Parameters
     ----------
     times : float
-        ``2 pi tau linewidth``, above 0, up to `MOST_COHERENCE_TIMES`.
+        ``2 pi tau linewidth``, above 0, up to `MAX_COHERENCE_TIMES`.
     count : int
-        How many, at least 1.
+        Number of eigenvalues, at least 1.
 
     References
     ----------

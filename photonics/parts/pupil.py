@@ -1,35 +1,36 @@
-"""The pupil of the imaging optics: which spatial frequencies of the field pass, and the speckle grains they make."""
+"""The pupil of the imaging optics: the spatial frequencies that pass, and the resulting speckle grains."""
 
 import math
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 from scipy.special import j1
 
+from photonics.arrays import Array, HostArray
 from photonics.backend import Backend
 
 __all__ = ["Pupil", "correlation", "grain_area_m2", "low_pass", "pixel_contrast", "transfer"]
 
 Pupil = Literal["circular", "square"]
 STRIPS = 8
-"""Strips in which a circle is cut inside a frequency cell; the share of a cell is good to about 1e-3."""
+"""Strips into which a frequency cell is cut to find its share inside a circle, right to about 1e-3."""
 
 
 def grain_area_m2(pupil: Pupil, numerical_aperture: float, wavelength_m: float) -> float:
     """Area of a speckle grain, the integral of the intensity correlation, square metres.
 
-    ``(4/pi) (lambda / 2NA)^2`` for a circular pupil, ``(lambda / 2NA)^2`` for a square one (Goodman 2020, 5.7.2): one
-    over the area of the pupil in frequency.
+    ``(4/pi) (lambda / 2NA)^2`` for a circular pupil, ``(lambda / 2NA)^2`` for a square one (Goodman 2020, 5.7.2): the
+    inverse of the area of the pupil in frequency.
     """
     square = (wavelength_m / (2.0 * numerical_aperture)) ** 2
     return square * 4.0 / math.pi if pupil == "circular" else square
 
 
-def correlation(pupil: Pupil, numerical_aperture: float, wavelength_m: float, x_m: Any, y_m: Any) -> NDArray[Any]:
-    """Correlation of the field between points `x_m`, `y_m` apart; its square is that of the intensity.
+def correlation(pupil: Pupil, numerical_aperture: float, wavelength_m: float, x_m: Array, y_m: Array) -> HostArray:
+    """Correlation of the field at distances `x_m`, `y_m`; its square is the correlation of the intensity.
 
     ``2 J1(u) / u``, ``u = 2 pi NA r / lambda``, for a circular pupil, ``sinc(2 NA x / lambda) sinc(2 NA y / lambda)``
     for a square one (van Cittert and Zernike; Goodman 2020, 5.4).
@@ -48,42 +49,41 @@ def pixel_contrast(
     """Contrast of fully developed speckle on pixels that average `samples` x `samples` points of the intensity.
 
     ``C^2 = sum_ij |mu_ij|^2 / samples^4 / modes`` over all pairs of points. With many samples it is the integral over
-    the pixel (Goodman 2020, 5.7.3): 0.656 for a square pupil and a pixel as wide as a grain, ``lambda / 2NA``. There,
-    2 samples give 0.703, 3 give 0.675, 4 give 0.667: 7, 3 and 1.7 % too much, less on smaller pixels.
+    the pixel (Goodman 2020, 5.7.3): 0.656 for a square pupil and a pixel as wide as a grain, ``lambda / 2NA``. For this
+    pixel 2 samples give 0.703, 3 give 0.675 and 4 give 0.667: 7, 3 and 1.7 % too high, and less for smaller pixels.
     """
     lag = np.arange(samples)
-    times = np.where(lag == 0, 1.0, 2.0) * (samples - lag)  # pairs of points that far apart, in one direction
+    times = np.where(lag == 0, 1.0, 2.0) * (samples - lag)  # number of pairs at each distance along one axis
     gaps = lag * (pixel_m / samples)
     pairs = correlation(pupil, numerical_aperture, wavelength_m, gaps[:, None], gaps[None, :]) ** 2
     return math.sqrt(float(times @ pairs @ times) / samples**4 / modes)
 
 
 @lru_cache(maxsize=8)
-def transfer(pupil: Pupil, grid: tuple[int, int], cutoff: tuple[float, float], backend: Backend) -> Any:
-    """What the pupil does to each frequency of a field, scaled so that it leaves the mean power of white light alone.
+def transfer(pupil: Pupil, grid: tuple[int, int], cutoff: tuple[float, float], backend: Backend) -> Array:
+    """Transmission of the pupil at each frequency of a field, scaled to conserve the mean power of white light.
 
     Parameters
     ----------
     pupil : {"circular", "square"}
-        Its shape.
+        Shape of the pupil.
     grid : tuple of int
         Rows and columns of field samples.
     cutoff : tuple of float
         Radius (half side) of the pupil along rows and columns, in cycles over the whole grid.
     backend : Backend
-        Where the answer shall be.
+        Library and device of the result.
 
     Returns
     -------
     array of float32, shape `grid`
-        In the order of an FFT. A frequency cell that the edge cuts passes its share of the power, so that the grain
-        follows the aperture smoothly; frequency 0 always passes, which is the limit of a tiny pupil.
+        In the order of an FFT. A frequency cell on the edge passes a share of the power, so that the grain is a smooth
+        function of the aperture. Frequency 0 always passes, which is the limit of a tiny pupil.
 
-    Notes
-    -----
-    On n samples the correlation of the field is the exact one times ``sinc(x / n)``: ``(pi x / n)^2 / 6`` too low at
-    x samples, a few 1e-3 over a pixel on grids of 32. All lags together (the variance of the mean over the sensor)
-    lack up to ``grain / n`` of the grain's area, which is where the periodic edges matter.
+    Notes ----- On n samples the correlation of the field is the exact one times ``sinc(x / n)``: too low by ``(pi x /
+    n)^2 / 6`` at a distance of x samples, a few 1e-3 over a pixel on grids of 32. The sum over all distances (the
+    variance of the mean over the sensor) is too low by up to ``grain / n`` of the area of a grain, because of the
+    periodic edges.
     """
     rows, columns = (np.arange(n // 2 + 1, dtype=np.float64) for n in grid)
     high, wide = cutoff
@@ -100,16 +100,16 @@ def transfer(pupil: Pupil, grid: tuple[int, int], cutoff: tuple[float, float], b
     return backend.asarray(np.sqrt(whole / whole.mean()).astype(np.float32))
 
 
-def overlap(cell: NDArray[np.float64], half: Any) -> NDArray[np.float64]:
-    """Length of the interval from ``-half`` to ``half`` that lies within 1/2 of `cell`, 0 to 1."""
+def overlap(cell: NDArray[np.float64], half: Array) -> NDArray[np.float64]:
+    """Length of the part of the interval from ``-half`` to ``half`` that lies within 1/2 of `cell`, 0 to 1."""
     return np.clip(np.minimum(half, cell + 0.5) - np.maximum(-half, cell - 0.5), 0.0, 1.0)
 
 
-def low_pass(field: Any, filter_: Any, backend: Backend) -> Any:
+def low_pass(field: Array, filter_: Array, backend: Backend) -> Array:
     """Field behind the pupil: (..., rows, columns) complex64, periodic at the edges of the grid.
 
-    On the host a frame comes out the same whoever its neighbours are: pocketfft puts every line through the same
-    operations, several at a time in a vector register or one alone.
+    On the host a frame does not depend on the other frames of the batch: pocketfft applies the same operations to a
+    line alone and to several lines in a vector register.
     """
     if backend.on_host:
         spectrum = scipy.fft.fft2(field, axes=(-2, -1))

@@ -1,14 +1,14 @@
-"""The reference beam: light past the medium, which makes the camera see the phase of the speckle."""
+"""The reference beam: light past the medium whose interference shows the phase of the speckle."""
 
 import math
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from photonics import draws
+from photonics.arrays import Array, IntArray
 from photonics.backend import Backend
 from photonics.component import Field, component
 from photonics.random import Stream
@@ -18,46 +18,46 @@ __all__ = ["Reference", "as_phases"]
 
 @component
 class Reference:
-    """Plane wave that meets the speckle on the sensor, behind all other optics.
+    """Plane wave that joins the speckle on the sensor, behind all other optics.
 
-    Field in frame t at the point (x, y) of the sensor, measured from its middle:
-    ``R = sqrt(intensity rate) s(x, y) exp(i (2 pi (x sin a_x + y sin a_y) / lambda + phase_t + drift_t + jitter_t))``
-    where ``rate`` is the mean photon rate of the speckle with all inputs ON and ``s`` the beam's fixed flaws, of mean
-    square 1. The drift is a stationary Ornstein-Uhlenbeck process, the jitter is white. With the speckle y, four frames
-    at phases 0, pi/2, pi, 3 pi/2 give ``conj(R) y = [(I0 - I2) + i (I1 - I3)] / 4`` (Yamaguchi and Zhang, Opt. Lett.
-    22, 1268 (1997)); a tilted beam makes fringes of ``sin(angle) pixel / lambda`` cycles per pixel (Leith and
-    Upatnieks, J. Opt. Soc. Am. 52, 1123 (1962)).
+    Field in frame t at the point (x, y) of the sensor, measured from its centre: ``R = sqrt(intensity rate) s(x, y)
+    exp(i (2 pi (x sin a_x + y sin a_y) / lambda + phase_t + drift_t + jitter_t))`` where ``rate`` is the mean photon
+    rate of the speckle with all inputs ON and ``s`` the fixed error of the beam, of mean square 1. The drift is a
+    stationary Ornstein-Uhlenbeck process, the jitter is white. With the speckle y, four frames at phases 0, pi/2, pi, 3
+    pi/2 give ``conj(R) y = [(I0 - I2) + i (I1 - I3)] / 4`` (Yamaguchi and Zhang, Opt. Lett. 22, 1268 (1997)); a tilted
+    beam makes fringes of ``sin(angle) pixel / lambda`` cycles per pixel (Leith and Upatnieks, J. Opt. Soc. Am. 52, 1123
+    (1962)).
     """
 
     intensity: float = Field(default=1.0, ge=0, le=1e6)
-    """Intensity of the beam over the mean of the speckle with all inputs ON, behind a medium of the house's scale
-    (``E|t_ij|^2 = 1/n_in``) that loses nothing. At 1 the fringes are at their strongest for the light that there is."""
+    """Intensity of the beam relative to the mean speckle with all inputs ON, for a medium with ``E|t_ij|^2 = 1/n_in``
+    (1, which gives the highest fringe contrast)."""
 
     angle_x_rad: float = Field(default=0.0, ge=-math.pi / 2, le=math.pi / 2)
-    """Angle to the sensor's normal along a row of pixels, radians; 0 for phase stepping."""
+    """Angle to the normal of the sensor along a row of pixels, radians; 0 for phase stepping."""
 
     angle_y_rad: float = Field(default=0.0, ge=-math.pi / 2, le=math.pi / 2)
     """Angle along a column of pixels, downwards, radians."""
 
     phase_jitter_rad: float = Field(default=0.0, ge=0, le=10)
-    """Rms of the phase's change from frame to frame, white, radians (air, fans; 0 is a still bench)."""
+    """Rms of the white phase noise from frame to frame, radians (air, fans; 0 is a steady bench)."""
 
     phase_drift_rad: float = Field(default=0.0, ge=0, le=100)
-    """Rms of the phase's slow drift, radians (0 is a still bench; an open interferometer wanders by radians)."""
+    """Rms of the slow drift of the phase, radians (0 is a steady bench; an open interferometer drifts by radians)."""
 
     phase_drift_time_s: float = Field(default=60.0, gt=0)
-    """Correlation time of the drift, seconds: autocorrelation ``exp(-t / phase_drift_time_s)``. A minute is the order
-    of magnitude for an interferometer on an open table."""
+    """Correlation time of the drift, seconds: autocorrelation ``exp(-t / phase_drift_time_s)`` (1 min, the order of
+    magnitude for an interferometer on an open table)."""
 
     noise: float = Field(default=0.0, ge=0, le=1)
-    """Rms of the beam's fixed complex error over its mean amplitude: dust, stray fringes (0 is a clean beam)."""
+    """Rms of the fixed complex error of the beam over its mean amplitude: dust, stray fringes (0 is a clean beam)."""
 
     noise_grain_px: float = Field(default=8.0, gt=0, le=1e4)
-    """Size of that error, pixels: its correlation is ``exp(-(r / noise_grain_px)^2)``. Of the order that dust on a lens
-    leaves on a sensor."""
+    """Correlation length of the fixed error, pixels: correlation ``exp(-(r / noise_grain_px)^2)`` (8, the order of
+    magnitude for dust on a lens)."""
 
     seed: int = Field(default=0, ge=0, lt=2**64)
-    """Which beam it is: places its flaws."""
+    """Identity of the beam: seed of its fixed error."""
 
     def steady(self) -> "Reference":
         """The same beam without jitter and drift of its phase."""
@@ -66,18 +66,18 @@ class Reference:
     def field(
         self,
         layout: tuple[int, int],
-        phase_rad: Any,
-        ticks: NDArray[np.int64],
+        phase_rad: Array,
+        ticks: IntArray,
         *,
-        unit_rate: Any,
+        unit_rate: Array,
         wavelength_m: float,
         pixel_m: float,
         samples: int,
         frame_period_s: float,
         seed: int,
         backend: Backend,
-    ) -> Any:
-        """Field of the beam at each field sample of the sensor, sqrt(photons/s) in the unit of the medium's output.
+    ) -> Array:
+        """Field of the beam at each field sample, sqrt(photons/s), in the unit of the output of the medium.
 
         Parameters
         ----------
@@ -88,8 +88,8 @@ class Reference:
         ticks : ndarray of int64, shape (batch,)
             Frame numbers.
         unit_rate : array_like, shape () or (batch,)
-            Mean photon rate of the medium's output with all inputs ON, before the throughput; one per frame if the
-            laser's power, which both arms share, fluctuates.
+            Mean photon rate of the output of the medium with all inputs ON, before the throughput; one per frame if
+            the power of the laser, which both arms share, fluctuates.
         wavelength_m, pixel_m : float
             Metres.
         samples : int
@@ -97,9 +97,9 @@ class Reference:
         frame_period_s : float
             Seconds from one frame to the next.
         seed : int
-            The run: jitter and drift.
+            Seed of the run, for jitter and drift.
         backend : Backend
-            Where the answer shall be.
+            Library and device of the result.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class Reference:
         Raises
         ------
         ValueError
-            If a phase is not finite, there are not as many as frames, or the samples do not resolve the fringes.
+            If a phase is not finite, the number of phases is wrong, or the samples do not resolve the fringes.
         """
         self.check_angles(wavelength_m, pixel_m, samples)
         phase = self.phases(phase_rad, ticks, frame_period_s=frame_period_s, seed=seed)
@@ -118,9 +118,7 @@ class Reference:
         static = profile(self, layout, wavelength_m, pixel_m, samples, backend)
         return backend.asarray(phasor.astype(np.complex64))[:, None] * static
 
-    def phases(
-        self, phase_rad: Any, ticks: NDArray[np.int64], *, frame_period_s: float, seed: int
-    ) -> NDArray[np.float64]:
+    def phases(self, phase_rad: Array, ticks: IntArray, *, frame_period_s: float, seed: int) -> NDArray[np.float64]:
         """Phase of the beam in each frame, set phase plus drift and jitter, radians: (batch,)."""
         phase = as_phases(phase_rad, len(ticks)).copy()
         if self.phase_drift_rad:
@@ -132,32 +130,33 @@ class Reference:
 
     @property
     def phase_variance(self) -> float:
-        """Variance of the phase about the set one, radians squared; fringes lose ``exp(-variance / 2)`` on average."""
+        """Variance of the phase, radians squared; it multiplies the mean fringes by ``exp(-variance / 2)``."""
         return self.phase_jitter_rad**2 + self.phase_drift_rad**2
 
     def carrier(self, wavelength_m: float, pixel_m: float) -> tuple[float, float]:
-        """Frequency of the fringes, cycles per pixel along rows' and along columns' direction (x, y)."""
+        """Frequency of the fringes, cycles per pixel, along a row (x) and along a column (y)."""
         scale = pixel_m / wavelength_m
         return scale * math.sin(self.angle_x_rad), scale * math.sin(self.angle_y_rad)
 
     def check_angles(self, wavelength_m: float, pixel_m: float, samples: int) -> None:
         """Raise a ``ValueError`` if the fringes are finer than two field samples (Nyquist)."""
-        for name, cycles in zip(("x", "y"), self.carrier(wavelength_m, pixel_m), strict=True):
+        angles = {"x": self.angle_x_rad, "y": self.angle_y_rad}
+        for (name, angle), cycles in zip(angles.items(), self.carrier(wavelength_m, pixel_m), strict=True):
             if abs(cycles) > 0.5 * samples:
-                most = math.asin(min(0.5 * samples * wavelength_m / pixel_m, 1.0))
+                limit = math.asin(min(0.5 * samples * wavelength_m / pixel_m, 1.0))
                 raise ValueError(
-                    f"reference.angle_{name}_rad must be -{most:.4g} to {most:.4g}, two samples per fringe "
-                    f"({samples} per pixel of {pixel_m:g} m), got {getattr(self, f'angle_{name}_rad')}"
+                    f"reference.angle_{name}_rad must be -{limit:.4g} to {limit:.4g}, two samples per fringe "
+                    f"({samples} per pixel of {pixel_m:g} m), got {angle}"
                 )
 
 
-def as_phases(phase_rad: Any, batch: int) -> NDArray[np.float64]:
-    """Return phases as a (batch,) float64 array, one for all or one for each frame.
+def as_phases(phase_rad: Array, batch: int) -> NDArray[np.float64]:
+    """Return one phase for all frames, or one for each, as a float64 array of shape (batch,).
 
     Raises
     ------
     ValueError
-        If they are not finite real numbers, or not as many as frames.
+        If they are not finite real numbers, or their number is neither 1 nor that of the frames.
 
     Examples
     --------
@@ -180,23 +179,23 @@ def as_phases(phase_rad: Any, batch: int) -> NDArray[np.float64]:
 @lru_cache(maxsize=8)
 def profile(
     reference: Reference, layout: tuple[int, int], wavelength_m: float, pixel_m: float, samples: int, backend: Backend
-) -> Any:
-    """Fixed part of the beam, tilt and flaws, of mean square 1: (rows * columns,) complex64."""
+) -> Array:
+    """Fixed part of the beam, tilt and error, of mean square 1: (rows * columns,) complex64."""
     rows, columns = layout
     cycles_x, cycles_y = (cycles / samples for cycles in reference.carrier(wavelength_m, pixel_m))
     across = np.exp(2j * np.pi * cycles_x * (np.arange(columns) - (columns - 1) / 2.0))
     down = np.exp(2j * np.pi * cycles_y * (np.arange(rows) - (rows - 1) / 2.0))
     beam = down[:, None] * across[None, :]
     if reference.noise:
-        flawed = 1.0 + reference.noise * flaws(reference.seed, layout, reference.noise_grain_px * samples)
-        beam *= flawed / np.sqrt(np.mean(np.abs(flawed) ** 2))
+        error = 1.0 + reference.noise * smooth_noise(reference.seed, layout, reference.noise_grain_px * samples)
+        beam *= error / np.sqrt(np.mean(np.abs(error) ** 2))
     return backend.asarray(beam.astype(np.complex64).reshape(-1))
 
 
-def flaws(seed: int, layout: tuple[int, int], grain: float) -> NDArray[np.complex128]:
+def smooth_noise(seed: int, layout: tuple[int, int], grain: float) -> NDArray[np.complex128]:
     """Gaussian random field, circular, unit variance on average, correlation ``exp(-(r / grain)^2)``: (rows, columns).
 
-    White noise through the root of its spectrum ``exp(-(pi f grain)^2)``, periodic at the edges; `grain` in samples.
+    White noise filtered to the spectrum ``exp(-(pi f grain)^2)``, periodic at the edges; `grain` in samples.
     """
     rows, columns = layout
     places = np.arange(rows * columns)

@@ -1,11 +1,11 @@
-"""The draw of a camera's frames on each kind of array: compiled for the host and the GPU, specified for the rest."""
+"""Draws of camera frames: compiled for the host and the GPU, in the array API for other libraries."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from photonics import draws, random
+from photonics.arrays import Array, IntArray
 from photonics.backend import Backend
 from photonics.kernels import cpu
 from photonics.kernels.threads import for_blocks
@@ -16,15 +16,15 @@ __all__ = ["Sensor", "expose"]
 FRAMES = 32
 """Frames that one thread exposes at a time."""
 PIXELS_PER_S = 2e8
-"""Pixels that one thread exposes in a second, to tell small frames."""
+"""Pixels that one thread exposes in a second, an estimate by which small work stays on one thread."""
 
 
 class Sensor(NamedTuple):
-    """What turns mean photons into digital numbers; the first two are arrays of (n_pixels,) where the photons are."""
+    """Parameters that turn mean photons into digital numbers; arrays have shape (n_pixels,)."""
 
-    response: Any
+    response: Array
     """Mean electrons per photon."""
-    offset_e: Any
+    offset_e: Array
     """Electrons added to every frame."""
     dark_e: np.float32
     read_e: np.float32
@@ -34,10 +34,10 @@ class Sensor(NamedTuple):
     top: np.float32
 
 
-def expose(backend: Backend, photons: Any, ticks: NDArray[np.int64], seed: int, sensor: Sensor, dtype: str) -> Any:
+def expose(backend: Backend, photons: Array, ticks: IntArray, seed: int, sensor: Sensor, dtype: str) -> Array:
     """Frames of `dtype` for mean photons (batch, n_pixels) float32 at the given frame numbers."""
     if not (backend.on_host or backend.name == "cupy"):
-        return specified(backend, photons, ticks, seed, sensor, dtype)
+        return expose_portably(backend, photons, ticks, seed, sensor, dtype)
     frames = backend.empty(photons.shape, dtype)
     stream = (int(Stream.SENSOR), *draws.key(seed))
     if not backend.on_host:
@@ -54,8 +54,8 @@ def expose(backend: Backend, photons: Any, ticks: NDArray[np.int64], seed: int, 
     return frames
 
 
-def specified(backend: Backend, photons: Any, ticks: NDArray[np.int64], seed: int, sensor: Sensor, dtype: str) -> Any:
-    """Return the frames by the specification of the generator, in the array API."""
+def expose_portably(backend: Backend, photons: Array, ticks: IntArray, seed: int, sensor: Sensor, dtype: str) -> Array:
+    """Return the frames by the reference functions of `photonics.random`, which run on any array library."""
     xp = backend.xp
     response, offset_e, *numbers = sensor
     dark_e, read_e, well_e, gain, offset, top = (float(number) for number in numbers)

@@ -175,7 +175,7 @@ def test_feature_names():
     [
         ({"n_components": 0}, "n_components must be"),
         ({"device": "bench"}, "preset must be one of"),
-        ({"device": 3}, "device must be a preset's name, a TOML file or an OPU, got 3"),
+        ({"device": 3}, "device must be the name of a preset, a TOML file or an OPU, got 3"),
         ({"device": presets.ideal(4, 99)}, "device must have 6 inputs and 8 pixels or more, got 4 and 99"),
         ({"device": presets.ideal(6, 7)}, "device must have 6 inputs and 8 pixels or more, got 6 and 7"),
         ({"encoder": "mean"}, "encoder must be one of"),
@@ -195,7 +195,7 @@ def test_photonics_does_not_wait_for_scikit_learn():
     code = "import photonics, sys; a = 'sklearn' in sys.modules; photonics.OPUFeatures; sys.exit(a)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr or "import photonics imports sklearn"
-    with pytest.raises(AttributeError, match="no attribute 'Features'"):
+    with pytest.raises(AttributeError, match="No photonics attribute Features"):
         _ = __import__("photonics").Features
 
 

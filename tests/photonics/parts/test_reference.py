@@ -9,7 +9,7 @@ import pytest
 
 from photonics import Imaging, draws
 from photonics.backend import HOST, Backend, to_host
-from photonics.parts.reference import Reference, as_phases, flaws
+from photonics.parts.reference import Reference, as_phases, smooth_noise
 from photonics.random import Stream
 
 PIXEL_M, WAVELENGTH_M = 5.5e-6, 532e-9
@@ -143,7 +143,7 @@ def test_jitter_is_white():
 def test_flaws_have_their_size():
     """Circular, unit variance, correlation ``exp(-(r/g)^2)`` within 4.5 SE. Catches: g for g/2, a real field, seeds."""
     grain, side, beams = 4.0, 64, 150
-    x = np.stack([flaws(seed, (side, 2 * side), grain) for seed in range(beams)])
+    x = np.stack([smooth_noise(seed, (side, 2 * side), grain) for seed in range(beams)])
     covariance = np.fft.ifft2(np.abs(np.fft.fft2(x)) ** 2)[:, :8, :8].real / (2 * side * side)
     y, r = np.mgrid[:8, :8]
     exact = np.exp(-(y**2 + r**2) / grain**2)
