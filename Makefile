@@ -10,7 +10,6 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
-	OPU_SMALL=1 $(BIN)/python -m pytest --nbmake notebooks/*.ipynb
 
 lint: $(READY)
 	$(BIN)/ruff check .
