@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from calibration.fields.readings import Bench
 from calibration.recovery.base import Block
 from calibration.recovery.designs.hadamard import hadamard
-from calibration.recovery.designs.signs import Probes, SignDesign, draw_probes
+from calibration.recovery.designs.signs import Probes, SignDesign, complement_probes, draw_probes
 from calibration.recovery.likelihood import read_pixels, refine, retry
 from calibration.recovery.no_reference import NoReferenceMethod, build_block
 from photonics.arrays import ComplexArray, HostArray, RealArray
 from photonics.component import Field, component
 
-__all__ = ["Half", "NumericalInterferometry", "anchored_design", "complement_probes", "join", "locate"]
+__all__ = ["Half", "NumericalInterferometry", "anchored_design", "join", "locate"]
 
 MIN_INPUTS = 8
 MIN_AXIS_RATIO = 0.15
@@ -145,13 +145,6 @@ def anchored_design(n_inputs: int, anchors: int, frames: int, seed: int) -> Sign
     return SignDesign(n_inputs, (*parts, *complement_probes(n_inputs, left, seed)))
 
 
-def complement_probes(n_inputs: int, pairs: int, seed: int) -> list[Probes]:
-    """Pairs of patterns and their complements on all inputs: Hadamard rows, with new signs in each round of them."""
-    everything, none, order = np.arange(n_inputs), np.zeros((1, n_inputs), np.float32), len(hadamard(n_inputs))
-    rounds = range(0, pairs, order)
-    return [draw_probes(everything, none, seed, 4 + k, min(order, pairs - at)) for k, at in enumerate(rounds)]
-
-
 def locate(probes: Probes, signal: RealArray) -> Half:
     """Find anchors and entries of one half from its frames, up to a phase and a conjugation of each row.
 
@@ -174,8 +167,8 @@ def locate(probes: Probes, signal: RealArray) -> Half:
     # On average over the inputs the plane is now isotropic, so that the fit of the metric is well conditioned.
     spread, axes = np.linalg.eigh(np.einsum("rjm,qjm->mrq", flat, flat).astype(np.float64) / flat.shape[1])
     root = np.sqrt(np.maximum(spread, 1e-12 * spread[:, 1:] + 1e-30))[:, None, :]
-    turned = axes.swapaxes(1, 2)
-    flat = np.einsum("mrq,qjm->rjm", ((axes / root) @ turned).astype(np.float32), flat)
+    transposed = axes.swapaxes(1, 2)
+    flat = np.einsum("mrq,qjm->rjm", ((axes / root) @ transposed).astype(np.float32), flat)
 
     x, y = (probes.apply_signs(part) for part in flat)
     squares = np.stack([x * x, 2.0 * x * y, y * y, np.ones_like(x)]).astype(np.float64)  # (4, n_probes, m)
@@ -187,7 +180,7 @@ def locate(probes: Probes, signal: RealArray) -> Half:
     length = np.maximum(length, MIN_AXIS_RATIO * np.maximum(length[:, 1:], 1e-12))
     stretch = vectors * np.sqrt(length)[:, None, :]
     entries = np.einsum("mrc,rjm->cjm", stretch.astype(np.float32), flat)
-    back = plane @ (axes * root) @ turned @ np.linalg.inv(stretch).swapaxes(1, 2)  # (m, n_anchors, 2)
+    back = plane @ (axes * root) @ transposed @ np.linalg.inv(stretch).swapaxes(1, 2)  # (m, n_anchors, 2)
     scale = np.linalg.svd(back, compute_uv=False)
     anchors = (back[:, :, 0] + 1j * back[:, :, 1]).T
     ratio = (scale[:, 1] / scale[:, 0]).astype(np.float32)
@@ -206,12 +199,14 @@ def join(first: Half, second: Half, other_way: bool = False) -> ComplexArray:
     conjugation, that matches them best (Procrustes' problem in the plane) is applied. `other_way` applies the second
     best: a conjugation where there was none, and none where there was one.
     """
-    here, there = subtract_mean(first.anchors), subtract_mean(second.anchors)
-    moved, mine = subtract_mean(field_of_other(first, second)), subtract_mean(field_of_other(second, first))
-    turn = (here * moved.conj()).sum(axis=0) + (mine * there.conj()).sum(axis=0)
-    mirrored = (here * moved).sum(axis=0) + (mine * there).sum(axis=0)
-    flip = (np.abs(mirrored) > np.abs(turn)) != other_way
-    phase = np.where(flip, mirrored, turn)
+    anchors, other_anchors = subtract_mean(first.anchors), subtract_mean(second.anchors)
+    # The same fields, each from the entries of the opposite half.
+    fields = subtract_mean(field_of_other(first, second))
+    other_fields = subtract_mean(field_of_other(second, first))
+    plain = (anchors * fields.conj()).sum(axis=0) + (other_fields * other_anchors.conj()).sum(axis=0)
+    conjugated = (anchors * fields).sum(axis=0) + (other_fields * other_anchors).sum(axis=0)
+    flip = (np.abs(conjugated) > np.abs(plain)) != other_way
+    phase = np.where(flip, conjugated, plain)
     phase /= np.maximum(np.abs(phase), 1e-30)
     second = second._replace(**{
         name: np.where(flip, values.conj(), values) * phase

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.fields.readings import Bench
 from calibration.recovery.base import Block
-from calibration.recovery.designs.signs import SignDesign
-from calibration.recovery.interferometry import complement_probes
+from calibration.recovery.designs.signs import SignDesign, complement_probes
 from calibration.recovery.likelihood import Pixels, read_pixels, refine, retry
 from calibration.recovery.no_reference import NoReferenceMethod, build_block
 from photonics import draws

@@ -19,7 +19,7 @@ from photonics import draws
 from photonics.arrays import BoolArray, HostArray, RealArray
 from photonics.random import PatternSet, Stream
 
-__all__ = ["Probes", "SignDesign", "draw_probes"]
+__all__ = ["Probes", "SignDesign", "complement_probes", "draw_probes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,11 +101,11 @@ class SignDesign:
         """The design of the first parts, as many as make at least `frames` frames; itself if that takes all parts."""
         counts = np.cumsum([part.count for part in self.probes])
         parts = int(np.searchsorted(counts, frames)) + 1
-        return (
-            self
-            if parts >= len(self.probes)
-            else self._prefixes.setdefault(parts, SignDesign(self.n_inputs, self.probes[:parts]))
-        )
+        if parts >= len(self.probes):
+            return self
+        if parts not in self._prefixes:
+            self._prefixes[parts] = SignDesign(self.n_inputs, self.probes[:parts])
+        return self._prefixes[parts]
 
     def patterns(self, start: int, stop: int) -> BoolArray:
         """Which inputs are ON in frames `start` to `stop`: (stop - start, n_inputs)."""
@@ -189,3 +189,10 @@ def draw_probes(
     flips = draws.uniforms(seed, Stream.PROBES, np.arange(len(support)), tick + 1) < 0.5
     mask = np.where(flips, -1.0, 1.0).astype(np.float32)
     return Probes(np.ascontiguousarray(matrix[order[:max_probes], : len(support)]), support, mask, fixed)
+
+
+def complement_probes(n_inputs: int, pairs: int, seed: int) -> list[Probes]:
+    """Pairs of patterns and their complements on all inputs: Hadamard rows, with new signs in each round of them."""
+    everything, none, order = np.arange(n_inputs), np.zeros((1, n_inputs), np.float32), len(hadamard(n_inputs))
+    rounds = range(0, pairs, order)
+    return [draw_probes(everything, none, seed, 4 + k, min(order, pairs - at)) for k, at in enumerate(rounds)]
