@@ -1,1 +1,1 @@
-"""Compiled code: the laws of the generator and of the sensor, and the loops that run them."""
+"""Compiled code: the laws of the generator and of the sensor, and the loops over them, for CPU and GPU."""

@@ -1,4 +1,4 @@
-"""Loops over the laws of `photonics.kernels.laws`, compiled for the CPU without the interpreter's lock."""
+"""Loops over the laws of `photonics.kernels.laws`, compiled for the CPU; they release the interpreter's lock."""
 
 import math
 
@@ -20,7 +20,7 @@ from photonics.kernels.laws import (
 from photonics.random import POISSON_TERMS
 
 PIXELS = 4096
-"""Pixels that the camera exposes at a time."""
+"""Pixels that the camera exposes at a time, so that their buffers stay in the cache."""
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
@@ -53,10 +53,10 @@ def fill_normals(index, tick, stream, k0, k1, out):
 
 @jit
 def redraw_dim(means, words, counts, where, mean, term, cumulative, uniforms, drawn):
-    """Poisson counts of the pixels under the switch by inversion, all of them one term at a time.
+    """Poisson counts of the dim pixels (mean under `SWITCH`) by inversion, one term at a time for all of them.
 
-    The last six are buffers of the same length. As `photonics.kernels.laws.poisson_small`, bit for bit, but
-    it vectorises; a pixel that is done waits for the others.
+    The last six arguments are buffers of the same length. The counts equal those of
+    `photonics.kernels.laws.poisson_small`, bit for bit, but this loop vectorises: finished pixels wait for the others.
     """
     dim = 0
     for p in range(means.size):
@@ -88,8 +88,8 @@ def expose_rows(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read
     """The camera, from mean photons to digital numbers, for a block of frames.
 
     ``photons`` (frames, pixels); ``response`` (pixels,) is QE * PRNU, ``offset_e`` (pixels,) the DSNU.
-    The first pass uses the Cornish-Fisher count everywhere and vectorises; the second redraws the
-    pixels under the switch by inversion. Pixels go in blocks that stay in the cache.
+    The first pass uses the Cornish-Fisher count everywhere and vectorises; the second draws the dim pixels again, by
+    inversion. Pixels go in blocks that stay in the cache.
     """
     block = max(min(PIXELS, photons.shape[1]), 1)
     means, noises = np.empty(block, np.float32), np.empty(block, np.float32)
@@ -127,11 +127,11 @@ def square_modulus(parts, out):
 def ornstein_uhlenbeck(ticks, stream, k0, k1, step, out):
     """Stationary unit-variance Ornstein-Uhlenbeck process at the given frame numbers.
 
-    ``step`` is frame period / correlation time. The process is Markov, so its value between two known times
-    depends on those two alone: from two independent-looking ends 2**48 frames apart, each level halves
-    the interval and draws the middle from its exact conditional law, ``a = exp(-h)``,
-    mean ``(left + right) a / (1 + a^2)``, variance ``(1 - a^2) / (1 + a^2)``. 48 draws reach any frame, in
-    any order, with the exact correlation ``exp(-step |i - j|)``.
+    ``step`` is frame period / correlation time. The process is Markov, so its value between two known times depends on
+    their two values alone. The search starts from two ends 2**48 frames apart. Each level halves the interval and draws
+    the middle from its exact conditional law: with ``a = exp(-h)``, mean ``(left + right) a / (1 + a^2)``, variance
+    ``(1 - a^2) / (1 + a^2)``. At most 48 draws reach any frame, in any order, with the exact correlation
+    ``exp(-step |i - j|)``.
     """
     for i in range(ticks.size):
         t = np.int64(ticks[i])

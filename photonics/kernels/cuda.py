@@ -1,27 +1,28 @@
 """The kernels for a GPU: the laws of `photonics.kernels.laws`, one thread for each draw, on cupy arrays in place.
 
 numba and cupy share memory through the CUDA array interface. Under ``NUMBA_ENABLE_CUDASIM=1`` the same code runs on
-numpy arrays, which is how it is tested where there is no GPU. Fused multiply-adds are allowed here, so normals agree
-with the processor's to a few units in the last place rather than bit for bit.
+numpy arrays; the tests use this on machines without a GPU. Fused multiply-adds are allowed here, so normals agree with
+those of the CPU to a few units in the last place, not bit for bit.
 """
 
 # pyright: reportCallIssue=false
-# (its stubs know cuda.grid as a class)
+# (numba's stubs declare cuda.grid as a class)
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from llvmlite import ir
 from numba import cuda, types
 from numba.extending import intrinsic, overload
 
+from photonics.arrays import Array
 from photonics.kernels.entries import GROUP, gaussian, three_bit
 from photonics.kernels.laws import (
     F32,
     SHIFT,
     SWITCH,
     U32,
-    inlined,
+    inline,
     larger,
     normal_pair,
     philox,
@@ -41,33 +42,39 @@ __all__ = [
     "fill_halves",
     "launch",
     "project",
-    "shared",
+    "view_for_numba",
 ]
 
+Key: TypeAlias = tuple[int, np.uint32, np.uint32]
+"""Stream and Philox key."""
+Kernel: TypeAlias = Any
+"""A function compiled by `numba.cuda`, which has no types for them."""
+
 THREADS = 128
+"""Threads of a block."""
 MIN_BLOCKS = 128
-"""Blocks of a launch, at least: numba warns of fewer, and those with nothing to do end at once."""
+"""Smallest number of blocks in a launch: numba warns of fewer, and blocks without work end at once."""
 MAX_BLOCKS = 2**15
-"""Blocks of a launch, about at most: enough for any GPU, and work for each thread to spread its preparations over."""
+"""About the largest number of blocks in a launch: enough for any GPU, and enough rows per thread to prepare once."""
 MAX_FUSED = 8
-"""Frames that `project` sums in registers at a time."""
+"""Largest number of frames that `project` sums in registers at a time."""
 COLUMNS = 4096
 """Columns of the matrix that one thread of `project` visits."""
 COARSE = 256.0
-"""Steps of `fill_halves` in a unit: a normal has at most 1732 of them, and halves hold every whole number to 2048."""
+"""Steps of `fill_halves` in a unit. A normal has at most 1732 steps, and halves hold every whole number to 2048."""
 
 
-def shared(argument: Any) -> Any:
-    """Return what numba sees of a cupy array, without waiting for it; anything else, numba's own too, is as it is."""
+def view_for_numba(argument: Any) -> Any:
+    """Return numba's view of a cupy array, without synchronisation; any other argument is returned as it is."""
     foreign = hasattr(argument, "__cuda_array_interface__") and not hasattr(argument, "__cuda_ndarray__")
     return cuda.as_cuda_array(argument, sync=False) if foreign else argument
 
 
-def launch(kernel: Any, width: int, rows: int, *arguments: Any, stream: Any = None) -> None:
-    """Run `kernel` with a thread for each of `width` items of a row, on `stream` or in order with cupy's own work.
+def launch(kernel: Kernel, width: int, rows: int, *arguments: Any, stream: Any = None) -> None:
+    """Run `kernel` with a thread for each of `width` items of a row, on `stream` or on cupy's current stream.
 
-    A thread steps through the rows by ``cuda.gridDim.y``. So none has to divide its number by the width, which takes
-    longer than to draw four normals. Arrays are taken as they are; `shared` beforehand saves time where they stay.
+    A thread steps through the rows by ``cuda.gridDim.y``, so that it does not divide its number by the width, which
+    takes longer than four normals. For arrays that are used again, calling `view_for_numba` once saves time.
     """
     if not width or not rows:
         return
@@ -75,11 +82,11 @@ def launch(kernel: Any, width: int, rows: int, *arguments: Any, stream: Any = No
         import cupy  # pyright: ignore[reportMissingImports]
 
         current = cupy.cuda.get_current_stream().ptr
-        stream = cuda.external_stream(current) if current else 0  # numba keeps what it needs for a launch on 0
+        stream = cuda.external_stream(current) if current else 0  # numba prepares its own default stream once
     across = -(-width // THREADS)
     down = max(min(rows, MAX_BLOCKS // across), 1)
     across = max(across, -(-MIN_BLOCKS // down))
-    kernel[(across, down), THREADS, stream or 0](*map(shared, arguments))
+    kernel[(across, down), THREADS, stream or 0](*map(view_for_numba, arguments))
 
 
 @cuda.jit
@@ -115,12 +122,12 @@ def fill_entries(
     entries: str,
     first_column: int,
     first_group: int,
-    key: tuple[Any, Any, Any],
-    scale: Any,
-    out: Any,
+    key: Key,
+    scale: np.float32,
+    out: Array,
     stream: Any = None,
 ) -> None:
-    """Draw a tile of a transmission matrix, transposed: `out` (columns, rows) complex64, rows in whole draws."""
+    """Draw a tile of a transmission matrix, transposed: `out` (columns, rows) complex64, a whole number of draws."""
     parts = out.view(np.float32)
     kernel, width = (gaussian_kernel, 4) if entries == "gaussian" else (three_bit_kernel, 2 * GROUP // 4)
     columns, count = parts.shape
@@ -128,8 +135,8 @@ def fill_entries(
 
 
 @intrinsic
-def truncated(typingctx, value):
-    """Compile the bits of a float32 rounded to a half, int64."""
+def half_bits(typingctx, value):
+    """Compile `half`: LLVM rounds to a half."""
 
     def codegen(context, builder, signature, arguments):
         rounded = builder.fptrunc(arguments[0], ir.HalfType())
@@ -145,19 +152,19 @@ def half(x):
 
 @overload(half, jit_options={"forceinline": True})
 def compiled_half(x):
-    """What numba compiles for `half`."""
-    return lambda x: truncated(F32(x))
+    """Compile `half` through `half_bits`."""
+    return lambda x: half_bits(F32(x))
 
 
-@inlined
+@inline
 def four_halves(a, b, c, d):
-    """Four float32, as halves in an int64: one store, not four."""
+    """Four float32 as halves in an int64: one store, not four."""
     return half(a) | (half(b) << 16) | (half(c) << 32) | (half(d) << 48)
 
 
 @cuda.jit
 def halves_kernel(first_column, first_pair, stream, k0, k1, coarse, fine):
-    """Normals in steps of ``1 / COARSE``: whole ones and what is over, (columns, pairs) int64 of four halves each."""
+    """Normals in steps of ``1 / COARSE``: whole steps and remainders, (columns, pairs) int64 of four halves each."""
     p, column = cuda.grid(2)
     while p < coarse.shape[1] and column < coarse.shape[0]:
         a, b, c, d = gaussian(first_column + column, first_pair + p, stream, k0, k1)
@@ -168,22 +175,20 @@ def halves_kernel(first_column, first_pair, stream, k0, k1, coarse, fine):
         column += cuda.gridDim.y
 
 
-def fill_halves(
-    first_column: int, first_pair: int, key: tuple[Any, Any, Any], coarse: Any, fine: Any, stream: Any = None
-) -> None:
+def fill_halves(first_column: int, first_pair: int, key: Key, coarse: Array, fine: Array, stream: Any = None) -> None:
     """Draw a tile of standard normals as two arrays of halves whose sum is `COARSE` times them.
 
-    Both are given as int64, (columns, pairs), each of which holds the four halves of a pair of rows. `coarse` has
-    whole numbers, whose products with whole numbers a matrix unit sums without an error; `fine` what is over, between
-    -1/2 and 1/2, to 2**-13: of a normal 5e-7 are lost at most, 2e-7 rms.
+    Both are int64 arrays, (columns, pairs); each entry holds the four halves of a pair of rows. `coarse` has whole
+    numbers, whose products with whole numbers a matrix unit sums exactly. `fine` has the remainders, between -1/2 and
+    1/2, to 2**-13: the error of a normal is at most 5e-7, 2e-7 rms.
     """
     columns, pairs = coarse.shape
     launch(halves_kernel, pairs, columns, first_column, first_pair, *key, coarse, fine, stream=stream)
 
 
 @cache
-def project_kernel(frames: int) -> Any:
-    """Kernel for as many frames: ``out[s, f] = x[f, columns of s] @ T.T``, in registers; the matrix is never written.
+def project_kernel(frames: int) -> Kernel:
+    """Kernel for a number of frames: ``out[s, f] = x[f, columns of s] @ T.T``, summed in registers.
 
     `x` (frames, n_in) float32; `out` (slices, frames, 4 * pairs). A thread takes one pair of rows and one slice of the
     columns, and skips a column that is zero in every frame.
@@ -217,7 +222,7 @@ def project_kernel(frames: int) -> Any:
     return project_kernel
 
 
-def project(x: Any, first_pair: int, key: tuple[Any, Any, Any], scale: Any, out: Any) -> None:
+def project(x: Array, first_pair: int, key: Key, scale: np.float32, out: Array) -> None:
     """Fill `out` (slices, frames, 4 * pairs) with the partial products of each slice of `COLUMNS` columns.
 
     `x` (frames, n_in) float32, C-contiguous, at most `MAX_FUSED` frames.
@@ -242,6 +247,6 @@ def expose_kernel(photons, ticks, stream, k0, k1, response, offset_e, dark_e, re
         f += cuda.gridDim.y
 
 
-def expose(photons: Any, ticks: Any, *arguments: Any) -> None:
-    """Expose frames; arguments as of `expose_kernel`."""
+def expose(photons: Array, ticks: Array, *arguments: Any) -> None:
+    """Expose frames; the arguments are those of `expose_kernel`."""
     launch(expose_kernel, photons.shape[1], photons.shape[0], photons, ticks, *arguments)

@@ -1,24 +1,25 @@
 """Entries of random transmission matrices, column by column, from the generator.
 
-Every entry is a function of ``(seed, row, column)``. No fused multiply-add is allowed here: a seed gives the same
-matrix on every processor. `photonics.kernels.product` is, so the two are compiled apart.
+Every entry is a function of ``(seed, row, column)``. No fused multiply-add is allowed here, so that a seed gives the
+same matrix on every processor. `photonics.kernels.product` does allow it: the two modules have different compiler
+options.
 """
 
 import numba
 import numpy as np
 
-from photonics.kernels.laws import F32, U32, inlined, normal_pair, philox
+from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
 from photonics.kernels.product import add_column
 
 __all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit"]
 
 GROUP = 64
-"""Rows that are drawn together in the three-bit law, by 4 Philox calls; the Gaussian law draws pairs, by one."""
+"""Rows that the three-bit law draws together, by 4 Philox calls; the Gaussian law draws pairs of rows, by one call."""
 
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
-@inlined
+@inline
 def gaussian(column, pair, stream, k0, k1):
     """Four standard normals: real and imaginary parts of the rows ``2 pair`` and ``2 pair + 1``."""
     w0, w1, w2, w3 = philox(U32(column), U32(pair), U32(0), U32(stream), U32(k0), U32(k1))
@@ -27,9 +28,9 @@ def gaussian(column, pair, stream, k0, k1):
     return a, b, c, d
 
 
-@inlined
+@inline
 def three_bit(word, place):
-    """+-3 (3/8 each) or +-13 (1/8 each), from the four bits of a word at `place`, of which three are used."""
+    """+-3 (3/8 each) or +-13 (1/8 each), from the four bits of a word at `place`, one of which is not used."""
     bits = U32(word >> U32(U32(4) * U32(place)))
     size = F32(13.0) if (bits & U32(3)) == U32(3) else F32(3.0)
     return size if (bits & U32(4)) != U32(0) else -size
@@ -55,7 +56,7 @@ def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scal
 
 @jit
 def add_gaussian(x, where, first_pair, pairs, stream, k0, k1, scale, buffer, sums):
-    """``sums += T x`` for one frame, visiting the columns `where` its entries are not zero, none of them stored."""
+    """``sums += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none."""
     for column in where:
         gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, buffer)
         add_column(x[column], buffer[: sums.size], sums)
@@ -73,7 +74,7 @@ def three_bit_column(column, first_group, groups, stream, k0, k1, scale, out):
         words[4 * call + 3] = w3
     for g in range(groups):
         source, row = words[16 * g : 16 * g + 16], out[128 * g : 128 * g + 128]
-        for i in range(16):  # written out: as a loop over the places it takes five times as long
+        for i in range(16):  # unrolled by hand: a loop over the places takes five times as long
             word = source[i]
             row[i] = three_bit(word, 0) * scale
             row[16 + i] = three_bit(word, 1) * scale

@@ -1,10 +1,10 @@
-"""The laws of `photonics.random` as scalar functions in numba's subset, for the processor and the GPU alike.
+"""The laws of `photonics.random` as scalar functions in numba's subset, for CPU and GPU.
 
 They are registered for any numba target; `photonics.kernels.cpu` and `photonics.kernels.cuda` hold the loops. Words
-and uniforms equal the specification bit for bit. Normals agree to 2e-6, or to 3e-8 over their radius where that is
-under 0.015 (one draw in 10 000), because logarithm, sine and cosine are float32 polynomials here: a call into a maths
-library would stop the loops from vectorising. No fused multiply-add is used on the CPU, so a given seed gives the same
-bits on every instruction set.
+and uniforms equal the specification bit for bit. Normals agree to 2e-6, or to 3e-8 divided by their radius where the
+radius is under 0.015 (one draw in 10 000), because logarithm, sine and cosine are float32 polynomials here: a call into
+a maths library would stop the loops from vectorising. No fused multiply-add is used on the CPU, so a given seed gives
+the same bits on every instruction set.
 
 numba widens any operation on two uint32 to 64 bits, hence the casts.
 """
@@ -50,10 +50,10 @@ WHOLE = F32(2.0**23)
 TURN, TINY = F32(2.0 * math.pi * 2.0**-32), F32(2.0**-32)
 
 # LLVM leaves functions of this size as calls, and a loop with a call in it does not vectorise (13x slower).
-inlined = register_jitable(forceinline=True)
+inline = register_jitable(forceinline=True)
 
 
-@inlined
+@inline
 def philox(c0, c1, c2, c3, k0, k1):
     """Ten rounds of Philox4x32 on uint32 scalars."""
     for _ in range(10):
@@ -65,19 +65,19 @@ def philox(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@inlined
+@inline
 def larger(a, b):
-    """``max(a, b)``, which numba's CUDA target does not compile for two floats."""
+    """``max(a, b)``, since numba's CUDA target does not compile ``max`` for two floats."""
     return a if a > b else b
 
 
-@inlined
+@inline
 def smaller(a, b):
-    """``min(a, b)``."""
+    """``min(a, b)``, as `larger`."""
     return a if a < b else b
 
 
-@inlined
+@inline
 def uniform(word):
     """Uniform in the open interval (0, 1), float64."""
     return (np.float64(word) + 0.5) * 2.0**-32
@@ -85,7 +85,7 @@ def uniform(word):
 
 @intrinsic
 def reinterpret(typingctx, value):
-    """Compile a float32 as the int32 of the same bits, or the other way round, on any target."""
+    """Bits of a float32 as an int32, or the other way round, on any target."""
     result = numba.types.int32 if value == numba.types.float32 else numba.types.float32
 
     def codegen(context, builder, signature, arguments):
@@ -95,7 +95,7 @@ def reinterpret(typingctx, value):
 
 
 def bits(x):
-    """Bits of a float32 as an int32 (numba's own ``x.view`` is not known to the CUDA target)."""
+    """Bits of a float32 as an int32 (numba's ``x.view`` does not compile for the CUDA target)."""
     return x.view(np.int32)
 
 
@@ -116,7 +116,7 @@ def compiled_from_bits(i):
     return lambda i: reinterpret(np.int32(i))  # pyright: ignore[reportCallIssue]
 
 
-@inlined
+@inline
 def radius(word):
     """Box-Muller radius ``sqrt(-2 log u)``, ``u = (word + 1/2) / 2**32``, float32."""
     u = (F32(word) + HALF) * TINY
@@ -130,7 +130,7 @@ def radius(word):
     return F32(math.sqrt(larger(F32(-2.0) * log, F32(0.0))))
 
 
-@inlined
+@inline
 def phasor(word):
     """``exp(2 pi i word / 2**32)`` as (real, imaginary), float32; error 1e-7, modulus 1 within 2e-7."""
     quadrant = U32(U32(word + U32(0x20000000)) >> U32(30))
@@ -145,7 +145,7 @@ def phasor(word):
     return cosine, sine
 
 
-@inlined
+@inline
 def normal_pair(word0, word1):
     """Two standard normals (float32) from two words."""
     r = radius(word0)
@@ -153,17 +153,17 @@ def normal_pair(word0, word1):
     return r * cosine, r * sine
 
 
-@inlined
+@inline
 def round_even(x):
-    """Nearest whole number, halves to the even one, float32: ``np.rint``, which not every target of numba has.
+    """Nearest whole number, halves to the even one, float32: ``np.rint``, which some targets of numba lack.
 
-    From 2**23 on a float32 is whole; under it the sum with 2**23 has no place for a fraction.
+    A float32 of 2**23 or more is whole. For a smaller one, the sum with 2**23 has no bits for a fraction.
     """
     big = WHOLE if x >= F32(0.0) else -WHOLE
     return (x + big) - big if abs(x) < WHOLE else x
 
 
-@inlined
+@inline
 def poisson_large(mean, normal):
     """Cornish-Fisher Poisson count for means of 10 and more, float32."""
     root = F32(math.sqrt(larger(mean, SWITCH)))
@@ -173,7 +173,7 @@ def poisson_large(mean, normal):
     return larger(round_even(count), F32(0.0))
 
 
-@inlined
+@inline
 def poisson_small(mean, word):
     """Poisson count by inversion for means under 10, float32."""
     u = uniform(word)

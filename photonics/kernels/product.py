@@ -1,12 +1,12 @@
-"""The product of frames with a tile of a transmission matrix, summed in an order of its own.
+"""The product of frames with a tile of a transmission matrix, summed in a fixed order.
 
 Each value is one chain of fused multiply-adds over the inputs, in ascending order: ``s = fma(x_k, t_k, s)``. So
-a frame's result depends neither on the frames beside it nor on tiles and threads, and an input that is zero may be
-skipped without a trace. A BLAS promises neither. On a processor without fused multiply-add the chain rounds twice;
-the order holds.
+a frame's result depends neither on the other frames nor on tiles and threads, and skipping an input that is zero does
+not change it. A BLAS guarantees neither. On a processor without fused multiply-add each step rounds twice, in the same
+order.
 
 A tile is float32 of shape (`INPUTS`, `WIDTH`): one row for each input, with the real and imaginary parts of
-`OUTPUTS` outputs side by side. The padding keeps the rows off the same cache sets.
+`OUTPUTS` outputs side by side. The padding keeps the rows in different cache sets.
 """
 
 import llvmlite.binding as llvm
@@ -29,13 +29,13 @@ jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contrac
 
 
 FRAMES = 4
-"""Frames that are summed side by side, in the registers."""
+"""Frames that are summed side by side in registers."""
 SLICE = 128
-"""Inputs after which the sums go back to memory: so many rows of one register block stay in the first-level cache."""
+"""Inputs after which the sums go back to memory: this many rows of one register block fit in the first-level cache."""
 
 
 def registers() -> tuple[int, int]:
-    """Lanes of a vector, and vectors of outputs, that four frames' sums take without spilling."""
+    """Lanes of a vector, and vectors of outputs: as many as hold four frames' sums in registers."""
     features = llvm.get_host_cpu_features()
     if features.get("avx512f"):
         return 16, 4
@@ -49,8 +49,8 @@ LANES, VECTORS = registers()
 def add_block(typingctx, x, frame, first, count, tile, row, part, sums):
     """``sums[frame : frame + 4, part : part + LANES * VECTORS] += x[..., first : first + count] @ tile[row :, ...]``.
 
-    The sums stay in vector registers from the first input to the last: 1.7 times as fast as the same loop over memory,
-    which is what the compiler makes of plain code. All arrays are C-contiguous float32 matrices.
+    The sums stay in vector registers from the first input to the last. This is 1.7 times as fast as the loop over
+    memory that the compiler makes of plain code. All arrays are C-contiguous float32 matrices.
     """
     vector = ir.VectorType(ir.FloatType(), LANES)
     signature = types.void(x, types.intp, types.intp, types.intp, tile, types.intp, types.intp, sums)
@@ -140,7 +140,7 @@ def copy_tile(columns, first_input, inputs, first_part, parts, tile):
 
 @jit
 def transpose_tile(tile, out):
-    """``out[m, k] = tile[k, m]``; the tile of the adjoint."""
+    """``out[m, k] = tile[k, m]``: the tile of the adjoint."""
     for k in range(tile.shape[0]):
         for m in range(tile.shape[1]):
             out[m, k] = tile[k, m]

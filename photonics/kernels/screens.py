@@ -1,14 +1,14 @@
-"""Random phase screens, regenerated where they are applied: the law, and its loops for the CPU.
+"""Random phase screens, drawn where they are applied: the law, and its loops for the CPU.
 
 Mode m of the screen of a layer takes word ``m % 4`` of the Philox call ``(m // 4, layer, 0, stream)``: one call gives
-four neighbouring modes their phases. Words are made in short blocks, so that both loops vectorise and nothing
-leaves the first-level cache but the field.
+four neighbouring modes their phases. Words are drawn in short blocks, so that both loops vectorise and everything but
+the field stays in the first-level cache.
 """
 
 import numba
 import numpy as np
 
-from photonics.kernels.laws import U32, inlined, phasor, philox
+from photonics.kernels.laws import U32, inline, phasor, philox
 
 BLOCK = 64
 """Philox calls in a block: words and phasors take 3 KB."""
@@ -16,13 +16,13 @@ BLOCK = 64
 jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
-@inlined
+@inline
 def fill_phasors(first_call, layer, stream, k0, k1, amplitude, sign, words, cosines, sines):
     """Phasors of consecutive calls, four from each, times `amplitude`; conjugate if `sign` is -1."""
     for i in range(words.size // 4):
         w0, w1, w2, w3 = philox(U32(first_call + i), U32(layer), U32(0), U32(stream), U32(k0), U32(k1))
         words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3] = w0, w1, w2, w3
-    # Apart from the products below: stores of complex numbers would keep this loop from vectorising (20x slower).
+    # In a loop of its own: with the stores of complex numbers it would not vectorise (20x slower).
     for m in range(words.size):
         c, s = phasor(words[m])
         cosines[m] = c * amplitude
@@ -38,9 +38,9 @@ def screen(field, modes, layer, stream, k0, k1, amplitude, sign):
     field : ndarray of complex64, shape (frames, modes or more)
         Fields on the screen.
     modes : int
-        How many modes to turn; the others are left as they are.
+        Number of modes to multiply; the others stay as they are.
     layer, stream : int
-        Which screen.
+        Number of the screen, and stream of the generator.
     k0, k1 : uint32
         Philox key.
     amplitude, sign : float32
@@ -61,7 +61,7 @@ def screen(field, modes, layer, stream, k0, k1, amplitude, sign):
 
 @jit
 def screen_into(source, modes, layer, stream, k0, k1, amplitude, sign, out):
-    """``out = source * amplitude * exp(sign * i * phase)`` from another array, real or complex; else as `screen`."""
+    """``out = source * amplitude * exp(sign * i * phase)``; `source` is real or complex, the rest as for `screen`."""
     words = np.empty(4 * BLOCK, np.uint32)
     cosines, sines = np.empty(4 * BLOCK, np.float32), np.empty(4 * BLOCK, np.float32)
     for start in range(0, modes, 4 * BLOCK):

@@ -1,20 +1,19 @@
-"""Phase screens on a GPU: the law of `photonics.kernels.screens` on cupy's arrays.
+"""Phase screens on a GPU: the law of `photonics.kernels.screens` on cupy arrays.
 
-With ``NUMBA_ENABLE_CUDASIM=1`` the same code runs on numpy's arrays, without a GPU. Import it where it is needed: it
+With ``NUMBA_ENABLE_CUDASIM=1`` the same code runs on numpy arrays, without a GPU. Import it where it is needed: it
 loads `numba.cuda`.
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false, reportOptionalSubscript=false, reportOperatorIssue=false
-# (its stubs know nothing of CUDA's names)
-from typing import Any
-
+# (numba's stubs lack the CUDA names)
 import numba
 import numpy as np
 from numba import cuda
 from numba.extending import overload
 
+from photonics.arrays import Array
 from photonics.kernels.cuda import THREADS, launch
-from photonics.kernels.laws import F32, U32, bits, from_bits, inlined, phasor, philox
+from photonics.kernels.laws import F32, U32, bits, from_bits, inline, phasor, philox
 from photonics.random import Stream
 
 __all__ = ["screen_into"]
@@ -42,13 +41,13 @@ def parts(value):
 
 @overload(parts, jit_options={"forceinline": True})
 def compiled_parts(value):
-    """What numba compiles for `parts`."""
+    """Compile `parts`, by the type of its argument."""
     return complex_parts if value == numba.types.int64 else real_parts
 
 
-@inlined
-def joined(real, imaginary):
-    """Return the int64 whose eight bytes are two float32: one store, not two."""
+@inline
+def join(real, imaginary):
+    """Int64 whose eight bytes are two float32: one store, not two."""
     return (np.int64(bits(F32(imaginary))) << np.int64(32)) | (np.int64(bits(F32(real))) & LOW)
 
 
@@ -56,8 +55,9 @@ def joined(real, imaginary):
 def screen_kernel(source, modes, layer, stream, k0, k1, amplitude, sign, out, count):
     """``out = source * amplitude * exp(sign * i * phase)`` on the first `modes` modes of every frame, 0 up to `count`.
 
-    `source` (frames, modes or more) holds bools, float32, or complex numbers as int64, like `out`, which it may be.
-    The threads of a block draw four words each and hand them on, so that neighbours turn neighbouring modes.
+    `source` (frames, modes or more) holds bools, float32, or complex numbers as int64. `out` holds complex numbers as
+    int64 and may be `source`. Each thread of a block draws four words into shared memory, so that neighbouring threads
+    multiply neighbouring modes.
     """
     words = cuda.shared.array(WORDS, np.uint32)
     t, threads = cuda.threadIdx.x, cuda.blockDim.x
@@ -72,7 +72,7 @@ def screen_kernel(source, modes, layer, stream, k0, k1, amplitude, sign, out, co
     first = FOUR * threads * cuda.blockIdx.x + t
     real, imaginary = cuda.local.array(FOUR, np.float32), cuda.local.array(FOUR, np.float32)
     for frame in range(out.shape[0]):
-        for k in range(FOUR):  # all are read before any is written: four reads under way instead of one
+        for k in range(FOUR):  # all reads before all writes, so that four reads run at a time
             mode = first + k * threads
             real[k], imaginary[k] = F32(0.0), F32(0.0)
             if mode < modes:
@@ -81,12 +81,12 @@ def screen_kernel(source, modes, layer, stream, k0, k1, amplitude, sign, out, co
             mode = first + k * threads
             if mode < count:
                 x, y, c, s = real[k], imaginary[k], cosines[k], sines[k]
-                out[frame, mode] = joined(x * c - y * s, x * s + y * c)
+                out[frame, mode] = join(x * c - y * s, x * s + y * c)
 
 
 def screen_into(
-    source: Any,
-    out: Any,
+    source: Array,
+    out: Array,
     layer: int,
     key: tuple[np.uint32, np.uint32],
     conj: bool = False,
@@ -97,11 +97,11 @@ def screen_into(
     Parameters
     ----------
     source : cupy array of bool, float32 or complex64, shape (frames, modes)
-        A numpy array under numba's CUDA simulator. Modes that `out` has no place for are passed over.
+        A numpy array under numba's CUDA simulator. Modes beyond the width of `out` are not used.
     out : cupy array of complex64, shape (frames, n_modes)
-        May be the source.
+        May be `source`.
     layer : int
-        Which screen.
+        Number of the screen.
     key : tuple of 2 uint32
         Philox key, as from `photonics.draws.key`.
     conj : bool

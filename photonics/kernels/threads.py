@@ -1,4 +1,4 @@
-"""Work shared over threads in blocks of fixed size, so that the result never depends on their number."""
+"""Work in blocks of fixed size on several threads, so that the result does not depend on the number of threads."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,21 +8,21 @@ from numba.core import config
 __all__ = ["for_blocks"]
 
 
-WORTH_S = 1e-3
-"""Work, in seconds of one thread, under which starting others takes longer than they save."""
+MIN_WORK_S = 1e-3
+"""Seconds of work for which a second thread pays; less work takes less time than to start one."""
 
 
 def for_blocks(work: Callable[[int, int], None], total: int, size: int, one_thread_s: float = 1.0) -> None:
     """Call ``work(start, stop)`` for each block of at most `size` of ``range(total)``.
 
-    The blocks depend on `total` and `size` alone. They run on ``NUMBA_NUM_THREADS`` threads (all cores by
-    default), or on the caller's if `one_thread_s`, a guess of what all blocks take, is under a millisecond; `work` must
-    write to a place of its own and release the interpreter's lock.
+    The blocks depend on `total` and `size` alone. They run on ``NUMBA_NUM_THREADS`` threads (all cores by default), or
+    on the caller's thread if `one_thread_s`, an estimate of the time for all blocks, is under a millisecond. Each call
+    of `work` must write to memory of its own and release the interpreter's lock.
     """
     blocks = [(start, min(start + size, total)) for start in range(0, total, size)]
-    # Not numba.get_num_threads(): that starts numba's own threads, and with them sets the number of torch's.
+    # Not numba.get_num_threads(), which starts numba's own threads and so changes the number of torch's.
     threads = min(config.NUMBA_NUM_THREADS, len(blocks))  # pyright: ignore[reportAttributeAccessIssue]
-    if threads <= 1 or one_thread_s < WORTH_S:
+    if threads <= 1 or one_thread_s < MIN_WORK_S:
         for start, stop in blocks:
             work(start, stop)
         return

@@ -79,7 +79,7 @@ class Buffers:
     def view(self, turn: int, inputs: int, pairs: int) -> tuple[Any, ...]:
         """Coarse and fine halves of a buffer, to draw into, and the same two to multiply with."""
         coarse, fine = self.halves[turn, :, :inputs, :pairs]
-        return *map(cuda.shared, (coarse, fine)), coarse.view(self.half), fine.view(self.half)
+        return *map(cuda.view_for_numba, (coarse, fine)), coarse.view(self.half), fine.view(self.half)
 
     def multiply(self, turn: int, x: Array, left: int, right: int, first_pair: int, pairs: int, sums: Array) -> None:
         """Draw a tile and add its product with the inputs from `left` to `right` to `sums`."""

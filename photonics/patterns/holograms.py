@@ -25,7 +25,6 @@ import numpy as np
 from array_api_compat import array_namespace, device
 from numpy.typing import NDArray
 from pydantic import model_validator
-from scipy.spatial import KDTree
 
 from photonics.arrays import Array, BoolArray, IntArray
 from photonics.component import Field, component
@@ -263,6 +262,8 @@ def lookup() -> tuple[IntArray, BoolArray]:
     The choice found for a target is farther than the nearest one by at most a cell's diagonal, 0.0055 of the largest
     field. A pair that adds nothing is OFF; both ON would send more light to the other orders.
     """
+    from scipy.spatial import KDTree  # takes longer to load than all of this package
+
     centre = (np.arange(CELLS) + 0.5) * (2.0 / CELLS) - 1.0
     cells = np.stack(np.broadcast_arrays(centre[:, None], centre[None, :]), axis=-1).reshape(-1, 2)
     fields = superpixel_fields()

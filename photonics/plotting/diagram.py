@@ -1,13 +1,20 @@
-"""The diagram of the bench: every part that light meets, labelled with the device's own parameters."""
-
-from typing import Any
+"""The diagram of the bench: every part in the path of the light, labelled with the device's parameters."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyBboxPatch, Polygon, Rectangle
 
 from photonics import draws
-from photonics.medium import Effect, ScatteringLayers, ScatteringMedium
+from photonics.medium import (
+    Ballistic,
+    Dispersive,
+    Drifting,
+    Effect,
+    Lossy,
+    Modes,
+    ScatteringLayers,
+    ScatteringMedium,
+)
 from photonics.opu import OPU
 from photonics.patterns.encoding import half_on
 from photonics.random import Stream
@@ -18,12 +25,12 @@ INK, GREY, BODY, DARK = "#1f2933", "#6b7785", "#eef1f4", "#39424e"
 AXIS, ARM, NAMES = 24.0, 37.0, 14.0
 """Heights of the beam, of the reference arm and of the names under the parts; the page is 100 wide."""
 PUPIL, POLARISER, COMBINER = 70.0, 75.5, 80.0
-MOST_EFFECTS = 3
-"""Effects of the medium that have room under it."""
+MAX_EFFECTS = 3
+"""Number of effects for which there is room under the medium."""
 
 
 def beam_colour(wavelength_m: float) -> str:
-    """Colour in which to draw a beam: that of the nearest common laser line."""
+    """Colour of a beam: that of the nearest common laser line."""
     lines = {405e-9: "#7a3cff", 450e-9: "#2b5cff", 532e-9: "#17a34a", 589e-9: "#e0a800", 633e-9: "#e02020"}
     return lines[min(lines, key=lambda line: abs(line - wavelength_m))]
 
@@ -32,7 +39,7 @@ def draw_bench(ax: Axes, opu: OPU, reference: bool = False) -> Axes:
     """Draw the chain from laser to camera, labelled with the device's own parameters.
 
     Mirrors, scatterers and the speckle on the camera are symbols. The Axes should be at least twice as wide as high and
-    10 inches wide for the labels to stand clear of each other.
+    10 inches wide, so that the labels do not overlap.
 
     Parameters
     ----------
@@ -41,7 +48,7 @@ def draw_bench(ax: Axes, opu: OPU, reference: bool = False) -> Axes:
     opu : OPU
         The device.
     reference : bool
-        Whether to draw the reference arm, if the device's has light.
+        Whether to draw the reference arm, if it has light.
     """
     colour = beam_colour(opu.laser.wavelength_m)
     reference = reference and opu.imaging.reference.intensity > 0
@@ -49,7 +56,7 @@ def draw_bench(ax: Axes, opu: OPU, reference: bool = False) -> Axes:
     draw_light(ax, opu, colour)
     if reference:
         draw_reference(ax, opu, colour)
-    body(ax, 2, AXIS - 4, 14, 8)
+    draw_body(ax, 2, AXIS - 4, 14, 8)
     ax.add_patch(Circle((16, AXIS), 0.8, color=colour))
     draw_mirrors(ax, opu)
     draw_medium(ax, innermost(opu.medium))
@@ -63,7 +70,7 @@ def draw_bench(ax: Axes, opu: OPU, reference: bool = False) -> Axes:
 
 
 def draw_light(ax: Axes, opu: OPU, colour: str) -> None:
-    """The beam from laser to medium, and what leaves that in all directions as far as the optics let it."""
+    """Draw the beam from laser to medium, and the light from the medium that passes the pupil."""
     y, stopped = AXIS, opu.imaging.numerical_aperture is not None
     ax.add_patch(Polygon([(16, y - 0.5), (30, y - 5), (30, y + 5), (16, y + 0.5)], color=colour, alpha=0.35, lw=0))
     ax.add_patch(Polygon([(39, y - 5), (52, y - 5), (52, y + 5), (39, y + 5)], color=colour, alpha=0.25, lw=0))
@@ -74,12 +81,12 @@ def draw_light(ax: Axes, opu: OPU, colour: str) -> None:
 
 
 def draw_reference(ax: Axes, opu: OPU, colour: str) -> None:
-    """Beam splitter, mirrors (the second on a piezo) and combiner of the reference arm."""
+    """Draw beam splitter, mirrors (the second on a piezo) and combiner of the reference arm."""
     first, arm = 21.0, {"color": colour, "alpha": 0.5, "lw": 2.2, "solid_capstyle": "butt"}
     ax.plot([first, first, COMBINER, COMBINER, 84], [AXIS, ARM, ARM, AXIS, AXIS], **arm)
     for x in (first, COMBINER):
         ax.add_patch(Rectangle((x - 1.3, AXIS - 1.3), 2.6, 2.6, fc="white", ec=INK, lw=1, alpha=0.9, zorder=3))
-    for x, sign in ((first, 1), (COMBINER, -1)):  # the first turns the light up and right, the other right and down
+    for x, sign in ((first, 1), (COMBINER, -1)):  # light turns up and right at the first, right and down at the second
         ax.plot([x - 1.3, x + 1.3], [AXIS - 1.3 * sign, AXIS + 1.3 * sign], color=INK, lw=1, zorder=4)
         ax.plot([x - 1.6, x + 1.6], [ARM - 1.6 * sign, ARM + 1.6 * sign], color=INK, lw=3, zorder=4)
     piezo = {"angle": 45.0, "rotation_point": "center", "fc": BODY, "ec": INK, "lw": 0.8}
@@ -93,8 +100,8 @@ def draw_reference(ax: Axes, opu: OPU, colour: str) -> None:
 
 
 def draw_mirrors(ax: Axes, opu: OPU) -> None:
-    """A chip with some mirrors ON."""
-    body(ax, 30, AXIS - 7, 9, 14)
+    """Draw a chip with some mirrors ON."""
+    draw_body(ax, 30, AXIS - 7, 9, 14)
     for (row, column), on in np.ndenumerate(half_on(1, 63, opu.seed)[0].reshape(9, 7)):
         face = "white" if on else DARK
         ax.add_patch(Rectangle((31 + column, AXIS - 5.8 + row * 1.3), 0.85, 1.1, color=face, ec=GREY, lw=0.3))
@@ -102,8 +109,8 @@ def draw_mirrors(ax: Axes, opu: OPU) -> None:
 
 
 def draw_medium(ax: Axes, medium: ScatteringMedium) -> None:
-    """A slab with scatterers, or with its screens."""
-    body(ax, 52, AXIS - 8, 11, 16)
+    """Draw a slab with scatterers, or with its screens."""
+    draw_body(ax, 52, AXIS - 8, 11, 16)
     if isinstance(medium, ScatteringLayers):
         rough = np.linspace(AXIS - 7, AXIS + 7, 60)
         for x in np.linspace(52, 63, min(medium.layers, 6) + 2)[1:-1]:
@@ -115,7 +122,7 @@ def draw_medium(ax: Axes, medium: ScatteringMedium) -> None:
 
 
 def draw_imaging(ax: Axes, opu: OPU) -> None:
-    """The stop of the pupil and the polariser, where there are."""
+    """Draw the stop of the pupil and the polariser, if the device has them."""
     if opu.imaging.numerical_aperture is not None:
         for low, high in ((AXIS - 6, AXIS - 1.4), (AXIS + 1.4, AXIS + 6)):
             ax.plot([PUPIL, PUPIL], [low, high], color=INK, lw=3, solid_capstyle="butt")
@@ -126,8 +133,8 @@ def draw_imaging(ax: Axes, opu: OPU) -> None:
 
 
 def draw_camera(ax: Axes, opu: OPU) -> None:
-    """The camera, with speckle on its sensor: statistics of the real one, whose size it need not have."""
-    body(ax, 84, AXIS - 7, 13, 14)
+    """Draw the camera, with speckle on its sensor: real statistics, but not the real number of pixels."""
+    draw_body(ax, 84, AXIS - 7, 13, 14)
     words = draws.words(opu.seed, Stream.PROBES, np.arange(96), 1)  # decoration, not physics
     speckle = -np.log((words[:, 0].reshape(12, 8) + 0.5) / 2.0**32)
     extent = (85.0, 90.0, AXIS - 5.5, AXIS + 5.5)
@@ -135,7 +142,7 @@ def draw_camera(ax: Axes, opu: OPU) -> None:
 
 
 def draw_labels(ax: Axes, opu: OPU) -> float:
-    """Write name and parameters under each part; the height at which the longest label ends."""
+    """Write name and parameters under each part; return the height at which the longest label ends."""
     laser, dmd, camera = opu.laser, opu.dmd, opu.camera
     beam = "uniform beam" if laser.beam_radius_m is None else f"w = {laser.beam_radius_m * 1e3:g} mm"
     contrast = "no leakage" if dmd.contrast is None else f"contrast {dmd.contrast:g}:1"
@@ -153,7 +160,7 @@ def draw_labels(ax: Axes, opu: OPU) -> float:
 
 
 def imaging_lines(opu: OPU) -> list[str]:
-    """Pupil and polarisation in words."""
+    """Lines that describe pupil and polarisation."""
     imaging = opu.imaging
     if imaging.numerical_aperture is None:
         lines = ["a grain per pixel"]
@@ -171,31 +178,35 @@ def innermost(medium: ScatteringMedium) -> ScatteringMedium:
 
 
 def medium_lines(medium: ScatteringMedium) -> list[str]:
-    """Size of T, and the effects around the medium, outermost first."""
+    """Lines that describe the size of T and the effects around the medium, outermost first."""
     n_out, n_in = medium.shape
     effects = []
     while isinstance(medium, Effect):
         effects.append(effect_line(medium))
         medium = medium.medium
-    if len(effects) > MOST_EFFECTS:
-        effects = [*effects[: MOST_EFFECTS - 1], f"and {len(effects) - MOST_EFFECTS + 1} more effects"]
+    if len(effects) > MAX_EFFECTS:
+        effects = [*effects[: MAX_EFFECTS - 1], f"and {len(effects) - MAX_EFFECTS + 1} more effects"]
     return [f"T: {n_out:,} × {n_in:,}", f"{short(n_out * n_in)} entries", *effects]
 
 
-def effect_line(effect: Any) -> str:
-    """An effect in a few words."""
-    words = {
-        "Ballistic": lambda: f"ballistic ratio {effect.ratio:.3g}",
-        "Dispersive": lambda: f"path times {effect.path_time_s:.3g} s",
-        "Drifting": lambda: f"drifts in {short(effect.correlation_frames)} frames",
-        "Lossy": lambda: f"transmission {effect.transmission:.3g}",
-        "Modes": lambda: f"{len(effect.weights)} independent fields",
-    }
-    return words.get(type(effect).__name__, lambda: type(effect).__name__)()
+def effect_line(effect: Effect) -> str:
+    """Line that describes an effect."""
+    match effect:
+        case Ballistic():
+            return f"ballistic ratio {effect.ratio:.3g}"
+        case Dispersive():
+            return f"path times {effect.path_time_s:.3g} s"
+        case Drifting():
+            return f"drifts in {short(effect.correlation_frames)} frames"
+        case Lossy():
+            return f"transmission {effect.transmission:.3g}"
+        case Modes():
+            return f"{len(effect.weights)} independent fields"
+    return type(effect).__name__
 
 
 def short(value: float) -> str:
-    """A number in three digits, as people write it.
+    """Write a number with three digits.
 
     >>> short(3000), short(2e12), short(0.02)
     ('3,000', '2 × 10¹²', '0.02')
@@ -206,13 +217,13 @@ def short(value: float) -> str:
     return f"{float(digits):g} × 10{str(int(power)).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
-def body(ax: Axes, x: float, y: float, width: float, height: float) -> None:
-    """One housing of the bench."""
+def draw_body(ax: Axes, x: float, y: float, width: float, height: float) -> None:
+    """Draw the housing of a part."""
     ax.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=1", fc=BODY, ec=INK, lw=1))
 
 
 def label(ax: Axes, x: float, name: str, *lines: str) -> float:
-    """Name and parameters under a part; the height at which they end."""
+    """Write name and parameters under a part; return the height at which they end."""
     ax.text(x, NAMES, name, ha="center", va="top", color=INK, fontsize=9, weight="bold")
     ax.text(x, NAMES - 2.3, "\n".join(lines), ha="center", va="top", color=GREY, fontsize=7.5, linespacing=1.4)
     return NAMES - 2.7 - 2.1 * len(lines)

@@ -1,18 +1,18 @@
-"""Pictures of the bench. Each function draws into the Axes that it is given and returns it."""
+"""Plots of the bench. Each function draws into the Axes that it is given and returns it."""
 
 import math
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from scipy.special import gammaln, xlogy
 
 import photonics.analysis.speckle as law
 from photonics.analysis.moments import noiseless_photons
+from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.backend import to_host
 from photonics.component import number
 from photonics.medium import Drifting
@@ -36,15 +36,15 @@ __all__ = [
 INK, DARK, BARS, LAW = "#1f2933", "#39424e", "#8fa3b8", "#c2410c"
 
 
-def as_image(values: NDArray[Any]) -> NDArray[Any]:
-    """Lay out a row of values as a near-square image, row by row; what is left over is cut off."""
+def as_image(values: HostArray) -> HostArray:
+    """Lay out values row by row as a nearly square image; values that do not fill a row are left out."""
     side = max(int(np.sqrt(values.size)), 1)
     rows = values.size // side
     return values[: rows * side].reshape(rows, side)
 
 
-def draw_frame(ax: Axes, frame: NDArray[Any], top: int) -> Axes:
-    """Show a frame as the camera sees it, in digital numbers from 0 to `top`."""
+def draw_frame(ax: Axes, frame: ArrayLike, top: int) -> Axes:
+    """Show a frame, in digital numbers from 0 to `top`."""
     picture = ax.imshow(as_image(np.asarray(frame)), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
     ax.set_xlabel("pixel column")
     ax.set_ylabel("pixel row")
@@ -52,8 +52,8 @@ def draw_frame(ax: Axes, frame: NDArray[Any], top: int) -> Axes:
     return ax
 
 
-def draw_codes(ax: Axes, frames: Any, camera: Camera, mean_dn: float) -> Axes:
-    """Histogram of a camera's codes, and the exponential law of speckle of that mean, which saturation cuts off.
+def draw_codes(ax: Axes, frames: ArrayLike, camera: Camera, mean_dn: float) -> Axes:
+    """Histogram of a camera's codes, and the exponential law of speckle of that mean, clipped at saturation.
 
     Parameters
     ----------
@@ -62,10 +62,10 @@ def draw_codes(ax: Axes, frames: Any, camera: Camera, mean_dn: float) -> Axes:
     frames : array_like of int
         Digital numbers, any shape.
     camera : Camera
-        Its offset, and the code of a saturated pixel: the law has ``exp(-q)`` of the pixels there, q being that code
-        over the mean, both above the offset.
+        Gives the offset and the code of a saturated pixel. The law has ``exp(-q)`` of the pixels there, where q is that
+        code over the mean, both above the offset.
     mean_dn : float
-        Mean above the offset, DN, were there no saturation; over 0.
+        Mean above the offset without saturation, DN; over 0.
 
     Raises
     ------
@@ -90,17 +90,17 @@ def draw_codes(ax: Axes, frames: Any, camera: Camera, mean_dn: float) -> Axes:
     return ax
 
 
-def draw_pattern(ax: Axes, opu: OPU, pattern: Any) -> Axes:
-    """Show a pattern on the chip at true scale: the light that each input sends on, over that of the brightest if ON.
+def draw_pattern(ax: Axes, opu: OPU, pattern: ArrayLike) -> Axes:
+    """Show a pattern on the chip at true scale: light from each input, relative to the brightest input when ON.
 
-    The outline is that of the chip, the circle that of the beam, where its intensity is 1/e^2 of its peak.
+    The outline is that of the chip. The circle is the beam, where its intensity is 1/e^2 of its peak.
 
     Parameters
     ----------
     ax : Axes
         Where to draw.
     opu : OPU
-        Its mirrors and laser.
+        Gives mirrors and laser.
     pattern : array_like of bool or 0/1, shape (n_in,)
         Which inputs are ON.
 
@@ -136,26 +136,26 @@ def draw_pattern(ax: Axes, opu: OPU, pattern: Any) -> Axes:
     return ax
 
 
-def mean_photons(opu: OPU, pattern: NDArray[np.bool_], reference_phase: float | None = None) -> NDArray[np.float32]:
-    """Photons that a still laser puts on each pixel in an exposure: (rows, columns) of the frame."""
+def mean_photons(opu: OPU, pattern: BoolArray, reference_phase: float | None = None) -> FloatArray:
+    """Photons per pixel in an exposure with a noiseless laser: (rows, columns) of the frame."""
     shown = opu.backend.asarray(pattern[None])
     photons = to_host(noiseless_photons(opu, shown, opu.exposure_s, reference_phase)[0](0.0))[0]
     return photons.reshape(opu.frame_shape)
 
 
-def draw_speckle(ax: Axes, opu: OPU, pattern: Any = None, reference_phase: float | None = None) -> Axes:
-    """Show the mean photons on the sensor (the region that is read out), with a scale bar.
+def draw_speckle(ax: Axes, opu: OPU, pattern: ArrayLike | None = None, reference_phase: float | None = None) -> Axes:
+    """Show the mean photons on the region of the sensor that is read out, with a scale bar.
 
     Parameters
     ----------
     ax : Axes
         Where to draw.
     opu : OPU
-        The device; its clock does not move.
+        The device; its clock does not advance.
     pattern : array_like of bool or 0/1, shape (n_in,), optional
         Which inputs are ON; a random half if not given.
     reference_phase : float, optional
-        Opens the shutter of the reference arm, its piezo at this phase, radians.
+        Phase of the piezo, radians; if given, the shutter of the reference arm is open.
 
     Raises
     ------
@@ -171,31 +171,36 @@ def draw_speckle(ax: Axes, opu: OPU, pattern: Any = None, reference_phase: float
         axis.set_major_locator(MaxNLocator(6, integer=True))
     seconds = f"{opu.exposure_s * 1e6:.0f} µs"
     ax.figure.colorbar(picture, ax=ax, label=f"mean photons per pixel in {seconds}", fraction=0.046, pad=0.04)
-    rows, columns = image.shape
-    length_m = round_length(columns * opu.imaging.pixel_m / 3.0)
-    width = length_m / opu.imaging.pixel_m
+    draw_scale_bar(ax, image.shape, opu.imaging.pixel_m)
+    return ax
+
+
+def draw_scale_bar(ax: Axes, shape: tuple[int, ...], pixel_m: float) -> None:
+    """Draw a bar of at most a third of the image's width, with its length in micrometres."""
+    rows, columns = shape
+    length_m = round_length(columns * pixel_m / 3.0)
+    width = length_m / pixel_m
     left, low = 0.04 * columns - 0.5, 0.94 * rows - 0.5
     back = {"boxstyle": "round,pad=0.25", "fc": "black", "ec": "none", "alpha": 0.6}
     ax.plot([left, left + width], [low, low], color="white", lw=3, solid_capstyle="butt")
     ax.text(left, 0.91 * rows - 0.5, f"{length_m * 1e6:g} µm", color="white", fontsize=8, va="bottom", bbox=back)
-    return ax
 
 
-def round_length(most: float) -> float:
-    """Largest of 1, 2, 5, 10, ... (times a power of ten) that is not over `most`.
+def round_length(limit: float) -> float:
+    """Largest number of the series 1, 2, 5, 10, ... (times a power of ten) that is at most `limit`.
 
     >>> round_length(0.7e-3)
     0.0005
     """
-    power = 10.0 ** math.floor(math.log10(most))
-    return float(f"{max(step for step in (1.0, 2.0, 5.0) if step * power <= most * (1 + 1e-9)) * power:.0e}")
+    power = 10.0 ** math.floor(math.log10(limit))
+    return float(f"{max(step for step in (1.0, 2.0, 5.0) if step * power <= limit * (1 + 1e-9)) * power:.0e}")
 
 
-def draw_histogram(ax: Axes, intensity: Any, modes: float = 1) -> Axes:
-    """Histogram of the intensity over its mean, and the law of k modes on a logarithmic axis.
+def draw_histogram(ax: Axes, intensity: ArrayLike, modes: float = 1) -> Axes:
+    """Histogram of the intensity over its mean, and the law of k modes, on a logarithmic axis.
 
-    The law is the gamma law ``k^k x^(k-1) exp(-k x) / Gamma(k)`` of contrast 1/sqrt(k), for k = 1 the exponential one
-    of fully developed speckle (Goodman 2020, 4.7). A pixel's mean over its grains has about it too, with
+    The gamma law ``k^k x^(k-1) exp(-k x) / Gamma(k)`` has contrast 1/sqrt(k); for k = 1 it is the exponential law of
+    fully developed speckle (Goodman 2020, 4.7). It also approximates the mean over the grains of a pixel, with
     ``k = 1 / imaging.contrast()^2``.
 
     Parameters
@@ -205,16 +210,16 @@ def draw_histogram(ax: Axes, intensity: Any, modes: float = 1) -> Axes:
     intensity : array_like of real
         Any shape and unit; 0 or more.
     modes : float
-        k, over 0; it need not be whole.
+        k, over 0, not necessarily an integer.
 
     Raises
     ------
     ValueError
-        If there is no light, a value is negative or not finite, or `modes` is not over 0.
+        If all values are 0, a value is negative or not finite, or `modes` is not over 0.
     """
     values = np.ravel(np.asarray(intensity, np.float64))
     if not (values.size and np.isfinite(values).all() and values.min() >= 0 and values.max() > 0):
-        raise ValueError("intensity must be finite, 0 or more and not all dark, got none, NaN, or a negative value")
+        raise ValueError("intensity must be finite, 0 or more and not all 0, got no value, NaN, 0 or a negative value")
     k = number(modes)
     if not 0 < k < math.inf:
         raise ValueError(f"modes must be over 0, got {modes!r}")
@@ -222,11 +227,11 @@ def draw_histogram(ax: Axes, intensity: Any, modes: float = 1) -> Axes:
     bins = min(max(int(math.sqrt(values.size)), 10), 60)
     measured = f"pixels: contrast {law.contrast(values):.3f}"
     ax.hist(values, bins=bins, range=(0.0, values.max()), density=True, color=BARS, label=measured)
-    x = np.linspace(0.0, values.max(), 400)[int(k < 1) :]  # under one mode the law has a pole at 0
+    x = np.linspace(0.0, values.max(), 400)[int(k < 1) :]  # for k < 1 the law has a pole at 0
     density = np.exp(k * math.log(k) + xlogy(k - 1.0, x) - k * x - gammaln(k))
     name = "exponential law" if k == 1 else f"gamma law, k = {k:.3g}"
     ax.plot(x, density, color=LAW, lw=1.8, label=f"{name}: {k**-0.5:.3f}")
-    floor = 0.5 * bins / (values.size * values.max())  # half a pixel in a bin
+    floor = 0.5 * bins / (values.size * values.max())  # half a pixel per bin
     ax.set_yscale("log")
     ax.set(xlim=(0, values.max()), ylim=(floor, None))
     ax.set_xlabel("intensity / mean")
@@ -235,7 +240,7 @@ def draw_histogram(ax: Axes, intensity: Any, modes: float = 1) -> Axes:
     return ax
 
 
-def draw_singular_values(ax: Axes, matrix: Any) -> Axes:
+def draw_singular_values(ax: Axes, matrix: ArrayLike) -> Axes:
     """Histogram of a matrix's singular values against the law of Marchenko and Pastur, with its edges.
 
     Parameters
@@ -243,7 +248,7 @@ def draw_singular_values(ax: Axes, matrix: Any) -> Axes:
     ax : Axes
         Where to draw.
     matrix : array_like, shape (n_out, n_in)
-        Real or complex; the law is that of independent entries with ``E|t_ij|^2 = 1/n_in``.
+        Real or complex; the law holds for independent entries with ``E|t_ij|^2 = 1/n_in``.
 
     Raises
     ------
@@ -271,19 +276,19 @@ def draw_singular_values(ax: Axes, matrix: Any) -> Axes:
     return ax
 
 
-def draw_drift(ax: Axes, medium: Drifting, lags: Any, seed: int = 0) -> Axes:
-    """Correlation of the speckle with that of frame 0, measured on one random pattern, against the medium's law.
+def draw_drift(ax: Axes, medium: Drifting, lags: ArrayLike, seed: int = 0) -> Axes:
+    """Correlation of the field with that of frame 0, for one random pattern, and the medium's law.
 
     Parameters
     ----------
     ax : Axes
         Where to draw.
     medium : Drifting
-        What drifts.
+        The medium that drifts.
     lags : array_like of int, shape (n,)
         Frame numbers, 0 or more.
     seed : int
-        Which pattern.
+        Seed of the pattern.
     """
     lags = np.asarray(lags, np.int64)
     pattern = np.repeat(half_on(1, medium.shape[1], seed), len(lags) + 1, axis=0)

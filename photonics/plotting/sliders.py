@@ -1,4 +1,4 @@
-"""A picture that follows sliders, in a notebook; without anybody to drag them, a picture."""
+"""A figure that follows sliders in a notebook; a saved notebook shows the figure for their first values."""
 
 import io
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from matplotlib.figure import Figure
 __all__ = ["slide"]
 
 
-def slide(draw: Callable[..., Any], size: tuple[float, float] = (9.0, 3.4), **widgets: Any) -> None:
-    """Show sliders and a figure that is drawn anew when one of them moves.
+def slide(draw: Callable[..., object], size: tuple[float, float] = (9.0, 3.4), **widgets: Any) -> None:
+    """Show sliders and a figure that is drawn again when one of them moves.
 
-    The figure is an output of the cell of its own, a PNG: a notebook that was executed and saved keeps it, drawn for
-    where the sliders stand first. Needs ipywidgets (``pip install opu-sim[notebooks]``).
+    The figure is an output of its own, a PNG, so that an executed and saved notebook keeps it, drawn for the sliders'
+    first values. Needs ipywidgets (``pip install opu-sim[notebooks]``).
 
     Parameters
     ----------
     draw : callable
-        ``draw(figure, **values)`` draws into an empty matplotlib figure, the values by the names in `widgets`.
+        ``draw(figure, **values)`` draws into an empty matplotlib figure; values have the names of `widgets`.
     size : tuple of float
         Width and height of the figure, inches.
     **widgets
-        An ipywidgets slider (or anything else of it that has a value) for each value.
+        An ipywidgets slider (or another widget with a value) for each value.
 
     Examples
     --------
