@@ -178,9 +178,6 @@ class RecoveryMethod(ABC, Generic[State]):
     def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:
         """Solve rows of the matrix from all frames of these pixels, (frames, n_rows)."""
 
-    def release(self, state: State) -> None:
-        """Close the files that `prepare` opened."""
-
     def findings(self, state: State) -> Findings:
         """Return what `prepare` found out about the run."""
         return Findings()

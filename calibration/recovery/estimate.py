@@ -1,6 +1,7 @@
 """A recovered transmission matrix with its errors, gauge and provenance, in memory or in a file."""
 
 import json
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.recovery.base import Gauge
-from calibration.storage.frames import dataset, lay_out, new_hdf5
+from calibration.storage.hdf5 import dataset, get_attributes, lay_out, new_hdf5, set_attributes
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 
 __all__ = ["TransmissionEstimate", "load_estimate", "write_estimate"]
@@ -80,10 +81,10 @@ class TransmissionEstimate:
             If the file exists (results are never overwritten) or its folder cannot be written.
         """
         with new_hdf5(path, "path") as file:
-            lay_out(file, "matrix", self.matrix.shape, np.complex64)
+            matrix = lay_out(file, "matrix", self.matrix.shape, np.complex64)
             step = max(2**22 // max(self.matrix.shape[1], 1), 1)
             for start in range(0, len(self.matrix), step):
-                dataset(file, "matrix")[start : start + step] = self.matrix[start : start + step]
+                matrix[start : start + step] = self.matrix[start : start + step]
             write_estimate(file, self)
         return Path(path)
 
@@ -100,21 +101,24 @@ class TransmissionEstimate:
 
 
 def write_estimate(file: h5py.File, estimate: TransmissionEstimate) -> None:
-    """Write everything but the matrix, which the file has already."""
-    file.attrs["format"] = FORMAT
-    file.attrs["method"] = estimate.method
-    file.attrs["gauge"] = json.dumps(estimate.gauge._asdict())
-    file.attrs["frames"] = estimate.frames
-    file.attrs["condition_number"] = estimate.condition_number
-    file.attrs["provenance"] = json.dumps(estimate.provenance, allow_nan=False)
-    dataset(file, "matrix").attrs["unit"] = "field per unit of mirror, E|t|^2 = 1/n_in"
-    file["standard_error"], file["valid"] = estimate.standard_error, estimate.valid
-    for name in ("matrix", "standard_error"):
+    """Write all of an estimate but the matrix, which is in the file already, and the checksums of all arrays."""
+    about = {
+        "format": FORMAT,
+        "method": estimate.method,
+        "gauge": json.dumps(estimate.gauge._asdict()),
+        "frames": estimate.frames,
+        "condition_number": estimate.condition_number,
+        "provenance": json.dumps(estimate.provenance, allow_nan=False),
+    }
+    set_attributes(file.attrs, about)
+    set_attributes(dataset(file, "matrix").attrs, {"unit": "field per unit of mirror, E|t|^2 = 1/n_in"})
+    arrays = {"standard_error": estimate.standard_error, "valid": estimate.valid}
+    arrays |= {f"drift/{name}": np.asarray(value) for name, value in estimate.drift.items()}
+    arrays |= {f"diagnostics/{name}": np.asarray(value) for name, value in estimate.diagnostics.items()}
+    for name, values in arrays.items():
+        file[name] = values
+    for name in ("matrix", *arrays):
         dataset(file, name).attrs["crc32"] = checksum(dataset(file, name))
-    for group, values in (("drift", estimate.drift), ("diagnostics", estimate.diagnostics)):
-        entries = file.create_group(group)
-        for name, value in values.items():
-            entries[name] = np.asarray(value)
 
 
 def load_estimate(path: str | Path) -> TransmissionEstimate:
@@ -129,36 +133,36 @@ def load_estimate(path: str | Path) -> TransmissionEstimate:
 
 
 def read_estimate(path: Path) -> TransmissionEstimate:
-    """Read an estimate from a file, without `check_estimate`."""
+    """Read the file of an estimate and compare the checksums of its arrays."""
     with h5py.File(path, "r") as file:
-        if file.attrs.get("format") != FORMAT:
-            raise ValueError(f"its format is {file.attrs.get('format')!r}, not {FORMAT!r}")
+        attributes = get_attributes(file.attrs)
+        if attributes.get("format") != FORMAT:
+            raise ValueError(f"its format is {attributes.get('format')!r}, not {FORMAT!r}")
         matrix = dataset(file, "matrix")
-        offset, shape = matrix.id.get_offset(), matrix.shape
-        if matrix.dtype != np.complex64 or matrix.ndim != 2 or offset is None:
+        place, shape = matrix.id.get_offset(), matrix.shape
+        if matrix.dtype != np.complex64 or matrix.ndim != 2 or place is None:
             raise ValueError(f"matrix must be complex64 on 2 axes in one piece, got {matrix.dtype} of {shape}")
-        attrs = {name: str(value) for name, value in file.attrs.items()}
-        standard_error, valid = dataset(file, "standard_error")[()], dataset(file, "valid")[()]
-        sums = {name: dataset(file, name).attrs.get("crc32") for name in ("matrix", "standard_error")}
         names: list[str] = []
-        file.visit(names.append)
-        drift, diagnostics = (
-            {name.removeprefix(group): dataset(file, name)[()] for name in names if name.startswith(group)}
-            for group in ("drift/", "diagnostics/")
-        )
-    stored = np.memmap(path, np.complex64, "r", offset, shape)
-    for name, values in (("matrix", stored), ("standard_error", standard_error)):
-        if sums[name] is not None and int(str(sums[name])) != checksum(values):  # files of earlier versions have none
+        file.visititems(lambda name, found: names.append(name) if isinstance(found, h5py.Dataset) else None)
+        arrays = {name: dataset(file, name)[()] for name in names if name != "matrix"}
+        sums = {name: dataset(file, name).attrs.get("crc32") for name in names}
+    arrays["matrix"] = np.memmap(path, np.complex64, "r", place, shape)
+    for name, expected in sums.items():
+        if expected is not None and int(str(expected)) != checksum(arrays[name]):  # older files have fewer checksums
             raise ValueError(f"{name} is damaged: its checksum differs")
+    drift, diagnostics = (
+        {name.removeprefix(group): values for name, values in arrays.items() if name.startswith(group)}
+        for group in ("drift/", "diagnostics/")
+    )
     return TransmissionEstimate(
-        matrix=stored,
-        standard_error=standard_error,
-        valid=valid,
-        method=attrs["method"],
-        gauge=Gauge(**json.loads(attrs["gauge"])),
-        frames=int(attrs["frames"]),
-        condition_number=float(attrs["condition_number"]),
-        provenance=dict(json.loads(attrs["provenance"])),
+        matrix=arrays["matrix"],
+        standard_error=arrays["standard_error"],
+        valid=arrays["valid"],
+        method=attributes["method"],
+        gauge=Gauge(**json.loads(attributes["gauge"])),
+        frames=int(attributes["frames"]),
+        condition_number=float(attributes["condition_number"]),
+        provenance=dict(json.loads(attributes["provenance"])),
         drift=drift,
         diagnostics=diagnostics,
     )
@@ -166,7 +170,9 @@ def read_estimate(path: Path) -> TransmissionEstimate:
 
 def checksum(values: HostArray | h5py.Dataset) -> int:
     """CRC-32 of an array or data set, some rows at a time."""
-    total, step = 0, max(2**16 // max(values[:1].size, 1), 1)
+    if values.ndim == 0:
+        return zlib.crc32(np.asarray(values[()]).tobytes())
+    total, step = 0, max(2**16 // max(math.prod(values.shape[1:]), 1), 1)
     for start in range(0, len(values), step):
         total = zlib.crc32(np.ascontiguousarray(values[start : start + step]).data, total)
     return total

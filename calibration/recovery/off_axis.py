@@ -1,7 +1,6 @@
 """Transmission matrix by off-axis holography: a field from each frame, so as many frames as probes."""
 
 import tempfile
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -13,8 +12,7 @@ from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.sideband import Sideband, annuli, check_optics, disc, place_sideband
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
-from calibration.storage.frames import FrameStore, create_store
-from photonics.arrays import Array, FloatArray, HostArray
+from photonics.arrays import Array, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, component
 
 __all__ = ["OffAxisRecovery"]
@@ -28,10 +26,8 @@ MAX_LOCATING_FRAMES = 64
 class State(NamedTuple):
     """What all rows share, with the fields on disk."""
 
-    fields: FrameStore
-    """Fields of all probes, complex64."""
-    folder: tempfile.TemporaryDirectory[str]
-    """Where `fields` are, until `release`."""
+    fields: ComplexArray
+    """Fields of all probes, (n_probes, n_out), in a temporary file that lives as long as this array."""
     reference: FloatArray
     """Intensity of the reference alone on each pixel, DN, (n_out,)."""
     variance: FloatArray
@@ -99,31 +95,28 @@ class OffAxisRecovery(RecoveryMethod[State]):
         seen = np.unique(np.linspace(self.repeats, raw.count - 1, MAX_LOCATING_FRAMES).astype(int))
         frames = np.concatenate([raw.frames(int(frame), int(frame) + 1) for frame in seen])
         sideband = locate_sideband(frames, alone, bench)
-        folder = tempfile.TemporaryDirectory(prefix="opu-")
-        block = max(2**21 // self.design.order, 8)
-        path = Path(folder.name) / "fields"
-        fields = create_store(path, {}, self.design.order, bench.n_out, np.complex64, block)
+        with tempfile.TemporaryFile(prefix="opu-") as file:
+            fields = np.memmap(file, np.complex64, "w+", shape=(self.design.order, bench.n_out))
         variance, touched = np.zeros(bench.n_out, np.float64), np.zeros(bench.n_out, np.float64)
         size = max(CHUNK_PIXELS // bench.n_out, 1)
         for start in range(self.repeats, raw.count, size):
             part = raw.frames(start, min(start + size, raw.count))
             full = part >= bench.saturation_dn
-            fields.append(sideband.demodulate(part - alone, full))
+            probes = slice(start - self.repeats, start - self.repeats + len(part))
+            fields[probes] = sideband.demodulate(part - alone, full)
             variance += 2.0 * sideband.variance(bench.noise.variance(part)).sum(axis=0)
             touched += sideband.outputs_affected(full).sum(axis=0)
         count = self.design.order
         reference = sideband.subtract_fringes(alone - np.float32(bench.noise.dark_dn))
         reference = reference - np.float32(abs(bench.leakage) ** 2 * bench.unit_dn)
         share = (touched / count).astype(np.float32)
-        return State(
-            fields, folder, reference, (variance / count).astype(np.float32), share, sideband.center, sideband.radius
-        )
+        return State(fields, reference, (variance / count).astype(np.float32), share, sideband.center, sideband.radius)
 
     def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
         reference, variance = state.reference[rows], state.variance[rows]
         valid = reference > max(DARK_SHARE * float(state.reference.mean()), 0.0)
         squared_scale = 1.0 / (np.where(valid, reference, np.float32(np.inf)) * np.float32(bench.unit_dn))
-        fields = state.fields.rows(rows)
+        fields = np.array(state.fields[:, rows])
         matrix = self.design.solve(fields)[: self.n_inputs].T * np.sqrt(squared_scale)[:, None]
         length, light = np.mean(np.abs(matrix) ** 2, axis=1), np.mean(np.abs(fields) ** 2, axis=0) * squared_scale
         probe = variance * squared_scale
@@ -143,10 +136,6 @@ class OffAxisRecovery(RecoveryMethod[State]):
         )
         error = np.where(valid, error, np.inf).astype(np.float32)
         return Block(matrix.astype(np.complex64), error, valid, diagnostics)
-
-    def release(self, state: State) -> None:  # noqa: D102
-        state.fields.close()
-        state.folder.cleanup()
 
     def findings(self, state: State) -> Findings:  # noqa: D102
         return Findings(sideband_center=np.asarray(state.center), sideband_radius=state.radius)

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,16 +22,9 @@ from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.recovery.exposure import expose_method
 from calibration.recovery.methods import METHODS, check_recovery, take_frames
-from calibration.storage.frames import (
-    FrameStore,
-    Part,
-    check_same,
-    create_store,
-    dataset,
-    lay_out,
-    new_hdf5,
-    open_store,
-)
+from calibration.storage.descriptions import check_same
+from calibration.storage.hdf5 import lay_out, new_hdf5
+from calibration.storage.journal import Journal, StoredArray, create_journal
 from photonics import Imaging
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray
 from photonics.parts.camera import QUANTISATION
@@ -45,6 +39,8 @@ CHUNK_FRAMES = 256
 """Maximum number of frames taken at a time: a killed run loses at most so many."""
 BLOCK_VALUES = 2**21
 """Frames times rows solved at a time; a method needs some 50 bytes for each."""
+PANEL_BLOCKS = 8
+"""Blocks of rows whose frames are read at a time, so that a disk reads long pieces of each frame."""
 
 
 class Saturated(ValueError):
@@ -121,29 +117,21 @@ def recover_transmission_matrix(
             part = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="opu-"))) / "frames.part"
         else:
             part = target.with_name(target.name + ".part")
-        if exposure == "auto" and resume and part.exists():
-            device.exposure_s = read_exposure(part)
-        elif exposure == "auto":
+        if exposure == "auto" and not part.exists():
             expose_method(device, plan)
-        store = stack.enter_context(open_frames(part, device, plan, resume))
-        take_missing_frames(device, plan, store, progress)
+        journal = stack.enter_context(open_frames(part, device, plan, resume, exposure))
+        take_missing_frames(device, plan, journal, progress)
         try:
-            saturated = check_frames(device, store)
+            saturated = check_frames(device, journal.arrays["frames"])
         except Saturated:
             part.unlink()  # such frames are useless, and would stop a run at another exposure
             raise
         # BLAS adds in an order that depends on the number of its threads: one thread gives the same bits everywhere.
         with threadpool_limits(1, user_api="blas"):
-            estimate = solve(device, plan, store, target, saturated, progress)
+            estimate = solve(device, plan, journal, target, saturated, progress)
         if target is not None:
             part.unlink()
     return estimate
-
-
-def read_exposure(part: Path) -> float:
-    """Exposure of an unfinished measurement, seconds."""
-    with FrameStore(part) as store:
-        return float(store.header["exposure_s"])
 
 
 def load_finished(device: Device, plan: RecoveryMethod, target: Path, exposure: str | None) -> TransmissionEstimate:
@@ -163,16 +151,22 @@ def load_finished(device: Device, plan: RecoveryMethod, target: Path, exposure: 
     return estimate
 
 
-def open_frames(part: Path, device: Device, plan: RecoveryMethod, resume: bool) -> FrameStore:
-    """Open the store of the run: a new one, or that of the run which is resumed."""
-    head = describe_measurement(device, plan)
-    if part.exists():
-        if not resume:
-            raise ValueError(f"out has an unfinished measurement, {part}: go on with resume=True, or remove the file")
-        return open_store(part, head)
-    count = DARK_FRAMES + plan.frames
-    block = max(BLOCK_VALUES // count, 8)
-    return create_store(part, head, count, device.n_out, device.camera.dtype, block)
+def open_frames(part: Path, device: Device, plan: RecoveryMethod, resume: bool, exposure: str | None) -> Journal:
+    """Open the frames of the run: a new file, or that of the run which is resumed, whose exposure "auto" takes."""
+    if not part.exists():
+        frames = np.empty((0, device.n_out), device.camera.dtype)
+        return create_journal(part, describe_measurement(device, plan), {"frames": frames}, "out")
+    if not resume:
+        raise ValueError(f"out has an unfinished measurement, {part}: go on with resume=True, or remove the file")
+    journal = Journal(part, True, "out")
+    try:
+        if exposure == "auto":
+            device.exposure_s = float(journal.header["exposure_s"])
+        check_same(part, journal.header, describe_measurement(device, plan), ("start_frame",))
+    except BaseException:
+        journal.close()
+        raise
+    return journal
 
 
 def describe_measurement(device: Device, plan: RecoveryMethod) -> dict[str, Any]:
@@ -187,24 +181,29 @@ def describe_measurement(device: Device, plan: RecoveryMethod) -> dict[str, Any]
     return json.loads(json.dumps(described, allow_nan=False))
 
 
-def take_missing_frames(device: Device, plan: RecoveryMethod, store: FrameStore, progress: bool) -> None:
-    """Take the frames that the store lacks, with the frame numbers that they have in an uninterrupted run."""
-    size = min(max(CHUNK_PIXELS // max(device.n_out, device.n_in), 1), CHUNK_FRAMES)
-    done = store.done
-    device.clock.frames = store.header["start_frame"] + done
-    with tqdm(total=store.count, initial=done, unit="frame", desc=plan.name, disable=not progress) as bar:
-        while done < store.count:
+def frames_at_a_time(device: Device) -> int:
+    """Number of frames to take or to read at a time, so that memory is bounded."""
+    return min(max(CHUNK_PIXELS // max(device.n_out, device.n_in), 1), CHUNK_FRAMES)
+
+
+def take_missing_frames(device: Device, plan: RecoveryMethod, journal: Journal, progress: bool) -> None:
+    """Take the frames that the file lacks, with the frame numbers that they have in an uninterrupted run."""
+    size, count = frames_at_a_time(device), DARK_FRAMES + plan.frames
+    done = len(journal.arrays["frames"])
+    device.clock.frames = journal.header["start_frame"] + done
+    with tqdm(total=count, initial=done, unit="frame", desc=plan.name, disable=not progress) as bar:
+        while done < count:
             if done < DARK_FRAMES:
                 frames = device.dark(DARK_FRAMES - done)
             else:
-                stop = min(done + size, store.count)
+                stop = min(done + size, count)
                 frames = take_frames(device, plan.shots(done - DARK_FRAMES, stop - DARK_FRAMES))
-            store.append(frames)
+            journal.append({"frames": frames})
             done += len(frames)
             bar.update(len(frames))
 
 
-def check_frames(device: Device, store: FrameStore) -> FloatArray:
+def check_frames(device: Device, frames: StoredArray) -> FloatArray:
     """Share of saturated readings of each pixel, (n_out,).
 
     Raises
@@ -212,15 +211,41 @@ def check_frames(device: Device, store: FrameStore) -> FloatArray:
     Saturated
         If it is more than 2 % on average.
     """
-    share = np.empty(device.n_out, np.float32)
-    for rows in store.blocks():
-        share[rows] = (store.rows(rows, DARK_FRAMES) >= device.camera.saturation_dn).mean(axis=0)
+    readings = np.zeros(device.n_out, np.int64)
+    for part in slices(DARK_FRAMES, len(frames), frames_at_a_time(device)):
+        readings += (frames[part] >= device.camera.saturation_dn).sum(axis=0)
+    share = (readings / (len(frames) - DARK_FRAMES)).astype(np.float32)
     if share.mean() > MAX_SATURATED:
         raise Saturated(
             f"exposure_s {device.exposure_s:.4g} saturates {share.mean():.1%} of the readings, "
             f"{MAX_SATURATED:.0%} is allowed: shorten it (calibration.recovery.exposure.expose)"
         )
     return share
+
+
+def slices(start: int, stop: int, size: int) -> list[slice]:
+    """Ranges of `size` from `start` to `stop`; the last one may be shorter."""
+    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+
+
+class MethodFrames:
+    """The frames of a run without the dark ones at its beginning (`calibration.fields.readings.RawFrames`)."""
+
+    def __init__(self, frames: StoredArray) -> None:
+        self._frames = frames
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return len(self._frames) - DARK_FRAMES
+
+    def rows(self, rows: slice) -> HostArray:
+        """All frames of some pixels: (count, n_rows)."""
+        return self._frames[DARK_FRAMES:, rows]
+
+    def frames(self, start: int, stop: int) -> HostArray:
+        """All pixels of some frames: (stop - start, n_out)."""
+        return self._frames[DARK_FRAMES + start : DARK_FRAMES + stop]
 
 
 def describe_bench(device: Device, dark: HostArray) -> Bench:
@@ -251,7 +276,7 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
 def solve(
     device: Device,
     plan: RecoveryMethod,
-    store: FrameStore,
+    journal: Journal,
     target: Path | None,
     saturated: FloatArray,
     progress: bool,
@@ -259,46 +284,53 @@ def solve(
     """Solve block by block, into memory or into the file."""
     if target is None:
         matrix = np.empty((device.n_out, plan.n_inputs), np.complex64)
-        return solve_into(matrix, device, plan, store, saturated, progress)
+        return solve_into(matrix, device, plan, journal, saturated, progress)
     with new_hdf5(target) as file:
-        lay_out(file, "matrix", (device.n_out, plan.n_inputs), np.complex64)
-        write_estimate(file, solve_into(dataset(file, "matrix"), device, plan, store, saturated, progress))
+        rows = lay_out(file, "matrix", (device.n_out, plan.n_inputs), np.complex64)
+        write_estimate(file, solve_into(rows, device, plan, journal, saturated, progress))
     return load_estimate(target)
+
+
+def blocks(raw: MethodFrames, n_out: int) -> Iterator[tuple[slice, HostArray]]:
+    """Rows to solve at a time, with all frames of their pixels."""
+    width = min(max(BLOCK_VALUES // (raw.count + DARK_FRAMES), 8), n_out)
+    for panel in slices(0, n_out, PANEL_BLOCKS * width):
+        readings = raw.rows(panel)
+        for rows in slices(panel.start, panel.stop, width):
+            yield rows, np.ascontiguousarray(readings[:, rows.start - panel.start : rows.stop - panel.start])
 
 
 def solve_into(
     matrix: ComplexArray | h5py.Dataset,
     device: Device,
     plan: RecoveryMethod,
-    store: FrameStore,
+    journal: Journal,
     saturated: FloatArray,
     progress: bool,
 ) -> TransmissionEstimate:
     """Solve block by block into an array or a data set; the rest of the result is in memory."""
-    bench, raw = describe_bench(device, store.frames(0, DARK_FRAMES)), Part(store, DARK_FRAMES)
+    frames = journal.arrays["frames"]
+    bench, raw = describe_bench(device, frames[:DARK_FRAMES]), MethodFrames(frames)
     errors: list[FloatArray] = []
     valid: list[BoolArray] = []
     diagnostics: dict[str, list[RealArray]] = {}
     state = plan.prepare(raw, bench)
-    try:
-        for rows in tqdm(list(store.blocks()), unit="rows", desc="solving", disable=not progress):
-            block = plan.solve(raw.rows(rows), rows, bench, state)
-            matrix[rows] = np.where(block.valid[:, None], block.matrix, np.complex64(0))
-            errors.append(block.standard_error)
-            valid.append(block.valid)
-            for name, values in block.diagnostics.present().items():
-                diagnostics.setdefault(name, []).append(values)
-        drift = plan.findings(state).present()
-    finally:
-        plan.release(state)
-    about = dict(store.header)
+    for rows, readings in tqdm(blocks(raw, device.n_out), unit="rows", desc="solving", disable=not progress):
+        block = plan.solve(readings, rows, bench, state)
+        matrix[rows] = np.where(block.valid[:, None], block.matrix, np.complex64(0))
+        errors.append(block.standard_error)
+        valid.append(block.valid)
+        for name, values in block.diagnostics.present().items():
+            diagnostics.setdefault(name, []).append(values)
+    drift = plan.findings(state).present()
+    about = dict(journal.header)
     return TransmissionEstimate(
         matrix=matrix,  # pyright: ignore[reportArgumentType] (a data set only until the file is written)
         standard_error=np.concatenate(errors).astype(np.float32),
         valid=np.concatenate(valid),
         method=plan.name,
         gauge=plan.gauge,
-        frames=store.count,
+        frames=len(frames),
         condition_number=plan.condition_number,
         provenance=about | {"date": datetime.now(UTC).isoformat(timespec="seconds"), "version": version("opu-sim")},
         drift=drift,

@@ -24,8 +24,7 @@ from calibration.reports.chapters.projection import projection_chapter, truth_ch
 from calibration.reports.chapters.speckle import speckle_chapter
 from calibration.reports.chapters.stability import Witness, stability_chapter
 from calibration.reports.report import Report
-from calibration.storage.frames import WrongStore
-from calibration.storage.recorded import Mismatch
+from calibration.storage.files import WrongFile
 from photonics.component import integer
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet, check_seed
@@ -189,7 +188,7 @@ def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
     """Write a chapter; what the device does not allow is a line that says why."""
     try:
         return write()
-    except (Mismatch, WrongStore):
+    except WrongFile:
         raise  # a file that is of something else says nothing about the device
     except ArithmeticError:
         reason = "the frames hold no light above dark: a quotient of two levels is not a number"

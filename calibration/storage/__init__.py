@@ -1,1 +1,1 @@
-"""Frames, recordings and results on disk: written aside, synced, renamed, and checked when they are read."""
+"""Files: written whole or not at all, checksummed while a measurement is under way, checked when they are read."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and never in place of another unless they are meant to."""
+"""Files that appear whole or not at all, and that replace an older file only where the caller asks for it."""
 
 import errno
 import os
@@ -8,10 +8,23 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-__all__ = ["exists", "new_file", "publish", "publish_unused", "replace_file", "write_new", "write_unused"]
+__all__ = [
+    "WrongFile",
+    "exists",
+    "new_file",
+    "publish",
+    "publish_unused",
+    "replace_file",
+    "write_new",
+    "write_unused",
+]
 
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-"""What file systems without hard links answer."""
+"""Error numbers of file systems without hard links."""
+
+
+class WrongFile(ValueError):
+    """A file does not fit the measurement: it is of another one, is damaged, or is in use."""
 
 
 def write_new(path: str | Path, content: str | bytes) -> Path:
@@ -20,7 +33,7 @@ def write_new(path: str | Path, content: str | bytes) -> Path:
     Raises
     ------
     ValueError
-        If `path` exists, before or when the file is done, or its folder cannot be written.
+        If `path` exists before or when the file is done, or its folder cannot be written.
     """
     with new_file(path) as temporary:
         temporary.write_bytes(encoded(content))
@@ -28,12 +41,12 @@ def write_new(path: str | Path, content: str | bytes) -> Path:
 
 
 def write_unused(path: str | Path, content: str | bytes) -> Path:
-    """Write a file as `path` or, if it exists, as the first of ``stem-2``, ``stem-3`` ... that does not.
+    """Write a file as `path`, or as the first of ``stem-2``, ``stem-3`` ... that does not exist.
 
     Returns
     -------
     Path
-        The name that it got.
+        The path that was written.
 
     Raises
     ------
@@ -47,7 +60,7 @@ def write_unused(path: str | Path, content: str | bytes) -> Path:
 
 
 def replace_file(path: str | Path, content: str | bytes) -> Path:
-    """Write a file so that the old or the new one is there at any moment.
+    """Write a file; at any moment either the old or the new file exists, whole.
 
     Raises
     ------
@@ -63,13 +76,13 @@ def replace_file(path: str | Path, content: str | bytes) -> Path:
 
 @contextmanager
 def new_file(path: str | Path, name: str = "path") -> Iterator[Path]:
-    """Name of a temporary file to fill; it becomes `path` when the block ends well, and never replaces another.
+    """Name of a temporary file to fill; it becomes `path` when the block ends without an error.
 
     Raises
     ------
     ValueError
-        If `path` exists, before or when the file is done, or its folder cannot be written; `name` is what the message
-        calls the path.
+        If `path` exists before or when the file is done, or its folder cannot be written. The message calls the path
+        `name`.
     """
     path = Path(path).expanduser()
     if os.path.lexists(path):
@@ -83,20 +96,20 @@ def new_file(path: str | Path, name: str = "path") -> Iterator[Path]:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Rename a finished file, but never onto another: ``FileExistsError`` if somebody made that file meanwhile."""
+    """Rename a finished file; raise a ``FileExistsError`` if there is a file of the new name."""
     try:
-        os.link(temporary, path)  # unlike a renaming, it fails if there is such a file
+        os.link(temporary, path)  # unlike a renaming, it fails if the file exists
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours from here on
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # reserves the name
         temporary.replace(path)
     else:
         temporary.unlink()
 
 
 def publish_unused(temporary: Path, path: Path) -> Path:
-    """Rename a finished file to `path` or the first of ``stem-2``, ``stem-3`` ... that is free; return its name."""
+    """Rename a finished file to `path` or the first of ``stem-2``, ``stem-3`` ... that is free; return the new path."""
     for number in count(1):
         free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         try:
@@ -104,17 +117,17 @@ def publish_unused(temporary: Path, path: Path) -> Path:
         except FileExistsError:
             continue
         return free
-    raise AssertionError("numbers do not end")
+    raise AssertionError("count never ends")
 
 
 def exists(path: Path, name: str) -> ValueError:
-    """The error that says that a file is in the way."""
+    """The error for a file that exists already."""
     return ValueError(f"{name} must be new, got {path}, which exists: files are never overwritten")
 
 
 @contextmanager
 def beside(path: Path, name: str) -> Iterator[Path]:
-    """A temporary file in the folder of `path`, which is made; taken away at the end unless it was renamed."""
+    """A temporary file in the folder of `path`, which is made if needed; deleted at the end unless it was renamed."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,122 +1,297 @@
-"""A recording under way: a plain file that grows by whole records, so that a process that is killed loses none.
+"""The file of a measurement under way. It grows by whole records, so a process that is killed loses none of them.
 
-The file begins with `MAGIC`. A record is the length and the CRC-32 of what follows, a line of JSON, and the bytes of
-arrays; the first one has no arrays and says what the recording is of. A record that was cut off ends the file.
+The file begins with `MAGIC`; records follow. A record is a head (`HEAD`), a line of JSON, and the bytes of arrays. The
+first record has no arrays; its line describes the measurement. The line of every other record gives the type and shape
+of its arrays by name. Arrays of the same name are parts of one long array, whose first axis grows.
+
+A record that is cut off ends the file: the process was killed while it wrote. A checksum that differs means that the
+file is damaged, and the file is refused.
 """
 
 import json
+import math
+import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from calibration.storage.frames import lock
+from calibration.storage.files import WrongFile, new_file
+from photonics.arrays import HostArray
 
-__all__ = ["MAGIC", "Columns", "Journal", "is_journal", "read_journal"]
+__all__ = ["Arrays", "Journal", "StoredArray", "create_journal", "is_journal"]
 
-MAGIC = b"opu-sim recording under way 1\n"
-MAGIC_END = len(MAGIC)
-HEAD = struct.Struct("<QI")
+MAGIC = b"opu-sim measurement under way 2\n"
+HEAD = struct.Struct("<IQII")
+"""Bytes of the JSON, bytes of the arrays, CRC-32 of both, and CRC-32 of these three numbers."""
+HEAD_SUMMED = HEAD.size - 4
 
-Columns = Mapping[str, NDArray[Any]]
-"""Arrays by the name of their data set, one entry per frame."""
+Arrays = Mapping[str, HostArray]
+"""Arrays by name, whose first axes count the same frames."""
+
+
+class StoredArray:
+    """An array in a journal. Indexing reads the part that is asked for from the file.
+
+    Parameters
+    ----------
+    content
+        Returns the content of the file.
+    dtype
+        Type of the entries.
+    row
+        Shape of an entry of the first axis.
+    """
+
+    def __init__(self, content: Callable[[], mmap.mmap], dtype: np.dtype[Any], row: tuple[int, ...]) -> None:
+        self.dtype = dtype
+        self._content, self._row = content, row
+        self._starts: list[int] = []
+        self._places: list[int] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of entries so far, and the shape of an entry."""
+        return (self._length, *self._row)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return 1 + len(self._row)
+
+    def grow(self, count: int, place: int) -> None:
+        """Add `count` entries that begin at byte `place` of the file."""
+        if count:
+            self._starts.append(self._length)
+            self._places.append(place)
+            self._length += count
+
+    def __getitem__(self, index: slice | tuple[slice, ...]) -> HostArray:
+        """Copy of a range of entries; a second slice takes a range of the next axis, such as some pixels of frames."""
+        entries, *rest = index if isinstance(index, tuple) else (index,)
+        start, stop, _ = entries.indices(self._length)
+        parts = [np.empty((0, *self._row), self.dtype)[(slice(None), *rest)]]
+        number = bisect_right(self._starts, start) - 1
+        while 0 <= number < len(self._starts) and self._starts[number] < stop:
+            first, part = self._starts[number], self._part(number)
+            parts.append(part[(slice(max(start - first, 0), stop - first), *rest)])
+            number += 1
+        return np.concatenate(parts)
+
+    def _part(self, number: int) -> HostArray:
+        """The entries of a record, not copied."""
+        ends = [*self._starts[number + 1 : number + 2], self._length]
+        count = ends[0] - self._starts[number]
+        return np.ndarray((count, *self._row), self.dtype, self._content(), self._places[number])
 
 
 class Journal:
-    """Appends records to a new file, or to one that a killed process left.
+    """A file of a measurement under way, open for reading, or for reading and writing.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which exists; `create_journal` makes a new one.
+    writable : bool
+        Open it to add records. A record that was cut off is removed, and no other process can write meanwhile.
+    name : str
+        What messages call the path.
+
+    Raises
+    ------
+    WrongFile
+        If it is not such a file, is damaged, or another process writes to it.
+    """
+
+    def __init__(self, path: Path, writable: bool = False, name: str = "path") -> None:
+        self.path, self._name = path, name
+        self._arrays: dict[str, StoredArray] = {}
+        self._mapped: mmap.mmap | None = None
+        try:
+            self._file: BinaryIO = open(path, "r+b" if writable else "rb", buffering=0)  # noqa: SIM115 (see close)
+        except OSError as error:
+            raise WrongFile(f"{name} must be a file that can be opened, got {path} ({error.strerror})") from None
+        try:
+            if writable:
+                lock(self._file, path, name)
+            self._read()
+            if writable:
+                self._mapped = None  # Windows does not shorten a file that is mapped
+                self._file.truncate(self._end)
+            else:
+                self._file.close()  # the mapped content is all that a reader needs
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> None:
+        """Check every record and note where its arrays are."""
+        size = os.fstat(self._file.fileno()).st_size
+        content = self._content() if size >= len(MAGIC) else b""
+        if content[: len(MAGIC)] != MAGIC:
+            raise self._refused("is not one of this version")
+        header: Mapping[str, Any] | None = None
+        at = self._end = len(MAGIC)
+        with memoryview(content) as view:
+            while at + HEAD.size <= size:
+                line, data, checksum, own = HEAD.unpack_from(view, at)
+                if zlib.crc32(view[at : at + HEAD_SUMMED]) != own:
+                    raise self._refused(f"is damaged at byte {at}")
+                start, stop = at + HEAD.size, at + HEAD.size + line + data
+                if stop > size:
+                    break
+                if zlib.crc32(view[start:stop]) != checksum:
+                    raise self._refused(f"is damaged at byte {start}")
+                about = json.loads(bytes(view[start : start + line]))
+                if header is None:
+                    header = about
+                else:
+                    self._note(about, start + line)
+                at = self._end = stop
+        if header is None:
+            raise self._refused("is cut off before the end of its first record")
+        self.header: Mapping[str, Any] = header
+
+    def _refused(self, reason: str) -> WrongFile:
+        return WrongFile(f"{self._name} must name a measurement to resume, got {self.path}, which {reason}")
+
+    def _note(self, about: Mapping[str, tuple[str, list[int]]], place: int) -> None:
+        """Take up the arrays of a record, which begin at byte `place`."""
+        for name, (kind, (count, *row)) in about.items():
+            dtype = np.dtype(kind)
+            stored = self._arrays.setdefault(name, StoredArray(self._content, dtype, tuple(row)))
+            stored.grow(count, place)
+            place += dtype.itemsize * math.prod((count, *row))
+
+    def _content(self) -> mmap.mmap:
+        """The file, mapped into memory; pages are read as they are used."""
+        if self._mapped is None:
+            self._mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._mapped
+
+    @property
+    def arrays(self) -> Mapping[str, StoredArray]:
+        """The arrays, by name."""
+        return self._arrays
+
+    def append(self, arrays: Arrays) -> None:
+        """Add entries to the arrays of these names. They are on disk when this returns, or none of them is.
+
+        Raises
+        ------
+        ValueError
+            If entries have another type or shape than those before.
+        """
+        for name, values in arrays.items():
+            there = self._arrays.get(name)
+            if there is not None and (there.dtype, there.shape[1:]) != (values.dtype, values.shape[1:]):
+                shape = ", ".join(["count", *map(str, there.shape[1:])])
+                raise ValueError(
+                    f"{name} must be {there.dtype} of shape ({shape}), got {values.dtype} of {values.shape}"
+                )
+        about, parts = record(arrays)
+        try:
+            self._file.seek(self._end)
+            for part in parts:
+                write_all(self._file, part)
+            os.fsync(self._file.fileno())
+        except BaseException:
+            self._file.truncate(self._end)
+            raise
+        self._mapped = None
+        self._note(about, self._end + HEAD.size + len(parts[1]))
+        self._end += sum(len(part) for part in parts)
+
+    def close(self) -> None:
+        """Close the file; its records stay."""
+        self._mapped = None
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def create_journal(path: Path, header: Mapping[str, Any], arrays: Arrays, name: str = "path") -> Journal:
+    """Make the file of a new measurement and open it for writing.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which must not exist.
+    header : mapping
+        Describes the measurement, in plain types.
+    arrays : mapping
+        The first entries of arrays. They may be empty, and then give the type and the shape of an entry.
+    name : str
+        What messages call the path.
 
     Raises
     ------
     ValueError
-        If the file cannot be written, is no journal, or another process writes to it.
+        If the file exists, or its folder cannot be written.
     """
-
-    def __init__(self, path: Path, attributes: Mapping[str, Any]) -> None:
-        self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = open(path, "a+b")  # noqa: SIM115 (closed by close)
-        except OSError as error:
-            raise ValueError(f"path must be in a folder that can be written, got {path} ({error.strerror})") from None
-        try:
-            lock(self._file, path)
-            if os.fstat(self._file.fileno()).st_size:
-                self._file.truncate(max((end for _, end in records(self._file, path)), default=MAGIC_END))
-            else:
-                self._file.write(MAGIC)
-                self._write(dict(attributes), [])
-        except ValueError:
-            self._file.close()
-            raise
-
-    def append(self, columns: Columns) -> None:
-        """Add a record; it is on disk when this returns."""
-        arrays = {name: np.ascontiguousarray(values) for name, values in columns.items()}
-        self._write(
-            {name: [a.dtype.str, a.shape] for name, a in arrays.items()}, [a.tobytes() for a in arrays.values()]
-        )
-
-    def _write(self, about: Mapping[str, Any], parts: list[bytes]) -> None:
-        content = b"".join([json.dumps(about).encode() + b"\n", *parts])
-        self._file.write(HEAD.pack(len(content), zlib.crc32(content)) + content)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file; what is in it stays."""
-        self._file.close()
+    with new_file(path, name) as temporary:
+        line = json.dumps(header, allow_nan=False).encode()
+        temporary.write_bytes(b"".join([MAGIC, head([line], 0), line, *record(arrays)[1]]))
+    return Journal(path, True, name)
 
 
 def is_journal(path: Path) -> bool:
     """Whether the file begins as a journal does."""
     try:
         with open(path, "rb") as file:
-            return file.read(MAGIC_END) == MAGIC
+            return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 
 
-def read_journal(path: Path) -> tuple[dict[str, Any], Iterator[Columns]]:
-    """What a journal is of, and its records one after the other; a last one that was cut off is left out."""
-    with open(path, "rb") as file:
-        first = next((content for content, _ in records(file, path)), None)
-    if first is None:
-        raise ValueError(f"path must be a recording, got {path}, which was cut off before its first record")
-    return json.loads(first), arrays_of(path)
+def record(arrays: Arrays) -> tuple[dict[str, tuple[str, list[int]]], list[bytes | memoryview]]:
+    """Description of a record and its bytes: head, line, arrays."""
+    kept = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+    about = {name: (values.dtype.str, list(values.shape)) for name, values in kept.items()}
+    line = json.dumps(about).encode()
+    data = [values.reshape(-1).view(np.uint8).data for values in kept.values()]
+    return about, [head([line, *data], sum(len(part) for part in data)), line, *data]
 
 
-def arrays_of(path: Path) -> Iterator[Columns]:
-    """The arrays of all records but the first."""
-    with open(path, "rb") as file:
-        for number, (content, _) in enumerate(records(file, path)):
-            if number:
-                yield arrays(content)
+def head(parts: Iterable[bytes | memoryview], data: int) -> bytes:
+    """Head of a record whose line and arrays are `parts`, with `data` bytes of arrays."""
+    checksum, size = 0, -data
+    for part in parts:
+        checksum, size = zlib.crc32(part, checksum), size + len(part)
+    summed = HEAD.pack(size, data, checksum, 0)[:HEAD_SUMMED]
+    return summed + struct.pack("<I", zlib.crc32(summed))
 
 
-def arrays(content: bytes) -> Columns:
-    """The arrays of a record."""
-    line, at = content.split(b"\n", 1)[0], 0
-    found, data = {}, memoryview(content)[len(line) + 1 :]
-    for name, (kind, shape) in json.loads(line).items():
-        size = np.dtype(kind).itemsize * int(np.prod(shape))
-        found[name] = np.frombuffer(data[at : at + size], kind).reshape(shape)
-        at += size
-    return found
+def write_all(file: BinaryIO, part: bytes | memoryview) -> None:
+    """Write to an unbuffered file, which may take a part at a time."""
+    rest = memoryview(part)
+    while len(rest):
+        rest = rest[file.write(rest) :]
 
 
-def records(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, int]]:
-    """Whole records from the start of the file, and where each ends."""
-    file.seek(0)
-    if file.read(MAGIC_END) != MAGIC:
-        raise ValueError(f"path must be a recording under way, got {path}, which is not one")
-    while len(head := file.read(HEAD.size)) == HEAD.size:
-        length, checksum = HEAD.unpack(head)
-        content = file.read(min(length, os.fstat(file.fileno()).st_size))
-        if len(content) < length or zlib.crc32(content) != checksum:
-            return
-        yield content, file.tell()
+def lock(file: BinaryIO, path: Path, name: str) -> None:
+    """Let no other process write to the file while this one does; the lock goes with the process."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where an open file cannot be replaced
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise WrongFile(f"{name} must not be in use, got {path}, which another process is writing") from None

@@ -1,12 +1,14 @@
 """A device that replays recorded frames: data of a real bench in the same code."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.device import Device
+from calibration.storage.files import WrongFile
 from calibration.storage.recording import Recording
+from photonics.arrays import Array, BoolArray, HostArray
 from photonics.chain import Clock
 from photonics.component import integer, number
 from photonics.description import parts_of
@@ -17,28 +19,24 @@ from photonics.parts.laser import Laser
 from photonics.parts.reference import as_phases
 from photonics.patterns.encoding import as_patterns
 
-__all__ = ["Mismatch", "RecordedDevice", "photometry"]
+__all__ = ["RecordedDevice", "photometry"]
 
-SAME = 1e-9
-"""Relative difference up to which two exposures, and absolute difference up to which two phases, are the same."""
-
-
-class Mismatch(ValueError):
-    """A recording was asked for frames that it does not hold."""
+TOLERANCE = 1e-9
+"""Relative difference of equal exposures, and absolute difference of equal phases (radians)."""
 
 
 class RecordedDevice:
-    """A device that answers with recorded frames, as long as it is asked what was asked when they were taken.
+    """A device that answers with recorded frames if it is asked what was asked when they were taken.
 
-    Its parts come from the description in the file; a medium it has none. Frames may be asked for in other batches
-    than they were taken in, but in the same order. The next frame is the first that was taken at the clock's number or
-    later, so a measurement that puts the clock forward, such as a recovery that is resumed, goes on from there. The
-    part of a recording that was killed (``<path>.part``) is a recording, too.
+    Its parts come from the description in the file; it has no medium. Frames may be asked for in other batches than
+    they were taken in, but in the same order. The next frame is the first one that was taken at the clock's number or
+    later. So a measurement that puts the clock forward, such as a resumed recovery, goes on from there. The file of a
+    recording that was killed (``<path>.part``) can be replayed, too.
 
     Raises
     ------
     ValueError
-        If the file is not a recording, or describes no device.
+        If the file is not a recording, or its description is not that of a device.
 
     Examples
     --------
@@ -67,7 +65,7 @@ class RecordedDevice:
 
     @property
     def _next(self) -> int:
-        """Which frame of the recording comes next, by the clock."""
+        """Index of the next frame of the recording, by the clock."""
         return int(np.searchsorted(self._recording.columns["frame_number"], self.clock.frames))
 
     @property
@@ -77,7 +75,7 @@ class RecordedDevice:
 
     @property
     def uniform_left(self) -> int:
-        """Frames of uniform light that were not asked for yet."""
+        """Number of frames of uniform light that were not asked for yet."""
         return self._recording.uniform_count - self._next_uniform
 
     def __repr__(self) -> str:
@@ -134,75 +132,77 @@ class RecordedDevice:
         """Every parameter of the device as the file describes it."""
         return dict(self._recording.device)
 
-    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> NDArray[Any]:
+    def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> HostArray:
         """Recorded frames of these patterns: (batch, n_in) -> (batch, n_out).
 
         Raises
         ------
-        ValueError
-            If the recording went on with something else: other patterns, exposure, reference phase, or its end.
+        WrongFile
+            If the next recorded frames have other patterns, another exposure or another reference phase, or if the
+            recording ends before.
         """
         shown = as_patterns(patterns, self.n_in)
         phases = np.full(len(shown), np.nan) if reference_phase is None else as_phases(reference_phase, len(shown))
         return self._replay(np.packbits(shown, axis=1), exposure_s, phases, True)
 
-    def dark(self, count: int, exposure_s: float | None = None) -> NDArray[Any]:
+    def dark(self, count: int, exposure_s: float | None = None) -> HostArray:
         """Recorded frames with the laser's shutter closed: (count, n_out). Raises as `measure` does."""
         count = integer(count, "count", 0)
         packed = np.zeros((count, -(-self.n_in // 8)), np.uint8)
         return self._replay(packed, exposure_s, np.full(count, np.nan), False)
 
-    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> HostArray:
         """Recorded frames of uniform light: (count, pixels). Raises as `measure` does."""
         record, start = self._recording, self._next_uniform
         stop = start + count
         if stop > record.uniform_count or pixels != record.uniform_pixels:
-            raise Mismatch(
+            raise WrongFile(
                 f"{self.path}: {count} more frames of uniform light on {pixels} pixels were not recorded, "
                 f"frame {start} of {record.uniform_count} is next, on {record.uniform_pixels} pixels"
             )
         for name, asked in (("photons", photons), ("exposure_s", exposure_s)):
             found = record.columns[f"uniform/{name}"][start:stop]
-            self._same(f"uniform frame, {name}", np.isclose(found, asked, rtol=SAME, atol=0.0), found, asked, start)
+            self._same(
+                f"uniform frame, {name}", np.isclose(found, asked, rtol=TOLERANCE, atol=0.0), found, asked, start
+            )
         self._next_uniform = stop
         return self.codes(record.rows("uniform/frames", start, stop))
 
-    def _replay(
-        self, packed: NDArray[np.uint8], exposure_s: float | None, phases: NDArray[np.float64], laser_on: bool
-    ) -> NDArray[Any]:
+    def _replay(self, packed: HostArray, exposure_s: float | None, phases: HostArray, laser_on: bool) -> HostArray:
         record, start = self._recording, self._next
         stop, seconds = start + len(packed), number(self.exposure_s if exposure_s is None else exposure_s)
         if stop > len(record):
-            raise Mismatch(f"{self.path}: the recording has {len(record)} frames, frame {stop - 1} was asked for")
+            raise WrongFile(f"{self.path}: the recording has {len(record)} frames, frame {stop - 1} was asked for")
         part = slice(start, stop)
         kept = {name: record.columns[name][part] for name in ("laser_on", "exposure_s", "reference_phase")}
         self._same("laser_on", kept["laser_on"] == laser_on, kept["laser_on"], laser_on, start)
         found = record.rows("patterns", start, stop)
-        differ = np.unpackbits(found ^ packed, axis=1).sum(axis=1)
+        differ = np.unpackbits(np.bitwise_xor(found, packed), axis=1).sum(axis=1)
         self._same("inputs that differ", differ == 0, differ, 0, start)
-        close = np.isclose(kept["exposure_s"], seconds, rtol=SAME, atol=0.0)
+        close = np.isclose(kept["exposure_s"], seconds, rtol=TOLERANCE, atol=0.0)
         self._same("exposure_s", close, kept["exposure_s"], seconds, start)
-        close = np.isclose(kept["reference_phase"], phases, rtol=0.0, atol=SAME, equal_nan=True)
+        close = np.isclose(kept["reference_phase"], phases, rtol=0.0, atol=TOLERANCE, equal_nan=True)
         self._same("reference_phase", close, kept["reference_phase"], phases, start)
         if stop > start:
             self.clock.frames = int(record.columns["frame_number"][stop - 1]) + 1
         return self.codes(record.rows("frames", start, stop))
 
-    def codes(self, frames: NDArray[Any]) -> NDArray[Any]:
-        """These frames, or a ``ValueError`` if the camera of the description has no such codes."""
+    def codes(self, frames: HostArray) -> HostArray:
+        """Return the frames, or raise a ``ValueError`` if the described camera cannot give such codes."""
         top = self.camera.top
         if frames.size and frames.max() > top:
             raise ValueError(
-                f"{self.path}: frames must hold codes up to {top}, those of {self.camera.bit_depth} bits as "
-                f"device.camera says, got {frames.max()}"
+                f"{self.path}: frames must hold codes up to {top}, by the {self.camera.bit_depth} bits of "
+                f"device.camera, got {frames.max()}"
             )
         return frames
 
-    def _same(self, name: str, same: NDArray[np.bool_], found: NDArray[Any], asked: Any, start: int) -> None:
+    def _same(self, name: str, same: BoolArray, found: HostArray, asked: HostArray | float, start: int) -> None:
+        """Raise a `WrongFile` that names the first frame that is not the same."""
         if not same.all():
             first = int(np.argmin(same))
-            wanted = asked[first] if np.ndim(asked) else asked
-            raise Mismatch(
+            wanted = asked[first] if isinstance(asked, np.ndarray) else asked
+            raise WrongFile(
                 f"{self.path}: the recording differs from the request at frame {start + first}: {name} is "
                 f"{found[first]} in the file, {wanted} was asked for"
             )
@@ -211,15 +211,15 @@ class RecordedDevice:
         """Close the file."""
         self._recording.close()
 
-    def __enter__(self) -> "RecordedDevice":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def photometry(opu: Any) -> float:
-    """DN of unit intensity from data sheets alone, as `OPU.unit_dn` has it."""
+def photometry(opu: Device) -> float:
+    """DN of unit intensity at the set exposure, from data sheets alone, by the formula of `OPU.unit_dn`."""
     laser, dmd, camera = opu.laser, opu.dmd, opu.camera
     rate = laser.photon_rate * float(laser.power_share(dmd.cells(opu.n_in)).mean()) * dmd.efficiency(laser.wavelength_m)
     return camera.gain * camera.quantum_efficiency * opu.imaging.throughput * rate * opu.exposure_s

@@ -1,18 +1,19 @@
-"""A device that writes down what it does, and the same file from arrays that a bench has measured."""
+"""A device that records what it does, and a recording from arrays that a bench has measured."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.camera.photon_transfer import UniformLight, uniform_light
 from calibration.device import Device, Wrapper
-from calibration.storage.frames import check_same
+from calibration.storage.descriptions import check_same
+from calibration.storage.journal import Journal, create_journal
 from calibration.storage.recorded import RecordedDevice, photometry
-from calibration.storage.recording import RecordingWriter
+from calibration.storage.recording import FORMAT, VERSION, write_hdf5
+from photonics.arrays import Array, BoolArray, HostArray
 from photonics.backend import to_host
 from photonics.parts.reference import as_phases
 from photonics.patterns.encoding import as_patterns
@@ -26,13 +27,14 @@ class Recorder(Wrapper):
     Parameters
     ----------
     opu : Device
-        The device that does the work.
+        The device that takes the frames.
     path : str or Path
-        The file, HDF5 (`calibration.storage.recording` has its layout). Until `close` the frames are in
-        ``<path>.part``, each call's as soon as it returns; a process that is killed leaves them there, and
-    `RecordedDevice` reads them. resume : bool
-        Go on with ``<path>.part`` of the same device, if there is one: frames that it holds are given again, as long as
-        the same is asked for in the same order, then the device takes new ones. So any measurement goes on.
+        The new file, HDF5 (`calibration.storage.recording` has its layout). Until `close`, frames are in
+        ``<path>.part``, where each call writes its frames before it returns. A killed process leaves them there, and
+        `RecordedDevice` reads them.
+    resume : bool
+        Go on with ``<path>.part`` of the same device, if there is one. Frames that it holds are given again as long as
+        the same is asked for in the same order; then the device takes new ones. So any measurement can be resumed.
 
     Raises
     ------
@@ -41,26 +43,32 @@ class Recorder(Wrapper):
 
     Notes
     -----
-    A context manager: leaving it closes the file; if an exception is on its way, the part is left as it is.
+    A context manager: at the end of the block it closes the file. After an exception it leaves the part as it is.
     """
 
     def __init__(self, opu: Device, path: str | Path, resume: bool = False) -> None:
         super().__init__(opu)
+        self.path, part = new_recording(path, resume)
         self._light, about = uniform_light(opu), attributes(opu)
-        part = Path(path).expanduser()
-        part = part.with_name(part.name + ".part")
-        self._earlier = earlier(part, about) if resume and part.exists() else None
-        self._writer = RecordingWriter(path, about, resume)
-        if self._earlier is not None:
-            if not self._earlier.done:
-                self.clock.frames = self._earlier.clock.frames
-            if isinstance(self._light, UniformLight):
-                self._light.ticks = self._earlier.uniform_left
+        self._earlier: RecordedDevice | None = None
+        self._open = True
+        if not part.exists():
+            first = columns(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames)
+            first |= {"frames": np.zeros((0, opu.n_out), opu.camera.dtype)}
+            self._journal = create_journal(part, about, first)
             return
-        self._writer.append(columns(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames))
-        self._writer.append({"frames": np.zeros((0, opu.n_out), opu.camera.dtype)})
+        self._journal = Journal(part, writable=True)
+        try:
+            self._earlier = earlier(part, about)
+        except ValueError:
+            self._journal.close()
+            raise
+        if not self._earlier.done:
+            self.clock.frames = self._earlier.clock.frames
+        if isinstance(self._light, UniformLight):
+            self._light.ticks = self._earlier.uniform_left
 
-    def measure(self, patterns: Any, exposure_s: float | None = None, *, reference_phase: Any = None) -> Any:
+    def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
         """Frames of patterns, as the device gives them: (batch, n_in) -> (batch, n_out)."""
         start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
         if (held := self._held()) is not None:
@@ -69,10 +77,10 @@ class Recorder(Wrapper):
             return frames
         frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
         shown = as_patterns(to_host(patterns), self.n_in)
-        self._writer.append(columns(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
+        self._journal.append(columns(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
         return frames
 
-    def dark(self, count: int, exposure_s: float | None = None) -> Any:
+    def dark(self, count: int, exposure_s: float | None = None) -> Array:
         """Frames with the laser's shutter closed: (count, n_out)."""
         start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
         if (held := self._held()) is not None:
@@ -82,51 +90,66 @@ class Recorder(Wrapper):
         frames = self.device.dark(count, exposure_s)
         shown = np.zeros((count, self.n_in), bool)
         kept = columns(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}
-        self._writer.append(kept | {"frames": to_host(frames)})
+        self._journal.append(kept | {"frames": to_host(frames)})
         return frames
 
-    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> NDArray[Any]:
+    def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> HostArray:
         """Frames of uniform light for the camera's photon transfer: (count, pixels)."""
         if self._earlier is not None and self._earlier.uniform_left:
             return self._earlier.uniform(photons, exposure_s, count, pixels)
         frames = self._light.uniform(photons, exposure_s, count, pixels)
         light, seconds = np.full(count, photons, np.float64), np.full(count, exposure_s, np.float64)
-        self._writer.append({"uniform/frames": frames, "uniform/photons": light, "uniform/exposure_s": seconds})
+        self._journal.append({"uniform/frames": frames, "uniform/photons": light, "uniform/exposure_s": seconds})
         return frames
 
     def _held(self) -> RecordedDevice | None:
-        """The earlier part of the recording, at the clock, if it holds frames from there on."""
+        """The earlier part of the recording, if it holds a frame at the clock's number or later."""
         if self._earlier is None:
             return None
         self._earlier.clock.frames = self.clock.frames
         return None if self._earlier.done else self._earlier
 
     def close(self) -> Path:
-        """Finish the file and give it its name, which is returned."""
-        self._writer.close()
-        return self._writer.path
+        """Make the finished file of the part and return its path. Without a single frame there is no file."""
+        if self._open:
+            try:
+                write_hdf5(self.path, self._journal.header, self._journal.arrays)
+            finally:
+                self._leave()
+            self._journal.path.unlink(missing_ok=True)
+        return self.path
 
-    def __enter__(self) -> "Recorder":
+    def _leave(self) -> None:
+        """Stop writing. The part stays, unless it holds no frames."""
+        self._open = False
+        if self._earlier is not None:
+            self._earlier.close()
+        empty = not any(len(values) for values in self._journal.arrays.values())
+        self._journal.close()
+        if empty:
+            self._journal.path.unlink()
+
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: Any, *_: Any) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
-        else:
-            self._writer.leave()
+        elif self._open:
+            self._leave()
 
 
 def write_recording(
     path: str | Path,
     device: Mapping[str, Any],
-    patterns: Any,
-    frames: Any,
-    exposure_s: Any,
+    patterns: Array,
+    frames: Array,
+    exposure_s: Array,
     *,
-    reference_phase: Any = None,
-    laser_on: Any = True,
-    frame_number: Any = None,
-    uniform: Mapping[str, Any] | None = None,
+    reference_phase: Array = None,
+    laser_on: Array = True,
+    frame_number: Array = None,
+    uniform: Mapping[str, Array] | None = None,
     unit_dn_per_s: float | None = None,
 ) -> Path:
     """Write what a real bench measured as a recording.
@@ -140,7 +163,7 @@ def write_recording(
     patterns : array_like of bool or 0/1, shape (N, n_in)
         What the mirrors showed.
     frames : array_like of uint8 or uint16, shape (N, n_out)
-        What the camera answered.
+        Frames of the camera.
     exposure_s : float or array_like, shape (N,)
         Exposure, seconds.
     reference_phase : array_like, shape (N,), optional
@@ -148,16 +171,21 @@ def write_recording(
     laser_on : bool or array_like of bool, shape (N,)
         False in dark frames.
     frame_number : array_like of int, shape (N,), optional
-        When, in frame periods; by default one after the other.
+        When each frame was taken, in frame periods; by default one after the other.
     uniform : mapping, optional
         frames (M, pixels), photons (M,) and exposure_s (M,) of uniform light, for the camera.
     unit_dn_per_s : float, optional
         DN of unit intensity per second of exposure; by default by photometry from the description.
 
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     ValueError
-        If an array has another shape or type, `RecordedDevice` would refuse the file, or the file exists.
+        If an array has the wrong shape or type, `RecordedDevice` would refuse the file, or the file exists.
     """
     if not isinstance(device, Mapping):
         raise ValueError(f"device must be a table of the parts' parameters, got {device!r}")
@@ -166,7 +194,7 @@ def write_recording(
         raise ValueError(f"frames must be uint8 or uint16, (N, n_out), got {frames.dtype}, shape {frames.shape}")
     count = len(frames)
     if not count and uniform is None:
-        raise ValueError("frames must hold one at least where there is no uniform light, got none")
+        raise ValueError("frames must hold at least one frame if there is no uniform light, got none")
     patterns = as_patterns(patterns, np.shape(patterns)[-1] if np.ndim(patterns) else 0)
     given = {
         "exposure_s": np.asarray(exposure_s, np.float64),
@@ -177,51 +205,69 @@ def write_recording(
     for name, values in (given | {"patterns": patterns[:, 0]}).items():
         if values.shape not in ((), (count,)):
             raise ValueError(f"{name} must have {count} entries, one for each frame, got shape {values.shape}")
-    spread = {name: np.broadcast_to(values, (count,)) for name, values in given.items()}
-    about = {"device": json.dumps(dict(device)), "n_in": patterns.shape[1]}
-    about["exposure_s"] = float(spread["exposure_s"][0]) if count else 1e-3
+    arrays = {name: np.broadcast_to(values, (count,)) for name, values in given.items()}
+    first_s = float(arrays["exposure_s"][0]) if count else 1e-3
+    about = about_device(json.dumps(dict(device)), patterns.shape[1], first_s)
     if unit_dn_per_s is not None:
         about["unit_dn_per_s"] = float(unit_dn_per_s)
+    arrays |= {"frames": frames, "patterns": np.packbits(patterns, axis=1)}
+    if uniform is not None:
+        arrays |= {f"uniform/{name}": np.asarray(uniform[name], np.float64) for name in ("photons", "exposure_s")}
+        arrays["uniform/frames"] = np.asarray(uniform["frames"])
 
-    def readable(file: Path) -> None:
+    def check(file: Path) -> None:
         with RecordedDevice(file) as replayed:
-            for codes in (frames, () if uniform is None else uniform["frames"]):
-                replayed.codes(np.asarray(codes))
+            for name in {"frames", "uniform/frames"} & arrays.keys():
+                replayed.codes(arrays[name])
 
-    writer = RecordingWriter(path, about)
-    try:
-        writer.append({"frames": frames, "patterns": np.packbits(patterns, axis=1), **spread})
-        if uniform is not None:
-            light = {name: np.asarray(uniform[name], np.float64) for name in ("photons", "exposure_s")}
-            arrays = light | {"frames": np.asarray(uniform["frames"])}
-            writer.append({f"uniform/{name}": values for name, values in arrays.items()})
-        writer.close(readable)
-    except BaseException:
-        writer.leave()
-        writer.part.unlink(missing_ok=True)
-        raise
-    return writer.path
+    path, _ = new_recording(path)
+    write_hdf5(path, about, arrays, check)
+    return path
+
+
+def new_recording(path: str | Path, resume: bool = False) -> tuple[Path, Path]:
+    """Paths of a new recording and of its part, or a ``ValueError`` if one exists that must not."""
+    path = Path(path).expanduser()
+    part = path.with_name(path.name + ".part")
+    if path.exists():
+        raise ValueError(f"path must be new, got {path}, which exists: recordings are never overwritten")
+    if part.exists() and not resume:
+        raise ValueError(f"path has a recording under way, {part}: go on with resume=True, or remove the file")
+    return path, part
 
 
 def earlier(part: Path, about: Mapping[str, Any]) -> RecordedDevice:
-    """The part of a recording to go on with, which must be of the device that `about` describes."""
+    """Open the part of a recording to go on with, which must be of the device that `about` describes."""
     found = RecordedDevice(part)
     wanted = {"device": json.loads(about["device"]), "exposure_s": about["exposure_s"], "n_in": about["n_in"]}
-    there = {"device": found.to_dict(), "exposure_s": found.exposure_s, "n_in": found.n_in}
-    check_same(part, there, wanted, ())
+    try:
+        check_same(
+            part,
+            {"device": found.to_dict(), "exposure_s": found.exposure_s, "n_in": found.n_in},
+            wanted,
+            name="path",
+        )
+    except ValueError:
+        found.close()
+        raise
     return found
 
 
 def attributes(opu: Device) -> dict[str, Any]:
-    """What a file says about a device."""
-    about = {"device": json.dumps(opu.to_dict()), "n_in": opu.n_in, "exposure_s": opu.exposure_s}
+    """Attributes of a recording of this device."""
+    about = about_device(json.dumps(opu.to_dict()), opu.n_in, opu.exposure_s)
     if opu.unit_dn != photometry(opu):
         about["unit_dn_per_s"] = opu.unit_dn / opu.exposure_s
     return about
 
 
-def columns(shown: NDArray[np.bool_], exposure_s: float, phase: Any, start: int) -> dict[str, NDArray[Any]]:
-    """What is written about frames, but for the frames themselves."""
+def about_device(device: str, n_in: int, exposure_s: float) -> dict[str, Any]:
+    """Attributes that every recording has; `device` is JSON."""
+    return {"format": FORMAT, "version": VERSION, "device": device, "n_in": n_in, "exposure_s": exposure_s}
+
+
+def columns(shown: BoolArray, exposure_s: float, phase: Array, start: int) -> dict[str, HostArray]:
+    """Arrays of a recording that say how frames were taken; `start` is the number of the first frame."""
     count = len(shown)
     return {
         "patterns": np.packbits(shown, axis=1),

@@ -1,6 +1,6 @@
-"""The file of a recorded bench: what was asked of the device, frame by frame, and what it answered (HDF5).
+"""The file of a recorded bench: what was asked of the device, frame by frame, and the frames it gave (HDF5).
 
-Layout, version 1. Every array's first axis counts frames, in the order in which they were taken.
+Layout, version 1. The first axis of every array counts frames in the order in which they were taken.
 
 ===================== ==================== ==========================================================
 ``/`` (attributes)    ``format``           "opu-recording"
@@ -22,148 +22,106 @@ Layout, version 1. Every array's first axis counts frames, in the order in which
 ``/uniform/exposure_s`` (M,)               float64, seconds
 ===================== ==================== ==========================================================
 
+While a recording is under way, the same attributes and arrays are in a journal (`calibration.storage.journal`).
 Nothing in such a file is ever unpickled or executed.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.storage.files import new_file
-from calibration.storage.journal import Columns, Journal, is_journal, read_journal
+from calibration.storage.hdf5 import LIBRARY_VERSIONS, dataset, get_attributes, set_attributes
+from calibration.storage.journal import Journal, StoredArray, is_journal
+from photonics.arrays import HostArray
 
-__all__ = ["Recording", "RecordingWriter"]
+__all__ = ["FORMAT", "VERSION", "Recording", "write_hdf5"]
 
 FORMAT, VERSION = "opu-recording", 1
 CHUNK_BYTES = 2**19
-"""Bytes of a compressed piece of a file: a few frames, so that a call reads little more than it asks for."""
+"""Bytes of a compressed chunk of a data set: a few frames, so that a call reads little more than it asks for."""
 
 KINDS = {
     "frames": "u", "patterns": "u", "exposure_s": "f", "reference_phase": "f", "laser_on": "b", "frame_number": "i",
     "uniform/frames": "u", "uniform/photons": "f", "uniform/exposure_s": "f",
 }  # fmt: skip
-"""Data sets of a file and the kind of their numbers, as numpy abbreviates it."""
+"""Arrays of a recording and the kind of their numbers, as numpy abbreviates it."""
 
-
-LEAST = {
+MINIMUM = {
     "exposure_s": 1e-9, "reference_phase": -np.inf, "uniform/photons": 0.0, "uniform/exposure_s": 0.0,
 }  # fmt: skip
-"""Columns of real numbers, and the least that they may be."""
+"""Smallest allowed value of each array of real numbers."""
 
 
-class RecordingWriter:
-    """Appends frames to ``<path>.part`` (`calibration.storage.journal`) and makes the recording of it when closed.
+def write_hdf5(
+    path: Path,
+    attributes: Mapping[str, Any],
+    arrays: Mapping[str, StoredArray | HostArray],
+    check: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a recording as an HDF5 file, which appears whole or not at all.
 
-    Raises
-    ------
-    ValueError
-        If the file exists, its folder cannot be written, or there is a part and `resume` does not say to go on with it.
+    Parameters
+    ----------
+    path : Path
+        A new file.
+    attributes, arrays : mapping
+        As in the layout above. Arrays are read and written a chunk at a time.
+    check : callable, optional
+        Called with the path of the finished file before it appears; it raises a ``ValueError`` to refuse the file.
     """
-
-    def __init__(self, path: str | Path, attributes: Mapping[str, Any], resume: bool = False) -> None:
-        self.path = Path(path).expanduser()
-        self.part = self.path.with_name(self.path.name + ".part")
-        if self.path.exists():
-            raise ValueError(f"path must be new, got {self.path}, which exists: recordings are never overwritten")
-        if self.part.exists() and not resume:
-            raise ValueError(f"path has a recording under way, {self.part}: go on with resume=True, or remove the file")
-        self._journal = Journal(self.part, {"format": FORMAT, "version": VERSION, **attributes})
-        self._open = True
-
-    def append(self, columns: Columns) -> None:
-        """Add entries to the data sets of these names; they are on disk when this returns."""
-        self._journal.append(columns)
-
-    def close(self, check: Callable[[Path], None] | None = None) -> None:
-        """Make the recording of the part, unless `check` raises a ``ValueError`` that names the path it is given."""
-        if self._open:
-            self.leave()
-            with new_file(self.path) as temporary:
-                with h5py.File(temporary, "w") as file:
-                    fill(file, self.part)
-                if check is not None:
-                    try:
-                        check(Path(temporary))
-                    except ValueError as error:
-                        raise ValueError(str(error).replace(str(temporary), str(self.path))) from None
-            self.part.unlink()
-
-    def leave(self) -> None:
-        """Stop writing; the part stays, unless there is not a frame in it."""
-        if self._open:
-            self._open = False
-            self._journal.close()
-            if not any(len(values) for columns in read_journal(self.part)[1] for values in columns.values()):
-                self.part.unlink()
-
-
-def from_part(part: Path) -> h5py.File:
-    """The recording that a part would become, in a file that goes when it is closed."""
-    handle, name = tempfile.mkstemp(prefix="opu-")
-    os.close(handle)
-    file = h5py.File(name, "w")
-    with suppress(PermissionError):  # Windows keeps what is open
-        os.unlink(name)
-    try:
-        fill(file, part)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def fill(file: h5py.File, part: Path) -> None:
-    """Write what a journal holds in the layout above."""
-    attributes, records = read_journal(part)
-    file.attrs.update(attributes)
-    for columns in records:
-        for name, values in columns.items():
-            if name in file:
-                data: Any = file[name]
-                data.resize(len(data) + len(values), axis=0)
-                data[len(data) - len(values) :] = values
-            else:
-                row = max(values[:1].nbytes, values.itemsize)
-                chunk = (max(min(CHUNK_BYTES // row, 4096), 1), *values.shape[1:])
-                file.create_dataset(
-                    name, data=values, maxshape=(None, *values.shape[1:]), chunks=chunk, compression=1, shuffle=True
+    with new_file(path) as temporary:
+        with h5py.File(temporary, "w", libver=LIBRARY_VERSIONS) as file:
+            set_attributes(file.attrs, attributes)
+            for name, values in arrays.items():
+                row = values.dtype.itemsize * int(np.prod(values.shape[1:]))
+                step = max(min(CHUNK_BYTES // max(row, 1), 4096), 1)
+                chunk = (step, *values.shape[1:])
+                most = (None, *values.shape[1:])
+                data = file.create_dataset(
+                    name, values.shape, values.dtype, maxshape=most, chunks=chunk, compression=1, shuffle=True
                 )
+                for start in range(0, len(values), step):
+                    data[start : start + step] = values[start : start + step]
+        if check is not None:
+            try:
+                check(temporary)
+            except ValueError as error:
+                raise ValueError(str(error).replace(str(temporary), str(path))) from None
 
 
 class Recording:
-    """A file of this format, or the part of one under way, checked and open for reading.
+    """A recording, finished (HDF5) or under way (a journal), checked and open for reading.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, is of another format, or does not agree with itself.
+        If the file cannot be read, has another format, or contradicts itself.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         try:
-            self._file = from_part(self.path) if is_journal(self.path) else h5py.File(self.path, "r")
+            self._file = Journal(self.path) if is_journal(self.path) else h5py.File(self.path, "r")
         except OSError as error:
             reason = error.strerror or "not HDF5, or cut off"
             raise ValueError(f"path must be a readable recording (HDF5), got {path} ({reason})") from None
         try:
             self._check()
-        except BaseException as error:
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError) as error:
             self._file.close()
-            if isinstance(error, (ValueError, KeyError, TypeError, OSError, RuntimeError)):
-                raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+            raise ValueError(f"{path}: {' '.join(str(error).split())}") from None
+        except BaseException:
+            self._file.close()
             raise
 
     def _check(self) -> None:
-        attributes: Any = self._file.attrs
+        file = self._file
+        attributes = file.header if isinstance(file, Journal) else get_attributes(file.attrs)
         form, version = attributes.get("format"), attributes.get("version")
         if form != FORMAT or version != VERSION:
             raise ValueError(f"format must be {FORMAT!r} version {VERSION}, got {form!r} version {version}")
@@ -174,66 +132,84 @@ class Recording:
         self.exposure_s = positive(attributes["exposure_s"], "exposure_s")
         unit = attributes.get("unit_dn_per_s")
         self.unit_dn_per_s = None if unit is None else positive(unit, "unit_dn_per_s")
-        self._sets = {name: self._data_set(name, kind) for name, kind in KINDS.items() if name in self._file}
-        if "frames" not in self._sets:
-            raise ValueError("frames must be there, got none")
-        missing = [name for name in KINDS if name not in self._sets and not name.startswith("uniform/")]
+        if isinstance(file, Journal):
+            self._arrays: dict[str, StoredArray | h5py.Dataset] = {n: a for n, a in file.arrays.items() if n in KINDS}
+        else:
+            self._arrays = {name: dataset(file, name) for name in KINDS if name in file}
+        missing = [name for name in KINDS if name not in self._arrays and not name.startswith("uniform/")]
         if missing:
             raise ValueError(f"data set {missing[0]} must be there, got none")
-        self.n_out = self._sets["frames"].shape[1]
+        for name, values in self._arrays.items():
+            check_kind(name, values)
+        self.n_out = self._arrays["frames"].shape[1]
         self._check_shapes()
-
-    def _data_set(self, name: str, kind: str) -> h5py.Dataset:
-        data = self._file[name]
-        axes = 2 if name.endswith(("frames", "patterns")) else 1
-        if not isinstance(data, h5py.Dataset) or data.dtype.kind != kind or data.ndim != axes:
-            found = f"{data.dtype}, {data.ndim} axes" if isinstance(data, h5py.Dataset) else "a group"
-            raise ValueError(f"data set {name} must hold numbers of kind {kind!r} on {axes} axes, got {found}")
-        return data
-
-    def _check_shapes(self) -> None:
-        for part in ("", "uniform/"):
-            lengths = {
-                name: len(data) for name, data in self._sets.items() if name.startswith("uniform/") == bool(part)
-            }
-            if len(set(lengths.values())) > 1:
-                raise ValueError(f"all data sets must have one entry for each frame, got {lengths}")
-        width = -(-self.n_in // 8)
-        if self.n_in < 1 or self._sets["patterns"].shape[1] != width:
-            raise ValueError(
-                f"patterns must have {width} bytes for n_in {self.n_in}, got {self._sets['patterns'].shape[1]}"
-            )
-        self.columns = {name: data[:] for name, data in self._sets.items() if data.ndim == 1}
+        self.columns = {name: values[:] for name, values in self._arrays.items() if values.ndim == 1}
         if (np.diff(self.columns["frame_number"]) <= 0).any():
             raise ValueError("frame_number must rise from frame to frame")
-        for name, least in LEAST.items():
-            values = self.columns.get(name, np.zeros(0))
-            good = np.isnan(values) | np.isfinite(values) if name == "reference_phase" else np.isfinite(values)
-            good &= ~(values < least)
-            if not good.all():
-                first = int(np.argmin(good))
-                raise ValueError(f"{name} must be a number that makes sense, got {values[first]:g} in frame {first}")
+        for name, values in self.columns.items():
+            check_values(name, values)
+
+    def _check_shapes(self) -> None:
+        """Check that all arrays have the same number of frames, and patterns the right width."""
+        for uniform in (False, True):
+            lengths = {n: len(values) for n, values in self._arrays.items() if n.startswith("uniform/") == uniform}
+            if len(set(lengths.values())) > 1:
+                raise ValueError(f"all data sets must have one entry for each frame, got {lengths}")
+        width, found = -(-self.n_in // 8), self._arrays["patterns"].shape[1]
+        if self.n_in < 1 or found != width:
+            raise ValueError(f"patterns must have {width} bytes for n_in {self.n_in}, got {found}")
 
     def __len__(self) -> int:
-        return len(self._sets["frames"])
+        return len(self._arrays["frames"])
 
-    def rows(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Entries of a data set."""
-        return self._sets[name][start:stop]
+    def rows(self, name: str, start: int, stop: int) -> HostArray:
+        """Entries of an array.
+
+        Raises
+        ------
+        ValueError
+            If that part of the file is damaged.
+        """
+        try:
+            return np.asarray(self._arrays[name][start:stop])
+        except OSError:
+            raise ValueError(f"{self.path}: {name} must be readable, entries {start} to {stop} are damaged") from None
 
     @property
     def uniform_count(self) -> int:
         """Number of frames of uniform light."""
-        return len(self._sets["uniform/frames"]) if "uniform/frames" in self._sets else 0
+        return len(self._arrays["uniform/frames"]) if "uniform/frames" in self._arrays else 0
 
     @property
     def uniform_pixels(self) -> int:
         """Pixels in a frame of uniform light; 0 if there is none."""
-        return self._sets["uniform/frames"].shape[1] if self.uniform_count else 0
+        return self._arrays["uniform/frames"].shape[1] if self.uniform_count else 0
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def check_kind(name: str, values: StoredArray | h5py.Dataset) -> None:
+    """Check that an array of a file has numbers of the right kind on the right number of axes."""
+    axes = 2 if name.endswith(("frames", "patterns")) else 1
+    if values.dtype.kind != KINDS[name] or values.ndim != axes:
+        raise ValueError(
+            f"data set {name} must hold numbers of kind {KINDS[name]!r} on {axes} axes, got {values.dtype} on "
+            f"{values.ndim} axes"
+        )
+
+
+def check_values(name: str, values: HostArray) -> None:
+    """Check that real numbers are finite and not under `MINIMUM`; a reference phase may be NaN."""
+    if name not in MINIMUM:
+        return
+    good = np.isfinite(values) & ~(values < MINIMUM[name])
+    if name == "reference_phase":
+        good |= np.isnan(values)
+    if not good.all():
+        first = int(np.argmin(good))
+        raise ValueError(f"{name} must be a number that makes sense, got {values[first]:g} in frame {first}")
 
 
 def positive(value: Any, name: str) -> float:
@@ -243,7 +219,7 @@ def positive(value: Any, name: str) -> float:
     return float(value)
 
 
-def text(attributes: Any, name: str) -> str:
+def text(attributes: Mapping[str, object], name: str) -> str:
     """A text attribute."""
     value = attributes.get(name)
     if not isinstance(value, str):

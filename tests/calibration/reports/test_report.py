@@ -9,7 +9,7 @@ import pytest
 from calibration import RecordedDevice, Recorder, characterize, compare, recover_transmission_matrix
 from calibration.recovery.exposure import expose
 from calibration.reports.comparison import read_report
-from calibration.storage.recorded import Mismatch
+from calibration.storage.files import WrongFile
 from photonics import OPU, GaussianMedium, Imaging, MatrixMedium, presets
 from photonics.medium import Drifting
 
@@ -218,7 +218,7 @@ def test_another_question_to_a_recording_is_no_verdict(tmp_path):
     """It is an error, not a device that failed. Catches: a replay that does not compare patterns."""
     with Recorder(bench(32, 200), tmp_path / "r.h5") as recorder:
         characterize(recorder)
-    with pytest.raises(Mismatch, match="differs from the request"):
+    with pytest.raises(WrongFile, match="differs from the request"):
         characterize(RecordedDevice(tmp_path / "r.h5"), vectors=32)
 
 

@@ -2,13 +2,12 @@
 
 import json
 
-import h5py
 import numpy as np
 import pytest
 
 from calibration import TransmissionEstimate
 from calibration.reports.report import Report
-from calibration.storage.frames import FrameStore
+from calibration.storage.journal import Journal
 from dfa.cli.main import main
 from tests.dfa.cli.test_cli import BENCH, opu
 
@@ -58,15 +57,17 @@ def test_a_killed_calibration_goes_on_to_the_same_bits(capfd, tmp_path, monkeypa
     anew in each part, a matrix that is measured twice, a report that is overwritten.
     """
     common = ["calibrate", *SMALL, "--option", "steps=3", "--out", str(tmp_path / "r")]
-    append, record = FrameStore.append, ["--record", str(tmp_path / "r.h5")]
+    append, record = Journal.append, ["--record", str(tmp_path / "r.h5")]
 
-    def killed(store, frames):
-        append(store, frames[:5] if store.done else frames)
-        if store.done > 8:
+    def killed(journal, arrays):
+        recovery = "patterns" not in arrays and "frames" in arrays
+        done = recovery and len(journal.arrays["frames"])
+        append(journal, {"frames": arrays["frames"][:5]} if done else arrays)
+        if done:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(FrameStore, "append", killed)
+        patch.setattr(Journal, "append", killed)
         assert opu(capfd, *common, *record)[0] == 130
     assert (tmp_path / "r.h5.part").exists()
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["matrix.h5.part"]
@@ -110,8 +111,7 @@ def test_exposures(capfd, tmp_path, no_pages):
         arguments = ["--device", str(tmp_path / "bench.toml"), "--method", "phase-retrieval", "--exposure", name]
         code, _, err = opu(capfd, "calibrate", *arguments, "--quiet", "--out", str(tmp_path / name))
         assert code == 0, err
-        with h5py.File(tmp_path / name / "matrix.h5") as file:
-            used = json.loads(str(file.attrs["provenance"]))["exposure_s"]
+        used = TransmissionEstimate.load(tmp_path / name / "matrix.h5").provenance["exposure_s"]
         found[name] = document(tmp_path / name)["provenance"]["exposure_s"], used
     assert found["methods"][0] == 4e-4 != found["methods"][1]
     assert found["keep"] == (4e-4, 4e-4)
@@ -126,7 +126,7 @@ def test_exposures(capfd, tmp_path, no_pages):
         ([*SMALL, "--option", "out=3"], "option must be NAME=VALUE"),
         ([*SMALL, "--option", "steps=many"], "option steps must be a number"),
         ([*SMALL, "--option", "steps=2"], "steps must be greater than or equal to 3"),
-        ([*SMALL, "--option", "anchors=8"], "anchors is not a parameter"),
+        ([*SMALL, "--option", "anchors=8"], "anchors is not an option of phase-stepping"),
         (["--method", "numerical-interferometry", "--option", "steps=3"], "steps is not an option of numerical"),
         ([*SMALL, "--exposure", "dark"], "exposure"),
         ([*SMALL, "--resume"], "out must be the folder of the run to resume"),

@@ -9,15 +9,15 @@ import textwrap
 import numpy as np
 import pytest
 
-from calibration import RecordedDevice, Recorder, recover_transmission_matrix
+from calibration import RecordedDevice, Recorder, recover_transmission_matrix, write_recording
 from calibration.recovery import transmission
-from calibration.storage.journal import Journal, read_journal
+from calibration.storage.journal import Journal
 from photonics import presets
 
 SCRIPT = """
     import os, signal, sys
     from calibration import Recorder
-    from tests.calibration.storage.test_killed_recording import bench, session
+    from tests.calibration.storage.test_recorder import bench, session
     class Killed(Recorder):
         calls = 0
         def measure(self, *args, **kwargs):
@@ -84,17 +84,17 @@ def test_a_recovery_goes_on_through_a_recording(tmp_path, monkeypatch):
     Catches: a replay that counts the frames it gave instead of looking at the clock.
     """
     whole = recover_transmission_matrix(bench(), exposure="auto")
-    append = transmission.FrameStore.append
+    append = Journal.append
 
-    def broken(store, frames):
-        append(store, frames)
-        if store.done > 20:
+    def broken(journal, arrays):
+        append(journal, arrays)
+        if "patterns" not in arrays and len(journal.arrays["frames"]) > 20:  # the recovery's, not the recorder's
             raise KeyboardInterrupt
 
     def stopped(device, name):
         with monkeypatch.context() as patch:
             patch.setattr(transmission, "CHUNK_FRAMES", 9)
-            patch.setattr(transmission.FrameStore, "append", broken)
+            patch.setattr(Journal, "append", broken)
             with pytest.raises(KeyboardInterrupt):
                 recover_transmission_matrix(device, exposure="auto", out=tmp_path / name)
 
@@ -128,25 +128,79 @@ def test_a_refused_measurement_leaves_its_frames(tmp_path):
     assert "\n" not in str(stop.value)
 
 
-@pytest.mark.parametrize("cut", [1, 13, 200])
-def test_a_record_that_was_cut_off_is_left_out(tmp_path, cut):
-    """Killed while it writes: the records before are whole, and the next one follows them. Catches: half a frame."""
-    path, values = tmp_path / "j.part", np.arange(300, dtype=np.uint16).reshape(3, 100)
-    journal = Journal(path, {"n_in": 3})
-    journal.append({"frames": values, "x": np.zeros(3)})
-    journal.append({"frames": values + 1})
-    journal.close()
-    os.truncate(path, path.stat().st_size - cut)
-    journal = Journal(path, {})
-    journal.append({"frames": values + 2})
-    journal.close()
-    about, found = read_journal(path)
-    assert about == {"n_in": 3}
-    np.testing.assert_array_equal([record["frames"] for record in found], [values, values + 2])
-
-
 def test_one_process_records(tmp_path):
     with Recorder(bench(), tmp_path / "r.h5") as opu:
         opu.dark(1)
         with pytest.raises(ValueError, match="another process is writing"):
             Recorder(bench(), tmp_path / "r.h5", resume=True)
+
+
+N_IN, N_OUT = 37, 60
+
+
+def half(batch, seed=0):
+    return np.random.default_rng(seed).random((batch, N_IN)) < 0.5
+
+
+def test_the_file_appears_whole_or_not_at_all(tmp_path):
+    """A temporary name until it is closed; an exception drops it; an older file stays. Catches: h5py.File(path)."""
+    path = tmp_path / "r.h5"
+    recorder = Recorder(presets.lab_bench(N_IN, N_OUT), path)
+    recorder.measure(half(2))
+    assert not path.exists()
+    assert recorder.close() == path
+    with pytest.raises(ValueError, match="never overwritten"):
+        Recorder(presets.lab_bench(N_IN, N_OUT), path)
+    with pytest.raises(RuntimeError), Recorder(presets.lab_bench(N_IN, N_OUT), tmp_path / "other.h5") as recorder:
+        raise RuntimeError
+    assert [p.name for p in tmp_path.iterdir()] == ["r.h5"]
+
+
+def test_arrays_of_a_real_bench(tmp_path):
+    """A lab's arrays and a table of parts make a device. Catches: a layout that only the recorder writes."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (6, N_OUT), dtype=np.uint8)
+    on = np.array([True] * 5 + [False])
+    patterns = half(6) & on[:, None]
+    path = write_recording(
+        tmp_path / "lab.h5", {"camera": {"bit_depth": 8}}, patterns, frames, 2e-4, laser_on=on, unit_dn_per_s=1e5
+    )
+    device = RecordedDevice(path)
+    np.testing.assert_array_equal(device.measure(patterns[:5]), frames[:5])
+    np.testing.assert_array_equal(device.dark(1), frames[5:])
+    assert device.unit_dn == pytest.approx(20.0)
+    with pytest.raises(ValueError, match="never overwritten"):
+        write_recording(path, {}, patterns, frames, 2e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"frames": np.zeros((6, N_OUT))}, "frames must be uint8 or uint16"),
+        ({"patterns": half(5)}, "patterns must have 6 entries"),
+        ({"exposure_s": np.ones(3)}, "exposure_s must have 6 entries"),
+        ({"patterns": np.full((6, N_IN), 0.5)}, "patterns must be binary"),
+        ({"exposure_s": np.nan}, "lab.h5: attribute exposure_s must be positive, got"),
+        ({"exposure_s": -1.0}, "lab.h5: attribute exposure_s must be positive, got"),
+        ({"exposure_s": np.r_[np.ones(5), np.nan]}, "lab.h5: exposure_s must be a number that makes sense, got nan"),
+        ({"reference_phase": np.inf}, "lab.h5: reference_phase must be a number that makes sense, got inf"),
+        ({"frame_number": np.arange(6)[::-1]}, "lab.h5: frame_number must rise"),
+        ({"unit_dn_per_s": np.nan}, "lab.h5: attribute unit_dn_per_s must be positive"),
+        ({"device": {"lazer": {}}}, "lab.h5: device: lazer is not a part of the device; parts are laser, dmd, imaging"),
+        ({"device": {"laser": 3}}, "lab.h5: device: laser must be a table of parameters, got 3"),
+        ({"device": "bench"}, "device must be a table of the parts' parameters, got 'bench'"),
+        (
+            {"frames": np.full((6, N_OUT), 256, np.uint16)},
+            "frames must hold codes up to 255, by the 8 bits of device.camera",
+        ),
+        ({"frames": np.zeros((0, N_OUT), np.uint8), "patterns": half(0)}, "frames must hold at least one frame"),
+        ({"uniform": {"frames": np.full((1, 4), 999, np.uint16), "photons": [1.0], "exposure_s": [1.0]}}, "got 999"),
+    ],
+)
+def test_bad_arrays(tmp_path, arguments, message):
+    """One line, and no file that `RecordedDevice` refuses or misreads. Catches: writing what comes, unchecked."""
+    given = {"patterns": half(6), "frames": np.zeros((6, N_OUT), np.uint8), "exposure_s": 1e-4, "device": {}}
+    with pytest.raises(ValueError, match=message) as stop:
+        write_recording(tmp_path / "lab.h5", **(given | arguments))
+    assert "\n" not in str(stop.value)
+    assert not list(tmp_path.iterdir())

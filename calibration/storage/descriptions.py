@@ -1,0 +1,54 @@
+"""Descriptions of measurements: nested tables in plain types, compared before a measurement goes on."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from calibration.storage.files import WrongFile
+
+__all__ = ["check_same", "flatten"]
+
+ABSENT = "absent"
+
+
+def check_same(
+    path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], free: Iterable[str] = (), name: str = "out"
+) -> None:
+    """Check that a file is of the measurement that is to go on.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    found, wanted : mapping
+        Descriptions of the measurement: the file's, and that of the measurement to go on with.
+    free : iterable of str
+        Dotted names whose values may differ.
+    name : str
+        What the message calls the path.
+
+    Raises
+    ------
+    WrongFile
+        If the descriptions differ; the message names the first difference.
+    """
+    there, asked = flatten(found), flatten(wanted)
+    for key in there | asked:
+        was, now = there.get(key, ABSENT), asked.get(key, ABSENT)
+        if key not in free and was != now:
+            raise WrongFile(
+                f"{name} must be of this measurement to be resumed, got {path}, whose {key} is {was!r}, not {now!r}: "
+                f"take another {name}, or remove the file"
+            )
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of a nested description by dotted name.
+
+    >>> flatten({"laser": {"power_w": 0.1}, "seed": 0})
+    {'laser.power_w': 0.1, 'seed': 0}
+    """
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
