@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def same(x):
-    """An encoder for what is binary already."""
+    """An encoder for binary samples."""
     return x > 0
 
 
@@ -51,7 +51,7 @@ def deviations(features, kernel):
     ids=["default", "sign", "device", "linear"],
 )
 def test_scikit_learns_checks(features):
-    """All pass; what is skipped is what compares two noisy readings. Catches: a parameter changed by fitting."""
+    """All pass, apart from those that compare two noisy readings. Catches: a parameter changed by fitting."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the checks warn of what they try
         results = check_estimator(features, on_skip=None, on_fail=None)
@@ -112,9 +112,9 @@ def test_ridge_on_features_is_kernel_ridge():
 
 
 def test_noise_is_a_function_of_the_seed(rng):
-    """Fitted anew the frames are the same, transformed again they are not, and another seed is another device.
+    """A new fit gives the same frames, a second transform does not, and another seed is another device.
 
-    Catches: a clock that starts over with every transform, a seed that is not handed on.
+    Catches: a clock that starts over with every transform, a seed that is not passed on.
     """
     x = rng.normal(size=(20, 12))
     features = OPUFeatures(64)
@@ -130,7 +130,7 @@ def test_noise_is_a_function_of_the_seed(rng):
 
 
 def test_median_encoder(rng):
-    """Half of each column is ON; a column of two values comes through; what is fitted decides, not what is shown.
+    """Half of each column is ON, binary columns are kept, and thresholds are those of the fitted samples.
 
     Catches: medians of the samples that are transformed, a column of mostly ones that is lost.
     """
@@ -142,8 +142,8 @@ def test_median_encoder(rng):
     assert np.array_equal(features._encode(x[:3] + 100.0), np.ones((3, 10), bool))
 
 
-def test_a_device_that_is_given_stays_as_it_was(rng):
-    """And its exposure is not what decides: the copy is exposed for the samples. Catches: a clock that moves."""
+def test_a_given_device_does_not_change(rng):
+    """The exposure of its copy is set on the samples. Catches: a clock that moves."""
     opu = presets.lab_bench(12, 32)
     before, exposure = opu.clock.frames, opu.exposure_s
     features = OPUFeatures(32, device=opu).fit(rng.normal(size=(20, 12)))
@@ -155,7 +155,7 @@ def test_a_device_that_is_given_stays_as_it_was(rng):
 
 
 def test_samples_in_the_dark():
-    """All inputs OFF is a dark frame, within 5 standard errors of nothing. Catches: an exposure that cannot be set."""
+    """All inputs OFF give a dark frame, 0 within 5 standard errors. Catches: an exposure that cannot be set."""
     features = OPUFeatures(500, encoder="sign", random_state=1)
     dark = features.fit_transform(np.zeros((4, 6)))
     camera = Camera()
@@ -200,7 +200,7 @@ def test_photonics_does_not_wait_for_scikit_learn():
 
 
 def test_the_device_may_be_a_file(tmp_path, rng):
-    """A TOML file, taken as it is. Catches: a file that is looked up among the presets."""
+    """A TOML file is used as it is. Catches: a file that is looked up among the presets."""
     path = tmp_path / "bench.toml"
     path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 12\nn_out = 20\nseed = 5\n')
     features = OPUFeatures(16, device=str(path)).fit(rng.normal(size=(9, 12)))

@@ -1,4 +1,4 @@
-"""The device: reproducible frames, a clock, and a mean that its ground truth predicts."""
+"""The device: reproducible frames, the clock, and a mean that the ground truth predicts."""
 
 import os
 import subprocess
@@ -11,7 +11,6 @@ import pytest
 from photonics import DMD, OPU, Camera, GaussianMedium, Laser, presets
 from photonics.chain import Clock
 
-SIZES = pytest.mark.parametrize(("n_in", "n_out"), [(256, 1000), (317, 1203)])
 every_preset = pytest.mark.parametrize("name", presets.PRESETS)
 
 DIGEST = """
@@ -29,9 +28,10 @@ print(digest.hexdigest())
 """
 
 
-@every_preset
-@SIZES
-@pytest.mark.parametrize("phase", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("name", "n_in", "n_out", "phase"),
+    [("ideal", 317, 1203, 0.0), ("lab_bench", 256, 1000, 1.0), ("lighton_aurora", 317, 1203, 1.0)],
+)
 def test_batch_split_changes_nothing(half_on, name, n_in, n_out, phase):
     """64 frames at once or one at a time, real and complex fields: the same bits.
 
@@ -55,7 +55,7 @@ def test_batches_beyond_the_chunk(half_on, monkeypatch):
 
 
 def test_threads_change_nothing(half_on, set_threads):
-    """One thread or two within a process. Catches: results that depend on who computes them."""
+    """One thread or two within a process. Catches: results that depend on the number of threads."""
     patterns, frames = half_on(100, 256), []
     for count in (1, 2):
         set_threads(count)
@@ -64,9 +64,9 @@ def test_threads_change_nothing(half_on, set_threads):
 
 
 def test_fresh_processes_agree():
-    """A digest of frames of every preset, with 1 to 3 threads in numba and BLAS. Catches: a result of their number."""
+    """With 1 and with several threads of numba and BLAS, every preset. Catches: frames that depend on threads."""
     digests = set()
-    for numba_threads, blas_threads in ((1, 1), (2, 2), (1, 3), (3, 1)):
+    for numba_threads, blas_threads in ((1, 1), (3, 2)):
         threads = {"NUMBA_NUM_THREADS": str(numba_threads), "OPENBLAS_NUM_THREADS": str(blas_threads)}
         run = subprocess.run(
             [sys.executable, "-c", DIGEST], env=os.environ | threads, capture_output=True, text=True, check=True
@@ -77,7 +77,7 @@ def test_fresh_processes_agree():
 
 @every_preset
 def test_same_seed_same_frames(half_on, name):
-    """And another seed another device: medium, sensor and noise. Catches: a seed that is not passed on."""
+    """Another seed gives another device: medium, sensor and noise. Catches: a seed that is not passed on."""
     patterns, make = half_on(5, 100), presets.get(name)
     frames, again, other = (make(100, 200, seed=seed).measure(patterns) for seed in (4, 4, 5))
     np.testing.assert_array_equal(frames, again)
@@ -159,9 +159,10 @@ def test_ideal_frames_are_the_formula(half_on):
     assert frames.max() > 10_000
 
 
-@pytest.mark.parametrize("contrast", [None, 500.0])
-@pytest.mark.parametrize("phase", [0.0, 2.0])
-@pytest.mark.parametrize(("beam_radius_m", "stuck"), [(None, 0.0), (1e-3, 0.0), (7e-3, 0.2)])
+@pytest.mark.parametrize(
+    ("contrast", "phase", "beam_radius_m", "stuck"),
+    [(None, 0.0, 1e-3, 0.0), (500.0, 0.0, None, 0.0), (500.0, 2.0, 1e-3, 0.0), (500.0, 2.0, 7e-3, 0.2)],
+)
 def test_effective_matrix_predicts_the_mean(half_on, contrast, phase, beam_radius_m, stuck):
     """Mean of 400 frames of each pattern on each pixel, within 5 SE and without excess spread.
 
@@ -184,7 +185,7 @@ def test_effective_matrix_predicts_the_mean(half_on, contrast, phase, beam_radiu
 
 
 def test_power_noise_is_common_to_the_frame():
-    """Frame sums fluctuate by drift and RIN; what is left is small and of no rank. Catches: RIN per pixel."""
+    """Frame sums fluctuate by drift and RIN; the remainder is small. Catches: RIN per pixel."""
     laser = Laser(power_w=50.0, rin_db_per_hz=-60.0, drift_rms=0.02, pointing_rad=0.0)
     opu = presets.ideal(50, 300).replace(laser=laser)
     signal = opu.measure(np.ones((300, 50), bool)) - opu.camera.offset

@@ -1,4 +1,4 @@
-"""The named devices: their figures, and that each works as it leaves the shelf."""
+"""The named devices: their figures and their frames."""
 
 import math
 import subprocess
@@ -13,7 +13,7 @@ every_preset = pytest.mark.parametrize("name", presets.PRESETS)
 
 
 @every_preset
-@pytest.mark.parametrize(("n_in", "n_out"), [(1, 2), (100, 50), (20_000, 3)])
+@pytest.mark.parametrize(("n_in", "n_out"), [(1, 2), (20_000, 3)])
 def test_every_preset_takes_frames(name, n_in, n_out):
     """Any size that fits, with an exposure that fits in a frame. Catches: a chip that is too small for its inputs."""
     opu = presets.get(name)(n_in, n_out, seed=1)
@@ -25,7 +25,7 @@ def test_every_preset_takes_frames(name, n_in, n_out):
 
 
 def test_a_single_pixel_raises_no_warning():
-    """A photodiode behind one mirror, first thing in a process. Catches: a view that numpy will make read-only."""
+    """A photodiode behind one mirror, in a new process. Catches: a view that numpy will make read-only."""
     code = "from photonics import presets; presets.ideal(1, 1).measure([[True]])"
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
@@ -71,7 +71,7 @@ def test_lab_bench_is_exposed_as_autoexpose_does():
 
 
 def test_ideal_has_no_flaws():
-    """Only shot noise, under 1e-4 of the mean signal, and rounding. Catches: a default that slips back in."""
+    """Only shot noise, under 1e-4 of the mean signal, and rounding. Catches: a default that is not overridden."""
     opu = presets.ideal(100, 200)
     camera, mirrors = opu.camera, opu.dmd
     assert (camera.read_noise_e, camera.dark_current_e_per_s, camera.prnu, camera.dsnu_e) == (0, 0, 0, 0)
@@ -96,7 +96,7 @@ def test_lighton_aurora_has_the_published_figures():
         presets.lighton_aurora(1, 2040 * 1088 + 1)
 
 
-@pytest.mark.parametrize("n_in", [1, 500, 12_288, 12_289, 49_152, 200_000, 786_432])
+@pytest.mark.parametrize("n_in", [1, 12_288, 12_289, 786_432])
 def test_the_largest_macropixel_that_fits(n_in):
     """Up to 8 x 8 mirrors; one size more would not fit. Catches: inputs that fall off the chip, wasted mirrors."""
     side = presets.lab_bench(n_in, 1).dmd.macropixel
@@ -110,8 +110,8 @@ def test_too_many_inputs_are_refused(name):
         presets.get(name)(1140 * 912 + 1, 1)
 
 
-@every_preset
 @pytest.mark.parametrize("wrong", [{"n_in": 0}, {"n_out": 0}, {"n_in": 2.5}, {"seed": -1}, {"seed": math.nan}])
+@pytest.mark.parametrize("name", ["lighton_aurora"])
 def test_bad_arguments_are_named(name, wrong):
     with pytest.raises(ValueError, match=rf"{next(iter(wrong))} must be"):
         presets.get(name)(**({"n_in": 4, "n_out": 4, "seed": 0} | wrong))

@@ -61,7 +61,7 @@ def kernel_normals(word0, word1):
 
 
 def spec_words(seed, stream, index, tick=0):
-    """Words of the specification as an (n, 4) array of uint32, to set beside the kernel's."""
+    """Words of the reference functions as an (n, 4) array of uint32, to compare with the kernel."""
     index, tick = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
     return np.stack(random.words(seed, stream, index, tick), axis=1).astype(np.uint32)
 
@@ -82,7 +82,7 @@ def test_known_answers_of_the_kernel(counter, key, answer):
 
 @pytest.mark.parametrize("name", ["zeros", "pi"])
 def test_counter_is_index_tick_stream_and_key_is_seed(name):
-    """A draw sits where the documentation says. Catches: halves of the tick or of the seed swapped."""
+    """The counter is as documented. Catches: halves of the tick or of the seed swapped."""
     (index, low, high, stream), (key_low, key_high), answer = KNOWN_ANSWERS[name]
     seed, tick = key_low | key_high << 32, low | high << 32
     assert tuple(draws.words(seed, stream, [index], [tick])[0]) == answer
@@ -96,7 +96,7 @@ def test_counter_is_index_tick_stream_and_key_is_seed(name):
     st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**63 - 1)), min_size=1, max_size=20),
 )
 def test_kernel_words_equal_the_specification(seed, stream, places):
-    """Bit for bit, anywhere. Catches: a tick or a seed cut to 32 bits."""
+    """Bit for bit, for any seed and place. Catches: a tick or a seed cut to 32 bits."""
     index, tick = np.array(places, np.int64).T
     np.testing.assert_array_equal(draws.words(seed, stream, index, tick), spec_words(seed, stream, index, tick))
 
@@ -206,13 +206,13 @@ def test_streams_are_all_different():
     assert len({int(member) for member in Stream.__members__.values()}) == len(Stream.__members__)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, True, "1", None])
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.5, True, np.zeros(2)])
 def test_bad_seed(seed):
     with pytest.raises(ValueError, match=r"^seed must be an integer from 0 to 2\*\*64 - 1, got"):
         random.check_seed(seed)
 
 
-@pytest.mark.parametrize("seed", [0, 2**64 - 1, np.uint64(2**64 - 1)])
+@pytest.mark.parametrize("seed", [0, np.uint64(2**64 - 1)])
 def test_good_seed(seed):
     assert random.check_seed(seed) == int(seed)
 

@@ -1,4 +1,4 @@
-"""Statistics of speckle and of transmission matrices: each against the law that it names."""
+"""Statistics of speckle and of transmission matrices, each against its theoretical law."""
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_optical_kernel_is_hermitian_in_its_fields(rng):
 
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8, np.float32, np.complex64])
 def test_optical_kernel_of_patterns(dtype):
-    """200 inputs ON, 150 of them shared, whatever the type. Catches: a boolean product, counts that wrap at 8 bits."""
+    """200 inputs ON, 150 of them shared, for any type. Catches: a boolean product, counts that wrap at 8 bits."""
     x, y = np.arange(300)[None] < 200, np.arange(300)[None] >= 50
     expected = 0.25 * (200 * 250 + 150**2)
     assert optical_kernel(x.astype(dtype), y.astype(dtype), 0.5).item() == pytest.approx(expected)

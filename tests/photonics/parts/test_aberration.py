@@ -1,4 +1,4 @@
-"""The surface of the chip: its polynomials, what a fixed phase does and does not do to speckle, and its drift."""
+"""The surface of the chip: its polynomials, the effect of a fixed phase on speckle, and its drift."""
 
 import math
 from dataclasses import replace

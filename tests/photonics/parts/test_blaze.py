@@ -29,8 +29,7 @@ def test_near_infrared_is_blazed():
     assert max(shares) == pytest.approx(0.92**2, rel=1e-3)
 
 
-@pytest.mark.parametrize("fill_factor", [0.5, 0.92, 1.0])
-@pytest.mark.parametrize("wavelength_m", [532e-9, 640e-9])
+@pytest.mark.parametrize(("fill_factor", "wavelength_m"), [(0.5, 532e-9), (0.92, 640e-9)])
 def test_orders_share_what_is_reflected(fill_factor, wavelength_m):
     """The sum over all orders is FF, to the tail of 6001. Catches: FF or FF^4, sinc(FF x) for sinc(sqrt(FF) x)."""
     shares = DMD(fill_factor=fill_factor).order_efficiency(wavelength_m, ORDERS, ORDERS[:, None])
@@ -38,9 +37,9 @@ def test_orders_share_what_is_reflected(fill_factor, wavelength_m):
     assert shares.sum() == pytest.approx(fill_factor, rel=3e-4)
 
 
-@pytest.mark.parametrize("wavelength_m", [405e-9, 532e-9, 633e-9, 785e-9])
+@pytest.mark.parametrize("wavelength_m", [405e-9, 633e-9])
 def test_the_best_order_is_the_best(wavelength_m):
-    """None has more; what is not given is the best. Catches: floor for round, p without q."""
+    """No order has more light, and it is the default. Catches: floor for round, p without q."""
     dmd = DMD()
     best, shares = dmd.best_order(wavelength_m), dmd.order_efficiency(wavelength_m, ORDERS, ORDERS[:, None])
     assert dmd.efficiency(wavelength_m) == shares.max() == dmd.order_efficiency(wavelength_m, best, best)
@@ -78,7 +77,7 @@ def test_against_tilted_mirrors_in_space(pitch_m, wavelength_m, error):
 
 
 def test_a_flat_array_reflects_as_a_mirror():
-    """Without tilt all is in order 0, whatever the incidence. Catches: an angle that does not cancel."""
+    """Without tilt all light is in order 0, for any incidence. Catches: an angle that does not cancel."""
     for incidence in (0.0, 0.3):
         assert blaze_order(1e-5, 0.0, incidence, 5e-7) == pytest.approx(0.0, abs=1e-12)
         assert DMD(tilt_rad=0.0, incidence_rad=incidence, fill_factor=0.7).efficiency(5e-7) == pytest.approx(0.49)
@@ -92,7 +91,7 @@ def test_blaze_scales_with_pitch_over_wavelength():
         assert twice == pytest.approx(dmd.efficiency(wavelength_m))
 
 
-@pytest.mark.parametrize("wavelength_m", [0.0, -5e-7, float("nan"), float("inf"), "green"])
+@pytest.mark.parametrize("wavelength_m", [0.0, float("nan"), "green"])
 def test_bad_wavelength(wavelength_m):
     with pytest.raises(ValueError, match=r"^wavelength_m must be above 0, got"):
         DMD().efficiency(wavelength_m)

@@ -1,4 +1,4 @@
-"""The camera against the linear model of EMVA 1288: its moments, and the order in which things happen."""
+"""The camera against the linear model of EMVA 1288: its moments, and the order of its steps."""
 
 import numpy as np
 import pytest
@@ -114,8 +114,7 @@ def test_counts_in_speckle_follow_bose_einstein():
     assert stats.chisquare(observed, np.append(expected, tail)).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("q", [0.5, 2.0, 4.6])
-@pytest.mark.parametrize("limit", ["well", "converter"])
+@pytest.mark.parametrize(("limit", "q"), [("well", 0.5), ("well", 4.6), ("converter", 2.0)])
 def test_clipped_fraction_of_speckle(limit, q):
     """With a range of q times the mean, ``exp(-q)`` of the pixels saturate, to 4 SE. Catches: no well, a well in DN."""
     n, mean = 2**20, 10_000.0
@@ -160,7 +159,7 @@ def test_default_gain_puts_the_full_well_on_the_last_code():
     assert Camera(offset_dn=5.5, gain_dn_per_e=0.3).gain == 0.3
 
 
-@pytest.mark.parametrize("bits", range(1, 17))
+@pytest.mark.parametrize("bits", [1, 8, 9, 16])
 def test_frames_use_the_smallest_type(bits):
     """uint8 up to 8 bits, uint16 above, codes within the range. Catches: a code that wraps in the cast."""
     camera = Camera(bit_depth=bits)

@@ -1,4 +1,4 @@
-"""The mirrors: leakage, stuck mirrors, and where the logical inputs lie on the chip."""
+"""The mirrors: leakage, stuck mirrors, and the places of logical inputs on the chip."""
 
 import math
 from dataclasses import replace
@@ -14,11 +14,11 @@ from photonics.backend import backend_of, to_host
 from photonics.parts.dmd import stuck_shares
 
 LIGHT = np.ones((1, 40), np.float32)
-PHASES = pytest.mark.parametrize("phase", [0.0, 0.7, -math.pi / 2, math.pi])
+PHASES = pytest.mark.parametrize("phase", [0.0, 0.7, math.pi])
 
 
 @PHASES
-@pytest.mark.parametrize("contrast", [500.0, 1000.0, 2000.0])
+@pytest.mark.parametrize("contrast", [500.0, 2000.0])
 def test_all_off_over_all_on_is_one_over_contrast(contrast, phase):
     """On every pixel, behind medium and imaging, to float32. Catches: eps = 1/contrast, leakage added to ON mirrors."""
     dmd, medium, n_in = DMD(contrast=contrast, leakage_phase_rad=phase), GaussianMedium(64, 500, seed=1), 64
@@ -101,7 +101,7 @@ def test_levels_with_stuck_mirrors():
     np.testing.assert_allclose(on, (1 - stuck_off) + 0.1 * stuck_off, rtol=1e-6)
 
 
-def test_a_chip_that_is_all_stuck_shows_one_picture():
+def test_a_chip_with_all_mirrors_stuck_shows_one_pattern():
     """At fraction 1 the pattern has no influence. Catches: a stuck mirror that still moves."""
     dmd = DMD(stuck_fraction=1.0)
     off, on = (dmd.modulate(np.full((1, 40), state), LIGHT) for state in (False, True))

