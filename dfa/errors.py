@@ -12,7 +12,7 @@ class Diverged(ValueError):
 
 
 def check_loss(loss: Tensor) -> None:
-    """Raise a ``ValueError`` if the loss is no scalar, `Diverged` if it is no finite number."""
+    """Raise a ``ValueError`` if the loss is not a scalar, and `Diverged` if it is not finite."""
     if loss.numel() != 1:
         raise ValueError(f"loss must be a scalar, got shape {tuple(loss.shape)}")
     if not math.isfinite(value := loss.item()):

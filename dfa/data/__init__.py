@@ -1,12 +1,13 @@
 """Data sets: images, graphs and text.
 
-Files are those in the folder that OPU_DATA names, or downloaded; each is checked by its SHA-256.
+Files are read from the folder that OPU_DATA names, or downloaded. Each file is checked by its SHA-256.
 """
 
 from dfa.data.images import digits, fashion_mnist, mnist
 from dfa.data.parts import Dataset
 from dfa.data.planetoid import Graph, citeseer, cora, pubmed, read_planetoid
 from dfa.data.text import Text, tiny_shakespeare
+from photonics.component import choose
 
 __all__ = [
     "DATASETS",
@@ -27,13 +28,13 @@ __all__ = [
 ]
 
 DATASETS = {"digits": digits, "mnist": mnist, "fashion-mnist": fashion_mnist}
-"""Samples with a label each: what `dfa.train` trains on."""
+"""Samples with one label each, for `dfa.train`."""
 
 GRAPHS = {"cora": cora, "citeseer": citeseer, "pubmed": pubmed}
-"""One graph with labelled nodes: what `dfa.training.graphs` trains on."""
+"""Graphs with labelled nodes, for `dfa.training.graphs`."""
 
 TEXTS = {"tiny-shakespeare": tiny_shakespeare}
-"""Characters in a row: what `dfa.training.language` trains on."""
+"""Texts, for `dfa.training.language`."""
 
 
 def load(name: str) -> Dataset | Graph | Text:
@@ -42,9 +43,6 @@ def load(name: str) -> Dataset | Graph | Text:
     Raises
     ------
     ValueError
-        If there is none of that name, or its files are missing or corrupt.
+        If the name is unknown, or a file is missing or corrupt.
     """
-    known = DATASETS | GRAPHS | TEXTS
-    if name not in known:
-        raise ValueError(f"data must be one of {', '.join(known)}, got {name!r}")
-    return known[name]()
+    return choose(DATASETS | GRAPHS | TEXTS, name, "data")()

@@ -1,4 +1,4 @@
-"""Published files: where they are found, and that they are the published ones."""
+"""Published files: where they are stored, and the check that they are unchanged."""
 
 import hashlib
 import os
@@ -9,25 +9,25 @@ __all__ = ["read_published"]
 
 
 def read_published(folder: str, name: str, url: str, sha256: str) -> bytes:
-    """Content of a published file, if it is the one that was published.
+    """Read a published file, and check that it is unchanged.
 
-    It is looked for in ``$OPU_DATA/folder`` and nowhere else if OPU_DATA is set; otherwise it is downloaded once, into
-    ``opu-sim/folder`` of the user's cache (pooch). The bytes that were hashed are the bytes returned: the file
-    is read once, so that it cannot change between the check and the use.
+    If OPU_DATA is set, the file must be in ``$OPU_DATA/folder``. Otherwise it is downloaded once, into
+    ``opu-sim/folder`` of the user's cache (by pooch). The file is read once, so that it cannot change between the check
+    and its use.
 
     Parameters
     ----------
     folder, name : str
-        Where it lies below OPU_DATA or the cache.
+        Location below OPU_DATA or the cache.
     url : str
-        Where it is published.
+        Address of the published file.
     sha256 : str
-        Its digest, 64 hexadecimal digits.
+        Digest, 64 hexadecimal digits.
 
     Raises
     ------
     ValueError
-        If the digest is not one, or the file is missing, cannot be fetched or read, or has another digest.
+        If `sha256` is not a digest, or the file is missing, cannot be downloaded or read, or has another digest.
     """
     if not isinstance(sha256, str) or not re.fullmatch("[0-9a-f]{64}", sha256):
         raise ValueError(f"sha256 of {name} must be 64 lower-case hexadecimal digits, got {sha256!r}")
@@ -43,7 +43,7 @@ def read_published(folder: str, name: str, url: str, sha256: str) -> bytes:
 
 
 def locate(folder: str, name: str, url: str, sha256: str) -> Path:
-    """Path of a file in ``$OPU_DATA/folder``, else in the cache, downloaded if it is not there."""
+    """Path of a file in ``$OPU_DATA/folder``, or in the cache, where it is downloaded if it is missing."""
     root = os.environ.get("OPU_DATA")
     if root:
         path = Path(root) / folder / name

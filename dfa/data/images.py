@@ -23,7 +23,7 @@ MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
 }
 FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-"""The authors' own place, which torchvision uses, too; it has no https, and the digests stand for it."""
+"""The authors' address, which torchvision also uses. It has no https; the digests protect the files."""
 FASHION_SHA256 = {
     "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
     "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -43,7 +43,7 @@ def digits() -> Dataset:
     x, x_test, y, y_test = train_test_split(x, y, test_size=360, stratify=y, random_state=0)
     x, x_val, y, y_val = train_test_split(x, y, test_size=360, stratify=y, random_state=0)
     parts = [
-        (torch.from_numpy(a), torch.from_numpy(b.astype(np.int64)))
+        (torch.from_numpy(np.asarray(a)), torch.from_numpy(np.asarray(b, np.int64)))
         for a, b in ((x, y), (x_val, y_val), (x_test, y_test))
     ]
     return Dataset("digits", *parts, classes=10)
@@ -55,21 +55,22 @@ def mnist(validation: int = 5000) -> Dataset:
     Parameters
     ----------
     validation : int
-        Samples taken from the end of the 60 000 training images, for choices; the 10 000 test images are for reports.
+        Number of samples from the end of the 60 000 training images that are used for validation. The 10 000 test
+        images are the test part.
 
     Raises
     ------
     ValueError
-        If a file is missing and cannot be fetched, or is not the published one (SHA-256).
+        If a file is missing and cannot be downloaded, or its SHA-256 is wrong.
     """
     return read_images("mnist", MNIST_URL, MNIST_SHA256, validation, mean=0.1307, deviation=0.3081)
 
 
 def fashion_mnist(validation: int = 5000) -> Dataset:
-    """28 x 28 pictures of clothes in ten classes (Xiao et al., arXiv:1708.07747), ``(x - 0.2860) / 0.3530``.
+    """28 x 28 images of clothes in ten classes (Xiao et al., arXiv:1708.07747), ``(x - 0.2860) / 0.3530``.
 
-    Mean and deviation are those of the training images. Files, parts and errors as those of `mnist`, in the
-    folder ``fashion-mnist``.
+    Mean and standard deviation are those of the training images. Parts and errors are as for `mnist`; the folder is
+    ``fashion-mnist``.
     """
     return read_images("fashion-mnist", FASHION_URL, FASHION_SHA256, validation, mean=0.2860, deviation=0.3530)
 
@@ -77,7 +78,7 @@ def fashion_mnist(validation: int = 5000) -> Dataset:
 def read_images(
     name: str, url: str, digests: Mapping[str, str], validation: int, mean: float, deviation: float
 ) -> Dataset:
-    """Four IDX files in MNIST's order: training images and labels, test images and labels."""
+    """Read four IDX files: training images and labels, test images and labels."""
     contents = {file: read_published(name, file, url + file, digest) for file, digest in digests.items()}
     x, y, x_test, y_test = [read_idx(content, file) for file, content in contents.items()]
     if len(x) != len(y) or len(x_test) != len(y_test):
@@ -100,12 +101,12 @@ def read_images(
 
 
 def read_idx(content: bytes, name: str) -> NDArray[np.uint8]:
-    """Array in a gzipped IDX file of unsigned bytes: two zero bytes, type 8, rank, big-endian sizes, data.
+    """Read a gzipped IDX file of unsigned bytes: two zero bytes, type 8, rank, big-endian sizes, data.
 
     Raises
     ------
     ValueError
-        If it is something else, or cut short; `name` is the file's, for that line.
+        If the content is something else or truncated. The message names the file, `name`.
     """
     try:
         raw = gzip.decompress(content)

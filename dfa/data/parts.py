@@ -9,7 +9,7 @@ __all__ = ["Dataset"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Features (n, d) float32 and labels (n,) int64, in three parts that share no sample."""
+    """Features (n, d) float32 and labels (n,) int64, in three parts without common samples."""
 
     name: str
     train: tuple[Tensor, Tensor]
@@ -19,5 +19,5 @@ class Dataset:
 
     @property
     def features(self) -> int:
-        """Length of a sample."""
+        """Number of features of a sample."""
         return self.train[0].shape[1]

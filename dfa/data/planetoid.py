@@ -1,28 +1,29 @@
-"""Citation graphs in Planetoid's files: Cora, Citeseer, Pubmed. Pickles are opened only if their SHA-256 is known."""
+"""Citation graphs from the Planetoid files: Cora, Citeseer, Pubmed. Only pickles with a known SHA-256 are opened."""
 
 import io
 import pickle
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
 from dfa.arrays import as_sparse
 from dfa.data.files import read_published
+from photonics.arrays import IntArray
 
 __all__ = ["PLANETOID_SHA256", "Graph", "citeseer", "cora", "normalised_adjacency", "pubmed", "read_planetoid"]
 
 URL = "https://github.com/kimiyoung/planetoid/raw/master/data/"
-"""The authors' repository, which PyTorch Geometric uses, too."""
+"""The authors' repository, which PyTorch Geometric also uses."""
 PARTS = ("x", "y", "tx", "ty", "allx", "ally", "graph", "test.index")
+"""Endings of the names of the eight files."""
 VALIDATION = 500
-"""Nodes after the training nodes on which choices are made (Yang et al. 2016)."""
+"""Number of validation nodes, which follow the training nodes (Yang et al. 2016)."""
 
 PLANETOID_SHA256 = {
     "ind.cora.x": "23cfa55d91c6f624233f5eb7b6e3f141f1bd2b2ae39608a63cf5d084bb27baab",
@@ -50,8 +51,12 @@ PLANETOID_SHA256 = {
     "ind.pubmed.graph": "5b89f0036ca22909471f1e6558eb42fa06e0c730a577bde5b058b40638f81dc9",
     "ind.pubmed.test.index": "b101d421688bbaecbd82e8a18f1e282378d6830f3a37666f28ebc47f844341b5",
 }
-"""Cora's were computed from the files; Citeseer's and Pubmed's are given alike by three public projects that
-have nothing else in common, for commit af6abf4 of the repository; two of them give Cora's, and rightly."""
+"""Digests of the files. Those of Cora were computed from the files. Those of Citeseer and Pubmed are published by three
+independent projects, for commit af6abf4 of the repository, and agree. Two of these projects also publish those of Cora,
+which agree with the files."""
+
+Parts: TypeAlias = Mapping[str, Any]
+"""Unpickled contents of the files, by their names in `PARTS`: arrays, CSR matrices, and neighbours by node."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,94 +65,103 @@ class Graph:
 
     name: str
     features: Tensor
-    """(n, d) sparse float32; the words of a document, each row divided by its sum."""
+    """(n, d) sparse float32: the words of each document, divided by their number."""
     labels: Tensor
-    """(n,) int64; -1 where unknown."""
+    """(n,) int64; -1 if unknown."""
     adjacency: Tensor
-    """(n, n) sparse float32, normalised: see `normalised_adjacency`."""
+    """(n, n) sparse float32, normalised (`normalised_adjacency`)."""
     train: Tensor
-    """(n,) bool; so are the other two, and no node is in two of them."""
+    """Training nodes, (n,) bool. The three parts have no common nodes."""
     validation: Tensor
+    """Validation nodes, (n,) bool."""
     test: Tensor
+    """Test nodes, (n,) bool."""
     classes: int
+    """Number of classes."""
 
 
 def cora() -> Graph:
-    """2708 papers on machine learning, 5278 citations, 1433 words, 7 classes; 140 / 500 / 1000 nodes.
+    """2708 papers on machine learning, 5278 citations, 1433 words, 7 classes.
+
+    140 nodes are for training, 500 for validation, 1000 for testing.
 
     Z. Yang, W. Cohen, R. Salakhutdinov, ICML 2016 (arXiv:1603.08861), files ``planetoid/ind.cora.*``.
 
     Raises
     ------
     ValueError
-        If a file is missing and cannot be fetched, or is not the published one (SHA-256): it is not unpickled then.
+        If a file is missing and cannot be downloaded, or its SHA-256 is wrong. Such a file is not unpickled.
     """
     return read_planetoid("cora")
 
 
 def citeseer() -> Graph:
-    """3327 papers, 4552 citations, 3703 words, 6 classes; 120 / 500 / 1000 nodes. As `cora`.
+    """3327 papers, 4552 citations, 3703 words, 6 classes.
 
-    15 nodes have neither features nor a label: they keep zeros and -1.
+    120 nodes are for training, 500 for validation, 1000 for testing. 15 nodes have neither features nor a label: their
+    features are 0, and their label is -1. Source and errors are as for `cora`.
     """
     return read_planetoid("citeseer")
 
 
 def pubmed() -> Graph:
-    """19717 papers on diabetes, 44324 citations, 500 words, 3 classes; 60 / 500 / 1000 nodes. As `cora`."""
+    """19717 papers on diabetes, 44324 citations, 500 words, 3 classes.
+
+    60 nodes are for training, 500 for validation, 1000 for testing. Source and errors are as for `cora`.
+    """
     return read_planetoid("pubmed")
 
 
 def read_planetoid(name: str, sha256: Mapping[str, str] | None = None) -> Graph:
     """Read the eight files ``planetoid/ind.<name>.*`` of a graph.
 
-    Every file is hashed before any is unpickled, and an unpickled one may name numpy arrays, scipy's CSR matrices,
-    lists and dictionaries, and nothing else.
+    All files are hashed before the first one is unpickled. A pickle may contain only numpy arrays, CSR matrices of
+    scipy, lists and dictionaries.
 
     Parameters
     ----------
     name : str
-        As in the files' names.
+        Name of the graph in the file names.
     sha256 : mapping of str to str, optional
-        Digests of the eight files by their names, ``{"ind.<name>.x": "...", ...}``, for a graph that
-        `PLANETOID_SHA256` does not know.
+        Digests of the eight files by file name, ``{"ind.<name>.x": "...", ...}``, for a graph that is not in
+        `PLANETOID_SHA256`.
 
     Raises
     ------
     ValueError
-        If a digest is not known, a file is missing or not the published one, or the parts do not fit together.
+        If a digest is unknown, a file is missing or has another digest, or the files are inconsistent.
     """
     digests = PLANETOID_SHA256 if sha256 is None else sha256
     files = [f"ind.{name}.{part}" for part in PARTS]
     for file in files:
         if file not in digests:
             raise ValueError(
-                f"{file} has no known SHA-256 and is not unpickled; give one for each file: "
+                f"{file} has no known SHA-256, so it is not unpickled; give one for each file: "
                 f'read_planetoid({name!r}, sha256={{"{file}": ...}})'
             )
     *pickles, listed = [read_published("planetoid", file, URL + file, digests[file]) for file in files]
-    values = [unpickle(content, file) for content, file in zip(pickles, files[:-1], strict=True)]
+    parts = {part: unpickle(pickled, file) for part, pickled, file in zip(PARTS, pickles, files, strict=False)}
     try:
-        return assemble(name, *values, test_index=np.array(listed.split(), np.int64))
+        return assemble(name, parts, np.array(listed.split(), np.int64))
     except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"the files ind.{name}.* do not fit together ({error})") from None
+        raise ValueError(f"the files ind.{name}.* must be consistent ({error})") from None
 
 
-def assemble(
-    name: str, x: Any, y: Any, tx: Any, ty: Any, allx: Any, ally: Any, graph: Any, *, test_index: NDArray[np.int64]
-) -> Graph:
-    """Put the parts of Planetoid's format together.
+def assemble(name: str, parts: Parts, test_index: IntArray) -> Graph:
+    """Make a graph of the contents of the Planetoid files.
 
-    Nodes 0 to len(allx) - 1 are in allx, the first len(y) of them for training. Row i of tx is node test_index[i].
-    Test nodes that test_index leaves out (Citeseer) are in no part: they get zeros and the label -1.
+    Nodes 0 to len(allx) - 1 are in allx, and the first len(y) of them are for training. Row i of tx is node
+    test_index[i]. Test nodes that are not in test_index (Citeseer) are in no part: their features are 0, and their
+    label is -1.
     """
+    y, tx, ty, allx, ally, graph = parts["y"], parts["tx"], parts["ty"], parts["allx"], parts["ally"], parts["graph"]
     n = int(max(len(graph), allx.shape[0], test_index.max() + 1))
     if allx.shape[0] < len(y) + VALIDATION:
-        raise ValueError(f"{allx.shape[0]} nodes are not {len(y)} for training and {VALIDATION} for validation")
+        raise ValueError(f"{allx.shape[0]} nodes are too few for {len(y)} training and {VALIDATION} validation nodes")
     if len(np.unique(test_index)) != tx.shape[0]:
-        raise ValueError(f"{len(np.unique(test_index))} different test nodes have features for {tx.shape[0]}")
+        raise ValueError(f"{len(np.unique(test_index))} different test nodes need as many features, got {tx.shape[0]}")
     if test_index.min() < allx.shape[0]:
-        raise ValueError(f"test node {test_index.min()} is among the first {allx.shape[0]}")
+        raise ValueError(f"test node {test_index.min()} is one of the first {allx.shape[0]} nodes")
     words = sparse.lil_array((n, allx.shape[1]))
     words[: allx.shape[0]] = allx
     words[test_index] = tx
@@ -171,19 +185,19 @@ def assemble(
 
 
 def mask(nodes: Iterable[int], n: int) -> Tensor:
-    """True at the nodes: (n,) bool."""
+    """Mask that is True at the nodes: (n,) bool."""
     result = torch.zeros(n, dtype=torch.bool)
     result[torch.as_tensor(np.asarray(nodes), dtype=torch.int64)] = True
     return result
 
 
-def normalised_adjacency(edges: NDArray[np.int64], n: int) -> Tensor:
+def normalised_adjacency(edges: IntArray, n: int) -> Tensor:
     """``D^-1/2 (A + I) D^-1/2``, with D the row sums of ``A + I``: its largest eigenvalue is 1.
 
     Parameters
     ----------
     edges : ndarray, shape (edges, 2)
-        Pairs of nodes in any order; doubles count once, and loops not beside the one that I gives.
+        Pairs of nodes in any order. Duplicates count once, and loops do not count in addition to I.
     n : int
         Number of nodes.
 
@@ -220,29 +234,29 @@ ALLOWED = {
     "scipy.sparse.csr.csr_matrix": sparse.csr_matrix,
     "scipy.sparse._csr.csr_matrix": sparse.csr_matrix,
 }
-"""What a pickle may name, by the names of the time when the files were written and by those of today."""
+"""Objects that a pickle may contain, by their names in the files and by their names today."""
 
 
 class Unpickler(pickle.Unpickler):
-    """Builds numpy arrays, CSR matrices, lists and dictionaries, and calls nothing else."""
+    """Unpickler that makes numpy arrays, CSR matrices, lists and dictionaries, and refuses anything else."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Return what a pickle may name."""
+    def find_class(self, module: str, name: str) -> object:
+        """Return an object of `ALLOWED`."""
         try:
             return ALLOWED[f"{module}.{name}"]
         except KeyError:
-            raise pickle.UnpicklingError(f"it names {module}.{name}") from None
+            raise pickle.UnpicklingError(f"it contains {module}.{name}") from None
 
 
 def unpickle(content: bytes, file: str) -> Any:
-    """Value in a pickle of Python 2, whose digest has been checked.
+    """Unpickle a value that Python 2 wrote, whose digest has been checked.
 
     Raises
     ------
     ValueError
-        If it is no pickle, or names anything but arrays, CSR matrices, lists and dictionaries.
+        If the content is not a pickle, or contains anything but arrays, CSR matrices, lists and dictionaries.
     """
     try:
         return Unpickler(io.BytesIO(content), encoding="latin1").load()
-    except Exception as error:  # a damaged pickle fails in many ways, none of which is ours to tell apart
+    except Exception as error:  # damaged pickles raise errors of many types
         raise ValueError(f"{file} must be a pickle of arrays ({error})") from None

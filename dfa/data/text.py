@@ -18,7 +18,7 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """Characters as numbers, int64 (n,), in two parts; ``vocabulary[i]`` is character i, by their code points."""
+    """Characters as numbers, int64 (n,), in two parts. ``vocabulary[i]`` is character i, sorted by code point."""
 
     name: str
     train: Tensor
@@ -31,7 +31,7 @@ class Text:
         return len(self.vocabulary)
 
     def encode(self, text: str) -> Tensor:
-        """Numbers of characters, (n,) int64.
+        """Convert characters to numbers, (n,) int64.
 
         Raises
         ------
@@ -40,11 +40,11 @@ class Text:
         """
         unknown = sorted(set(text) - set(self.vocabulary))
         if unknown:
-            raise ValueError(f"text must be of the {self.classes} characters of {self.name}, got {unknown[0]!r}")
+            raise ValueError(f"text must consist of the {self.classes} characters of {self.name}, got {unknown[0]!r}")
         return torch.from_numpy(np.searchsorted(code_points(self.vocabulary), code_points(text)))
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """Characters of numbers."""
+        """Convert numbers to characters."""
         return "".join(self.vocabulary[int(i)] for i in numbers)
 
 
@@ -54,7 +54,7 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 
 def split_text(name: str, text: str, share: float = 0.9) -> Text:
-    """Number the characters in the order of their code points; the first `share` of the text is for training.
+    """Number the characters in the order of their code points. The first `share` of the text is the training part.
 
     Raises
     ------
@@ -78,14 +78,14 @@ def split_text(name: str, text: str, share: float = 0.9) -> Text:
 
 
 def tiny_shakespeare() -> Text:
-    """1 115 394 characters of Shakespeare, 65 of them different; 90 % for training, the last 10 % for validation.
+    """1 115 394 characters of Shakespeare, 65 different ones; 90 % for training, the last 10 % for validation.
 
-    The text is that of char-rnn (A. Karpathy, 2015), in the folder ``tinyshakespeare``.
+    The text is from char-rnn (A. Karpathy, 2015), in the folder ``tinyshakespeare``.
 
     Raises
     ------
     ValueError
-        If the file is missing and cannot be fetched, or is not the published one (SHA-256).
+        If the file is missing and cannot be downloaded, or its SHA-256 is wrong.
     """
     content = read_published("tinyshakespeare", "input.txt", SHAKESPEARE_URL, SHAKESPEARE_SHA256)
     return split_text("tiny-shakespeare", content.decode("ascii"))

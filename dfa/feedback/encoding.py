@@ -1,8 +1,8 @@
-"""How an error becomes something that mirrors can show."""
+"""Encoders: they turn an error into codes that the device can show."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -17,58 +17,60 @@ from photonics.random import Stream, check_seed
 __all__ = ["Code", "Encoder", "Graded", "Ternary", "encode"]
 
 POLICIES = ("threshold", "deviations", "relative", "stochastic")
+"""Fields of `Ternary` that select a policy and have a value."""
 
 
 class Code(NamedTuple):
-    """What the device shows of an error."""
+    """An encoded error."""
 
     values: Tensor
     """Codes, shape (rows, classes); a row of zeros is not shown."""
     scale: Tensor | None
-    """By what each row's projection is multiplied afterwards, shape (rows, 1)."""
+    """Factor of each row's projection, shape (rows, 1); None for no factor."""
 
 
-Encoder = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
-"""Maps an error (rows, classes) to codes of that shape, or to codes and a scale for each row, (rows, 1)."""
+Encoder: TypeAlias = Callable[[Tensor], Tensor | tuple[Tensor, Tensor]]
+"""Maps an error (rows, classes) to codes of that shape, or to codes and a factor for each row, (rows, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ternary:
     """Ternarise the error: its sign where its magnitude exceeds a threshold, 0 elsewhere.
 
-    What decides how well a network trains, more than any noise, is whether the feedback vanishes with the error. With
-    the first two policies the code empties as a sample is learned; with the next two the scale follows; a bare sign, or
-    a threshold that follows the sample without its scale, does not, and loses 4 to 5 points on MNIST. An empty code is
-    not shown, and a row whose error is zero (outside of the loss) always gives one.
+    A network trains well if the feedback vanishes with the error; this matters more than any noise. With `threshold`
+    and `deviations` the code becomes empty as a sample is learned. With `restore` and with `stochastic` the signal
+    shrinks with the error. With `sign`, or with `relative` but without `restore`, it does not shrink, and a network
+    loses 4 to 5 points on MNIST. An empty code is not shown. A row whose error is zero (outside of the loss) always has
+    an empty code.
 
     Parameters
     ----------
     threshold : float, optional
         Fixed threshold, in units of the error of one row (softmax minus one-hot lies between -1 and 1).
     deviations : float, optional
-        Threshold in standard deviations of the error over the batch, rows of zeros apart. 1 if no policy is given.
+        Threshold in standard deviations of the error over the batch, without rows of zeros. 1 if no policy is given.
     relative : float, optional
-        Threshold as a share of the row's largest magnitude, 0 to 1. Meant to go with `restore`.
+        Threshold as a share of the row's largest magnitude, 0 to 1. Use it with `restore`.
     stochastic : float, optional
         Each entry is its sign with probability ``min(|e| / stochastic, 1)``, else 0, and the projection is multiplied
-        by `stochastic`: unbiased for errors up to it. The choice with many classes (characters, words), where almost
-        every entry is under any threshold.
+        by `stochastic`. This is unbiased for errors up to `stochastic`. Use it with many classes (characters, words),
+        where almost all entries are below any threshold.
     pairs : bool
-        With `stochastic`, draw at most one entry of each sign in a row, with chances in proportion to their magnitudes,
-        and the two together. Always unbiased: a row whose entries of one sign add up to more than `stochastic` (softmax
-        minus one-hot has 1 at most, two heads together 2) has that sum in its place. Where a row's errors add up to
-        zero, every code that is shown holds one 1 and one -1.
-        What a device adds to every pattern alike (the offset of a drifted or rounded calibration) then cancels in
-        each code, where otherwise it would add up over a batch to a signal that no error has caused.
+        With `stochastic`, draw at most one entry of each sign in a row, both by the same random number, with
+        probabilities proportional to their magnitudes. This is always unbiased: in a row whose entries of one sign have
+        a larger sum than `stochastic` (the sum is at most 1 for softmax minus one-hot, at most 2 for two heads), that
+        sum replaces `stochastic`. If the errors of a row sum to zero, every code that is shown has one 1 and one -1. A
+        constant offset that the device adds to every pattern (because of drift or a rounded calibration) then cancels
+        in each code. Otherwise it would accumulate over a batch to a signal without any error.
     sign : bool
-        The bare sign; for comparison, as it trains badly.
+        Sign without a threshold; for comparison, because it trains badly.
     restore : bool
-        Give each row its own scale back, digitally, after the projection: the mean magnitude of the entries shown, with
-        which the code is the nearest to the error; with `stochastic`, which then counts in units of the row's largest
-        magnitude (with `pairs`, of the larger sum of magnitudes of one sign), that unit. The device's noise then
-        shrinks with the signal, too.
+        Multiply the projection of each row by its own scale. The scale is the mean magnitude of the entries shown, for
+        which the code is closest to the error. With `stochastic` it is `stochastic` times the row's largest magnitude
+        (with `pairs`, times the larger sum of magnitudes of one sign). The device's noise then also shrinks with the
+        signal.
     seed : int
-        Of the random numbers of `stochastic`, which are a function of it, of the call's number and of the place.
+        Seed of the random numbers of `stochastic`, which are a function of seed, call number and position.
 
     Raises
     ------
@@ -107,22 +109,22 @@ class Ternary:
             if not 0 <= number(value) < float("inf"):
                 raise ValueError(f"{name} must be 0 or more and finite, got {value!r}")
         if self.relative is not None and self.relative >= 1:
-            raise ValueError(f"relative must be below 1, got {self.relative!r}")
+            raise ValueError(f"relative must be less than 1, got {self.relative!r}")
         if self.stochastic == 0:
-            raise ValueError("stochastic must be over 0, got 0")
+            raise ValueError("stochastic must be greater than 0, got 0")
         if self.pairs and self.stochastic is None:
-            raise ValueError("pairs must go with stochastic, got pairs=True alone")
+            raise ValueError("pairs must be used with stochastic, got pairs=True without it")
         check_seed(self.seed)
 
     def __call__(self, error: Tensor, tick: int = 0) -> Tensor | tuple[Tensor, Tensor]:
-        """Codes -1, 0, 1 as int8 of the error's shape, (..., classes); with a scale for each row if there is one.
+        """Encode errors as -1, 0, 1, int8 of the same shape. With `restore` or `stochastic` return the scales, too.
 
         Parameters
         ----------
         error : Tensor, shape (..., classes)
-            Errors; a row is the last dimension.
+            Errors, one row along the last dimension.
         tick : int
-            Number of the call, for `stochastic`: the same number draws the same.
+            Number of the call. It determines the random numbers of `stochastic`.
 
         Raises
         ------
@@ -132,29 +134,36 @@ class Ternary:
         check_finite(error)
         size = error.abs()
         if self.stochastic is not None:
-            return self._drawn(error, size, tick)
+            draw = self._draw_pairs if self.pairs else self._draw
+            return draw(error, size, tick)
         code = self._signs(error, size > self._threshold(error, size))
         if not self.restore:
             return code
         shown = code != 0
         return code, (size * shown).sum(-1, keepdim=True) / shown.sum(-1, keepdim=True).clamp(min=1)
 
-    def _drawn(self, error: Tensor, size: Tensor, tick: int) -> tuple[Tensor, Tensor]:
-        assert self.stochastic is not None
-        scale = torch.full_like(error[..., :1], self.stochastic)
-        if not self.pairs:
-            if self.restore:
-                scale *= size.amax(dim=-1, keepdim=True)
-            chance = to_tensor(self._uniforms(error.numel(), tick)).to(error.device).view_as(error)
-            return self._signs(error, size > chance * scale), scale
-        # The magnitudes of each sign lie end to end on a line; one draw for the row hits an entry of either, or none.
+    def _draw(self, error: Tensor, size: Tensor, tick: int) -> tuple[Tensor, Tensor]:
+        """Draw each entry independently."""
+        scale = self._start_scale(error)
+        if self.restore:
+            scale *= size.amax(dim=-1, keepdim=True)
+        return self._signs(error, size > self._uniforms(error, tick) * scale), scale
+
+    def _draw_pairs(self, error: Tensor, size: Tensor, tick: int) -> tuple[Tensor, Tensor]:
+        """Draw at most one entry of each sign in a row, both by the same random number.
+
+        The magnitudes of each sign are intervals that lie end to end. The random number selects the entry of each sign
+        whose interval contains it, or none if it is beyond the last interval.
+        """
+        scale = self._start_scale(error)
         lengths = torch.stack([error, -error]).clamp(min=0)
         ends = lengths.cumsum(dim=-1, dtype=torch.promote_types(error.dtype, torch.float32))
         longest = ends[..., -1:].amax(dim=0)
         if self.restore:
             scale *= longest
-        scale = torch.where(longest > (1.0 + 1e-5) * scale, longest.to(scale), scale)  # not for a sum's rounding
-        hit = to_tensor(self._uniforms(scale.numel(), tick)).to(error.device).view_as(scale) * scale
+        # The tolerance ignores differences from the rounding of a sum.
+        scale = torch.where(longest > (1.0 + 1e-5) * scale, longest.to(scale), scale)
+        hit = self._uniforms(scale, tick) * scale
         shown = (torch.nn.functional.pad(ends[..., :-1], (1, 0)) <= hit) & (hit < ends)
         return self._signs(error, shown.any(dim=0)), scale
 
@@ -168,9 +177,15 @@ class Ternary:
             return self.deviations * (error if taught.all() else error[taught]).std(correction=0)
         return 0.0 if self.relative is None else self.relative * size.amax(dim=-1, keepdim=True)
 
-    def _uniforms(self, count: int, tick: int) -> np.ndarray:
-        # Tick 0 of this stream is `RandomFeedback`'s matrix.
-        return draws.uniforms(self.seed, Stream.FEEDBACK, np.arange(count), 1 + tick)
+    def _start_scale(self, error: Tensor) -> Tensor:
+        """`stochastic` for each row, shape (..., 1)."""
+        assert self.stochastic is not None
+        return torch.full_like(error[..., :1], self.stochastic)
+
+    def _uniforms(self, like: Tensor, tick: int) -> Tensor:
+        """Draw uniform numbers from 0 to 1 in the shape of a tensor, on its device."""
+        numbers = draws.uniforms(self.seed, Stream.FEEDBACK, np.arange(like.numel()), 1 + tick)  # 0 is RandomFeedback's
+        return to_tensor(numbers).to(like.device).view_as(like)
 
     @staticmethod
     def _signs(error: Tensor, shown: Tensor) -> Tensor:
@@ -179,27 +194,27 @@ class Ternary:
 
 @dataclass(frozen=True)
 class Graded:
-    """Show the error itself: each row divided by its largest magnitude, which is restored after the projection.
+    """Show the error itself: each row is divided by its largest magnitude, and its projection multiplied by it.
 
-    For projections that show real numbers from -1 to 1 by bit planes: up to `bits` times as many frames.
+    For projections that show real numbers from -1 to 1 by bit planes. They take up to `bits` times as many frames.
     """
 
     def __call__(self, error: Tensor) -> tuple[Tensor, Tensor]:
-        """Values from -1 to 1, shape (..., classes), and the rows' scales, (..., 1)."""
+        """Encode errors as values from -1 to 1, shape (..., classes), with the rows' scales, (..., 1)."""
         check_finite(error)
         scale = error.abs().amax(dim=-1, keepdim=True)
         return error / torch.where(scale > 0, scale, 1.0), scale
 
 
 def encode(encoder: Encoder | None, error: Tensor, tick: int) -> Code:
-    """Codes of an error, and the rows' scales if the encoder gives them; without an encoder, the error."""
+    """Encode an error. Without an encoder the code is the error itself."""
     if encoder is None:
         return Code(error, None)
-    found = encoder(error, tick) if isinstance(encoder, Ternary) else encoder(error)
-    return Code(found, None) if isinstance(found, Tensor) else Code(*found)
+    code = encoder(error, tick) if isinstance(encoder, Ternary) else encoder(error)
+    return Code(code, None) if isinstance(code, Tensor) else Code(*code)
 
 
 def check_finite(error: Tensor) -> None:
-    """Raise `Diverged` if an error is no finite number."""
+    """Raise `Diverged` if an error contains NaN or infinity."""
     if not torch.isfinite(error).all():
         raise Diverged("error must be finite, got NaN or infinity: training has diverged")

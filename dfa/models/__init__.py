@@ -1,4 +1,4 @@
-"""Networks, each built so that its blocks are its children."""
+"""Networks whose children are their blocks."""
 
 from dfa.models.chain import Chain
 from dfa.models.cnn import cnn

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from dfa.models.chain import Chain, uniform
+from dfa.models.chain import Chain, draw_uniform
 
 __all__ = ["cnn"]
 
@@ -19,29 +19,29 @@ def cnn(
     seed: int = 0,
     activation: type[nn.Module] = nn.Tanh,
 ) -> Chain:
-    """Convolutional network for square grey pictures: (batch, side^2) -> logits (batch, classes).
+    """Convolutional network for square grey images: (batch, side^2) -> logits (batch, classes).
 
-    Blocks ``conv1, conv2, ...``: 3 x 3 convolution with a margin of zeros, activation, largest of 2 x 2 pixels; outputs
-    (batch, channels, side / 2, side / 2) and so on, an odd side rounded down. Block ``hidden``: fully
-    connected with an activation, (batch, hidden). Block ``output``: linear.
+    Blocks ``conv1, conv2, ...``: 3 x 3 convolution with zero padding, activation, 2 x 2 max pooling. Their outputs are
+    (batch, channels, side / 2, side / 2) and so on, an odd side rounded down. Block ``hidden``: fully connected layer
+    with an activation, (batch, hidden). Block ``output``: linear layer.
 
     Parameters
     ----------
     side : int
-        Pixels along an edge; samples are rows of ``side^2``, as `dfa.data` gives them.
+        Pixels along a side of the image; samples have ``side^2`` entries, as in `dfa.data`.
     channels : sequence of int
-        Channels of each convolution, at least one; each halves the side.
+        Channels of each convolution, at least one. Each convolution halves the side.
     hidden, classes : int
         Units of the last two blocks.
     seed : int
-        Weights and biases are uniform in ``+-1/sqrt(fan_in)``, a function of it.
+        Seed of weights and biases, which are uniform in ``+-1/sqrt(fan_in)``.
     activation : type
-        Module class of the activation.
+        Class of the activation module.
 
     Raises
     ------
     ValueError
-        If a number is not positive, or the side is too small to be halved so often.
+        If a number is not positive, or the side is too small for the number of convolutions.
 
     Examples
     --------
@@ -63,11 +63,11 @@ def cnn(
         conv = nn.Conv2d(width, count, 3, padding=1)
         start = [nn.Unflatten(1, (1, side, side))] if k == 1 else []
         blocks[f"conv{k}"] = nn.Sequential(*start, conv, activation(), nn.MaxPool2d(2))
-        uniform(conv, generator)
+        draw_uniform(conv, generator)
         width, edge = count, edge // 2
     full, last = nn.Linear(width * edge * edge, hidden), nn.Linear(hidden, classes)
     for layer in (full, last):
-        uniform(layer, generator)
+        draw_uniform(layer, generator)
     blocks["hidden"] = nn.Sequential(nn.Flatten(), full, activation())
     blocks["output"] = last
     return Chain(blocks)

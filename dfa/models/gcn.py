@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
+from scipy.sparse import sparray, spmatrix
 from torch import Tensor, nn
 
 from dfa.arrays import as_sparse
@@ -17,20 +17,20 @@ __all__ = ["GraphConvolution", "gcn"]
 class GraphConvolution(nn.Module):
     """``h -> activation(A dropout(h) W + b)``: (n, fan_in) -> (n, fan_out), for the n nodes of one graph.
 
-    The features h may be dense or sparse (of torch or scipy).
+    The features h may be a dense or sparse tensor, or a scipy matrix.
 
     Parameters
     ----------
     adjacency : Tensor, shape (n, n), sparse
-        Normalised adjacency A. It moves with the module but is no part of its state.
+        Normalised adjacency A. It moves with the module, but is not part of its state.
     fan_in, fan_out : int
-        Features of a node before and after.
+        Number of features of a node before and after the layer.
     dropout : float
-        Share of the inputs that is zeroed in training, the others scaled up.
+        Share of the inputs that are set to zero in training; the others are scaled up.
     activation : nn.Module
         Applied to the result.
     generator : torch.Generator
-        W is uniform in ``+-sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio 2010) and drawn from it; b is 0.
+        W is drawn from it, uniform in ``+-sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio 2010); b is 0.
     """
 
     adjacency: Tensor
@@ -51,49 +51,49 @@ class GraphConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(fan_out))
         self.dropout, self.activation = nn.Dropout(dropout), activation
 
-    def forward(self, h: Any) -> Tensor:  # noqa: D102 (torch's name)
+    def forward(self, h: Tensor | sparray | spmatrix) -> Tensor:  # noqa: D102 (torch's name)
         if not isinstance(h, Tensor):
             h = as_sparse(h, "features").to(self.weight)
         if h.layout != torch.strided:
-            # Dropout of the entries that are not 0 is dropout, and 80 times less work on Cora.
+            # Dropout changes only entries that are not 0. This is 80 times faster on Cora.
             h = h.to_sparse_coo().coalesce()
             kept = self.dropout(h.values())
             h = torch.sparse_coo_tensor(h.indices(), kept, h.shape, check_invariants=False, is_coalesced=True)
             messages = torch.sparse.mm(h, self.weight)
         else:
-            messages = self.dropout(h) @ self.weight  # (n, fan_out): fewer numbers to pass on than before the product
+            messages = self.dropout(h) @ self.weight  # (n, fan_out): less to multiply by A than before the product
         return self.activation(torch.sparse.mm(self.adjacency, messages) + self.bias)
 
 
 def gcn(
     sizes: Sequence[int],
-    adjacency: Any,
+    adjacency: Tensor | sparray | spmatrix,
     dropout: float = 0.5,
     seed: int = 0,
     activation: type[nn.Module] = nn.ReLU,
 ) -> Chain:
-    """Graph convolutional network of one layer for each step in `sizes`: (n, sizes[0]) -> logits (n, sizes[-1]).
+    """Graph convolutional network with ``len(sizes) - 1`` layers: (n, sizes[0]) -> logits (n, sizes[-1]).
 
-    Each layer is a block, named by its number; a hidden one gives (n, size).
+    Each layer is a block, named by its number. The output of a hidden block is (n, size).
 
     Parameters
     ----------
     sizes : sequence of int
-        Features of a node, hidden sizes, classes: three of them make a 2-layer network.
+        Number of features of a node, hidden sizes, number of classes; three sizes make a network of two layers.
     adjacency : sparse Tensor or scipy matrix, shape (n, n)
-        The graph, normalised: `dfa.data.Graph.adjacency`.
+        Normalised adjacency of the graph, such as `dfa.data.Graph.adjacency`.
     dropout : float
-        Share of each layer's inputs zeroed in training.
+        Share of each layer's inputs that are set to zero in training.
     seed : int
-        The weights are a function of it (Glorot, see `GraphConvolution`); biases start at 0.
+        Seed of the weights (see `GraphConvolution`); biases start at 0.
     activation : type
-        Module class of the activation after every layer but the last.
+        Class of the activation module after every layer except the last.
 
     Raises
     ------
     ValueError
-        If there are fewer than two sizes, one is not positive, the adjacency is no sparse matrix, or the dropout is not
-        in [0, 1).
+        If there are fewer than two sizes, a size is not positive, the adjacency is not a sparse matrix, or the dropout
+        is not in [0, 1).
 
     References
     ----------
@@ -110,7 +110,7 @@ def gcn(
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes must be two or more positive numbers, got {list(sizes)}")
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
+        raise ValueError(f"dropout must be at least 0 and less than 1, got {dropout!r}")
     generator = torch.Generator().manual_seed(seed)
     matrix = as_sparse(adjacency, "adjacency").to(torch.get_default_dtype())
     last = len(sizes) - 2

@@ -6,22 +6,22 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from dfa.models.chain import uniform
+from dfa.models.chain import draw_uniform
 
 __all__ = ["mlp"]
 
 
 def mlp(sizes: Sequence[int], seed: int = 0, activation: type[nn.Module] = nn.Tanh) -> nn.Sequential:
-    """Fully connected network with an activation after every layer but the last.
+    """Fully connected network with an activation after every layer except the last.
 
     Parameters
     ----------
     sizes : sequence of int
         Units of each layer, from input to output, at least two.
     seed : int
-        Weights and biases are uniform in ``+-1/sqrt(fan_in)``, a function of it.
+        Seed of weights and biases, which are uniform in ``+-1/sqrt(fan_in)``.
     activation : type
-        Module class of the activation.
+        Class of the activation module.
 
     Raises
     ------
@@ -34,6 +34,6 @@ def mlp(sizes: Sequence[int], seed: int = 0, activation: type[nn.Module] = nn.Ta
     layers: list[nn.Module] = []
     for fan_in, fan_out in pairwise(sizes):
         linear = nn.Linear(fan_in, fan_out)
-        uniform(linear, generator)
+        draw_uniform(linear, generator)
         layers += [linear, activation()]
     return nn.Sequential(*layers[:-1])

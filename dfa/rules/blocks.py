@@ -1,23 +1,24 @@
-"""Which modules of a network are its blocks, and whose parameters are whose."""
+"""The blocks of a network, and the parameters that belong to each block."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TypeAlias, cast
 
 from torch import nn
 
 __all__ = ["Blocks", "find_blocks", "name_of", "parameters_of", "unwrap"]
 
-Blocks = str | Sequence[nn.Module | str | Sequence[int]]
-"""Modules of the model, dotted names, or positions of an ``nn.Sequential``'s children; or the name of a container."""
+Blocks: TypeAlias = str | Sequence[nn.Module | str | Sequence[int]]
+"""Modules of a model, dotted names, or positions of the children of an ``nn.Sequential``; or a container's name."""
 
 
 def find_blocks(model: nn.Module, blocks: Blocks | None) -> list[list[nn.Module]]:
-    """Resolve what a user calls blocks: the modules of each in order, the last of which gives the block's output.
+    """Modules of each block in order; the last module of a block gives its output.
 
     Raises
     ------
     ValueError
-        If there is no such module, positions do not cover the model in order, or nothing was named and nothing found.
+        If there is no such module, the positions do not cover the model in order, or no blocks are named and none can
+        be found.
     """
     model = unwrap(model)
     if blocks is None:
@@ -25,38 +26,38 @@ def find_blocks(model: nn.Module, blocks: Blocks | None) -> list[list[nn.Module]
     if isinstance(blocks, str):
         container = by_name(model, blocks)
         if not isinstance(container, nn.Sequential | nn.ModuleList):
-            raise ValueError(f"blocks must be a list, or the name of a container, got the module {blocks!r} alone")
+            raise ValueError(f"blocks must be a list or the name of a container, got the name of a module, {blocks!r}")
         return children_in_groups(container)
     if not isinstance(blocks, Iterable):
         hint = ", name feedback=..." if callable(blocks) and not isinstance(blocks, nn.Module) else ""
         raise ValueError(f"blocks must be a list of modules or names, got {type(blocks).__name__}{hint}")
     chosen = list(blocks)
     if not chosen:
-        raise ValueError("blocks must name one module at least, got none")
+        raise ValueError("blocks must name at least one module, got none")
     if isinstance(model, nn.Sequential) and not any(isinstance(block, nn.Module | str) for block in chosen):
-        return by_positions(model, chosen)
+        return by_positions(model, cast(Sequence[Sequence[int]], chosen))
     groups = [[block if isinstance(block, nn.Module) else by_name(model, block)] for block in chosen]
     inside = {id(module) for module in model.modules()}
     for [module] in groups:
         if id(module) not in inside:
-            raise ValueError(f"blocks must be modules of the model, got another {type(module).__name__}")
+            raise ValueError(f"blocks must be modules of the model, got a {type(module).__name__} that is not in it")
     if len({id(module) for [module] in groups}) < len(groups):
-        raise ValueError("blocks must be different modules; one that is called several times is named once")
+        raise ValueError("blocks must be different modules; name a module that is called several times once")
     return groups
 
 
 def default_blocks(model: nn.Module) -> list[list[nn.Module]]:
-    """Children with parameters of the outermost ``nn.Sequential``s and ``nn.ModuleList``s, in order."""
+    """Blocks that are found if none are named: the children of the outermost containers, in order."""
     groups = [group for container in containers(model) for group in children_in_groups(container)]
     if not groups:
         raise ValueError(
-            f"blocks must be named: {type(model).__name__} holds no nn.Sequential or nn.ModuleList to take them from"
+            f"blocks must be named: {type(model).__name__} contains no nn.Sequential or nn.ModuleList with parameters"
         )
     return groups
 
 
 def containers(module: nn.Module) -> Iterator[nn.Sequential | nn.ModuleList]:
-    """Sequences of modules that are in no other sequence."""
+    """``nn.Sequential`` and ``nn.ModuleList`` modules that are in no other such module."""
     if isinstance(module, nn.Sequential | nn.ModuleList):
         yield module
         return
@@ -65,7 +66,7 @@ def containers(module: nn.Module) -> Iterator[nn.Sequential | nn.ModuleList]:
 
 
 def children_in_groups(container: nn.Sequential | nn.ModuleList) -> list[list[nn.Module]]:
-    """A group for each child with parameters and the others that follow it; the first has those before it, too."""
+    """One group for each child with parameters and the children after it; the first also has those before it."""
     groups: list[list[nn.Module]] = []
     for child in container:
         if not groups or (has_parameters([child]) and has_parameters(groups[-1])):
@@ -74,8 +75,8 @@ def children_in_groups(container: nn.Sequential | nn.ModuleList) -> list[list[nn
     return check_ends([group for group in groups if has_parameters(group)])
 
 
-def by_positions(model: nn.Sequential, blocks: Sequence[Any]) -> list[list[nn.Module]]:
-    """Groups of children by their positions, which cover the model."""
+def by_positions(model: nn.Sequential, blocks: Sequence[Sequence[int]]) -> list[list[nn.Module]]:
+    """Groups of children by their positions, which must cover the model."""
     children = list(model)
     try:
         positions = [[int(i) for i in block] for block in blocks]
@@ -93,16 +94,16 @@ def by_positions(model: nn.Sequential, blocks: Sequence[Any]) -> list[list[nn.Mo
 
 
 def check_ends(groups: list[list[nn.Module]]) -> list[list[nn.Module]]:
-    """A module that stands in several places must end its block in all of them or in none."""
+    """Return the groups, or raise a ``ValueError`` if a module ends one block and is inside another."""
     ends = [id(group[-1]) for group in groups]
     for k, group in enumerate(groups):
         if any(id(module) in ends for module in group[:-1]):
-            raise ValueError(f"model must not hold the same module twice, inside block {k} and at a block's end")
+            raise ValueError(f"model must not contain the same module twice, inside block {k} and at a block's end")
     return groups
 
 
 def by_name(model: nn.Module, name: object) -> nn.Module:
-    """The module of a dotted name."""
+    """Module with a dotted name."""
     try:
         if not isinstance(name, str) or not name:
             raise AttributeError
@@ -115,15 +116,15 @@ def by_name(model: nn.Module, name: object) -> nn.Module:
 
 
 def name_of(model: nn.Module, group: Sequence[nn.Module]) -> str:
-    """Dotted name of a block's first module, the empty string for the model itself."""
+    """Dotted name of a block's first module; the empty string for the model itself."""
     return next(name for name, module in unwrap(model).named_modules() if module is group[0])
 
 
 def parameters_of(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> list[list[nn.Parameter]]:
-    """Parameters of each block, and after them those of the head.
+    """Parameters of each block, and last those of the head.
 
-    What is outside of every block belongs to the next block in the order in which modules were made part of the model:
-    embeddings to the first block, a norm after the last one to the head.
+    A module outside all blocks belongs to the next block, in the order in which modules were added to the model:
+    embeddings to the first block, a norm after the last block to the head.
     """
     model = unwrap(model)
     order = {id(module): i for i, module in enumerate(model.modules())}
@@ -146,10 +147,10 @@ def parameters_of(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> li
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model that ``torch.compile`` was given, or the model."""
+    """The original of a model that ``torch.compile`` returned; any other model unchanged."""
     return getattr(model, "_orig_mod", model)
 
 
 def has_parameters(modules: Sequence[nn.Module]) -> bool:
-    """Whether there is anything to learn."""
+    """Whether a module has parameters."""
     return any(True for module in modules for _ in module.parameters())

@@ -1,4 +1,4 @@
-"""Training on a graph: all nodes at once, a few of them with labels, judged at the best validation epoch."""
+"""Training on a graph: all nodes at once, some of them with labels; the best validation epoch is reported."""
 
 from dataclasses import dataclass
 from typing import Unpack
@@ -21,11 +21,11 @@ class GraphRun:
 
     history: tuple[Epoch, ...]
     best: int
-    """Position in `history` of the highest validation accuracy, the first of several."""
+    """Position in `history` of the highest validation accuracy; the first if there are several."""
 
     @property
     def accuracy(self) -> float:
-        """Test accuracy at the best validation epoch: the figure to report."""
+        """Test accuracy at the best validation epoch. Report this one."""
         return self.history[self.best].test
 
 
@@ -43,35 +43,35 @@ def train_graph(
 ) -> GraphRun:
     """Train a graph network on the cross-entropy of the training nodes.
 
-    The loss is a mean over the training nodes, the output has all of them: the error ``dL/d(output)`` of a training
-    node is ``(softmax - onehot) / training nodes`` and that of every other node is 0.
+    The output has all nodes, and the loss is the mean over the training nodes. The error ``dL/d(output)`` is
+    ``(softmax - onehot) / training nodes`` for a training node, and 0 for any other node.
 
     Parameters
     ----------
     model : nn.Module
-        Maps the features of all nodes to logits: (n, d) -> (n, classes). `dfa.models.gcn` makes one. It is left with
+        Maps the features of all nodes to logits: (n, d) -> (n, classes), such as `dfa.models.gcn`. At the end it has
         the weights of the best validation epoch.
     graph : Graph
-        Trained on its training nodes; the others' labels are only looked at.
+        Trained on its training nodes. The labels of the others are only used for evaluation.
     learner : Rule, optional
-        Made for `model`; None is plain backpropagation.
+        Learning rule of `model`; None is plain backpropagation.
     epochs, learning_rate
-        As usual; an epoch is one step.
+        As usual. An epoch is one step.
     weight_decay : float
-        Added to the gradients, times the weights (Adam's own, 0 for none; an `optimiser` has its own). By the defaults
-        it is the reference for backpropagation with a dropout of 0.5; for DFA 1e-4 with a dropout of 0.1 is better.
+        Weight decay of Adam, 0 for none; not used with an `optimiser`. The default is the usual one for backpropagation
+        with a dropout of 0.5. For DFA, 1e-4 with a dropout of 0.1 is better.
     seed : int
-        Dropout is a function of it.
+        Seed of dropout.
     every : int
-        Epochs between measurements of angles, metrics files and checkpoints; there are some at the end, too.
+        Epochs between records with angles, metrics files and checkpoints. The last epoch also has them.
     **options
-        How the run is kept and watched, as for `dfa.train`.
+        How the run is optimised, saved and watched, as for `dfa.train`.
 
     Raises
     ------
     ValueError
         If a number is out of range, a node of a part has no label, a part is empty, the folder cannot be written, or
-        the checkpoint is of other settings.
+        the checkpoint has other settings.
     Diverged
         As for `dfa.train`.
     """
@@ -105,16 +105,16 @@ def train_graph(
 
 
 def check_parts(graph: Graph) -> None:
-    """Raise a ``ValueError`` if a part of the graph is empty or holds a node without a label."""
-    for name in ("train", "validation", "test"):
-        labels = graph.labels[getattr(graph, name)]
+    """Raise a ``ValueError`` if a part of the graph is empty or contains a node without a label."""
+    for name, part in {"train": graph.train, "validation": graph.validation, "test": graph.test}.items():
+        labels = graph.labels[part]
         if not len(labels) or int(labels.min()) < 0:
             raise ValueError(f"{name} must have nodes, all with labels, got {labels.unique().tolist()} in {graph.name}")
 
 
 @torch.no_grad()
 def node_accuracy(model: nn.Module, graph: Graph, *masks: Tensor) -> list[float]:
-    """Share of the nodes of each mask whose largest logit is that of their class, without dropout."""
+    """Share of the nodes of each mask that are classified correctly, without dropout."""
     model.eval()
     right = model(graph.features).argmax(1) == graph.labels
     return [right[mask].double().mean().item() for mask in masks]

@@ -1,4 +1,4 @@
-"""Training on samples with a label each: epochs, accuracy, alignment."""
+"""Training on samples with one label each."""
 
 import math
 from functools import lru_cache
@@ -36,54 +36,55 @@ def train(
     model : nn.Module
         Returns logits, (batch, classes).
     data : Dataset
-        Trained on its first part; the other two are only looked at.
+        Trained on its training part. The other two parts are only evaluated.
     learner : Learner, optional
-        Made for `model` (`DirectFeedback`, `LayerFeedback`); None is plain backpropagation.
+        Learning rule of `model` (`DirectFeedback`, `LayerFeedback`); None is plain backpropagation.
     epochs, batch_size, learning_rate
-        As usual; the last, smaller batch of an epoch is used, too.
+        As usual. The last, smaller batch of an epoch is also used.
     seed : int
-        Order of the samples and dropout: functions of the seed.
+        Seed of the order of the samples and of dropout.
     align : int
-        Training samples on which the alignment is measured after each epoch; 0 for none.
+        Number of training samples on which the alignment is measured after each epoch; 0 for none.
     **options
-        How the run is kept and watched, see the other parameters; other training functions take them, too.
+        How the run is optimised, saved and watched: see the other parameters, which every training function has.
 
     Returns
     -------
     list of Epoch
+        One `dfa.training.epoch.Epoch` for each epoch.
 
     Other Parameters
     ----------------
     folder : path, optional
-        Where the run is kept, and no other: the checkpoint ``last.pt``, rewritten whole after each epoch and each
-        minute, and with it ``metrics.csv`` and ``metrics.json``, a row for each epoch
-    (`dfa.training.diagnostics.Diagnostics`). resume : bool
-        Go on from the checkpoint if there is one, at any step. The result is that of a run that was never stopped.
+        Folder of this run: the checkpoint ``last.pt``, written after each epoch and each minute, and ``metrics.csv``
+        and ``metrics.json`` with one row for each epoch (`dfa.training.epoch.Epoch.row`).
+    resume : bool
+        Continue from the checkpoint if there is one, at any step. The result is the same as that of an unbroken run.
     progress : bool, default True
         Show a progress bar.
     settings : mapping, optional
-        Whatever else a checkpoint must have been made with to be gone on with (the device, say), in plain types.
+        Other settings, in plain types, that must agree with those of the checkpoint (such as the device).
     checkpoint_every : int
-        Steps after which there is another checkpoint; 0 for those alone that `folder` describes.
+        Steps between additional checkpoints; 0 for none.
     diagnostics : bool, default True
-        Watch every 20th step, measure angles, and stop a run whose feedback is dead or whose camera is saturated.
-        Without, only a loss or weights that are not finite stop it. The weights do not depend on it.
+        Watch every 20th step, measure angles, and stop a run whose feedback is always zero or whose camera is
+        saturated. If False, only a loss or weights that are not finite stop it. The weights do not depend on it.
     tensorboard : bool
-        Write the diagnostics as events, too, into ``tensorboard`` in the folder; needs the package of that name.
+        Also write the records as events into the subfolder ``tensorboard``; needs the package tensorboard.
     optimiser : callable, optional
-        Makes the optimiser of the parameters, such as ``functools.partial(torch.optim.SGD, lr=0.1)``; by default Adam
-        at `learning_rate`.
+        Returns the optimiser of the parameters, such as ``functools.partial(torch.optim.SGD, lr=0.1)``; by default
+        Adam with `learning_rate`.
     clip_norm : float, optional
-        Largest norm of the gradient of all parameters together.
+        Maximum norm of the gradient of all parameters together.
 
     Raises
     ------
     ValueError
-        If a number is out of range, the folder cannot be written or holds another run, or the checkpoint is of other
+        If a number is out of range, the folder cannot be written or contains another run, or the checkpoint has other
         settings.
     Diverged
-        A ``ValueError``, too: if the loss or the weights are not finite, or the feedback is dead
-        (`dfa.training.guards`). The last good checkpoint stays, and the message names it.
+        If the loss or the weights are not finite, or the feedback teaches nothing (`dfa.training.guards`); a subclass
+        of ``ValueError``. The last good checkpoint is kept, and the message names it.
     """
     check_data(Dataset, data=data)
     check_counts(epochs=epochs, batch_size=batch_size)
@@ -119,7 +120,7 @@ def train(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 4096) -> float:
-    """Share of samples whose largest logit is that of their class; NaN without samples."""
+    """Share of samples that are classified correctly; NaN without samples."""
     if not len(x):
         return float("nan")
     right = sum(

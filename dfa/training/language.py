@@ -1,4 +1,4 @@
-"""Training on text: random contexts, the next character at every place, bits per character."""
+"""Training on text: predict the next character at every position of random contexts."""
 
 import math
 from typing import Unpack
@@ -34,35 +34,36 @@ def train_text(
     Parameters
     ----------
     model : nn.Module
-        Maps characters to logits of the next: (batch, context) int64 -> (batch, context, classes).
-        `dfa.models.char_transformer` makes one.
+        Maps characters to logits of the next characters: (batch, context) int64 -> (batch, context, classes), such as
+        `dfa.models.char_transformer`.
     text : Text
-        Trained on its first part; the other is only looked at.
+        Trained on its training part. The validation part is only evaluated.
     learner : Rule, optional
-        Made for `model`; None is plain backpropagation.
+        Learning rule of `model`; None is plain backpropagation.
     steps, batch_size, learning_rate
         As usual.
     context : int
-        Characters that the model sees at once.
+        Number of characters in an input.
     every : int
-        Steps between evaluations, with angles, metrics files and a checkpoint; there is one at the end, too.
+        Steps between evaluations, with angles, metrics files and a checkpoint. The last step also has one.
     windows : int
-        Contexts of the validation text that an evaluation reads, evenly spaced: with 256 of 64 characters, 16 384
-        predictions, its standard error is about 0.02 bits.
+        Number of contexts of the validation text that an evaluation reads, evenly spaced. With 256 contexts of 64
+        characters (16 384 predictions) the standard error is about 0.02 bits.
     seed : int
-        Contexts are a function of seed and step, dropout of the seed.
+        Seed of the contexts and of dropout.
     **options
-        How the run is kept and watched, as for `dfa.train`.
+        How the run is optimised, saved and watched, as for `dfa.train`.
 
     Returns
     -------
     list of Epoch
+        One record for each evaluation. Validation and test score are the bits per character of the validation text.
 
     Raises
     ------
     ValueError
         If a number is not positive, the text is shorter than a context, the folder cannot be written, or the
-        checkpoint is of other settings.
+        checkpoint has other settings.
     Diverged
         As for `dfa.train`.
     """
@@ -91,9 +92,9 @@ def train_text(
 
 
 def sample_contexts(numbers: Tensor, context: int, batch_size: int, seed: int, step: int) -> tuple[Tensor, Tensor]:
-    """Random pieces of a text and, at every place, the character that follows: two of (batch, context).
+    """Random pieces of a text, and the next character at every position: two tensors (batch, context).
 
-    A function of seed and step, so that a run can go on anywhere.
+    They are a function of seed and step, so that a run can resume at any step.
     """
     check_length(numbers, context)
     generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**64)
@@ -106,9 +107,9 @@ def sample_contexts(numbers: Tensor, context: int, batch_size: int, seed: int, s
 def bits_per_character(
     model: nn.Module, numbers: Tensor, context: int, windows: int = 256, batch_size: int = 64
 ) -> float:
-    """Mean of ``-log2 p(next character)`` over evenly spaced pieces of a text, every place of a piece counted.
+    """Mean of ``-log2 p(next character)`` over all positions of evenly spaced pieces of a text.
 
-    The first places of a piece see little before them, so that this is an upper bound on what longer contexts give.
+    The first positions of a piece have little context, so this is an upper bound of the value for longer contexts.
     """
     check_counts(windows=windows)
     check_length(numbers, context)
@@ -124,6 +125,6 @@ def bits_per_character(
 
 
 def check_length(numbers: Tensor, context: int) -> None:
-    """Raise a ``ValueError`` if a context and the character after it do not fit in a text."""
+    """Raise a ``ValueError`` if a text is shorter than a context and the character after it."""
     if not 1 <= context < len(numbers):
         raise ValueError(f"context must be 1 to {len(numbers) - 1} for a text of {len(numbers)}, got {context}")

@@ -167,11 +167,11 @@ def test_graded_codes_restore_the_error():
     ("arguments", "message"),
     [
         ({"threshold": -1}, "threshold must be"),
-        ({"stochastic": 0.0}, "stochastic must be over 0"),
-        ({"relative": 1.0}, "relative must be below 1"),
+        ({"stochastic": 0.0}, "stochastic must be greater than 0"),
+        ({"relative": 1.0}, "relative must be less than 1"),
         ({"relative": 0.1, "sign": True}, "exclude each other, got relative=0.1, sign=True"),
         ({"stochastic": 1.0, "threshold": 0.1}, "exclude each other"),
-        ({"threshold": 0.1, "pairs": True}, "pairs must go with stochastic"),
+        ({"threshold": 0.1, "pairs": True}, "pairs must be used with stochastic"),
         ({"stochastic": 1.0, "seed": -1}, "seed must be"),
     ],
 )

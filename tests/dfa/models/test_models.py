@@ -273,7 +273,7 @@ def test_the_reference_transformer_has_its_size():
         (lambda: cnn(8, ()), "channels, hidden and classes must be positive"),
         (lambda: cnn(8, (4, 0)), "channels, hidden and classes must be positive"),
         (lambda: gcn([4], adjacency()), "sizes must be two or more"),
-        (lambda: gcn([4, 2], adjacency(), 1.0), "dropout must be at least 0 and below 1"),
+        (lambda: gcn([4, 2], adjacency(), 1.0), "dropout must be at least 0 and less than 1"),
         (lambda: gcn([4, 2], [[0, 1]]), "adjacency must be a sparse matrix of torch or scipy, got list"),
         (lambda: char_transformer(0), "characters must be positive"),
         (lambda: char_transformer(20, heads=3), "heads must divide the width 128, got 3"),

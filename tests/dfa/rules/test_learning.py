@@ -199,7 +199,7 @@ def test_last_layer_only_has_an_angle_of_90(model, batch):
         ([[0], [1], [2, 3], [4]], "must have parameters"),
         ([[0, 9]], "positions 0 to 4"),
         ([0, 1], "positions 0 to 4"),
-        ([], "one module at least"),
+        ([], "at least one module"),
         (["nope"], "dotted names"),
         ("0", "name of a container"),
         ([nn.Linear(2, 2)], "modules of the model"),
