@@ -183,7 +183,9 @@ def kills(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 0) -> 
                     if one.broken:
                         if one.parent.returncode != -signal.SIGKILL:
                             last = (folder / "stderr").read_text().splitlines()[-1]
-                            result["unclear"] += not last.startswith("ConnectionError: the dask scheduler")
+                            if not (last.startswith("ConnectionError: ") and "dask scheduler" in last):
+                                result["unclear"] += 1
+                                sys.stderr.write(f"a parent without scheduler ended with: {last}\n")
                         before |= stored(folder)
                         one.start()
                     if result["killed"] == count:

@@ -127,8 +127,10 @@ print(f"{more.accuracy.size} trainings, {new} of them new, in {time.perf_counter
 
 # %%
 print("ready:", ", ".join(studies.STUDIES))
-inputs = studies.input_dimension(plan, (20, 200) if SMALL else (20, 200, 2000, 10_000), ["anchor"])
-three = [studies.read_noise(plan), studies.medium_drift(plan), inputs][-1 if SMALL else 0 :]
+inputs = studies.prepare(
+    "input_dimension", plan, values=(20, 200) if SMALL else (20, 200, 2000, 10_000), methods=["anchor"]
+)
+three = [studies.prepare("read_noise", plan), studies.prepare("medium_drift", plan), inputs][-1 if SMALL else 0 :]
 figure, axes = plt.subplots(1, len(three), figsize=(4.2 * len(three), 3.6), layout="constrained", squeeze=False)
 for ax, ready in zip(axes[0], three, strict=True):
     draw(ready.run(SEEDS, store=store, workers=WORKERS, progress=False), ax)
@@ -153,7 +155,7 @@ plt.show()
 # %% [markdown]
 # ## What to try next
 #
-# - `studies.read_noise().run()` is the study on MNIST; `docs/robustness.md` has what came out of them all.
+# - `studies.prepare("read_noise").run()` is the study on MNIST; `docs/robustness.md` has what came out of them all.
 # - `studies.two_parameters("read_noise", "bit_depth")`: do two flaws cost more together than each alone?
 # - `LatinHypercube` and `Random` in `dfa.sweeps.designs` explore many parameters at once.
 # - `opu sweep study.toml --out runs/mine` does all this from a file, with a page of results.
