@@ -1,7 +1,7 @@
-"""Sweeps of the parameters of a device, its calibration or a training.
+"""Sweeps over the parameters of a device, its calibration or a training.
 
-A :class:`Study` says what one point is; a design (:class:`Grid`, :class:`Random` ...) says which points there are;
-:func:`dfa.sweep` computes them, on this machine or on a cluster, and returns an ``xarray.Dataset``.
+A :class:`Study` is one point; a design (:class:`Grid`, :class:`Random` ...) lists the points; :func:`dfa.sweep`
+computes them, on this machine or on a cluster, and returns an ``xarray.Dataset``.
 """
 
 from dfa.robustness.training_study import TrainingStudy

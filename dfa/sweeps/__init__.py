@@ -1,6 +1,6 @@
-"""Sweeps: which points there are, how they are computed, and where their results are kept.
+"""Sweeps: designs, computation of the points on many processes, and storage of the results.
 
-Imports nothing else of `dfa`, so that a worker of a sweep of the device alone does not load torch.
+This package imports nothing else of `dfa`, so that a sweep of the device alone does not load torch.
 """
 
 from dfa.sweeps.designs import Design, Grid, LatinHypercube, OneAtATime, Paired, Random, Range

@@ -1,10 +1,10 @@
-"""Which points a sweep has: grids, lists, random and Latin-hypercube designs, one parameter at a time."""
+"""Designs of sweeps: grids, lists, random points, Latin hypercubes, one parameter at a time."""
 
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,18 @@ from photonics.component import integer, number
 
 __all__ = ["Design", "Grid", "LatinHypercube", "OneAtATime", "Paired", "Random", "Range", "design_of"]
 
-Values = Sequence[Any]
+Values: TypeAlias = Sequence[object]
+Point: TypeAlias = dict[str, object]
+"""Values of the parameters of a point, by dotted name."""
+Quantiles: TypeAlias = NDArray[np.float64]
 
 
+@runtime_checkable
 class Design(Protocol):
-    """The points of a sweep, and the dimensions that they lie along."""
+    """The points of a sweep, and their dimensions."""
 
     @property
-    def settings(self) -> list[dict[str, Any]]:
+    def settings(self) -> list[Point]:
         """Parameters of each point by dotted name, the last dimension fastest."""
         ...
 
@@ -32,11 +36,11 @@ class Design(Protocol):
 
     @property
     def coordinates(self) -> dict[str, tuple[str, Values]]:
-        """The dimension that each parameter lies along, and its values there; None where a point does not set it."""
+        """The dimension of each parameter, and its values along it; None at a point that does not set it."""
         ...
 
-    def describe(self) -> dict[str, Any]:
-        """What the design is, in plain types."""
+    def describe(self) -> dict[str, object]:
+        """Return name and parameters of the design, in plain types."""
         ...
 
 
@@ -58,39 +62,13 @@ class Range:
         if self.integer and not (low.is_integer() and high.is_integer()):
             raise ValueError(f"range of integers must have integers as ends, got {self.low!r} to {self.high!r}")
 
-    def at(self, u: NDArray[np.float64]) -> list[Any]:
-        """Values at quantiles `u`, in [0, 1)."""
-        high = self.high + self.integer  # each integer gets the stretch up to the next one
+    def at(self, u: Quantiles) -> list[float]:
+        """Return the values at quantiles `u`, in [0, 1)."""
+        high = self.high + self.integer  # each integer has the interval up to the next one
         values = self.low * (high / self.low) ** u if self.log else self.low + u * (high - self.low)
         if self.integer:
             return [int(value) for value in np.clip(np.floor(values), self.low, self.high)]
         return [float(value) for value in np.clip(values, self.low, self.high)]
-
-
-class Points:
-    """A design whose points lie along one dimension, ``point``."""
-
-    @property
-    def settings(self) -> list[dict[str, Any]]:
-        """Parameters of each point by dotted name."""
-        raise NotImplementedError
-
-    @property
-    def dims(self) -> dict[str, int]:
-        """One dimension."""
-        return {"point": len(self.settings)}
-
-    @property
-    def coordinates(self) -> dict[str, tuple[str, Values]]:
-        """Every parameter along the points."""
-        points = self.settings
-        names = dict.fromkeys(name for point in points for name in point)
-        return {name: ("point", [point.get(name) for point in points]) for name in names}
-
-    def describe(self) -> dict[str, Any]:
-        """Name and parameters of the design."""
-        fields = asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
-        return {"design": type(self).__name__} | fields
 
 
 class Grid:
@@ -99,14 +77,14 @@ class Grid:
     Parameters
     ----------
     over : mapping of str to sequence
-        Values of each parameter, by its dotted name; an empty mapping is the one point where nothing is changed.
+        Values of each parameter, by its dotted name; an empty mapping is one point where nothing is changed.
     """
 
-    def __init__(self, over: Mapping[str, Iterable[Any]]) -> None:
-        self.over = values_of(over)
+    def __init__(self, over: Mapping[str, Iterable[object]]) -> None:
+        self.over = lists_of(over)
 
     @property
-    def settings(self) -> list[dict[str, Any]]:
+    def settings(self) -> list[Point]:
         """Parameters of each point, the last one fastest."""
         return [dict(zip(self.over, values, strict=True)) for values in itertools.product(*self.over.values())]
 
@@ -120,13 +98,13 @@ class Grid:
         """Each parameter along its own dimension."""
         return {name: (name, values) for name, values in self.over.items()}
 
-    def describe(self) -> dict[str, Any]:
-        """Name and values."""
+    def describe(self) -> dict[str, object]:
+        """Return name and values."""
         return {"design": "Grid", "over": self.over}
 
 
-class Paired(Points):
-    """The points of a list, as they are.
+class Paired:
+    """The points of a list.
 
     Parameters
     ----------
@@ -134,131 +112,140 @@ class Paired(Points):
         Parameters of each point, by dotted name. A point need not set every one.
     """
 
-    def __init__(self, points: Iterable[Mapping[str, Any]]) -> None:
+    def __init__(self, points: Iterable[Mapping[str, object]]) -> None:
         self.points = [dict(point) for point in points]
         if not self.points:
             raise ValueError("points must be one or more, got none")
         check_names(name for point in self.points for name in point)
 
     @property
-    def settings(self) -> list[dict[str, Any]]:
+    def settings(self) -> list[Point]:
         """The points of the list."""
         return self.points
 
-    def describe(self) -> dict[str, Any]:
-        """Name only: the points are the coordinates."""
+    @property
+    def dims(self) -> dict[str, int]:
+        """One dimension, ``point``."""
+        return {"point": len(self.settings)}
+
+    @property
+    def coordinates(self) -> dict[str, tuple[str, Values]]:
+        """Every parameter along the points."""
+        points = self.settings
+        names = dict.fromkeys(name for point in points for name in point)
+        return {name: ("point", [point.get(name) for point in points]) for name in names}
+
+    def describe(self) -> dict[str, object]:
+        """Return the name only: the points are the coordinates."""
         return {"design": "Paired"}
 
 
-class OneAtATime(Points):
-    """A base point, and from there each parameter changed alone.
+class OneAtATime(Paired):
+    """A base point, and each parameter changed alone.
 
     The first point is the base; the coordinate ``varied`` names the parameter that a point changes, "" at the base.
-    A value that equals the base's is the base point again and is not computed twice.
+    A value that equals the base's gives the base point again, which is not computed twice.
 
     Parameters
     ----------
     over : mapping of str to sequence
         Values of each parameter, by its dotted name.
     base : mapping, optional
-        Where the others stay meanwhile; those without a value here are left to the study.
+        Values of parameters that are not changed; parameters without a value here keep the study's own.
     """
 
-    def __init__(self, over: Mapping[str, Iterable[Any]], base: Mapping[str, Any] | None = None) -> None:
-        self.over, self.base = values_of(over), dict(base or {})
-        check_names(self.base)
-
-    @property
-    def settings(self) -> list[dict[str, Any]]:
-        """The base, then each parameter's points."""
+    def __init__(self, over: Mapping[str, Iterable[object]], base: Mapping[str, object] | None = None) -> None:
+        self.over, self.base = lists_of(over), dict(base or {})
         changed = [self.base | {name: value} for name, values in self.over.items() for value in values]
-        return [self.base, *changed]
+        super().__init__([self.base, *changed])
 
     @property
     def coordinates(self) -> dict[str, tuple[str, Values]]:
-        """Every parameter along the points, and which one is varied."""
+        """Every parameter along the points, and the one that is varied."""
         varied = ["", *(name for name, values in self.over.items() for _ in values)]
         return super().coordinates | {"varied": ("point", varied)}
 
-    def describe(self) -> dict[str, Any]:
-        """Name, base and values."""
+    def describe(self) -> dict[str, object]:
+        """Return name, base and values."""
         return {"design": "OneAtATime", "over": self.over, "base": self.base}
 
 
 @dataclass(frozen=True)
-class Random(Points):
+class Random(Paired):
     """Points drawn independently.
 
     Parameters
     ----------
     over : mapping of str to Range or sequence
-        Where each parameter is drawn from: a range, or a list of choices.
+        Range of each parameter, or a list of choices.
     count : int
         Number of points.
     seed : int
-        Which points; not the seed of what runs there.
+        Seed of the points; not the seed of what runs there.
     """
 
-    over: Mapping[str, Range | Sequence[Any]]
+    over: Mapping[str, Range | Values]
     count: int
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_names(self.over)
         if not self.over:
             raise ValueError("over must name one parameter or more, got none")
-        for name, values in self.over.items():
-            if not isinstance(values, Range):
-                values_of({name: values})
+        check_names(self.over)
+        lists_of({name: values for name, values in self.over.items() if not isinstance(values, Range)})
         integer(self.count, "count", 1)
         integer(self.seed, "seed", 0)
 
-    def quantiles(self) -> NDArray[np.float64]:
+    def quantiles(self) -> Quantiles:
         """Quantile of each parameter at each point, shape (count, parameters), in [0, 1)."""
         return np.random.default_rng(self.seed).random((self.count, len(self.over)))
 
     @property
-    def settings(self) -> list[dict[str, Any]]:
+    def settings(self) -> list[Point]:
         """The points as drawn."""
         columns = []
         for values, u in zip(self.over.values(), self.quantiles().T, strict=True):
             columns.append(values.at(u) if isinstance(values, Range) else choices(values, u))
         return [dict(zip(self.over, point, strict=True)) for point in zip(*columns, strict=True)]
 
+    def describe(self) -> dict[str, object]:
+        """Return name and parameters of the design."""
+        return {"design": type(self).__name__, **asdict(self)}
+
 
 @dataclass(frozen=True)
 class LatinHypercube(Random):
     """Points that cover the range of every parameter evenly (McKay, Beckman and Conover 1979).
 
-    Each of `count` strata of equal probability of each parameter holds exactly one point. Parameters as those of
+    Each of `count` strata of equal probability of each parameter holds exactly one point. The parameters are those of
     `Random`.
     """
 
-    def quantiles(self) -> NDArray[np.float64]:
+    def quantiles(self) -> Quantiles:
         """Quantile of each parameter at each point, shape (count, parameters), in [0, 1)."""
         from scipy.stats import qmc
 
         return qmc.LatinHypercube(len(self.over), rng=self.seed).random(self.count)
 
 
-def choices(values: Sequence[Any], u: NDArray[np.float64]) -> list[Any]:
-    """The value at each quantile, all equally likely."""
+def choices(values: Values, u: Quantiles) -> list[object]:
+    """Return the value at each quantile, all equally likely."""
     return [values[int(i)] for i in np.minimum(u * len(values), len(values) - 1)]
 
 
-def design_of(over: "Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]] | Design") -> Design:
+def design_of(over: Mapping[str, Iterable[object]] | Sequence[Mapping[str, object]] | Design) -> Design:
     """Return a design as it is, the grid of a mapping, or the points of a list."""
     if isinstance(over, Mapping):
         return Grid(over)
-    if all(hasattr(over, name) for name in ("settings", "dims", "coordinates", "describe")):
-        return over  # type: ignore[return-value]
+    if isinstance(over, Design):
+        return over
     if isinstance(over, Sequence) and all(isinstance(point, Mapping) for point in over):
         return Paired(over)
     raise ValueError(f"over must map names to lists of values, list points, or be a design, got {over!r}")
 
 
-def values_of(over: Mapping[str, Iterable[Any]]) -> dict[str, list[Any]]:
-    """Values of each parameter as a list, or a ``ValueError``."""
+def lists_of(over: Mapping[str, Iterable[object]]) -> dict[str, list[object]]:
+    """Return the values of each parameter as a list, or raise a ``ValueError``."""
     check_names(over)
     for name, values in over.items():
         if isinstance(values, (str, bytes, Range)) or not isinstance(values, Iterable):
@@ -270,7 +257,7 @@ def values_of(over: Mapping[str, Iterable[Any]]) -> dict[str, list[Any]]:
     return lists
 
 
-def check_names(names: Iterable[Any]) -> None:
+def check_names(names: Iterable[object]) -> None:
     """Raise a ``ValueError`` if a name cannot be that of a parameter."""
     for name in names:
         if not is_name(name):

@@ -1,4 +1,4 @@
-"""The memory of a sweep: a row for each point in SQLite, written as it is done, so that a kill loses nothing stored."""
+"""The store of a sweep: a row in SQLite for each point, written when the point ends, so that a kill loses no row."""
 
 import json
 import sqlite3
@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
+from dfa.sweeps.keys import Plain
 from dfa.sweeps.protocol import Outcome
 
 __all__ = ["Job", "Row", "Store"]
@@ -32,13 +33,13 @@ class Job:
     """A point to compute."""
 
     key: str
-    settings: dict[str, Any]
+    settings: dict[str, Plain]
     seed: int
 
 
 @dataclass(frozen=True)
 class Row:
-    """A point that is stored, as first measured."""
+    """A stored point."""
 
     metrics: dict[str, float]
     error: str
@@ -48,7 +49,7 @@ class Row:
 
 
 class Store:
-    """Rows in a file, or in memory if `path` is None; held by one process at a time.
+    """Rows in a file, or in memory if `path` is None; one process at a time uses the file.
 
     Raises
     ------
@@ -70,16 +71,16 @@ class Store:
             self.rows.close()
             if "locked" in str(error):
                 raise ValueError(f"store must be free, got {path}, which another sweep is using") from None
-            raise ValueError(f"store must be a whole file of sweep results, got {path} ({error})") from None
+            raise ValueError(f"store must be an undamaged file of sweep results, got {path} ({error})") from None
         except BaseException:
             self.rows.close()
             raise
 
     def open(self) -> None:
-        """Take the file for this process alone, and make or check what is in it."""
+        """Lock the file for this process, and create or check its tables."""
         run = self.rows.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")  # freed by the system whatever kills the process
-        run("BEGIN EXCLUSIVE")  # before anything is looked at or changed
+        run("PRAGMA locking_mode = EXCLUSIVE")  # the system frees the lock when the process ends, killed or not
+        run("BEGIN EXCLUSIVE")  # before the first read or change
         new = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
         found = (run("PRAGMA application_id").fetchone()[0], run("PRAGMA user_version").fetchone()[0])
         if not new and found[0] != APPLICATION:
@@ -104,20 +105,20 @@ class Store:
         self.rows.close()
 
     def study(self, model: str, description: str) -> int:
-        """Return the number of a study, which is new if the store does not know it."""
+        """Return the number of a study, a new one if the study is not in the store."""
         given = (model, description)
         self.rows.execute("INSERT OR IGNORE INTO studies (model, description) VALUES (?, ?)", given)
         found = self.rows.execute("SELECT id FROM studies WHERE model = ? AND description = ?", given)
         return found.fetchone()[0]
 
     def put(self, study: int, job: Job, outcome: Outcome) -> None:
-        """Write what became of a point; a failed one that is computed again gives way."""
+        """Write the outcome of a point; it replaces an earlier one that failed."""
         given = {
             "key": job.key,
             "study": study,
             "settings": json.dumps(job.settings),
             "seed": job.seed,
-            "metrics": json.dumps(outcome.metrics),  # shortest digits that give the same floats back; NaN is NaN
+            "metrics": json.dumps(outcome.metrics),  # the shortest digits that give the same float; NaN stays NaN
             "error": outcome.error,
             "traceback": outcome.traceback,
             "seconds": outcome.seconds,
@@ -133,7 +134,7 @@ class Store:
         )
 
     def find(self, keys: Iterable[str]) -> dict[str, Row]:
-        """Rows of those of the points that are stored."""
+        """Return the rows of the points that are stored, by key."""
         found = {}
         for key in keys:
             query = "SELECT metrics, error, seconds, date, made_with FROM points WHERE key = ?"

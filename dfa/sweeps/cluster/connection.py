@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from dfa.sweeps.cluster.worker import ONE_THREAD
+
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
 __all__ = ["connect", "outside_address"]
 
-ONE_THREAD = dict.fromkeys(
-    ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
 START_S = 60.0
 """Time that a cluster may take to have a worker."""
 STARTS = 3
@@ -108,7 +107,7 @@ def start_cluster(workers: int) -> "LocalCluster":
                 dashboard_address=None,
                 # The scheduler has an HTTP server all the same. On a free port it does not meet that of another sweep.
                 scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
-                env=ONE_THREAD,
+                env=ONE_THREAD | {"NUMBA_NUM_THREADS": "1"},
                 silence_logs=logging.CRITICAL + 1,
             )
         except RuntimeError as error:  # a worker was killed, or there is no memory for it

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
 from dfa.sweeps.cluster.connection import connect, outside_address
-from dfa.sweeps.cluster.worker import compute, compute_in_worker, one_thread
+from dfa.sweeps.cluster.worker import compute_here, compute_in_worker
 from dfa.sweeps.keys import Code
 from dfa.sweeps.protocol import Outcome, Study
 from dfa.sweeps.store import Job
@@ -51,9 +51,7 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int, code: Code) -> Res
     jobs = list(jobs)
     if workers == 0:
         for job in jobs:
-            with one_thread():
-                outcome = compute(study, job.settings, job.seed)
-            yield job, outcome
+            yield job, compute_here(study, job.settings, job.seed)
     elif jobs:
         pickled = pickle_study(study)
         with connect(workers) as client:

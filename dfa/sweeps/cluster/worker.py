@@ -2,24 +2,34 @@
 
 import copy
 import functools
+import os
 import pickle
 import sys
 import time
 import traceback
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+
+from threadpoolctl import threadpool_limits
 
 from dfa.sweeps.keys import PACKAGES_HASH, Code, code_of
 from dfa.sweeps.protocol import RESERVED, Outcome, Settings, Study, is_name
 
-__all__ = ["compute", "compute_in_worker", "one_thread"]
+__all__ = ["ONE_THREAD", "compute_here", "compute_in_worker"]
 
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
+"""Environment variables that numerical libraries read when they are loaded."""
 LIBRARIES = ("opu-sim", "numpy", "scipy", "numba", "torch")
 
 
 def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code) -> Outcome:
-    """Run a point on one thread; the worker keeps the study for the next point.
+    """Run a point in a worker, which uses one thread from now on and keeps the study for the next point.
 
     Raises
     ------
@@ -34,7 +44,8 @@ def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code)
         )
     study = unpickle(pickled)
     check_study_code(study, code)
-    one_thread()
+    os.environ.update(ONE_THREAD)  # for libraries that are loaded later, in place of loading torch here
+    threadpool_limits(1)
     return compute(study, settings, seed)
 
 
@@ -64,19 +75,12 @@ def compute(study: Study, settings: Settings, seed: int) -> Outcome:
     return Outcome(metrics=metrics, error=error, traceback=trace, seconds=seconds, made_with=libraries())
 
 
-def one_thread() -> AbstractContextManager[object]:
-    """Limit numerical libraries to one thread, so that sums are the same to the last bit on every machine.
-
-    Returns
-    -------
-    context manager
-        Restores the number of threads when it ends.
-    """
-    from threadpoolctl import threadpool_limits
-
+def compute_here(study: Study, settings: Settings, seed: int) -> Outcome:
+    """Run a point in this process, on one thread like a worker, so that sums are the same to the last bit."""
     with suppress(ImportError):
         import torch  # noqa: F401 (the limit holds for libraries that are loaded)
-    return threadpool_limits(1)
+    with threadpool_limits(1):
+        return compute(study, settings, seed)
 
 
 @functools.lru_cache(maxsize=2)

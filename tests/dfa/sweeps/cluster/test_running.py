@@ -16,6 +16,7 @@ from dfa.robustness import TrainingStudy
 from dfa.robustness.results import load_results
 from dfa.sweeps.cluster.running import Width
 from dfa.sweeps.keys import Code
+from dfa.sweeps.store import Store
 
 PLAN = Plan(data="digits", hidden=(16,), epochs=1, samples=200)
 OVER = {"camera.read_noise_e": [0.0, 40.0], "training.method": ["optical", "bp"]}
@@ -70,6 +71,28 @@ def test_a_worker_that_holds_old_code_is_refused(cluster):
     )
 
 
+class Taking(Logged):
+    """Takes out of the settings what it reads, to the last bit of a list."""
+
+    def check(self, settings):
+        settings["x"].clear()
+
+    def run(self, settings, seed):
+        return {"value": settings["x"].pop() + settings.pop("y")}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_study_may_change_the_settings_that_it_is_given(cluster, tmp_path, monkeypatch, workers):
+    """Catches: seeds that share one dict, settings that are stored or checked for names as the study left them."""
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster[1])
+    more = {"seeds": (0, 1), "workers": workers, "progress": False}
+    found = sweep(Taking("", 0.0), {"x": [[1], [2]], "y": [10.0]}, store=tmp_path / "x.db", **more)
+    assert found.value.values[:, 0].tolist() == [[11, 11], [12, 12]]
+    with Store(tmp_path / "x.db") as rows:
+        stored = rows.rows.execute("SELECT settings FROM points").fetchall()
+    assert {settings for (settings,) in stored} == {'{"x": [1], "y": 10.0}', '{"x": [2], "y": 10.0}'}
+
+
 def test_a_script_needs_no_guard(tmp_path):
     """Workers get its study and do not run its lines. Catches: a sweep in each worker; a lost ``__file__``."""
     script = tmp_path / "script.py"
@@ -114,7 +137,7 @@ class Deadly(Logged):
 
 def test_a_point_that_kills_its_worker_is_recorded_alone():
     """Catches: neighbours blamed for it; a sweep that never ends."""
-    found = sweep(Deadly("", 0.05), {"x": [1, 2, 3, 4, 5, 6]}, workers=2, progress=False)
+    found = sweep(Deadly("", 0.05), {"x": [1, 2, 3, 4, 5, 6]}, workers=1, progress=False)
     errors = found.error.values[:, 0].tolist()
     assert [bool(error) for error in errors] == [False, False, True, False, False, False]
     assert errors[2].startswith("WorkerDied")

@@ -9,7 +9,6 @@ import pytest
 from benchmarks.sweeps import Logged
 from dfa import sweep
 from dfa.robustness import Random
-from dfa.sweeps.store import Store
 
 
 class Hidden:
@@ -85,27 +84,6 @@ def test_whatever_a_point_raises_is_recorded(tmp_path, call, error):
     found = run(call, store=tmp_path / "x.db")
     assert found.error.item().startswith(error)
     assert run(store=tmp_path / "x.db").equals(found)
-
-
-class Taking(Logged):
-    """Takes out of the settings what it reads, to the last bit of a list."""
-
-    def check(self, settings):
-        settings["x"].clear()
-
-    def run(self, settings, seed):
-        return {"value": settings["x"].pop() + settings.pop("y")}
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_study_may_change_the_settings_that_it_is_given(tmp_path, workers):
-    """Catches: seeds that share one dict, settings that are stored or checked for names as the study left them."""
-    more = {"seeds": (0, 1), "workers": workers, "progress": False}
-    found = sweep(Taking("", 0.0), {"x": [[1], [2]], "y": [10.0]}, store=tmp_path / "x.db", **more)
-    assert found.value.values[:, 0].tolist() == [[11, 11], [12, 12]]
-    with Store(tmp_path / "x.db") as rows:
-        stored = rows.rows.execute("SELECT settings FROM points").fetchall()
-    assert {settings for (settings,) in stored} == {'{"x": [1], "y": 10.0}', '{"x": [2], "y": 10.0}'}
 
 
 @pytest.mark.parametrize("name", ["m/x", "", ".", "a\0b", "\udcff", "seed", 3])
