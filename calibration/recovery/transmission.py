@@ -12,7 +12,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
@@ -27,6 +26,7 @@ from calibration.storage.hdf5 import lay_out, new_hdf5
 from calibration.storage.journal import Journal, StoredArray, create_journal
 from photonics import Imaging
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray
+from photonics.kernels.threads import one_blas_thread
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["METHODS", "TransmissionEstimate", "recover_transmission_matrix"]
@@ -126,9 +126,7 @@ def recover_transmission_matrix(
         except Saturated:
             part.unlink()  # such frames are useless, and would stop a run at another exposure
             raise
-        # BLAS adds in an order that depends on the number of its threads: one thread gives the same bits everywhere.
-        with threadpool_limits(1, user_api="blas"):
-            estimate = solve(device, plan, journal, target, saturated, progress)
+        estimate = solve(device, plan, journal, target, saturated, progress)
         if target is not None:
             part.unlink()
     return estimate
@@ -273,6 +271,7 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
     )
 
 
+@one_blas_thread  # the same bits everywhere; methods share blocks of rows over threads of their own
 def solve(
     device: Device,
     plan: RecoveryMethod,

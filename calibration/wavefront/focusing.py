@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from threadpoolctl import threadpool_limits
 
 from calibration.device import Device, check_device
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import integer
+from photonics.kernels.threads import one_blas_thread
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
@@ -20,7 +20,6 @@ __all__ = [
     "binary_gain",
     "focus",
     "leaked_field",
-    "one_thread",
     "pad_to_device",
     "phase_gain",
 ]
@@ -31,9 +30,6 @@ PEAK = 0.5
 """Level of the brightest focus, share of the camera's range."""
 GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 """Multiples of this share of a turn are spread evenly, whatever their number."""
-
-one_thread = threadpool_limits.wrap(limits=1, user_api="blas")
-"""Holds BLAS to one thread during a call: the order in which it adds, and so the result, depends on their number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +104,7 @@ def amplitude_masks(matrix: ArrayLike, phases: int = PHASES, offset_rad: ArrayLi
     return masks
 
 
-@one_thread
+@one_blas_thread
 def focus(
     opu: Device,
     matrix: ArrayLike,
@@ -223,7 +219,7 @@ def choose_targets(n_out: int, targets: ArrayLike, valid: ArrayLike | None) -> N
         return rows.astype(np.intp)
     if not known.size:
         raise ValueError("valid must have a row that is known, got none")
-    count = min(integer(targets, "targets", 1), known.size)
+    count = min(integer(np.asarray(targets).item(), "targets", 1), known.size)
     return known[((np.arange(count) + 0.5) * known.size / count).astype(int)]
 
 

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.device import Device, check_device
-from calibration.wavefront.focusing import leaked_field, one_thread, pad_to_device
+from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.arrays import BoolArray, FloatArray, RealArray
 from photonics.component import integer, number
+from photonics.kernels.threads import one_blas_thread
 from photonics.patterns.encoding import as_patterns
 
 __all__ = ["Sent", "recover_from_frames", "recover_from_projections", "send", "similarity"]
@@ -51,7 +52,7 @@ def send(opu: Device, pictures: ArrayLike, averages: int = 1) -> Sent:
     return Sent(level, np.all(frames < opu.camera.saturation_dn, axis=1))
 
 
-@one_thread
+@one_blas_thread
 def recover_from_projections(matrix: ArrayLike, values: ArrayLike, ridge: float = RIDGE) -> FloatArray:
     """Recover pictures from linear projections ``y = M x`` by the regularised pseudo-inverse.
 
@@ -78,7 +79,7 @@ def recover_from_projections(matrix: ArrayLike, values: ArrayLike, ridge: float 
     return (outputs @ pseudo_inverse(stacked.astype(np.float32), ridge).T).astype(np.float32)
 
 
-@one_thread
+@one_blas_thread
 def recover_from_frames(
     opu: Device,
     matrix: ArrayLike,

@@ -4,12 +4,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from numba.core import config
+from threadpoolctl import threadpool_limits
 
-__all__ = ["for_blocks"]
+__all__ = ["for_blocks", "one_blas_thread"]
 
 
 MIN_WORK_S = 1e-3
 """Seconds of work for which a second thread pays; less work takes less time than to start one."""
+
+
+one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
+"""Decorator that holds BLAS to one thread during a call: the order in which it adds depends on their number."""
 
 
 def for_blocks(work: Callable[[int, int], None], total: int, size: int, one_thread_s: float = 1.0) -> None:

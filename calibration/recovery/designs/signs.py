@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calibration.recovery.designs.hadamard import hadamard
 from photonics import draws
 from photonics.arrays import BoolArray, HostArray, RealArray
+from photonics.kernels.threads import one_blas_thread
 from photonics.random import PatternSet, Stream
 
 __all__ = ["Probes", "SignDesign", "complement_probes", "draw_probes"]
@@ -150,6 +151,7 @@ class SignDesign:
         return gram / self.frames
 
     @cached_property
+    @one_blas_thread
     def spectrum(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Eigenvalues and vectors of `gram`."""
         return np.linalg.eigh(self.gram)
@@ -161,6 +163,7 @@ class SignDesign:
         return float(np.sqrt(values[-1] / values[0])) if values[0] > 1e-9 * values[-1] else float("inf")
 
     @cached_property
+    @one_blas_thread
     def inverse(self) -> RealArray:
         """Inverse of `gram`."""
         values, vectors = self.spectrum
