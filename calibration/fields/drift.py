@@ -15,7 +15,6 @@ distance between both; if the reference is known, from the distance between the 
 probe's own fields give. Solving for unknown phase steps is after Z. Wang and B. Han, Opt. Lett. 29, 1671 (2004).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,15 +59,10 @@ class Drift:
     jitter: float
     """Rms deviation of the phases in the probes' frames from the interpolated ones, radians."""
 
-    def record(self) -> Mapping[str, float | NDArray[np.float64]]:
-        """Numbers and arrays that belong in the result of a recovery."""
-        step = float(np.sqrt(np.mean(np.diff(self.tracked) ** 2))) if len(self.tracked) > 1 else 0.0
-        return {
-            "phase_rad": self.tracked,
-            "step_rms_rad": step,
-            "jitter_rms_rad": self.jitter,
-            "field_error": self.error,
-        }
+    @property
+    def step(self) -> float:
+        """Rms change of `tracked` from one frame to the next, radians."""
+        return float(np.sqrt(np.mean(np.diff(self.tracked) ** 2))) if len(self.tracked) > 1 else 0.0
 
 
 def track(probes: HostArray, reference: Real, bench: Bench) -> Drift:

@@ -9,7 +9,7 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from photonics.arrays import HostArray
 
-__all__ = ["DARK_SHARE", "MAX_SATURATED", "Bench", "RawFrames", "data_sheet_error", "switched_unit_dn"]
+__all__ = ["DARK_SHARE", "MAX_SATURATED", "Bench", "RawFrames", "data_sheet_error", "frame_shape", "switched_unit_dn"]
 
 DARK_SHARE = 0.05
 """Share of the mean intensity under which an anchor or a reference counts as dark."""
@@ -64,6 +64,14 @@ class RawFrames(Protocol):
     def frames(self, start: int, stop: int) -> HostArray:
         """All pixels of some frames: (stop - start, n_out), the camera's integers."""
         ...
+
+
+def frame_shape(opu: Device) -> tuple[int, int]:
+    """Rows and columns of pixels in a frame, by the data sheet of the imaging."""
+    region = opu.imaging.region
+    if region is not None:
+        return region[1], region[3]
+    return opu.imaging.sensor_of(opu.n_out * opu.imaging.samples_per_pixel**2)
 
 
 def switched_unit_dn(opu: Device, unit_dn: float) -> float:

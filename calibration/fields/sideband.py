@@ -9,6 +9,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from calibration.device import Device
+from calibration.fields.readings import frame_shape
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 
 __all__ = [
@@ -24,25 +25,25 @@ __all__ = [
 ]
 
 PASSES = 12
-"""Rounds of the fit, at most: they leave 1e-6 of the field if no pixel is lost, 1e-4 with 15 beside each other."""
-DONE = 1e-10
-"""Share of an image's square at which the square of the fit's gradient counts as none."""
+"""Largest number of iterations of the fit. Its error is 1e-6 of the field, or 1e-4 with 15 adjacent pixels lost."""
+MAX_GRADIENT = 1e-10
+"""Squared gradient, over the squared image, at which the fit ends."""
 MAX_BAND = 0.5 / (1.0 + 3.0 / math.sqrt(2.0))
-"""Largest radius B of the field's band, cycles per pixel, for which there is room: a carrier on the diagonal, ``a``
-along each axis, is 3 radii from the centre, ``a sqrt(2) = 3 B``, and its disc ends at the sampling limit,
+"""Largest radius B of the field's band, cycles per pixel, for which the spectrum has room. The carrier is then on the
+diagonal, ``a`` along each axis, 3 radii from the centre, ``a sqrt(2) = 3 B``, and its disc ends at the sampling limit,
 ``a + B = 1/2``."""
 fft: Any = scipy.fft
-"""Declared to return what its dispatcher needs, not arrays."""
+"""Typed as Any because scipy's stubs do not declare arrays as the results."""
 Frequency = tuple[float, float]
 """Cycles per pixel along a row (x) and along a column (y)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sideband:
-    """A disc of the spectrum that holds ``conj(R) y``, and the way back from it to the field on each pixel.
+    """The disc of a frame's spectrum that holds ``conj(R) y``, and its transform to the field on each pixel.
 
-    Less what the reference shows alone, a frame is ``A + 2 Re(ramp G)``: A the intensity of the field itself, of twice
-    its band about frequency 0, and G what a pixel averages of ``conj(R) y``, shifted to the centre.
+    A frame less that of the reference alone is ``A + 2 Re(ramp G)``. A is the field's own intensity, of twice the
+    field's band around frequency 0; G is the pixel's average of ``conj(R) y``, shifted to frequency 0.
     """
 
     shape: tuple[int, int]
@@ -52,18 +53,18 @@ class Sideband:
     radius: float
     """Radius of the disc, cycles per pixel."""
     passes: int
-    """Rounds of the fit: 1 where whole numbers of fringes fit on the sensor, so that the parts are apart in the
-    spectrum; otherwise they leak into each other at the edges, and are fitted together."""
+    """Iterations of the fit. 1 if whole numbers of fringes fit on the sensor, so that A and G are separate in the
+    spectrum; otherwise they leak into each other at the sensor's edges, and are fitted together."""
     ramp: ComplexArray
     """``exp(2 pi i center . p)`` on each pixel p, (rows, columns)."""
     band: FloatArray
-    """1 in the disc, shifted to the centre."""
+    """1 in the disc shifted to frequency 0, 0 elsewhere."""
     own: FloatArray
-    """1 where the field's own intensity lies; half of the spectrum, as `scipy.fft.rfft2` gives it."""
+    """1 where A is, 0 elsewhere; half of the spectrum, as `scipy.fft.rfft2` returns it."""
     widening: FloatArray
-    """What gives the fringes back that the pixel's width took, on the shifted disc; 0 elsewhere."""
+    """Factor that restores the contrast that fringes lose by the pixel's width; 0 outside of the shifted disc."""
     spread: ComplexArray
-    """Spectrum of the squared response to a single pixel: carries variances from frames to fields."""
+    """Spectrum of the squared response to a single pixel, which turns variances of frames into those of fields."""
 
     @classmethod
     def at(
@@ -75,9 +76,20 @@ class Sideband:
         samples: int,
         visibility: float = 1.0,
     ) -> "Sideband":
-        """Disc around a frequency, for a field of radius `field_band`, on pixels of `samples` x `samples` points.
+        """Build the disc around a frequency.
 
-        `visibility` is what the pixels leave of the fringes besides, `photonics.Imaging.visibility`.
+        Parameters
+        ----------
+        shape : tuple of int
+            Rows and columns of a frame.
+        center : tuple of float
+            Centre of the disc, cycles per pixel along x and y.
+        radius, field_band : float
+            Radius of the disc and of the field's band, cycles per pixel.
+        samples : int
+            Points of the field along a pixel's side.
+        visibility : float
+            Contrast of the fringes on pixels of a single point, `photonics.Imaging.visibility`.
         """
         rows, columns = shape
         fits = all(abs(f * n - round(f * n)) < 1e-3 for f, n in zip(center, (columns, rows), strict=True))
@@ -86,7 +98,7 @@ class Sideband:
         widening = band / (pixel_transfer(x, samples) * pixel_transfer(y, samples) * visibility)
         response = fft.ifft2(widening)
         spread = fft.rfft2((np.abs(response) ** 2).astype(np.float32))
-        # The pupil's edge cuts bins, which pass whole: a little more, if there is room.
+        # Bins on the pupil's edge pass as a whole, so the band is wider by a bin and a half, if there is room.
         widest = min(2.0 * field_band + 1.5 / min(shape), wrapped_distance(center) - radius)
         own = disc(shape, (0.0, 0.0), widest)[:, : columns // 2 + 1]
         phase = center[0] * np.arange(columns)[None, :] + center[1] * np.arange(rows)[:, None]
@@ -103,10 +115,10 @@ class Sideband:
         )
 
     def demodulate(self, images: FloatArray, lost: BoolArray | None = None) -> ComplexArray:
-        """Cut the disc, shift it to the centre and transform back: ``conj(R) y`` on each pixel, (batch, n_out). Linear.
+        """Cut out the disc, shift it to frequency 0 and transform it back: ``conj(R) y`` on each pixel, (batch, n_out).
 
-        Where fringes do not fit on the sensor, the parts of the frame are fitted together. Images that lost pixels
-        (which saturated) are, too, and those pixels are left out of the fit.
+        The result is linear in the images. If whole fringes do not fit on the sensor, or an image has lost (saturated)
+        pixels, A and G are fitted together, without the lost pixels.
         """
         lost = np.zeros(images.shape, np.bool_) if lost is None else lost
         gaps = lost.any(axis=1)
@@ -118,9 +130,9 @@ class Sideband:
         return fields
 
     def _fit(self, images: FloatArray, lost: BoolArray, passes: int) -> ComplexArray:
-        """Spectrum of G by least squares over the pixels that are not lost; a single pass is a plain cut.
+        """Spectrum of G by least squares over the pixels that are not lost; a single pass just cuts out the disc.
 
-        Conjugate gradients for the field's own intensity and G together, each image with steps of its own.
+        Conjugate gradients for A and G together; each image has its own step lengths.
         """
         rest, kept = images.reshape(-1, *self.shape), ~lost.reshape(-1, *self.shape)
         if passes == 1:
@@ -128,43 +140,43 @@ class Sideband:
         rest = rest * kept
         spectrum = np.zeros(rest.shape, np.complex64)
         along = np.zeros(rest.shape, np.complex64), np.zeros(rest.shape, np.float32)
-        before, done = np.full(len(rest), np.inf), DONE * squares(rest)
+        before, done = np.full(len(rest), np.inf), MAX_GRADIENT * sum_squares(rest)
         for _ in range(passes):
             side, own = self._cut(rest), fft.irfft2(fft.rfft2(rest) * self.own, self.shape)
-            power = 2.0 * squares(side) / own[0].size + squares(own)
+            power = 2.0 * sum_squares(side) / own[0].size + sum_squares(own)
             if (power <= done).all():
                 break
             keep = (power / before).astype(np.float32)[:, None, None]
             along = side + keep * along[0], own + keep * along[1]
             step = (along[1] + self._fringes(along[0])) * kept
-            length = np.where(power > done, power / np.maximum(squares(step), 1e-30), 0.0)[:, None, None]
+            length = np.where(power > done, power / np.maximum(sum_squares(step), 1e-30), 0.0)[:, None, None]
             spectrum += length.astype(np.float32) * along[0]
             rest -= length.astype(np.float32) * step
             before = np.maximum(power, 1e-30)
         return spectrum
 
     def _cut(self, images: FloatArray) -> ComplexArray:
-        """Spectrum of the disc, shifted to the centre: (batch, rows, columns)."""
+        """Spectrum of the disc, shifted to frequency 0: (batch, rows, columns)."""
         return fft.fft2(images * np.conj(self.ramp)) * self.band
 
     def _fringes(self, spectrum: ComplexArray) -> FloatArray:
-        """``2 Re(ramp G)``, (batch, rows, columns)."""
+        """Fringes ``2 Re(ramp G)``: (batch, rows, columns)."""
         return np.float32(2.0) * (fft.ifft2(spectrum) * self.ramp).real
 
     def subtract_fringes(self, image: FloatArray) -> FloatArray:
-        """The image less the fringes in it: (n_out,) -> (n_out,)."""
+        """Subtract the fringes from an image: (n_out,) -> (n_out,)."""
         spectrum = self._fit(image[None], np.zeros((1, len(image)), np.bool_), self.passes)
         return image - self._fringes(spectrum).ravel()
 
     def variance(self, variance: FloatArray) -> FloatArray:
-        """Variance of the real and of the imaginary part each, from that of independent pixels: (batch, n_out)."""
+        """Variance of the real and of the imaginary part of fields, from that of independent pixels: (batch, n_out)."""
         spectrum = fft.rfft2(variance.reshape(-1, *self.shape))
         spectrum *= self.spread
         spread = fft.irfft2(spectrum, self.shape).reshape(variance.shape)
         return np.maximum(spread, np.float32(0.0)) / np.float32(2.0)
 
     def outputs_affected(self, marked: BoolArray, share: float = 0.3) -> BoolArray:
-        """Outputs that take more than a share of their weight from marked pixels: (batch, n_out)."""
+        """Whether more than a share of an output's weight is from marked pixels: (batch, n_out)."""
         own = float(self.spread[0, 0].real)
         return 2.0 * self.variance(marked.astype(np.float32)) > share * own
 
@@ -175,7 +187,7 @@ def frequencies(shape: tuple[int, int]) -> tuple[HostArray, HostArray]:
 
 
 def wrapped_distance(frequency: Frequency) -> float:
-    """Distance of a frequency from the nearest one that pixels cannot tell from 0, cycles per pixel.
+    """Distance of a frequency from the nearest alias of frequency 0, cycles per pixel.
 
     >>> round(wrapped_distance((0.9, 0.0)), 3)
     0.1
@@ -184,7 +196,7 @@ def wrapped_distance(frequency: Frequency) -> float:
 
 
 def distance(shape: tuple[int, int], center: Frequency) -> NDArray[np.float64]:
-    """Wrapped distance of each bin from a frequency, cycles per pixel: (rows, columns)."""
+    """Distance of each bin from the nearest alias of a frequency, cycles per pixel: (rows, columns)."""
     x, y = frequencies(shape)
     x, y = x - center[0], y - center[1]
     return np.hypot(x - np.rint(x), y - np.rint(y))
@@ -196,18 +208,18 @@ def disc(shape: tuple[int, int], center: Frequency, radius: float) -> BoolArray:
 
 
 def pixel_transfer(frequency: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
-    """Contrast left to fringes by a pixel that averages `samples` points: ``sin(pi f) / (k sin(pi f / k))``.
+    """Contrast of fringes of frequency f on a pixel that averages k samples: ``sin(pi f) / (k sin(pi f / k))``.
 
-    With many samples it is the ``sinc f`` of a pixel of fill factor 1.
+    For many samples it is the ``sinc f`` of a pixel of fill factor 1.
     """
     return np.sinc(frequency) / np.sinc(frequency / samples)
 
 
 def find_sideband(power: NDArray[np.float64], radius: float, expected: Frequency) -> Frequency:
-    """Find where in a mean power spectrum the most power lies within a disc, cycles per pixel.
+    """Find the disc with the most power in a mean power spectrum: its centre, cycles per pixel.
 
-    A real image has two such discs, each other's mirror image; that on the side of the `expected` frequency is taken,
-    and of the frequencies that pixels cannot tell apart, the one nearest to it.
+    A real image has two such discs, which are mirror images. The one nearer to the `expected` frequency is taken, and
+    of its aliases the nearest one.
     """
     shape = (power.shape[0], power.shape[1])
     template = fft.fft2(disc(shape, (0.0, 0.0), radius).astype(np.float64))
@@ -220,13 +232,19 @@ def find_sideband(power: NDArray[np.float64], radius: float, expected: Frequency
 
 
 def disc_room(carrier: Frequency, band: float) -> float:
-    """Largest radius of a disc around a carrier that meets neither the field's own intensity nor the twin's disc."""
+    """Largest radius of a disc around a carrier that overlaps neither the field's own intensity nor the twin disc."""
     twin = 2.0 * carrier[0], 2.0 * carrier[1]
     return min(wrapped_distance(carrier) - 2.0 * band, wrapped_distance(twin) / 2.0)
 
 
 def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
-    """Rows and columns of a frame, radius of the field's band and carrier (cycles per pixel), or say what is wrong."""
+    """Shape of a frame, radius of the field's band and carrier (cycles per pixel) of an off-axis bench.
+
+    Raises
+    ------
+    ValueError
+        If the spectrum of a frame has no room for the sidebands.
+    """
     imaging, wavelength = opu.imaging, opu.laser.wavelength_m
     scale = imaging.pixel_m / wavelength
     largest = MAX_BAND / scale
@@ -247,16 +265,13 @@ def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
             f"{imaging.reference.angle_x_rad:.3g} and {imaging.reference.angle_y_rad:.3g} "
             f"(carrier {math.hypot(*carrier):.3g} cycles per pixel, {3.0 * band:.3g} needed)"
         )
-    rows, columns = (
-        imaging.region[1::2] if imaging.region else imaging.sensor_of(opu.n_out * imaging.samples_per_pixel**2)
-    )
-    return (rows, columns), band, carrier
+    return frame_shape(opu), band, carrier
 
 
 def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency) -> tuple[Frequency, float]:
     """Centre of the sideband in a mean power spectrum, and the largest radius that a disc around it may have.
 
-    Frames tell the centre to a bin; within that the data sheet is the better guide.
+    Frames show the centre to a bin; within a bin, that of the data sheet is taken.
 
     Raises
     ------
@@ -270,7 +285,7 @@ def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency)
     if room < band:
         raise ValueError(
             f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband apart from the centre, "
-            f"got one at {center[0]:.3g}, {center[1]:.3g} cycles per pixel: the beam is not where it is said to be"
+            f"got one at {center[0]:.3g}, {center[1]:.3g} cycles per pixel: the beam's true angle differs from these"
         )
     return center, room
 
@@ -284,7 +299,7 @@ def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     return width * np.arange(len(count)), count, np.bincount(ring, power.ravel()) / np.maximum(count, 1)
 
 
-def squares(images: HostArray) -> NDArray[np.float64]:
+def sum_squares(images: HostArray) -> NDArray[np.float64]:
     """Sum of squares of each image: (batch, rows, columns) -> (batch,)."""
     parts = images.view(np.float32) if np.iscomplexobj(images) else images
     return np.einsum("bxy,bxy->b", parts, parts, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Projections by interference with anchors: other patterns of the same mirrors, no reference beam."""
+"""Real projections by interference with anchors, which are other patterns of the same mirrors."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,19 +21,20 @@ __all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_a
 class AnchorProjection(LinearProjection):
     """A real linear map: ``M_ij = Re(conj(u_i) t_ij)``, with ``u_i = (T b)_i / |(T b)_i|`` the phase of the anchor b.
 
-    A real matrix with i.i.d. Gaussian entries of variance ``1/(2 n_in)``. Its sign is fixed (M b > 0), its phase gauge
-    is the anchor's, its unit that of T (``unit_dn``, from the device's photometry).
+    For a Gaussian medium the entries are i.i.d. Gaussian of variance ``1/(2 n_in)``. The sign is fixed (M b > 0), the
+    unit is that of T (`unit_dn`, from the device's photometry).
 
-    Systematic errors of scale: a row carries the square root of its pixel's relative response (PRNU), and all rows
-    the laser's drift since. A leaking mirror array adds its background c to an anchor on separate mirrors, whose
-    length is then known to ``|c| / |T b|`` only, and changes the common scale by up to ``2 eps``,
-    ``eps = 1/sqrt(contrast)``: both are part of the standard error. With the complement they cancel to ``eps^2``.
+    There are systematic errors of scale. A row has the square root of its pixel's relative response (PRNU) as a factor,
+    and all rows that of the laser's power since the calibration. Light c that OFF mirrors leak interferes with an
+    anchor on separate mirrors. Its length then has the relative error ``|c| / |T b|``, and the common scale changes by
+    up to ``2 eps``, ``eps = 1/sqrt(contrast)``; both are part of the standard error. With the complement as the anchor
+    they cancel to ``eps^2``.
     """
 
     anchors: BoolArray
-    """Anchor patterns, shape (n_anchors, n_in); a single one that is ON everywhere is the superset of every input."""
+    """Anchor patterns, shape (n_anchors, n_in): separate mirrors, or a single pattern with all inputs ON."""
     choice: NDArray[np.intp]
-    """Which anchor serves a row, the brightest one there: shape (n_out,)."""
+    """Index of the anchor that serves each row, the brightest one on its pixel: shape (n_out,)."""
     anchor_dn: FloatArray
     """``I(b) - I(0)`` of the anchor that serves each row, DN: shape (n_out,)."""
     anchor_variance: FloatArray
@@ -42,15 +43,13 @@ class AnchorProjection(LinearProjection):
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
         return (
-            "Each row is the real part of T's row times an unknown phase, that of its anchor; sign and scale are fixed."
+            "Each row is the real part of T's row times an unknown phase factor, that of its anchor. "
+            "Sign and scale are fixed."
         )
 
     @property
     def frames_per_vector(self) -> int:
-        """Frames for one binary vector: the pattern, and one for each anchor. A ternary one takes twice as many.
-
-        A vector (or the positive or negative half of one) that is all zero is not shown: its projection is 0.
-        """
+        """Frames for one binary vector: the pattern alone, and one with each anchor."""
         return 1 + len(self.anchors)
 
     @property
@@ -74,13 +73,12 @@ class AnchorProjection(LinearProjection):
         return Response(values, variance / np.float32(4.0), (alone >= top) | (other >= top))
 
     def _served(self, frames: HostArray) -> HostArray:
-        """Of the frames with an anchor, each row's own: (batch, n_out)."""
+        """Frame with the anchor that serves each row: (batch, n_out)."""
         if len(self.anchors) == 1:
             return frames[:, 1]
         return np.take_along_axis(frames, 1 + self.choice[None, None, :], axis=1)[:, 0]
 
     def _scale(self) -> FloatArray:
-        """Interference in DN to the projection's unit, for each row; 0 where the anchor is dark."""
         length = np.where(self.valid, self.anchor_dn * self.unit_dn, np.inf)
         return (1.0 / np.sqrt(length)).astype(np.float32)
 
@@ -91,8 +89,8 @@ class AnchorProjection(LinearProjection):
         anchor = np.where(self.valid, self.anchor_dn, np.float32(np.inf))
         squared = self.anchor_variance / (2.0 * anchor) ** 2
         if not self.complementary:
-            # The leaked field has any phase against a row's anchor (rms cosine 1/sqrt(2)). The scale that it
-            # changes in all rows at once is counted at its bound, 2 eps.
+            # The leaked field has a random phase relative to a row's anchor (rms cosine 1/sqrt(2)). The change of the
+            # common scale is counted with its bound, 2 eps.
             squared += self.leakage * self.unit_dn / (2.0 * anchor) + 4.0 * self.leakage
         return np.sqrt(squared)
 
@@ -146,7 +144,7 @@ class AnchorMethod(ProjectionMethod):
 
 
 def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> BoolArray:
-    """Anchor patterns, (anchors, n_in): all ON if there are no spare inputs, else the spare ones dealt out in turn."""
+    """Anchor patterns, (anchors, n_in): all ON without spare inputs, else every anchors-th of the spare inputs."""
     if n_inputs == n_in:
         return np.ones((1, n_in), np.bool_)
     index = np.arange(n_in)
@@ -154,7 +152,7 @@ def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> BoolArray:
 
 
 def frames_with_anchors(opu: Device, alone: BoolArray, anchors: BoolArray) -> HostArray:
-    """Frames of patterns, first alone and then with each anchor: (batch, n_in) -> (batch, 1 + n_anchors, n_out)."""
-    # With a superset the other frame shows a - x, with disjoint anchors x + b: both are an exclusive or.
+    """Take frames of patterns, alone and with each anchor: (batch, n_in) -> (batch, 1 + n_anchors, n_out)."""
+    # With a superset anchor the second frame shows a - x, with disjoint anchors x + b: both are an exclusive or.
     patterns = np.concatenate([alone[:, None], alone[:, None] ^ anchors], axis=1)
     return opu.measure(patterns.reshape(-1, opu.n_in)).reshape(*patterns.shape[:2], -1)

@@ -1,6 +1,6 @@
-"""Where the anchors of multilateration lie in the complex plane of each row.
+"""Places of the anchors of multilateration in the complex plane of each row.
 
-The complex plane as real vectors of two components: ``Re(conj(q) y)`` is the dot product ``q . y``.
+Complex numbers are written as real vectors of two components: ``Re(conj(q) y)`` is the dot product ``q . y``.
 """
 
 from typing import NamedTuple
@@ -13,27 +13,34 @@ from photonics.arrays import FloatArray, IntArray
 __all__ = ["Places", "anchor_sets", "place"]
 
 ROUNDS = 8
-"""Gauss-Newton steps; they converge quadratically from the eigenvectors."""
-TURNS = 4
-"""Other leaked fields that a fit starts from, if it ends in a minimum that does not explain the frames."""
-WRONG = 10.0
-"""Squared residuals over those of noise from which on a fit is tried from another start."""
+"""Number of Gauss-Newton steps; they converge quadratically from the eigenvectors."""
+RESTARTS = 4
+"""Number of other leaked fields from which a fit starts again if it ends in a minimum that does not fit the frames."""
+MAX_MISFIT = 10.0
+"""Largest sum of squared residuals, over that of noise, with which a fit is not started again."""
 
 
 class Places(NamedTuple):
-    """Anchors of some rows, in the plane of each."""
+    """Places of the anchors in the plane of each row."""
 
-    positions: NDArray[np.float64]  # (rows, S, 2)
-    leak: NDArray[np.float64]  # the leaked field, (rows, 2)
-    covariance: NDArray[np.float64]  # of positions and leaked field, (rows, 2 S + 2, 2 S + 2)
-    misfit: NDArray[np.float64]  # squared residuals over what noise leaves, (rows,)
+    positions: NDArray[np.float64]
+    """(rows, S, 2), roots of DN."""
+    leak: NDArray[np.float64]
+    """Leaked field, (rows, 2), roots of DN."""
+    covariance: NDArray[np.float64]
+    """Covariance of positions and leaked field, (rows, 2 S + 2, 2 S + 2), DN."""
+    misfit: NDArray[np.float64]
+    """Squared residuals over those expected from noise, (rows,)."""
     rank_ratio: NDArray[np.float64]
+    """Third over second eigenvalue of the Gram matrix, (rows,)."""
     flatness: NDArray[np.float64]
-    spread: NDArray[np.float64]  # second eigenvalue, DN
+    """Second over first eigenvalue of the Gram matrix, (rows,)."""
+    spread: NDArray[np.float64]
+    """Second eigenvalue of the Gram matrix, (rows,), DN."""
 
 
 def anchor_sets(anchors: int) -> IntArray:
-    """Which anchors the calibration's patterns hold, each alone and then each pair: (S + S (S - 1) / 2, S)."""
+    """Anchors in each pattern of the calibration, single ones and then pairs: (S + S (S - 1) / 2, S), 0 or 1."""
     first, second = np.triu_indices(anchors, 1)
     one = np.eye(anchors, dtype=np.int64)
     return np.concatenate([one, one[first] + one[second]])
@@ -43,9 +50,9 @@ def place(intensity: FloatArray, variance: FloatArray, members: IntArray, leak_d
     """Place the anchors of each row in its plane.
 
     Classical multidimensional scaling of the Gram matrix gives a start. Gauss-Newton steps then fit the positions q_i
-    and the leaked field c to all intensities, ``I(p) - I(0) = |z|^2 + 2 c . z``, z the sum of the members' positions,
-    each weighted by its noise; c has a normal prior of mean square `leak_dn`, which pairs alone make superfluous from
-    five anchors on.
+    and the leaked field c to all intensities, ``I(p) - I(0) = |z|^2 + 2 c . z`` with z the sum of the members'
+    positions, each weighted by its noise. The prior of c is normal with the mean square `leak_dn`; with five anchors or
+    more the intensities determine c without it.
 
     Parameters
     ----------
@@ -60,13 +67,13 @@ def place(intensity: FloatArray, variance: FloatArray, members: IntArray, leak_d
     count = members.shape[1]
     freedom = max(len(members) - 2 * count - 1, 1)
     leak_dn = max(leak_dn, 1e-6 * float(np.abs(data).mean()))
-    start = leading(gram(data, members))
+    start = points_of(gram(data, members))
     found = fit(data, weight, members, leak_dn, start, np.zeros((len(data), 2)))
-    for turn in range(TURNS):
-        wrong = found.cost > WRONG * freedom
+    for turn in range(RESTARTS):
+        wrong = found.cost > MAX_MISFIT * freedom
         if not wrong.any():
             break
-        angle = 2.0 * np.pi * turn / TURNS
+        angle = 2.0 * np.pi * turn / RESTARTS
         leak = np.sqrt(leak_dn) * np.array([[np.cos(angle), np.sin(angle)]])
         other = fit(data[wrong], weight[wrong], members, leak_dn, start[wrong], np.repeat(leak, wrong.sum(), axis=0))
         better = other.cost < found.cost[wrong]
@@ -89,7 +96,7 @@ def place(intensity: FloatArray, variance: FloatArray, members: IntArray, leak_d
 
 
 class Fit(NamedTuple):
-    """Positions that fit the intensities best from one start."""
+    """Positions that fit the intensities best, from one start."""
 
     positions: NDArray[np.float64]
     leak: NDArray[np.float64]
@@ -105,7 +112,7 @@ def fit(
     q: NDArray[np.float64],
     c: NDArray[np.float64],
 ) -> Fit:
-    """Gauss-Newton steps from positions q, (rows, S, 2), and a leaked field c, (rows, 2)."""
+    """Fit positions and leaked fields by Gauss-Newton steps from q, (rows, S, 2), and c, (rows, 2)."""
     count, c = members.shape[1], c[:, None]
     prior = np.zeros(2 * count + 2)
     prior[-2:] = 2.0 / leak_dn
@@ -117,8 +124,8 @@ def fit(
         residual = data - ((z + 2.0 * c) * z).sum(axis=2)
         weighted = np.swapaxes(jacobian * weight[:, :, None], 1, 2)
         normal = weighted @ jacobian
-        level = np.maximum(np.trace(normal, axis1=1, axis2=2), prior[-1])  # of a row without light it is the prior's
-        # A turn of the plane changes nothing: hold it, or there is no unique step.
+        level = np.maximum(np.trace(normal, axis1=1, axis2=2), prior[-1])  # in a row without light, that of the prior
+        # A rotation of the plane changes no intensity. It is held fixed, so that the step is unique.
         turn = np.concatenate([q, c], axis=1)[:, :, ::-1].copy()
         turn[:, :, 0] *= -1.0
         turn = turn.reshape(len(data), -1)
@@ -147,9 +154,9 @@ def gram(intensity: NDArray[np.float64], members: IntArray) -> NDArray[np.float6
     return matrix
 
 
-def leading(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points of the plane with that Gram matrix, as near as may be: (rows, S, S) -> (rows, S, 2)."""
+def points_of(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points of the plane whose Gram matrix is nearest to a given one: (rows, S, S) -> (rows, S, 2)."""
     values, vectors = np.linalg.eigh(matrix)
-    # Noise may leave the second one negative: exactly on a line the fit would have nowhere to go.
+    # Noise may make the second eigenvalue negative, but the fit cannot start with all points on a line.
     two = np.maximum(values[:, :-3:-1], 1e-4 * np.abs(values).max(axis=1, keepdims=True))
     return vectors[:, :, :-3:-1] * np.sqrt(two)[:, None, :]

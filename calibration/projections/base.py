@@ -1,10 +1,11 @@
-"""What all methods to measure a linear projection, and all such projections, have in common."""
+"""Base classes of linear projections and of the methods that measure them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
@@ -16,34 +17,34 @@ from photonics.component import Field, component, integer
 __all__ = ["LinearProjection", "Projected", "ProjectionMethod", "Response"]
 
 CHUNK = 2**25
-"""Pixels of frames asked for at a time, so that memory stays bounded (some 20 bytes each)."""
+"""Pixels of the frames that are taken at a time, which bounds the memory (about 20 bytes per pixel)."""
 
 
 class Projected(NamedTuple):
-    """Result of a projection with what is known about its error; arrays of shape (batch, n_out).
+    """Values of a projection and their errors; arrays of shape (batch, n_out).
 
-    Errors of complex values are those of the real and of the imaginary part, each: the rms distance in the complex
-    plane is the root of 2 larger.
+    The error of a complex value is that of its real part and that of its imaginary part; the rms distance in the
+    complex plane is the root of 2 larger.
     """
 
     values: HostArray
-    """float32, or complex64 where the method sees the phase."""
+    """float32, or complex64 if the method measures the phase."""
     standard_error: FloatArray
-    """Predicted from the camera's noise as it was measured; infinite where the anchor or the reference is dark."""
+    """Predicted from the measured noise of the camera; infinite if the anchor or the reference is dark."""
     noise: FloatArray
-    """Part of the standard error that is new in every projection: the noise of its frames."""
+    """Part of the standard error that is independent in every projection: the noise of its frames."""
     saturated: BoolArray
-    """Whether frames behind the value had that pixel saturated and the others do not make up for it: the value is
-    then wrong."""
+    """Whether the value is wrong because the pixel saturated in too many of its frames."""
 
 
 class Response(NamedTuple):
-    """What a method makes of the frames of binary patterns, before it is scaled; arrays of shape (batch, n_out)."""
+    """Linear response to binary patterns, before it is scaled; arrays of shape (batch, n_out)."""
 
     values: HostArray
     variance: FloatArray | None
-    """Of the real and of the imaginary part each; None where nobody asked."""
+    """Variance of the real part, and of the imaginary part; None if not requested."""
     saturated: BoolArray | None
+    """Whether a value is wrong by saturation; None if not requested."""
 
 
 @component
@@ -91,8 +92,8 @@ class ProjectionMethod(ABC):
 class LinearProjection(ABC):
     """A linear map measured through the device: ``proj(x)`` is ``x @ M.T`` plus noise, M of shape (n_out, n_inputs).
 
-    A method makes of each binary pattern's frames a response that is linear in the pattern; everything else follows
-    by linearity. Ternary vectors are the difference of two binary ones, real vectors the weighted sum of bit planes.
+    A subclass computes, from the frames of a binary pattern, a response that is linear in the pattern. Ternary vectors
+    are the difference of two binary ones, real vectors a weighted sum of bit planes.
     """
 
     conjugation_fixed: ClassVar[bool] = True
@@ -108,9 +109,9 @@ class LinearProjection(ABC):
     valid: BoolArray
     """Rows that can be used, shape (n_out,); the others always return 0."""
     unit_dn: float
-    """DN of unit intensity: all inputs ON give it on the mean pixel where ``E|t_ij|^2 = 1/n_in``."""
+    """DN of unit intensity: the mean pixel's signal with all inputs ON, if ``E|t_ij|^2 = 1/n_in``."""
     noise: NoiseModel
-    """The camera's noise as the calibration met it."""
+    """The camera's noise, measured by the calibration."""
 
     def __repr__(self) -> str:
         return (
@@ -121,15 +122,15 @@ class LinearProjection(ABC):
     @property
     @abstractmethod
     def gauge(self) -> str:
-        """What about the map is left undetermined, in a sentence."""
+        """What the method leaves undetermined of the map, in a sentence or two."""
 
     @property
     @abstractmethod
     def frames_per_vector(self) -> int:
-        """Frames for one binary vector; `frames_of` counts those of others.
+        """Frames for one binary vector; `frames_of` counts those of any vectors.
 
-        A ternary vector takes twice as many, a real one up to `bits` times as many as that. A vector (or the positive
-        or negative half of one) that is all zero is not shown: its projection is 0.
+        A ternary vector takes twice as many, a real one up to ``2 bits`` times as many. A vector of zeros, or a half of
+        one sign without entries, is not shown: its projection is 0.
         """
 
     @property
@@ -144,7 +145,7 @@ class LinearProjection(ABC):
 
     @property
     def n_outputs(self) -> int:
-        """Number of outputs: one per pixel, rows that are not valid included."""
+        """Number of outputs, one per pixel, including the rows that are not valid."""
         return self.opu.n_out
 
     @property
@@ -154,9 +155,9 @@ class LinearProjection(ABC):
 
     @property
     def leakage(self) -> float:
-        """Share of the intensity that all mirrors OFF let through, 1/contrast by the mirrors' data sheet.
+        """Intensity of all mirrors OFF over that of all ON: 1/contrast, by the mirrors' data sheet.
 
-        On an 8-bit camera it is a fraction of a code, too little to measure.
+        It is not measured, as on an 8-bit camera it is a fraction of a code.
         """
         return abs(self.opu.dmd.leakage) ** 2
 
@@ -173,11 +174,11 @@ class LinearProjection(ABC):
             "projection_gauge": self.gauge,
         }
 
-    def frames_of(self, x: Any) -> int:
-        """Frames that projecting these vectors takes."""
+    def frames_of(self, x: ArrayLike) -> int:
+        """Number of frames that the projection of these vectors takes."""
         return len(split(x, self.n_inputs, self.bits).plane) * self.frames_per_vector
 
-    def __call__(self, x: Any) -> HostArray:
+    def __call__(self, x: ArrayLike) -> HostArray:
         """Project vectors.
 
         Parameters
@@ -192,7 +193,7 @@ class LinearProjection(ABC):
         Raises
         ------
         ValueError
-            If the shape is wrong or an entry is another number.
+            If the shape is wrong or an entry is not in that range.
         """
         terms = split(x, self.n_inputs, self.bits)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
@@ -201,8 +202,8 @@ class LinearProjection(ABC):
         values *= self._scale()
         return values
 
-    def measure(self, x: Any) -> Projected:
-        """Project vectors as a call does, and say how uncertain each value is and whether a pixel saturated."""
+    def measure(self, x: ArrayLike) -> Projected:
+        """Project vectors as a call does, and return also the error of each value and whether it saturated."""
         terms = split(x, self.n_inputs, self.bits)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
@@ -214,22 +215,22 @@ class LinearProjection(ABC):
             terms.flag(saturated, part, response.saturated)
         scale = self._scale()
         noise = np.sqrt(variance) * scale
-        # What all responses share cancels between the positive and the negative half of a vector.
+        # The error that all responses share cancels between the positive and the negative half of a vector.
         variance += terms.balance[:, None] ** 2 * self._shared_variance()
         values *= scale
         size = np.abs(values) if self.dtype is np.float32 else np.abs(values) / np.float32(np.sqrt(2.0))
         error = np.hypot(np.sqrt(variance) * scale, size * self._scale_error())
-        # Entries of M have the variance 1/(2 n_in), in each part: so much of the length that rounding took off.
+        # Entries of M have the variance 1/(2 n_in) in each part: the error by rounding is as much of its length.
         error = np.hypot(error, np.sqrt(terms.rounding / (2.0 * self.opu.n_in))[:, None].astype(np.float32))
         error[:, ~self.valid] = np.inf
         return Projected(values, error, noise, saturated)
 
     def effective_matrix(self, repeats: int = 1) -> HostArray:
-        """The map's matrix M, measured through the device by unit vectors, ``repeats`` times each.
+        """Measure the matrix M of the map by unit vectors, each ``repeats`` times.
 
-        It costs ``repeats frames_per_vector n_inputs`` frames. A single input is dim (``1/n_in`` of the light), so the
-        entries are noisy: `measure` on unit vectors tells by how much, and
-        `calibration.recover_transmission_matrix` does better with brighter probes.
+        It takes ``repeats frames_per_vector n_inputs`` frames. A single input is dim (``1/n_in`` of the light), so the
+        entries are noisy; `measure` of unit vectors predicts their error. `calibration.recover_transmission_matrix` has
+        smaller errors, as its probes are brighter.
 
         Returns
         -------
@@ -246,7 +247,7 @@ class LinearProjection(ABC):
 
     @property
     def _chunk(self) -> int:
-        """Patterns whose frames are asked for at a time."""
+        """Number of patterns whose frames are taken at a time."""
         return max(CHUNK // (self.frames_per_vector * max(self.n_outputs, self.opu.n_in)), 1)
 
     @abstractmethod
@@ -255,22 +256,22 @@ class LinearProjection(ABC):
 
     @abstractmethod
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
-        """Linear response that the frames of each pattern hold, and how uncertain it is if that is asked for."""
+        """Linear response from the frames of each pattern, with variance and saturation if `uncertain`."""
 
     @abstractmethod
     def _scale(self) -> FloatArray:
-        """Response in DN to the projection's unit, for each row; 0 where it is not valid."""
+        """Factor from the response to the projection's unit, for each row; 0 if the row is not valid."""
 
     @abstractmethod
     def _shared_variance(self) -> FloatArray:
-        """Variance of what all responses share, of each part, from the calibration's frames: (n_out,)."""
+        """Variance that all responses share, by the calibration's frames, of the real or imaginary part: (n_out,)."""
 
     @abstractmethod
     def _scale_error(self) -> FloatArray:
         """Relative standard error of each row's scale: (n_out,)."""
 
     def _shown(self, half: BoolArray) -> BoolArray:
-        """Binary vectors on the mirrors, the other inputs OFF: (batch, n_in)."""
+        """Patterns of binary vectors, with the other inputs OFF: (batch, n_in)."""
         shown = np.zeros((len(half), self.opu.n_in), np.bool_)
         shown[:, : self.n_inputs] = half
         return shown

@@ -1,8 +1,9 @@
-"""Projections by multilateration: fields from their distances to a few anchors in the complex plane, no reference.
+"""Complex projections by multilateration: fields from their distances to a few anchors in the complex plane.
 
-Rows do not know of each other. In a row, the anchors are points ``q_i = (T b_i)`` of the complex plane, known up to a
-turn and a reflection from the intensities of them and of their pairs; the field y of a vector is then found from its
-distances to them. All of it as real vectors of two components, so that ``Re(conj(q) y)`` is the dot product ``q . y``.
+There is no reference beam, and each row is treated alone. In a row, the anchors are points ``q_i = (T b_i)`` of the
+complex plane. The intensities of anchors and of their pairs give these points up to a rotation and a reflection. The
+field y of a vector follows from its distances to them. Complex numbers are written as real vectors of two components,
+so that ``Re(conj(q) y)`` is the dot product ``q . y``.
 """
 
 from collections.abc import Sequence
@@ -25,30 +26,30 @@ from photonics.component import Field, component, integer
 __all__ = ["MultilaterationMethod", "MultilaterationProjection"]
 
 ROWS = 2**13
-"""Rows whose anchors are placed at a time."""
+"""Number of rows whose anchors are placed at a time."""
 PIXELS = 2**27
-"""Pixels of calibration frames held at a time."""
-FEWEST = 4
-"""Frames that must be left: a field and its intensity are three unknowns, and their start must not be far off."""
-MOST_RANK = 0.3
-"""Largest median ratio of the third to the second eigenvalue that a single field per pixel can have."""
-SEEN = 2.0
-"""Standard errors of a pixel above which the anchors' mean intensity must be, or places are those of noise."""
-MOST_ROW_RANK = 0.5
-"""The same of a row: above it, the plane is not told from noise, and anchors may lie on the wrong side of a line."""
-MOST_MISFIT = 20.0
-"""Misfit of a row's anchors, over that of the median row, from which on they are not where they seem to be."""
+"""Largest number of pixels of calibration frames in memory at a time."""
+MIN_READINGS = 4
+"""Smallest number of unsaturated frames. A field and its intensity are three unknowns; one more makes a good start."""
+MAX_RANK_RATIO = 0.3
+"""Largest median of `MultilaterationProjection.rank_ratio` over the rows with which pixels see a single field."""
+MAX_ROW_RANK_RATIO = 0.5
+"""Largest `MultilaterationProjection.rank_ratio` of a row. Above it noise may mirror anchors in a line."""
+MIN_ANCHOR_SNR = 2.0
+"""Smallest mean intensity of the anchors, in standard errors of a pixel."""
+MAX_MISFIT = 20.0
+"""Largest misfit of a row's anchors, over that of the median row."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class MultilaterationProjection(LinearProjection):
     """A complex linear map by S + 1 frames: a pattern alone, and with each of S anchors on mirrors of their own.
 
-    ``I(x + b_i) - I(x) - [I(b_i) - I(0)] = 2 q_i . (T x)``, S equations for two unknowns in each row, exact with
-    leaking mirrors too, start a step towards the most likely field, which the frame ``I(x)`` binds to ``|T x|^2`` as
-    well: that, and weights by each frame's own noise, make the error 0.7 to 0.8 of that of the equations alone. A
-    frame that saturates is left out where four others are left. The estimate is linear in the vector but for
-    errors of second order in the noise.
+    The start is the solution of S linear equations for two unknowns in each row,
+    ``I(x + b_i) - I(x) - [I(b_i) - I(0)] = 2 q_i . (T x)``, which are exact also if OFF mirrors leak. A Gauss-Newton
+    step then leads to the most likely field. It uses ``I(x)``, which depends on ``|T x|^2``, and weights each frame by
+    its noise; this lowers the error to 0.7 to 0.8 of that of the linear equations. Saturated frames are left out if four
+    others remain. The estimate is linear in the vector except for errors of second order in the noise.
 
     References
     ----------
@@ -60,31 +61,32 @@ class MultilaterationProjection(LinearProjection):
     drops_noisy_rows: ClassVar[bool] = True
 
     anchors: BoolArray
-    """Anchor patterns on mirrors beyond the vectors', (S, n_in)."""
+    """Anchor patterns on spare inputs, (S, n_in)."""
     places: Anchors
-    """The anchors in the complex plane of each row, up to a turn and a reflection."""
+    """Places of the anchors in the complex plane of each row, up to a rotation and a reflection."""
     off_dn: FloatArray
-    """Mean frame of all mirrors OFF: (n_out,)."""
+    """Mean frame of all mirrors OFF, DN: (n_out,)."""
     rank_ratio: FloatArray
-    """Third over second eigenvalue of the anchors' Gram matrix in each row, (n_out,): 0 without noise where a pixel
-    sees a single field, 1 where the plane cannot be told from noise or from a second field."""
+    """Third over second eigenvalue of the anchors' Gram matrix in each row, (n_out,): 0 without noise if a pixel sees a
+    single field, near 1 if noise or a second field is as strong as the second dimension."""
     flatness: FloatArray
-    """Second over first eigenvalue, (n_out,): 0 for anchors on a line, which leave the conjugate open; 1 at best."""
+    """Second over first eigenvalue, (n_out,): 0 for anchors on a line, with which a field and its conjugate look alike;
+    1 at best."""
     shared_variance: FloatArray
-    """Variance by the anchors' places, of each part of a field near 0, DN: (n_out,)."""
+    """Variance of the real part (or the imaginary one) of a field near 0 by the anchors' places, DN: (n_out,)."""
     scale_error: FloatArray
-    """Relative standard error of a row by that of its anchors' places, (n_out,)."""
+    """Relative standard error of a row's scale by its anchors' places, (n_out,)."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
         return (
-            "The phase of each row is undetermined, and so is, row by row, whether it is T's or its complex conjugate: "
-            "no real input tells. The scale is fixed."
+            "The phase of each row is undetermined, and each row may be the complex conjugate of T's, as real inputs "
+            "cannot distinguish the two. The scale is fixed."
         )
 
     @property
     def frames_per_vector(self) -> int:
-        """Frames for one binary vector: the pattern, and one for each anchor. A ternary one takes twice as many."""
+        """Frames for one binary vector: the pattern alone, and one with each anchor."""
         return 1 + len(self.anchors)
 
     @property
@@ -102,7 +104,7 @@ class MultilaterationProjection(LinearProjection):
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = np.moveaxis(frames >= self.opu.camera.saturation_dn, 1, 0)
-        lost = np.count_nonzero(~full, axis=0) < FEWEST
+        lost = np.count_nonzero(~full, axis=0) < MIN_READINGS
         weight = np.moveaxis(1.0 / self.noise.variance(frames), 1, 0)
         weight = np.where(full & ~lost, np.float32(0.0), weight)
         y, solution = locate(self.places, np.moveaxis(frames - self.off_dn, 1, 0), weight)
@@ -147,11 +149,11 @@ class MultilaterationMethod(ProjectionMethod):
         members = anchor_sets(anchors)
         background = measure_many(device, (members @ singles).astype(np.bool_), self.repeats)
         mean, clipped = float(background.intensity[:anchors].mean()), np.asarray(background.saturated.any(axis=0))
-        if mean <= SEEN * np.sqrt(background.variance[:anchors].mean()):
+        if mean <= MIN_ANCHOR_SNR * np.sqrt(background.variance[:anchors].mean()):
             raise too_few(device, np.zeros_like(clipped), mean, clipped)
         leak_dn = abs(device.dmd.leakage) ** 2 * unit_dn
         half = unit_dn * n_inputs / (2.0 * device.n_in)  # mean intensity of half-ON vectors
-        found = Block.joined(
+        found = Block.join(
             [
                 place_block(background, slice(start, start + ROWS), members, leak_dn, half)
                 for start in range(0, device.n_out, ROWS)
@@ -159,8 +161,8 @@ class MultilaterationMethod(ProjectionMethod):
         )
         # With S anchors of independent phases both eigenvalues are near S/2 times their mean intensity.
         valid = (found.spread > self.dark_share * anchors / 2.0 * mean) & ~clipped
-        valid &= found.rank_ratio < MOST_ROW_RANK
-        valid &= found.misfit < MOST_MISFIT * max(float(np.median(found.misfit)), 1.0)
+        valid &= found.rank_ratio < MAX_ROW_RANK_RATIO
+        valid &= found.misfit < MAX_MISFIT * max(float(np.median(found.misfit)), 1.0)
         if valid.mean() < 0.5:
             raise too_few(device, valid, mean, clipped)
         check_plane(float(np.median(found.rank_ratio[valid])))
@@ -191,23 +193,23 @@ class MultilaterationMethod(ProjectionMethod):
 
 def check_plane(ratio: float) -> None:
     """Raise a ``ValueError`` if the anchors of the median row do not lie in a plane."""
-    if ratio > MOST_RANK:
+    if ratio > MAX_RANK_RATIO:
         raise ValueError(
-            f"anchors must lie in a plane, got a rank ratio of {ratio:.2g} (at most {MOST_RANK}): pixels see several "
-            f"fields (polarisations, wavelengths, grains), or the light is too dim for the noise"
+            f"anchors must lie in a plane, got a rank ratio of {ratio:.2g} (at most {MAX_RANK_RATIO}): pixels see "
+            "several fields (polarisations, wavelengths, grains), or the light is too dim for the noise"
         )
 
 
 def too_few(opu: Device, valid: BoolArray, mean: float, clipped: BoolArray) -> ValueError:
-    """What to say where under half of the pixels have usable anchors."""
+    """Error for a device on which under half of the pixels have usable anchors."""
     return ValueError(
         f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with usable anchors ({mean:.2g} DN "
-        f"above dark, {clipped.mean():.0%} saturated): another exposure, other anchors"
+        f"above dark, {clipped.mean():.0%} saturated): change the exposure or the anchors"
     )
 
 
 class Block(NamedTuple):
-    """Some rows with their anchors placed, and what `Places` and `shared_error` tell of them."""
+    """Places of the anchors in some rows, with figures of `Places` and `shared_error`; arrays of shape (n_rows,)."""
 
     places: Anchors
     misfit: HostArray
@@ -218,14 +220,14 @@ class Block(NamedTuple):
     scale_error: HostArray
 
     @staticmethod
-    def joined(blocks: "Sequence[Block]") -> "Block":
-        """Several blocks of rows as one, float32."""
+    def join(blocks: "Sequence[Block]") -> "Block":
+        """Join blocks of rows, as float32."""
         figures = (np.concatenate(parts).astype(np.float32) for parts in zip(*(b[1:] for b in blocks), strict=True))
-        return Block(Anchors.joined([block.places for block in blocks]), *figures)
+        return Block(Anchors.join([block.places for block in blocks]), *figures)
 
 
 def place_block(background: Background, rows: slice, members: IntArray, leak_dn: float, half_dn: float) -> Block:
-    """Place the anchors of some rows by the frames of all of their patterns."""
+    """Place the anchors of some rows."""
     found = place(background.intensity[:, rows].T, background.variance[:, rows].T, members, leak_dn)
     places = Anchors(
         positions=np.ascontiguousarray(found.positions.transpose(1, 2, 0), np.float32),
@@ -240,7 +242,7 @@ def place_block(background: Background, rows: slice, members: IntArray, leak_dn:
 
 
 def measure_many(opu: Device, patterns: BoolArray, repeats: int) -> Background:
-    """`measure_background` of many patterns, some at a time."""
+    """Call `measure_background` for many patterns, some at a time."""
     size = max(PIXELS // (repeats * opu.n_out), 1)
     parts = [measure_background(opu, patterns[i : i + size], repeats) for i in range(0, len(patterns), size)]
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Background._fields[:4]}

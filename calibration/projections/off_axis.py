@@ -1,4 +1,4 @@
-"""Projections by a tilted reference beam: one frame of each pattern, the field read from its fringes."""
+"""Complex projections by a tilted reference beam: one frame of each pattern, and its fringes give the field."""
 
 import math
 from dataclasses import dataclass
@@ -18,37 +18,38 @@ from photonics.random import PatternSet
 __all__ = ["OffAxisMethod", "OffAxisProjection"]
 
 PROBES = 8
-"""Half-ON patterns whose mean spectrum shows the sideband."""
-NEGLIGIBLE = 1e-5
-"""Share of the light that a ring of the spectrum must hold to be cut out with the rest."""
+"""Number of half-ON patterns whose mean spectrum shows the sideband."""
+MIN_RING_SHARE = 1e-5
+"""Smallest share of the light with which a ring of the spectrum is part of the disc that is cut out."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class OffAxisProjection(ReferencedProjection):
-    """A complex linear map by a single frame: its interference with the reference beam is a sideband of its spectrum.
+    """A complex linear map by one frame per vector: interference with the reference beam is a sideband of its spectrum.
 
-    The frame of the reference alone is subtracted first, and the field divided by the reference's amplitude on each
-    pixel: flaws of the beam then bias neither. What is left of them is the light that they carry out of the disc that
-    is cut. Neighbours within a grain are not independent outputs: a field of band B (``NA pixel / lambda``, cycles per
-    pixel) has ``pi B^2 n_out`` independent ones. Pixels that saturate are left out of the fit.
+    The frame of the reference alone is subtracted, and the field is divided by the reference's amplitude on each pixel,
+    so that flaws of the beam cause no bias. They only move some light out of the disc of the spectrum that is cut out.
+    Pixels within a speckle grain are not independent outputs: a field of band B (``NA pixel / lambda``, cycles per
+    pixel) has ``pi B^2 n_out`` independent ones. Saturated pixels are left out of the fit.
     """
 
     sideband: Sideband
+    """The disc of the spectrum that holds the field."""
     reference_frame: FloatArray
     """Mean frame of the reference beam with all mirrors OFF, DN: (n_out,)."""
     lost: float
-    """Relative amplitude of the light that the beam's flaws carry out of the disc; part of the standard error."""
+    """Relative amplitude of the light outside of the disc, by flaws of the beam; part of the standard error."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
         return (
-            "The phase of each row is taken from the reference beam's on that pixel, which is unknown; a drift of that "
-            "beam turns all rows of a vector together. Conjugation (by the beam's angle) and scale are fixed."
+            "The phase of each row is relative to that of the reference beam on that pixel, which is unknown; a drift "
+            "of the beam turns all rows of a vector together. Conjugation (by the beam's angle) and scale are fixed."
         )
 
     @property
     def frames_per_vector(self) -> int:
-        """Frames for one binary vector: 1. A ternary one takes 2."""
+        """Frames for one binary vector: 1."""
         return 1
 
     def _scale_error(self) -> FloatArray:
@@ -100,10 +101,10 @@ class OffAxisMethod(ProjectionMethod):
 def locate(
     opu: Device, n_inputs: int, arm: Arm, shape: tuple[int, int], band: float, expected: Frequency
 ) -> tuple[Frequency, float, float]:
-    """Find the sideband of ``conj(R) y`` by a few probes: its centre, its radius, and what is lost outside.
+    """Find the sideband of ``conj(R) y`` by a few probes: its centre, its radius, and the relative amplitude outside.
 
-    The radius is that at which noise overtakes the light; what is lost is the relative amplitude of the light beyond.
-    What reference and speckle give together, less what each gives alone, holds nothing but the two sidebands.
+    Frames of reference and speckle together, less those of each alone, contain only the two sidebands. The radius is
+    that at which noise exceeds the light.
     """
     patterns = np.zeros((PROBES, opu.n_in), np.bool_)
     patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, PatternSet.SIDEBAND)
@@ -116,7 +117,7 @@ def locate(
     field = wide.demodulate(cross, both >= opu.camera.saturation_dn)
     power = (np.abs(fft.fft2(field.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
     radii, count, density = annuli(power)
-    # White noise: each bin of a spectrum holds the sum of the variances of all pixels.
+    # Noise is white: each bin of the spectrum has the sum of the variances of all pixels.
     floor = float(arm.noise.variance(both).sum(axis=1).mean())
     noise = floor + float(arm.noise.variance(alone).sum(axis=1).mean() + arm.reference_variance.sum())
     light = count * (density - noise)
@@ -124,15 +125,15 @@ def locate(
     strength = inside / (count[radii <= band].sum() * floor)
     if strength < 1.0:
         raise ValueError(
-            f"imaging.reference.intensity {opu.imaging.reference.intensity:g} must make fringes that stand out of the "
-            f"noise, got {max(strength, 0.0):.2g} times the noise's power: more light"
+            f"imaging.reference.intensity {opu.imaging.reference.intensity:g} must give fringes above the noise, got "
+            f"{max(strength, 0.0):.2g} times the noise's power: use more light"
         )
-    # A ring is worth having if it holds more light than noise, and enough to be seen: wide discs come apart slowly.
-    fading = np.flatnonzero((light < count * floor + NEGLIGIBLE * inside) & (radii > band) & (count > 0))
+    # A ring is part of the disc if it has more light than noise, and enough of it: wide discs make the fit slow.
+    fading = np.flatnonzero((light < count * floor + MIN_RING_SHARE * inside) & (radii > band) & (count > 0))
     radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
     radius = min(max(radius, band), room)
     outside = (radii > radius + 1e-9) & (radii <= room)
-    # Noise alone makes no light: two standard errors of what it leaves there are taken off.
+    # Noise also leaves some power outside, which is not light: two of its standard errors are subtracted.
     chance = 2.0 * noise * math.sqrt(float(count[outside].sum()) / PROBES)
     lost = max(float(light[outside].sum()) - chance, 0.0) / inside
     return center, radius, math.sqrt(lost)

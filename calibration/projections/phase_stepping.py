@@ -1,8 +1,8 @@
-"""Projections by phase stepping: a few frames of each pattern, the reference arm's piezo a step further in each."""
+"""Complex projections by phase stepping: some frames of each pattern, at equal steps of the reference arm's phase."""
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +19,28 @@ from photonics.component import Field, component
 
 __all__ = ["PhaseSteppingMethod", "SteppingProjection"]
 
-FEWEST = 3
-"""Frames that fix the three unknowns of a fringe: its mean, its cosine and its sine."""
-LEAST_VISIBILITY = 0.99
-"""Contrast of the fringes under which the beam's intensity does not tell their strength."""
+MIN_READINGS = 3
+"""Readings that determine the three unknowns of a fringe: its mean, its cosine and its sine."""
+MIN_VISIBILITY = 0.99
+"""Smallest contrast of the fringes with which their amplitude follows from the beam's intensity."""
 
 Places = tuple[NDArray[np.intp], NDArray[np.intp]]
-"""Patterns and pixels, (n,) each."""
+"""Indices of patterns and of pixels, (n,) each."""
+Recovered = tuple[Fields, BoolArray]
+"""Recovered ``conj(R) y``, and whether it is one of two possible solutions; arrays of shape (n,)."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SteppingProjection(ReferencedProjection):
     """A complex linear map by P frames at phases ``2 pi k / P`` of the reference beam.
 
-    A change of the phase within the P frames of a pattern mixes a share of ``conj(y)`` and of the intensity into y:
-    white jitter of 0.1 and 0.4 rad rms makes an error of 0.03 one of 0.08 and 0.30 (measured, four steps).
-    A pixel that saturates in some frames is recovered from the others: by the fringe as long as three are left, and
-    where two are left by the intensity of the beam alone as well, if all light interferes with it (one polarisation, a
-    grain on a pixel). Other values are marked as saturated, and so are those of two readings where both points that
-    these leave are bright enough for the others; the standard error of all but those of no reading still holds.
-    Over 2 % of the readings saturated are a warning.
+    If the phase changes within the P frames of a pattern, a share of ``conj(y)`` and of the intensity is added to y:
+    white jitter of 0.1 and 0.4 rad rms raises an error of 0.03 to 0.08 and 0.30 (measured, four steps).
+
+    A pixel that saturates in some frames is recovered from the others. Three readings determine the fringe. Two do with
+    the beam's intensity, if all light interferes with the beam (one polarisation, a grain per pixel) and only one of
+    the two solutions is bright enough for the saturated readings. Other values are marked as saturated; their standard
+    error still holds if a reading is left. There is a warning if over 2 % of the readings saturate.
     """
 
     phases_rad: NDArray[np.float64]
@@ -49,17 +51,18 @@ class SteppingProjection(ReferencedProjection):
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
         return (
-            "The phase of each row is taken from the reference beam's on that pixel, which is unknown; a drift of that "
-            "beam turns all rows of a vector together. Conjugation (by the piezo's direction) and scale are fixed."
+            "The phase of each row is relative to that of the reference beam on that pixel, which is unknown; a drift "
+            "of the beam turns all rows of a vector together. Conjugation (by the piezo's direction) and scale are "
+            "fixed."
         )
 
     @property
     def frames_per_vector(self) -> int:
-        """Frames for one binary vector: one for each phase step. A ternary one takes twice as many."""
+        """Frames for one binary vector: one for each phase step."""
         return len(self.phases_rad)
 
     def _scale(self) -> FloatArray:
-        # A pixel that a tilted beam's fringes cross has less of them, by what the optics' data sheets say.
+        # The fringes of a tilted beam have less contrast on a pixel of finite width, by the data sheet of the optics.
         return super()._scale() / np.float32(self.opu.imaging.visibility(self.opu.laser.wavelength_m))
 
     def _frames(self, half: BoolArray) -> HostArray:
@@ -83,72 +86,74 @@ class SteppingProjection(ReferencedProjection):
             variance = self.noise.variance(frames).mean(axis=1) / np.float32(2 * len(self.phases_rad))
         batch, row = np.nonzero(saturated)
         left = (~full[batch, :, row]).sum(axis=1)
-        few = (left < FEWEST) & self.valid[row] & self.coherent
-        for chosen, repair, least in ((few, self._by_the_beam, FEWEST - 1), (left >= FEWEST, self._by_the_fringe, 0)):
+        few = (left < MIN_READINGS) & self.valid[row] & self.coherent
+        enough = left >= MIN_READINGS
+        for chosen, recover, least in ((few, self._fit_with_beam, MIN_READINGS - 1), (enough, self._fit_fringe, 0)):
             if not chosen.any():
                 continue
             at = batch[chosen], row[chosen]
-            fields, twofold = repair(frames, values, full, at)
+            fields, ambiguous = recover(frames, values, full, at)
             values[at] = fields.values
             if variance is not None:
                 variance[at] = fields.variance / np.float32(2.0)
-            saturated[at] = (left[chosen] < least) | twofold
+            saturated[at] = (left[chosen] < least) | ambiguous
         values -= self.offset_dn
         return Response(values, variance, saturated if uncertain else None)
 
-    def _by_the_fringe(self, frames: HostArray, values: Any, full: BoolArray, at: Places) -> tuple[Fields, BoolArray]:
-        """``conj(R) y`` of patterns at pixels with three readings or more, (n,), its variance, DN^2, and no doubt."""
+    def _fit_fringe(self, frames: HostArray, values: ComplexArray, full: BoolArray, at: Places) -> Recovered:
+        """Fit ``conj(R) y`` to three readings or more, which are unambiguous."""
         batch, row = at
         weights = fringe_weights(self.phases_rad, ~full[batch, :, row])
         readings = frames[batch, :, row]
         spread = (np.abs(weights) ** 2 * self.noise.variance(readings)).sum(axis=1)
         return Fields((weights * readings).sum(axis=1), spread), np.zeros(len(row), np.bool_)
 
-    def _by_the_beam(self, frames: HostArray, values: Any, full: BoolArray, at: Places) -> tuple[Fields, BoolArray]:
-        """The same of pixels with fewer, whose beam is known; `values` of the others tell how bright a pattern is.
+    def _fit_with_beam(self, frames: HostArray, values: ComplexArray, full: BoolArray, at: Places) -> Recovered:
+        """Fit ``conj(R) y`` to fewer readings and the beam's intensity.
 
-        Two readings leave two points: it is open which where the saturated readings allow both.
+        The `values` of the other pixels give the brightness of a pattern.
         """
         batch, row = at
         beam = np.sqrt(self.reference_dn[row])
         light = np.where(self.valid, np.abs(values) ** 2 / np.maximum(self.reference_dn, np.float32(1e-3)), 0.0)
         known = np.count_nonzero(~full.any(axis=1) & self.valid, axis=1)
-        # The likeliest mean of speckle whose bright part is cut off, where clipped values are its lower bounds.
+        # Maximum-likelihood mean of speckle whose bright pixels saturate: clipped values are lower bounds.
         spread = light.sum(axis=1) / np.maximum(known, 1)
         prior = Prior(np.zeros(len(row), np.complex64), spread[batch].astype(np.float32))
         readings, top = frames[batch, :, row].T, self.opu.camera.saturation_dn
 
-        def fitted(start: HostArray, which: Any) -> Fields:
+        def refine(start: ComplexArray, which: slice | NDArray[np.intp]) -> Fields:
             some = Prior(prior.mean[which], prior.spread[which])
             beams = stepped_reference(self.phases_rad[None], beam[which])
             return refine_fields(readings[None, :, which], beams, start[None], self.noise, top, prior=some)
 
-        start, twofold = values[batch, row] / beam, np.zeros(len(row), np.bool_)
-        two = np.flatnonzero((readings < top).sum(axis=0) == FEWEST - 1)
+        start, ambiguous = np.asarray(values[batch, row] / beam, np.complex64), np.zeros(len(row), np.bool_)
+        two = np.flatnonzero((readings < top).sum(axis=0) == MIN_READINGS - 1)
         seen = readings[:, two].astype(np.float32)
         beams = np.exp(1j * self.phases_rad)[:, None].astype(np.complex64) * beam[two]
         start[two], mirrored = intersect_circles(seen, beams, self.noise, top)
-        fields = fitted(start, slice(None))
+        fields = refine(start, slice(None))
         field, variance = fields.values[0], fields.variance
         if len(two):
-            other = fitted(mirrored, two)
+            other = refine(mirrored, two)
             points, errors = np.stack([field[two], other.values[0]]), np.stack([variance[two], other.variance])
             some = Prior(prior.mean[two], prior.spread[two])
-            field[two], variance[two], twofold[two] = weigh_points(points, errors, seen, beams, some, self.noise, top)
-        return Fields(field * beam, variance * beam**2), twofold
+            field[two], variance[two], ambiguous[two] = weigh_points(points, errors, seen, beams, some, self.noise, top)
+        return Fields(field * beam, variance * beam**2), ambiguous
 
     @property
     def coherent(self) -> bool:
-        """Whether all light on a pixel interferes with the beam, by the data sheets."""
+        """Whether all light on a pixel interferes with the beam, by the data sheets of the optics."""
         imaging = self.opu.imaging
-        straight = imaging.visibility(self.opu.laser.wavelength_m) >= LEAST_VISIBILITY
+        straight = imaging.visibility(self.opu.laser.wavelength_m) >= MIN_VISIBILITY
         return straight and imaging.polarisations == 1 and imaging.samples_per_pixel == 1
 
 
 def fringe_weights(phases_rad: NDArray[np.float64], kept: BoolArray) -> ComplexArray:
-    """Weights of the frames that are kept in the least-squares estimate of ``conj(R) y``: (n, P) -> (n, P).
+    """Weights with which the kept frames add up to ``conj(R) y``: (n, P) -> (n, P).
 
-    ``I_k = A + 2 Re(conj(R) y exp(-i phi_k))``, three unknowns; with all frames the weights are ``exp(i phi_k) / P``.
+    They are those of the least-squares fit of ``I_k = A + 2 Re(conj(R) y exp(-i phi_k))``; with all frames,
+    ``exp(i phi_k) / P``.
     """
     design = np.stack([np.ones_like(phases_rad), 2.0 * np.cos(phases_rad), 2.0 * np.sin(phases_rad)], axis=1)
     used = kept[:, :, None] * design  # (n, P, 3)

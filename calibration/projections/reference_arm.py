@@ -1,4 +1,4 @@
-"""The reference arm alone: how bright it is on each pixel, and how its light beats with what the mirrors leak."""
+"""Projections with a reference arm, and the calibration of its beam."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,10 +17,11 @@ __all__ = ["Arm", "ReferencedProjection", "check_arm", "measure_arm"]
 
 
 class Arm(NamedTuple):
-    """The reference beam on all mirrors OFF; arrays of shape (n_out,) or (n_phases, n_out)."""
+    """The reference beam with all mirrors OFF; arrays of shape (n_out,) or (n_phases, n_out)."""
 
     reference_dn: FloatArray
-    """Intensity of the beam and what it beats with, phases averaged, less that of all mirrors OFF alone: DN."""
+    """Mean intensity over the phases, less that of all mirrors OFF without the beam, DN. It includes the beam's
+    interference with leaked light if the phases do not average it out."""
     reference_variance: FloatArray
     """Variance of `reference_dn`, DN^2."""
     frames_dn: FloatArray
@@ -28,7 +29,7 @@ class Arm(NamedTuple):
     frame_variance: FloatArray
     """Variance of `frames_dn`, DN^2."""
     saturated: BoolArray
-    """Pixels that the beam alone saturates."""
+    """Whether the beam alone saturates a pixel."""
     noise: NoiseModel
 
 
@@ -36,12 +37,12 @@ class Arm(NamedTuple):
 class ReferencedProjection(LinearProjection):
     """A complex linear map: ``M_ij = exp(-i rho_i) t_ij``, with rho_i the phase of the reference beam R in row i.
 
-    Its unit is that of T (``unit_dn``). A row carries the square root of its pixel's relative response (PRNU). What
-    mirrors that are OFF leak is subtracted: the map of x is the response of x less that of all OFF.
+    Its unit is that of T (`unit_dn`). A row has the square root of its pixel's relative response (PRNU) as a factor.
+    The light that OFF mirrors leak is subtracted: the map of x is the response of x less that of all mirrors OFF.
 
-    If the beam's phase drifts by d between one vector's frames and the calibration's, all outputs of that vector turn
-    by d together; the beam's strength is measured as an intensity, which no drift of phase touches. A signed vector is
-    a difference, and suffers like one when the phase drifts between its halves.
+    If the beam's phase drifts by d between the calibration and the frames of a vector, all outputs of that vector turn
+    by d together. The scale is unaffected, as the beam's strength is measured as an intensity. A signed vector is the
+    difference of two halves, and has an error if the phase drifts between these.
     """
 
     reference_dn: FloatArray
@@ -49,7 +50,7 @@ class ReferencedProjection(LinearProjection):
     reference_variance: FloatArray
     """Variance of `reference_dn`, DN^2."""
     shared_variance: FloatArray
-    """Variance of the response of all mirrors OFF, which is subtracted from all others, DN^2, each part: (n_out,)."""
+    """Variance of the real part (or the imaginary one) of the response of all mirrors OFF, DN^2: (n_out,)."""
 
     @property
     def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
@@ -68,7 +69,7 @@ class ReferencedProjection(LinearProjection):
 
 
 def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> Arm:
-    """Take frames with all mirrors OFF: shutter closed, and open at each phase, each `repeats` times."""
+    """Measure the beam: frames with all mirrors OFF, shutter closed and open at each phase, `repeats` times each."""
     count = len(phases_rad)
     dark = opu.dark(repeats).astype(np.float32)
     off = opu.measure(np.zeros((repeats, opu.n_in), np.bool_))[:, None]
@@ -78,7 +79,7 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
     top, values = opu.camera.saturation_dn, frames.astype(np.float32)
     mean, peak = values.mean(axis=0), frames.max(axis=0)
     noise = fit_noise(mean, values.var(axis=0, ddof=1), peak < top, dark)
-    variance = averaged(noise.variance(mean), repeats)
+    variance = variance_of_mean(noise.variance(mean), repeats)
     return Arm(
         reference_dn=mean[1:].mean(axis=0) - mean[0],
         reference_variance=variance[1:].mean(axis=0) / np.float32(count) + variance[0],
@@ -89,17 +90,23 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
     )
 
 
-def averaged(variance: FloatArray, repeats: int) -> FloatArray:
-    """Variance of the mean of repeated frames: noise under half a code repeats its rounding, and keeps that error."""
+def variance_of_mean(variance: FloatArray, repeats: int) -> FloatArray:
+    """Variance of the mean of repeated frames. Noise under half a code keeps the rounding error of a single frame."""
     floor = np.where(variance - QUANTISATION < 0.25, np.float32(QUANTISATION), np.float32(0.0))
     return np.maximum(variance / np.float32(repeats), floor)
 
 
 def check_arm(opu: Device, arm: Arm, dark_share: float) -> BoolArray:
-    """Rows whose reference is bright enough and not saturated, or say what to change if they are few."""
+    """Rows whose reference is bright enough and not saturated.
+
+    Raises
+    ------
+    ValueError
+        If these are fewer than half.
+    """
     mean = float(arm.reference_dn.mean())
     valid = (arm.reference_dn > dark_share * mean) & ~arm.saturated
-    # Under three times the error of its mean there is no beam, only noise.
+    # A mean under three times its error is noise, not a beam.
     dim = mean <= 3.0 * float(np.sqrt(arm.reference_variance.mean()))
     if dim or valid.mean() < 0.5:
         raise ValueError(

@@ -1,10 +1,10 @@
-"""Vectors as weighted sums of binary patterns, which is all that mirrors can show."""
+"""Vectors as weighted sums of the binary patterns that mirrors can show."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.patterns.encoding import as_rows
@@ -14,77 +14,80 @@ __all__ = ["Terms", "split"]
 
 
 class Terms(NamedTuple):
-    """Binary patterns to show, one per term, all the positive ones of a batch first.
+    """Binary patterns to show, one per term; the positive ones of a batch come first.
 
-    A binary vector is one term, a ternary one two at most (where it is 1; where it is -1), any other real one a
-    ternary vector for each bit. Empty patterns are left out.
+    A binary vector is one term. A ternary one has up to two, where it is 1 and where it is -1. Any other real vector is
+    a sum of ternary vectors, one for each bit. Empty patterns are left out.
     """
 
     batch: int
+    """Number of vectors."""
     planes: NDArray[np.int8]
     """Ternary vectors, (n_planes, n_inputs)."""
     plane: NDArray[np.intp]
-    """Which plane a term shows, (n_terms,)."""
+    """Index of the plane that a term shows, (n_terms,)."""
     sign: NDArray[np.int8]
-    """Whether it shows where the plane is 1, or where it is -1."""
+    """1 if the term shows where the plane is 1, -1 if it shows where the plane is -1."""
     owner: NDArray[np.intp]
-    """Which vector it belongs to."""
+    """Index of the vector to which the term belongs."""
     weight: FloatArray
-    """By how much it counts there, its sign included."""
+    """Weight of the term in its vector, its sign included."""
     digit: NDArray[np.intp]
-    """Place of the plane in its vector; a vector has one term at most of each digit and sign."""
+    """Bit that the plane is of its vector; a vector has at most one term of each digit and sign."""
     rounding: FloatArray
-    """Squared length of what rounding to bits took off each vector, (batch,)."""
+    """Squared length of each vector's rounding error, (batch,)."""
 
     def parts(self, size: int) -> Iterator[slice]:
-        """The terms in order, `size` at a time."""
+        """Slices of the terms, in order, of `size` terms each."""
         for start in range(0, len(self.plane), size):
             yield slice(start, start + size)
 
     def halves(self, part: slice) -> BoolArray:
-        """The patterns of some terms, (n, n_inputs)."""
+        """Patterns of some terms: (n, n_inputs)."""
         return self.planes[self.plane[part]] == self.sign[part, None]
 
     def add(self, total: HostArray, part: slice, values: HostArray, power: int = 1) -> None:
-        """Add the values of some terms, times their weight to a power, to the vectors they belong to, in place.
+        """Add values of some terms, times a power of their weights, to the totals of their vectors, in place.
 
-        A vector's terms are added in the same order whatever else is in the batch.
+        The order in which a vector's terms are added does not depend on the other vectors of the batch.
         """
         owner, weight = self.owner[part], self.weight[part] ** power
         for chosen in self._groups(part):
             total[owner[chosen]] += weight[chosen, None] * values[chosen]
 
     def flag(self, total: BoolArray, part: slice, values: BoolArray) -> None:
-        """Mark the vectors whose terms are marked, in place."""
+        """Mark, in place, the vectors that have a marked term."""
         owner = self.owner[part]
         for chosen in self._groups(part):
             total[owner[chosen]] |= values[chosen]
 
     def _groups(self, part: slice) -> Iterator[BoolArray]:
-        """Terms of one digit and one sign, which all belong to different vectors."""
+        """Masks of the terms of one digit and sign, which all belong to different vectors."""
         group = 2 * self.digit[part] + (self.sign[part] < 0)
         return (group == one for one in np.unique(group))
 
     @property
     def balance(self) -> FloatArray:
-        """Sum of a vector's weights, (batch,): how often it holds what every frame holds alike."""
+        """Sum of a vector's weights, (batch,): the factor with which an offset common to all frames enters."""
         return np.bincount(self.owner, self.weight, self.batch).astype(np.float32)
 
 
-def split(x: Any, n_inputs: int, bits: int) -> Terms:
-    """Write vectors as terms.
+def split(x: ArrayLike, n_inputs: int, bits: int) -> Terms:
+    """Split vectors into terms.
 
     Parameters
     ----------
     x : array_like, shape (batch, n_inputs)
-        Bool, or real from -1 to 1. Vectors of -1, 0 and 1 are shown as they are; the others by `bits` bit planes.
-    n_inputs, bits : int
-        Length of the vectors; bits of the magnitude.
+        Bool, or real from -1 to 1. Vectors of -1, 0 and 1 are shown exactly, the others by bit planes.
+    n_inputs : int
+        Length of the vectors.
+    bits : int
+        Number of bit planes.
 
     Raises
     ------
     ValueError
-        If the shape is wrong, or an entry is another number (NaN included).
+        If the shape is wrong, or an entry is NaN or out of range.
     """
     array = as_rows(x, n_inputs, "x")
     if array.dtype != np.bool_:

@@ -1,7 +1,8 @@
-"""A field of the complex plane from intensities of it alone and together with anchors at known places.
+"""A field from the intensities of it alone and together with anchors at known places in the complex plane.
 
-The complex plane as real vectors of two components, so that ``Re(conj(q) y)`` is the dot product ``q . y``. With the
-leaked field c, ``I(x) - I(0) = |y|^2 + 2 c . y = s`` and ``I(x + b_i) - I(x) = 2 q_i . y + |q_i|^2 + 2 c . q_i``.
+Complex numbers are written as real vectors of two components, so that ``Re(conj(q) y)`` is the dot product ``q . y``.
+With the leaked field c, ``I(x) - I(0) = |y|^2 + 2 c . y = s`` and
+``I(x + b_i) - I(x) = 2 q_i . y + |q_i|^2 + 2 c . q_i``.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from photonics.arrays import FloatArray
 __all__ = ["Anchors", "Solution", "locate", "shared_error"]
 
 TINY = 1e-6
-"""Share of the normal matrix that is added, so that anchors on a line (rows that are not valid) have an inverse."""
+"""Share of the normal matrix that is added to it, so that it has an inverse for anchors on a line (invalid rows)."""
 
 Real = FloatArray
 
 
 class Anchors(NamedTuple):
-    """Places in the plane of each row, sqrt(DN)."""
+    """Places of the anchors in the plane of each row, roots of DN."""
 
     positions: Real  # (S, 2, n_out)
     leak: Real  # c, (2, n_out)
@@ -32,15 +33,15 @@ class Anchors(NamedTuple):
     """Variance of a frame, ``floor_dn2 + slope_dn I``."""
 
     @staticmethod
-    def joined(blocks: Sequence["Anchors"]) -> "Anchors":
-        """Those of several blocks of rows as one."""
+    def join(blocks: Sequence["Anchors"]) -> "Anchors":
+        """Join blocks of rows."""
         names = ("positions", "leak", "leak_variance", "off_variance")
         arrays = {name: np.concatenate([getattr(block, name) for block in blocks], axis=-1) for name in names}
         return blocks[0]._replace(**arrays)
 
     @property
     def added(self) -> Real:
-        """What an anchor adds to all mirrors OFF, ``I(b_i) - I(0)`` by its place, DN: (S, n_out)."""
+        """Intensity ``I(b_i) - I(0)`` of each anchor, by its place, DN: (S, n_out)."""
         return ((self.positions + 2.0 * self.leak) * self.positions).sum(axis=1)
 
     def variances(self, y: Real) -> Real:
@@ -53,7 +54,7 @@ class Anchors(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """The normal equations of fields, solved with s eliminated: (batch, n_out), of two parts (2, batch, n_out)."""
+    """Solution of the normal equations of fields, s eliminated: arrays (batch, n_out), vectors (2, batch, n_out)."""
 
     total: Real  # W, sum of the weights
     middle: Real  # weighted mean of the design vectors 2 q_i, 0 for the frame without an anchor
@@ -62,22 +63,22 @@ class Solution(NamedTuple):
     inverse: Real  # of the normal matrix: its two diagonal entries and the one beside, (3, batch, n_out)
 
     def apply(self, a: Real, b: Real) -> tuple[Real, Real]:
-        """The inverse times the vectors (a, b)."""
+        """Multiply the vectors (a, b) by the inverse."""
         first, second, beside = self.inverse
         return first * a + beside * b, beside * a + second * b
 
     def variance(self) -> Real:
-        """Mean variance of the two parts by the noise of the frames: (batch, n_out), DN."""
+        """Mean variance of the real and the imaginary part by the noise of the frames, DN: (batch, n_out)."""
         a, b = self.apply(*self.pull)
         slack = self.share * (1.0 - self.share / self.total)
         return ((self.inverse[0] + self.inverse[1]) - slack * (a**2 + b**2)) / np.float32(2.0)
 
 
-def normal(anchors: Anchors, weight: Real, y: Real | None) -> Solution:
-    """Normal equations of frames of weights (S + 1, batch, n_out), linearised at the fields y, (2, batch, n_out).
+def normal_equations(anchors: Anchors, weight: Real, y: Real | None) -> Solution:
+    """Normal equations of frames with weights (S + 1, batch, n_out), linearised at the fields y, (2, batch, n_out).
 
-    Without y the frames alone are used, which are linear in y and s. The equation ``s = |y|^2 + 2 c . y`` is as good as
-    the leaked field and the frame of all mirrors OFF are known.
+    Without y only the frames are used, which are linear in y and s. With y the equation ``s = |y|^2 + 2 c . y`` is used
+    as well, weighted by the errors of the leaked field and of the frame of all mirrors OFF.
     """
     total = np.maximum(weight.sum(axis=0), np.float32(1e-20))
     middle = np.zeros((2, *total.shape), np.float32)
@@ -105,7 +106,7 @@ def normal(anchors: Anchors, weight: Real, y: Real | None) -> Solution:
 
 
 def locate(anchors: Anchors, signal: Real, weight: Real) -> tuple[Real, Solution]:
-    """Most likely fields, by one Gauss-Newton step from the linear solution.
+    """Find the most likely fields by one Gauss-Newton step from the linear solution.
 
     Parameters
     ----------
@@ -113,24 +114,24 @@ def locate(anchors: Anchors, signal: Real, weight: Real) -> tuple[Real, Solution
     signal : ndarray, shape (S + 1, batch, n_out)
         Frames of each pattern alone and with each anchor, less that of all mirrors OFF, DN.
     weight : ndarray, shape (S + 1, batch, n_out)
-        One over the variance of each, for the start; 0 leaves a frame out.
+        One over the variance of each frame, for the start; frames of weight 0 are left out.
 
     Returns
     -------
     fields : ndarray, shape (2, batch, n_out)
-        sqrt(DN). The step leaves errors of second order in the noise of the start.
+        Roots of DN. Errors of second order in the noise of the start remain.
     solution : Solution
     """
     equations = signal.copy()
     equations[1:] -= anchors.added[:, None]
-    y = solved(anchors, equations, weight, normal(anchors, weight, None), None)
+    y = solve_fields(anchors, equations, weight, normal_equations(anchors, weight, None), None)
     weight = np.where(weight > 0, 1.0 / anchors.variances(y), np.float32(0.0))
-    solution = normal(anchors, weight, y)
-    return solved(anchors, equations, weight, solution, y), solution
+    solution = normal_equations(anchors, weight, y)
+    return solve_fields(anchors, equations, weight, solution, y), solution
 
 
-def solved(anchors: Anchors, equations: Real, weight: Real, solution: Solution, y: Real | None) -> Real:
-    """Fields by the normal equations: (S + 1, batch, n_out) -> (2, batch, n_out)."""
+def solve_fields(anchors: Anchors, equations: Real, weight: Real, solution: Solution, y: Real | None) -> Real:
+    """Solve the normal equations for the fields: (S + 1, batch, n_out) -> (2, batch, n_out)."""
     mean = (weight * equations).sum(axis=0) / solution.total
     right = np.zeros((2, *mean.shape), np.float32)
     for q, w, value in zip(anchors.positions, weight[1:], equations[1:], strict=True):
@@ -143,28 +144,28 @@ def solved(anchors: Anchors, equations: Real, weight: Real, solution: Solution, 
 
 
 def shared_error(anchors: Anchors, covariance: NDArray[np.float64], size_dn: float) -> tuple[Real, Real]:
-    """What the anchors' uncertain places, and that of I(0), do to every field of a row.
+    """Errors that all fields of a row share, by the errors of the anchors' places and of I(0).
 
     Parameters
     ----------
     anchors : Anchors
     covariance : ndarray, shape (n_out, 2 S + 2, 2 S + 2)
-        Of the positions and the leaked field.
+        Covariance of the positions and the leaked field.
     size_dn : float
-        Mean ``|y|^2`` of the vectors that are to come, DN.
+        Expected mean ``|y|^2`` of vectors, DN.
 
     Returns
     -------
     variance : ndarray, shape (n_out,)
-        Of each part of a field near 0, DN.
+        Variance of the real part (or the imaginary one) of a field near 0, DN.
     relative : ndarray, shape (n_out,)
-        Standard error over the length that comes on top with the length, as it is at ``|y|^2 = size_dn``.
+        Further standard error of a longer field, relative to its length; evaluated at ``|y|^2 = size_dn``.
     """
     rows = len(covariance)
     fields = np.sqrt(size_dn) * np.array([[0.0, 1.0, 0.0, -1.0, 0.0], [0.0, 0.0, 1.0, 0.0, -1.0]])
     y = np.repeat(fields[:, :, None], rows, axis=2).astype(np.float32)
     weight = 1.0 / anchors.variances(y)
-    found = normal(anchors, weight, y)
+    found = normal_equations(anchors, weight, y)
     of_pull = np.stack(found.apply(found.pull[0], found.pull[1])) * found.share  # (2, 5, rows)
     count = len(anchors.positions)
     lever = np.zeros((2, 5, rows, count + 1, 2))
@@ -180,6 +181,6 @@ def shared_error(anchors: Anchors, covariance: NDArray[np.float64], size_dn: flo
     lever = lever.reshape(2, 5, rows, -1)
     variance = np.einsum("pkri,rij,pkrj->kr", lever, covariance, lever) / 2.0
     variance += (of_pull**2).sum(axis=0) * anchors.off_variance / 2.0
-    # Of a value of the length |y| each part has the variance |y|^2 / 2 times the relative error squared.
+    # Each part of a value of length |y| has the variance |y|^2 / 2 times the squared relative error.
     excess = np.maximum(variance[1:].mean(axis=0) - variance[0], 0.0) * 2.0 / size_dn
     return variance[0].astype(np.float32), np.sqrt(excess).astype(np.float32)

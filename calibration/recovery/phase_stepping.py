@@ -205,8 +205,16 @@ class PhaseStepping(RecoveryMethod[State]):
         return matrix - field[:, None] * ones
 
     def findings(self, state: State) -> Findings:  # noqa: D102
-        drift = {} if state.drift is None else state.drift.record()
-        return Findings(closure=state.closure, **drift)
+        drift = state.drift
+        if drift is None:
+            return Findings(closure=state.closure)
+        return Findings(
+            closure=state.closure,
+            phase_rad=drift.tracked,
+            step_rms_rad=drift.step,
+            jitter_rms_rad=drift.jitter,
+            field_error=drift.error,
+        )
 
 
 def alone_phases(steps: int) -> NDArray[np.float64]:

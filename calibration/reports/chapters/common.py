@@ -10,7 +10,7 @@ from calibration.device import Device
 from calibration.reports.report import Line
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Chapter", "frame_shape", "noise_model", "refusal"]
+__all__ = ["Chapter", "noise_model", "refusal"]
 
 DARK_FRAMES = 8
 
@@ -38,11 +38,3 @@ def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> No
 def signal_of(frames: NDArray[Any], noise: NoiseModel) -> NDArray[np.float64]:
     """Frames above the dark level, DN."""
     return np.asarray(frames).astype(np.float64) - noise.dark_dn
-
-
-def frame_shape(opu: Device) -> tuple[int, int]:
-    """Rows and columns of pixels in a frame, by the imaging's data sheet."""
-    region = opu.imaging.region
-    if region is not None:
-        return region[1], region[3]
-    return opu.imaging.sensor_of(opu.n_out * opu.imaging.samples_per_pixel**2)

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
+from calibration.fields.readings import frame_shape
 from calibration.fields.sideband import pixel_transfer
-from calibration.reports.chapters.common import Chapter, frame_shape, refusal, signal_of
+from calibration.reports.chapters.common import Chapter, refusal, signal_of
 from calibration.reports.report import Line
 from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.analysis.speckle import marchenko_pastur_edges

@@ -9,7 +9,8 @@ from scipy.special import gammaincc
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
-from calibration.reports.chapters.common import Chapter, frame_shape, signal_of
+from calibration.fields.readings import frame_shape
+from calibration.reports.chapters.common import Chapter, signal_of
 from calibration.reports.report import Line
 from photonics.analysis.speckle import exponential_distance
 from photonics.parts.pupil import correlation
