@@ -48,8 +48,8 @@ class MultilaterationProjection(LinearProjection):
     The start is the solution of S linear equations for two unknowns in each row,
     ``I(x + b_i) - I(x) - [I(b_i) - I(0)] = 2 q_i . (T x)``, which are exact also if OFF mirrors leak. A Gauss-Newton
     step then leads to the most likely field. It uses ``I(x)``, which depends on ``|T x|^2``, and weights each frame by
-    its noise; this lowers the error to 0.7 to 0.8 of that of the linear equations. Saturated frames are left out if four
-    others remain. The estimate is linear in the vector except for errors of second order in the noise.
+    its noise; this lowers the error to 0.7 to 0.8 of that of the linear equations. Saturated frames are left out if
+    four others remain. The estimate is linear in the vector except for errors of second order in the noise.
 
     References
     ----------
