@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures for all tests."""
 
 import os
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from photonics.backend import HOST, Backend, named
 
-# As the command line does: torch's threads spin while they wait, which on a busy machine slows small networks down.
+# As the command line does: torch's waiting threads spin, which slows small networks down on a busy machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Random inputs for a test; nothing under test draws from it."""
+    """Random inputs for a test; the code under test does not use it."""
     return np.random.default_rng(20201212)
 
 
@@ -35,13 +35,13 @@ def set_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.fixture
 def strict() -> Backend:
-    """The array API and nothing more, on a device whose arrays refuse to come to the host unless asked to."""
+    """The array API alone, on a device whose arrays are not converted to numpy implicitly."""
     return Backend(array_api_strict, array_api_strict.Device("device1"))
 
 
 @pytest.fixture
 def gpu() -> Backend:
-    """The GPU; a test that asks for it is skipped without one, or fails if REQUIRE_GPU is 1."""
+    """The GPU; without one a test that uses it is skipped, or fails if REQUIRE_GPU is 1."""
     try:
         return named("cuda")
     except ValueError as error:
@@ -52,11 +52,11 @@ def gpu() -> Backend:
 
 @pytest.fixture(params=["strict", pytest.param("gpu", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> Backend:
-    """Every place other than the host."""
+    """Every backend other than the host."""
     return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(params=["host", "strict", pytest.param("gpu", marks=pytest.mark.gpu)])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    """Every place where arrays may live."""
+    """Every backend."""
     return HOST if request.param == "host" else request.getfixturevalue(request.param)

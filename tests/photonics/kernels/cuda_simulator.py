@@ -1,4 +1,4 @@
-"""Checks of the GPU's kernels on numba's simulator; `test_cuda_simulator.py` runs them in a process of their own.
+"""Checks of the GPU kernels on numba's simulator; `test_cuda_simulator.py` runs them in a process of their own.
 
 The simulator starts a thread of Python for every thread of CUDA: sizes and blocks are tiny here.
 """
@@ -18,7 +18,7 @@ TINY = np.finfo(np.float32).eps
 
 
 def tile(entries, first_column, columns, first_group, groups):
-    """A tile of the matrix by the processor's kernels: (columns, parts) float32."""
+    """A tile of the matrix by the kernels of the CPU: (columns, parts) float32."""
     from photonics.kernels import entries as cpu
 
     rows, fill = (2, cpu.fill_gaussian) if entries == "gaussian" else (cpu.GROUP, cpu.fill_three_bit)
@@ -28,7 +28,7 @@ def tile(entries, first_column, columns, first_group, groups):
 
 
 def entries_agree(cuda):
-    """Tiles of both laws, the first rows of a buffer, are the processor's: exact, or to rounding."""
+    """Tiles of both laws, in the first rows of a buffer, equal those of the CPU: exactly, or to rounding."""
     for entries, groups, tolerance in [("gaussian", 1, 4 * TINY), ("gaussian", 5, 4 * TINY), ("3bit", 2, 0.0)]:
         expected = tile(entries, 70_000, 3, 11, groups)
         out = np.zeros((4, expected.shape[1] // 2), np.complex64)
@@ -38,7 +38,7 @@ def entries_agree(cuda):
 
 
 def halves_agree(cuda):
-    """Whole steps and what is over add up to the processor's normals, to 2**-21; the whole ones are whole."""
+    """Whole steps and remainders add up to the normals of the CPU, to 2**-21; whole steps are integers."""
     expected = tile("gaussian", 70_000, 3, 11, 5) / SCALE
     coarse, fine = np.zeros((2, 4, 5), np.int64)
     cuda.fill_halves(70_000, 11, KEY, coarse[:3], fine[:3])
@@ -65,7 +65,7 @@ def projections_agree(cuda):
 
 
 def frames_agree(cuda):
-    """The camera's frames are the processor's: no light, both sides of the switch, a full well, both types."""
+    """Camera frames equal those of the CPU: no light, both sides of the switch, a full well, both types."""
     from photonics.kernels import cpu
 
     photons = np.float32([[0, 0.3, 5, 9.9, 10.1, 30, 400, 5e3, 2e4], [15, 16, 17, 18, 3, 1, 2e3, 8e3, 1e6]])
@@ -82,15 +82,43 @@ def frames_agree(cuda):
         assert ours[1, 8] == top
 
 
+def screens_agree(cuda):
+    """Every mode of every frame, to 1e-6, in place or into an array of another width, and the conjugate."""
+    from photonics.kernels import screens, screens_cuda
+
+    rng, stream = np.random.default_rng(0), 12
+    for given, width in [(21, 21), (1, 1), (121, 121), (10, 21), (21, 10), (0, 3)]:
+        wide = (rng.normal(size=(2, given)) + 1j * rng.normal(size=(2, given))).astype(np.complex64)
+        for source, layer, conjugate in [(wide, 0, False), (wide, 2, True), (wide.real.copy(), 1, True)]:
+            ours, theirs = np.full((2, width), np.nan, np.complex64), np.zeros((2, width), np.complex64)
+            before, modes = source.copy(), min(given, width)
+            numbers = np.float32(0.3), np.float32(-1 if conjugate else 1)
+            screens_cuda.screen_into(source, ours, layer, KEY[1:], conjugate, 0.3)
+            screens.screen_into(source, modes, layer, stream, *KEY[1:], *numbers, theirs)
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+            assert not ours[:, modes:].any()
+            np.testing.assert_array_equal(source, before)
+        if given == width:
+            ours, theirs = wide.copy(), wide.copy()
+            screens_cuda.screen_into(ours, ours, 2, KEY[1:], True, 0.3)
+            screens.screen(theirs, given, 2, stream, *KEY[1:], np.float32(0.3), np.float32(-1))
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+            assert np.all(ours != wide)
+
+
 def nothing_is_launched_for_nothing(cuda):
     """Empty batches and tiles."""
+    from photonics.kernels import screens_cuda
+
+    empty = np.zeros((0, 3), np.complex64)
+    screens_cuda.screen_into(empty, empty, 0, KEY[1:])
     cuda.fill_entries("gaussian", 0, 0, KEY, SCALE, np.zeros((0, 4), np.complex64))
     cuda.launch(None, 0, 1)
     cuda.launch(None, 1, 0)
 
 
 class Stream:
-    """A stream whose work waits until somebody waits for it, as a slow GPU's would."""
+    """A stream whose work runs only when an event is waited for, like that of a slow GPU."""
 
     known: dict[int, "Stream"] = {}  # noqa: RUF012 (the test's own)
 
@@ -138,7 +166,7 @@ def pipeline(cuda):
 
 
 def products_agree(cuda):
-    """Fused products in bands, and tiles drawn beside the product in two buffers, are the host's products."""
+    """Fused products in bands, and products of tiles that are drawn on another stream, equal those of the host."""
     from photonics import GaussianMedium
 
     pipe, rng = pipeline(cuda), np.random.default_rng(1)
@@ -157,9 +185,9 @@ def products_agree(cuda):
 
 
 def devices_agree(cuda):
-    """The whole device takes the ways of a GPU, on numpy's arrays under cupy's name: the host's frames.
+    """The whole device by the code for a GPU, on numpy arrays under the name of cupy, gives the frames of the host.
 
-    With storage of every kind, tiles of the adjoint, screens and the camera: every kernel is launched.
+    Every storage, tiles of the adjoint, screens and the camera: every kernel is launched.
     """
     import array_api_compat.numpy as host
 
@@ -208,6 +236,7 @@ CHECKS = {
         halves_agree,
         projections_agree,
         frames_agree,
+        screens_agree,
         nothing_is_launched_for_nothing,
         products_agree,
         devices_agree,
@@ -216,7 +245,7 @@ CHECKS = {
 
 
 def main():
-    """Run every check and say of each whether it passed."""
+    """Run every check and print whether it passed."""
     from photonics.kernels import cuda
 
     cuda.THREADS, cuda.MIN_BLOCKS, cuda.MAX_BLOCKS = 8, 1, 6

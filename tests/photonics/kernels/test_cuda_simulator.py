@@ -1,4 +1,4 @@
-"""The GPU's kernels and the products built on them, on numba's simulator: `cuda_simulator.py`, without a GPU."""
+"""The GPU kernels and the products built on them, on numba's simulator: `cuda_simulator.py`, without a GPU."""
 
 import os
 import subprocess
@@ -13,6 +13,7 @@ CHECKS = [
     "halves_agree",
     "projections_agree",
     "frames_agree",
+    "screens_agree",
     "nothing_is_launched_for_nothing",
     "products_agree",
     "devices_agree",
@@ -21,7 +22,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def report():
-    """What the checks print, in a process that was told to simulate before it imported numba."""
+    """Output of the checks, in a process whose numba simulates CUDA."""
     simulated = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": str(ROOT)}
     command = [
         sys.executable,
@@ -36,10 +37,11 @@ def report():
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_kernels_agree_with_the_processors(report, check):
-    """Entries to rounding (three bits exactly), products to 1e-6, camera frames exactly, empty launches not at all.
+    """Entries to rounding (three bits exactly), products and screens to 1e-6, camera frames exactly.
 
     Catches: a draw for the wrong thread, threads beyond the end, a slice of the columns visited twice, a switch of
-    the Poisson draw at another mean, a tile that is multiplied before it is drawn.
+    the Poisson draw at another mean, a tile that is multiplied before it is drawn, a word for the wrong mode,
+    dark modes left as they were, a sign, a launch for an empty batch.
     """
     assert f"passed {check}\n" in report, report
 

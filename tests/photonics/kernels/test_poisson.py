@@ -67,7 +67,7 @@ def test_total_variation_error_over_the_whole_well(poisson):
 
 
 @IMPLEMENTATIONS
-@pytest.mark.parametrize("mean", [0.0, 0.01, 0.7, 3.0, 9.999])
+@pytest.mark.parametrize("mean", [0.0, 0.7, 9.999])
 def test_inversion_is_exact(poisson, mean):
     """Under the switch the distribution function is right to one cell of words. Catches: too few terms, ``u >= F``."""
     p = law(poisson, mean)
@@ -77,7 +77,7 @@ def test_inversion_is_exact(poisson, mean):
 
 
 @IMPLEMENTATIONS
-@pytest.mark.parametrize("mean", [0.5, 9.9, 10.0, 50.0, 3000.0])
+@pytest.mark.parametrize("mean", [0.5, 9.9, 10.0, 3000.0])
 def test_first_three_cumulants_equal_the_mean(poisson, mean):
     """All cumulants are the mean, the third to 0.2 counts (2 % at 10). Catches: Gaussian shot noise (third is 0)."""
     p = law(poisson, mean)

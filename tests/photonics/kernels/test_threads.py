@@ -8,13 +8,13 @@ from photonics.kernels.threads import for_blocks
 
 
 @pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize(("total", "size"), [(0, 5), (1, 5), (5, 5), (6, 5), (1000, 7)])
-def test_every_item_once(set_threads, count, total, size):
+def test_every_item_once(set_threads, count):
     """The blocks tile the range and do not depend on the threads. Catches: a tail left out, blocks per thread."""
     set_threads(count)
-    blocks = []
-    for_blocks(lambda start, stop: blocks.append((start, stop)), total, size)
-    assert sorted(blocks) == [(start, min(start + size, total)) for start in range(0, total, size)]
+    for total, size in [(0, 5), (1, 5), (5, 5), (6, 5), (1000, 7)]:
+        blocks = []
+        for_blocks(lambda start, stop, blocks=blocks: blocks.append((start, stop)), total, size)
+        assert sorted(blocks) == [(start, min(start + size, total)) for start in range(0, total, size)]
 
 
 def test_threads_really_share_the_work(set_threads):

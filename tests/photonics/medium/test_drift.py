@@ -2,13 +2,10 @@
 
 import pickle
 
-import array_api_strict as strict
 import numpy as np
 import pytest
 
-from photonics import Drifting, GaussianMedium, Lossy, MatrixMedium
-from photonics import medium as media
-from photonics.backend import to_host
+from photonics import Drifting, GaussianMedium, MatrixMedium
 from photonics.draws import MAX_TICK
 from photonics.medium import drift
 
@@ -40,7 +37,7 @@ def awkward_ticks(tau):
 
 
 @every_law
-@pytest.mark.parametrize("tau", [1e-3, 0.2, 0.8, 2.5, 7.3, 16, 50, 300, 1000, 4097.7])
+@pytest.mark.parametrize("tau", [1e-3, 0.8, 7.3, 50, 300, 4097.7])
 def test_coefficients_follow_the_law(law, tau):
     """Within 0.002 (exponential) and 0.001 (Gaussian) over all pairs of frames, squares summing to 1; no chance in it.
 
@@ -116,15 +113,15 @@ def test_magnitudes_of_a_given_matrix_stay():
 
 
 @every_law
-@pytest.mark.parametrize("tau", [0.1, 3, 100, 5000.5])
 @pytest.mark.parametrize("storage", ["stored", "streamed"])
-def test_frame_0_is_the_medium_itself(law, tau, storage):
+def test_frame_0_is_the_medium_itself(law, storage):
     """Bit for bit, and the frame after it is not. Catches: roots that are all fresh, no reflection."""
     slab = GaussianMedium(30, 41, seed=5, storage=storage)
-    medium, x = Drifting(slab, tau, law), np.random.default_rng(0).normal(size=(5, 30))
-    np.testing.assert_array_equal(medium.block(ALL, ALL), slab.block(ALL, ALL))
-    np.testing.assert_array_equal(medium.propagate(x), slab.propagate(x))
-    assert np.all(medium.propagate(x, np.ones(5, int)) != slab.propagate(x))
+    for tau in (0.1, 3, 100, 5000.5):
+        medium, x = Drifting(slab, tau, law), np.random.default_rng(0).normal(size=(5, 30))
+        np.testing.assert_array_equal(medium.block(ALL, ALL), slab.block(ALL, ALL))
+        np.testing.assert_array_equal(medium.propagate(x), slab.propagate(x))
+        assert np.all(medium.propagate(x, np.ones(5, int)) != slab.propagate(x))
 
 
 @every_law
@@ -150,11 +147,11 @@ def test_what_was_asked_before_does_not_matter(law, storage):
     Catches: a cache under the wrong name, one without bound.
     """
     make = lambda: Drifting(GaussianMedium(20, 30, seed=5, storage=storage), 1500, law)  # noqa: E731
-    used, x = make(), np.random.default_rng(0).normal(size=(400, 20))
-    ticks = np.random.default_rng(1).integers(0, 30_000, 400)
+    used, x = make(), np.random.default_rng(0).normal(size=(200, 20))
+    ticks = np.random.default_rng(1).integers(0, 30_000, 200)
     whole = used.propagate(x, ticks)
     assert 0 < len(used._kept) <= (drift.MAX_KNOTS if storage == "stored" else drift.MAX_PARTS)
-    for i in range(0, 400, 40):
+    for i in range(0, 200, 40):
         np.testing.assert_array_equal(make().propagate(x[[i]], ticks[[i]]), whole[[i]])
     copy = pickle.loads(pickle.dumps(used))
     assert not copy._kept
@@ -184,33 +181,8 @@ def test_a_drift_of_a_drift_multiplies():
     np.testing.assert_array_equal(through.T, b)
 
 
-@every_law
-def test_on_another_library(law):
-    """The same fields on array_api_strict's second device, to rounding, in any order of frames.
-
-    Catches: an array that is mixed with one of the host, an index that stays there.
-    """
-    ticks = np.array([40, 3, 0, 999, 3])
-    for slab in (GaussianMedium(30, 41, seed=5), Lossy(GaussianMedium(30, 41, seed=5), 0.5)):
-        medium = Drifting(slab, 1200, law)
-        for way, width in (("propagate", 30), ("adjoint", 41)):
-            x = np.random.default_rng(0).normal(size=(5, width)).astype(np.float32)
-            here = getattr(medium, way)(x, ticks)
-            there = getattr(medium, way)(strict.asarray(x, device=strict.Device("device1")), ticks)
-            assert there.dtype == strict.complex64
-            assert there.device == strict.Device("device1")
-            assert np.abs(to_host(there) - here).max() < 2e-6 * np.abs(here).max()
-
-
-def test_description():
-    """Catches: a law or a seed that is left out."""
-    medium = Drifting(GaussianMedium(5, 7, seed=1), 12, "gaussian", seed=8)
-    again = media.from_dict(medium.to_dict())
-    assert repr(again) == repr(medium)
-    np.testing.assert_array_equal(again.block(ALL, ALL, 6), medium.block(ALL, ALL, 6))
-
-
-@pytest.mark.parametrize("ticks", [[0], [0, 1, 2], [[0, 1]], [0.0, 1.0], [-1, 0], [0, MAX_TICK], "ab"])
-def test_bad_ticks_are_named(ticks):
-    with pytest.raises(ValueError, match=r"^ticks must be .*, got"):
-        Drifting(SLAB, 10).propagate(np.ones((2, 200)), ticks)
+def test_bad_ticks_are_named():
+    """Catches: frame numbers that are cut to integers, or of another number than the frames."""
+    for ticks in ([0], [0, 1, 2], [[0, 1]], [0.0, 1.0], [-1, 0], [0, MAX_TICK], "ab"):
+        with pytest.raises(ValueError, match=r"^ticks must be .*, got"):
+            Drifting(SLAB, 10).propagate(np.ones((2, 200)), ticks)

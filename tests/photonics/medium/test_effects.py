@@ -56,7 +56,7 @@ def test_ballistic_rows_keep_their_energy(ratio):
     assert abs(rows.mean() - 1) < 4 * rows.std() / np.sqrt(rows.size)
 
 
-@pytest.mark.parametrize(("n_in", "n_out"), [(5, 5), (4, 12), (12, 4), (7, 3), (3, 7), (48, 37), (1, 9), (9, 1)])
+@pytest.mark.parametrize(("n_in", "n_out"), [(5, 5), (4, 12), (12, 4), (48, 37), (1, 9)])
 def test_ballistic_image_is_geometric(n_in, n_out):
     """Output i sees the input under its middle, in order; with no scattering the image comes through.
 
@@ -160,18 +160,16 @@ def test_fresh_media_share_nothing(wrap):
     np.testing.assert_array_equal(medium.fresh(5).block(ALL, ALL), other.block(ALL, ALL))
 
 
-@every_effect
-@pytest.mark.parametrize("kind", ["float32", "complex64"])
-@pytest.mark.parametrize("batch", [0, 3])
-def test_on_another_library(wrap, kind, batch):
+@pytest.mark.parametrize("name", ["nested", "drifting"])
+def test_effects_of_effects_on_another_library(name):
     """The same fields on array_api_strict's second device, to rounding. Catches: a constant left on the host."""
-    medium = wrap(SMALL)
-    ticks = np.arange(batch)
+    medium = EFFECTS[name](SMALL)
     for way, width in (("propagate", medium.shape[1]), ("adjoint", medium.shape[0])):
-        x = np.random.default_rng(0).normal(size=(batch, width)).astype(kind)
-        here = getattr(medium, way)(x, ticks)
-        there = getattr(medium, way)(strict.asarray(x, device=strict.Device("device1")), ticks)
-        assert there.dtype == strict.complex64
-        assert there.device == strict.Device("device1")
-        assert there.shape == here.shape
-        np.testing.assert_allclose(to_host(there), here, atol=3e-6 * np.abs(here).max(initial=0))
+        for batch, kind in ((0, "float32"), (3, "float32"), (3, "complex64")):
+            x, ticks = np.random.default_rng(0).normal(size=(batch, width)).astype(kind), np.arange(batch)
+            here = getattr(medium, way)(x, ticks)
+            there = getattr(medium, way)(strict.asarray(x, device=strict.Device("device1")), ticks)
+            assert there.dtype == strict.complex64
+            assert there.device == strict.Device("device1")
+            assert there.shape == here.shape
+            np.testing.assert_allclose(to_host(there), here, atol=3e-6 * np.abs(here).max(initial=0))

@@ -41,24 +41,22 @@ def dense(medium):
     return result[: medium.n_out]
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 4])
 @pytest.mark.parametrize(
     ("n_in", "n_out", "oversample"),
-    [(48, 48, 1), (50, 7, 1), (7, 50, 1), (30, 41, 4), (41, 30, 2.5), (1, 1, 1), (37, 3000, 1)],
+    [(48, 48, 1), (50, 7, 1), (7, 50, 1), (30, 41, 4), (41, 30, 2.5), (1, 1, 1), (37, 750, 1)],
 )
-def test_matrix_is_the_product_of_its_layers(n_in, n_out, oversample, layers):
+def test_matrix_is_the_product_of_its_layers(n_in, n_out, oversample):
     """Entry for entry, T and its adjoint, within 2e-6 of the largest.
 
     Catches: rows skipped that hold light or are read, words out of order, a seed cut to 32 bits, a lost screen, another
     scale, an inverse transform for the forward one.
     """
-    medium = ScatteringLayers(n_in, n_out, 2**40 + 5, layers, oversample)
-    if medium.n_modes > 1000:  # the reference takes n_modes^3
-        medium = ScatteringLayers(n_in, n_out // 4, 2**40 + 5, layers, oversample)
-    expected = dense(medium)
-    assert np.abs(medium.block(ALL, ALL) - expected).max() < 2e-6 * np.abs(expected).max()
-    adjoint = medium.adjoint(np.eye(medium.n_out))
-    assert np.abs(adjoint - expected.conj()).max() < 2e-6 * np.abs(expected).max()
+    for layers in (1, 2, 3, 4) if n_out < 100 else (3,):  # the reference takes n_modes^3
+        medium = ScatteringLayers(n_in, n_out, 2**40 + 5, layers, oversample)
+        expected = dense(medium)
+        assert np.abs(medium.block(ALL, ALL) - expected).max() < 2e-6 * np.abs(expected).max()
+        adjoint = medium.adjoint(np.eye(medium.n_out))
+        assert np.abs(adjoint - expected.conj()).max() < 2e-6 * np.abs(expected).max()
 
 
 def test_grid():
@@ -74,16 +72,16 @@ def test_grid():
         assert rest == 1
 
 
-@pytest.mark.parametrize("layers", [1, 2, 3, 5])
 @pytest.mark.parametrize("n", [1, 48, 1000])
-def test_unitary_without_oversampling(layers, n):
+def test_unitary_without_oversampling(n):
     """``T^H T x = x``: energy is conserved, within 2e-6. Catches: a transform with a factor, a screen that absorbs."""
-    medium = ScatteringLayers(n, n, 3, layers)
-    assert medium.n_modes == n
     rng = np.random.default_rng(0)
     x = (rng.normal(size=(4, n)) + 1j * rng.normal(size=(4, n))).astype(np.complex64)
-    assert np.abs(medium.adjoint(medium.propagate(x)) - x).max() < 2e-6 * np.abs(x).max()
-    assert np.abs(medium.propagate(medium.adjoint(x)) - x).max() < 2e-6 * np.abs(x).max()
+    for layers in (1, 2, 3, 5):
+        medium = ScatteringLayers(n, n, 3, layers)
+        assert medium.n_modes == n
+        assert np.abs(medium.adjoint(medium.propagate(x)) - x).max() < 2e-6 * np.abs(x).max()
+        assert np.abs(medium.propagate(medium.adjoint(x)) - x).max() < 2e-6 * np.abs(x).max()
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -125,18 +123,18 @@ def shifted(power, grid, shift):
     return np.corrcoef(tensor.ravel(), moved.ravel())[0, 1]
 
 
-@pytest.mark.parametrize("shift", [(0, 1), (1, 0), (3, 5), (-2, 7)])
-def test_two_layers_have_a_memory_effect(shift):
+def test_two_layers_have_a_memory_effect():
     """Shifted entries have the same intensity with two layers, up to rounding, and nothing in common with three.
 
     The correlation over n^2 entries has a standard error of 1/n. Catches: a closing screen applied before the last
     transform, a screen drawn twice.
     """
     two, three = (ScatteringLayers(400, 400, 5, layers) for layers in (2, 3))
-    power = np.abs(matrix(two)) ** 2
-    assert exponential_distance(power[:, 0]) < 1.63  # the marginals do not tell
-    assert shifted(power, two.grid, shift) > 1 - 1e-6
-    assert abs(shifted(np.abs(matrix(three)) ** 2, three.grid, shift)) < 4 / 400
+    power, other = np.abs(matrix(two)) ** 2, np.abs(matrix(three)) ** 2
+    assert exponential_distance(power[:, 0]) < 1.63  # single columns do not show it
+    for shift in [(0, 1), (1, 0), (3, 5), (-2, 7)]:
+        assert shifted(power, two.grid, shift) > 1 - 1e-6
+        assert abs(shifted(other, three.grid, shift)) < 4 / 400
 
 
 @pytest.fixture(scope="module")
@@ -156,20 +154,18 @@ def test_entries_are_circular_normal(entries):
         assert stats.kstest(part.ravel(), "norm", (0, np.sqrt(0.5))).statistic * np.sqrt(n) < 1.63
 
 
-@pytest.mark.parametrize(
-    ("rows", "columns"), [(1, 0), (2, 0), (0, 1), (0, 2), (1, 1), (50, 0), (0, 50), (50, 50), (100, 0)]
-)
-def test_entries_are_independent(entries, rows, columns):
+def test_entries_are_independent(entries):
     """Neighbours in a row of the grid or across rows (50 modes apart) share nothing, in field or in power, to 4 SE.
 
     Catches: no closing screen, without which fields a grid row apart correlate by 1/sqrt(n_modes), 20 SE here.
     """
-    a = entries[rows:, columns:]
-    b = entries[: a.shape[0], : a.shape[1]]
-    n = a.size
-    assert abs((a * b.conj()).mean()) < 4 / np.sqrt(n)
-    assert abs((a * b).mean()) < 4 / np.sqrt(n)
-    assert abs(((np.abs(a) ** 2 - 1) * (np.abs(b) ** 2 - 1)).mean()) < 4 / np.sqrt(n)
+    for rows, columns in [(1, 0), (2, 0), (0, 1), (0, 2), (1, 1), (50, 0), (0, 50), (50, 50), (100, 0)]:
+        a = entries[rows:, columns:]
+        b = entries[: a.shape[0], : a.shape[1]]
+        n = a.size
+        assert abs((a * b.conj()).mean()) < 4 / np.sqrt(n)
+        assert abs((a * b).mean()) < 4 / np.sqrt(n)
+        assert abs(((np.abs(a) ** 2 - 1) * (np.abs(b) ** 2 - 1)).mean()) < 4 / np.sqrt(n)
 
 
 def test_few_inputs_leave_outputs_independent():
@@ -227,7 +223,7 @@ def test_fourth_moment_of_the_spectrum(n_out, n_in, oversample):
         assert np.abs(s - 1).max() < 1e-5
 
 
-@pytest.mark.parametrize("oversample", [4, 8, 16])
+@pytest.mark.parametrize("oversample", [4, 16])
 def test_edges_of_the_spectrum_approach_marchenko_pastur(oversample):
     """Edges are those of a truncated unitary matrix, within 2 % of the upper; they approach Marchenko and Pastur's.
 
@@ -245,13 +241,12 @@ def test_edges_of_the_spectrum_approach_marchenko_pastur(oversample):
     assert np.abs(edges / limits - 1).max() < 0.4 / oversample
 
 
-@pytest.mark.parametrize("kind", ["bool", "float64", "complex64"])
 @pytest.mark.parametrize("medium", [ScatteringLayers(48, 37, 2**40), ScatteringLayers(30, 41, 1, 2, 4)], ids=repr)
-def test_other_libraries_agree(medium, kind):
+def test_other_libraries_agree(medium):
     """The same answer from array_api_strict, on the array's device, to 1e-6. Catches: numpy on a foreign array."""
     rng = np.random.default_rng(0)
     for way, n in [("propagate", medium.n_in), ("adjoint", medium.n_out)]:
-        x = (rng.normal(size=(5, n)) + (1j * rng.normal(size=(5, n)) if kind == "complex64" else 0)).astype(kind)
+        x = (rng.normal(size=(5, n)) + 1j * rng.normal(size=(5, n))).astype(np.complex64)
         result = getattr(medium, way)(array_api_strict.asarray(x, device=DEVICE))
         assert result.device == DEVICE
         assert result.dtype == array_api_strict.complex64

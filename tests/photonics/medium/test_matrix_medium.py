@@ -34,20 +34,19 @@ every_suffix = pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".hdf5"
 
 
 @every_suffix
-@pytest.mark.parametrize("dtype", ["complex64", "complex128", "float32", "int16", "bool"])
-def test_a_saved_matrix_is_read_back(tmp_path, suffix, dtype):
+def test_a_saved_matrix_is_read_back(tmp_path, suffix):
     """Every format, every numeric type, entries as they are. Catches: a matrix that is rescaled or transposed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
-        matrix = MATRIX.astype(dtype)
-    path = tmp_path / ("t" + suffix)
-    written = save(tmp_path / ("t" + suffix.lower()), matrix).rename(path)
-    medium = MatrixMedium.load(written)
-    assert medium.shape == (3, 4)
-    np.testing.assert_array_equal(medium.block(ALL, ALL), matrix.astype(np.complex64))
+    for dtype in ("complex64", "complex128", "float32", "int16", "bool"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
+            matrix = MATRIX.astype(dtype)
+        written = save(tmp_path / (dtype + suffix.lower()), matrix).rename(tmp_path / (dtype + suffix))
+        medium = MatrixMedium.load(written)
+        assert medium.shape == (3, 4)
+        np.testing.assert_array_equal(medium.block(ALL, ALL), matrix.astype(np.complex64))
 
 
-@every_suffix
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5"])
 def test_description_names_the_file_and_its_digest(tmp_path, suffix):
     """A description gives the same medium back, and refuses a file that has changed. Catches: a digest not kept."""
     path = save(tmp_path / ("t" + suffix.lower()), MATRIX)
@@ -106,16 +105,16 @@ def refusal(path, **keywords):
     return None, ""
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5"])
-def test_truncated_files_are_refused(tmp_path, suffix, share):
+def test_truncated_files_are_refused(tmp_path, suffix):
     """Cut anywhere: a ValueError in one line. Catches: a format whose own exception gets through."""
     whole = save(tmp_path / ("w" + suffix), np.ones((40, 50), np.complex64)).read_bytes()
     path = tmp_path / ("t" + suffix)
-    path.write_bytes(whole[: int(share * len(whole))])
-    kind, text = refusal(path)
-    assert kind is ValueError
-    assert "\n" not in text
+    for share in (0.0, 0.1, 0.5, 0.98):
+        path.write_bytes(whole[: int(share * len(whole))])
+        kind, text = refusal(path)
+        assert kind is ValueError
+        assert "\n" not in text
 
 
 @pytest.mark.parametrize("name", ["text.npy", "text.npz", "text.h5", "array.npz", "zip.npy"])
@@ -155,10 +154,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("says", "matrix"), [(says, matrix) for says, many in BAD.items() for matrix in many])
-def test_bad_matrices_are_named(says, matrix):
-    with pytest.raises(ValueError, match=rf"^MatrixMedium: matrix must {says}"):
-        MatrixMedium(matrix)
+@pytest.mark.parametrize("says", BAD)
+def test_bad_matrices_are_named(says):
+    """Catches: NaN, text or a vector let through."""
+    for matrix in BAD[says]:
+        with pytest.raises(ValueError, match=rf"^MatrixMedium: matrix must {says}"):
+            MatrixMedium(matrix)
 
 
 def test_bad_matrix_in_a_file(tmp_path):
