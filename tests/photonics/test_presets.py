@@ -12,8 +12,9 @@ from photonics import presets
 every_preset = pytest.mark.parametrize("name", presets.PRESETS)
 
 
-@every_preset
-@pytest.mark.parametrize(("n_in", "n_out"), [(1, 2), (20_000, 3)])
+@pytest.mark.parametrize(
+    ("name", "n_in", "n_out"), [("ideal", 1, 2), ("lab_bench", 20_000, 3), ("lighton_aurora", 20_000, 3)]
+)
 def test_every_preset_takes_frames(name, n_in, n_out):
     """Any size that fits, with an exposure that fits in a frame. Catches: a chip that is too small for its inputs."""
     opu = presets.get(name)(n_in, n_out, seed=1)

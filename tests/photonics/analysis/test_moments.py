@@ -75,15 +75,20 @@ def bright_enough(opu, mean, variance):
 def test_moments_are_those_of_frames(case):
     """4000 frames: each mean within 4.5 standard errors, each variance too (its error from the fourth moment).
 
-    Where the noise is common to the pixels a frame has one draw, so pixels go astray together: no averaging over
-    pixels sharpens the test. Catches: a term of the light left out (RIN, drift, either axis of pointing, phase),
-    pointing without the 2 of ``2 x / w^2``, QE forgotten, fringes that keep their strength under jitter.
+    Noise that is common to the pixels has one draw per frame, so an average over pixels would not be more precise. The
+    noise after which a case is named makes the mean variance more than 1.5 times that of the camera.
+
+    Catches: a term of the light left out (RIN, drift, either axis of pointing, phase), pointing without the 2 of
+    ``2 x / w^2``, QE forgotten, fringes that keep their strength under jitter, a case without the noise of its name.
     """
     make, phase = CASES[case]
     opu = make()
     pattern = np.random.default_rng(3).random((1, opu.n_in)) < 0.5
     mean = opu.mean(pattern, reference_phase=phase)[0]
     variance = opu.variance(pattern, reference_phase=phase)[0]
+    steady = opu.replace(laser=QUIET, imaging=replace(opu.imaging, reference=Reference(intensity=0.3)))
+    ratio = (variance / steady.variance(pattern, reference_phase=phase)[0]).mean()
+    assert (ratio > 1.5) == (case not in ("shot", "two-polarisations", "pupil"))
     frames = opu.measure(np.repeat(pattern, FRAMES, axis=0), reference_phase=phase).astype(np.float64)
     ok = bright_enough(opu, mean, variance)
     assert ok.mean() > 0.6
@@ -92,20 +97,6 @@ def test_moments_are_those_of_frames(case):
     assert abs(off.mean(axis=0) / np.sqrt(variance / FRAMES)).max() < 4.5
     error = np.sqrt(((off**2 - variance) ** 2).mean(axis=0) / FRAMES)
     assert abs(((off**2).mean(axis=0) - variance) / error).max() < 4.5
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_the_named_noise_is_what_the_case_measures(case):
-    """It makes the mean variance more than 1.5 times that of the camera, except in the cases of shot noise.
-
-    Catches: a test of frames above that would pass without the term it is named after.
-    """
-    make, phase = CASES[case]
-    opu = make()
-    pattern = np.random.default_rng(3).random((1, opu.n_in)) < 0.5
-    still = opu.replace(laser=QUIET, imaging=replace(opu.imaging, reference=Reference(intensity=0.3)))
-    ratio = (opu.variance(pattern, reference_phase=phase) / still.variance(pattern, reference_phase=phase)).mean()
-    assert (ratio > 1.5) == (case not in ("shot", "two-polarisations", "pupil"))
 
 
 def test_dark_pattern():
@@ -306,9 +297,6 @@ def test_on_another_array_library(half_on):
     [
         ({"patterns": np.zeros((1, 5))}, r"patterns must have shape \(batch, 64\), got \(1, 5\)"),
         ({"exposure_s": 0.0}, r"exposure_s must be 1e-06 to 0\.000987 .*, got 0\.0"),
-        ({"exposure_s": 1.0}, r"exposure_s must be 1e-06 to 0\.000987 .*, got 1\.0"),
-        ({"exposure_s": np.nan}, r"exposure_s must be 1e-06 to"),
-        ({"reference_phase": np.nan}, r"reference_phase must be finite"),
         ({"reference_phase": [0.0, 1.0]}, r"reference_phase must have shape"),
     ],
 )

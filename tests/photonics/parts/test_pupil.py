@@ -121,8 +121,9 @@ def test_contrast_is_that_of_speckle(shape, grain_px, samples, modes):
     assert abs(variance.mean() - optic.contrast(modes) ** 2) < 4 * variance.std(ddof=1) / math.sqrt(frames)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("grain_px", [0.6, 2.0, 17.0, 1e4])
+@pytest.mark.parametrize(
+    ("shape", "grain_px"), [("circular", 0.6), ("square", 2.0), ("square", 17.0), ("circular", 1e4)]
+)
 def test_energy_is_conserved(shape, grain_px):
     """A point of light keeps its power, wherever it is, to float32: the filter is white on average, at any aperture.
 
