@@ -1,8 +1,8 @@
 """Train in processes that are killed (SIGKILL) at random steps: ``python -m tests.dfa.killed FOLDER SEED``.
 
 Every kind of run is made twice, in ``FOLDER/<kind>/unbroken`` and ``FOLDER/<kind>/killed``, each with its final
-``weights.pt``. A life is a fork of this process, which has imported everything and computed nothing: it costs no more
-than its steps.
+``weights.pt``. A life is a fork of this process, which has imported everything and loaded the compiled kernels: it
+costs no more than its steps. The process itself takes no backward pass, after which torch refuses to fork.
 """
 
 import dataclasses
@@ -129,8 +129,16 @@ def lives(kind, folder, steps):
     assert live(kind, folder, bool(steps), 0) == 0
 
 
+def load_kernels():
+    """Load numba's kernels once, instead of in every life."""
+    feedback = optical()
+    feedback(torch.tensor([[0.5, -0.5] + [0.0] * 8]), [20])
+    RandomFeedback(0)(torch.zeros(1, 10), [20])
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    load_kernels()
     rng = np.random.default_rng(int(sys.argv[2]))
     for kind in RUNS:
         lives(kind, Path(sys.argv[1], kind, "unbroken"), [])
