@@ -7,7 +7,7 @@ import numpy as np
 
 from calibration import measure_projection
 from calibration.metrics import anchor_truth
-from photonics import GaussianMedium, presets
+from photonics import DMD, OPU, GaussianMedium, presets
 from photonics.backend import HOST
 from photonics.parts.camera import Camera
 from photonics.parts.reference import Reference
@@ -119,3 +119,25 @@ def ternary(batch, n, seed=0):
 
 def grey(batch, n, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (batch, n))
+
+
+def expose_to_share(opu, share, patterns, **open_shutter):
+    """Set the longest exposure at which no more than a share of the readings saturates."""
+    low, high = 1e-6, opu.frame_period_s
+    for _ in range(12):
+        opu.exposure_s = math.sqrt(low * high)
+        full = (opu.measure(patterns, **open_shutter) >= opu.camera.saturation_dn).mean()
+        low, high = (low, opu.exposure_s) if full > share else (opu.exposure_s, high)
+    opu.exposure_s = low
+    return opu
+
+
+def table_bench(imaging, n_in=256, pixels=1000, share=1e-3, samples=1):
+    """The bench of the table of methods: 8 bits, full well 10 ke-, read noise 3 e-, 0.1 % of the readings saturated."""
+    opu = OPU(
+        medium=GaussianMedium(n_in, pixels * samples**2, seed=0),
+        camera=Camera(read_noise_e=3.0, seed=1),
+        dmd=DMD(seed=1),
+        imaging=imaging,
+    )
+    return opu, share

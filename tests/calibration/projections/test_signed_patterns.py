@@ -1,4 +1,4 @@
-"""Vectors as sums of binary patterns: what is added up is the vector."""
+"""Vectors as weighted sums of binary patterns."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,7 @@ def mixed(batch=40, n=12, seed=0):
     return x
 
 
-@pytest.mark.parametrize("bits", [1, 3, 8, 16])
-@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(("bits", "size"), [(1, 7), (3, 1), (8, 1000), (16, 7)])
 def test_the_terms_add_up_to_the_vector(bits, size):
     """Weighted patterns sum to the vector within half a level, and exactly for ternary ones; weights add to `balance`.
 
@@ -49,7 +48,7 @@ def test_ternary_vectors_are_not_cut_into_bits():
 
 
 def test_positive_patterns_come_first():
-    """So it was before there were bit planes, and the noise of a frame follows its number."""
+    """The noise of a frame follows its number, so the order matters. Catches: signs in another order."""
     sign = split(mixed(), 12, 8).sign
     assert (np.diff(sign.astype(int)) <= 0).all()
 

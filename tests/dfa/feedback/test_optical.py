@@ -204,6 +204,22 @@ def test_a_function_may_calibrate():
         feedback(errors(), [50])
 
 
+def test_a_projection_is_measured_again_by_its_own_method():
+    """Phase stepping with its settings; not multilateration. Catches: a second calibration by anchors."""
+    feedback = OpticalFeedback(
+        measure_projection(bench(), "phase-stepping", n_inputs=CLASSES, steps=3, repeats=4), recalibrate_every=1
+    )
+    [first] = feedback(errors(), [50])
+    method = feedback.projection.method
+    [second] = feedback(errors(), [50])
+    assert feedback.calibrations == 1
+    assert feedback.projection.method == method
+    assert likeness(first, second) > 0.9
+    projection = measure_projection(bench(), "multilateration", n_inputs=CLASSES)
+    with pytest.raises(ValueError, match="recalibrate must be given for a projection whose gauge changes"):
+        OpticalFeedback(projection, recalibrate_every=1)
+
+
 def test_pixels_stay_with_their_units_when_anchors_go_dark():
     """The first calibration deals out the pixels. Catches: rows counted anew, which would give units other matrices."""
     feedback = OpticalFeedback(

