@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     MediumTable: TypeAlias = Table
 else:
     MediumTable = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
-    """Table of a medium of any type, told apart by ``type``."""
+    """Table of a medium; its entry ``type`` selects the model."""
 for model in MODELS.values():
     model.model_rebuild(_types_namespace={"MediumTable": MediumTable})
 TABLES: TypeAdapter[Table] = TypeAdapter(MediumTable)

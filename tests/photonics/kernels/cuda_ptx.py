@@ -1,6 +1,6 @@
-"""Compile the GPU's kernels to PTX, for the types they are launched with; `test_cuda_compiles.py` runs this.
+"""Compile the GPU kernels to PTX for the types of their launches; `test_cuda_compiles.py` runs this.
 
-Neither a GPU nor a driver is needed, but NVVM, under CUDA_HOME.
+This needs NVVM under CUDA_HOME, but neither a GPU nor a driver.
 """
 
 import json
@@ -40,7 +40,7 @@ def launches():
 
 def main(folder):
     """Write the PTX of each kernel into a folder, and print the names."""
-    # Functions that a kernel calls are typed for the current GPU; there is none.
+    # numba types the functions that a kernel calls for the current GPU, so this stands in for one.
     numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=COMPUTE_CAPABILITY)
     found = launches()
     for name, (function, arguments) in found.items():

@@ -1,4 +1,4 @@
-"""The GPU's kernels compile to PTX for the types they are launched with: `cuda_ptx.py`, without a GPU or a driver."""
+"""The GPU kernels compile to PTX for the types of their launches: `cuda_ptx.py`, without a GPU or a driver."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def ptx(tmp_path_factory):
 
 
 def test_every_kernel_compiles(ptx):
-    """For compute capability 9.0. Catches: what the simulator takes and a GPU does not, as ``max`` of two floats."""
+    """For compute capability 9.0. Catches: code that only the simulator accepts, as ``max`` of two floats."""
     assert sorted(ptx) == sorted(KERNELS)
     for name, text in ptx.items():
         assert ".target sm_90" in text
@@ -49,14 +49,14 @@ def test_every_kernel_compiles(ptx):
 
 
 def test_every_kernel_of_the_package_is_among_them():
-    """Catches: a new kernel that nobody compiles."""
+    """Catches: a new kernel that this test does not compile."""
     sources = (ROOT / "photonics").rglob("*.py")
     assert sum(source.read_text().count("@cuda.jit") for source in sources) == len(KERNELS)
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generators_need_no_double_precision(ptx, name):
-    """A GPU for pictures has 1/64 of its speed there. Catches: a constant that numba takes for float64."""
+    """Consumer GPUs are 64 times slower in double precision. Catches: a constant that numba takes for float64."""
     assert ".f64" not in ptx[name]
 
 

@@ -47,5 +47,5 @@ def test_kernels_agree_with_the_processors(report, check):
 
 
 def test_every_check_runs(report):
-    """Catches: a check that nobody calls."""
+    """Catches: a check that is never called."""
     assert report.count("passed ") + report.count("failed ") == len(CHECKS)

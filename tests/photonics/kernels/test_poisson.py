@@ -32,7 +32,7 @@ IMPLEMENTATIONS = pytest.mark.parametrize("poisson", [by_specification, by_kerne
 
 
 def law(poisson, mean):
-    """Probabilities of the counts 0, 1, 2, ... that the draw really has, integrated over its normal or its word."""
+    """Probabilities of the counts 0, 1, 2, ... of a draw, integrated over its normal or its word."""
     if mean < POISSON_SWITCH:
         word = (np.arange(CELLS) + 0.5) * (2.0**32 / CELLS)
         drawn = poisson(mean, np.zeros(CELLS, np.float32), word.astype(np.uint64))
@@ -104,7 +104,7 @@ def test_draws_from_the_generator_follow_the_law(poisson, mean):
 
 
 def test_kernel_equals_the_specification():
-    """The same counts but for rounding: under 1e-4 of them differ, by one. Catches: one of the two changed alone."""
+    """The same counts except for rounding: under 1e-4 of them differ, by one. Catches: one of the two changed alone."""
     words = draws.words(22, Stream.SENSOR, np.arange(20_000)).astype(np.uint64)
     normal, _ = random.normal_pair(words[:, 0], words[:, 1])
     means = np.concatenate([np.linspace(0, 12, 49), np.geomspace(13, 1e5, 40)])

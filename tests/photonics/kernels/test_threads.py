@@ -26,7 +26,7 @@ def test_threads_really_share_the_work(set_threads):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_exception_reaches_the_caller(set_threads, count):
-    """Catches: a result that is quietly missing."""
+    """Catches: an exception that is lost in a thread."""
     set_threads(count)
 
     def work(start, stop):

@@ -1,4 +1,4 @@
-"""Drift: the correlation law in the coefficients (no chance) and in fields, the bits, and what is kept."""
+"""Drift: the correlation law in the coefficients (exactly) and in fields, bit identity, and the cached media."""
 
 import pickle
 
@@ -39,7 +39,7 @@ def awkward_ticks(tau):
 @every_law
 @pytest.mark.parametrize("tau", [1e-3, 0.8, 7.3, 50, 300, 4097.7])
 def test_coefficients_follow_the_law(law, tau):
-    """Within 0.002 (exponential) and 0.001 (Gaussian) over all pairs of frames, squares summing to 1; no chance in it.
+    """Within 0.002 (exponential) and 0.001 (Gaussian) over all pairs of frames, squares summing to 1; nothing is random.
 
     Catches: a bridge whose variance is that of a Wiener process, roots too close, knots too wide, a window of the
     wrong width, a reflection that is not orthogonal.
@@ -52,7 +52,7 @@ def test_coefficients_follow_the_law(law, tau):
 
 
 @every_law
-def test_correlation_says_the_law(law):
+def test_correlation_is_the_law(law):
     """Catches: 1/e at another lag, a Gaussian with a half in the exponent."""
     lags = np.array([-3.0, 0.0, 1.0, 5.0, 12.5])
     np.testing.assert_allclose(Drifting(SLAB, 5.0, law).correlation(lags), rho(law, lags, 5.0), rtol=1e-14)
@@ -141,8 +141,8 @@ def test_with_and_without_matrices_it_is_the_same(law):
 
 @every_law
 @pytest.mark.parametrize("storage", ["stored", "streamed"])
-def test_what_was_asked_before_does_not_matter(law, storage):
-    """Bits of a frame are those of a medium that has seen nothing; few media are kept, and none is pickled.
+def test_earlier_calls_do_not_matter(law, storage):
+    """A frame has the same bits as in a new medium; few media are kept, and none is pickled.
 
     Catches: a cache under the wrong name, one without bound.
     """
@@ -171,7 +171,7 @@ def test_seeds_are_drifts():
 
 
 def test_a_drift_of_a_drift_multiplies():
-    """Both laws at once, independently: correlations multiply, within 5 s.e. Catches: ticks not handed inside."""
+    """Both laws at once, independently: correlations multiply, within 5 s.e. Catches: ticks that are not passed on."""
     medium = Drifting(Drifting(SLAB, 40), 60, "gaussian")
     a, b = medium.block(ALL, ALL, 500).astype(np.complex128), medium.block(ALL, ALL, 520)
     expected = np.exp(-0.5) * np.exp(-1 / 9)

@@ -35,7 +35,7 @@ def intensity(medium, field=ALL_ON):
 
 @pytest.mark.parametrize("transmission", [1e-6, 0.25, 1.0])
 def test_loss_scales_the_power(transmission):
-    """Power by the transmission, everywhere alike. Catches: a field scaled by it instead of its root."""
+    """Power scales with the transmission, everywhere. Catches: a field scaled by it instead of its root."""
     ratio = intensity(Lossy(SLAB, transmission)) / intensity(SLAB)
     np.testing.assert_allclose(ratio, transmission, rtol=1e-6)
 
@@ -127,7 +127,7 @@ def test_modes_are_made_again_and_not_sent():
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(medium)).block(ALL, ALL), before)
 
 
-def test_path_times_and_modes_are_handed_on():
+def test_path_times_and_modes_are_passed_on():
     """Through every effect around; the field of one wavelength is that of the medium. Catches: one that forgets."""
     medium = Dispersive(SMALL, 3e-12)
     for wrap in (*EFFECTS.values(), lambda m: Drifting(m, 10)):
@@ -141,7 +141,7 @@ def test_path_times_and_modes_are_handed_on():
 
 @every_effect
 def test_description(wrap):
-    """Nested descriptions make the same medium; the text tells all of it. Catches: an argument left out."""
+    """Nested descriptions make the same medium, and the text names every parameter. Catches: one left out."""
     medium = wrap(SMALL)
     again = media.from_dict(medium.to_dict())
     assert repr(again) == repr(medium)

@@ -95,7 +95,7 @@ def test_mean_power_of_the_entries(layers):
 
 
 def test_one_layer_is_no_speckle():
-    """One mirror ON gives contrast 0; neighbours correlate as the Fourier transform of the lit rows says.
+    """One mirror ON gives contrast 0; neighbours correlate as the Fourier transform of the lit rows.
 
     All mirrors ON at random phases, 4 times oversampled: the intensity of outputs one grid row apart correlates by
     ``|sinc|^2``, mean of 400 frames within 4 SE; three layers leave nothing. Catches: a screen after the transform

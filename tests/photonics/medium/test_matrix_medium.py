@@ -119,7 +119,7 @@ def test_truncated_files_are_refused(tmp_path, suffix):
 
 @pytest.mark.parametrize("name", ["text.npy", "text.npz", "text.h5", "array.npz", "zip.npy"])
 def test_other_content_is_refused(tmp_path, name):
-    """A file that is not what its name says: a ValueError. Catches: an exception of the reader that gets through."""
+    """Content that does not match the suffix: a ValueError. Catches: an exception of the reader that gets through."""
     path = tmp_path / name
     if name.startswith("text"):
         path.write_text("not a matrix")
@@ -129,7 +129,7 @@ def test_other_content_is_refused(tmp_path, name):
 
 
 def test_flipped_bits_are_found(tmp_path):
-    """One wrong byte in the data: the digest tells. Catches: a digest of the name, a comparison left out."""
+    """One wrong byte in the data changes the digest. Catches: a digest of the name, a comparison left out."""
     path = save(tmp_path / "t.npy", MATRIX)
     good, content = digest(path), bytearray(path.read_bytes())
     assert MatrixMedium.load(path, sha256=good).shape == (3, 4)
@@ -178,7 +178,7 @@ def test_the_array_is_copied():
 
 
 def test_a_matrix_from_memory_is_described_but_not_made_again():
-    """The description says which matrix it was; no device can be made from it, and that is said."""
+    """The description identifies the matrix, and building a device from it is refused. Catches: a silent default."""
     description = MatrixMedium(MATRIX).to_dict()
     assert description["shape"] == list(MATRIX.shape)
     assert description["sha256"] != MatrixMedium(2 * MATRIX).to_dict()["sha256"]

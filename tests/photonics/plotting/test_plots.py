@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is what was given, axes say what and in which unit, and nothing global is touched."""
+"""Plots: they show the given data, axes have labels with units, and no global state is used."""
 
 import ast
 import subprocess
@@ -135,7 +135,7 @@ def test_speckle_is_the_mean_photons(ax, phase, region):
 
 
 def test_the_scale_bar_is_to_scale(ax):
-    """Its length in pixels times the pixel is what it says. Catches: a bar in field samples."""
+    """Its length in pixels times the pixel size equals its label. Catches: a bar in field samples."""
     plots.draw_speckle(ax, speckle_bench())
     (bar,) = ax.lines
     (text,) = [text.get_text() for text in ax.texts]
@@ -230,7 +230,7 @@ def words(ax):
     return "\n".join(text.get_text() for text in ax.texts)
 
 
-def test_the_diagram_says_the_device_s_own_figures(ax):
+def test_the_diagram_shows_the_parameters_of_the_device(ax):
     """Every label follows a parameter. Catches: a constant in a label, the frame's size for that of T."""
     opu = presets.lab_bench(120, 2000).replace(
         laser=Laser(power_w=0.25, wavelength_m=633e-9, beam_radius_m=3e-3),
@@ -279,7 +279,7 @@ def test_the_reference_arm_is_drawn_if_asked_for_and_lit(ax):
 
 
 @pytest.mark.parametrize("effects", [0, 1])
-def test_labels_of_the_diagram_stand_clear(effects):
+def test_labels_of_the_diagram_do_not_overlap(effects):
     """On a page of 10 x 4 inches no two texts overlap and none leaves the page, the longest labels included.
 
     Catches: a label of several lines that runs into the next or out of the picture.

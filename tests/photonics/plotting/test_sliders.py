@@ -1,4 +1,4 @@
-"""Sliders: a picture is left where nobody drags, and dragging draws it anew."""
+"""Sliders: a figure is shown at once, and drawn again when a slider moves."""
 
 import IPython.display
 import pytest
@@ -8,7 +8,7 @@ from photonics.plotting.sliders import slide
 
 
 class Shown:
-    """Stands for the notebook's page: what was displayed, and what replaced it."""
+    """Stand-in for the notebook: what was displayed, and what replaced it."""
 
     def __init__(self):
         self.things, self.updates = [], []
@@ -28,7 +28,7 @@ def page(monkeypatch):
     return page
 
 
-def test_it_leaves_a_picture_and_follows_its_sliders(page):
+def test_it_shows_a_figure_and_follows_its_sliders(page):
     """Catches: a figure inside of a widget only, which no saved notebook shows; a slider that does nothing."""
     seen, n, k = [], IntSlider(value=3, max=9), IntSlider(value=1, max=9)
     slide(lambda figure, **values: seen.append((figure.axes, values)), n=n, k=k)
