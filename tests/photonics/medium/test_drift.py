@@ -39,7 +39,7 @@ def awkward_ticks(tau):
 @every_law
 @pytest.mark.parametrize("tau", [1e-3, 0.8, 7.3, 50, 300, 4097.7])
 def test_coefficients_follow_the_law(law, tau):
-    """Within 0.002 (exponential) and 0.001 (Gaussian) over all pairs of frames, squares summing to 1; nothing is random.
+    """Within 0.002 (exponential) and 0.001 (Gaussian) over all pairs of frames, squares summing to 1; exact.
 
     Catches: a bridge whose variance is that of a Wiener process, roots too close, knots too wide, a window of the
     wrong width, a reflection that is not orthogonal.
