@@ -1,6 +1,7 @@
 """Sweeps of studies, values and machines that are not as they should be."""
 
 import asyncio
+import os
 import sys
 
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from benchmarks.sweeps import Logged
 from dfa import sweep
-from dfa.robustness import Random
+from dfa.sweeps import Random
+from dfa.sweeps.store import Store
 
 
 class Hidden:
@@ -136,3 +138,42 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
 def test_what_cannot_be_stored_is_refused_before_anything_runs(more, match):
     with pytest.raises(ValueError, match=match):
         run(raises(AssertionError("ran")), **more)
+
+
+class Taking(Logged):
+    """Takes out of the settings what it reads, to the last bit of a list."""
+
+    def check(self, settings):
+        settings["x"].clear()
+
+    def run(self, settings, seed):
+        return {"value": settings["x"].pop() + settings.pop("y")}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_study_may_change_the_settings_that_it_is_given(cluster, tmp_path, monkeypatch, workers):
+    """Catches: seeds that share one dict, settings that are stored or checked for names as the study left them."""
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster[0])
+    more = {"seeds": (0, 1), "workers": workers, "progress": False}
+    found = sweep(Taking("", 0.0), {"x": [[1], [2]], "y": [10.0]}, store=tmp_path / "x.db", **more)
+    assert found.value.values[:, 0].tolist() == [[11, 11], [12, 12]]
+    with Store(tmp_path / "x.db") as rows:
+        stored = rows.rows.execute("SELECT settings FROM points").fetchall()
+    assert {settings for (settings,) in stored} == {'{"x": [1], "y": 10.0}', '{"x": [2], "y": 10.0}'}
+
+
+class Deadly(Logged):
+    """Takes its process with it at one place."""
+
+    def run(self, settings, seed):
+        if settings["x"] == 3:
+            os._exit(1)
+        return super().run(settings, seed)
+
+
+def test_a_point_that_kills_its_worker_is_recorded_alone():
+    """Catches: neighbours blamed for it; a sweep that never ends."""
+    found = sweep(Deadly("", 0.05), {"x": [1, 2, 3, 4, 5, 6]}, workers=1, progress=False)
+    errors = found.error.values[:, 0].tolist()
+    assert [bool(error) for error in errors] == [False, False, True, False, False, False]
+    assert errors[2].startswith("WorkerDied")
