@@ -103,6 +103,7 @@ def start_cluster(workers: int) -> "LocalCluster":
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
+                preload="dfa.sweeps.cluster.worker",
                 security=True,
                 dashboard_address=None,
                 # The scheduler has an HTTP server all the same. On a free port it does not meet that of another sweep.

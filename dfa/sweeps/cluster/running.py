@@ -103,7 +103,9 @@ def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code
             except KilledWorker:
                 suspects.append(job)
                 continue
-            except CancelledError:
+            except (CancelledError, OSError, TimeoutError):
+                if future.status == "error":  # raised in the worker
+                    raise
                 raise scheduler_lost() from None
             future.release()  # a result that is stored must not be computed again if its worker dies now
             yield job, outcome

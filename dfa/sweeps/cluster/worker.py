@@ -4,6 +4,7 @@ import copy
 import functools
 import os
 import pickle
+import signal
 import sys
 import time
 import traceback
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from dfa.sweeps.keys import PACKAGES_HASH, Code, code_of
 from dfa.sweeps.protocol import RESERVED, Outcome, Settings, Study, is_name
 
-__all__ = ["ONE_THREAD", "compute_here", "compute_in_worker"]
+__all__ = ["ONE_THREAD", "compute_here", "compute_in_worker", "dask_setup"]
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -26,6 +27,11 @@ ONE_THREAD = {
 }
 """Environment variables that numerical libraries read when they are loaded."""
 LIBRARIES = ("opu-sim", "numpy", "scipy", "numba", "torch")
+
+
+def dask_setup(worker: object) -> None:
+    """Ignore Ctrl-C, which is the parent's; dask calls this when it starts a worker of a local cluster."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code) -> Outcome:
