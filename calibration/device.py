@@ -95,15 +95,50 @@ class Wrapper:
     def __init__(self, opu: Device) -> None:
         self.device = check_device(opu)
 
-    laser = property(lambda self: self.device.laser)
-    dmd = property(lambda self: self.device.dmd)
-    imaging = property(lambda self: self.device.imaging)
-    camera = property(lambda self: self.device.camera)
-    clock = property(lambda self: self.device.clock)
-    n_in = property(lambda self: self.device.n_in)
-    n_out = property(lambda self: self.device.n_out)
-    frame_period_s = property(lambda self: self.device.frame_period_s)
-    unit_dn = property(lambda self: self.device.unit_dn)
+    @property
+    def laser(self) -> Laser:
+        """Data sheet of the laser."""
+        return self.device.laser
+
+    @property
+    def dmd(self) -> DMD:
+        """Data sheet of the mirrors."""
+        return self.device.dmd
+
+    @property
+    def imaging(self) -> Imaging:
+        """Data sheet of the optics before the sensor."""
+        return self.device.imaging
+
+    @property
+    def camera(self) -> Camera:
+        """Data sheet of the camera."""
+        return self.device.camera
+
+    @property
+    def clock(self) -> Clock:
+        """Counts the frames that the device has taken."""
+        return self.device.clock
+
+    @property
+    def n_in(self) -> int:
+        """Number of logical inputs."""
+        return self.device.n_in
+
+    @property
+    def n_out(self) -> int:
+        """Number of pixels in a frame."""
+        return self.device.n_out
+
+    @property
+    def frame_period_s(self) -> float:
+        """Time from one frame to the next, seconds."""
+        return self.device.frame_period_s
+
+    @property
+    def unit_dn(self) -> float:
+        """DN above dark that unit intensity gives at the set exposure."""
+        return self.device.unit_dn
 
     @property
     def exposure_s(self) -> float:

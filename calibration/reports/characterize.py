@@ -1,17 +1,21 @@
-"""What the device is worth: its parts and what they do together, each against theory or data sheet."""
+"""Characterisation of a device: its parts and the whole, each compared with theory or with the data sheet."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from calibration.camera.noise import NoiseModel
 from calibration.camera.photon_transfer import PhotonTransfer, photon_transfer
 from calibration.device import Device, check_device
 from calibration.projections.measuring import measure_projection
 from calibration.projections.methods import METHODS as PROJECTIONS
+from calibration.recovery.estimate import TransmissionEstimate
 from calibration.recovery.exposure import expose, expose_patterns
 from calibration.recovery.methods import METHODS as RECOVERIES
 from calibration.recovery.methods import check_recovery
@@ -25,6 +29,7 @@ from calibration.reports.chapters.speckle import speckle_chapter
 from calibration.reports.chapters.stability import Witness, stability_chapter
 from calibration.reports.report import Report
 from calibration.storage.files import WrongFile
+from calibration.storage.recorded import RecordedDevice
 from photonics.component import integer
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet, check_seed
@@ -32,20 +37,24 @@ from photonics.random import PatternSet, check_seed
 __all__ = ["characterize"]
 
 EXPOSURES = ("methods", "keep", "auto")
-LEAST_PIXELS = 16
+MIN_PIXELS = 16
+"""Fewest pixels whose statistics say something."""
 SPECKLE_FRAMES = 16
-ANCHOR_FRAMES, DARK_ANCHOR = 4, 0.05
-"""Frames of a look at the anchor, and share of the other inputs' light per input under which it is dark."""
+"""Half-ON patterns whose speckle is judged."""
+ANCHOR_FRAMES = 4
+"""Frames of each pattern in the test of the anchor."""
+DARK_ANCHOR = 0.05
+"""The anchor is dark if its inputs give less than this share of the light that the other inputs give, per input."""
 
 
 def characterize(
     opu: Device,
-    truth: Any = None,
+    truth: ArrayLike | None = None,
     vectors: int = 64,
     n_inputs: int | None = None,
     *,
     method: str = "anchor",
-    matrix: Any = None,
+    matrix: TransmissionEstimate | str | Mapping[str, Any] | None = None,
     exposure: str = "methods",
     seed: int = 0,
     progress: bool = False,
@@ -57,23 +66,23 @@ def characterize(
     opu : Device
         The device, live or recorded.
     truth : array_like of complex, shape (n_out, n_in), optional
-        Transmission matrix, if it is known (`OPU.effective_matrix` of a simulated device): the projection is
-        then also compared with it. It is used in that comparison only.
+        Transmission matrix, if it is known (`OPU.effective_matrix` of a simulated device). The projection is then also
+        compared with it. It is used in that comparison only.
     vectors : int
-        Random test vectors for the projection, half ON; 8 or more.
+        Number of random test vectors for the projection, half ON; 8 or more.
     n_inputs : int, optional
-        Inputs of the projection that is judged, as for `measure_projection`.
+        Inputs of the projection, as for `measure_projection`.
     method : str
-        How it is measured, as for `measure_projection`.
+        How the projection is measured, as for `measure_projection`.
     matrix : TransmissionEstimate or str or mapping, optional
         A recovered transmission matrix to judge and to focus with; or the method by which to recover one now; or the
-        arguments of `recover_transmission_matrix` for that, ``{"method": "popoff", "out": "matrix.h5"}``. Without it,
-        the report has no such chapters.
+        arguments of `recover_transmission_matrix`, ``{"method": "popoff", "out": "matrix.h5"}``. By default the report
+        has no chapters on a matrix.
     exposure : {"methods", "keep", "auto"}
-        "methods" keeps the device's exposure for frames of plain patterns, while the recovery of a matrix and
-        projections with a reference beam, whose frames are brighter, are taken at one that suits them (the report
-        says which). "keep" keeps the device's for all frames. "auto" sets that of plain patterns as well, so that one
-        reading in 10 000 saturates.
+        "methods" keeps the device's exposure for frames of plain patterns. The recovery of a matrix and projections
+        with a reference beam, whose frames are brighter, are taken at an exposure that suits them, which the report
+        states. "keep" keeps the device's exposure for all frames. "auto" also sets the exposure of plain patterns, so
+        that one reading in 10 000 saturates.
     seed : int
         Draws the test patterns.
     progress : bool
@@ -82,13 +91,13 @@ def characterize(
     Returns
     -------
     Report
-        A chapter that the device does not allow (a saturated camera, anchors in the dark) is a line with the verdict
-        failed and the reason.
+        If the device does not allow a chapter (a saturated camera, dark anchors), a line with the verdict failed gives
+        the reason.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, or a recorded device was asked for frames that it does not hold.
+        If an argument is out of range, or a recorded device does not hold the frames.
     """
     if isinstance(matrix, str):
         matrix = {"method": matrix}
@@ -100,45 +109,25 @@ def characterize(
     start = opu.clock.frames
     if exposure == "auto":
         expose_patterns(opu, seed=seed)
-    exposure_s = opu.exposure_s
-    suit = exposure != "keep"
-    about: dict[str, Any] = {"projection": method, "truth": "not used" if truth is None else "used, for the projection"}
-    chapters: list[Chapter] = []
-    count = 4 if matrix is None else 6 if recovery is None else 7
-    with tqdm(total=count, unit="part", disable=not progress) as bar:
-
-        def add(group: str, write: Callable[[], Chapter]) -> None:
-            bar.set_description_str(group)
-            chapters.append(attempt(group, write))
-            bar.update()
-
-        bar.set_description_str("camera")
-        transfer = photon_transfer(opu) if getattr(opu, "has_uniform", True) else None
-        noise = noise_model(opu, camera_gain(opu, transfer))
-        witness = Witness(opu, seed)
-        witness.look()
-        add("camera", lambda: camera_chapter(opu.camera, transfer) if transfer else Chapter([], {}))
-        patterns = half_on(SPECKLE_FRAMES, opu.n_in, seed, PatternSet.SPECKLE)
-        patterns = patterns[patterns.any(axis=1)]
-        frames = np.asarray(opu.measure(patterns))
-        add("speckle", lambda: speckle_chapter(opu, patterns, frames, noise))
-        witness.look()
-        add("projection", lambda: judge_projection(opu, method, n_inputs, truth, vectors, seed, suit, about))
+    exposure_s, suit = opu.exposure_s, exposure != "keep"
+    with tqdm(total=4 if matrix is None else 6 if recovery is None else 7, unit="part", disable=not progress) as bar:
+        run = Run(opu, seed, bar)
+        transfer, noise = run.measure_camera()
+        run.measure_speckle(noise)
+        about = {"projection": method, "truth": "not used" if truth is None else "used, for the projection"}
+        run.about |= about
+        run.add("projection", lambda: judge_projection(run, method, n_inputs, truth, vectors, suit))
         opu.exposure_s = exposure_s
-        witness.look()
-        estimate: Any = matrix
+        run.look()
+        estimate = matrix if isinstance(matrix, TransmissionEstimate) else None
         if recovery is not None:
-            options = {"progress": progress, "exposure": "auto" if suit else None, **recovery}
-            add("matrix", lambda: recovered(opu, options, about))
-            estimate, opu.exposure_s = about.pop("estimate", None), exposure_s
-            witness.look()
+            estimate = run.recover({"progress": progress, "exposure": "auto" if suit else None, **recovery})
+            opu.exposure_s = exposure_s
+            run.look()
         if estimate is not None:
-            about["matrix"] = about_matrix(estimate)
-            add("matrix", lambda: matrix_chapter(opu, estimate, noise, seed))
-            if np.asarray(estimate.valid).any():
-                add("focusing", lambda: focusing_chapter(opu, estimate, seed))
-        witness.look()
-        add("stability", lambda: stability_chapter(witness, noise))
+            run.judge_matrix(estimate, noise)
+        run.look()
+        run.add("stability", lambda: stability_chapter(run.witness, noise))
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": version("opu-sim"),
@@ -146,18 +135,85 @@ def characterize(
         "camera_frames": transfer.frames if transfer else 0,
         "exposure_s": exposure_s,
         "seed": seed,
-        **about,
+        **run.about,
     }
-    lines = [line for chapter in chapters for line in chapter.lines]
-    curves = {name: curve for chapter in chapters for name, curve in chapter.curves.items()}
-    return Report(opu.to_dict(), provenance, tuple(lines), curves)
+    lines = tuple(line for chapter in run.chapters for line in chapter.lines)
+    curves = {name: curve for chapter in run.chapters for name, curve in chapter.curves.items()}
+    return Report(opu.to_dict(), provenance, lines, curves)
 
 
-def check_arguments(opu: Any, truth: Any, n_inputs: Any, method: Any, matrix: Any, exposure: Any) -> None:
-    """Raise a one-line ``ValueError`` for what no device could do."""
+@dataclass(eq=False)
+class Run:
+    """A characterisation while it is measured."""
+
+    opu: Device
+    seed: int
+    bar: tqdm
+    chapters: list[Chapter] = field(default_factory=list)
+    """The chapters that are done, in order."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Methods and exposures, for the report's provenance."""
+
+    def __post_init__(self) -> None:
+        self.witness = Witness(self.opu, self.seed)
+
+    def add(self, group: str, write: Callable[[], Chapter]) -> None:
+        """Write a chapter; a line gives the reason if the device does not allow it."""
+        self.bar.set_description_str(group)
+        self.chapters.append(attempt(group, write))
+        self.bar.update()
+
+    def look(self) -> None:
+        """Take frames of the pattern that is repeated during the measurement."""
+        self.witness.look()
+
+    def measure_camera(self) -> tuple[PhotonTransfer | None, NoiseModel]:
+        """Photon transfer, unless a recording has no uniform light, and the noise of the camera."""
+        self.bar.set_description_str("camera")
+        no_light = isinstance(self.opu, RecordedDevice) and not self.opu.has_uniform
+        transfer = None if no_light else photon_transfer(self.opu)
+        noise = noise_model(self.opu, camera_gain(self.opu, transfer))
+        self.look()
+        self.add("camera", lambda: camera_chapter(self.opu.camera, transfer) if transfer else Chapter([], {}))
+        return transfer, noise
+
+    def measure_speckle(self, noise: NoiseModel) -> None:
+        """Speckle of random half-ON patterns."""
+        patterns = half_on(SPECKLE_FRAMES, self.opu.n_in, self.seed, PatternSet.SPECKLE)
+        patterns = patterns[patterns.any(axis=1)]
+        frames = np.asarray(self.opu.measure(patterns))
+        self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise))
+        self.look()
+
+    def recover(self, options: Mapping[str, Any]) -> TransmissionEstimate | None:
+        """Recover a transmission matrix; None if the device does not allow it."""
+        found: list[TransmissionEstimate] = []
+
+        def write() -> Chapter:
+            found.append(recover_transmission_matrix(self.opu, **options))
+            return Chapter([], {})
+
+        self.add("matrix", write)
+        return found[0] if found else None
+
+    def judge_matrix(self, estimate: TransmissionEstimate, noise: NoiseModel) -> None:
+        """Judge an estimate, and focus with it."""
+        self.about["matrix"] = {"method": estimate.method, "frames": estimate.frames}
+        self.about["matrix"]["gauge"] = estimate.gauge._asdict()
+        source = estimate.provenance
+        self.about["matrix"] |= {name: source[name] for name in ("date", "exposure_s") if name in source}
+        self.add("matrix", lambda: matrix_chapter(self.opu, estimate, noise, self.seed))
+        if estimate.valid.any():
+            self.add("focusing", lambda: focusing_chapter(self.opu, estimate, self.seed))
+
+
+def check_arguments(
+    opu: Device, truth: ArrayLike | None, n_inputs: int | None, method: str, matrix: object, exposure: str
+) -> None:
+    """Raise a one-line ``ValueError`` for arguments that no device allows."""
     device = check_device(opu)
-    if device.n_out < LEAST_PIXELS:
-        raise ValueError(f"opu must have {LEAST_PIXELS} pixels or more to have statistics, got {device.n_out}")
+    if device.n_out < MIN_PIXELS:
+        raise ValueError(f"opu must have {MIN_PIXELS} pixels or more to have statistics, got {device.n_out}")
     if truth is not None and np.shape(truth) != (device.n_out, device.n_in):
         raise ValueError(f"truth must have shape {(device.n_out, device.n_in)}, got {np.shape(truth)}")
     if n_inputs is not None:
@@ -166,15 +222,11 @@ def check_arguments(opu: Any, truth: Any, n_inputs: Any, method: Any, matrix: An
         raise ValueError(f"method must be one of {', '.join(PROJECTIONS)}, got {method!r}")
     if exposure not in EXPOSURES:
         raise ValueError(f"exposure must be one of {', '.join(EXPOSURES)}, got {exposure!r}")
-    if matrix is None:
-        return
     if isinstance(matrix, Mapping):
-        if matrix.get("method") not in RECOVERIES:
-            given = matrix.get("method")
+        given = matrix.get("method")
+        if given not in RECOVERIES:
             raise ValueError(f"matrix must be an estimate or one of {', '.join(RECOVERIES)}, got {given!r}")
-        return
-    missing = [name for name in ("matrix", "valid", "standard_error") if not hasattr(matrix, name)]
-    if missing or np.ndim(matrix.matrix) != 2 or len(matrix.matrix) != device.n_out:
+    elif matrix is not None and not (isinstance(matrix, TransmissionEstimate) and len(matrix.valid) == device.n_out):
         raise ValueError(f"matrix must be an estimate of {device.n_out} rows, got {type(matrix).__name__}")
 
 
@@ -185,29 +237,23 @@ def camera_gain(opu: Device, transfer: PhotonTransfer | None) -> float:
 
 
 def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
-    """Write a chapter; what the device does not allow is a line that says why."""
+    """Write a chapter, or a line with the reason if the device does not allow it."""
     try:
         return write()
     except WrongFile:
-        raise  # a file that is of something else says nothing about the device
+        raise  # a file of another measurement says nothing about the device
     except ArithmeticError:
-        reason = "the frames hold no light above dark: a quotient of two levels is not a number"
+        reason = "the frames have no light above dark, so that ratios of levels are undefined"
         return Chapter([refusal(group, "light", reason, "open the shutter; opu.autoexpose")], {})
     except ValueError as error:
         return Chapter([refusal(group, "calibration", str(error), "see the reason")], {})
 
 
 def judge_projection(
-    opu: Device,
-    method: str,
-    n_inputs: int | None,
-    truth: Any,
-    vectors: int,
-    seed: int,
-    suit: bool,
-    about: dict[str, Any],
+    run: Run, method: str, n_inputs: int | None, truth: ArrayLike | None, vectors: int, suit: bool
 ) -> Chapter:
-    """Measure the projection, with `suit` at an exposure that suits it, and judge it; `about` takes what to report."""
+    """Measure the projection and judge it; with `suit` at an exposure that suits it."""
+    opu, seed, about = run.opu, run.seed, run.about
     if method == "multilateration" and n_inputs is None:
         n_inputs = opu.n_in // 2  # the others serve as anchors
     refused = anchor_in_the_dark(opu, method, n_inputs)
@@ -229,9 +275,9 @@ def judge_projection(
 
 
 def anchor_in_the_dark(opu: Device, method: str, n_inputs: int | None) -> str:
-    """Why the inputs that serve as anchors cannot, or an empty string: their light against that of all others."""
+    """Reason why the anchor's inputs are too dark to serve, by comparison with the others; empty if they are not."""
     if method not in ("anchor", "multilateration") or n_inputs is None or n_inputs == opu.n_in:
-        return ""  # all mirrors ON, as bright as patterns are
+        return ""  # the anchor is all mirrors ON, as bright as patterns
     spare = np.arange(opu.n_in) >= n_inputs
     patterns = np.repeat(np.stack([np.zeros_like(spare), spare, ~spare]), ANCHOR_FRAMES, axis=0)
     off, anchor, rest = np.asarray(opu.measure(patterns)).reshape(3, -1).mean(axis=1, dtype=np.float64)
@@ -240,20 +286,5 @@ def anchor_in_the_dark(opu: Device, method: str, n_inputs: int | None) -> str:
         return ""
     return (
         f"the anchor is in the dark: its {spare.sum()} inputs give {anchor - off:.2g} DN above dark, {share:.1%} of "
-        "what as many of the others give"
+        "the light that as many other inputs give"
     )
-
-
-def recovered(opu: Device, options: Mapping[str, Any], about: dict[str, Any]) -> Chapter:
-    """Recover a transmission matrix, which is left in `about`."""
-    about["estimate"] = recover_transmission_matrix(opu, **options)
-    return Chapter([], {})
-
-
-def about_matrix(estimate: Any) -> dict[str, Any]:
-    """What a report says of the estimate that it judges: method, frames, and what its gauge leaves open."""
-    gauge: Any = getattr(estimate, "gauge", "")
-    plain = gauge._asdict() if hasattr(gauge, "_asdict") else {"sentence": str(gauge)}
-    about = {name: getattr(estimate, name, None) for name in ("method", "frames")}
-    source = getattr(estimate, "provenance", {}) or {}
-    return about | {"gauge": plain} | {name: source[name] for name in ("date", "exposure_s") if name in source}

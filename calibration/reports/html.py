@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 
 from calibration.reports import figures as drawings
+from calibration.reports.findings import Findings, Line, readable
 from calibration.reports.page import Picture, Section, Table, picture
-from calibration.reports.report import Line, Report, readable
+from calibration.storage.descriptions import flatten
 from photonics import OPU
 from photonics.plotting.plots import draw_bench
 
@@ -32,9 +33,8 @@ class Plot(NamedTuple):
     caption: str
 
 
-def sections(report: Report) -> list[Section]:
+def sections(report: Findings) -> list[Section]:
     """Everything about a characterisation, in the order in which one would read it."""
-    rows = [[name, flat] for name, flat in flatten(report.device)]
     bench = [bench_picture(OPU.from_dict(report.device))] if drawable(report.device) else []
     failed = dict.fromkeys(line.reason for line in report.lines if line.reason)
     tables = [Table(["failed, because"], [[reason] for reason in failed])] if failed else []
@@ -45,13 +45,18 @@ def sections(report: Report) -> list[Section]:
         if drawn:
             found.append(Section(name, remark(report, group), drawn))
     text = "Every parameter, in SI units unless the name says otherwise."
-    found.append(Section("Device", text, tables=[Table(["parameter", "value"], rows)]))
-    rows = [[name, flat] for name, flat in flatten(report.provenance)]
-    found.append(Section("Provenance", "How this report came about.", tables=[Table(["what", "value"], rows)]))
+    found.append(Section("Device", text, tables=[value_table("parameter", report.device)]))
+    text = "How the results were measured."
+    found.append(Section("Provenance", text, tables=[value_table("quantity", report.provenance)]))
     return found
 
 
-def summary(report: Report) -> str:
+def value_table(heading: str, tree: Mapping[str, Any]) -> Table:
+    """Dotted names and values of a nested description."""
+    return Table([heading, "value"], [[name, str(value)] for name, value in flatten(tree).items()])
+
+
+def summary(report: Findings) -> str:
     """The report in a few sentences."""
     about = report.provenance
     frames_only = str(about.get("truth", "not used")) == "not used"
@@ -63,7 +68,7 @@ def summary(report: Report) -> str:
     )
 
 
-def remark(report: Report, group: str) -> str:
+def remark(report: Findings, group: str) -> str:
     """What a chapter should say before its figures: how the result was made, and what its gauge leaves open."""
     about = report.provenance
     if group == "projection":
@@ -119,12 +124,12 @@ def row(line: Line) -> list[str]:
     return [line.group, line.name, line.formula, expected, measured, line.verdict, advice]
 
 
-def pictures(report: Report) -> list[Picture]:
+def pictures(report: Findings) -> list[Picture]:
     """The figures of a characterisation, made."""
     return [picture(plot.draw, plot.caption) for plot in plots(report)]
 
 
-def plots(report: Report) -> list[Plot]:
+def plots(report: Findings) -> list[Plot]:
     """The figures of a characterisation, chapter by chapter; each belongs to one of its curves."""
     curves, bits = report.curves, dict(report.device.get("camera") or {}).get("bit_depth", 8)
     made = []
@@ -169,11 +174,3 @@ FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], Any], str], ...] = (
     ("stability", "stability", drawings.draw_power,
      "Total light of the same frames over their mean, against time: the drift of the laser."),
 )  # fmt: skip
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Dotted names and values of a nested description."""
-    rows: list[tuple[str, str]] = []
-    for name, value in tree.items():
-        rows += flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", str(value))]
-    return rows

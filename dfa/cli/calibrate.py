@@ -71,7 +71,7 @@ def calibrate(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Characterise a device and write report.html, report.pdf, report.json and, after a recovery, matrix.h5.
+    """Characterise a device and write report.html, report.json and, after a recovery, matrix.h5.
 
     The exit code is 0 if the verdict is pass or degraded, 3 if it is failed, 2 for bad input.
     """
@@ -154,11 +154,11 @@ def recovery_options(options: list[str]) -> dict[str, Any]:
 
 
 def write_report(report: "Report", folder: Path) -> None:
-    """Write the three files, under the name report-2 and so on if a report exists, and print the table."""
+    """Write report.html and report.json, under the name report-2 and so on if a report exists, and print the table."""
     from calibration.reports.html import row
 
     names = ("report" if number == 1 else f"report-{number}" for number in count(1))
-    kinds = {"html": report.to_html, "pdf": report.to_pdf, "json": report.to_json}
+    kinds = {"html": report.to_html, "json": report.to_json}
     name = next(name for name in names if not any((folder / f"{name}.{kind}").exists() for kind in kinds))
     for kind, write in kinds.items():
         write(folder / f"{name}.{kind}")

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from calibration.reports.report import finite
+from calibration.reports.findings import finite
 from calibration.storage.files import write_unused
 from dfa.data import load
 from dfa.experiments.plans import Plan

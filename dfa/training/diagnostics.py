@@ -11,7 +11,7 @@ from typing import TypedDict
 from torch import nn
 from torch.nn.utils import get_total_norm
 
-from calibration.reports.report import finite
+from calibration.reports.findings import finite
 from calibration.storage.files import replace_file
 from dfa.rules.blocks import find_blocks, name_of, parameters_of
 from dfa.rules.learner import Learner

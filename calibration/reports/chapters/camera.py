@@ -5,7 +5,7 @@ from typing import Any
 
 from calibration.camera.photon_transfer import Estimate, PhotonTransfer, saturation_e
 from calibration.reports.chapters.common import Chapter
-from calibration.reports.report import Line
+from calibration.reports.findings import Line
 from photonics.parts.camera import Camera
 
 __all__ = ["camera_chapter"]
@@ -48,6 +48,12 @@ def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
 
 def camera_curves(transfer: PhotonTransfer) -> dict[str, Any]:
     """Photon transfer curve for the figure."""
-    names = ("photons", "signal_dn", "variance_dn2", "fitted")
-    fit = {"gain": transfer.gain.value, "quantum_efficiency": transfer.quantum_efficiency.value}
-    return {"photon_transfer": {name: getattr(transfer, name).tolist() for name in names} | fit}
+    curve = {
+        "photons": transfer.photons.tolist(),
+        "signal_dn": transfer.signal_dn.tolist(),
+        "variance_dn2": transfer.variance_dn2.tolist(),
+        "fitted": transfer.fitted.tolist(),
+        "gain": transfer.gain.value,
+        "quantum_efficiency": transfer.quantum_efficiency.value,
+    }
+    return {"photon_transfer": curve}

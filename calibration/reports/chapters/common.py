@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel, dark_level
 from calibration.device import Device
-from calibration.reports.report import Line
+from calibration.reports.findings import Line
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["Chapter", "noise_model", "refusal"]

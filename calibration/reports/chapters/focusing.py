@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from calibration.device import Device
+from calibration.recovery.estimate import TransmissionEstimate
 from calibration.reports.chapters.common import Chapter
 from calibration.reports.chapters.matrix import predicted_error
-from calibration.reports.report import Line
+from calibration.reports.findings import Line
 from calibration.wavefront.focusing import binary_gain, focus, phase_gain
 
 __all__ = ["focusing_chapter"]
@@ -20,7 +21,7 @@ BINARY_SHARE = 1.0 / (2.0 * math.pi)
 """``F_amp`` of binary amplitude masks with all inputs equally lit, to 1/N."""
 
 
-def focusing_chapter(opu: Device, estimate: Any, seed: int) -> Chapter:
+def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> Chapter:
     """Enhancement on some pixels, with the budget ``1 + (N - 1) F_amp F_noise F_cal``.
 
     F_amp is what the modulation allows: the enhancement that the masks would have if the matrix were exact, as the

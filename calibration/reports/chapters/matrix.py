@@ -10,8 +10,9 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import frame_shape
 from calibration.fields.sideband import pixel_transfer
+from calibration.recovery.estimate import TransmissionEstimate
 from calibration.reports.chapters.common import Chapter, refusal, signal_of
-from calibration.reports.report import Line
+from calibration.reports.findings import Line
 from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.analysis.speckle import marchenko_pastur_edges
 from photonics.backend import HOST
@@ -116,7 +117,7 @@ def frame_error(test: HeldOut) -> tuple[float, float]:
     return found, float(excess.std() / math.sqrt(len(excess)) / max(2.0 * found * power, 1e-12))
 
 
-def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> Chapter:
+def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseModel, seed: int) -> Chapter:
     """Held-out probes, condition number, singular values and anchors of an estimate."""
     matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
     dark = float(1.0 - valid.mean())
@@ -124,7 +125,7 @@ def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> 
                  math.sqrt(max(dark * (1.0 - dark), 1.0 / valid.size) / valid.size), None, 0.1,
                  "another or a brighter anchor; more anchors")  # fmt: skip
     if valid.sum() < 2:
-        misfit = np.asarray(dict(getattr(estimate, "diagnostics", {})).get("misfit", math.nan), np.float64)
+        misfit = np.asarray(estimate.diagnostics.get("misfit", math.nan), np.float64)
         if np.isfinite(misfit).any() and np.nanmedian(misfit) > MOST_MISFIT:
             reason = "no matrix explains the frames: they are of other patterns, or the medium changed meanwhile"
             advice = "check the order of the frames; wait until the medium is still"
@@ -154,14 +155,13 @@ def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> 
         Line(GROUP, "condition number", "largest over smallest singular value of the probes", "",
              float(estimate.condition_number), math.nan, None, 100.0, "choose other probes: errors grow by up to this"),
     ]  # fmt: skip
-    ratio = dict(getattr(estimate, "diagnostics", {})).get("rank_ratio")
+    ratio = estimate.diagnostics.get("rank_ratio")
     if ratio is not None:
         median = float(np.median(np.asarray(ratio)[valid]))
         formula = "third over second singular value of the anchors' distances, median over rows"
         advice = "more light, more anchors"
         lines.append(Line(GROUP, "anchors' rank ratio", formula, "", median, math.nan, None, 0.5, advice))
-    gauge = getattr(estimate, "gauge", None)
-    if opu.imaging.numerical_aperture is not None and not getattr(gauge, "conjugation_fixed", True):
+    if opu.imaging.numerical_aperture is not None and not estimate.gauge.conjugation_fixed:
         matrix = conjugated_alike(matrix, valid, frame_shape(opu))
     spectrum = singular_values(matrix, valid, independent_rows(opu, valid))
     curves = {
@@ -171,7 +171,7 @@ def matrix_chapter(opu: Device, estimate: Any, noise: NoiseModel, seed: int) -> 
     return Chapter(lines + spectrum.lines, curves | spectrum.curves)
 
 
-def predicted_error(estimate: Any, matrix: NDArray[Any], valid: NDArray[np.bool_]) -> float:
+def predicted_error(estimate: TransmissionEstimate, matrix: NDArray[Any], valid: NDArray[np.bool_]) -> float:
     """Rms error of a row over its rms, as the estimate itself predicts it; NaN if it does not."""
     error = np.asarray(estimate.standard_error, np.float64)
     error = error[:, None] if error.ndim == 1 else error
@@ -180,12 +180,12 @@ def predicted_error(estimate: Any, matrix: NDArray[Any], valid: NDArray[np.bool_
     return float(np.sqrt(np.mean(share[np.isfinite(share)]))) if np.isfinite(share).any() else math.nan
 
 
-def pattern_error(estimate: Any, matrix: NDArray[Any], valid: NDArray[np.bool_], leak: float) -> float:
+def pattern_error(estimate: TransmissionEstimate, matrix: NDArray[Any], valid: NDArray[np.bool_], leak: float) -> float:
     """Rms error of the field of a half-ON pattern over its rms in each row, as the estimate predicts it.
 
     Where the errors of a row's entries are free of each other it is that of the row, and the leakage of other mirrors.
     """
-    known = dict(getattr(estimate, "diagnostics", {})).get("pattern_error")
+    known = estimate.diagnostics.get("pattern_error")
     if known is None:
         return math.hypot(predicted_error(estimate, matrix, valid), leak)
     rows = matrix[valid]
@@ -221,7 +221,8 @@ def scatter(test: HeldOut, points: int = 3000) -> dict[str, Any]:
     """Predicted against measured intensity over its mean, for the figure."""
     mean = float(test.measured[test.good].mean())
     keep = slice(None, None, max(1, int(test.good.sum()) // points))
-    return {name: (getattr(test, name)[test.good][keep] / mean).tolist() for name in ("predicted", "measured")}
+    both = {"predicted": test.predicted, "measured": test.measured}
+    return {name: (values[test.good][keep] / mean).tolist() for name, values in both.items()}
 
 
 def singular_values(matrix: NDArray[Any], valid: NDArray[np.bool_], independent: float | None = None) -> Chapter:

@@ -11,7 +11,7 @@ from calibration.projections.base import LinearProjection, Projected
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_shape
 from calibration.reports.chapters.common import Chapter
 from calibration.reports.chapters.speckle import grain_pixels
-from calibration.reports.report import Line
+from calibration.reports.findings import Line
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 

@@ -11,7 +11,7 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import frame_shape
 from calibration.reports.chapters.common import Chapter, signal_of
-from calibration.reports.report import Line
+from calibration.reports.findings import Line
 from photonics.analysis.speckle import exponential_distance
 from photonics.parts.pupil import correlation
 

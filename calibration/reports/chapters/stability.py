@@ -8,7 +8,7 @@ import numpy as np
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.reports.chapters.common import Chapter, signal_of
-from calibration.reports.report import Line
+from calibration.reports.findings import Line
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 

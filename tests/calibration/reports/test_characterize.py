@@ -10,7 +10,7 @@ import pytest
 
 from calibration import characterize, compare, measure_projection
 from calibration.camera.photon_transfer import photon_transfer
-from calibration.reports.report import Line
+from calibration.reports.findings import Line
 from photonics import Camera, Drifting, GaussianMedium, MatrixMedium, presets
 
 FINE = {"bit_depth": 12, "gain_dn_per_e": 0.4, "offset_dn": 32.0}

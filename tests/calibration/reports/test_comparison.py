@@ -5,7 +5,7 @@ import math
 import pytest
 
 from calibration import compare
-from calibration.reports.report import Line, Report
+from calibration.reports.findings import Findings, Line
 
 VALUES = {"pass": 1.0, "degraded": 2.0, "failed": 9.0, "not measurable": math.nan}
 
@@ -14,7 +14,7 @@ def report(verdict):
     """A report of a line, not more than 1 allowed, or of none."""
     line = Line("camera", "noise", "", "", VALUES.get(verdict, 0.0), 0.01, None, 1.0, "")
     assert verdict is None or line.verdict == verdict
-    return Report({}, {}, () if verdict is None else (line,), {})
+    return Findings({}, {}, () if verdict is None else (line,), {})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""Findings of a characterisation: lines with a verdict each, the curves behind them, and the device."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from calibration.storage.files import write_new
+
+__all__ = ["Curve", "Findings", "Line", "Verdict", "finite", "readable"]
+
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+Verdict = Literal["pass", "degraded", "failed", "not measurable"]
+Curve = Mapping[str, Any]
+"""Numbers behind a figure, by name, as JSON has them: a number, a list of numbers, or a table of numbers."""
+
+
+def readable(value: float, digits: int) -> str:
+    """Number with that many digits; very large and very small ones with a power of ten.
+
+    >>> readable(10_000.0, 4), readable(500.0, 2), readable(0.0101, 4), readable(5.94e-05, 2)
+    ('10000', '500', '0.0101', '5.9·10⁻⁵')
+    """
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:.{digits}g}"
+    if "e" not in text:
+        return text
+    if 1.0 <= abs(value) < 1e6:
+        return f"{float(text):.0f}"
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}·10{str(int(exponent)).translate(SUPERSCRIPT)}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured quantity, with the value that is expected and the deviation that is allowed."""
+
+    group: str
+    """Chapter of the report."""
+    name: str
+    """Name of the quantity."""
+    formula: str
+    """How the value follows from frames."""
+    unit: str
+    """Unit of `measured`, `expected` and `limit`; empty if they have none."""
+    measured: float
+    """Measured value; NaN if it could not be measured."""
+    uncertainty: float
+    """Standard error of `measured`; NaN if it has none."""
+    expected: float | None
+    """Value by theory or data sheet; None if the quantity only has an upper bound."""
+    limit: float
+    """Allowed deviation from `expected`, or the upper bound."""
+    advice: str
+    """What to do if the verdict is not a pass."""
+    reason: str = ""
+    """Reason why the check failed or could not run; the verdict is then failed, whatever was measured."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Pass within the limit, or within three standard errors if that is more; degraded within 3 times that."""
+        if self.reason:
+            return "failed"
+        if not math.isfinite(self.measured):
+            return "not measurable"
+        allowed, distance = self.limit, self.measured
+        if self.expected is not None:
+            distance = abs(self.measured - self.expected)
+            if math.isfinite(self.uncertainty):
+                allowed = max(allowed, 3.0 * self.uncertainty)
+        if distance <= allowed:
+            return "pass"
+        return "degraded" if distance <= 3.0 * allowed else "failed"
+
+    @classmethod
+    def from_dict(cls, entry: Mapping[str, Any]) -> Self:
+        """Line from its JSON; a value that was not measured is None there."""
+        values = {field.name: entry[field.name] for field in fields(cls) if field.name in entry}
+        for name in ("measured", "uncertainty", "limit"):
+            values[name] = math.nan if values[name] is None else float(values[name])
+        return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Everything that a characterisation found."""
+
+    device: Mapping[str, Any]
+    """Every parameter of the device, as `OPU.to_dict` gives it."""
+    provenance: Mapping[str, Any]
+    """Date, version, number of frames, exposure, methods."""
+    lines: tuple[Line, ...]
+    """The lines, chapter by chapter."""
+    curves: Mapping[str, Any]
+    """Numbers behind the figures, by name."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all lines that could be measured."""
+        verdicts = {line.verdict for line in self.lines}
+        for worst in ("failed", "degraded", "pass"):
+            if worst in verdicts:
+                return worst
+        return "not measurable"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in plain types; values that could not be measured are None."""
+        document = {
+            "verdict": self.verdict,
+            "provenance": dict(self.provenance),
+            "device": dict(self.device),
+            "lines": [asdict(line) | {"verdict": line.verdict} for line in self.lines],
+            "curves": dict(self.curves),
+        }
+        return finite(document)
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write the report for programs.
+
+        Raises
+        ------
+        ValueError
+            If the file exists, since reports are never overwritten, or cannot be written.
+        """
+        return write_new(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file cannot be read or is not a report.
+        """
+        try:
+            document = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, ValueError) as error:
+            raise ValueError(f"path must be a readable report (JSON), got {path} ({error})") from None
+        try:
+            lines = tuple(Line.from_dict(entry) for entry in document["lines"])
+            return cls(dict(document["device"]), dict(document["provenance"]), lines, dict(document["curves"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"path must be a report of this package, got {path} ({error!r})") from None
+
+
+def finite(value: Any) -> Any:
+    """Copy of a JSON document with None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
