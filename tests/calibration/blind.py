@@ -1,4 +1,4 @@
-"""Frames of a Gaussian matrix for methods without a reference, through the camera alone: no laser, no chip."""
+"""Frames of a Gaussian matrix for methods without a reference, by the camera alone: no laser, no mirrors."""
 
 from typing import NamedTuple
 
@@ -15,12 +15,12 @@ CAMERA = Camera(read_noise_e=3.0)
 
 
 class Outcome(NamedTuple):
-    """Rows solved, and how far off they are."""
+    """Rows solved, and their errors."""
 
     errors: np.ndarray
     block: object
     predicted: np.ndarray
-    """Relative error of each row as the block states it."""
+    """Relative error of each row that the block states."""
 
 
 def gaussian(rows, n, seed=0):
@@ -49,13 +49,13 @@ def bench(rows, n, unit_dn, saturation_dn, noise, scale_error=0.0):
 
 
 def exact(method, matrix, leak=0.0):
-    """Frames without noise, of unit 100 DN for mean all ON; and their bench."""
+    """Frames without noise, with 100 DN for unit intensity; and their bench."""
     frames = 100.0 * intensities(matrix, method.shots(0, method.frames).patterns, leak)
     return frames, bench(*matrix.shape, 100.0 * abs(1 - leak) ** 2, 10**9, NoiseModel(1e-5, 1e-5, 0.0))
 
 
 def photographed(method, matrix, camera=CAMERA, leak=0.03, share=MEAN_OF_WELL):
-    """Frames of the camera, random half-ON patterns at a share of the well on average; and their bench."""
+    """Frames of the camera, half-ON patterns at a share of the full well on average; and their bench."""
     unit_e = 2.0 * share * camera.full_well_e  # all ON is twice as bright
     mean = intensities(matrix, method.shots(0, method.frames).patterns, leak) * unit_e / camera.quantum_efficiency
     frames = camera.expose(mean.astype(np.float32), 1e-4, np.arange(method.frames))
@@ -72,7 +72,7 @@ def solve(method, matrix, frames, about):
 
 
 class Frames:
-    """Frames in memory, as `prepare` gets them."""
+    """Frames in memory for `RecoveryMethod.prepare`."""
 
     def __init__(self, frames):
         self.all = frames
