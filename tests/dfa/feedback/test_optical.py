@@ -44,9 +44,7 @@ def recovered(projection, width):
 @pytest.mark.parametrize(
     ("method", "encoder", "tolerance"),
     [
-        ("anchor", Ternary(threshold=0.05), 2e-3),
         ("anchor", Ternary(relative=0.1, restore=True), 2e-3),
-        ("anchor", Graded(), 1e-2),
         ("phase-stepping", Ternary(threshold=0.05), 2e-3),
         ("phase-stepping", Graded(), 1e-2),
         ("multilateration", Ternary(stochastic=1.0), 5e-3),
@@ -136,7 +134,7 @@ def test_calibration_on_a_schedule_follows_the_drift():
     assert found[2] > found[0] + 0.05
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+@pytest.mark.parametrize("stop", [2, 3])
 def test_a_resumed_run_calibrates_where_it_did(stop):
     """Bit for bit with a drifting medium, stochastic codes and a schedule of 2 steps, stopped anywhere.
 
@@ -318,3 +316,81 @@ def test_a_frame_leaves_torchs_threads_alone():
     )
     threads = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment() | threads)
+
+
+@pytest.fixture(scope="module")
+def optical():
+    opu = presets.lab_bench(20, 400, seed=0)
+    opu.autoexpose()
+    return OpticalFeedback(measure_projection(opu, n_inputs=10), Ternary(threshold=0.1))
+
+
+def test_empty_errors_are_not_sent(optical):
+    """A sample whose code is empty takes no frame and gets exactly no feedback, the others are as usual."""
+    e = errors()
+    e[5:] *= 1e-4
+    clock = optical.projection.opu.clock
+    start = clock.frames
+    (signal,) = optical(e, [300])
+    code = optical.encoder(e)
+    shown = int((code > 0).any(1).sum() + (code < 0).any(1).sum())
+    assert clock.frames - start == shown * optical.projection.frames_per_vector
+    assert not signal[5:].any()
+    assert signal[:5].abs().sum() > 0
+
+
+def test_noise_follows_the_clock(optical):
+    """The same frames give the same noise; looking in a rehearsal changes nothing."""
+    e = errors()
+    state = optical.state_dict()
+    (first,) = optical(e, [100])
+    optical.load_state_dict(state)
+    with optical.rehearsal():
+        (rehearsed,) = optical(e, [100])
+    (again,) = optical(e, [100])
+    (next_one,) = optical(e, [100])
+    assert torch.equal(first, rehearsed)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, next_one)
+
+
+def test_optical_signal_to_noise(optical):
+    """Through lab_bench, against the exact projection: better than 10 dB, worse than 40."""
+    e = errors()
+    (first,), (second,) = optical(e, [300]), optical(e, [300])
+    noise = float((first - second).var()) / 2
+    snr = 10 * np.log10(float(first.var()) / noise - 1)
+    assert 10 < snr < 40
+
+
+def test_a_device_that_does_not_fit_is_refused(optical):
+    with pytest.raises(ValueError, match="as many inputs as the error has entries"):
+        optical(errors(classes=9), [100])
+    with pytest.raises(ValueError, match="at least 400 valid outputs"):
+        optical(errors(), [400])
+
+
+def test_a_state_of_another_device_is_refused():
+    """Its exposure may differ, as one that is set again does. Catches: a run that goes on through another medium."""
+
+    def feedback(**changes):
+        opu = presets.lab_bench(20, 60, seed=1).replace(**changes)
+        opu.autoexpose()
+        return OpticalFeedback(measure_projection(opu, n_inputs=10))
+
+    state = feedback().state_dict()
+    other = feedback()
+    other.projection.opu.exposure_s *= 0.9
+    other.load_state_dict(state)
+    for changes in ({"medium.seed": 5}, {"camera.bit_depth": 10}):
+        with pytest.raises(ValueError, match="through another device"):
+            feedback(**changes).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "projection", [presets.lab_bench(20, 60), None, np.ones((60, 10))], ids=["device", "none", "array"]
+)
+def test_what_is_no_projection_is_refused(projection):
+    """Catches: a device in place of a projection through it, told by Python's own message."""
+    with pytest.raises(ValueError, match="projection must be the result of"):
+        OpticalFeedback(projection)

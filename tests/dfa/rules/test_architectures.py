@@ -103,8 +103,10 @@ def sparse(matrix):
     return torch.sparse_coo_tensor(where, torch.from_numpy(matrix.data), matrix.shape, check_invariants=True).coalesce()
 
 
-@pytest.mark.parametrize("diffuse", [None, "scipy", "torch", "callable"])
-@pytest.mark.parametrize("encoder", [None, Ternary(deviations=0.5)])
+@pytest.mark.parametrize(
+    ("diffuse", "encoder"),
+    [(None, Ternary(deviations=0.5)), ("scipy", Ternary(deviations=0.5)), ("torch", None), ("callable", None)],
+)
 def test_graph_convolution_with_some_nodes_in_the_loss(diffuse, encoder):
     """Errors of zero elsewhere; diffused feedback is ``A B e``. Catches: the mean over all nodes; A from the right."""
     matrix = graph()

@@ -82,9 +82,10 @@ def test_cnn(spread):
     assert_gradients(model, expected)
 
 
-@pytest.mark.parametrize("diffused", [False, True])
-@pytest.mark.parametrize("sizes", [[8, 6, 3], [8, 6, 5, 3]])
-@pytest.mark.parametrize("layout", ["dense", "sparse"])
+@pytest.mark.parametrize(
+    ("sizes", "diffused", "layout"),
+    [([8, 6, 3], False, "dense"), ([8, 6, 5, 3], True, "dense"), ([8, 6, 5, 3], False, "sparse")],
+)
 def test_gcn(sizes, diffused, layout):
     """Four of twelve nodes in the loss; h_k = relu(A h_(k-1) W_k + b_k). Catches: A left out of a gradient."""
     rng = np.random.default_rng(0)

@@ -159,11 +159,10 @@ def test_classes_may_lie_along_another_dimension():
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize("side", [4, 6])
 @pytest.mark.parametrize("spread", ["each", "channels", "features"])
-def test_pixels_are_rows_wherever_the_channels_lie(side, spread):
+def test_pixels_are_rows_wherever_the_channels_lie(spread):
     """Convolutions of single pixels are linear layers, also in 4 channels of 4 x 4. Catches: channels as rows."""
-    sizes = [(2, 4), (4, 4), (4, 3)]
+    sizes, side = [(2, 4), (4, 4), (4, 3)], 4
     linear = draw(nn.Sequential(*(part for a, b in sizes for part in (nn.Linear(a, b), nn.Tanh())))[:-1])
     images = draw(nn.Sequential(*(part for a, b in sizes for part in (nn.Conv2d(a, b, 1), nn.Tanh())))[:-1])
     for flat, wide in zip(linear.parameters(), images.parameters(), strict=True):

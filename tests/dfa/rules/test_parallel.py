@@ -88,10 +88,10 @@ def test_bytes_are_those_of_the_formula(stages, rule):
     assert [s.get("backward", 0) > 0 for s in sent] == ([False, True, True] if rule == "bp" else [False, False, True])
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_every_process_learns_that_the_loss_is_no_number(stages, rule):
-    for stage in stages:
-        assert "training has diverged" in stage[rule]["diverged"]
+def test_every_process_learns_that_the_loss_is_not_finite(stages):
+    """Catches: a process that waits for ever."""
+    for rule in RULES:
+        assert all("training has diverged" in stage[rule]["diverged"] for stage in stages)
 
 
 def test_without_a_group_it_says_so():
@@ -109,7 +109,7 @@ def test_a_parameter_lives_in_one_process():
     share(model, find_blocks(model, None), 0, 1)
 
 
-@pytest.mark.parametrize("count", [0, 1, 4, 7])
+@pytest.mark.parametrize("count", [0, 4, 7])
 def test_four_codes_fit_in_a_byte(count):
     """Catches: a shift of one bit; the last byte cut off."""
     code = torch.randint(-1, 2, (count,), generator=torch.Generator().manual_seed(count)).to(torch.int8)

@@ -50,7 +50,7 @@ def test_a_frozen_end(owned):
     assert alignment(learner, cross_entropy, X, Y)[-1] == 90.0
 
 
-@pytest.mark.parametrize("frozen", [0, 2, 4])
+@pytest.mark.parametrize("frozen", [0, 4])
 def test_training_with_a_frozen_block(frozen):
     """It keeps its weights, the others move, and angles are measured. Catches: an angle of no parameters."""
     model, start = mlp([6, 9, 8, 4]), mlp([6, 9, 8, 4])
@@ -65,20 +65,19 @@ def test_training_with_a_frozen_block(frozen):
 # Batches
 
 
-@pytest.mark.parametrize("feedback", ["random", "stochastic", "deviations", "optical", "graded"])
+@pytest.mark.parametrize("feedback", ["stochastic", "deviations", "graded"])
 def test_a_batch_without_rows(feedback):
     """Gradients of zero, no frame. Catches: a mean over nothing."""
-    if feedback in ("optical", "graded"):
+    if feedback == "graded":
         opu = presets.lab_bench(8, 40)
         opu.autoexpose()
-        source = OpticalFeedback(measure_projection(opu, n_inputs=4), Graded() if feedback == "graded" else None)
+        source = OpticalFeedback(measure_projection(opu, n_inputs=4), Graded())
         frames = opu.clock.frames
     else:
-        encoder = {"random": None, "stochastic": Ternary(stochastic=1.0), "deviations": Ternary()}[feedback]
-        source = RandomFeedback(0, encoder)
+        source = RandomFeedback(0, Ternary(stochastic=1.0) if feedback == "stochastic" else Ternary())
     learner = direct(feedback=source, reduction="sum")
     assert all(not g.any() for g in gradients(learner, X[:0], Y[:0], "sum"))
-    if feedback in ("optical", "graded"):
+    if feedback == "graded":
         assert opu.clock.frames == frames
 
 

@@ -43,9 +43,15 @@ def test_the_plain_wrapper_changes_nothing(inside):
         torch.testing.assert_close(found, p.grad)
 
 
-@pytest.mark.parametrize("inside", [True, False])
-@pytest.mark.parametrize("frozen", [True, False])
-@pytest.mark.parametrize("option", ["static_graph", "find_unused_parameters"])
+@pytest.mark.parametrize(
+    ("inside", "frozen", "option"),
+    [
+        (True, False, "static_graph"),
+        (False, True, "static_graph"),
+        (True, True, "find_unused_parameters"),
+        (False, False, "find_unused_parameters"),
+    ],
+)
 def test_wrappers_that_look_for_parameters_are_refused(inside, frozen, option):
     """They find no hidden block, whose gradients would be those of one process. Catches: silence."""
     with pytest.raises(

@@ -53,7 +53,7 @@ def run(kind, feedback, steps, spoil=None, **options):
     return train(model, few, learner, epochs=steps // 10, batch_size=32, align=32, **options)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", ["cnn", "gcn", "transformer"])
 def test_a_loss_that_is_no_number(kind, tmp_path):
     """From step 20 on; the file stays that of step 16. Catches: a state written before the loss is looked at."""
     steps = 0
@@ -71,8 +71,10 @@ def test_a_loss_that_is_no_number(kind, tmp_path):
     assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())
 
 
-@pytest.mark.parametrize("kind", ["gcn", "transformer"])
-@pytest.mark.parametrize("fault", ["feedback must reach the hidden blocks", "camera must not be saturated"])
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [("gcn", "feedback must reach the hidden blocks"), ("transformer", "camera must not be saturated")],
+)
 def test_feedback_that_teaches_nothing(kind, fault, tmp_path):
     """Zeros, and a camera that sees only white; `test_loop` has images. Catches: a guard that knows one task alone."""
     dead = RandomFeedback(matrix=torch.zeros(32, CLASSES[kind]))
@@ -81,7 +83,7 @@ def test_feedback_that_teaches_nothing(kind, fault, tmp_path):
         run(kind, feedback, PATIENCE + 50, folder=tmp_path, learning_rate=1e-5)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", ["cnn", "gcn", "transformer"])
 def test_a_good_run_is_left_alone(kind):
     """Through the bench, longer than a guard waits. Catches: a guard that counts empty codes."""
     run(kind, optical(kind), PATIENCE + 50)

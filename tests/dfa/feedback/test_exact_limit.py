@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from calibration import measure_projection
-from dfa import DirectFeedback, Graded, OpticalFeedback, RandomFeedback
+from dfa import DirectFeedback, Graded, OpticalFeedback, RandomFeedback, Ternary
 from dfa.models import mlp
 from photonics import OPU, presets
 from photonics.opu import NAMES
@@ -81,3 +81,26 @@ def test_the_error_falls_as_the_root_of_the_photons():
         found.append(float((optical - exact).norm() / exact.norm()))
         assert found[-1] == pytest.approx(10 ** (-feedback.statistics()["snr_db"] / 20), rel=0.05)
     assert np.array(found[:-1]) / found[1:] == pytest.approx([10, 10], rel=0.1)
+
+
+def test_ternary_codes_go_through_the_exact_matrix():
+    """On `ideal` the optical signal equals the ternary code times the device's own matrix, to 1e-3 of its rms.
+
+    Caught mutations: sign of the negative frame, rows not restricted to valid anchors.
+    """
+    opu = presets.ideal(20, 400, seed=0)
+    opu.autoexpose(0.2)  # so that no pixel saturates
+    projection = measure_projection(opu, n_inputs=10)
+    encoder = Ternary(threshold=0.1)
+    e = errors()
+    signals = OpticalFeedback(projection, encoder)(e, [200, 150])
+    matrix = opu.effective_matrix()
+    anchor = matrix[:, 10:].sum(axis=1)
+    true = np.real(np.conj(anchor / np.abs(anchor))[:, None] * matrix[:, :10])[projection.valid] * np.sqrt(40)
+    exact = (encoder(e).double() @ torch.from_numpy(true.T)).split([200, 150, len(true) - 350], dim=1)
+    for found, wanted, width in zip(signals, exact, (200, 150), strict=False):
+        wanted = wanted / width**0.5
+        error, rms = found - wanted, wanted.square().mean().sqrt()
+        assert error.square().mean().sqrt() < 1e-3 * rms
+        assert error.abs().max() < 2e-2 * rms  # rows whose anchor is just bright enough
+        assert abs(float(wanted.var()) / float(encoder(e).double().square().sum(1).mean()) * width - 1) < 0.4
