@@ -93,8 +93,8 @@ class Killed:
     The parent starts its own cluster. If the scheduler is to be killed next, it uses one that is started apart.
     """
 
-    def __init__(self, folder: Path, points: int, wait_s: float, roles: Iterator[str]) -> None:
-        self.folder, self.roles, self.role = folder, roles, next(roles)
+    def __init__(self, folder: Path, points: int, wait_s: float, role: str) -> None:
+        self.folder, self.role = folder, role
         self.code = (
             "from benchmarks.sweeps import Logged; from dfa import sweep; "
             f"sweep(Logged({str(folder / 'log')!r}, {wait_s}), {{'x': range({points})}}, seeds={OVER_SEEDS}, "
@@ -126,7 +126,7 @@ class Killed:
         return self.parent.poll() not in (None, 0)
 
     def kill(self) -> tuple[bool, int]:
-        """Kill the process of the next role; return whether it was there, and how many processes were left behind."""
+        """Kill the process of the role; return whether it was there, and how many processes were left behind."""
         try:
             parent = psutil.Process(self.parent.pid)
             children = parent.children(recursive=True)
@@ -140,7 +140,6 @@ class Killed:
         if self.role != "worker":
             self.parent.wait()
             left = len(psutil.wait_procs(children, timeout=5)[1])
-        self.role = next(self.roles)
         return True, left
 
     def target(self, parent: psutil.Process) -> psutil.Process | None:
@@ -173,11 +172,10 @@ def kills(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 0) -> 
         and did not say so in the last line.
     """
     moments, result = random.Random(seed), Counter(dict.fromkeys(RESULTS, 0))
-    roles = (ROLES[i % len(ROLES)] for i in range(count + 1))
     with tempfile.TemporaryDirectory() as name:
         while result["killed"] < count:
             folder, before = Path(tempfile.mkdtemp(dir=name)), dict[str, str]()
-            one = Killed(folder, points, wait_s, roles)
+            one = Killed(folder, points, wait_s, ROLES[result["killed"] % len(ROLES)])
             with one.cluster:
                 while not one.ended:
                     if one.broken:
@@ -194,6 +192,7 @@ def kills(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 0) -> 
                     sleep_to_a_moment(one.parent, folder, moments)
                     killed, left = one.kill()
                     result["killed"] += killed
+                    one.role = ROLES[result["killed"] % len(ROLES)]
                     result["orphans"] += left
             result["sweeps"] += 1
             result["stored"] += len(before)
@@ -275,6 +274,7 @@ def peak_mb(count: int) -> dict[str, list[float]]:
     """Return peaks of resident memory of parent and workers until the end, half and a tenth of a sweep."""
     sizes: dict[str, list[tuple[int, float]]] = {"parent, with scheduler": [], "larger worker": []}
     done = threading.Event()
+    sweep(Logged("", 0.0), {"x": [1]}, workers=0, progress=False)  # loads all libraries
     with tempfile.TemporaryDirectory() as name:
         store, log = Path(name) / "store.db", Path(name) / "log"
 

@@ -1,4 +1,4 @@
-"""Figures of studies, from their data sets alone: curves, maps, budgets."""
+"""Figures of studies, from their data sets alone: curves, maps, budgets and scattered points."""
 
 import json
 import math
@@ -16,16 +16,16 @@ from dfa.robustness.prepared import View, paired, score_name, view_of
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
-__all__ = ["axis_label", "change_name", "draw", "is_clear", "shown", "size"]
+__all__ = ["change_name", "draw", "figure_size", "format_value", "is_clear", "mean_and_error"]
 
 COLOURS = ("#d9480f", "#2563a8", "#0d9488", "#7c3aed", "#b45309", "#be185d")
 REFERENCES = {"bp": ("#1f2933", "-"), "dfa": ("#2563a8", "--"), "last-layer": ("#9aa5b1", ":")}
-FAR = 1e3
-"""A value without the flaw that is further than this from all others is a line across, not a point of the curve."""
-SAME = 1e-9
-"""Standard error under which differences are the same but for rounding."""
-SURE = 0.95
-"""Two-sided confidence, by Student's t, from which a difference is drawn in full colour."""
+MAX_RATIO = 1e3
+"""On a logarithmic axis, a value without the flaw that is further than this factor from all others gets no point."""
+MIN_ERROR = 1e-9
+"""Standard error below which differences agree except for rounding."""
+CONFIDENCE = 0.95
+"""Two-sided confidence of Student's t from which a difference is clear."""
 
 
 def draw(found: "Dataset", ax: Axes) -> Axes:
@@ -34,14 +34,14 @@ def draw(found: "Dataset", ax: Axes) -> Axes:
     Parameters
     ----------
     found : xarray.Dataset
-        As `Ready.run` returns it, or read back from a file.
+        As `PreparedStudy.run` returns it, or read back from a file.
     ax : Axes
         Filled and returned. Error bars are standard errors of the mean over the seeds.
 
     Raises
     ------
     ValueError
-        If the data set does not say how it is looked at, or every point failed.
+        If the data set does not describe its figure, or every point failed.
     """
     view = view_of(found)
     drawn = {"curve": curve, "map": heat_map, "budget": bars, "scatter": scatter}[view.kind](found, view, ax)
@@ -49,21 +49,22 @@ def draw(found: "Dataset", ax: Axes) -> Axes:
     return drawn
 
 
-def size(found: "Dataset") -> tuple[float, float]:
-    """Width and height that a figure should have, inches: a budget's grows with its bars."""
+def figure_size(found: "Dataset") -> tuple[float, float]:
+    """Return width and height of the figure, inches; a budget is higher the more bars it has."""
     return (7.0, 1.2 + 0.22 * (found.sizes["point"] - 1)) if view_of(found).kind == "budget" else (4.6, 3.4)
 
 
 def is_clear(mean: float, error: float, seeds: int) -> bool:
-    """Whether a mean over so many seeds differs from 0 by more than its standard error explains.
+    """Whether a mean over some seeds differs from 0 by Student's t at `CONFIDENCE`.
 
-    Differences that are all the same, as those of one sample of few can be, have no spread to judge them by.
+    Equal differences have no spread, so they are never clear.
     """
-    return seeds > 1 and error > SAME and abs(mean) > stats.t.ppf((1.0 + SURE) / 2.0, seeds - 1) * error
+    quantile = float(stats.t.ppf((1.0 + CONFIDENCE) / 2.0, seeds - 1)) if seeds > 1 else math.inf
+    return error > MIN_ERROR and abs(mean) > quantile * error
 
 
 def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
-    """Score along a parameter, one line for each combination of the others."""
+    """Draw the score along a parameter, one line for each combination of the others."""
     score = found[score_name(found)]
     others = [dim for dim in score.dims if dim not in (view.x, "seed")]
     lines = score.stack(line=others) if others else score.expand_dims(line=[0])
@@ -77,12 +78,12 @@ def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
     if log:
         ax.set_xscale("log")
         near = [value for i, value in enumerate(x) if value > 0 and not (i == absent and is_far(x, i, log))]
-        ax.set_xticks(near, [shown(value) for value in near])
+        ax.set_xticks(near, [format_value(value) for value in near])
         ax.minorticks_off()
     if ticks:
         ax.set_xticks(x, ticks)
     low, high = ax.get_ylim()
-    room = 0.05 * (high - low)  # or a line across lies on the frame
+    room = 0.05 * (high - low)  # keeps horizontal lines off the frame
     ax.set(xlabel=view.label or axis_label(found[view.x]), ylabel=axis_label(score), ylim=(low - room, high + room))
     ax.legend(fontsize=7)
     return ax
@@ -91,9 +92,10 @@ def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
 def one_line(
     ax: Axes, x: NDArray[Any], values: NDArray[Any], absent: int | None, name: str, colour: str, log: bool
 ) -> None:
-    """Mean and standard error of (values, seeds) along x; crosses where every seed failed; a line without the flaw.
+    """Draw mean and standard error of (values, seeds) along x, and a horizontal line for the value without the flaw.
 
-    Over that line a point lies as high as the difference of the same seeds. It is hollow where some of them failed.
+    The distance of a point from that line is the mean difference of the seeds that did not fail. A point is hollow
+    where some seeds failed, and a cross where all failed.
     """
     mean, error = mean_and_error(values)
     if absent is not None:
@@ -111,13 +113,11 @@ def one_line(
     mark_missing(ax, x[order], mean[order], values[order], colour)
     if failed.any():
         low = ax.get_ylim()[0]
-        ax.plot(
-            x[failed], np.full(failed.sum(), low), "x", color=colour, clip_on=False, label="failed: no such training"
-        )
+        ax.plot(x[failed], np.full(failed.sum(), low), "x", color=colour, clip_on=False, label="failed")
 
 
 def mark_missing(ax: Axes, x: NDArray[Any], mean: NDArray[Any], values: NDArray[Any], colour: str) -> None:
-    """Hollow markers, and of how many seeds they are made, where some of (values, seeds) failed."""
+    """Draw hollow markers, with the number of seeds, where some of (values, seeds) failed."""
     for i, seeds in enumerate(values):
         note = of_seeds(int(np.isfinite(seeds).sum()), seeds.size)
         if note:
@@ -128,21 +128,21 @@ def mark_missing(ax: Axes, x: NDArray[Any], mean: NDArray[Any], values: NDArray[
 
 
 def of_seeds(count: int, seeds: int) -> str:
-    """``2 of 3 seeds`` where some failed; empty where none or all did."""
+    """Return ``2 of 3 seeds`` where some failed; empty where none or all did."""
     return f"{count} of {seeds} seeds" if 0 < count < seeds else ""
 
 
 def is_far(x: NDArray[Any], position: int, log: bool) -> bool:
-    """Whether a value is so far from all others that it would squeeze them into a corner of a logarithmic axis."""
+    """Whether a value is so far from all others that they would share a small part of a logarithmic axis."""
     others = np.delete(x, position)
     others = others[np.isfinite(others) & (others > 0)]
     if not log or not others.size or not x[position] > 0:
         return False
-    return bool(np.abs(np.log(others / x[position])).min() > math.log(FAR))
+    return bool(np.abs(np.log(others / x[position])).min() > math.log(MAX_RATIO))
 
 
 def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
-    """Mean score over two parameters; in the cells what is lost against none of both flaws, if there is such a cell."""
+    """Draw the mean score over two parameters; cells show the difference from the cell without both flaws, if any."""
     score = found[score_name(found)]
     mean, loss, error, count = (part.transpose(view.y, view.x).values for part in means(found, view))
     image = ax.imshow(np.ma.masked_invalid(mean), origin="lower", aspect="auto", cmap="viridis")
@@ -155,13 +155,16 @@ def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
         text = f"{text}\n{of_seeds(int(count[i, j]), score.sizes['seed'])}".rstrip()
         ax.text(j, i, text, ha="center", va="center", fontsize=7, color="k" if not mean[i, j] < middle else "w")
     for axis, name, label in ((ax.xaxis, view.x, view.label), (ax.yaxis, view.y, view.y_label)):
-        axis.set_ticks(range(found.sizes[name]), [shown(value) for value in found[name].values])
+        axis.set_ticks(range(found.sizes[name]), [format_value(value) for value in found[name].values])
         axis.set_label_text(label or axis_label(found[name]))
     return ax
 
 
 def means(found: "Dataset", view: View) -> "tuple[DataArray, DataArray, DataArray, DataArray]":
-    """Mean score, what is lost, its error and of how many seeds; where seeds failed, the mean is of what is lost."""
+    """Return mean score, difference from the point without the flaw, its standard error, and number of seeds.
+
+    Where seeds failed, the mean score is that without the flaw plus the difference.
+    """
     score = found[score_name(found)]
     mean, seeds = score.mean("seed"), score.notnull().sum("seed")
     if not view.without:
@@ -171,7 +174,7 @@ def means(found: "Dataset", view: View) -> "tuple[DataArray, DataArray, DataArra
 
 
 def bars(found: "Dataset", view: View, ax: Axes) -> Axes:
-    """What each change of one parameter does to the score, the costliest on top; pale where it is under the noise."""
+    """Draw the difference of each change of one parameter, the largest loss on top; pale where it is not clear."""
     mean, error, count = paired(found)
     rows = []
     for i, name in enumerate(found["varied"].values):
@@ -194,15 +197,16 @@ def bars(found: "Dataset", view: View, ax: Axes) -> Axes:
 
 
 def change_name(found: "Dataset", view: View, name: str, point: int) -> str:
-    """``Read noise: 2.5 to 25 e-``."""
+    """Return the label of a bar, for instance ``Read noise: 2.5 → 25 e-``."""
     unit = found[name].attrs.get("units", "")
-    before = "" if name not in view.bench or isinstance(view.bench[name], dict) else f"{shown(view.bench[name])} → "
+    known = name in view.bench and name != "medium" and not isinstance(view.bench[name], dict)
+    before = f"{format_value(view.bench[name])} → " if known else ""
     title = view.names.get(name, name)
-    return f"{title}: {before if name != 'medium' else ''}{shown(found[name].values[point])} {unit}".rstrip()
+    return f"{title}: {before}{format_value(found[name].values[point])} {unit}".rstrip()
 
 
 def scatter(found: "Dataset", view: View, ax: Axes) -> Axes:
-    """Score of every point along one of the parameters."""
+    """Draw the score of every point along one of the parameters."""
     score = found[score_name(found)]
     x, ticks = positions(found[view.x])
     mean, error = mean_and_error(score.transpose("point", "seed").values)
@@ -218,7 +222,7 @@ def scatter(found: "Dataset", view: View, ax: Axes) -> Axes:
 
 
 def draw_references(ax: Axes, found: "Dataset") -> None:
-    """A line across for each method that was trained for comparison."""
+    """Draw a horizontal line for each method that was trained for comparison."""
     if "reference" not in found:
         return
     for method in found["reference_method"].values:
@@ -228,7 +232,7 @@ def draw_references(ax: Axes, found: "Dataset") -> None:
 
 
 def mean_and_error(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Mean and standard error over the seeds that did not fail, (values, seeds) -> (values,) each; NaN without any."""
+    """Return mean and standard error of (values, seeds) over the seeds that did not fail, (values,) each; else NaN."""
     count = np.isfinite(values).sum(1)
     kept = np.where(np.isfinite(values), values, 0.0)
     mean = np.where(count > 0, kept.sum(1) / np.maximum(count, 1), np.nan)
@@ -237,36 +241,36 @@ def mean_and_error(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def positions(values: "DataArray") -> tuple[NDArray[Any], list[str]]:
-    """Where values lie on an axis; texts in a row, with their names."""
+    """Return positions of values on an axis, and their labels if they are texts."""
     if values.dtype.kind in "if":
         return values.values.astype(float), []
-    return np.arange(values.size, dtype=float), [shown(value) for value in values.values]
+    return np.arange(values.size, dtype=float), [format_value(value) for value in values.values]
 
 
 def line_name(lines: "DataArray", i: int, others: list[Any]) -> str:
-    """What a line of a curve is called: the values of the other parameters there."""
+    """Return the label of a line: the values of the other parameters."""
     key = lines["line"].values[i]
     values = key if isinstance(key, tuple) else (key,)
     named = [
-        METHODS.get(str(v), shown(v)) if n == "training.method" else f"{n} {shown(v)}"
+        METHODS.get(str(v), format_value(v)) if n == "training.method" else f"{n} {format_value(v)}"
         for n, v in zip(others, values, strict=True)
     ]
     return ", ".join(named)
 
 
 def method_of(found: "Dataset") -> str:
-    """Method of a study, from its description."""
+    """Return the method of a study, from its description."""
     return json.loads(found.attrs["study"])["method"]
 
 
 def axis_label(values: "DataArray") -> str:
-    """Name and unit."""
+    """Return name and unit of an axis."""
     unit = values.attrs.get("units", "")
     return f"{values.attrs.get('long_name', values.name)}{f' ({unit})' if unit and unit != '1' else ''}"
 
 
-def shown(value: Any) -> str:
-    """A value as it is written beside a figure; tables by their numbers and units."""
+def format_value(value: object) -> str:
+    """Return a value as text; a table by its numbers and units."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "none"
     if isinstance(value, (int, float, np.number)) and not isinstance(value, bool):
@@ -274,5 +278,5 @@ def shown(value: Any) -> str:
     text = str(value)
     if text.startswith("{"):
         parts = {name: part for name, part in json.loads(text).items() if name != "type"}
-        return ", ".join(f"{shown(part)} {unit_of(name)}".rstrip() for name, part in parts.items())
+        return ", ".join(f"{format_value(part)} {unit_of(name)}".rstrip() for name, part in parts.items())
     return text.strip("[]") if text.startswith("[") else text

@@ -1,56 +1,72 @@
-"""The flaws of a device that are worth a study: which parameter each is, and from where to where it is swept."""
+"""Flaws of a device: the parameter behind each, and the values at which it is studied."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-__all__ = ["FLAWS", "Flaw"]
+from dfa.sweeps.protocol import Settings
+from photonics.component import choose
 
-STILL = 1e12
-"""Correlation time of a medium that does not move in any run, frames."""
+__all__ = ["FLAWS", "Flaw", "flaw"]
+
+NO_DRIFT = 1e12
+"""Correlation time of a medium that does not drift during any run, frames."""
+LOW_FRAME_RATE = {"camera.frame_rate_hz": 1.0}
+"""Change of the device for exposures that are longer than a frame of the bench."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flaw:
-    """One parameter, and the values that tell what it costs."""
+    """One parameter of a device, and its values without the flaw and with it."""
 
+    summary: str
+    """What is varied, in one sentence."""
     title: str
     parameter: str
     """Dotted name, see `dfa.robustness.names.change_plan`."""
     label: str
-    """Of the axis, with the unit."""
-    values: tuple[Any, ...]
-    """From none of the flaw to far too much of it."""
-    worse: Any
-    """What a bad bench has, for the budget: about ten times `lab_bench` or, where that has none, a plain estimate."""
+    """Label of the axis, with the unit."""
+    values: tuple[float | None, ...]
+    """From the value without the flaw to values that are far worse than on a bench."""
+    worse: float
+    """Value on a bad bench, for the budget: about ten times `lab_bench`, or a plain estimate where that has none."""
     log: bool = True
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    """Of the device, for the curve: without them the flaw would not be seen alone."""
-    calibration: Mapping[str, Any] = field(default_factory=dict)
-    """How the projection must be measured for this flaw to matter."""
+    """Whether the axis is logarithmic."""
+    changes: Settings = field(default_factory=dict)
+    """Changes of the device, without which other parameters would hide the flaw."""
+    calibration: Settings = field(default_factory=dict)
+    """Arguments of the calibration for which the flaw matters."""
     removable: bool = True
-    """Whether the bench could be without it, all else as it is."""
+    """Whether a bench could be without the flaw while all else stays as it is."""
 
     @property
-    def without(self) -> Any:
-        """The value at which the flaw is not there."""
+    def without(self) -> float | None:
+        """Value without the flaw."""
         return self.values[0]
 
+    @property
+    def effect(self) -> Mapping[str, object] | None:
+        """Description of the effect around the medium that has the parameter; None if the device has it already."""
+        return self.changes.get("medium")
 
-UNHURRIED = {"camera.frame_rate_hz": 1.0}
-"""For exposures that are longer than a frame of the bench."""
+
+def flaw(name: str) -> Flaw:
+    """Return the flaw of that name, or raise a ``ValueError``."""
+    return choose(FLAWS, name, "flaw")
+
 
 FLAWS = {
     "shot_noise": Flaw(
+        summary="Photons per pixel: full well and exposure shrink together; read noise and dark signal are off.",
         title="Shot noise",
-        parameter="camera.full_well_e",  # the exposure follows it, so light and noise do
+        parameter="camera.full_well_e",  # the exposure follows the full well, and so do light and shot noise
         label="full well (e-)",
         values=(1e7, 10_000.0, 1000.0, 300.0, 100.0, 30.0),
         worse=1000.0,
-        removable=False,  # there is not so much light
-        changes=UNHURRIED | {"camera.read_noise_e": 0.0, "camera.dsnu_e": 0.0, "camera.dark_current_e_per_s": 0.0},
+        removable=False,  # no bench has that much light
+        changes=LOW_FRAME_RATE | {"camera.read_noise_e": 0.0, "camera.dsnu_e": 0.0, "camera.dark_current_e_per_s": 0.0},
     ),
     "read_noise": Flaw(
+        summary="Read noise of the camera.",
         title="Read noise",
         parameter="camera.read_noise_e",
         label="read noise (electrons rms)",
@@ -58,6 +74,7 @@ FLAWS = {
         worse=25.0,
     ),
     "bit_depth": Flaw(
+        summary="Bits of a pixel.",
         title="Bit depth",
         parameter="camera.bit_depth",
         label="bits per pixel",
@@ -66,14 +83,16 @@ FLAWS = {
         log=False,
     ),
     "saturation": Flaw(
+        summary="Exposure relative to `OPU.autoexpose`: dark frames below 1, saturated frames above.",
         title="Exposure",
         parameter="training.exposure",
-        label="exposure (multiples of what a person would set)",
+        label="exposure (relative to `opu.autoexpose()`)",
         values=(1.0, 0.02, 0.1, 0.3, 3.0, 10.0, 50.0),
         worse=2.0,
-        changes=UNHURRIED,
+        changes=LOW_FRAME_RATE,
     ),
     "contrast": Flaw(
+        summary="Contrast of the mirrors: mirrors that are OFF leak light.",
         title="DMD contrast",
         parameter="dmd.contrast",
         label="contrast of the mirrors (all ON over all OFF)",
@@ -81,6 +100,7 @@ FLAWS = {
         worse=100.0,
     ),
     "stuck_mirrors": Flaw(
+        summary="Mirrors that do not move; half of them are ON.",
         title="Stuck mirrors",
         parameter="dmd.stuck_fraction",
         label="share of mirrors that do not move",
@@ -88,14 +108,16 @@ FLAWS = {
         worse=0.01,
     ),
     "medium_drift": Flaw(
+        summary="A medium that drifts while the network learns, without a new calibration.",
         title="Drift of the medium",
         parameter="medium.correlation_frames",
         label="correlation time of the medium (frames)",
-        values=(STILL, 1e7, 1e6, 1e5, 1e4, 1e3),
+        values=(NO_DRIFT, 1e7, 1e6, 1e5, 1e4, 1e3),
         worse=1e6,
-        changes={"medium": {"type": "Drifting", "correlation_frames": STILL}},
+        changes={"medium": {"type": "Drifting", "correlation_frames": NO_DRIFT}},
     ),
     "laser_drift": Flaw(
+        summary="Slow drift of the laser's power, with a correlation time of 10 s instead of an hour.",
         title="Laser drift",
         parameter="laser.drift_rms",
         label="drift of the power within 10 s (relative rms)",
@@ -104,6 +126,7 @@ FLAWS = {
         changes={"laser.drift_time_s": 10.0},
     ),
     "rin": Flaw(
+        summary="Relative intensity noise of the laser.",
         title="Relative intensity noise",
         parameter="laser.rin_db_per_hz",
         label="relative intensity noise (dB/Hz)",
@@ -112,6 +135,7 @@ FLAWS = {
         log=False,
     ),
     "pointing": Flaw(
+        summary="Pointing noise of the laser.",
         title="Pointing of the laser",
         parameter="laser.pointing_rad",
         label="pointing of the beam (rad rms per axis)",
@@ -119,6 +143,7 @@ FLAWS = {
         worse=5e-5,
     ),
     "reference_phase": Flaw(
+        summary="Phase noise of the reference arm; projections by phase stepping.",
         title="Phase noise of the reference arm",
         parameter="imaging.reference.phase_jitter_rad",
         label="phase jitter from frame to frame (rad rms)",
@@ -127,6 +152,7 @@ FLAWS = {
         calibration={"method": "phase-stepping"},
     ),
     "prnu": Flaw(
+        summary="Pixels that respond unequally to light.",
         title="Non-uniform pixels",
         parameter="camera.prnu",
         label="photo-response non-uniformity (relative)",
@@ -134,6 +160,7 @@ FLAWS = {
         worse=0.1,
     ),
     "dead_pixels": Flaw(
+        summary="Pixels that do not respond to light; too many leave too few for the network.",
         title="Dead pixels",
         parameter="camera.dead_pixels",
         label="share of dead pixels",
@@ -141,4 +168,4 @@ FLAWS = {
         worse=0.01,
     ),
 }
-"""By name. Every other parameter of a study is that of `lab_bench`, or of the device that the plan names."""
+"""By name. All other parameters of a study are those of the plan's device, `lab_bench` by default."""

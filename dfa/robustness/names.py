@@ -93,9 +93,8 @@ def change_plan(plan: Plan, settings: Settings) -> Plan:
 
 def change_encoder(encoder: Ternary, changes: Mapping[str, Any]) -> Ternary:
     """Return the encoder with other parameters; a new policy replaces the old one."""
-    if changes.keys() & {*POLICIES, "sign"}:
-        changes = dict.fromkeys(POLICIES) | {"sign": False} | changes
-    return replace(encoder, **changes)
+    clear = {**dict.fromkeys(POLICIES), "sign": False} if changes.keys() & {*POLICIES, "sign"} else {}
+    return replace(encoder, **{**clear, **changes})
 
 
 def check_name(name: str, known: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""A study that is ready to run, and how its data set says what is to be seen in it."""
+"""A study with its design, and the figure that its data set describes."""
 
 import json
 from collections.abc import Iterable
@@ -8,53 +8,58 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.designs import Design
+from dfa.sweeps.protocol import Study
 from dfa.sweeps.sweeping import sweep
+from photonics.component import choose
 
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
-__all__ = ["Ready", "View", "paired", "view_of"]
+__all__ = ["PreparedStudy", "View", "has_score", "paired", "score_name", "view_of"]
 
 SCORES = ("accuracy", "bits")
-KINDS = ("curve", "map", "budget", "scatter")
+KINDS = {
+    "curve": "score along `x`, a line for each value of the other parameters",
+    "map": "score over `x` and `y`",
+    "budget": "a bar for each point of `OneAtATime`",
+    "scatter": "score of every point along `x`",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """How a data set is looked at; kept in its attribute ``view``, so that a figure needs the data set alone."""
+    """The figure of a data set; kept in its attribute ``view``, so that a figure needs the data set alone."""
 
     kind: str
-    """"curve" (along `x`, a line for each value of others), "map" (`x` and `y`), "budget" (a bar for each point of
-    `OneAtATime`) or "scatter" (every point along `x`)."""
+    """"curve", "map", "budget" or "scatter", see `KINDS`."""
     title: str
     x: str = ""
-    """Parameter of the axis."""
+    """Parameter of the x axis."""
     y: str = ""
-    """Parameter of the other axis of a map."""
+    """Parameter of the y axis of a map."""
     label: str = ""
-    """Of the axis; the parameter's name and unit if empty."""
+    """Label of the x axis; the parameter's name and unit if empty."""
     y_label: str = ""
+    """Label of the y axis of a map; the parameter's name and unit if empty."""
     log: bool = False
-    """Logarithmic axes."""
+    """Whether the axes are logarithmic."""
     without: dict[str, int] = field(default_factory=dict)
-    """Where the flaw is not there: position along each dimension. Empty: nothing is compared."""
+    """Position along each dimension of the point without the flaw. Empty: nothing is compared."""
     names: dict[str, str] = field(default_factory=dict)
-    """Budget: what each parameter is called."""
+    """Budget: title of each parameter."""
     bench: dict[str, Any] = field(default_factory=dict)
     """Budget: each parameter's value at the base."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"figure must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        choose(KINDS, self.kind, "figure")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ready:
-    """A study with its design; `run` is all that is left to do."""
+class PreparedStudy:
+    """A study with its design and its figure."""
 
-    study: TrainingStudy
+    study: Study
     design: Design
     view: View
     references: tuple[str, ...] = ("bp",)
@@ -73,14 +78,14 @@ class Ready:
         Returns
         -------
         xarray.Dataset
-            With ``reference``, the score of the methods in `references` over (reference_method, seed) unless all of
-            them failed, and the attribute ``view`` for `dfa.robustness.figures`.
+            Also has ``reference``, the score of the methods in `references` over (reference_method, seed) unless all
+            of them failed, and the attribute ``view`` for `dfa.robustness.figures`.
         """
         seeds = list(seeds)
-        more: Any = {"store": store, "workers": workers, "progress": progress, "retry_failed": retry_failed}
-        found = sweep(self.study, self.design, seeds, **more)
+        found = sweep(self.study, self.design, seeds, store, workers, progress, retry_failed)
         if self.references:
-            others = sweep(self.study, {"training.method": list(self.references)}, seeds, **more)
+            methods = {"training.method": list(self.references)}
+            others = sweep(self.study, methods, seeds, store, workers, progress, retry_failed)
             if has_score(others):
                 score = others[score_name(others)].rename({"training.method": "reference_method"})
                 found["reference"] = score.rename("reference")
@@ -89,31 +94,31 @@ class Ready:
 
 
 def view_of(found: "Dataset") -> View:
-    """Return how a data set is looked at.
+    """Return the figure that a data set describes.
 
     Raises
     ------
     ValueError
-        If it does not say so.
+        If it describes none.
     """
     try:
         return View(**json.loads(found.attrs["view"]))
     except (KeyError, TypeError, ValueError):
-        raise ValueError("found must be the result of a ready study, got a data set without a view") from None
+        raise ValueError("found must be the data set of a prepared study, got a data set without a view") from None
 
 
 def has_score(found: "Dataset") -> bool:
-    """Whether a point did not fail."""
+    """Whether one point or more did not fail."""
     return any(name in found for name in SCORES)
 
 
 def score_name(found: "Dataset") -> str:
-    """Name of the metric that studies are judged by.
+    """Return the name of the metric that is shown: accuracy, or bits per character.
 
     Raises
     ------
     ValueError
-        If no point has one, because all of them failed; it quotes the first error.
+        If all points failed; the message quotes the first error.
     """
     for name in SCORES:
         if name in found:
@@ -123,24 +128,24 @@ def score_name(found: "Dataset") -> str:
 
 
 def paired(found: "Dataset", metric: str = "") -> "tuple[DataArray, DataArray, DataArray]":
-    """Difference of a metric to where the flaw is not there, seed by seed.
+    """Return the difference of a metric from the point without the flaw, for the same seed.
 
     Parameters
     ----------
     found : xarray.Dataset
-        Of a ready study whose view says where that is.
+        Of a prepared study whose view has the point without the flaw.
     metric : str
-        The score if not given.
+        Name of the metric; the score if not given.
 
     Returns
     -------
     mean, error, count : xarray.DataArray
-        Mean of the differences over the seeds, its standard error (NaN for one seed), and how many seeds it is made of:
-        those that failed at either end are left out.
+        Mean of the differences over the seeds, its standard error (NaN for one seed), and the number of seeds. A seed
+        that failed at either point is left out.
     """
     values = found[metric or score_name(found)]
     difference = values - values.isel(view_of(found).without)
     count = difference.notnull().sum("seed")
-    known = difference.where(count > 1)  # one difference says nothing of its spread
+    known = difference.where(count > 1)  # one difference has no spread
     error = known.std("seed", ddof=1) / np.sqrt(count) if len(found.seed) > 1 else difference.mean("seed") * np.nan
     return difference.mean("seed"), error, count

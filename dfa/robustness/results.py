@@ -1,4 +1,4 @@
-"""The folder of a sweep: its data set, its figures, and one page made of them."""
+"""Folder of a finished sweep: data set, figures and page."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from calibration.reports.page import STYLE, Section, Table, picture, render
 from calibration.storage.files import replace_file, write_unused
-from dfa.robustness.figures import change_name, draw, is_clear, mean_and_error, shown, size
+from dfa.robustness.figures import change_name, draw, figure_size, format_value, is_clear, mean_and_error
 from dfa.robustness.prepared import has_score, paired, score_name, view_of
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ BESIDE = {
     "frames": "frames",
     "calibration_frames": "of calibration",
 }
-"""Metrics that are told beside the score."""
+"""Metrics of the table beside the score, with their titles."""
 
 
 def write_results(found: "Dataset", folder: Path) -> Path:
-    """Put a data set into a folder as ``results.nc``, in place of one that is there, and return where it is."""
+    """Write a data set to ``results.nc`` in a folder, replace an earlier one, and return the path."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".results-") as beside:
         temporary = Path(beside) / RESULTS
         found.to_netcdf(temporary, engine="h5netcdf")
@@ -47,7 +47,7 @@ def load_results(folder: Path) -> "Dataset":
     Raises
     ------
     ValueError
-        If there is none, or it is not that of a sweep.
+        If the folder has no data set, or not one of a sweep.
     """
     from xarray import open_dataset
 
@@ -64,10 +64,10 @@ def load_results(folder: Path) -> "Dataset":
 
 
 def write_report(found: "Dataset", folder: Path) -> Path:
-    """Write figures (PNG) and page (HTML) of a data set into a folder; returns the page's name, which is a new one."""
-    for name, one in seen(found):
+    """Write figures (PNG) and page (HTML) of a data set to a folder; existing pages stay. Return the page's path."""
+    for name, one in figures_of(found):
         with mpl.rc_context(STYLE):
-            figure = Figure(figsize=size(one), layout="constrained")
+            figure = Figure(figsize=figure_size(one), layout="constrained")
             draw(one, figure.add_subplot())
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=150)
@@ -77,21 +77,20 @@ def write_report(found: "Dataset", folder: Path) -> Path:
 
 def page(found: "Dataset") -> str:
     """Return the self-contained HTML page of a data set."""
-    pictures = [picture(lambda ax, one=one: draw(one, ax), caption(one), size(one)) for _, one in seen(found)]
-    said = about(found) if has_score(found) else "Every point failed."
-    parts = [Section("Result", said, pictures, [table(found)] if has_score(found) else [])]
+    pictures = [
+        picture(lambda ax, one=one: draw(one, ax), caption(one), figure_size(one)) for _, one in figures_of(found)
+    ]
+    text = about(found) if has_score(found) else "Every point failed."
+    parts = [Section("Result", text, pictures, [table(found)] if has_score(found) else [])]
     failed = failures(found)
     if failed:
         parts.append(Section("Points that failed", "", (), [Table(["point", "seed", "error"], failed)]))
-    parts.append(Section("How it was made", "", (), [Table(["name", "value"], origin(found))]))
+    parts.append(Section("How it was made", "", (), [Table(["name", "value"], record_of(found))]))
     return render(view_of(found).title, parts)
 
 
-def seen(found: "Dataset") -> "Iterator[tuple[str, Dataset]]":
-    """Names of the figures, and data sets that draw them: scattered points have one for each parameter.
-
-    There is none if every point failed.
-    """
+def figures_of(found: "Dataset") -> "Iterator[tuple[str, Dataset]]":
+    """Yield names of figures and their data sets: one for each parameter of scattered points, none if all failed."""
     view = view_of(found)
     if not has_score(found):
         return
@@ -104,18 +103,18 @@ def seen(found: "Dataset") -> "Iterator[tuple[str, Dataset]]":
 
 
 def caption(found: "Dataset") -> str:
-    """What is to be seen."""
+    """Return the caption of the figure."""
     kind = view_of(found).kind
     seeds = f"{found.sizes['seed']} seed(s)"
     if kind == "map":
         return f"Mean over {seeds}; in the cells the difference to the cell without both flaws, ± its standard error."
     if kind == "budget":
-        return f"Mean difference over {seeds}, same seed; the bars' lines are its standard error, pale is not clear."
+        return f"Mean difference over {seeds}, same seed; error bars are standard errors. A pale bar is not clear."
     return f"Mean over {seeds}; error bars are its standard error."
 
 
 def about(found: "Dataset") -> str:
-    """What was done, in words."""
+    """Return a paragraph about plan, device and seeds."""
     study = json.loads(found.attrs["study"])
     plan = study["plan"]
     hidden = "-".join(str(n) for n in plan["hidden"] or ())
@@ -125,13 +124,13 @@ def about(found: "Dataset") -> str:
     return (
         f"Network {plan['network']} with hidden blocks {hidden} on {plan['data']} ({samples}, {length}, Adam at "
         f"{plan['learning_rate']:g}) through {device}, {found.sizes['seed']} seed(s). Differences are to the point "
-        "without the flaw, of the same seed; ± is the standard error of the mean. Clear is what Student's t sets apart "
-        "from 0 with 95 % confidence, each row by itself."
+        "without the flaw, for the same seed; ± is the standard error of the mean. A difference is clear if "
+        "Student's t separates it from 0 with 95 % confidence, each row by itself."
     )
 
 
 def table(found: "Dataset", brief: bool = False) -> Table:
-    """A row for each point: parameters, score, difference; unless `brief`, also what else is known."""
+    """Return a row for each point: parameters, score, difference and, unless `brief`, other metrics."""
     score = score_name(found)
     dims = [dim for dim in found[score].dims if dim != "seed"]
     named = [str(n) for n, c in found.coords.items() if c.dims and set(c.dims) <= set(dims)]
@@ -142,33 +141,33 @@ def table(found: "Dataset", brief: bool = False) -> Table:
     rows = []
     for place in np.ndindex(*(found.sizes[dim] for dim in dims)):
         at = dict(zip(dims, place, strict=True))
-        cells = [where(found, name, at) for name in named]
-        cells.append(with_error(*(float(v[0]) for v in mean_and_error(found[score].isel(at).values[None]))))
+        cells = [value_at(found, name, at) for name in named]
+        cells.append(format_mean(*(float(v[0]) for v in mean_and_error(found[score].isel(at).values[None]))))
         if lost:
             mean, error, count = (float(part.isel(at)) for part in lost)
-            cells += [with_error(mean, error), "yes" if is_clear(mean, error, int(count)) else "no"]
-        cells += [number(float(found[name].isel(at).mean())) for name in beside]
+            cells += [format_mean(mean, error), "yes" if is_clear(mean, error, int(count)) else "no"]
+        cells += [format_number(float(found[name].isel(at).mean())) for name in beside]
         failed = int((found["error"].isel(at) != "").sum())
         rows.append([*cells, str(failed) if failed else ""])
     return Table(columns, rows)
 
 
-def where(found: "Dataset", name: str, at: dict[Any, int]) -> str:
-    """A parameter's value at a point; or, where one is changed at a time, the change."""
+def value_at(found: "Dataset", name: str, at: dict[Any, int]) -> str:
+    """Return a parameter's value at a point or, for ``change``, the parameter that is changed there."""
     if name == "change":
         varied = str(found["varied"].values[at["point"]])
         return change_name(found, view_of(found), varied, at["point"]) if varied else "nothing"
-    return shown(found[name].isel({dim: at[dim] for dim in found[name].dims}).item())
+    return format_value(found[name].isel({dim: at[dim] for dim in found[name].dims}).item())
 
 
 def failures(found: "Dataset") -> list[list[str]]:
-    """Point, seed and error of each that failed."""
+    """Return point, seed and error of each failure."""
     error = found["error"]
     dims = [dim for dim in error.dims if dim != "seed"]
     rows = []
     for place in np.argwhere(error.transpose(*dims, "seed").values != ""):
         one = error.isel(dict(zip([*dims, "seed"], place, strict=True)))
-        values = {str(n): shown(c.item()) for n, c in one.coords.items() if n not in ("seed", "varied")}
+        values = {str(n): format_value(c.item()) for n, c in one.coords.items() if n not in ("seed", "varied")}
         point = ", ".join(
             f"{n} {value}" for n, value in values.items() if "varied" not in one.coords or value != "none"
         )
@@ -176,28 +175,28 @@ def failures(found: "Dataset") -> list[list[str]]:
     return rows
 
 
-def origin(found: "Dataset") -> list[list[str]]:
-    """Everything that the data set knows about how it came to be."""
+def record_of(found: "Dataset") -> list[list[str]]:
+    """Return names and values of the data set's record: versions, dates, design, method and plan."""
     measured = json.loads(found.attrs["measured"])
     rows = [["version", found.attrs["version"]], ["model version", found.attrs["model"]]]
-    rows += [[name, shown_any(value)] for name, value in measured.items()]
+    rows += [[name, plain_text(value)] for name, value in measured.items()]
     rows.append(["design", found.attrs["design"]])
     study = json.loads(found.attrs["study"])
-    return [*rows, ["method", study["method"]], *([f"plan.{k}", shown_any(v)] for k, v in study["plan"].items())]
+    return [*rows, ["method", study["method"]], *([f"plan.{k}", plain_text(v)] for k, v in study["plan"].items())]
 
 
-def shown_any(value: Any) -> str:
-    """Any plain value as text."""
-    return shown(value) if value is None or isinstance(value, (int, float, str)) else json.dumps(value)
+def plain_text(value: Any) -> str:
+    """Return any plain value as text."""
+    return format_value(value) if value is None or isinstance(value, (int, float, str)) else json.dumps(value)
 
 
-def with_error(mean: float, error: float) -> str:
-    """``91.20 ± 0.10``."""
+def format_mean(mean: float, error: float) -> str:
+    """Return text such as ``91.20 ± 0.10``."""
     if math.isnan(mean):
         return "–"
     return f"{mean:.2f} ± {error:.2f}" if math.isfinite(error) else f"{mean:.2f}"
 
 
-def number(value: float) -> str:
-    """A metric that is told beside the score."""
+def format_number(value: float) -> str:
+    """Return a metric of the table as text."""
     return "–" if math.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

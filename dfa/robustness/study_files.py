@@ -1,52 +1,156 @@
-"""A study in words: the TOML file of ``opu sweep``."""
+"""Studies in TOML files, for ``opu sweep``."""
 
-import inspect
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
 
 from dfa.experiments.plans import Plan
 from dfa.experiments.teachers import check_methods
 from dfa.feedback.encoding import Ternary
-from dfa.robustness.prepared import Ready, View
-from dfa.robustness.studies import MNIST, STUDIES, bench_values, two_parameters
+from dfa.robustness.prepared import PreparedStudy, View
+from dfa.robustness.studies import MNIST, STUDIES, bench_values, prepare
 from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.designs import Design, Grid, LatinHypercube, OneAtATime, Random, Range
 from dfa.sweeps.labelled import labels
+from photonics.component import Field, component
 
-__all__ = ["read_study"]
+__all__ = ["NamedStudy", "OwnStudy", "read_study"]
 
-READY = STUDIES | {"two_parameters": two_parameters}
-DESIGNS: dict[str, Callable[..., Any]] = {
-    "grid": Grid,
-    "one-at-a-time": OneAtATime,
-    "latin-hypercube": LatinHypercube,
-    "random": Random,
-}
-DRAWN = ("latin-hypercube", "random")
-COMMON = ("seeds", "references", "plan", "title")
-NAMES = {
-    "study": (*COMMON, "study", "options"),
-    "over": (*COMMON, "method", "design", "over", "count", "log"),
-}
+DRAWN = {"latin-hypercube": LatinHypercube, "random": Random}
 
 
-def read_study(path: str | Path) -> tuple[Ready, list[int]]:
-    """Read a study and its seeds; the bare name of one that is ready stands for a file that says no more.
+def read_plan(table: object) -> object:
+    """Return the plan of a table, with its encoder."""
+    if not isinstance(table, Mapping):
+        return table
+    given = dict(table)
+    if "encoder" in given:
+        try:
+            given["encoder"] = Ternary(**given["encoder"])
+        except TypeError:
+            known = ", ".join(one.name for one in fields(Ternary))
+            raise ValueError(f"plan.encoder may be a table of {known}, got {given['encoder']!r}") from None
+    return Plan(**given)
 
-    The file holds either ``study``, the name of one that is ready (`dfa.robustness.studies`), with the table
-    ``options`` for its other arguments; or the table ``over``, values by dotted name, with ``design`` (grid,
-    one-at-a-time, latin-hypercube, random), ``count`` for drawn ones, ``method``, ``title`` and ``log``. Both may have
-    ``seeds`` (how many, or a list), ``references`` (methods) and the table ``plan``, fields of
-    `dfa.experiments.plans.Plan`. In values "none" stands for None; a drawn parameter's value may be ``{low = 1, high =
-    10, log = true}``.
+
+def read_seeds(given: object) -> object:
+    """Return a list of seeds as it is, and 0, 1, 2 ... for a number of seeds."""
+    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+        return list(range(given))
+    if isinstance(given, list) and given:
+        return given
+    raise ValueError(f"seeds must be a number of seeds or a list of them, got {given!r}")
+
+
+@component
+class StudyFile:
+    """Entries of every study file."""
+
+    plan: Annotated[Plan, BeforeValidator(read_plan)] = Field(default=MNIST)
+    """Fields of `dfa.Plan`; the default trains on 5000 digits of MNIST."""
+
+    seeds: Annotated[list[int], BeforeValidator(read_seeds)] = Field(default=[0, 1, 2])
+    """Number of seeds, or a list of them. Default 3."""
+
+    references: list[str] | None = Field(default=None)
+    """Methods that are trained for comparison; default those of the study."""
+
+    title: str | None = Field(default=None)
+    """Title of the figure and the page."""
+
+    def prepare(self) -> PreparedStudy:
+        """Return the study that the file describes, without its references and title."""
+        raise NotImplementedError
+
+
+@component
+class NamedStudy(StudyFile):
+    """A study of `dfa.robustness.studies`, with other values if ``options`` has some."""
+
+    study: str = Field(json_schema_extra={"enum": [*STUDIES, "two_parameters"]})
+    """Name of the study."""
+
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of `dfa.robustness.studies.prepare`."""
+
+    def prepare(self) -> PreparedStudy:
+        """Return the study of that name."""
+        return prepare(self.study, self.plan, **self.options)
+
+
+@component
+class OwnStudy(StudyFile):
+    """A training over parameters of the user's choice."""
+
+    over: dict[str, Any] = Field(min_length=1)
+    """Values of each parameter by its dotted name: a list, or for a drawn design a table of ``low`` and ``high`` and
+    optionally ``log`` and ``integer``."""
+
+    design: Literal["grid", "one-at-a-time", "latin-hypercube", "random"] = Field(default="grid")
+    """Which points there are, see `dfa.sweeps.designs`."""
+
+    count: int | None = Field(default=None, ge=1)
+    """Number of points of a drawn design (latin-hypercube, random); not for other designs."""
+
+    method: str = Field(default="optical")
+    """What is trained, one of `dfa.experiments.teachers.METHODS`."""
+
+    log: bool = Field(default=False, strict=True)
+    """Whether the axes of the figure are logarithmic."""
+
+    def prepare(self) -> PreparedStudy:
+        """Return the study of these parameters."""
+        design = self.build_design()
+        return PreparedStudy(study=TrainingStudy(self.plan, self.method), design=design, view=self.view(design))
+
+    def build_design(self) -> Design:
+        """Return the design, or raise a ``ValueError``."""
+        if (self.count is not None) != (self.design in DRAWN):
+            raise ValueError(f"count must be given for {' and '.join(DRAWN)} and for no other design")
+        over = dict(dotted_names(self.over))
+        if self.count is not None:
+            return DRAWN[self.design]({name: read_range(name, value) for name, value in over.items()}, self.count)
+        return OneAtATime(over) if self.design == "one-at-a-time" else Grid(over)
+
+    def view(self, design: Design) -> View:
+        """Return the figure: a map for a grid of two parameters that are numbers, curves for other grids."""
+        parameters = [name for name in design.coordinates if name != "varied"]
+        common: dict[str, Any] = {"title": "Sweep", "log": self.log}
+        if self.design == "one-at-a-time":
+            bench = bench_values(self.plan)
+            bench = {name: bench.get(name) for name in parameters}
+            names = {name: name for name in parameters}
+            return View(kind="budget", without={"point": 0}, names=names, bench=bench, **common)
+        if self.design in DRAWN:
+            return View(kind="scatter", x=parameters[0], **common)
+        numbers = all(labels(values).dtype.kind in "if" for _, values in design.coordinates.values())
+        if len(parameters) == 2 and numbers:
+            return View(kind="map", x=parameters[1], y=parameters[0], **common)
+        return View(kind="curve", x=parameters[-1], **common)
+
+
+FILES = {"study": NamedStudy, "over": OwnStudy}
+"""By the entry that only this kind of file has."""
+
+
+def read_study(path: str | Path) -> tuple[PreparedStudy, list[int]]:
+    """Read a study file; the name of a study of `STUDIES` stands for a file that has only ``study = "NAME"``.
+
+    The file has the entries of `NamedStudy` or those of `OwnStudy`. In values "none" stands for None.
+
+    Returns
+    -------
+    study, seeds : PreparedStudy, list of int
+        The study, whose points are all allowed, and its seeds.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, or says anything that is not allowed: before anything runs.
+        If the file cannot be read, or an entry is unknown or not allowed.
     """
     if str(path) in STUDIES:
         return study_of({"study": str(path)})
@@ -61,128 +165,46 @@ def read_study(path: str | Path) -> tuple[Ready, list[int]]:
         raise ValueError(f"{path}: {error}") from None
 
 
-def study_of(table: Mapping[str, Any]) -> tuple[Ready, list[int]]:
-    """Study and seeds of a table, or a ``ValueError``."""
-    kinds = [kind for kind in NAMES if kind in table]
+def study_of(table: Mapping[str, Any]) -> tuple[PreparedStudy, list[int]]:
+    """Return study and seeds of a table, or raise a ``ValueError``."""
+    kinds = [kind for kind in FILES if kind in table]
     if len(kinds) != 1:
         raise ValueError(f"a study must have either study or over, got {', '.join(table) or 'nothing'}")
-    check_names(table, NAMES[kinds[0]], "a study with " + kinds[0])
-    plan = plan_of(table["plan"]) if "plan" in table else MNIST
-    ready = made(table, plan) if kinds[0] == "study" else swept(table, plan)
-    ready = with_references(ready, table, plan)
-    for settings in ready.design.settings:
-        ready.study.check(settings)
-    return ready, seeds_of(table.get("seeds", 3))
+    file = FILES[kinds[0]](**replace_none(dict(table)))
+    study = file.prepare()
+    if file.title is not None:
+        study = replace(study, view=replace(study.view, title=file.title))
+    if file.references is not None:
+        study = replace(study, references=tuple(file.references))
+    check_methods(list(study.references), file.plan)
+    for settings in study.design.settings:
+        study.study.check(settings)
+    return study, file.seeds
 
 
-def made(table: Mapping[str, Any], plan: Plan) -> Ready:
-    """A study that is ready, by its name."""
-    name = table["study"]
-    if name not in READY:
-        raise ValueError(f"study must be one of {', '.join(READY)}, got {name!r}")
-    options = without_none(table.get("options", {}))
-    known = [argument for argument in inspect.signature(READY[name]).parameters if argument != "plan"]
-    check_names(options, known, f"options of {name}")
-    try:
-        return READY[name](plan=plan, **options)
-    except TypeError as error:
-        raise ValueError(f"options of {name} must fit, got {options} ({error})") from None
-
-
-def swept(table: Mapping[str, Any], plan: Plan) -> Ready:
-    """A study of the user's own parameters."""
-    name, over = table.get("design", "grid"), without_none(table["over"])
-    if name not in DESIGNS:
-        raise ValueError(f"design must be one of {', '.join(DESIGNS)}, got {name!r}")
-    if not isinstance(over, Mapping) or not over:
-        raise ValueError(f"over must be a table of values by dotted name, got {over!r}")
-    over = dict(by_dotted_name(over))
-    if ("count" in table) != (name in DRAWN):
-        raise ValueError(f"count must be given for {' and '.join(DRAWN)} and for no other design, got {name}")
-    if name in DRAWN:
-        design = DESIGNS[name]({key: drawn(key, value) for key, value in over.items()}, table["count"])
-    else:
-        design = DESIGNS[name](over)
-    view = view_for(name, design, plan, table)
-    return Ready(study=TrainingStudy(plan, table.get("method", "optical")), design=design, view=view)
-
-
-def view_for(name: str, design: Design, plan: Plan, table: Mapping[str, Any]) -> View:
-    """How the results of a design are looked at: two parameters of numbers make a map, other grids curves."""
-    parameters = [key for key in design.coordinates if key != "varied"]
-    common: dict[str, Any] = {"title": table.get("title", "Sweep"), "log": bool(table.get("log", False))}
-    if name == "one-at-a-time":
-        bench = bench_values(plan)
-        named = {key: key for key in parameters}
-        return View(kind="budget", without={"point": 0}, names=named, bench={k: bench.get(k) for k in named}, **common)
-    if name in DRAWN:
-        return View(kind="scatter", x=parameters[0], **common)
-    numbers = all(labels(values).dtype.kind in "if" for _, values in design.coordinates.values())
-    if len(parameters) == 2 and numbers:
-        return View(kind="map", x=parameters[1], y=parameters[0], **common)
-    return View(kind="curve", x=parameters[-1], **common)
-
-
-def with_references(ready: Ready, table: Mapping[str, Any], plan: Plan) -> Ready:
-    """Return the study with the references and the title that the file asks for."""
-    view = replace(ready.view, title=table["title"]) if "title" in table else ready.view
-    references = table.get("references", list(ready.references))
-    if not isinstance(references, list):
-        raise ValueError(f"references must be a list of methods, got {references!r}")
-    return replace(ready, view=view, references=tuple(check_methods(references, plan)))
-
-
-def plan_of(table: Mapping[str, Any]) -> Plan:
-    """Plan of a table, or a ``ValueError``."""
-    check_names(table, [field.name for field in fields(Plan)], "plan")
-    given = without_none(table)
-    if "encoder" in given:
-        check_names(given["encoder"], [field.name for field in fields(Ternary)], "plan.encoder")
-        given["encoder"] = Ternary(**given["encoder"])
-    return Plan(**given)
-
-
-def seeds_of(given: Any) -> list[int]:
-    """Seeds: a list as it is, a number as 0, 1, 2 ..."""
-    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
-        return list(range(given))
-    if isinstance(given, list) and given:
-        return given
-    raise ValueError(f"seeds must be a number of seeds or a list of them, got {given!r}")
-
-
-def by_dotted_name(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Names of a table, those without quotes, which TOML takes for tables, as if they had them."""
+def dotted_names(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield names and values of a table; a name without quotes, which TOML reads as a table, gets its dots again."""
     for name, value in table.items():
         if isinstance(value, Mapping) and not {"low", "high"} & value.keys():
-            yield from by_dotted_name(value, f"{prefix}{name}.")
+            yield from dotted_names(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
 
-def drawn(name: str, value: Any) -> Any:
-    """A range of a table, or the list of choices that there is."""
+def read_range(name: str, value: Any) -> Any:
+    """Return the range of a table; other values as they are."""
     if not isinstance(value, Mapping):
         return value
-    check_names(value, [field.name for field in fields(Range)], name)
-    if not {"low", "high"} <= value.keys():
-        raise ValueError(f"{name} must have low and high, got {', '.join(value)}")
-    return Range(**value)
+    try:
+        return Range(**value)
+    except TypeError:
+        raise ValueError(f"{name} must have low and high, optionally log and integer, got {value!r}") from None
 
 
-def check_names(table: Any, known: Any, what: str) -> None:
-    """Raise a ``ValueError`` if something is no table or has a name that is not known."""
-    if not isinstance(table, Mapping):
-        raise ValueError(f"{what} must be a table, got {table!r}")
-    for name in table:
-        if name not in known:
-            raise ValueError(f"{what} may have {', '.join(known)}, got {name!r}")
-
-
-def without_none(value: Any) -> Any:
-    """Replace "none" by None, wherever it is."""
+def replace_none(value: Any) -> Any:
+    """Return a value with None for each "none" in it."""
     if isinstance(value, Mapping):
-        return {key: without_none(item) for key, item in value.items()}
+        return {key: replace_none(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_none(item) for item in value]
+        return [replace_none(item) for item in value]
     return None if value == "none" else value

@@ -105,8 +105,7 @@ def start_cluster(workers: int) -> "LocalCluster":
                 processes=True,
                 preload="dfa.sweeps.cluster.worker",
                 security=True,
-                dashboard_address=None,
-                # The scheduler has an HTTP server all the same. On a free port it does not meet that of another sweep.
+                # No dashboard. The scheduler has an HTTP server nevertheless; a free port avoids that of another sweep.
                 scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 env=ONE_THREAD | {"NUMBA_NUM_THREADS": "1"},
                 silence_logs=logging.CRITICAL + 1,

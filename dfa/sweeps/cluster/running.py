@@ -121,9 +121,10 @@ class Width:
         """Return the number, at least that for one thread; warn if all workers are lost."""
         if time.monotonic() >= self.due_s:
             try:
-                threads = sum(self.client.nthreads().values())
+                found = self.client.nthreads()
             except (OSError, TimeoutError):
                 raise scheduler_lost() from None
+            threads = sum(found.values()) if isinstance(found, dict) else 0
             if not threads and self.threads:
                 warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
             self.threads, self.due_s = threads, time.monotonic() + REFRESH_S
