@@ -1,10 +1,9 @@
-"""Calibration beside what is public: ``python -m benchmarks.calibration``, from the root of the repository.
+"""Errors of all calibration methods, beside published ones: ``python -m benchmarks.calibration`` from the root.
 
 The bench is `tests.calibration.matrix_benches.bench`: ``lab_bench`` with a camera of 8 bits, 10 ke- and 3 e-, exposed
-so that 0.1 % of the readings saturate. The error of a draw is the median over all rows of ``|a - est| / |a|`` after
-fixing the gauge that the method states, a row that is refused counting as 1; the truth is read from the simulator for
-that alone. Writes the table between two marks of a Markdown file, whose other text it leaves alone, and the picture
-beside it.
+so that 0.1 % of the readings saturate. The error of a draw is the median over all rows of ``|a - est| / |a|``, after
+fixing the gauge that the method states; a refused row counts as 1. The true matrix is used for this error only. The
+table replaces the text between two marks of a Markdown file; the picture is written beside the file.
 """
 
 import argparse
@@ -27,6 +26,7 @@ from calibration.recovery.exposure import expose
 from calibration.recovery.methods import build_method, take_frames
 from calibration.recovery.transmission import BLOCK_VALUES, DARK_FRAMES, describe_bench
 from photonics import OPU, Imaging
+from photonics.arrays import HostArray
 from photonics.parts.reference import Reference
 from tests.calibration.benches import errors, field_matrix
 from tests.calibration.matrix_benches import M, N, bench, tilted
@@ -35,23 +35,23 @@ MARKS = ("<!-- benchmarks.calibration: table -->", "<!-- benchmarks.calibration:
 SATURATED = 1e-3
 VECTORS, TRIALS = 128, 48
 BAND, TILT, SENSOR = 0.08, 0.25, (25, 40)
-"""Of off-axis projections: field's band and carrier along each axis, cycles per pixel; pixels."""
+"""Off-axis projections: bandwidth of the field and carrier along each axis, cycles per pixel; sensor in pixels."""
 NI, PR = "numerical-interferometry", "phase-retrieval"
 FAIL_SEEDS, FAIL_ROWS, WRONG, REFUSED = 100, 100, 0.25, 0.05
-"""A draw fails if it is not finite, misses its target, refuses over 5 % of the rows, or calls a wrong row valid."""
+"""A draw fails if it is not finite, misses its target, refuses over 5 % of the rows, or marks a wrong row valid."""
 
 
 class Draw(NamedTuple):
-    """One seed."""
+    """Result of one seed."""
 
     errors: NDArray[np.float64]
     valid: NDArray[np.bool_]
     frames: int
     saturated: float
     solve_s: float
-    """CPU seconds of `prepare` and `solve`; NaN where frames and solution are one call."""
+    """CPU time of `prepare` and `solve`, seconds; NaN if one call takes the frames and solves."""
     all_s: float
-    """CPU seconds of everything, the simulated device included."""
+    """CPU time of everything, the simulated device included, seconds."""
     condition: float
 
 
@@ -67,7 +67,7 @@ class Case:
     per_vector: int = 0
     """Frames per vector; 0 for a matrix."""
     beat: float | None = None
-    """Public figure where CALIBRATION.md sets no target."""
+    """Published error to compare with, if there is no target."""
     draws: list[Draw] = field(default_factory=list)
 
     @property
@@ -77,7 +77,7 @@ class Case:
 
     @property
     def verdict(self) -> str:
-        """The target, or else the public figure, against the worst seed."""
+        """Comparison of the worst seed with the target, or with the published error."""
         limit, good, bad = self.target, "met", "**missed**"
         if limit is None:
             limit, good, bad = self.beat, "better than public", "**worse than public**"
@@ -112,21 +112,21 @@ HEADINGS += ["CPU s of the solution, median / worst", "CPU s in all", "rows refu
 
 
 class Frames:
-    """Frames in memory, as `RecoveryMethod.prepare` gets them."""
+    """Frames in memory, in the form that `RecoveryMethod.prepare` takes."""
 
-    def __init__(self, frames: NDArray[Any]) -> None:
+    def __init__(self, frames: HostArray) -> None:
         self.all, self.count = frames, len(frames)
 
-    def rows(self, rows: slice) -> NDArray[Any]:
+    def rows(self, rows: slice) -> HostArray:
         """All frames of some pixels."""
         return self.all[:, rows]
 
-    def frames(self, start: int, stop: int) -> NDArray[Any]:
+    def frames(self, start: int, stop: int) -> HostArray:
         """All pixels of some frames."""
         return self.all[start:stop]
 
 
-def matrix(seed: int, device: Callable[[int], Any], method: str, **options: Any) -> Draw:
+def matrix(seed: int, device: Callable[[int], OPU], method: str, **options: Any) -> Draw:
     """Recover a matrix as `recover_transmission_matrix` does, from frames in memory, and time its parts."""
     start = time.process_time()
     opu = device(seed)
@@ -144,7 +144,6 @@ def matrix(seed: int, device: Callable[[int], Any], method: str, **options: Any)
         for first in range(0, opu.n_out, size):
             rows = slice(first, min(first + size, opu.n_out))
             blocks.append(plan.solve(frames[:, rows], rows, about, state))
-        plan.release(state)
     end = time.process_time()
     valid = np.concatenate([block.valid for block in blocks])
     found = np.where(valid[:, None], np.concatenate([block.matrix for block in blocks]), 0)
@@ -160,9 +159,9 @@ def matrix(seed: int, device: Callable[[int], Any], method: str, **options: Any)
 
 
 def projection(
-    seed: int, device: Callable[[int], Any], method: str, density: float = 0.5, spare: int = 0, **options: Any
+    seed: int, device: Callable[[int], OPU], method: str, density: float = 0.5, spare: int = 0, **options: Any
 ) -> Draw:
-    """Calibrate a projection and project vectors, the patterns of both exposed alike."""
+    """Calibrate a projection and project vectors, at an exposure that suits the patterns of both."""
     start = time.process_time()
     opu, rng = device(seed), np.random.default_rng(seed)
     x, trial = (rng.random((count, N)) < density for count in (VECTORS, TRIALS))
@@ -192,17 +191,17 @@ def projection(
 
 
 def internal(seed: int) -> OPU:
-    """With as many inputs again, for Popoff's reference."""
+    """Bench with twice the inputs, for Popoff's internal reference."""
     return bench(seed, n=2 * N)
 
 
 def grains(seed: int, noise: float = 0.0) -> OPU:
-    """A pupil that makes grains of 10 pixels, 32 x 32 of them, for the matrix by off-axis."""
+    """Bench with 32 x 32 speckle grains of 10 pixels, for off-axis recovery."""
     return tilted("lab_bench", N, seed=seed, noise=noise).replace(camera=bench(seed).camera)
 
 
 def beam(seed: int, noise: float = 0.0) -> OPU:
-    """Grains of 6 pixels on 25 x 40, the beam at twice the speckle, for projections by off-axis."""
+    """Bench with grains of 6 pixels on 25 x 40 pixels and a reference beam twice as bright as the speckle."""
     opu = bench(seed, m=4 * M)
     angle = math.asin(TILT * opu.laser.wavelength_m / opu.imaging.pixel_m)
     reference = Reference(angle_x_rad=angle, angle_y_rad=angle, intensity=2.0, noise=noise, seed=seed)
@@ -211,16 +210,16 @@ def beam(seed: int, noise: float = 0.0) -> OPU:
 
 
 def spared(seed: int, spare: int) -> OPU:
-    """With inputs for anchors, and the light that they take."""
+    """Bench with `spare` inputs for anchors, and more light to make up for them."""
     opu = bench(seed, n=N + spare)
     return opu.replace(imaging=Imaging(throughput=3e-6))
 
 
 def cases() -> list[Case]:
-    """The table."""
+    """The rows of the table."""
     jitter, drift = {"phase_jitter_rad": 0.4}, {"phase_drift_rad": 0.4, "phase_drift_time_s": 5e-3}
 
-    def stepped(name: str, public: str, target: float | None, about: Mapping[str, Any], **options: Any) -> Case:
+    def stepped(name: str, public: str, target: float | None, about: Mapping[str, float], **options: Any) -> Case:
         run = partial(matrix, device=partial(bench, **about), method="phase-stepping", **options)
         return Case(name, run, public, target)
 
@@ -228,7 +227,9 @@ def cases() -> list[Case]:
         run = partial(matrix, device=bench, method=method, frames_per_input=times)
         return Case(name, run, public, target, slow)
 
-    def linear(name: str, beat: float | None, count: int, device: Any, method: str, **options: Any) -> Case:
+    def linear(
+        name: str, beat: float | None, count: int, device: Callable[[int], OPU], method: str, **options: Any
+    ) -> Case:
         run = partial(projection, device=device, method=method, **options)
         public = "" if beat is None else f"{beat:g}"
         return Case(f"projection, {name}", run, public, per_vector=count, beat=beat)
@@ -266,7 +267,7 @@ def cases() -> list[Case]:
 
 
 def failing(seeds: int, rows: int) -> str:
-    """One line about draws that fail."""
+    """A sentence about the draws that fail."""
     failed, worst, refused, highest = [], 0.0, 0, 0.0
     for seed in range(seeds):
         draw = matrix(seed, partial(bench, m=rows), NI, frames_per_input=14)
@@ -286,7 +287,7 @@ def failing(seeds: int, rows: int) -> str:
 
 
 def curves(rows: int) -> dict[str, list[tuple[float, float]]]:
-    """Error against frames per input, one seed each, for the picture."""
+    """Error against frames per input for the picture, one seed each."""
     plans: dict[str, tuple[str, str, Iterable[float]]] = {
         "numerical interferometry": (NI, "frames_per_input", (11, 14, 20, 32, 63)),
         "phase retrieval": (PR, "frames_per_input", (7, 8, 10, 14, 20, 32)),
@@ -319,9 +320,14 @@ def main() -> None:
     """Run all cases; print each as it is done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--slow-seeds", type=int, default=None, help="of cases over 2 s a seed; a quarter of --seeds")
-    parser.add_argument("--quick", action="store_true", help="1 seed each, 10 for failing draws")
-    parser.add_argument("--out", type=Path, default=None, help="Markdown file; the picture beside it")
+    parser.add_argument(
+        "--slow-seeds",
+        type=int,
+        default=None,
+        help="seeds of cases that take over 2 s per seed; default a quarter of --seeds",
+    )
+    parser.add_argument("--quick", action="store_true", help="use 1 seed per case, and 10 for failing draws")
+    parser.add_argument("--out", type=Path, default=None, help="Markdown file; the picture is written beside it")
     args = parser.parse_args()
     seeds = 1 if args.quick else args.seeds
     slow = max(seeds // 4, 1) if args.slow_seeds is None else args.slow_seeds

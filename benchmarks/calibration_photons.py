@@ -1,7 +1,7 @@
 """Error of every method against light: ``python -m benchmarks.calibration_photons --out docs/calibration_photons.png``.
 
-The benches of the tests (64 inputs, 300 to 1024 pixels) with shot noise and a quantiser alone, the full well from 10^3
-to 10^7 electrons and the light with it. Dots are measured errors, lines what the methods themselves predict.
+The benches are those of the tests (64 inputs, 300 to 1024 pixels) with shot noise and a quantiser only. The full well
+goes from 10^3 to 10^7 electrons, and the light with it. Dots are measured errors, lines the methods' own predictions.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from calibration import recover_transmission_matrix
 from calibration.metrics import matrix_error
 from calibration.recovery.exposure import expose
 from calibration.reports.page import STYLE
+from photonics import OPU
+from photonics.arrays import HostArray
 from tests.calibration.benches import METHODS, calibrate, field_matrix, half_on, truth_of, well
 from tests.calibration.benches import bench as projection_bench
 from tests.calibration.matrix_benches import bench, tilted
@@ -36,29 +38,29 @@ REFERENCED = ("phase-stepping", "off-axis")
 
 
 class Point(NamedTuple):
-    """One bench."""
+    """Error of a method at one light level."""
 
     photons: float
-    """Mean over pixels and frames."""
+    """Mean photons per pixel and frame."""
     error: float
     predicted: float
 
 
-def quiet(opu: Any, depth_e: float, bits: int) -> Any:
-    """The bench with shot noise and the quantiser alone; mirrors that leak leave disjoint anchors an error of scale."""
+def quiet(opu: OPU, depth_e: float, bits: int) -> OPU:
+    """Return the bench with shot noise and the quantiser only. Without leakage, anchors have no error of scale."""
     opu, exposure_s = well(opu, depth_e), opu.exposure_s
     camera = dataclasses.replace(opu.camera, bit_depth=bits)
     return opu.replace(camera=camera, dmd=dataclasses.replace(opu.dmd, contrast=None), exposure_s=exposure_s)
 
 
-def photons_of(opu: Any, frames: Any) -> float:
+def photons_of(opu: OPU, frames: HostArray) -> float:
     """Mean photons per pixel of frames."""
     camera = opu.camera
     return float((np.mean(frames, dtype=np.float64) - camera.offset) / camera.gain / camera.quantum_efficiency)
 
 
 def projected(name: str, depth_e: float, bits: int) -> Point:
-    """A projection."""
+    """Measure the error of a projection."""
     opu = quiet(projection_bench("lab_bench", name, seed=2), depth_e, bits)
     projection = calibrate(opu, name)
     x = half_on(VECTORS, projection.n_inputs)
@@ -67,7 +69,7 @@ def projected(name: str, depth_e: float, bits: int) -> Point:
     truth, good = truth_of(projection, x, known), ~found.saturated & projection.valid
     parts = 2.0 if np.iscomplexobj(truth) else 1.0
 
-    def median(squared: Any) -> float:
+    def median(squared: HostArray) -> float:
         kept = good.any(axis=0)
         shares = (np.sum(part, axis=0, where=good)[kept] for part in (squared, np.abs(truth) ** 2))
         return float(np.median(np.sqrt(np.divide(*shares))))
@@ -78,7 +80,7 @@ def projected(name: str, depth_e: float, bits: int) -> Point:
 
 
 def recovered(name: str, depth_e: float, bits: int) -> Point:
-    """A matrix."""
+    """Measure the error of a recovered matrix."""
     options = RECOVERIES[name]
     opu = tilted("lab_bench", 64, seed=2) if name == "off-axis" else bench(2, n=128 if name == "popoff" else 64, m=300)
     opu = quiet(opu, depth_e, bits)
@@ -92,7 +94,7 @@ def recovered(name: str, depth_e: float, bits: int) -> Point:
 
 
 def draw(path: Path, found: dict[str, dict[str, dict[int, list[Point]]]]) -> None:
-    """Projections on the left, matrices on the right."""
+    """Draw projections on the left and matrices on the right."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.8), layout="constrained", dpi=110)
         for ax, (title, methods) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
@@ -104,13 +106,13 @@ def draw(path: Path, found: dict[str, dict[str, dict[int, list[Point]]]]) -> Non
 
 
 def panel(ax: Axes, methods: dict[str, dict[int, list[Point]]]) -> None:
-    """Error against light, of some methods."""
+    """Draw the error of some methods against light."""
     for number, (name, curves) in enumerate(methods.items()):
         for bits, points in curves.items():
             photons, error, predicted = np.array(points).T
             fine = bits == 16
-            style: Any = {"color": f"C{number}", "ms": 4, "mfc": None if fine else "white"}
-            ax.loglog(photons, error, "o", label=name if fine else None, **style)
+            face, label = (None, name) if fine else ("white", None)
+            ax.loglog(photons, error, "o", label=label, color=f"C{number}", ms=4, mfc=face)
             ax.loglog(photons, predicted, "-" if fine else ":", color=f"C{number}", lw=1.0)
     light = np.array(ax.get_xlim())
     ax.plot(light, 3.0 / np.sqrt(light), "k--", lw=1.0, label="∝ 1/√photons")
@@ -121,9 +123,9 @@ def panel(ax: Axes, methods: dict[str, dict[int, list[Point]]]) -> None:
 
 
 def main() -> None:
-    """Measure all and draw."""
+    """Measure everything and draw it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration_photons", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="picture")
+    parser.add_argument("--out", type=Path, required=True, help="file of the picture")
     out = parser.parse_args().out
     groups: dict[str, tuple[Callable[[str, float, int], Point], Iterable[str]]] = {
         "linear projections, half of the inputs ON": (projected, METHODS),

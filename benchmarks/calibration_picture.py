@@ -1,4 +1,4 @@
-"""The picture of `benchmarks.calibration`: error against frames, beside targets and what is public."""
+"""The picture of `benchmarks.calibration`: error against frames, with targets and published errors."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ PUBLIC = [
     ("C2", [(4.0, 0.039)]),
     ("C3", [(4.0, 0.034)]),
 ]
-"""Colour of the method, frames per input and error, from shared/CALIBRATION.md; C1: prSAMP and prVBEM, binary."""
+"""Published errors: colour of the method, then frames per input and error; C1 is prSAMP and prVBEM, binary."""
 MATRIX_TARGETS = [(4.0, 0.035), (14.0, 0.045), (63.0, 0.02)]
 DOTS = {"Popoff, mirrors as reference": ("C3", "D"), "off-axis, matrix": ("C4", "s")}
 LABEL: Any = {"textcoords": "offset points", "fontsize": 7, "ha": "center"}
@@ -39,7 +39,7 @@ VECTOR_MARKS = {
 
 
 def draw(path: Path, curves: Mapping[str, list[tuple[float, float]]], points: Points, vectors: Points) -> None:
-    """Matrices on the left, projections on the right."""
+    """Draw matrices on the left and projections on the right."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(10, 4.6), layout="constrained", dpi=110)
         left, right = figure.subplots(1, 2, sharey=True)
@@ -49,7 +49,7 @@ def draw(path: Path, curves: Mapping[str, list[tuple[float, float]]], points: Po
 
 
 def matrices(ax: Axes, curves: Mapping[str, list[tuple[float, float]]], points: Points) -> None:
-    """Error of a row of the matrix."""
+    """Draw the errors of the rows of a matrix."""
     for number, (name, line) in enumerate(curves.items()):
         ax.loglog(*zip(*line, strict=True), "o-", color=f"C{number}", ms=4, label=name)
     for name, (color, mark) in DOTS.items():
@@ -65,7 +65,7 @@ def matrices(ax: Axes, curves: Mapping[str, list[tuple[float, float]]], points: 
 
 
 def projections(ax: Axes, vectors: Points) -> None:
-    """Error of a projected vector."""
+    """Draw the errors of projected vectors."""
     for name, (color, public, wanted) in VECTOR_MARKS.items():
         frames, found = vectors[f"projection, {name}"]
         ax.loglog(frames, np.median(found), "o", color=color, ms=5)
@@ -82,19 +82,19 @@ def projections(ax: Axes, vectors: Points) -> None:
 
 
 def target(ax: Axes, marks: list[tuple[float, float]]) -> None:
-    """Short black bars."""
+    """Draw targets as short black bars."""
     ax.plot(*zip(*marks, strict=True), "k_", ms=20, mew=2)
 
 
 def legend(ax: Axes, public: str) -> None:
-    """With the marks that all methods share."""
+    """Draw a legend with the marks that all methods share."""
     ax.plot([], [], "kx", ms=7, mew=1.8, label=public)
     ax.plot([], [], "k_", ms=14, mew=2, label="target, at most")
     ax.legend(fontsize=7, loc="upper left" if ax.get_xlim()[1] > 50 else "upper right")
 
 
 def plain_ticks(ax: Axes, frames: list[int]) -> None:
-    """Numbers in place of powers of ten."""
+    """Show numbers in place of powers of ten."""
     ax.set_xticks(frames, [str(f) for f in frames])
     ax.set_xticks([], minor=True)
     errors = [0.01, 0.02, 0.05, 0.1, 0.2]

@@ -1,4 +1,4 @@
-"""The whole camera against numpy's Poisson numbers alone."""
+"""Speed of the whole camera, relative to numpy's Poisson generator."""
 
 from collections.abc import Iterator
 

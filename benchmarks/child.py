@@ -1,4 +1,4 @@
-"""Run one function in a fresh process, whose memory nothing else has touched."""
+"""Run one function in a fresh process, so that nothing else has used its memory."""
 
 import importlib
 import json
@@ -7,15 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 __all__ = ["ROOT", "fresh"]
 
+Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
 
 
-def fresh(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """Call a function of a module in a new process; arguments and result must be what JSON can hold.
+def fresh(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function of a module in a new process; JSON must be able to hold arguments and result.
 
     Raises
     ------
@@ -31,7 +32,7 @@ def fresh(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str,
 
 
 def environment() -> dict[str, str]:
-    """Variables with which a process finds the packages of this checkout, from any folder."""
+    """Environment in which a process finds the packages of this checkout, from any folder."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 

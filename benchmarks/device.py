@@ -1,4 +1,4 @@
-"""The whole device against the product in it."""
+"""Time of the whole device, relative to the product in it."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from photonics import presets
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Time of frames over that of the medium alone."""
+    """Time of frames over time of the medium only."""
     n_in, n_out, batch = (256, 1024, 32) if quick else (1024, 4096, 256)
     opu = presets.lab_bench(n_in, n_out)
     x = np.random.default_rng(0).random((batch, n_in)) < 0.5

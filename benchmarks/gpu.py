@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu``: the tests that need a GPU, then the GPU's rows of the table."""
+"""``python -m benchmarks.gpu``: the tests that need a GPU, then the benchmarks on it."""
 
 import os
 import subprocess
@@ -9,11 +9,11 @@ from benchmarks.child import ROOT
 from benchmarks.report import Parser, out_file, run, show, write
 from photonics.backend import named
 
-__all__ = ["main", "tests"]
+__all__ = ["main", "run_tests"]
 
 
-def tests() -> tuple[int, str]:
-    """Exit code and last line of every test that needs a GPU; none may be skipped for want of one."""
+def run_tests() -> tuple[int, str]:
+    """Run every test that needs a GPU; return exit code and last line. Tests fail, not skip, without a GPU."""
     command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"REQUIRE_GPU": "1"}, stdout=subprocess.PIPE, text=True)
     print(done.stdout)
@@ -23,12 +23,12 @@ def tests() -> tuple[int, str]:
 def main(argv: list[str]) -> int:
     """Exit code: 0, 1 if a test failed, or 2 without a GPU."""
     parser = Parser(prog="python -m benchmarks.gpu", description="Test and time the simulator on a GPU.")
-    parser.add_argument("--out", type=Path, help="JSON file; default runs/bench-gpu-<time>.json")
-    parser.add_argument("--no-tests", action="store_true", help="the table alone")
+    parser.add_argument("--out", type=Path, help="JSON file for the results; default runs/bench-gpu-<time>.json")
+    parser.add_argument("--no-tests", action="store_true", help="run the benchmarks only")
     given = parser.parse_args(argv)
-    named("cuda")  # says why there is none
+    named("cuda")  # an error if there is no GPU
     path = out_file(given.out, "bench-gpu")
-    code, summary = (0, "not run") if given.no_tests else tests()
+    code, summary = (0, "not run") if given.no_tests else run_tests()
 
     from benchmarks import gpu_rows
 
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     try:
         for row in gpu_rows.rows():
             rows.append(row)
-            print(" | ".join(row.cells()), flush=True)  # a run that is cut short has told what it had
+            print(" | ".join(row.cells()), flush=True)  # kept if the run is interrupted
     finally:
         write(path, rows, what=device, tests=summary)
     show(rows, f"{device}; tests: {summary}")

@@ -1,17 +1,17 @@
-"""The GPU's rows of the table. Needs cupy and a GPU."""
+"""Benchmarks on a GPU. They need cupy."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import cupy
 import numpy as np
 
 from benchmarks.row import Row
 from photonics import GaussianMedium, ScatteringLayers, presets
+from photonics.arrays import Array
 
 HARDWARE_HZ = 1900.0
-"""Projections per second that are faster than the hardware which is simulated."""
-MOST_GB = 2.0
+"""Projections per second of the hardware that is simulated."""
+MAX_GB = 2.0
 N = 1_000_000
 
 
@@ -21,15 +21,15 @@ def device() -> str:
 
 
 def rows() -> Iterator[Row]:
-    """Speed, memory and agreement with the processor."""
+    """Speed, memory, and agreement with the CPU."""
     yield layers()
     yield from gaussian()
     yield from frames()
     yield from agreement()
 
 
-def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
-    """Smallest time of a call between two events on the current stream; what it needs compiled must be."""
+def seconds(call: Callable[[], object], repeats: int = 5) -> float:
+    """Smallest time of a call between two events on the current stream. Its kernels must be compiled before."""
     best = float("inf")
     for _ in range(repeats):
         start, stop = cupy.cuda.Event(), cupy.cuda.Event()
@@ -41,13 +41,13 @@ def seconds(call: Callable[[], Any], repeats: int = 5) -> float:
     return best
 
 
-def patterns(batch: int, n: int) -> Any:
+def patterns(batch: int, n: int) -> Array:
     """Random patterns, half of the inputs ON, on the GPU."""
     return cupy.random.default_rng(0).random((batch, n), dtype=cupy.float32) < 0.5
 
 
 def layers() -> Row:
-    """Projections through 2e12 entries in a second, at the best batch."""
+    """Projections per second through 2e12 entries, at the best batch size."""
     medium, rates = ScatteringLayers(N, 2 * N, layers=3), {}
     for batch in (1, 4, 16, 64):
         x = patterns(batch, N)
@@ -65,16 +65,16 @@ def layers() -> Row:
 
 
 def gaussian() -> Iterator[Row]:
-    """Time and memory of an exact product with 1e12 entries that are drawn on the way."""
+    """Time and memory of an exact product with 1e12 entries that are drawn during the product."""
     medium, pool = GaussianMedium(N, N, storage="streamed"), cupy.get_default_memory_pool()
     for batch, bound in ((1, 6.0), (128, 14.0)):
-        GaussianMedium(20_000, 20_000, storage="streamed").propagate(patterns(batch, 20_000))  # compiled before
+        GaussianMedium(20_000, 20_000, storage="streamed").propagate(patterns(batch, 20_000))  # compiles the kernels
         x = patterns(batch, N)
         cupy.cuda.Device().synchronize()
         pool.free_all_blocks()
         before = pool.total_bytes()
         took = seconds(lambda x=x: medium.propagate(x), 1)
-        held = (pool.total_bytes() - before) / 1e9  # the pool keeps what it took: this is its peak
+        held = (pool.total_bytes() - before) / 1e9  # the pool keeps its memory, so this is the peak
         name = f"GPU: streamed Gaussian 1e6 x 1e6, batch {batch}"
         yield Row(
             name=f"{name}: time over {bound:.0f} s",
@@ -84,17 +84,17 @@ def gaussian() -> Iterator[Row]:
             target="<= 1",
         )
         yield Row(
-            name=f"{name}: memory over {MOST_GB:.0f} GB",
+            name=f"{name}: memory over {MAX_GB:.0f} GB",
             unit="GB",
-            values={"peak above the input": held, "bound": MOST_GB},
-            ratio=held / MOST_GB,
+            values={"peak above the input": held, "bound": MAX_GB},
+            ratio=held / MAX_GB,
             target="<= 1",
             note="growth of cupy's memory pool",
         )
 
 
 def frames() -> Iterator[Row]:
-    """Frames of the whole device in a second, over those of the bench it stands for."""
+    """Frames per second of the whole simulated device, over those of the real bench."""
     n, batch = 10_000, 1000
     for name, medium in (("Gaussian", GaussianMedium(n, n)), ("layers", ScatteringLayers(n, n))):
         opu, x = presets.lab_bench(n, n).replace(medium=medium).to("cuda"), patterns(batch, n)
@@ -109,7 +109,7 @@ def frames() -> Iterator[Row]:
 
 
 def agreement() -> Iterator[Row]:
-    """Differences between the processor's results and the GPU's, for the same seed and frame numbers."""
+    """Differences between results of CPU and GPU, for the same seed and frame numbers."""
     x = np.random.default_rng(0).random((64, 1000)) < 0.5
     here, there = presets.lab_bench(1000, 10_000), presets.lab_bench(1000, 10_000).to("cuda")
     field, other = here.medium.propagate(x), there.medium.propagate(cupy.asarray(x)).get()

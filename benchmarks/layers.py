@@ -1,4 +1,4 @@
-"""Scattering layers against their Fourier transforms alone."""
+"""Time of scattering layers, relative to their Fourier transforms."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from benchmarks.timing import cpu_seconds
 from photonics import ScatteringLayers
 
 LAYERS = 3
-MOST_MB = 200.0
+MAX_MB = 200.0
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -23,7 +23,7 @@ def rows(quick: bool) -> Iterator[Row]:
     grid = rng.standard_normal((*medium.grid, 2), np.float32).view(np.complex64)[..., 0]
 
     def bare() -> None:
-        for _ in range(LAYERS):  # in place, which is fastest; orthonormal, or the numbers would overflow
+        for _ in range(LAYERS):  # in place is fastest; without normalisation the numbers would overflow
             fft.fft2(grid, norm="ortho", overwrite_x=True, workers=1)
 
     took, transforms = cpu_seconds(lambda: medium.propagate(x), bare)
@@ -36,7 +36,7 @@ def rows(quick: bool) -> Iterator[Row]:
         target="<= 1.5",
     )
     peak, bound = fresh(memory, n_in, n_out)["peak_mb"], 5 * 8e-6 * medium.n_modes
-    for limit, name in ((bound, "5 x 8 x n_modes bytes"), (MOST_MB, f"{MOST_MB:.0f} MB")):
+    for limit, name in ((bound, "5 x 8 x n_modes bytes"), (MAX_MB, f"{MAX_MB:.0f} MB")):
         yield Row(
             name=f"{size}: memory over {name}",
             unit="MB",
@@ -48,8 +48,8 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def memory(n_in: int, n_out: int) -> dict[str, float]:
-    """Peak of a projection above imports, its input counted; run in a fresh process."""
-    ScatteringLayers(8, 8, layers=LAYERS).propagate(np.ones((1, 8), bool))  # compiled before
+    """Peak memory of a projection with its input, without imports; call it in a fresh process."""
+    ScatteringLayers(8, 8, layers=LAYERS).propagate(np.ones((1, 8), bool))  # compiles the kernels
 
     def call() -> object:
         x = np.random.default_rng(0).random((1, n_in), np.float32) < 0.5

@@ -1,11 +1,11 @@
-"""Where and with what a run was made."""
+"""The machine and the software of a run."""
 
 import os
 import platform
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy  # noqa: F401 (loads its BLAS, so that it can be named)
 import psutil
@@ -16,8 +16,21 @@ __all__ = ["machine", "versions"]
 PACKAGES = ("opu-sim", "numpy", "scipy", "numba", "torch", "cupy-cuda12x", "cupy-cuda13x", "lightonml")
 
 
-def machine() -> dict[str, Any]:
-    """Processor, memory, BLAS, and how busy the machine is."""
+class Machine(TypedDict):
+    """Description of a machine."""
+
+    system: str
+    architecture: str
+    processor: str
+    cores: int | None
+    memory_gb: float
+    blas: list[str]
+    load: float
+    """Load average of the last minute."""
+
+
+def machine() -> Machine:
+    """Processor, memory, BLAS, and load of the machine."""
     blas = [info for info in threadpool_info() if info["user_api"] == "blas"]
     return {
         "system": platform.system(),
@@ -41,7 +54,7 @@ def processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that matter, those that are installed."""
+    """Versions of Python and of the installed packages that matter."""
     found = {"python": sys.version.split()[0]}
     for name in PACKAGES:
         try:

@@ -5,18 +5,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 __all__ = ["peak_mb"]
 
 
-def peak_mb(call: Callable[[], Any]) -> float:
-    """Most memory that the process held during the call, above what it held before, MB (1e6 bytes).
+def peak_mb(call: Callable[[], object]) -> float:
+    """Peak memory of the process during a call, less what it held before, MB (1e6 bytes).
 
-    Meant for a fresh process (`benchmarks.child`). On Linux the peak is VmHWM, which is ``ru_maxrss`` without what
-    the kernel adds to the latter: a new process inherits its parent's peak.
+    Call it in a fresh process (`benchmarks.child`). On Linux the peak is VmHWM: ``ru_maxrss`` would include the peak of
+    the parent process.
     """
-    with suppress(OSError):  # sets the peak back to what is held now; without it, the figure can only be too high
+    with suppress(OSError):  # resets the peak; without it, the result can only be too high
         Path("/proc/self/clear_refs").write_text("5")
     before = held("VmRSS:")
     result = call()
@@ -26,7 +25,7 @@ def peak_mb(call: Callable[[], Any]) -> float:
 
 
 def held(name: str) -> float:
-    """Memory in bytes by its name in Linux's /proc; elsewhere the peak, whatever the name."""
+    """Memory by its name in Linux's /proc, bytes; on other systems the peak."""
     status = Path("/proc/self/status")
     if status.exists():
         return next(1024.0 * int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(name))

@@ -1,7 +1,7 @@
 """Traffic of layer-parallel training: 8 hidden layers of 2048, batch 256, 10 classes, 4 processes.
 
-``python -m benchmarks.parallel`` prints the rows. Bytes are those that the processes have written (Linux counts them),
-which is what went over the wire but for the packets' own headers.
+``python -m benchmarks.parallel`` prints the rows. Bytes are those that the processes write, as Linux counts them: the
+traffic without the headers of the packets.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
 import psutil
 import torch
@@ -34,7 +34,7 @@ RULES = {"bp": "backpropagation", "dfa": "DFA, error as float32", "ternary": "te
 def rows(quick: bool) -> Iterator[Row]:
     """Bytes that go backward in a step, and the time of a step, by each rule."""
     width, batch, steps = (64, 16, 2) if quick else (2048, 256, 6)
-    found = {rule: together(rule, width, batch, steps) for rule in RULES}
+    found = {rule: run_processes(rule, width, batch, steps) for rule in RULES}
     entries = (PROCESSES - 1) * batch
     promised = {"bp": 4 * entries * width, "dfa": 4 * entries * CLASSES, "ternary": entries * CLASSES / 4}
     for rule, stages in found.items():
@@ -58,8 +58,20 @@ def rows(quick: bool) -> Iterator[Row]:
         )
 
 
-def together(rule: str, width: int, batch: int, steps: int) -> list[dict[str, Any]]:
-    """What each of the processes found."""
+class Traffic(TypedDict):
+    """What one process measured."""
+
+    backward: int
+    """Bytes sent backward."""
+    forward: int
+    """Bytes sent forward."""
+    wire: int
+    """Bytes written during the backward passes."""
+    seconds: float
+
+
+def run_processes(rule: str, width: int, batch: int, steps: int) -> list[Traffic]:
+    """Train in several processes; return what each measured."""
     with tempfile.TemporaryDirectory() as folder:
         settings = json.dumps({"rule": rule, "width": width, "batch": batch, "steps": steps, "folder": folder})
         command = [sys.executable, "-m", "benchmarks.parallel", "--stage"]
@@ -67,14 +79,14 @@ def together(rule: str, width: int, batch: int, steps: int) -> list[dict[str, An
             subprocess.Popen([*command, str(rank), settings], env=environment(), stdout=subprocess.PIPE)
             for rank in range(PROCESSES)
         ]
-        said = [run.communicate()[0] for run in runs]
+        printed = [run.communicate()[0] for run in runs]
     if any(run.returncode for run in runs):
         raise RuntimeError(f"{rule}: a process failed")
-    return [json.loads(text.splitlines()[-1]) for text in said]
+    return [json.loads(text.splitlines()[-1]) for text in printed]
 
 
-def stage(rank: int, rule: str, width: int, batch: int, steps: int, folder: str) -> dict[str, Any]:
-    """One process: train, and count what it writes on the way back."""
+def stage(rank: int, rule: str, width: int, batch: int, steps: int, folder: str) -> Traffic:
+    """Train as one of the processes, and count the bytes that it sends."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=PROCESSES)
@@ -85,7 +97,7 @@ def stage(rank: int, rule: str, width: int, batch: int, steps: int, folder: str)
     x = torch.randn(batch, 784, generator=generator)
     y = torch.randint(0, CLASSES, (batch,), generator=generator)
     wire, begun = 0, 0.0
-    for step in range(steps + 1):  # the first one makes buffers and matrices
+    for step in range(steps + 1):  # the first step allocates buffers and draws matrices
         if step == 1:
             dist.barrier()
             part.traffic.clear()
@@ -103,13 +115,13 @@ def stage(rank: int, rule: str, width: int, batch: int, steps: int, folder: str)
 
 
 def written() -> int:
-    """Bytes that this process has written so far, to sockets too; 0 where the system does not count them."""
+    """Bytes that this process has written so far, sockets included; 0 if the system does not count them."""
     counters = getattr(psutil.Process(), "io_counters", None)
     return counters().write_chars if counters is not None and sys.platform == "linux" else 0
 
 
 def main(argv: list[str]) -> None:
-    """Print the rows, or be one of the processes."""
+    """Print the rows, or run as one of the processes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parallel", description="Traffic between processes.")
     parser.add_argument("--stage", nargs=2, metavar=("RANK", "SETTINGS"), help=argparse.SUPPRESS)
     given = parser.parse_args(argv)

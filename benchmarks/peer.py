@@ -1,4 +1,4 @@
-"""The nonlinear projection of lightonml 1.4.3's simulated device, ``|x R|^2``, and ours."""
+"""The nonlinear projection ``|x R|^2``: this package against the simulated device of lightonml 1.4.3."""
 
 import importlib.util
 import sys
@@ -6,20 +6,20 @@ import time
 import types
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 
 from benchmarks.child import fresh
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
+from photonics.arrays import BoolArray, HostArray
 
 INSTALL = "needs lightonml: pip install --no-deps lightonml==1.4.3"
-Projection = Callable[[Any], Any]
+Projection = Callable[[BoolArray], HostArray]
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Time and memory against lightonml where it is installed, else the time against its formula."""
+    """Time and memory relative to lightonml, or time relative to its formula if it is not installed."""
     n, batch = (1000, 64) if quick else (10_000, 1000)
     there = importlib.util.find_spec("lightonml") is not None
     peer = f"lightonml {metadata.version('lightonml')}" if there else "complex product + modulus squared (no lightonml)"
@@ -49,16 +49,16 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def faster(name: str, key: str, ours: dict[str, float], theirs: dict[str, float], target: str) -> Row:
-    """Return the row of how many times faster ours is."""
+    """Row that says how many times faster this package is."""
     values = {"ours": ours[key], "theirs": theirs[key]}
     return Row(name=name, unit="s", values=values, ratio=theirs[key] / ours[key], target=target)
 
 
 def run(which: str, n: int, batch: int) -> dict[str, float]:
-    """Make a matrix, project three times, and tell time and peak memory; run in a fresh process."""
+    """Draw a matrix, project three times, and measure time and peak memory; call it in a fresh process."""
     make = {"ours": ours, "device": device, "lightonml": lightonml, "formula": formula}[which]
     x = np.random.default_rng(0).random((batch, n), np.float32) < 0.5
-    make(32)(x[:8, :32])  # compiled before
+    make(32)(x[:8, :32])  # compiles the kernels
     times = [time.process_time()]
 
     def call() -> None:
@@ -74,7 +74,7 @@ def run(which: str, n: int, batch: int) -> dict[str, float]:
 
 
 def ours(n: int) -> Projection:
-    """Intensities behind our Gaussian medium."""
+    """Intensities behind a Gaussian medium of this package."""
     from photonics import GaussianMedium, Imaging
 
     medium, imaging = GaussianMedium(n, n), Imaging(throughput=1.0)
@@ -89,7 +89,7 @@ def device(n: int) -> Projection:
 
 
 def lightonml(n: int) -> Projection:
-    """The peer's simulated device, which needs numpy alone."""
+    """The simulated device of lightonml, which needs only numpy."""
     if "lightonml" not in sys.modules:  # the package's own __init__ wants requests, numexpr and pkg_resources
         spec = importlib.util.find_spec("lightonml")
         bare = types.ModuleType("lightonml")

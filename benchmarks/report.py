@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 from rich.table import Table
@@ -20,14 +20,14 @@ __all__ = ["Parser", "out_file", "run", "show", "write"]
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the rest of the command line does."""
+    """Reports bad input in one line, as the command line does."""
 
     def error(self, message: str) -> NoReturn:  # noqa: D102 (inherited)
         raise ValueError(message)
 
 
 def run(main: Callable[[list[str]], int], argv: list[str]) -> int:
-    """Exit code of a program: 2 and one line for bad input."""
+    """Run a program; return its exit code, which is 2 after one line for bad input."""
     try:
         return main(argv)
     except ValueError as error:
@@ -38,7 +38,7 @@ def run(main: Callable[[list[str]], int], argv: list[str]) -> int:
 
 
 def out_file(given: Path | None, name: str) -> Path:
-    """Return the file to write to, in a folder that is there: looked at before the work, not after it."""
+    """Return the file for the results; its folder is created and checked before the work starts."""
     path = given or Path("runs") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json"
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def show(rows: list[Row], title: str) -> None:
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
-def write(path: Path, rows: list[Row], **more: Any) -> None:
+def write(path: Path, rows: list[Row], **more: object) -> None:
     """Write the rows, the machine and the versions."""
     content = {
         "format": 1,

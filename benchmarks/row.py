@@ -1,38 +1,37 @@
-"""A row of the table: a ratio, what it was made from, and the bound it is held to."""
+"""A row of the table: a ratio, the values behind it, and its target."""
 
 import operator
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 __all__ = ["Row"]
 
-SENSES = {"<=": operator.le, ">=": operator.ge}
+COMPARISONS = {"<=": operator.le, ">=": operator.ge}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure, or the reason why there is none."""
+    """One result, or the reason why there is none."""
 
     name: str
-    """What over what."""
+    """What is divided by what."""
     unit: str = ""
     """Unit of the values."""
     values: dict[str, float] = field(default_factory=dict)
-    """What was measured, the figure of this package first."""
+    """Measured values, that of this package first."""
     ratio: float | None = None
-    """The figure that the target is about; None if there is none."""
+    """The ratio that the target bounds; None if nothing was measured."""
     target: str | None = None
-    """Bound of the ratio, as ">= 0.75"; None if nothing was promised."""
+    """Bound of the ratio, such as ">= 0.75"; None if there is no target."""
     note: str = ""
-    """How it was measured, or why it was not."""
+    """How it was measured, or why it was not measured."""
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None if there is no target or no figure."""
+        """Whether the target is met; None if there is no target or no ratio."""
         if self.target is None or self.ratio is None:
             return None
         sense, bound = self.target.split()
-        return bool(SENSES[sense](self.ratio, float(bound)))
+        return bool(COMPARISONS[sense](self.ratio, float(bound)))
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """What, measured, ratio, target and verdict, as text."""
@@ -41,6 +40,6 @@ class Row:
         verdict = {True: "met", False: "missed", None: "-" if self.ratio is not None else self.note}[self.met]
         return self.name, f"{measured} {self.unit}".strip() or "-", ratio, self.target or "-", verdict
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return the row for a JSON file."""
-        return asdict(self) | {"met": self.met}
+        return {**asdict(self), "met": self.met}

@@ -1,4 +1,4 @@
-"""Products of a matrix in memory with binary patterns, over sgemm and over the complex product."""
+"""Products of a stored matrix with binary patterns, relative to sgemm and to numpy's complex product."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ TARGETS = {32: None, 128: ">= 0.75", 1024: ">= 0.9"}
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    """Rate of the real product that a binary input needs, over that of a square sgemm; and over numpy's complex one."""
+    """Rate of the product over that of a square sgemm, and over that of numpy's complex product."""
     n, batches = (1024, (32,)) if quick else (4096, tuple(TARGETS))
     rng = np.random.default_rng(0)
     medium = GaussianMedium(n, n)

@@ -1,7 +1,6 @@
-"""Matrices that are drawn again for each product: how near to the generator and the product alone."""
+"""Products with matrices that are drawn on demand, relative to generator and product alone."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from photonics.kernels.entries import fill_gaussian
 from photonics.kernels.product import INPUTS, OUTPUTS, WIDTH, accumulate
 from photonics.random import Stream
 
-MOST_MB = 150.0
+MAX_MB = 150.0
 
 
 def rows(quick: bool) -> Iterator[Row]:
@@ -27,17 +26,17 @@ def rows(quick: bool) -> Iterator[Row]:
     for batch in (1, 16):
         peak = fresh(memory, n_in, 512, batch)["peak_mb"]
         yield Row(
-            name=f"streamed Gaussian 512 x {n_in}, batch {batch}: memory over {MOST_MB:.0f} MB",
+            name=f"streamed Gaussian 512 x {n_in}, batch {batch}: memory over {MAX_MB:.0f} MB",
             unit="MB",
             values={"peak above imports and inputs": peak},
-            ratio=peak / MOST_MB,
+            ratio=peak / MAX_MB,
             target="<= 1",
             note="VmHWM of a fresh process",
         )
 
 
-def peak_draws() -> Any:
-    """Call that draws a tile which stays in the cache, a million entries in all."""
+def peak_draws() -> Callable[[], None]:
+    """Return a function that draws a million entries into a tile that stays in the cache."""
     tile = np.empty((INPUTS, WIDTH), np.float32)
     key = (int(Stream.MATRIX), *draws.key(0))
 
@@ -48,8 +47,8 @@ def peak_draws() -> Any:
     return call
 
 
-def peak_product(batch: int) -> Any:
-    """Call that multiplies `batch` frames with a tile which stays in the cache, a million entries in all."""
+def peak_product(batch: int) -> Callable[[], None]:
+    """Return a function that multiplies `batch` frames with a million entries, of a tile that stays in the cache."""
     rng = np.random.default_rng(0)
     x = (rng.random((batch, INPUTS)) < 0.5).astype(np.float32)
     tile, sums = rng.standard_normal((INPUTS, WIDTH), np.float32), np.zeros((batch, WIDTH), np.float32)
@@ -62,7 +61,7 @@ def peak_product(batch: int) -> Any:
 
 
 def several(n: int) -> Iterator[Row]:
-    """Time over that of its two halves alone: every entry drawn once, and the product, both with tiles in the cache."""
+    """Time over that of its two parts, with tiles in the cache: drawing every entry once, and the product."""
     streamed = GaussianMedium(n, n, storage="streamed")
     for batch, target in ((16, "<= 1.4"), (128, "<= 1.3")):
         x = np.random.default_rng(0).random((batch, n)) < 0.5
@@ -78,7 +77,7 @@ def several(n: int) -> Iterator[Row]:
 
 
 def single(n: int) -> Iterator[Row]:
-    """One frame: entries visited in a second over the generator's peak, and the gain of three-bit entries."""
+    """One frame: entries per second over the generator's peak, and the speed of three-bit entries."""
     gaussian = GaussianMedium(n, n, storage="streamed")
     three_bit = GaussianMedium(n, n, storage="streamed", entries="3bit")
     x = {"half of the inputs": np.random.default_rng(0).random((1, n)) < 0.5, "all inputs": np.ones((1, n), bool)}
@@ -103,7 +102,7 @@ def single(n: int) -> Iterator[Row]:
 
 
 def normals(n: int) -> Row:
-    """Return the rate of normals, two for each entry, over numpy's fastest."""
+    """Rate of normal draws, two for each entry, over that of numpy's fastest generator."""
     rng = np.random.Generator(np.random.SFC64(0))
     drawn, other = cpu_seconds(peak_draws(), lambda: rng.standard_normal((n, n), np.float32), repeats=3)
     rate, numpy_rate = 2**21 / drawn, n * n / other
@@ -116,7 +115,7 @@ def normals(n: int) -> Row:
 
 
 def memory(n_in: int, n_out: int, batch: int) -> dict[str, float]:
-    """Peak of a product above imports and inputs; run in a fresh process."""
+    """Peak memory of a product, without imports and inputs; call it in a fresh process."""
     x = np.random.default_rng(0).random((batch, n_in), np.float32) < 0.5
-    GaussianMedium(8, 8, storage="streamed").propagate(x[:, :8])  # compiled before
+    GaussianMedium(8, 8, storage="streamed").propagate(x[:, :8])  # compiles the kernels
     return {"peak_mb": peak_mb(lambda: GaussianMedium(n_in, n_out, storage="streamed").propagate(x))}

@@ -1,4 +1,4 @@
-"""The benchmarks of the processor, by name."""
+"""The benchmarks on the CPU, by name."""
 
 import sys
 import time
@@ -24,11 +24,11 @@ def main(argv: list[str]) -> int:
 
 
 def run(argv: list[str]) -> int:
-    """Exit code 1 if a benchmark broke; a missed target is a result."""
+    """Exit code 1 if a benchmark raised an error; a missed target is a result."""
     parser = Parser(prog="opu bench", description="Time the simulator on one core against its ceilings.")
     parser.add_argument("--only", action="append", metavar="NAME", help=f"one of {', '.join(NAMES)}; may be repeated")
-    parser.add_argument("--out", type=Path, help="JSON file; default runs/bench-<time>.json")
-    parser.add_argument("--quick", action="store_true", help="small sizes, no verdicts: does it run at all")
+    parser.add_argument("--out", type=Path, help="JSON file for the results; default runs/bench-<time>.json")
+    parser.add_argument("--quick", action="store_true", help="use small sizes and give no verdicts")
     given = parser.parse_args(argv)
     for name in given.only or ():
         if name not in NAMES:
@@ -42,7 +42,7 @@ def run(argv: list[str]) -> int:
 
 
 def measured(name: str, quick: bool) -> Iterator[Row]:
-    """Rows of a benchmark; one that breaks is a row that says so, and the others go on."""
+    """Rows of a benchmark; an error becomes a row, so that the others run."""
     try:
         for row in import_module(f"benchmarks.{name}").rows(quick):
             yield replace(row, name=f"{row.name} (quick)", target=None) if quick else row

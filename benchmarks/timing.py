@@ -1,18 +1,16 @@
-"""How long calls take."""
+"""Processor time of calls."""
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 __all__ = ["cpu_seconds"]
 
 
-def cpu_seconds(*calls: Callable[[], Any], repeats: int = 5) -> list[float]:
+def cpu_seconds(*calls: Callable[[], object], repeats: int = 5) -> list[float]:
     """Smallest processor time of each call.
 
-    Processor time, because other work on the machine would count in wall time; on one core they are the same. The
-    calls take turns, so that what slows the processor for a while slows them all, and each is called once before
-    (compilation, caches).
+    It is processor time, because wall time would include other work of the machine. The calls take turns, so that a
+    slow phase of the machine affects all of them. Each is called once before, to compile and to fill caches.
     """
     for call in calls:
         call()

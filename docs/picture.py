@@ -1,4 +1,4 @@
-"""Make the README's picture, docs/first_light.png, from the demo's own run: ``python docs/picture.py``."""
+"""Make the README's picture, docs/first_light.png, from the runs of the demo: ``python docs/picture.py``."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from photonics.plotting.plots import draw_bench, draw_frame
 
 
 def main() -> None:
-    """Draw the bench, a frame, a projection against truth, and the learning curves."""
+    """Draw the bench, a frame, a projection against the true one, and the learning curves."""
     opu = presets.lab_bench(256, 2500, seed=0)
     report = characterize(opu, truth=opu.effective_matrix())
     runs = compare_methods(DEMO, digits(), STANDARD_METHODS, range(3), progress=False)

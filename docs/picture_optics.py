@@ -1,4 +1,4 @@
-"""Make the picture of the optics, docs/optics.png, from a bench with a pupil: ``python docs/picture_optics.py``."""
+"""Make the picture of the optics, docs/optics.png: ``python docs/picture_optics.py``."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ ROWS = slice(0, 1152)
 
 
 def main() -> None:
-    """Draw the bench, a pattern, the speckle that it makes, its histogram, and the singular values of the medium."""
+    """Draw a bench with a pupil, a pattern, its speckle and histogram, and the singular values of the medium."""
     imaging = Imaging(numerical_aperture=0.03)
     opu = presets.lab_bench(N_IN, SIDE**2 * imaging.samples**2).replace(imaging=imaging, dmd=DMD(macropixel=30))
     opu.autoexpose()

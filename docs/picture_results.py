@@ -1,6 +1,6 @@
 """Make docs/results.png from the folders that `opu train --out` wrote: ``python docs/picture_results.py FOLDER...``.
 
-Folders of the same plan (one for each method, say) share a panel; the device must be a preset and the same in all.
+Folders with the same plan, for instance one for each method, share a panel.
 """
 
 import sys
@@ -17,7 +17,7 @@ NAMES = {"mlp": "fully connected", "cnn": "convolutional", "gcn": "graph convolu
 
 
 def main(folders: list[str]) -> None:
-    """Draw the score of every network against epoch or step: mean over the seeds, and their range."""
+    """Draw the score of every network against epoch or step: mean and range over the seeds."""
     panels: dict[str, tuple[Plan, list[Run]]] = {}
     for folder in folders:
         newest = max(Path(folder).glob("results*.json"), key=lambda path: path.stat().st_mtime)

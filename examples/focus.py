@@ -18,7 +18,7 @@ def main(path: str = "focus.png", n_in: int = 256, n_out: int = 1024) -> Focus:
     """Recover a matrix, focus on 16 pixels, and save a figure."""
     opu = presets.lab_bench(n_in, n_out, seed=1)
     usual = opu.autoexpose()
-    # The reference beam makes frames brighter: "auto" finds the exposure for them.
+    # Frames with the reference beam are brighter: "auto" finds the exposure for them.
     estimate = recover_transmission_matrix(opu, "phase-stepping", exposure="auto")
     opu.exposure_s = usual
     foci = focus(opu, estimate.matrix, valid=estimate.valid)
@@ -48,4 +48,4 @@ def main(path: str = "focus.png", n_in: int = 256, n_out: int = 1024) -> Focus:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else "focus.png")

@@ -2,12 +2,11 @@
 
     python examples/image_through_medium.py [figure.png]
 
-Two ways: from single frames, by phase retrieval, and from linear projections, by the pseudo-inverse.
+The pictures are recovered from single frames, by phase retrieval, and from linear projections, by the pseudo-inverse.
 """
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,18 +15,19 @@ from sklearn.datasets import load_digits
 from calibration import measure_projection, recover_transmission_matrix
 from calibration.wavefront.images import recover_from_frames, recover_from_projections, send, similarity
 from photonics import presets
+from photonics.arrays import BoolArray, HostArray
 
 SIDE = 16
 
 
-def digits(count: int) -> np.ndarray:
+def digits(count: int) -> BoolArray:
     """Handwritten digits of 8 x 8 pixels, enlarged and made black and white: (count, SIDE^2)."""
-    grey = load_digits().images[:count] / 16.0
+    grey = np.asarray(load_digits(return_X_y=True)[0])[:count].reshape(-1, 8, 8) / 16.0
     return np.kron(grey, np.ones((SIDE // 8, SIDE // 8))).reshape(count, -1) > 0.5
 
 
-def main(path: str = "image_through_medium.png", count: int = 5, n_out: int = 1600) -> tuple[Any, Any]:
-    """Recover a matrix and pictures, save a figure, and return how similar they are to what was sent."""
+def main(path: str = "image_through_medium.png", count: int = 5, n_out: int = 1600) -> tuple[HostArray, HostArray]:
+    """Recover a matrix and pictures, save a figure, and return the similarity to the pictures that were sent."""
     opu, pictures = presets.lab_bench(SIDE**2, n_out, seed=1), digits(count)
     estimate = recover_transmission_matrix(opu, "phase-stepping", exposure="auto")
     opu.autoexpose(patterns=pictures)
@@ -68,4 +68,4 @@ def main(path: str = "image_through_medium.png", count: int = 5, n_out: int = 16
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(sys.argv[1] if len(sys.argv) > 1 else "image_through_medium.png")

@@ -1,4 +1,4 @@
-"""That the benchmarks run and tell what they found. Nothing here depends on how fast the machine is."""
+"""The benchmarks run and report their results. Nothing here depends on the speed of the machine."""
 
 import json
 import math
@@ -11,16 +11,9 @@ from benchmarks.child import fresh
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
 from dfa.cli import main as cli
+from tests.command import opu, refused
 
 FIELDS = {"name", "unit", "values", "ratio", "target", "note", "met"}
-
-
-def opu(capfd, *arguments):
-    """Exit code, standard output and standard error of a call."""
-    with pytest.raises(SystemExit) as stop:
-        cli.main(list(arguments))
-    out, err = capfd.readouterr()
-    return stop.value.code or 0, out, err
 
 
 def test_a_quick_run_writes_every_row_of_what_was_asked_for(capfd, tmp_path, monkeypatch):
@@ -31,8 +24,7 @@ def test_a_quick_run_writes_every_row_of_what_was_asked_for(capfd, tmp_path, mon
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "benchmarks.py").write_text("raise RuntimeError")
-    code, out, err = opu(capfd, "bench", "--quick", "--only", "layers", "--only", "camera", "--out", "new/x.json")
-    assert code == 0, err
+    assert opu("bench", "--quick", "--only", "layers", "--only", "camera", "--out", "new/x.json") == 0
     content = json.loads((tmp_path / "new" / "x.json").read_text())
     assert content["quick"] is True
     assert content["machine"]["blas"]
@@ -47,26 +39,20 @@ def test_a_quick_run_writes_every_row_of_what_was_asked_for(capfd, tmp_path, mon
         numbers = [row["ratio"], *row["values"].values()]
         assert all(math.isfinite(number) and number > 0 for number in numbers), row
         assert row["unit"]
-    assert "camera, 16 x 4096 pixels" in " ".join(out.split())
+    assert "camera, 16 x 4096 pixels" in " ".join(capfd.readouterr().out.split())
 
 
 def test_only_is_checked_before_anything_is_done(capfd, tmp_path, monkeypatch):
-    """Catches: a folder for results that is made before the names are looked at; the usage of argparse."""
+    """Catches: a folder for results that is created before the names are checked; the usage of argparse."""
     monkeypatch.chdir(tmp_path)
-    code, _, err = opu(capfd, "bench", "--only", "camera", "--only", "cameras")
-    assert code == 2
-    assert err.count("\n") == 1
-    assert "'cameras'" in err
+    assert "'cameras'" in refused(capfd, "bench", "--only", "camera", "--only", "cameras")
     assert not list(tmp_path.iterdir())
 
 
 def test_an_installed_package_says_that_it_has_no_benchmarks(capfd, tmp_path, monkeypatch):
-    """Catches: the message of Python that there is no such module."""
+    """Catches: Python's own message about a missing module."""
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "dfa" / "cli.py"))
-    code, _, err = opu(capfd, "bench")
-    assert code == 2
-    assert err.count("\n") == 1
-    assert "runs from a checkout" in err
+    assert "runs from a checkout" in refused(capfd, "bench")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +76,7 @@ def test_a_verdict_is_the_bound_itself(target, ratio, met):
 
 
 def test_a_benchmark_that_breaks_is_a_row_and_an_exit_code(tmp_path, monkeypatch, capsys):
-    """Catches: rows of the others lost with it; success reported."""
+    """Catches: rows of other benchmarks that are lost; exit code 0."""
     monkeypatch.setattr(suite, "NAMES", ("absent",))
     assert suite.main(["--out", str(tmp_path / "x.json")]) == 1
     (row,) = json.loads((tmp_path / "x.json").read_text())["rows"]
@@ -100,12 +86,12 @@ def test_a_benchmark_that_breaks_is_a_row_and_an_exit_code(tmp_path, monkeypatch
 
 
 def transient(megabytes):
-    """Peak of an array that is gone at the end of the call."""
+    """Peak of an array that is freed at the end of the call."""
     return {"peak_mb": peak_mb(lambda: np.ones(megabytes * 10**6, np.uint8).sum())}
 
 
 def test_peak_memory_is_that_of_the_call():
-    """To 5 MB: Linux counts pages in batches for each thread.
+    """To within 5 MB, since Linux counts pages in batches for each thread.
 
     Catches: memory held at the end in place of the peak; ru_maxrss, in which a child inherits its parent's peak.
     """
@@ -117,7 +103,7 @@ def test_peak_memory_is_that_of_the_call():
 
 
 def test_a_child_that_fails_says_why():
-    """Catches: an empty answer taken for a result."""
+    """Catches: an empty result in place of an error."""
     with pytest.raises(RuntimeError, match=r"transient: .*unsupported operand"):
         fresh(transient, None)
 
@@ -129,7 +115,7 @@ def test_without_a_gpu_the_suite_says_so(tmp_path, monkeypatch, capsys):
         raise ValueError(f"device must be one of 0 GPUs, got {device!r}")
 
     monkeypatch.setattr(gpu, "named", named)
-    monkeypatch.setattr(gpu, "tests", lambda: pytest.fail("ran"))
+    monkeypatch.setattr(gpu, "run_tests", lambda: pytest.fail("ran"))
     assert report.run(gpu.main, ["--out", str(tmp_path / "x.json")]) == 2
     assert capsys.readouterr().err == "opu: device must be one of 0 GPUs, got 'cuda'\n"
     assert report.run(gpu.main, ["--fast"]) == 2

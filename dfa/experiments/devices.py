@@ -1,7 +1,6 @@
 """Devices of a plan: a description with some parameters changed."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from photonics import OPU
 from photonics import medium as media
@@ -9,7 +8,7 @@ from photonics import medium as media
 __all__ = ["change_device"]
 
 
-def change_device(opu: OPU, changes: Mapping[str, Any]) -> OPU:
+def change_device(opu: OPU, changes: Mapping[str, object]) -> OPU:
     """Return the device with other parameters.
 
     Parameters
@@ -38,7 +37,7 @@ def change_device(opu: OPU, changes: Mapping[str, Any]) -> OPU:
     return opu.replace(**changes) if changes else opu
 
 
-def check_effect(opu: OPU, changes: Mapping[str, Any]) -> None:
+def check_effect(opu: OPU, changes: Mapping[str, object]) -> None:
     """Raise a ``ValueError`` for a parameter of an effect if the device's medium has no effect around it."""
     known = {name: kind for kind, effect in media.EFFECTS.items() for name in media.parameters(effect)}
     for name, value in changes.items():

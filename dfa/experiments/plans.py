@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
 from pydantic import InstanceOf, ValidationInfo, field_validator, model_validator
 
@@ -118,7 +118,7 @@ class Plan:
 
     @field_validator("hidden", mode="before")
     @classmethod
-    def _read_widths(cls, given: object) -> tuple[int, ...] | None:
+    def _read_widths(cls, given: Any) -> tuple[int, ...] | None:
         if given is None:
             return None
         several = tuple(given) if isinstance(given, (tuple, list)) else (given,)
@@ -134,7 +134,7 @@ class Plan:
         "epochs", "steps", "batch_size", "context", "heads", "samples", "inputs", "recalibrate_every", mode="before"
     )
     @classmethod
-    def _refuse_fractions(cls, value: Any, info: ValidationInfo) -> int | None:
+    def _refuse_fractions(cls, value: SupportsIndex | None, info: ValidationInfo) -> int | None:
         try:
             return None if value is None else operator.index(value)
         except TypeError:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from calibration.reports.findings import finite
 from calibration.storage.files import write_unused
@@ -149,7 +148,7 @@ def uses_encoder(method: str) -> bool:
     return method in ("ternary", "optical")
 
 
-def settings_to_resume(method: str, plan: Plan) -> dict[str, Any]:
+def settings_to_resume(method: str, plan: Plan) -> dict[str, object]:
     """Settings that must not change when a run is resumed: all but its length and what the method does not use."""
     settings = asdict(plan)
     del settings["epochs"], settings["steps"]
