@@ -1,4 +1,4 @@
-"""What the training functions say to data and numbers of another kind than theirs."""
+"""Errors of the training functions for data and numbers of the wrong kind."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ FEW, GRAPH, TEXT = Dataset("few", (X, Y), (X, Y), (X, Y), classes=2), three_kind
     + [(train_text, "text must be a dfa.data.Text", data) for data in (FEW, "abab")],
 )
 def test_other_data_are_refused(call, wanted, data):
-    """And which function takes them is said."""
+    """The error names the function that takes each kind of data. Catches: an error of torch's instead."""
     homes = "dfa.training.graphs.train_graph a Graph, dfa.training.language.train_text a T"
     says = rf"{wanted}, got {type(data).__name__}: .* Dataset, {homes}"
     with pytest.raises(ValueError, match=says):

@@ -1,4 +1,4 @@
-"""Ternary policies: the codes of their definitions, what vanishes with the error, unbiased where that is promised."""
+"""Encoders: codes equal their definitions, follow the error, and are unbiased where this is stated."""
 
 import pytest
 import torch

@@ -265,7 +265,7 @@ def test_watching_changes_no_signal_and_sees_saturation():
 
 
 def test_a_device_that_went_dark_stops_training():
-    """Catches: zeros taken for feedback."""
+    """Catches: training on a feedback of zeros."""
 
     class Dark:
         def __init__(self, projection):

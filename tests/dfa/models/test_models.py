@@ -1,4 +1,4 @@
-"""Networks: what each does to its input by its law, their blocks, and that they begin as a function of the seed."""
+"""Networks: their outputs equal their formulas, their blocks, and their weights as a function of the seed."""
 
 import copy
 import math

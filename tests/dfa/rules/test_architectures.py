@@ -1,4 +1,4 @@
-"""The rule on networks it was not made for: gradients equal those derived by hand, and no graph crosses a cut."""
+"""Other architectures: gradients equal those derived by hand, and no graph crosses a boundary between blocks."""
 
 import numpy as np
 import pytest

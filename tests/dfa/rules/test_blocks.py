@@ -1,4 +1,4 @@
-"""Which modules are blocks, and whose parameters are whose."""
+"""The blocks of a model, and the parameters of each block."""
 
 import torch
 from torch import nn
@@ -44,7 +44,7 @@ def test_blocks_are_named():
 
 
 def test_every_parameter_belongs_to_one_block():
-    """What is outside belongs to the next block, the rest to the head. Catches: parameters counted twice or lost."""
+    """Modules outside belong to the next block, or to the head. Catches: parameters counted twice or lost."""
     for learner, wanted in (
         (DirectFeedback(Vgg()), [3, 2, 4, 2]),
         (DirectFeedback(Transformer(depth=2)), [1 + 12, 12, 4]),

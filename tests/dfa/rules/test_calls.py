@@ -1,4 +1,4 @@
-"""A block is called as a module, or skipped; one that is used in another way is refused, never backpropagated."""
+"""A block may be called as a module or skipped. A block that is used in another way is refused."""
 
 import copy
 
@@ -15,7 +15,7 @@ X, Y = normal(12, 5), torch.arange(12) % 3
 
 
 class Net(nn.Module):
-    """Two hidden layers and a head, the parts that are given called by other means."""
+    """Two hidden layers and a head. Parts named in `ways` are called by the given functions."""
 
     def __init__(self, **ways):
         super().__init__()
@@ -68,7 +68,7 @@ def gradients(learner, x=X):
     ],
 )
 def test_a_block_that_is_used_without_a_call_is_refused(ways, blocks, missed, feedback):
-    """Before any gradient is made. Catches: backpropagation in the name of direct feedback."""
+    """The error comes before any gradient. Catches: backpropagation instead of direct feedback."""
     learner = DirectFeedback(draw(Net(**ways)), blocks, feedback)
     with pytest.raises(ValueError, match=f"blocks must be called as modules, got no call of {missed} though"):
         gradients(learner)
@@ -77,7 +77,7 @@ def test_a_block_that_is_used_without_a_call_is_refused(ways, blocks, missed, fe
 
 @pytest.mark.parametrize("skip", [["a"], ["a", "b"]])
 def test_a_block_may_be_skipped(skip):
-    """As in stochastic depth: it gets nothing, the others what they always do. Catches: a refusal of every miss."""
+    """As in stochastic depth: it gets no gradient, the others the usual one. Catches: an error for a skipped block."""
 
     class Residual(nn.Module):
         def __init__(self):
@@ -103,14 +103,14 @@ def test_a_block_may_be_skipped(skip):
 
 
 def test_a_block_may_be_called_without_recording_gradients():
-    """It is a constant. Catches: a refusal of features that are not trained."""
+    """Its output is a constant. Catches: an error for features that are not trained."""
     learner = DirectFeedback(draw(Net(a=without_gradient, attention=skipped)), ["a", "b"], RandomFeedback(0))
     assert not any(name.startswith("a.") for name in gradients(learner))
 
 
 @pytest.mark.parametrize(("checked", "feedback"), [(["a"], RandomFeedback(0)), (["a", "b"], None)])
 def test_reentrant_checkpoints_of_blocks_are_refused(checked, feedback):
-    """They record only in the backward pass, where nothing can be cut. Catches: backpropagation."""
+    """They record only in the backward pass, too late to detach. Catches: backpropagation in its place."""
 
     def again(part, x):
         return checkpoint(part, x, use_reentrant=True)
@@ -121,7 +121,7 @@ def test_reentrant_checkpoints_of_blocks_are_refused(checked, feedback):
 
 
 def test_reentrant_checkpoints_inside_a_block_are_right():
-    """Catches: a refusal of every checkpoint."""
+    """Catches: an error for every checkpoint."""
 
     class Checked(nn.Linear):
         def forward(self, x):

@@ -1,4 +1,4 @@
-"""A learner in a user's hands: which blocks, copies, files, precision, compiled models, accumulation, evaluation."""
+"""A learner in use: blocks, copies, files, precision, compiled models, accumulation, evaluation."""
 
 import copy
 import pickle
@@ -213,7 +213,7 @@ def test_compiled_network_with_skips_and_tied_weights():
 
 
 def test_checkpointed_blocks(expected):
-    """Blocks computed again in the backward pass are not taught twice. Catches: notes kept of the second time."""
+    """Blocks that are recomputed in the backward pass are taught once. Catches: records of the second computation."""
 
     class Checkpointed(nn.Module):
         def __init__(self):
@@ -234,7 +234,7 @@ def test_checkpointed_blocks(expected):
 
 
 def test_a_call_that_is_never_taught_is_forgotten(expected):
-    """Catches: notes of an earlier call taught together with those of the last one."""
+    """Catches: records of an earlier call that are taught together with those of the last one."""
     learner = direct()
     learner.model(3 * X)
     assert_equal(gradients(learner), expected)
@@ -266,7 +266,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("encoder", PROPORTIONAL + OTHERS)
 def test_the_scale_of_the_loss_matters_to_signals_that_do_not_follow_the_error(encoder):
-    """A loss of a quarter has a quarter of the gradient if it is said. Catches: codes of the scaled error."""
+    """A quarter of the loss gives a quarter of the gradient, with `loss_scale`. Catches: codes of the scaled error."""
     found = []
     for scale, said in ((1.0, 1.0), (0.25, 0.25), (0.25, 1.0)):
         learner = direct(feedback=RandomFeedback(0, encoder))
@@ -295,7 +295,7 @@ def test_any_optimiser_and_clipping(optimiser):
 
 
 def test_evaluation_is_untouched():
-    """Without gradients nothing is noted, not even between forward and backward. Catches: notes taken in evaluation."""
+    """Calls without gradients are not recorded, also between forward and backward. Catches: records of evaluation."""
     learner = direct()
     plain = mlp(SIZES, seed=0)
     output = learner.model(X)

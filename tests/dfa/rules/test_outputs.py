@@ -1,4 +1,4 @@
-"""Which error teaches which row: several heads, tokens and pooled samples, classes along other dimensions."""
+"""The rows that an error teaches: several heads, tokens and pooled samples, classes along other dimensions."""
 
 import numpy as np
 import pytest

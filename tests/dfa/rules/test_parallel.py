@@ -1,4 +1,4 @@
-"""Layer-parallel training: the weights of one process, and not a byte more on the way back than was promised."""
+"""Layer-parallel training: the weights equal those of one process, and the traffic equals its formula."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What people do to a learner that nobody planned: each is right, or refused in a line."""
+"""Unusual uses of a learner: each works correctly, or is refused with a one-line error."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def assert_equal(found, wanted):
 
 @pytest.mark.parametrize("owned", [False, True], ids=["head", "block"])
 def test_a_frozen_end(owned):
-    """The hidden blocks learn as if it were not. Catches: an error that is lost with the end's gradient."""
+    """The hidden blocks learn as if it were not frozen. Catches: an error that is lost with the gradient of the end."""
     model = mlp([6, 9, 8, 4])
     blocks = [[0, 1], [2, 3], [4]] if owned else ["1", "3"]
     wanted = gradients(direct(blocks=blocks))
@@ -52,7 +52,7 @@ def test_a_frozen_end(owned):
 
 @pytest.mark.parametrize("frozen", [0, 4])
 def test_training_with_a_frozen_block(frozen):
-    """It keeps its weights, the others move, and angles are measured. Catches: an angle of no parameters."""
+    """It keeps its weights, the others change, and angles are measured. Catches: an angle of an empty gradient."""
     model, start = mlp([6, 9, 8, 4]), mlp([6, 9, 8, 4])
     model[frozen].requires_grad_(False)
     parts = ((X, Y),) * 3
@@ -82,7 +82,7 @@ def test_a_batch_without_rows(feedback):
 
 
 def test_an_input_may_want_its_gradient():
-    """It gets what the first block sends it, and changes no other gradient. Catches: an input that is cut off."""
+    """It gets the gradient of the first block, and no other gradient changes. Catches: a detached input."""
     learner = direct()
     wanted = gradients(learner)
     x = X.clone().requires_grad_()
@@ -94,7 +94,7 @@ def test_an_input_may_want_its_gradient():
 
 
 def test_a_block_called_alone_is_not_taught():
-    """Between forward and backward, say to look at its output: whole, and forgotten. Catches: a signal for it."""
+    """A call between forward and backward, to look at its output, is not recorded. Catches: a signal for that call."""
     learner = direct()
     wanted = gradients(learner)
     learner.model.zero_grad()
@@ -106,7 +106,7 @@ def test_a_block_called_alone_is_not_taught():
 
 
 def test_a_failed_step_leaves_nothing_behind():
-    """Exceptions in the forward pass, in the feedback and in a layer. Catches: notes of the call that failed."""
+    """Exceptions in the forward pass, in the feedback and in a layer. Catches: records of the failed call."""
     for make in (direct, lambda: LayerFeedback(mlp([6, 9, 8, 4]))):
         learner = make()
         wanted = gradients(learner)
@@ -138,7 +138,7 @@ def test_a_model_in_evaluation_mode_learns_all_the_same(train_mode):
 
 
 def test_a_learner_of_a_part_takes_the_whole_ones_place():
-    """Which refuses to go on. Catches: a learner half of whose cuts are gone."""
+    """The learner of the whole model then raises an error. Catches: a learner that has lost half of its hooks."""
 
     class Net(nn.Module):
         def __init__(self):
@@ -174,7 +174,7 @@ def test_an_optimiser_that_searches_along_a_line_is_refused():
 
 
 def test_a_block_that_returns_an_object_is_refused():
-    """What is inside cannot be cut. Catches: a graph that crosses the block."""
+    """The tensors inside cannot be detached. Catches: a graph that crosses the block."""
 
     @dataclasses.dataclass
     class State:

@@ -1,4 +1,4 @@
-"""Runs that cannot go on, of every kind of task, stop, say why and keep their last good state; good runs never stop."""
+"""Runs that cannot continue stop with a reason and keep their last good state, for every task. Good runs go on."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The loop under all training: records and their files, the optimiser, and an end when nothing is learned."""
+"""The shared training loop: records and their files, the optimiser, and an error when a run cannot continue."""
 
 import csv
 import dataclasses

@@ -1,4 +1,4 @@
-"""The loop: it learns, it is reproducible, and a run that was stopped goes on as if it had not been."""
+"""Training on images: runs are reproducible, and a resumed run equals an unbroken one."""
 
 import dataclasses
 import os
