@@ -1,4 +1,4 @@
-"""``opu sweep`` and ``opu report``: what a file may say, what lies in the folder, and that it can be made again."""
+"""``opu sweep`` and ``opu report``: study files, the files of a finished sweep, and how they are made again."""
 
 import re
 from pathlib import Path
@@ -31,13 +31,13 @@ def opu(*arguments):
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_example_is_a_study(path):
-    """Catches: an example that was left behind by a change of names."""
+    """Catches: an example with names that were changed."""
     ready, seeds = read_study(path)
     assert len(ready.design.settings) > 3
     assert seeds
 
 
-def test_a_name_alone_is_a_study():
+def test_a_name_stands_for_a_file():
     ready, seeds = read_study("read_noise")
     assert ready.view.x == "camera.read_noise_e"
     assert seeds == [0, 1, 2]
@@ -69,8 +69,8 @@ def test_a_name_alone_is_a_study():
         ("[over\n", "study.toml: "),
     ],
 )
-def test_what_a_file_may_not_say(tmp_path, capsys, text, said):
-    """Catches: a word that is read past; a traceback; a folder for a sweep that never was."""
+def test_a_bad_file_is_refused_in_one_line(tmp_path, capsys, text, said):
+    """Catches: an entry that is ignored; a traceback; a folder without a sweep."""
     assert opu("sweep", written(tmp_path, text), "--out", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert said in error
@@ -78,8 +78,8 @@ def test_what_a_file_may_not_say(tmp_path, capsys, text, said):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_design_is_drawn_as_it_is_said(tmp_path):
-    """Catches: a range taken for a choice, a figure that does not suit the design."""
+def test_a_file_sets_design_and_figure(tmp_path):
+    """Catches: a range taken as choices; a figure that does not fit the design."""
     drawn = 'design = "latin-hypercube"\ncount = 5\n[over]\n"camera.read_noise_e" = { low = 1, high = 9, log = true }\n'
     ready, _ = read_study(written(tmp_path, drawn))
     values = sorted(point["camera.read_noise_e"] for point in ready.design.settings)
@@ -100,7 +100,7 @@ def test_a_design_is_drawn_as_it_is_said(tmp_path):
 
 
 def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
-    """Catches: a page that needs the network, a failure that is not told, a resumed sweep that computes again."""
+    """Catches: a page that needs the network, a failure that is not shown, a resumed sweep that computes again."""
     study = written(tmp_path, 'title = "Noise & light"\nseeds = 1\nreferences = []\n' + OVER + PLAN)
     out = tmp_path / "out"
     assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet") == 0
@@ -129,8 +129,8 @@ def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
     assert "report-3.html" in capsys.readouterr().out
 
 
-def test_a_sweep_whose_points_all_failed_says_why(tmp_path, capsys):
-    """The page tells every failure, the error the first. Catches: an hour of work that ends without a cause."""
+def test_a_sweep_without_results_shows_its_errors(tmp_path, capsys):
+    """The page lists every failure, the message quotes the first. Catches: a sweep that fails without a reason."""
     text = "seeds = 1\n" + OVER.replace("0.0, 1e4", "1e4, 2e4") + PLAN
     out = tmp_path / "out"
     assert opu("sweep", written(tmp_path, text), "--out", out, "--workers", 0, "--quiet") == 2
@@ -148,10 +148,10 @@ def test_a_sweep_whose_points_all_failed_says_why(tmp_path, capsys):
     assert not (out / "figure.png").exists()
 
 
-def test_another_study_does_not_take_the_place_of_results(tmp_path, capsys):
-    """Another comment is the same study; the one in the folder may be changed and gone on with, all stays that counts.
+def test_results_are_not_replaced_by_another_study(tmp_path, capsys):
+    """A comment does not make another study. The file in the folder may be edited and continued.
 
-    Catches: results.nc of one study that another one replaces without a word.
+    Catches: results.nc of one study that another study replaces.
     """
     study = written(tmp_path, "seeds = 1\nreferences = []\n" + OVER + PLAN)
     out = tmp_path / "out"
@@ -170,8 +170,8 @@ def test_another_study_does_not_take_the_place_of_results(tmp_path, capsys):
     assert load_results(out).sizes["seed"] == 2
 
 
-def test_a_row_says_what_was_changed():
-    """Catches: a column for each parameter, of which all but one are empty."""
+def test_a_row_names_the_change():
+    """Catches: a column for each parameter, all but one of them empty."""
     from tests.dfa.robustness.test_studies import found
 
     design = OneAtATime({"noise": [1.0, 99.0], "wide": [5.0]})

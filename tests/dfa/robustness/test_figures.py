@@ -1,4 +1,4 @@
-"""Figures of studies in which some points failed: what is drawn are differences of the same seeds, and it is said."""
+"""Figures of studies in which some points failed: differences of the same seeds, with their number."""
 
 import json
 from dataclasses import asdict
@@ -13,12 +13,12 @@ from dfa.robustness.prepared import View
 
 NAN = np.nan
 SCORES = np.array([[92.0, 90.0, 91.0], [NAN, 89.8, 90.8], [92.0, 90.0, 91.0], [NAN, 89.0, NAN]])
-"""Over (values, seeds): the seed that is best fails first, so the mean of what is left falls further than any seed."""
+"""Over (values, seeds). The best seed fails first, so the mean over the other seeds falls more than any seed does."""
 VALUES = [0.0, 1.0, 2.0, 3.0]
 
 
 def figure(scores, dims, view, **coordinates):
-    """A figure of made scores, and what is written in it."""
+    """Return the axes of a figure of some scores, and its texts."""
     arrays = {"accuracy": ((*dims, "seed"), scores, {"units": "%"})}
     about = {"study": json.dumps({"method": "optical"}), "view": json.dumps(asdict(view))}
     found = xarray.Dataset(arrays, {**coordinates, "seed": np.arange(scores.shape[-1])}, about)
@@ -26,8 +26,8 @@ def figure(scores, dims, view, **coordinates):
     return ax, [text.get_text() for text in ax.texts]
 
 
-def test_a_curve_is_as_far_from_its_line_as_the_seeds_that_did_not_fail():
-    """Catches: a mean over two seeds under a line over three, which shows their difference as a loss."""
+def test_a_curve_shows_the_difference_of_the_seeds_that_did_not_fail():
+    """Catches: a mean over two seeds beside a line of three seeds, whose difference looks like a loss."""
     view = View(kind="curve", title="", x="noise", without={"noise": 0})
     ax, notes = figure(SCORES, ["noise"], view, noise=VALUES)
     line = next(line for line in ax.lines if np.size(line.get_xdata()) == len(VALUES))
@@ -37,7 +37,7 @@ def test_a_curve_is_as_far_from_its_line_as_the_seeds_that_did_not_fail():
     assert [np.asarray(line.get_ydata())[0] for line in hollow] == pytest.approx([90.8, 90.0])
 
 
-def test_a_map_says_where_seeds_failed():
+def test_a_map_shows_where_seeds_failed():
     view = View(kind="map", title="", x="noise", y="bits", without={"noise": 0, "bits": 0})
     scores = np.stack([SCORES, SCORES])
     ax, notes = figure(scores, ["bits", "noise"], view, noise=VALUES, bits=[8, 4])
@@ -51,7 +51,7 @@ def test_a_map_says_where_seeds_failed():
 
 
 @pytest.mark.parametrize("kind", ["budget", "scatter"])
-def test_points_say_of_how_many_seeds_they_are(kind):
+def test_points_show_their_number_of_seeds(kind):
     view = View(kind=kind, title="", x="noise", without={"point": 0})
     coordinates = {"noise": ("point", VALUES), "varied": ("point", ["", "noise", "noise", "noise"])}
     notes = figure(SCORES, ["point"], view, **coordinates)[1]

@@ -20,7 +20,7 @@ TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=128)
 
 @dataclass(frozen=True)
 class Formula:
-    """Accuracy that falls with noise and rises with the seed; 99 fails."""
+    """A study whose accuracy falls with noise and rises with the seed; a noise of 99 fails."""
 
     def check(self, settings):
         pass
@@ -55,7 +55,7 @@ NOISES = Grid({"noise": [0.0, 1.0, 10.0, 99.0]})
 
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_may_run(name):
-    """Catches: a name or value that the device refuses, a position without the flaw that is no position."""
+    """Catches: a name or value that the device refuses, a position without the flaw outside of the design."""
     one = prepare(name, TINY)
     assert 0 < len(STUDIES[name]) < 120
     assert len(one.design.settings) > 2
@@ -67,7 +67,7 @@ def test_every_study_may_run(name):
 
 
 def test_a_study_of_two_flaws_has_both_changes():
-    """Catches: a map of a flaw that the other one's plan does not show."""
+    """Catches: a plan that has the changes of one flaw only."""
     one = two_parameters("medium_drift", "reference_phase", TINY)
     assert one.study.plan.calibration == {"method": "phase-stepping"}
     assert "medium" in one.study.plan.device_changes
@@ -82,14 +82,14 @@ def test_a_study_of_two_flaws_has_both_changes():
         two_parameters("rin", "magic")
 
 
-def test_what_the_plan_says_of_the_device_is_kept():
-    """Catches: a study that quietly replaces the user's device."""
+def test_device_changes_of_the_plan_are_kept():
+    """Catches: a study that replaces the user's device."""
     plan = prepare("read_noise", replace(TINY, device_changes={"camera.bit_depth": 12})).study.plan
     assert plan.device_changes == {"camera.bit_depth": 12}
 
 
 def test_the_budget_has_each_flaw_once_and_the_bench_once():
-    """Catches: the bench's own value as a flaw of it, the reference arm's noise where there is no reference arm."""
+    """Catches: a point at the bench's own value; phase noise of a reference arm that is not used."""
     one = budget(TINY)
     points = one.design.settings
     assert points[0] == {}
@@ -123,7 +123,7 @@ def test_means_leave_failed_seeds_out():
 
 
 def test_three_seeds_need_more_than_twice_their_error():
-    """Student's t with two degrees of freedom: 4.30. Catches: the normal law, which finds effects in noise."""
+    """Student's t with two degrees of freedom: 4.30. Catches: the normal distribution instead."""
     assert is_clear(-4.31, 1.0, 3)
     assert not is_clear(4.29, 1.0, 3)
     assert not is_clear(4.29, np.nan, 1)
@@ -131,7 +131,7 @@ def test_three_seeds_need_more_than_twice_their_error():
 
 
 def test_a_figure_needs_the_data_set_alone(tmp_path):
-    """Catches: a view or a reference that a file does not keep."""
+    """Catches: a view or a reference that is not in the file."""
     one = found(NOISES, without={"noise": 0}, log=True)
     one.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
     with xarray.open_dataset(tmp_path / "x.nc", engine="h5netcdf") as again:
@@ -148,14 +148,14 @@ def test_a_figure_needs_the_data_set_alone(tmp_path):
 
 
 def test_points_are_joined_in_order():
-    """The value without the flaw comes first and may lie in the middle. Catches: a line that doubles back."""
+    """The value without the flaw is the first one and may lie in the middle. Catches: a line that turns back."""
     ax = draw(found(Grid({"noise": [2.0, 1.0, 10.0]}), without={"noise": 0}, log=True), Figure().add_subplot())
     np.testing.assert_allclose(ax.containers[0].lines[0].get_xdata(), [1.0, 2.0, 10.0])
     assert sorted(label.get_text() for label in ax.get_xticklabels()) == ["1", "10", "2"]
 
 
 def test_a_second_parameter_makes_lines_or_a_map():
-    """Catches: axes the wrong way round; a cell that hides a failure."""
+    """Catches: exchanged axes; a cell that hides a failure."""
     design = Grid({"wide": [4.0, 3.0, None], "noise": [0.0, 1.0, 99.0]})
     lines = draw(found(design), Figure().add_subplot())
     assert len(lines.containers) == 3
@@ -168,7 +168,7 @@ def test_a_second_parameter_makes_lines_or_a_map():
 
 
 def test_a_budget_is_ranked():
-    """The costliest first, what failed before it. Catches: an order by name, a sign turned round."""
+    """Failed changes first, then the largest loss. Catches: an order by name, a wrong sign."""
     design = OneAtATime({"noise": [1.0, 20.0, 99.0], "wide": [5.0]})
     one = found(design, kind="budget", without={"point": 0}, names={"wide": "Width"}, bench={"noise": 0.0})
     ax = draw(one, Figure().add_subplot())
@@ -184,7 +184,7 @@ def test_points_drawn_at_random_are_scattered():
     np.testing.assert_allclose(ax.containers[0].lines[0].get_xdata(), one.noise)
 
 
-def test_values_as_they_are_written():
+def test_values_as_text():
     assert [format_value(x) for x in (None, np.nan, 1e6, np.int64(3), "bp", "[32, 16]")] == [
         "none",
         "none",
@@ -201,7 +201,7 @@ def test_values_as_they_are_written():
 
 
 def test_one_study_from_end_to_end():
-    """Digits, one seed, a network of 32. Catches: what only a real study does; `SMALL` that does not run."""
+    """Digits, one seed, a network of 32. Catches: errors of real trainings only; a plan `SMALL` that does not run."""
     one = prepare("read_noise", replace(SMALL, epochs=1), values=(0.0, 1e4)).run([0], workers=0, progress=False)
     assert one["camera.read_noise_e"].attrs["units"] == "e-"
     assert float(one.reference.sel(reference_method="bp", seed=0)) > 50.0

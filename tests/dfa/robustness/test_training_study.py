@@ -1,4 +1,4 @@
-"""Training as a point of a sweep: names reach what they name, and metrics are those of the run."""
+"""Training as a point of a sweep: names change the right parameter, and metrics are those of the run."""
 
 import math
 import pickle
@@ -20,7 +20,7 @@ TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=256)
 DRIFT = {"medium": {"type": "Drifting", "correlation_frames": 1e6}}
 
 
-def test_every_prefix_reaches_what_it_names():
+def test_every_prefix_changes_its_part():
     """Catches: a prefix that is dropped or mixed up with the device's parts."""
     plan = change_plan(
         replace(TINY, device_changes={"camera.bit_depth": 10}),
@@ -52,7 +52,7 @@ def test_a_policy_replaces_the_plan_s():
     assert kept == Ternary(relative=0.3, restore=True)
 
 
-def test_names_of_the_medium_are_first_those_of_the_effect():
+def test_a_name_of_the_medium_is_the_effect_s_if_it_has_it():
     """Catches: a drift whose time constant cannot be swept, a plan whose table is changed in place."""
     base = replace(TINY, device_changes=DRIFT)
     changes = change_plan(base, {"medium.correlation_frames": 10.0, "medium.storage": "stored"}).device_changes
@@ -93,14 +93,14 @@ def test_names_of_the_medium_are_first_those_of_the_effect():
     ],
 )
 def test_a_bad_setting_is_refused_before_anything_runs(settings, said, monkeypatch):
-    """Catches: a name that is only found to be wrong by the last of a thousand points."""
+    """Catches: a wrong name that is found at the last of a thousand points."""
     monkeypatch.setattr(TrainingStudy, "run", lambda *_: pytest.fail("ran"))
     with pytest.raises(ValueError, match=said):
         sweep(TrainingStudy(TINY), [{}, settings], workers=0, progress=False)
 
 
 def test_one_width_is_one_hidden_block():
-    """Catches: a list of widths that has to be written as a list of lists."""
+    """Catches: a single width that must be written as a list."""
     assert [change_plan(TINY, {"training.hidden": width}).hidden for width in (8, np.int64(16), [4, 4])] == [
         (8,),
         (16,),
@@ -108,13 +108,13 @@ def test_one_width_is_one_hidden_block():
     ]
 
 
-def test_parameters_that_a_medium_shares_with_effects_are_its_own():
+def test_a_parameter_of_medium_and_effects_is_the_medium_s():
     assert change_plan(TINY, {"medium.seed": 7}).device_changes == {"medium.seed": 7}
 
 
 @pytest.mark.parametrize("seed", [2**62, 2**63 - 1])
 def test_every_seed_trains(seed):
-    """Catches: seeds that are allowed, and overflow in the order of the data."""
+    """Catches: an allowed seed that overflows in the order of the data."""
     assert TrainingStudy(TINY, "bp").run({}, seed)["accuracy"] > 0
 
 
@@ -136,9 +136,9 @@ def test_a_point_is_the_run_of_its_plan():
 
 
 def test_frames_of_calibration_are_counted():
-    """Measured again at steps 1 and 2 of 3; each takes frames in proportion to their repeats (16 if not said).
+    """Calibrations at steps 1 and 2 of 3 take as many frames as the first; frames grow with the repeats (default 16).
 
-    Catches: schedules that are not told.
+    Catches: calibrations that are not counted.
     """
     study = TrainingStudy(replace(TINY, batch_size=100))
     once = study.run({}, 0)
@@ -150,8 +150,8 @@ def test_frames_of_calibration_are_counted():
     assert once["calibration_frames"] < once["frames"]
 
 
-def test_more_inputs_than_the_error_needs_take_its_light():
-    """The pixels' full well is shared by all that are ON: 10 log10(200/20) = 10 dB less signal to noise, within 3 dB.
+def test_inputs_beyond_those_of_the_error_reduce_its_signal():
+    """All inputs that are ON share the full well of the pixels: 10 log10(200/20) = 10 dB less SNR, within 3 dB.
 
     Catches: inputs that do not reach the device, or change it for methods without one.
     """
@@ -164,7 +164,7 @@ def test_more_inputs_than_the_error_needs_take_its_light():
 
 
 def test_a_device_from_a_file_has_its_own_inputs(tmp_path):
-    """Catches: a number of inputs that is read past."""
+    """Catches: a number of inputs that is ignored."""
     path = tmp_path / "device.toml"
     path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 24\nn_out = 64\n')
     with pytest.raises(
@@ -185,7 +185,7 @@ def test_photons_are_those_of_the_camera():
 
 
 def test_everything_that_decides_a_run_is_described(tmp_path):
-    """Catches: two different studies with the same key; a device's file known by its name alone."""
+    """Catches: two different studies with the same key; a device that is described by the name of its file."""
     base = TrainingStudy(TINY).describe()
     for changes in ({"hidden": (17,)}, {"epochs": 2}, {"encoder": Ternary(threshold=0.1)}, {"device_changes": DRIFT}):
         assert TrainingStudy(replace(TINY, **changes)).describe() != base
@@ -201,9 +201,9 @@ def test_everything_that_decides_a_run_is_described(tmp_path):
 
 
 def test_a_device_s_file_is_read_once(tmp_path, monkeypatch):
-    """The study takes the device along, whatever becomes of the file; a matrix is known by its digest.
+    """The study holds the device's description; a changed file does not matter, a changed matrix is refused.
 
-    Catches: points of a file that was edited, stored as those of the file as it was; paths that hold in one folder.
+    Catches: points of an edited file under the key of the old file; paths that are valid in one folder only.
     """
     matrix = np.exp(2j * np.pi * np.random.default_rng(0).random((64, 40)))
     np.save(tmp_path / "matrix.npy", matrix)

@@ -46,7 +46,7 @@ CHANGES = [("gain = 2.0", "gain = 3.0"), ("self.gain *", "self.gain +"), ("offse
 
 
 def edit(path, text):
-    """Write a file with a time that is not that of the last one."""
+    """Write a file with a new modification time."""
     time_ns = path.stat().st_mtime_ns + 10**10 if path.exists() else 10**18
     path.write_text(text)
     os.utime(path, ns=(time_ns, time_ns))
@@ -63,7 +63,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def in_notebook(text, known=True):
-    """Return the class as a notebook has it: in ``__main__``, which has no file, with or without a stored cell."""
+    """Return a study as a notebook has it: in ``__main__`` without a file; Python knows the cell if `known`."""
     name = f"<cell {hash(text)} {known}>"
     if known:
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)

@@ -1,4 +1,4 @@
-"""Sweeps: the same numbers whatever happens, nothing computed twice, nothing lost."""
+"""Sweeps: same numbers in every case, no point computed twice, no point lost."""
 
 import sqlite3
 
@@ -25,7 +25,7 @@ def lines(path):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_a_grid_is_labelled_and_a_failed_point_is_told():
+def test_a_grid_is_labelled_and_a_failed_point_has_its_error():
     """Catches: values along the wrong dimension, an error that stops the others, a failure that looks like a number."""
     found = run()
     assert dict(found.sizes) == {"x": 3, "y": 2, "seed": 2}
@@ -46,7 +46,7 @@ def test_results_come_back_from_a_file(tmp_path):
 
 
 def test_nothing_stored_is_computed_again(tmp_path):
-    """Catches: a key that depends on the design, a failed point that is tried again without being asked for."""
+    """Catches: a key that depends on the design, a failed point that is tried again without `retry_failed`."""
     log, store = tmp_path / "log", tmp_path / "new" / "x.db"
     first = run(log=log, store=store)
     assert len(lines(log)) == 12
@@ -76,15 +76,15 @@ def test_nothing_stored_is_computed_again(tmp_path):
         (3, {}, "over must map"),
     ],
 )
-def test_bad_input_is_told_before_anything_runs(tmp_path, over, more, match):
+def test_bad_input_is_refused_before_anything_runs(tmp_path, over, more, match):
     with pytest.raises(ValueError, match=match):
         run(over, tmp_path / "log", **more)
     assert not lines(tmp_path / "log")
 
 
 @pytest.mark.parametrize("study", [5, None, Logged, lambda settings, seed: {}])
-def test_what_is_no_study_is_refused(study):
-    """Catches: Python's own message that there is no such attribute; a class in place of its object."""
+def test_other_objects_are_refused_as_a_study(study):
+    """Catches: an AttributeError; a class instead of an object."""
     with pytest.raises(ValueError, match="study must be an object with check, run, describe and units, got"):
         sweep(study, {"x": [1]}, workers=0, progress=False)
 
@@ -110,7 +110,7 @@ def later(path):
 
 
 @pytest.mark.parametrize("spoil", [damaged, foreign, later, lambda path: path.write_text("no database" * 99)])
-def test_a_store_that_is_none_is_refused_and_left_alone(tmp_path, spoil):
+def test_other_files_are_refused_as_a_store_and_not_changed(tmp_path, spoil):
     path = tmp_path / "x.db"
     spoil(path)
     before = path.read_bytes()
@@ -119,15 +119,15 @@ def test_a_store_that_is_none_is_refused_and_left_alone(tmp_path, spoil):
     assert path.read_bytes() == before
 
 
-def test_two_sweeps_cannot_hold_one_store(tmp_path):
-    """Catches: two writers, of which each computes what the other one has."""
+def test_two_sweeps_cannot_use_one_store(tmp_path):
+    """Catches: two sweeps that compute the same points."""
     with Store(tmp_path / "x.db"), pytest.raises(ValueError, match="another sweep is using"):
         run(store=tmp_path / "x.db")
     run(store=tmp_path / "x.db")
 
 
 def test_designs(tmp_path):
-    """Each stratum of a Latin hypercube once; the same points for a seed; ends of integer ranges drawn as often."""
+    """A Latin hypercube has each stratum once; a seed fixes the points; integers are equally likely with both ends."""
     cube = LatinHypercube({"x": Range(1, 100, log=True), "y": [1, 2, 3, 4]}, count=40, seed=3)
     logs = np.log([point["x"] for point in cube.settings]) / np.log(100)
     assert sorted((logs * 40).astype(int)) == list(range(40))
@@ -144,8 +144,8 @@ def test_designs(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [int, float])
-def test_numbers_beside_one_that_is_not_set_stay_numbers(kind):
-    """The base of one at a time sets none of the parameters. Catches: whole numbers that become text beside it."""
+def test_numbers_beside_a_missing_value_stay_numbers(kind):
+    """The base of `OneAtATime` sets no parameter. Catches: whole numbers that become text beside it."""
     values = labels([None, kind(1), kind(100)])
     assert values.dtype == np.float64
     np.testing.assert_array_equal(values, [np.nan, 1.0, 100.0])

@@ -85,8 +85,8 @@ class Threads:
         return self.threads.pop(0)
 
 
-def test_a_cluster_without_workers_is_told_once(monkeypatch):
-    """Catches: a sweep that waits for ever and says nothing; a warning at each look."""
+def test_a_cluster_without_workers_gives_one_warning(monkeypatch):
+    """Catches: a sweep that waits without a warning; a warning every few seconds."""
     monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", -1.0)
     width = Width(Threads())
     assert width.now() == 4
@@ -103,8 +103,8 @@ def test_kills_lose_nothing():
     assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
 
 
-def test_a_study_that_cannot_travel_is_refused():
-    """Catches: a cluster started for it, and pickle's own words."""
+def test_a_study_that_cannot_be_pickled_is_refused():
+    """Catches: a cluster that is started for it; pickle's own message."""
     study = Logged("", 0.0)
     study.lock = threading.Lock()
     with pytest.raises(ValueError, match="study must be one that pickle can send"):
@@ -112,7 +112,7 @@ def test_a_study_that_cannot_travel_is_refused():
 
 
 def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, monkeypatch):
-    """By the command and by the function, with a scheduler and a worker by address alone.
+    """By the command and by the function, with the address of a scheduler.
 
     Catches: a local cluster instead; sums by another number of threads. Then workers with other code than this
     process, and an address without a scheduler.

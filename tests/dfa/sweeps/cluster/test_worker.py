@@ -1,4 +1,4 @@
-"""Sweeps of studies, values and machines that are not as they should be."""
+"""Points in a worker: exceptions, odd values and metrics, settings that a study changes, a process that ends."""
 
 import asyncio
 import os
@@ -14,14 +14,14 @@ from dfa.sweeps.store import Store
 
 
 class Hidden:
-    """Holds a function where a point's key does not see it: in an attribute of a value."""
+    """Holds a function that is not part of a point's key."""
 
     def __init__(self, call):
         self.call = call
 
 
 class Calls(Logged):
-    """Does at each point what it was given; whatever that is, the points are the same."""
+    """Calls a function at each point; the key does not depend on the function."""
 
     def __init__(self, call):
         super().__init__("", 0.0)
@@ -81,8 +81,8 @@ class Mute(Exception):
         (lambda _: {"value": [1, 2]}, "ValueError: metrics must be numbers"),
     ],
 )
-def test_whatever_a_point_raises_is_recorded(tmp_path, call, error):
-    """Catches: one point that stops the others."""
+def test_every_exception_of_a_point_is_recorded(tmp_path, call, error):
+    """Catches: a point that stops the others."""
     found = run(call, store=tmp_path / "x.db")
     assert found.error.item().startswith(error)
     assert run(store=tmp_path / "x.db").equals(found)
@@ -90,14 +90,14 @@ def test_whatever_a_point_raises_is_recorded(tmp_path, call, error):
 
 @pytest.mark.parametrize("name", ["m/x", "", ".", "a\0b", "\udcff", "seed", 3])
 def test_names_that_a_file_cannot_hold_are_refused(name):
-    """Catches: a data set that cannot be written after all the work, an attribute cut short by the file."""
+    """Catches: a data set that cannot be written when all points are done; an attribute that the file shortens."""
     assert "a metric must have a name" in run(lambda x: {name: 1.0}).error.item()
     with pytest.raises(ValueError, match="a parameter must have a dotted name"):
         run(over={name: [1]})
 
 
 def test_a_metric_named_like_the_parameter_of_another_point(tmp_path):
-    """Catches: xarray's own words after all the work, or when points are stored already."""
+    """Catches: an error of xarray when all points are done, or when points are stored already."""
     store = tmp_path / "x.db"
     run(lambda x: {"y": 1.0}, over=[{"x": 1}], store=store)
     for kept in (None, store):
@@ -105,7 +105,7 @@ def test_a_metric_named_like_the_parameter_of_another_point(tmp_path):
             run(lambda x: {"y": 1.0}, over=[{"x": 1}, {"x": 2, "y": 3}], store=kept)
 
 
-def test_not_a_number_is_a_result():
+def test_nan_and_infinity_are_results():
     """Catches: a failure without an error, infinity that does not survive the store."""
     found = run(lambda x: {"value": {1: np.nan, 2: np.inf, 3: 1}[x]}, over={"x": [1, 2, 3]})
     np.testing.assert_array_equal(found.value.values[:, 0], [np.nan, np.inf, 1])
@@ -141,7 +141,7 @@ def test_what_cannot_be_stored_is_refused_before_anything_runs(more, match):
 
 
 class Taking(Logged):
-    """Takes out of the settings what it reads, to the last bit of a list."""
+    """Removes what it reads from the settings and from lists in them."""
 
     def check(self, settings):
         settings["x"].clear()
@@ -152,7 +152,7 @@ class Taking(Logged):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_study_may_change_the_settings_that_it_is_given(cluster, tmp_path, monkeypatch, workers):
-    """Catches: seeds that share one dict, settings that are stored or checked for names as the study left them."""
+    """Catches: seeds that share one dict; settings that are stored or checked after the study changed them."""
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster[0])
     more = {"seeds": (0, 1), "workers": workers, "progress": False}
     found = sweep(Taking("", 0.0), {"x": [[1], [2]], "y": [10.0]}, store=tmp_path / "x.db", **more)
@@ -163,7 +163,7 @@ def test_a_study_may_change_the_settings_that_it_is_given(cluster, tmp_path, mon
 
 
 class Deadly(Logged):
-    """Takes its process with it at one place."""
+    """Ends its process at one point."""
 
     def run(self, settings, seed):
         if settings["x"] == 3:
@@ -172,7 +172,7 @@ class Deadly(Logged):
 
 
 def test_a_point_that_kills_its_worker_is_recorded_alone():
-    """Catches: neighbours blamed for it; a sweep that never ends."""
+    """Catches: other points recorded as failed; a sweep that never ends."""
     found = sweep(Deadly("", 0.05), {"x": [1, 2, 3, 4, 5, 6]}, workers=1, progress=False)
     errors = found.error.values[:, 0].tolist()
     assert [bool(error) for error in errors] == [False, False, True, False, False, False]
