@@ -28,6 +28,7 @@ from calibration.reports.chapters.projection import projection_chapter, truth_ch
 from calibration.reports.chapters.speckle import speckle_chapter
 from calibration.reports.chapters.stability import Witness, stability_chapter
 from calibration.reports.report import Report
+from calibration.storage.descriptions import Description
 from calibration.storage.files import WrongFile
 from calibration.storage.recorded import RecordedDevice
 from photonics.component import integer
@@ -54,7 +55,7 @@ def characterize(
     n_inputs: int | None = None,
     *,
     method: str = "anchor",
-    matrix: TransmissionEstimate | str | Mapping[str, Any] | None = None,
+    matrix: TransmissionEstimate | str | Description | None = None,
     exposure: str = "methods",
     seed: int = 0,
     progress: bool = False,
@@ -185,7 +186,7 @@ class Run:
         self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise))
         self.look()
 
-    def recover(self, options: Mapping[str, Any]) -> TransmissionEstimate | None:
+    def recover(self, options: Description) -> TransmissionEstimate | None:
         """Recover a transmission matrix; None if the device does not allow it."""
         found: list[TransmissionEstimate] = []
 

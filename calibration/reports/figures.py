@@ -1,13 +1,13 @@
-"""The figures of a characterisation. Each function draws the numbers of a curve into the Axes that it is given."""
+"""Figures of a report. Each function draws the numbers of a curve into Axes."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 
+from calibration.reports.findings import Curve
 from photonics.analysis.speckle import marchenko_pastur_density
 from photonics.parts.camera import QUANTISATION
 
@@ -31,7 +31,7 @@ __all__ = [
 BLUE, LIGHT, RED, GREY = "#2563a8", "#9db8d6", "#c0211f", "#5b6875"
 
 
-def draw_histogram(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_histogram(ax: Axes, curve: Curve) -> Axes:
     """Intensity histogram against exp(-I), logarithmic."""
     edges, density = np.asarray(curve["edges"]), np.asarray(curve["density"])
     ax.stairs(density, edges, fill=True, color=LIGHT, label="frames")
@@ -41,7 +41,7 @@ def draw_histogram(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     return ax
 
 
-def draw_autocovariance(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_autocovariance(ax: Axes, curve: Curve) -> Axes:
     """Normalised autocovariance of frames along rows and columns."""
     ax.plot(curve["lag_x"], curve["x"], "o-", color=BLUE, ms=4, lw=1, label="along rows")
     ax.plot(curve["lag_y"], curve["y"], "s--", color=RED, ms=4, lw=1, label="along columns")
@@ -51,7 +51,7 @@ def draw_autocovariance(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     return ax
 
 
-def draw_photon_transfer(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_photon_transfer(ax: Axes, curve: Curve) -> Axes:
     """Variance against mean with the line of the fitted gain."""
     signal, variance = np.asarray(curve["signal_dn"]), np.asarray(curve["variance_dn2"])
     fitted = np.asarray(curve["fitted"], bool)
@@ -67,7 +67,7 @@ def draw_photon_transfer(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     return ax
 
 
-def draw_linearity(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_linearity(ax: Axes, curve: Curve) -> Axes:
     """Mean signal against photons."""
     photons, signal = np.asarray(curve["photons"]), np.asarray(curve["signal_dn"])
     ax.plot(photons, signal, "o", color=BLUE, ms=4, label="frames")
@@ -79,22 +79,22 @@ def draw_linearity(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     return ax
 
 
-def draw_additivity(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_additivity(ax: Axes, curve: Curve) -> Axes:
     """Projection of a sum against the sum of projections."""
     return diagonal(ax, curve["sum"], curve["whole"], "P(x₁) + P(x₂)", "P(x₁ + x₂)")
 
 
-def draw_projection(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_projection(ax: Axes, curve: Curve) -> Axes:
     """Measured against true projection."""
     return diagonal(ax, curve["truth"], curve["measured"], "true projection", "measured projection")
 
 
-def draw_held_out(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_held_out(ax: Axes, curve: Curve) -> Axes:
     """Measured intensity against what the recovered matrix predicts."""
     return diagonal(ax, curve["predicted"], curve["measured"], "predicted |Tx|² / mean", "measured I / mean")
 
 
-def diagonal(ax: Axes, x: Any, y: Any, xlabel: str, ylabel: str) -> Axes:
+def diagonal(ax: Axes, x: ArrayLike, y: ArrayLike, xlabel: str, ylabel: str) -> Axes:
     """Points that should lie on the diagonal."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())]) * 1.05
@@ -104,8 +104,8 @@ def diagonal(ax: Axes, x: Any, y: Any, xlabel: str, ylabel: str) -> Axes:
     return ax
 
 
-def draw_row_errors(ax: Axes, errors: Any) -> Axes:
-    """Histogram of the error per row; what is under a hundredth of the median is in the first bin."""
+def draw_row_errors(ax: Axes, errors: ArrayLike) -> Axes:
+    """Histogram of the error per row; errors under a hundredth of the median are in the first bin."""
     errors = np.asarray(errors)
     low, high = max(errors.min(), 0.01 * float(np.median(errors)), 1e-7), errors.max()
     wide = high > 20.0 * low
@@ -117,7 +117,7 @@ def draw_row_errors(ax: Axes, errors: Any) -> Axes:
     return ax
 
 
-def draw_singular_values(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_singular_values(ax: Axes, curve: Curve) -> Axes:
     """Histogram of singular values against the law of Marchenko and Pastur."""
     values, (low, high) = np.asarray(curve["values"]), curve["edges"]
     rows, columns, scale = curve["rows"], curve["columns"], curve.get("scale", 1.0)
@@ -130,38 +130,38 @@ def draw_singular_values(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     return ax
 
 
-def whole_pixels(ax: Axes) -> None:
-    """Axes that count the pixels of a sensor."""
+def label_pixels(ax: Axes) -> None:
+    """Label axes that count the pixels of a sensor."""
     ax.set(xlabel="pixel column", ylabel="pixel row")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def beside(ax: Axes) -> Axes:
-    """Place for a scale of colours, as high as the picture."""
+def colour_scale(ax: Axes) -> Axes:
+    """Axes for the colour scale, as high as the picture."""
     return ax.inset_axes((1.04, 0.0, 0.05, 1.0))
 
 
-def draw_speckle(ax: Axes, frame: Any, shape: Any, top: int) -> Axes:
+def draw_speckle(ax: Axes, frame: ArrayLike, shape: tuple[int, int], top: int) -> Axes:
     """A frame as the sensor lays it out, in digital numbers from 0 to `top`."""
     shown = ax.imshow(np.asarray(frame).reshape(shape), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
-    whole_pixels(ax)
-    ax.figure.colorbar(shown, cax=beside(ax), label="digital number (DN)")
+    label_pixels(ax)
+    ax.figure.colorbar(shown, cax=colour_scale(ax), label="digital number (DN)")
     return ax
 
 
-def draw_focus(ax: Axes, frame: Any, target: int, shape: Any) -> Axes:
-    """A focus on the sensor, in units of the mean of random patterns."""
+def draw_focus(ax: Axes, frame: ArrayLike, target: int, shape: tuple[int, int]) -> Axes:
+    """A focus on the sensor, relative to the mean of random patterns."""
     rows, columns = shape
     shown = ax.imshow(np.asarray(frame).reshape(rows, columns), cmap="magma", interpolation="nearest", vmin=0)
     ax.plot(target % columns, target // columns, "o", ms=14, mfc="none", color="#58c4dd", mew=1.2)
-    whole_pixels(ax)
-    ax.figure.colorbar(shown, cax=beside(ax), label="intensity / mean")
+    label_pixels(ax)
+    ax.figure.colorbar(shown, cax=colour_scale(ax), label="intensity / mean")
     return ax
 
 
-def draw_budget(ax: Axes, curve: Mapping[str, Any]) -> Axes:
-    """What is left of the ideal enhancement after each factor of the budget."""
+def draw_budget(ax: Axes, curve: Curve) -> Axes:
+    """Enhancement after each factor of the budget, from the ideal one to the measured one."""
     budget = curve["budget"]
     n, ideal = budget["n"], budget["ideal"]
     steps = [1.0 + (n - 1) * budget["F_amp"]]
@@ -169,24 +169,24 @@ def draw_budget(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     steps.append(1.0 + (n - 1) * budget["F_amp"] * budget["F_noise"] * budget["F_cal"])
     names = [
         "1 + (N/2 - 1)/π",
-        "modulation,\nlight",
-        "and noise of\nthe matrix",
-        "and calibration\n= measured",
+        "modulation,\nillumination",
+        "noise of\nthe matrix",
+        "calibration\n(= measured)",
     ]
     values = [ideal, *steps]
     ax.bar(range(4), values, color=[GREY, LIGHT, LIGHT, BLUE], width=0.65)
     for place, value in enumerate(values):
         ax.text(place, value, f"{value:.1f}", ha="center", va="bottom")
     ax.set_xticks(range(4), names, fontsize=7)
-    ax.set(ylabel="enhancement", ylim=(0, 1.15 * max(values)), xlabel="what is taken into account")
+    ax.set(ylabel="enhancement", ylim=(0, 1.15 * max(values)), xlabel="losses up to and including")
     return ax
 
 
-def draw_stability(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_stability(ax: Axes, curve: Curve) -> Axes:
     """Correlation of repeated frames against the time between them."""
     lag, found = np.asarray(curve["lag_s"]), np.asarray(curve["correlation"])
     t = np.linspace(0.0, 1.05 * lag.max(), 100)
-    ax.errorbar(lag, found, yerr=curve["error"], fmt="o", color=BLUE, ms=4, lw=0.8, label="pairs of looks")
+    ax.errorbar(lag, found, yerr=curve["error"], fmt="o", color=BLUE, ms=4, lw=0.8, label="pairs of exposures")
     ax.plot(t, np.exp(-2.0 * curve["rate_per_s"] * t), color=RED, lw=1.2, label="exp(-2t / τ), fitted")
     low = min(found.min() - 3.0 * curve["error"], 0.98)
     ax.set(xlabel="time between (s)", ylabel="correlation of speckle", xlim=(0, t[-1]), ylim=(low, None))
@@ -194,11 +194,11 @@ def draw_stability(ax: Axes, curve: Mapping[str, Any]) -> Axes:
     return ax
 
 
-def draw_power(ax: Axes, curve: Mapping[str, Any]) -> Axes:
+def draw_power(ax: Axes, curve: Curve) -> Axes:
     """Total light of repeated frames against time, in percent of its mean."""
     time, power = np.asarray(curve["time_s"]), 100.0 * (np.asarray(curve["power"]) - 1.0)
     ax.axhline(0.0, color=RED, lw=1.2, label="mean")
-    ax.plot(time, power, "o-", color=BLUE, ms=4, lw=0.8, label="looks")
+    ax.plot(time, power, "o-", color=BLUE, ms=4, lw=0.8, label="frames")
     reach = max(0.5, 1.3 * float(np.abs(power).max()))
     ax.set(xlabel="time (s)", ylabel="light, deviation from the mean (%)", ylim=(-reach, reach))
     ax.legend()

@@ -5,8 +5,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
+from calibration.storage.descriptions import Description
 from calibration.storage.files import write_new
 
 __all__ = ["Curve", "Findings", "Line", "Verdict", "finite", "readable"]
@@ -14,7 +15,7 @@ __all__ = ["Curve", "Findings", "Line", "Verdict", "finite", "readable"]
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Verdict = Literal["pass", "degraded", "failed", "not measurable"]
-Curve = Mapping[str, Any]
+Curve: TypeAlias = Mapping[str, Any]
 """Numbers behind a figure, by name, as JSON has them: a number, a list of numbers, or a table of numbers."""
 
 
@@ -77,7 +78,7 @@ class Line:
         return "degraded" if distance <= 3.0 * allowed else "failed"
 
     @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> Self:
+    def from_dict(cls, entry: Description) -> Self:
         """Line from its JSON; a value that was not measured is None there."""
         values = {field.name: entry[field.name] for field in fields(cls) if field.name in entry}
         for name in ("measured", "uncertainty", "limit"):
@@ -89,13 +90,13 @@ class Line:
 class Findings:
     """Everything that a characterisation found."""
 
-    device: Mapping[str, Any]
+    device: Description
     """Every parameter of the device, as `OPU.to_dict` gives it."""
-    provenance: Mapping[str, Any]
+    provenance: Description
     """Date, version, number of frames, exposure, methods."""
     lines: tuple[Line, ...]
     """The lines, chapter by chapter."""
-    curves: Mapping[str, Any]
+    curves: Description
     """Numbers behind the figures, by name."""
 
     @property

@@ -1,7 +1,7 @@
 """The page of a characterisation: verdicts, figures, and the device."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from calibration.reports import figures as drawings
 from calibration.reports.findings import Findings, Line, readable
 from calibration.reports.page import Picture, Section, Table, picture
-from calibration.storage.descriptions import flatten
+from calibration.storage.descriptions import Description, flatten
 from photonics import OPU
 from photonics.plotting.plots import draw_bench
 
@@ -26,18 +26,18 @@ NAMES = {
 
 
 class Plot(NamedTuple):
-    """A figure before it is made."""
+    """A figure that is not drawn yet."""
 
     group: str
-    draw: Callable[[Axes], Any]
+    draw: Callable[[Axes], object]
     caption: str
 
 
 def sections(report: Findings) -> list[Section]:
-    """Everything about a characterisation, in the order in which one would read it."""
+    """Sections of the page, in reading order."""
     bench = [bench_picture(OPU.from_dict(report.device))] if drawable(report.device) else []
     failed = dict.fromkeys(line.reason for line in report.lines if line.reason)
-    tables = [Table(["failed, because"], [[reason] for reason in failed])] if failed else []
+    tables = [Table(["reason of the failure"], [[reason] for reason in failed])] if failed else []
     found = [Section("Verdict", summary(report), bench, [*tables, line_table(report.lines)])]
     all_plots = plots(report)
     for group, name in NAMES.items():
@@ -51,7 +51,7 @@ def sections(report: Findings) -> list[Section]:
     return found
 
 
-def value_table(heading: str, tree: Mapping[str, Any]) -> Table:
+def value_table(heading: str, tree: Description) -> Table:
     """Dotted names and values of a nested description."""
     return Table([heading, "value"], [[name, str(value)] for name, value in flatten(tree).items()])
 
@@ -64,12 +64,12 @@ def summary(report: Findings) -> str:
     return (
         f"Overall: {report.verdict}. {about['frames']} frames of the device, {about['camera_frames']} of the camera, "
         f"exposure {about['exposure_s'] * 1e6:.0f} µs, {about['date']}, opu-sim {about['version']}. "
-        f"From frames and data sheets; {truth}."
+        f"The report uses frames and data sheets; {truth}."
     )
 
 
 def remark(report: Findings, group: str) -> str:
-    """What a chapter should say before its figures: how the result was made, and what its gauge leaves open."""
+    """Text before the figures of a chapter: the method, and what its gauge leaves undetermined."""
     about = report.provenance
     if group == "projection":
         gauge = about.get("projection_gauge")
@@ -77,31 +77,31 @@ def remark(report: Findings, group: str) -> str:
     if group == "matrix" and about.get("matrix"):
         matrix = about["matrix"]
         gauge = matrix.get("gauge", {})
-        fixed = [f"{name.removesuffix('_fixed')} {'fixed' if value else 'open'}" for name, value in gauge.items()
-                 if name.endswith("_fixed")]  # fmt: skip
+        words = {True: "fixed", False: "undetermined"}
+        fixed = [f"{n.removesuffix('_fixed')} {words[value]}" for n, value in gauge.items() if n.endswith("_fixed")]
         state = f" ({', '.join(fixed)})" if fixed else ""
         about = f"Method: {matrix.get('method')}, {matrix.get('frames')} frames."
         return f"{about} Gauge: {gauge.get('sentence', '')}{state}"
     return ""
 
 
-def drawable(device: Mapping[str, Any]) -> bool:
-    """Whether the description is enough to draw the bench: a medium that can be made again from it."""
+def drawable(device: Description) -> bool:
+    """Whether the bench can be drawn: its medium can be made from the description."""
     return dict(device.get("medium") or {}).get("type") == "GaussianMedium"
 
 
 def bench_picture(opu: OPU) -> Picture:
-    """The bench with its parameters."""
+    """Diagram of the bench with its parameters."""
     return picture(
         lambda ax: draw_bench(ax, opu),
-        "The bench. Labels are the device's parameters; mirrors and scatterers are symbols.",
+        "The bench. Labels are parameters of the device; mirrors and scatterers are symbolic.",
         (10, 4),
         wide=True,
     )
 
 
 def line_table(lines: tuple[Line, ...]) -> Table:
-    """One row for each line of the report."""
+    """Table with a row for each line of the report."""
     columns = ["part", "quantity", "formula", "expected", "measured", "verdict", "advice"]
     return Table(columns, [row(line) for line in lines])
 
@@ -125,12 +125,12 @@ def row(line: Line) -> list[str]:
 
 
 def pictures(report: Findings) -> list[Picture]:
-    """The figures of a characterisation, made."""
+    """The figures of a report, drawn."""
     return [picture(plot.draw, plot.caption) for plot in plots(report)]
 
 
 def plots(report: Findings) -> list[Plot]:
-    """The figures of a characterisation, chapter by chapter; each belongs to one of its curves."""
+    """The figures of a report, chapter by chapter. A figure whose curve is missing is left out."""
     curves, bits = report.curves, dict(report.device.get("camera") or {}).get("bit_depth", 8)
     made = []
     for name, group, draw, caption in FIGURES:
@@ -142,35 +142,35 @@ def plots(report: Findings) -> list[Plot]:
         made.append(Plot("speckle", lambda ax: drawings.draw_speckle(ax, frame, size, 2**bits - 1), text))
     if "focusing" in curves:
         focus, shape = curves["focusing"], curves.get("frame_shape", (1, -1))
-        text = "The first focus (ring), best global phase: mean frame over the mean of random patterns."
+        text = "The first focus (ring) with the best global phase: mean frame relative to the mean of random patterns."
         made.append(Plot("focusing", lambda ax: drawings.draw_focus(ax, focus["frame"], focus["target"], shape), text))
     return made
 
 
-FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], Any], str], ...] = (
+FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], object], str], ...] = (
     ("photon_transfer", "camera", drawings.draw_photon_transfer,
-     "Photon transfer curve. The slope is the gain K; filled points were fitted. The well cuts off the noise."),
+     "Photon transfer curve. The slope is the gain K; filled points were fitted. The full well cuts off the noise."),
     ("photon_transfer", "camera", drawings.draw_linearity, "Mean signal against photons per pixel."),
     ("intensity_histogram", "speckle", drawings.draw_histogram,
      "Intensity over its mean, pooled over frames, against the law exp(-I) of fully developed speckle."),
     ("autocovariance", "speckle", drawings.draw_autocovariance,
      "Autocovariance of the frames without the camera's noise: its width is the speckle's grain."),
     ("additivity", "projection", drawings.draw_additivity,
-     "Linearity on disjoint supports: the projection of a pattern against the sum of those of its two parts."),
+     "Linearity: the projection of a pattern against the sum of the projections of two disjoint parts of it."),
     ("projection", "projection", drawings.draw_projection,
-     "Linear projection through the device against the true one, each point an output of a vector."),
+     "Measured projection against the true one; each point is one output for one vector."),
     ("row_errors", "projection", drawings.draw_row_errors,
-     "Error of each output over its rms. Rows with a dim anchor have the larger ones; the darkest are dropped."),
+     "Error of each output relative to its rms. Rows with a dim anchor have larger errors; the darkest are dropped."),
     ("held_out", "matrix", drawings.draw_held_out,
-     "Held-out patterns: measured intensity against that predicted by the recovered matrix, over the mean."),
+     "Patterns that were not used in the recovery: measured against predicted intensity, relative to the mean."),
     ("matrix_rows", "matrix", lambda ax, curve: drawings.draw_row_errors(ax, curve["error"]),
-     "Error of each row of the recovered matrix, by held-out patterns, without their noise; first bin: not seen."),
+     "Error of each row of the recovered matrix, by such patterns, noise subtracted; first bin: none found."),
     ("singular_values", "matrix", drawings.draw_singular_values,
      "Singular values of the recovered matrix against the law of a matrix of independent Gaussian entries."),
     ("focusing", "focusing", drawings.draw_budget,
-     "Mean enhancement of the foci and its budget: each bar takes one more loss into account."),
+     "Mean enhancement of the foci and its budget: each bar includes one more loss."),
     ("stability", "stability", drawings.draw_stability,
      "Correlation of frames of one pattern, repeated during the measurement, and the fitted decorrelation."),
     ("stability", "stability", drawings.draw_power,
-     "Total light of the same frames over their mean, against time: the drift of the laser."),
+     "Total light of the same frames relative to its mean, against time: the drift of the laser."),
 )  # fmt: skip

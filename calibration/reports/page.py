@@ -28,7 +28,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as SVG text, and what it shows."""
+    """A figure as SVG text, with its caption."""
 
     svg: str
     caption: str
@@ -45,7 +45,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands under it."""
+    """A heading with text, tables and figures."""
 
     title: str
     text: str = ""
@@ -54,9 +54,9 @@ class Section:
 
 
 def picture(
-    draw: Callable[[Axes], Any], caption: str, size: tuple[float, float] = (4.6, 3.4), wide: bool = False
+    draw: Callable[[Axes], object], caption: str, size: tuple[float, float] = (4.6, 3.4), wide: bool = False
 ) -> Picture:
-    """Make a figure of one Axes, let `draw` fill it, and keep it as SVG."""
+    """Draw a figure of one Axes with `draw`, as SVG."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
@@ -67,7 +67,7 @@ def picture(
 
 
 def render(title: str, sections: Sequence[Section]) -> str:
-    """Return the page as HTML; every text is escaped, figures stand inside as SVG."""
+    """Return the page as HTML. Every text is escaped; figures are SVG inside the page."""
     source = files("calibration.reports").joinpath("templates/page.html.j2").read_text(encoding="utf-8")
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
     return template.render(title=title, sections=sections, svg=Markup)

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from calibration.storage.files import WrongFile
 
-__all__ = ["check_same", "flatten"]
+__all__ = ["Description", "check_same", "flatten"]
 
+Description: TypeAlias = Mapping[str, Any]
+"""A nested table in plain types: texts, numbers, lists and tables by name."""
 ABSENT = "absent"
 
 
 def check_same(
-    path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], free: Iterable[str] = (), name: str = "out"
+    path: Path, found: Description, wanted: Description, free: Iterable[str] = (), name: str = "out"
 ) -> None:
     """Check that a file is of the measurement that is to go on.
 
@@ -42,7 +44,7 @@ def check_same(
             )
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Description, prefix: str = "") -> dict[str, Any]:
     """Values of a nested description by dotted name.
 
     >>> flatten({"laser": {"power_w": 0.1}, "seed": 0})

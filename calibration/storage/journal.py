@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from calibration.storage.descriptions import Description
 from calibration.storage.files import WrongFile, new_file
 from photonics.arrays import HostArray
 
@@ -140,7 +141,7 @@ class Journal:
         content = self._content() if size >= len(MAGIC) else b""
         if content[: len(MAGIC)] != MAGIC:
             raise self._refused("is not one of this version")
-        header: Mapping[str, Any] | None = None
+        header: Description | None = None
         at = self._end = len(MAGIC)
         with memoryview(content) as view:
             while at + HEAD.size <= size:
@@ -160,7 +161,7 @@ class Journal:
                 at = self._end = stop
         if header is None:
             raise self._refused("is cut off before the end of its first record")
-        self.header: Mapping[str, Any] = header
+        self.header: Description = header
 
     def _refused(self, reason: str) -> WrongFile:
         return WrongFile(f"{self._name} must name a measurement to resume, got {self.path}, which {reason}")
@@ -226,7 +227,7 @@ class Journal:
         self.close()
 
 
-def create_journal(path: Path, header: Mapping[str, Any], arrays: Arrays, name: str = "path") -> Journal:
+def create_journal(path: Path, header: Description, arrays: Arrays, name: str = "path") -> Journal:
     """Make the file of a new measurement and open it for writing.
 
     Parameters

@@ -9,7 +9,7 @@ import numpy as np
 
 from calibration.camera.photon_transfer import UniformLight, uniform_light
 from calibration.device import Device, Wrapper
-from calibration.storage.descriptions import check_same
+from calibration.storage.descriptions import Description, check_same
 from calibration.storage.journal import Journal, create_journal
 from calibration.storage.recorded import RecordedDevice, photometry
 from calibration.storage.recording import FORMAT, VERSION, write_hdf5
@@ -141,7 +141,7 @@ class Recorder(Wrapper):
 
 def write_recording(
     path: str | Path,
-    device: Mapping[str, Any],
+    device: Description,
     patterns: Array,
     frames: Array,
     exposure_s: Array,
@@ -236,7 +236,7 @@ def new_recording(path: str | Path, resume: bool = False) -> tuple[Path, Path]:
     return path, part
 
 
-def earlier(part: Path, about: Mapping[str, Any]) -> RecordedDevice:
+def earlier(part: Path, about: Description) -> RecordedDevice:
     """Open the part of a recording to go on with, which must be of the device that `about` describes."""
     found = RecordedDevice(part)
     wanted = {"device": json.loads(about["device"]), "exposure_s": about["exposure_s"], "n_in": about["n_in"]}

@@ -34,6 +34,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from calibration.storage.descriptions import Description
 from calibration.storage.files import new_file
 from calibration.storage.hdf5 import LIBRARY_VERSIONS, dataset, get_attributes, set_attributes
 from calibration.storage.journal import Journal, StoredArray, is_journal
@@ -59,7 +60,7 @@ MINIMUM = {
 
 def write_hdf5(
     path: Path,
-    attributes: Mapping[str, Any],
+    attributes: Description,
     arrays: Mapping[str, StoredArray | HostArray],
     check: Callable[[Path], None] | None = None,
 ) -> None:

@@ -1,1 +1,1 @@
-"""Chapters of a characterisation: each a function of frames that returns lines with verdicts and curves to draw."""
+"""Chapters of a report: functions of frames that return lines with verdicts, and curves to draw."""

@@ -1,11 +1,10 @@
 """The camera: photon transfer against its data sheet (EMVA 1288)."""
 
 import math
-from typing import Any
 
 from calibration.camera.photon_transfer import Estimate, PhotonTransfer, saturation_e
 from calibration.reports.chapters.common import Chapter
-from calibration.reports.findings import Line
+from calibration.reports.findings import Curve, Line
 from photonics.parts.camera import Camera
 
 __all__ = ["camera_chapter"]
@@ -17,7 +16,7 @@ def camera_chapter(camera: Camera, transfer: PhotonTransfer) -> Chapter:
 
 
 def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
-    """A line for each figure of the data sheet that frames of uniform light tell."""
+    """A line for each figure of the data sheet that frames of uniform light show."""
     gain = transfer.gain.value
 
     def line(
@@ -46,7 +45,7 @@ def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
     return lines
 
 
-def camera_curves(transfer: PhotonTransfer) -> dict[str, Any]:
+def camera_curves(transfer: PhotonTransfer) -> dict[str, Curve]:
     """Photon transfer curve for the figure."""
     curve = {
         "photons": transfer.photons.tolist(),

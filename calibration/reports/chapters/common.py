@@ -1,4 +1,4 @@
-"""What the chapters of a characterisation share: their result, and the camera's noise."""
+"""Result of a chapter, and the noise of the camera."""
 
 from typing import Any, NamedTuple
 
@@ -8,23 +8,26 @@ from numpy.typing import NDArray
 from calibration.camera.noise import NoiseModel, dark_level
 from calibration.device import Device
 from calibration.reports.findings import Line
+from photonics.arrays import HostArray
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["Chapter", "noise_model", "refusal"]
 
 DARK_FRAMES = 8
+"""Dark frames for the noise model."""
 
 
 class Chapter(NamedTuple):
-    """What a chapter found."""
+    """Lines and curves of a chapter."""
 
     lines: list[Line]
+    """One for each quantity."""
     curves: dict[str, Any]
-    """Numbers behind its figures, by name, in plain types."""
+    """Numbers behind the figures, by name, in plain types."""
 
 
 def refusal(group: str, name: str, reason: str, advice: str) -> Line:
-    """Line of a chapter that cannot be trusted or could not be written: failed, with the reason."""
+    """Line for a chapter that cannot be measured or trusted: the verdict failed, with the reason."""
     return Line(group, name, "", "", float("nan"), float("nan"), None, float("nan"), advice, reason)
 
 
@@ -35,6 +38,6 @@ def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> No
     return NoiseModel(max(variance, QUANTISATION), gain, level)
 
 
-def signal_of(frames: NDArray[Any], noise: NoiseModel) -> NDArray[np.float64]:
+def signal_of(frames: HostArray, noise: NoiseModel) -> NDArray[np.float64]:
     """Frames above the dark level, DN."""
     return np.asarray(frames).astype(np.float64) - noise.dark_dn

@@ -1,9 +1,9 @@
-"""Focusing through the recovered matrix: what the device reaches, and what was lost where."""
+"""Focusing with the recovered matrix: the enhancement, and a budget of its losses."""
 
 import math
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.recovery.estimate import TransmissionEstimate
@@ -16,7 +16,7 @@ __all__ = ["focusing_chapter"]
 
 GROUP = "focusing"
 TARGETS = 64
-"""Foci of the budget: one scatters by some 4 / sqrt(N), which is a quarter at N = 256."""
+"""Foci of the budget. The enhancement of one focus varies by about 4 / sqrt(N), a quarter at N = 256."""
 BINARY_SHARE = 1.0 / (2.0 * math.pi)
 """``F_amp`` of binary amplitude masks with all inputs equally lit, to 1/N."""
 
@@ -24,10 +24,9 @@ BINARY_SHARE = 1.0 / (2.0 * math.pi)
 def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> Chapter:
     """Enhancement on some pixels, with the budget ``1 + (N - 1) F_amp F_noise F_cal``.
 
-    F_amp is what the modulation allows: the enhancement that the masks would have if the matrix were exact, as the
-    matrix itself says. F_noise is what the estimate's stated noise takes, ``1 / (1 + e^2)`` (the share of the mask's
-    field that the true matrix has, for an estimate of relative error e). F_cal is the rest: drift since the
-    calibration, a wrong matrix, a saturated focus.
+    F_amp is the loss by the modulation: the enhancement that the matrix predicts for its own masks. F_noise is the loss
+    by the stated error e of the matrix, ``1 / (1 + e^2)``, the share of a mask's field that the true matrix has. F_cal
+    is the rest: drift since the calibration, a wrong matrix, a saturated focus.
     """
     matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
     n = matrix.shape[1]
@@ -35,36 +34,36 @@ def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> 
     best = focus(opu, matrix, valid=valid, averages=8, seed=seed)
     stated = predicted_error(estimate, matrix, valid)
     noise = 1.0 / (1.0 + stated**2) if math.isfinite(stated) else 1.0
-    amplitude, spread = share(plain.predicted, n), scatter(plain.predicted) / (n - 1)
+    amplitude, spread = share(plain.predicted, n), standard_error(plain.predicted) / (n - 1)
     reached = share(plain.enhancement, n)
     calibration = reached / (amplitude * noise)
-    # Foci scatter alike in prediction and measurement, so their ratio is known better than either.
+    # Prediction and measurement vary together from focus to focus, so their ratio has the smaller error.
     rest = plain.enhancement - 1.0 - calibration * noise * (plain.predicted - 1.0)
-    rest_error = scatter(rest) / ((n - 1) * amplitude * noise)
+    rest_error = standard_error(rest) / ((n - 1) * amplitude * noise)
     reason = ""
     if plain.saturated.mean() > 0.5:
         reason = "the camera is saturated at most foci, even at the shortest exposure"
     elif reached < 0.1 * amplitude:
         reason = (
-            f"no focus: {plain.enhancement.mean():.2g} times the mean where the matrix promises "
-            f"{plain.predicted.mean():.3g}; it is not that of this medium"
+            f"no focus: {plain.enhancement.mean():.2g} times the mean where the matrix predicts "
+            f"{plain.predicted.mean():.3g}; the matrix is not that of this medium"
         )
     law, mean = binary_gain(n), float(plain.enhancement.mean())
-    advice = "see the factors below for what was lost where"
+    advice = "the factors below show where light is lost"
     lines = [
         Line(GROUP, "enhancement", f"I(focus) / ⟨I⟩, masks Re t > 0, {len(plain.targets)} foci; 1 + (N/2 - 1)/π", "",
-             mean, scatter(plain.enhancement), law, 0.2 * law, advice, reason),
+             mean, standard_error(plain.enhancement), law, 0.2 * law, advice, reason),
         Line(GROUP, "enhancement, best phase", "the same, best global phase; expected from the matrix", "",
-             float(best.enhancement.mean()), scatter(best.enhancement - best.predicted * noise),
+             float(best.enhancement.mean()), standard_error(best.enhancement - best.predicted * noise),
              float(best.predicted.mean()) * noise, 0.15 * float(best.predicted.mean()), advice),
         Line(GROUP, "F_amp", "2π (η_matrix - 1) / (N - 1): modulation and illumination", "",
              amplitude / BINARY_SHARE, spread / BINARY_SHARE, 1.0, 0.2, "use more of the beam's centre"),
         Line(GROUP, "F_noise", "1 / (1 + e²), e the stated error of the matrix", "", noise, math.nan, 1.0, 0.05,
              "more light or more frames in the calibration"),
         Line(GROUP, "F_cal", "(η - 1) / ((N - 1) F_amp F_noise)", "", calibration, rest_error, 1.0, 0.1,
-             "drift since the calibration, or a matrix that is wrong: calibrate again"),
+             "drift since the calibration, or a wrong matrix: calibrate again"),
         Line(GROUP, "phase-only, predicted", "(Σ|t|)² / ⟨Σ|t|²⟩ by the matrix; 1 + (N - 1) π/4", "",
-             float(best.phase_only.mean()), scatter(best.phase_only), phase_gain(n), 0.1 * phase_gain(n),
+             float(best.phase_only.mean()), standard_error(best.phase_only), phase_gain(n), 0.1 * phase_gain(n),
              "not measured: needs complex modulation"),
     ]  # fmt: skip
     budget = {"n": n, "ideal": law, "F_amp": amplitude, "F_noise": noise, "F_cal": calibration}
@@ -76,11 +75,11 @@ def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> 
     return Chapter(lines, {"focusing": curve})
 
 
-def share(gain: Any, n: int) -> float:
-    """Mean enhancement above 1, over n - 1."""
+def share(gain: NDArray[np.float64], n: int) -> float:
+    """Mean of the enhancement less 1, divided by n - 1."""
     return float((np.mean(gain) - 1.0) / max(n - 1, 1))
 
 
-def scatter(values: Any) -> float:
+def standard_error(values: NDArray[np.float64]) -> float:
     """Standard error of a mean."""
     return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan

@@ -1,10 +1,10 @@
-"""A recovered transmission matrix: does it predict frames that it has not seen, and does it look like one."""
+"""A recovered transmission matrix: how well it predicts new frames, and the statistics of its entries."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
@@ -12,9 +12,10 @@ from calibration.fields.readings import frame_shape
 from calibration.fields.sideband import pixel_transfer
 from calibration.recovery.estimate import TransmissionEstimate
 from calibration.reports.chapters.common import Chapter, refusal, signal_of
-from calibration.reports.findings import Line
+from calibration.reports.findings import Curve, Line
 from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.analysis.speckle import marchenko_pastur_edges
+from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.backend import HOST
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
@@ -22,32 +23,35 @@ from photonics.random import PatternSet
 __all__ = ["HeldOut", "held_out", "matrix_chapter"]
 
 GROUP = "matrix"
-MOST_MISFIT = 4.0
-"""Misfit of the median row, 1 where noise alone is left, over which frames and matrix do not belong together."""
+MAX_MISFIT = 4.0
+"""Largest misfit of the median row, relative to noise: above it the frames and the matrix do not belong together."""
 PROBES = 64
-LOST = 0.5
-"""Correlation of prediction and frames under which the matrix is said not to belong to the frames."""
-MOST_SATURATED = 0.2
-LEAST_SIGNAL_DN = 6.0
-"""Mean of held-out frames, above dark, under which the rounding of rows dimmer still is no noise that can be taken off:
-at 4 DN it made an error of 3 % look 1.4 times as large, at 1.2 DN 3 times."""
+"""Held-out patterns."""
+MIN_CORRELATION = 0.5
+"""Smallest correlation of prediction and frames: below it they do not belong together."""
+MAX_SATURATED_SHARE = 0.2
+"""Largest share of saturated pixels in the held-out frames."""
+MIN_SIGNAL_DN = 6.0
+"""Smallest mean of the held-out frames above dark. Below it, rounding in dim rows is not noise that can be subtracted:
+an error of 3 % looks 1.4 times as large at 4 DN, and 3 times at 1.2 DN."""
 
 
 class HeldOut(NamedTuple):
-    """Frames of random patterns that no calibration used, and what the matrix says of them; (n_probes, n_out)."""
+    """Frames of random patterns that no calibration used, and their prediction: arrays of shape (n_probes, n_out)."""
 
-    frames: NDArray[Any]
+    frames: HostArray
+    """Frames as the camera gave them."""
     measured: NDArray[np.float64]
-    """Above dark, DN."""
+    """Frames above dark, DN."""
     predicted: NDArray[np.float64]
-    """``|T x|^2`` in DN: one scale for all, by least squares."""
-    variance: NDArray[np.float32]
-    """Of `measured`, by the camera's noise, DN^2."""
-    good: NDArray[np.bool_]
-    """Neither saturated nor in a row that is not valid."""
+    """``|T x|^2`` in DN, with one scale for all that fits best by least squares."""
+    variance: FloatArray
+    """Variance of `measured` by the camera's noise, DN^2."""
+    good: BoolArray
+    """Readings that are not saturated and belong to a valid row."""
 
 
-def held_out(opu: Device, matrix: Any, valid: Any, noise: NoiseModel, seed: int) -> HeldOut:
+def held_out(opu: Device, matrix: ArrayLike, valid: ArrayLike, noise: NoiseModel, seed: int) -> HeldOut:
     """Take frames of random half-ON patterns and predict them by a matrix of shape (n_out, n_inputs).
 
     Only the common scale is fitted; phases and conjugations of rows do not show in intensities.
@@ -60,22 +64,23 @@ def held_out(opu: Device, matrix: Any, valid: Any, noise: NoiseModel, seed: int)
     unknown = ~np.asarray(valid, bool)
     good = (frames < opu.camera.saturation_dn) & ~unknown
     measured = signal_of(frames, noise)
-    # Pixels see some of their neighbours' light: where the matrix has no row, it is as the frames have it.
+    # Pixels see some light of their neighbours. Where the matrix has no row, that light is taken from the frames.
     intensity[:, unknown] = measured[:, unknown] / max(scale_to(measured, intensity, good), 1e-30)
     predicted = on_pixels(opu, intensity)
     predicted *= scale_to(measured, predicted, good)
     return HeldOut(frames, measured, predicted, noise.variance(frames), good)
 
 
-def scale_to(measured: NDArray[np.float64], predicted: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
-    """Factor that brings predictions nearest to the frames, by least squares."""
+def scale_to(measured: NDArray[np.float64], predicted: NDArray[np.float64], good: BoolArray) -> float:
+    """Factor that fits predictions to the frames, by least squares."""
     return float(np.sum(measured * predicted, where=good) / max(np.sum(predicted**2, where=good), 1e-30))
 
 
 def on_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What pixels average of an intensity known at their middles, (batch, n_out), where grains are wider than pixels.
+    """Intensity averaged over pixels, (batch, n_out), from the intensity at their centres.
 
-    Behind a pupil of the band B an intensity has the band 2 B: under 1/2 the middles tell all of it.
+    Behind a pupil of band B, an intensity has the band 2 B. If that is under 1/2, the centres determine it. Without a
+    pupil, or with narrower grains, the intensity is returned as it is.
     """
     imaging, per_wave = opu.imaging, opu.imaging.pixel_m / opu.laser.wavelength_m
     aperture = imaging.numerical_aperture
@@ -89,13 +94,13 @@ def on_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Error of the field and correlation of the intensity in each row, without the noise of the test's frames.
+    """Error of the field and correlation of the intensity in each row, without the noise of the test frames.
 
     A field that is wrong by d at the pattern x makes the intensity wrong by ``2 Re(conj(y) d)``, of mean square
     ``2 E|y|^2 E|d|^2``: the error is ``sqrt(mean((I - P)^2 - noise) / 2) / mean I``, to first order in d.
     """
 
-    def mean(values: Any) -> NDArray[np.float64]:
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.sum(values, axis=0, where=test.good) / np.maximum(test.good.sum(axis=0), 1)
 
     level = np.maximum(mean(test.measured), 1e-12)
@@ -121,23 +126,23 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
     """Held-out probes, condition number, singular values and anchors of an estimate."""
     matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
     dark = float(1.0 - valid.mean())
-    share = Line(GROUP, "dark share", "rows that cannot be known: dark anchor or reference, saturated", "", dark,
+    share = Line(GROUP, "dark share", "share of rows with a dark anchor or reference, or saturated", "", dark,
                  math.sqrt(max(dark * (1.0 - dark), 1.0 / valid.size) / valid.size), None, 0.1,
-                 "another or a brighter anchor; more anchors")  # fmt: skip
+                 "choose another or a brighter anchor, or more anchors")  # fmt: skip
     if valid.sum() < 2:
         misfit = np.asarray(estimate.diagnostics.get("misfit", math.nan), np.float64)
-        if np.isfinite(misfit).any() and np.nanmedian(misfit) > MOST_MISFIT:
+        if np.isfinite(misfit).any() and np.nanmedian(misfit) > MAX_MISFIT:
             reason = "no matrix explains the frames: they are of other patterns, or the medium changed meanwhile"
-            advice = "check the order of the frames; wait until the medium is still"
+            advice = "check the order of the frames; wait until the medium is stable"
             return Chapter([share, refusal(GROUP, "held-out probes", reason, advice)], {})
-        reason = "every anchor or reference is in the dark, or every pixel saturated: no row is known"
+        reason = "every anchor or reference is dark, or every pixel is saturated: no row is known"
         return Chapter([share, refusal(GROUP, "held-out probes", reason, "light the anchor; opu.autoexpose")], {})
     test = held_out(opu, matrix, valid, noise, seed)
     error, correlation = (row[valid] for row in row_quality(test))
-    reason = what_is_wrong(test, float(np.median(correlation)), opu)
-    told = 1.0 if test.good.any() and test.measured[test.good].mean() >= LEAST_SIGNAL_DN else math.nan
+    reason = reason_to_distrust(test, float(np.median(correlation)), opu)
+    told = 1.0 if test.good.any() and test.measured[test.good].mean() >= MIN_SIGNAL_DN else math.nan
     spread = float(1.2533 * error.std() / math.sqrt(error.size))
-    # Mirrors beyond those of the matrix are OFF and leak a field that it does not know of.
+    # Mirrors beyond those of the matrix are OFF and leak a field that the matrix does not contain.
     leak = math.sqrt(2.0 * (opu.n_in / matrix.shape[1] - 1.0)) * abs(opu.dmd.leakage)
     stated = pattern_error(estimate, matrix, valid, leak)
     of_output, of_output_error = frame_error(test)
@@ -148,18 +153,18 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
              told * of_output, of_output_error, None, 0.06 + leak, "as for the error per row"),
         Line(GROUP, "correlation per row", "1 - median correlation of I with |Tx|², noise-corrected", "",
              float(1.0 - np.median(correlation)), math.nan, None, 0.02, "as for the error per row"),
-        Line(GROUP, "stated uncertainty", "rms error of rows over the predicted one, other mirrors' leakage in it", "",
+        Line(GROUP, "stated uncertainty", "rms error of rows over the predicted one, with leakage of other mirrors", "",
              told * float(np.sqrt(np.mean(error**2)) / stated), 1.0 / math.sqrt(2.0 * PROBES), 1.0, 0.4,
-             "over 1: drift, or light that the model does not know of"),
+             "above 1: drift, or light that the model does not include"),
         share,
         Line(GROUP, "condition number", "largest over smallest singular value of the probes", "",
-             float(estimate.condition_number), math.nan, None, 100.0, "choose other probes: errors grow by up to this"),
+             float(estimate.condition_number), math.nan, None, 100.0, "choose other probes: they amplify errors"),
     ]  # fmt: skip
     ratio = estimate.diagnostics.get("rank_ratio")
     if ratio is not None:
         median = float(np.median(np.asarray(ratio)[valid]))
         formula = "third over second singular value of the anchors' distances, median over rows"
-        advice = "more light, more anchors"
+        advice = "more light or more anchors"
         lines.append(Line(GROUP, "anchors' rank ratio", formula, "", median, math.nan, None, 0.5, advice))
     if opu.imaging.numerical_aperture is not None and not estimate.gauge.conjugation_fixed:
         matrix = conjugated_alike(matrix, valid, frame_shape(opu))
@@ -171,8 +176,8 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
     return Chapter(lines + spectrum.lines, curves | spectrum.curves)
 
 
-def predicted_error(estimate: TransmissionEstimate, matrix: NDArray[Any], valid: NDArray[np.bool_]) -> float:
-    """Rms error of a row over its rms, as the estimate itself predicts it; NaN if it does not."""
+def predicted_error(estimate: TransmissionEstimate, matrix: HostArray, valid: BoolArray) -> float:
+    """Predicted rms error of a row relative to its rms; NaN if the estimate predicts none."""
     error = np.asarray(estimate.standard_error, np.float64)
     error = error[:, None] if error.ndim == 1 else error
     size = np.mean(np.abs(matrix[valid]) ** 2, axis=1)
@@ -180,10 +185,11 @@ def predicted_error(estimate: TransmissionEstimate, matrix: NDArray[Any], valid:
     return float(np.sqrt(np.mean(share[np.isfinite(share)]))) if np.isfinite(share).any() else math.nan
 
 
-def pattern_error(estimate: TransmissionEstimate, matrix: NDArray[Any], valid: NDArray[np.bool_], leak: float) -> float:
-    """Rms error of the field of a half-ON pattern over its rms in each row, as the estimate predicts it.
+def pattern_error(estimate: TransmissionEstimate, matrix: HostArray, valid: BoolArray, leak: float) -> float:
+    """Predicted rms error of the field of a half-ON pattern, relative to its rms.
 
-    Where the errors of a row's entries are free of each other it is that of the row, and the leakage of other mirrors.
+    If the errors of a row's entries are independent, it is the error of the row together with the leakage of other
+    mirrors.
     """
     known = estimate.diagnostics.get("pattern_error")
     if known is None:
@@ -193,19 +199,19 @@ def pattern_error(estimate: TransmissionEstimate, matrix: NDArray[Any], valid: N
     return float(np.sqrt(np.mean(np.asarray(known)[valid] ** 2 / np.maximum(light, 1e-30))))
 
 
-def what_is_wrong(test: HeldOut, correlation: float, opu: Device) -> str:
-    """Why the matrix cannot be trusted, or an empty string: saturated, shuffled, or of another medium."""
+def reason_to_distrust(test: HeldOut, correlation: float, opu: Device) -> str:
+    """Reason why the matrix cannot be trusted; empty if it can."""
     saturated = float((test.frames >= opu.camera.saturation_dn).mean())
-    if saturated > MOST_SATURATED:
+    if saturated > MAX_SATURATED_SHARE:
         return f"the camera is saturated: {saturated:.0%} of the pixels, so intensities are not measured"
-    if correlation > LOST:
+    if correlation > MIN_CORRELATION:
         return ""
     a, b = (part - part.mean(axis=0) for part in (test.measured, test.predicted))
     norms = np.sqrt(np.outer((a**2).sum(axis=1), (b**2).sum(axis=1)))
-    match = a @ b.T / np.maximum(norms, 1e-30)  # which frame looks like which prediction
+    match = a @ b.T / np.maximum(norms, 1e-30)  # correlation of each frame with each prediction
     best = match.argmax(axis=1)
     moved = best != np.arange(len(best))
-    if np.median(match.max(axis=1)) > LOST and moved.mean() > 0.2:
+    if np.median(match.max(axis=1)) > MIN_CORRELATION and moved.mean() > 0.2:
         first = int(np.argmax(moved))
         return (
             f"patterns are shuffled: {moved.sum()} of {len(best)} frames show another pattern than was sent "
@@ -213,19 +219,19 @@ def what_is_wrong(test: HeldOut, correlation: float, opu: Device) -> str:
         )
     return (
         f"the matrix does not predict the frames (correlation {correlation:.2f}): the medium drifted away since the "
-        "calibration, or its patterns were not those that were sent"
+        "calibration, or showed other patterns than those that were sent"
     )
 
 
-def scatter(test: HeldOut, points: int = 3000) -> dict[str, Any]:
-    """Predicted against measured intensity over its mean, for the figure."""
+def scatter(test: HeldOut, points: int = 3000) -> Curve:
+    """Predicted and measured intensity relative to the mean, for the figure."""
     mean = float(test.measured[test.good].mean())
     keep = slice(None, None, max(1, int(test.good.sum()) // points))
     both = {"predicted": test.predicted, "measured": test.measured}
     return {name: (values[test.good][keep] / mean).tolist() for name, values in both.items()}
 
 
-def singular_values(matrix: NDArray[Any], valid: NDArray[np.bool_], independent: float | None = None) -> Chapter:
+def singular_values(matrix: HostArray, valid: BoolArray, independent: float | None = None) -> Chapter:
     """Singular values against the law of Marchenko and Pastur, rows and columns first scaled to the same rms.
 
     Beam profile and reference scale columns and rows; without them, ``sum s^4 / M = M / K + M / N`` for
@@ -239,9 +245,9 @@ def singular_values(matrix: NDArray[Any], valid: NDArray[np.bool_], independent:
     free = rows if independent is None else independent
     values = np.linalg.svd(known, compute_uv=False)
     moment, expected = float(np.sum(values**4) / rows), rows / free + rows / columns
-    scale = math.sqrt(rows / free)  # M rows that are K independent ones, mixed
+    scale = math.sqrt(rows / free)  # M rows are mixtures of K independent ones
     low, high = (scale * edge for edge in marchenko_pastur_edges(free, columns))
-    advice = "a common background or correlated columns: the medium is not fully developed speckle, or frames saturate"
+    advice = "a common background or correlated columns: the speckle is not fully developed, or frames saturate"
     edge = float(values[0] / high)
     lines = [
         Line(GROUP, "fourth moment", f"Σ s⁴ / M, law of Marchenko and Pastur: M/K + M/N, K = {free:.0f} free rows", "",
@@ -253,8 +259,8 @@ def singular_values(matrix: NDArray[Any], valid: NDArray[np.bool_], independent:
     return Chapter(lines, {"singular_values": curve})
 
 
-def independent_rows(opu: Device, valid: NDArray[np.bool_]) -> float:
-    """As how many independent rows those that are valid count, ``M^2 / sum_ij |mu_ij|^2``.
+def independent_rows(opu: Device, valid: BoolArray) -> float:
+    """Number of independent rows among the valid ones, ``M^2 / sum_ij |mu_ij|^2``.
 
     mu is the correlation of the field at two pixels, by the pupil and over the sensor's periodic edges: K is the
     number of frequencies that the pupil passes. It is M without a pupil.
@@ -263,7 +269,7 @@ def independent_rows(opu: Device, valid: NDArray[np.bool_]) -> float:
     if imaging.numerical_aperture is None:
         return rows
     (height, width), k = frame_shape(opu), imaging.samples_per_pixel
-    more = 1 if imaging.region is None else 2  # around a region the sensor goes on
+    more = 1 if imaging.region is None else 2  # the sensor extends beyond a region
     passed = imaging.filter((k * more * height, k * more * width), opu.laser.wavelength_m, HOST).astype(np.float64)
     match = np.abs(np.fft.ifft2(passed**2)[::k, ::k]) ** 2
     known = np.zeros(match.shape)
@@ -272,10 +278,11 @@ def independent_rows(opu: Device, valid: NDArray[np.bool_]) -> float:
     return rows**2 * float(match[0, 0] / np.sum(pairs * match))
 
 
-def conjugated_alike(matrix: NDArray[Any], valid: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[Any]:
-    """Rows conjugated where they then are more like those of the neighbours left and above, which are in one grain.
+def conjugated_alike(matrix: HostArray, valid: BoolArray, shape: tuple[int, int]) -> HostArray:
+    """Conjugate rows that then correlate better with their neighbours to the left and above.
 
-    A method that knows rows up to a conjugation conjugates some of them, and they lose what they share with others.
+    A method that leaves the conjugation of rows open conjugates some of them, which destroys the correlation of
+    neighbouring rows in a grain.
     """
     matrix, known = matrix.copy(), np.zeros((shape[0] + 1, shape[1] + 2), bool)  # with a margin
     known[1:, 1:-1] = valid.reshape(shape)

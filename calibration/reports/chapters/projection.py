@@ -1,17 +1,18 @@
-"""The linear projection: is it linear, how much noise does it carry, and is it right where the truth is known."""
+"""The linear projection: its linearity, its noise and, where the truth is known, its error."""
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from calibration.device import Device
 from calibration.metrics import anchor_truth
 from calibration.projections.base import LinearProjection, Projected
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_shape
 from calibration.reports.chapters.common import Chapter
 from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.findings import Line
+from photonics.arrays import BoolArray, HostArray
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
@@ -20,24 +21,25 @@ __all__ = ["median_errors", "projection_chapter", "truth_chapter"]
 GROUP = "projection"
 POINTS = 3000
 """Points kept for a scatter plot."""
-MOST_SCATTER = math.log2(1.5)
-"""A still bench is within 6 % of shot noise. Over 3.4 times it, where a report says failed, drift costs more than all
-noise; over 50 times nothing is calibrated (`calibration.camera.noise`)."""
-MOST_DARK = 0.02
-"""More dark rows than expected; twice as many with multilateration, where rows that noise hides are refused as well."""
+MAX_SCATTER = math.log2(1.5)
+"""Largest variance of repeated frames relative to shot noise, as a logarithm. A stable bench is within 6 % of shot
+noise. Above 3.4 times, where the verdict is failed, drift costs more than all noise; above 50 times the calibration is
+refused (`calibration.camera.noise`)."""
+MAX_EXCESS_DARK = 0.02
+"""Largest excess of dark rows over the expected share; twice as much if rows hidden by noise are dropped as well."""
 
 
-def projection_chapter(projection: LinearProjection, x: NDArray[np.bool_], result: Projected, seed: int) -> Chapter:
-    """Additivity on disjoint supports, repeatability and dark rows: what can be said without the truth."""
+def projection_chapter(projection: LinearProjection, x: BoolArray, result: Projected, seed: int) -> Chapter:
+    """Additivity on disjoint patterns, repeatability and dark rows, for which no truth is needed."""
     valid, n = projection.valid, projection.n_outputs
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x & part), projection.measure(x & ~part)
     good = ~(first.saturated | second.saturated | result.saturated) & valid
-    # What the three share cancels but for one term, the calibration's own noise; of it the shortest vector tells.
+    # Errors that the three share cancel, except for one term of the calibration's noise; the shortest vector shows it.
     total, whole = (first.values + second.values)[good], result.values[good]
     shared = (first.standard_error**2 - first.noise**2).min(axis=0)
     error = np.sqrt(first.noise**2 + second.noise**2 + result.noise**2 + shared)[good]
-    axes = 2.0 if np.iscomplexobj(whole) else 1.0  # errors are those of the real and the imaginary part each
+    axes = 2.0 if np.iscomplexobj(whole) else 1.0  # standard errors are those of each of the real and imaginary parts
     pull = float(np.sqrt(np.mean(np.abs((total - whole) / error) ** 2) / axes))
     explained = float(1.0 - np.mean(np.abs(total - whole) ** 2) / np.var(whole))
     noise_share = float(axes * np.mean(error**2) / np.var(whole))
@@ -49,13 +51,13 @@ def projection_chapter(projection: LinearProjection, x: NDArray[np.bool_], resul
     dark = float(1.0 - valid.mean())
     expected = projection.expected_dark_share()
     dark_error = math.sqrt(max(dark * (1.0 - dark), 1.0 / n) / n * crowding(projection.opu))
-    most = 0.1 if expected is None else MOST_DARK * (2.0 if projection.drops_noisy_rows else 1.0)
+    most = 0.1 if expected is None else MAX_EXCESS_DARK * (2.0 if projection.drops_noisy_rows else 1.0)
     if expected is not None and dark < expected and speckle_shape(projection.opu) > MAX_SINGLE_GRAIN_SHAPE:
-        expected, most = None, expected + most  # the law is an upper bound where a pixel averages over grains
+        expected, most = None, expected + most  # the law is an upper bound if pixels average over grains
     scatter = math.log2(max(projection.noise.slope_dn / projection.opu.camera.gain, 1e-3))
     lines = [
-        Line(GROUP, "scatter of repeated frames", "log₂ of their variance, dark noise off, over that of shot noise", "",
-             scatter, math.nan, None, MOST_SCATTER, "the medium or the laser drifts: work faster, fix the sample"),
+        Line(GROUP, "scatter of repeated frames", "log₂ of variance, less dark noise, over that of shot noise", "",
+             scatter, math.nan, None, MAX_SCATTER, "the medium or the laser drifts: measure faster, fix the sample"),
         Line(GROUP, "linearity R²", "1 - |P(x₁) + P(x₂) - P(x₁ + x₂)|² / |P - mean|²", "", explained,
              3.0 * noise_share / math.sqrt(2.0 * valid.sum()), 1.0 - noise_share, 0.01,
              "not linear: saturated frames or a drifting device"),
@@ -63,8 +65,8 @@ def projection_chapter(projection: LinearProjection, x: NDArray[np.bool_], resul
              1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "not linear: saturated frames or a drifting device"),
         Line(GROUP, "dark rows", "share of rows whose anchor or reference is under its limit", "", dark,
              dark_error, expected, most,
-             "the medium is not fully developed speckle, pixels are dead, or the anchor's mirrors get no light"),
-        Line(GROUP, "noise over signal", f"10^(-SNR/20); {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits", "",
+             "the speckle is not fully developed, pixels are dead, or the mirrors of the anchor are not lit"),
+        Line(GROUP, "noise over signal", f"10^(-SNR/20); SNR {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits", "",
              10.0 ** (-snr_db / 20.0), math.nan, None, 0.2, "more light, or average frames"),
         Line(GROUP, "row repeats", "median over rows of |P - P again| / √2 |P|, over the vectors", "", rows,
              math.nan, None, 0.1, "more light, or average frames"),
@@ -76,26 +78,26 @@ def projection_chapter(projection: LinearProjection, x: NDArray[np.bool_], resul
     return Chapter(lines, {"additivity": points})
 
 
-def crowding(opu: Any) -> float:
-    """How many times the variance of the share of dark pixels is that of independent ones.
+def crowding(opu: Device) -> float:
+    """Variance of the share of dark pixels, relative to that of independent pixels.
 
-    A dark spot is some 7 % of a grain: by simulation 1.2, 2.4 and 4.6 for grains of 8, 32 and 50 pixels.
+    A dark spot is about 7 % of a grain; simulations give 1.2, 2.4 and 4.6 for grains of 8, 32 and 50 pixels.
     """
     return 1.0 + 0.07 * max(grain_pixels(opu) - 1.0, 0.0)
 
 
-def median_errors(error: NDArray[Any], truth: NDArray[Any], valid: NDArray[np.bool_]) -> tuple[float, float]:
-    """Median over rows of the error over the row's rms, and median over vectors of that over the output's rms.
+def median_errors(error: HostArray, truth: HostArray, valid: BoolArray) -> tuple[float, float]:
+    """Median over rows of the error relative to the row's rms, and median over vectors relative to the output's rms.
 
-    The second is what a network sees: rows that are dim, and so have the larger relative error, weigh little in it.
+    The second is the error that a network sees: dim rows, whose relative error is larger, have little weight in it.
     """
     error, truth = np.abs(error[:, valid]) ** 2, np.abs(truth[:, valid]) ** 2
     of_rows, of_outputs = (np.sqrt(error.sum(axis) / np.maximum(truth.sum(axis), 1e-30)) for axis in (0, 1))
     return float(np.median(of_rows)), float(np.median(of_outputs))
 
 
-def truth_chapter(projection: LinearProjection, x: NDArray[np.bool_], result: Projected, truth: Any) -> Chapter:
-    """Projection against the true matrix: error and correlation per row, and whether the stated error is right."""
+def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected, truth: ArrayLike) -> Chapter:
+    """Comparison with the true matrix: error and correlation per row, and the stated error."""
     valid, expected = projection.valid, true_values(projection, x, result.values, truth)
     difference = result.values - expected
     rows = np.sqrt(np.mean(np.abs(difference) ** 2, 0) / np.maximum(np.mean(np.abs(expected) ** 2, 0), 1e-30))[valid]
@@ -105,7 +107,7 @@ def truth_chapter(projection: LinearProjection, x: NDArray[np.bool_], result: Pr
     axes = 2.0 if np.iscomplexobj(expected) else 1.0
     pull = float(np.sqrt(np.mean(np.abs(difference[good] / result.standard_error[good]) ** 2) / axes))
     spread = float(1.2533 * rows.std() / math.sqrt(rows.size))
-    limit = 0.04  # and with separate anchors, what leaking mirrors leave open of the common scale
+    limit = 0.04  # with separate anchors, mirror leakage makes the overall scale uncertain as well
     if not projection.complementary:
         limit += 2.0 * math.sqrt(projection.leakage)
     more = "more light, fewer saturated pixels"
@@ -124,11 +126,11 @@ def truth_chapter(projection: LinearProjection, x: NDArray[np.bool_], result: Pr
     return Chapter(lines, {"projection": {"truth": truths, "measured": values}, "row_errors": rows.tolist()})
 
 
-def true_values(projection: LinearProjection, x: NDArray[np.bool_], values: NDArray[Any], truth: Any) -> NDArray[Any]:
-    """What a perfect device would return, in the projection's gauge.
+def true_values(projection: LinearProjection, x: BoolArray, values: HostArray, truth: ArrayLike) -> HostArray:
+    """Output of a perfect device, in the projection's gauge.
 
-    A real projection has its anchors' phase. Of a complex one the phase of each row is fitted to its values, and
-    without a reference beam also whether the row is conjugated: that is what its gauge leaves open.
+    A real projection has the phase of its anchors. For a complex one, the phase of each row is fitted to its values,
+    and so is its conjugation if the gauge leaves it open.
     """
     if not np.iscomplexobj(values):
         return anchor_truth(projection, truth, x)
@@ -141,7 +143,7 @@ def true_values(projection: LinearProjection, x: NDArray[np.bool_], values: NDAr
     return field * overlap / np.maximum(np.abs(overlap), 1e-30)
 
 
-def row_match(values: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+def row_match(values: HostArray, truth: HostArray) -> NDArray[np.float64]:
     """Real part of the Pearson correlation of each output with the truth, over the vectors: (n_out,)."""
     a, b = values - values.mean(axis=0), truth - truth.mean(axis=0)
     norm = np.sqrt(np.sum(np.abs(a) ** 2, axis=0) * np.sum(np.abs(b) ** 2, axis=0))

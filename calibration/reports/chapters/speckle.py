@@ -1,7 +1,6 @@
-"""The speckle: is it fully developed, and how large are its grains."""
+"""The speckle: its statistics, and the size of its grains."""
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,24 +10,25 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import frame_shape
 from calibration.reports.chapters.common import Chapter, signal_of
-from calibration.reports.findings import Line
+from calibration.reports.findings import Curve, Line
 from photonics.analysis.speckle import exponential_distance
+from photonics.arrays import BoolArray, HostArray
 from photonics.parts.pupil import correlation
 
 __all__ = ["grain", "speckle_chapter"]
 
-REACH = 2.0
-"""Lags over which the autocovariance is summed, in grain widths; what lies beyond is added by theory."""
-LEAST_SHARE = 0.25
-"""Share of the grain's area that must be left in those lags."""
+MAX_LAG = 2.0
+"""Lags over which the autocovariance is summed, in grain widths; larger lags are added by theory."""
+MIN_SHARE = 0.25
+"""Smallest share of the grain's area in those lags."""
 
 
-def speckle_chapter(opu: Device, patterns: NDArray[np.bool_], frames: NDArray[Any], noise: NoiseModel) -> Chapter:
+def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: NoiseModel) -> Chapter:
     """Speckle statistics of half-ON patterns against fully developed speckle.
 
-    Each frame is taken over its own mean, since patterns differ in the number of inputs that are ON. Two patterns share
-    half of theirs, so their fields correlate by 1/2: their means by 1/4, their contrasts by 1/16 (the second Laguerre
-    polynomial of the intensity).
+    Each frame is divided by its own mean, since patterns differ in the number of inputs that are ON. Two patterns share
+    half of these, so their fields correlate by 1/2, their means by 1/4, and their contrasts by 1/16 (the second
+    Laguerre polynomial of the intensity).
     """
     count, modes = len(frames), opu.imaging.polarisations
     signal = signal_of(frames, noise)
@@ -45,17 +45,17 @@ def speckle_chapter(opu: Device, patterns: NDArray[np.bool_], frames: NDArray[An
     contrast = math.sqrt(max(float(shares.mean()), 0.0))
     reach = opu.camera.saturation_dn - noise.dark_dn
     clipped = float((frames >= opu.camera.saturation_dn).mean())
-    shape = 1.0 / expected_contrast**2  # averaged over grains, intensity follows nearly a gamma law; exp(-q) for one
+    shape = 1.0 / expected_contrast**2  # intensity averaged over grains follows nearly a gamma law
     expected_clip = float(gammaincc(shape, shape * reach / means).mean())
     clip_error = math.sqrt(max(expected_clip, 1e-9) / frames.size)
     unit = float(np.mean(means[:, 0] / (patterns.mean(axis=1) * opu.unit_dn)))
     lines = [
         Line("speckle", "contrast", "√(var I - noise) / mean I", "", contrast, contrast_error, expected_contrast, 0.03,
              "under 1: several speckle patterns add up (polarisation, linewidth), or frames saturate"),
-        Line("speckle", "saturated share", "exp(-range / mean), averaged over grains the tail of a gamma law", "",
+        Line("speckle", "saturated share", "exp(-range / mean); tail of a gamma law for several grains", "",
              clipped, clip_error, expected_clip, 1e-3,
              "shorten the exposure (opu.autoexpose)"),
-        Line("speckle", "mean intensity", "mean I over that by photometry", "", unit, mean_error, 1.0, 0.1,
+        Line("speckle", "mean intensity", "mean I over its value by photometry", "", unit, mean_error, 1.0, 0.1,
              "laser power, alignment or throughput changed"),
     ]  # fmt: skip
     if clipped > 0.2:
@@ -63,17 +63,17 @@ def speckle_chapter(opu: Device, patterns: NDArray[np.bool_], frames: NDArray[An
             "speckle", "range", "share of pixels at the last code", "", clipped, math.nan, None, 1e-3,
             "shorten the exposure (opu.autoexpose)", f"the camera is saturated: {clipped:.0%} of the pixels",
         ))  # fmt: skip
-    if expected_contrast > 0.97:  # pixels that average several grains follow another law
+    if expected_contrast > 0.97:  # the law does not hold for pixels that average several grains
         distance = float(np.mean([exponential_distance(np.maximum(s, 0.0)) for s in signal]))
         lines.insert(1, Line(
             "speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √N, mean", "", distance, math.nan, None,
             1.63 + math.sqrt(opu.n_out) / mean, "see the histogram: a background or a clipped tail",
         ))  # fmt: skip
-    step = max(1, round(mean / 5.0))  # whole codes, or the histogram shows a comb
+    step = max(1, round(mean / 5.0))  # bins of whole codes, or the histogram shows a comb
     edges = np.arange(-0.5, 8.0 * mean, step) / mean
     density, _ = np.histogram(signal / means, edges)
     curve = {"edges": edges.tolist(), "density": (density / signal.size / (edges[1] - edges[0])).tolist()}
-    curves: dict[str, Any] = {"intensity_histogram": curve | {"mean_dn": mean}, "frame": frames[0].tolist()}
+    curves: dict[str, Curve | list] = {"intensity_histogram": curve | {"mean_dn": mean}, "frame": frames[0].tolist()}
     found, shape = grain(opu, signal, noise.variance(frames)), frame_shape(opu)
     curves["frame_shape"] = list(shape)
     return Chapter(lines + found.lines, curves | found.curves)
@@ -84,7 +84,7 @@ def grain_pixels(opu: Device) -> float:
     return opu.imaging.grain_area_m2(opu.laser.wavelength_m) / opu.imaging.pixel_m**2
 
 
-def grain(opu: Device, signal: NDArray[np.float64], variance: NDArray[Any]) -> Chapter:
+def grain(opu: Device, signal: NDArray[np.float64], variance: HostArray) -> Chapter:
     """Area of a grain from the autocovariance of frames, ``C1^2 sum_lags rho(lag)`` pixels.
 
     rho is the autocovariance over its value at lag 0, without the camera's noise. Averaging over a pixel leaves the sum
@@ -92,12 +92,12 @@ def grain(opu: Device, signal: NDArray[np.float64], variance: NDArray[Any]) -> C
     speckle pattern on such pixels (`Imaging.contrast`): the product is the grain's area. The sum goes over the lags
     within 2 grain widths, or half of the sensor. All lags of a frame over its own mean add up to 0: each is too low by
     the variance of that mean, ``grain / pixels`` of the whole sum T. So of T the sum has the share c that theory has at
-    those lags, less their number over that of pixels. Where c is under `LEAST_SHARE`, the sensor holds too few grains.
+    those lags, less their number over that of pixels. Where c is under `MIN_SHARE`, the sensor holds too few grains.
     """
     shape, expected = frame_shape(opu), grain_pixels(opu)
     if min(shape) < 4:
         return Chapter([], {})
-    reach = [min(max(math.ceil(REACH * math.sqrt(expected)), 1), size // 4) for size in shape]
+    reach = [min(max(math.ceil(MAX_LAG * math.sqrt(expected)), 1), size // 4) for size in shape]
     lags, pixels = autocovariance(signal.reshape(-1, *shape), reach), math.prod(shape)
     noise_share = (variance.reshape(signal.shape) / signal.mean(axis=1, keepdims=True) ** 2).mean(axis=1)
     lags[:, reach[0], reach[1]] -= noise_share
@@ -105,10 +105,10 @@ def grain(opu: Device, signal: NDArray[np.float64], variance: NDArray[Any]) -> C
     total = lags.sum(axis=(1, 2)) / share
     zero = lags[:, reach[0], reach[1]] + total / pixels
     area = float(total.mean() / zero.mean())
-    # Patterns share half of their inputs: their speckles correlate by 1/4, and so do the sums.
+    # Patterns share half of their inputs, so the intensities of their speckle correlate by 1/4, and so do the sums.
     spread = float((total - area * zero).std(ddof=1) / zero.mean())
     error = spread * math.sqrt((1.0 + 0.25 * (len(total) - 1)) / len(total))
-    scale = opu.imaging.contrast(1, opu.laser.wavelength_m) ** 2 if share >= LEAST_SHARE else math.nan
+    scale = opu.imaging.contrast(1, opu.laser.wavelength_m) ** 2 if share >= MIN_SHARE else math.nan
     line = Line("speckle", "grain area", "C₁² Σ_lags autocovariance / variance", "pixels", scale * area, scale * error,
                 expected, 0.15 * expected, "check aperture and focus of the imaging optics")  # fmt: skip
     lags += total[:, None, None] / pixels
@@ -130,7 +130,7 @@ def autocovariance(pictures: NDArray[np.float64], reach: list[int]) -> NDArray[n
 
 
 def window_share(opu: Device, reach: list[int]) -> float:
-    """Share of the grain's area at lags up to `reach` pixels, by the pupil's correlation at the field samples."""
+    """Share of the grain's area at lags up to `reach` pixels, from the pupil's correlation at the field samples."""
     imaging, wavelength = opu.imaging, opu.laser.wavelength_m
     if imaging.numerical_aperture is None:
         return 1.0
