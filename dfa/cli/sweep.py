@@ -44,7 +44,9 @@ def sweep(
     with run_folder(out, resume) as folder:
         kept = folder / "study.toml"
         if kept.exists() and loads(kept.read_text(encoding="utf-8")) != loads(text):
-            raise ValueError(f"study must be the one in {kept} to go on, got another: change that, or take a new --out")
+            raise ValueError(
+                f"study must be the one in {kept} to resume, got another: change that or choose a new --out"
+            )
         replace_file(kept, text)
         found = ready.run(seeds, folder / "points.db", workers, progress_shown(quiet), retry_failed)
         write_results(found, folder)

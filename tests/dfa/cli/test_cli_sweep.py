@@ -160,7 +160,7 @@ def test_results_are_not_replaced_by_another_study(tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     written(tmp_path, "seeds = 2\nreferences = []\n" + OVER + PLAN)
     assert opu("sweep", study, *rest) == 2
-    assert f"study must be the one in {out / 'study.toml'} to go on, got another" in capsys.readouterr().err
+    assert f"study must be the one in {out / 'study.toml'} to resume, got another" in capsys.readouterr().err
     assert opu("sweep", "read_noise", *rest) == 2
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     written(tmp_path, "# a word\nseeds = 1\nreferences = []\n" + OVER + PLAN)

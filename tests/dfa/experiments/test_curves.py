@@ -1,4 +1,4 @@
-"""Figures of a study's diagnostics: what is drawn is the mean over the seeds of what was recorded."""
+"""Figures of the diagnostics: lines are means over the seeds of what was recorded."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ def record(epoch, test=0.8, **figures):
 
 
 def run(method, seed, at=(1, 2, 3), **missing):
-    """A run whose figures are functions of seed and epoch."""
+    """A run whose recorded values are functions of seed and epoch."""
     history = []
     for epoch in at:
         figures = {
@@ -45,13 +45,13 @@ def lines(ax):
 def test_lines_are_means_over_the_seeds():
     """A colour for each method, a style for each block, the output block's angle left out.
 
-    Catches: one seed only, blocks exchanged, the angle of the output, which is 0 by definition.
+    Catches: one seed only, exchanged blocks, the angle of the output block, which is 0 by definition.
     """
     drawn = lines(draw_blocks(axes(), RUNS, "angles", "epoch"))
     for method in ("dfa", "optical"):
         assert drawn[COLOURS[method], "-"] == [65.0 + epoch for epoch in (1, 2, 3)]
         assert drawn[COLOURS[method], "--"] == [50.0 + epoch for epoch in (1, 2, 3)]
-    assert len(drawn) == 2 * 2 + 1  # and that of chance
+    assert len(drawn) == 2 * 2 + 1  # and the line of chance
     drawn = lines(draw_blocks(axes(), RUNS, "gradients", "epoch"))
     assert drawn[COLOURS["dfa"], "-"] == pytest.approx([0.1 * epoch + 0.5 for epoch in (1, 2, 3)])
     assert len(drawn) == 2 * 3
@@ -64,7 +64,7 @@ def test_lines_are_means_over_the_seeds():
 
 
 def test_what_was_not_measured_is_not_drawn():
-    """Points without a record, seeds with other points, no number, gradients of 0 on their logarithmic axis."""
+    """Catches: lines through points without a record, seeds with other points, NaN, zero on a logarithmic axis."""
     short, dark = run("optical", 0, at=(1, 3)), run("last-layer", 0, gradients={"0": 0.0, "head": 0.5})
     drawn = lines(draw_feedback(axes(), [short, run("optical", 1)], ("snr_db",), "dB", "epoch"))
     assert drawn == {(COLOURS["optical"], "-"): [7.0, 5.0]}
@@ -73,8 +73,8 @@ def test_what_was_not_measured_is_not_drawn():
     assert all(math.isnan(value) for value in zero[COLOURS["last-layer"], "-"])
 
 
-def test_the_section_shows_all_of_the_issue_and_nothing_empty():
-    """Angles, gradients, codes, signal-to-noise, saturation; backpropagation alone has its gradients only."""
+def test_the_section_has_every_figure_and_no_empty_one():
+    """Angles, gradients, codes, signal-to-noise, saturation; backpropagation has gradients only."""
     section = diagnostics_section(RUNS, "epoch")
     assert len(section.pictures) == 5
     [table] = section.tables

@@ -1,4 +1,4 @@
-"""A run that is killed, again and again, ends as one that was not: weights and metrics files, bit for bit."""
+"""A run that is killed repeatedly ends as an unbroken one: weights and metrics files, bit for bit."""
 
 import os
 import subprocess
@@ -23,11 +23,11 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["mlp", "cnn", "graph", "text"])
-def test_a_killed_run_ends_as_one_that_was_not(runs, kind):
+def test_a_killed_run_ends_as_an_unbroken_one(runs, kind):
     """Dropout, stochastic codes, a device that drifts and is calibrated on a schedule, the best epoch of a graph.
 
-    Catches: each of torch's random state, the learner's state, the optimiser's, the running loss, the sums of what was
-    watched, the best weights left out of the checkpoint; an order of samples that is drawn anew; rows written twice.
+    Catches: a checkpoint without torch's random state, the learner's or the optimiser's state, the running loss, the
+    sums of the diagnostics, or the best weights; an order of samples that is drawn again; rows that are written twice.
     """
     unbroken, killed = runs / kind / "unbroken", runs / kind / "killed"
     first, second = (torch.load(folder / "weights.pt", weights_only=True) for folder in (unbroken, killed))

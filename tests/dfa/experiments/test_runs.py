@@ -45,14 +45,14 @@ def case(request):
 
 
 class Stopped(Exception):
-    """As if the process had ended."""
+    """Stands for the end of the process."""
 
 
-def stopped_at(step, monkeypatch, into):
-    """Networks stop in a training step, counted from where they start; they are kept in a list."""
+def stop_networks_at(step, monkeypatch, into):
+    """Make networks stop in a training step, counted from their start, and append them to a list."""
     build = tasks.build_model
 
-    def made(*arguments):
+    def build_stopping(*arguments):
         model = build(*arguments)
         into.append(model)
         taken = 0
@@ -66,25 +66,25 @@ def stopped_at(step, monkeypatch, into):
         model.register_forward_pre_hook(count)
         return model
 
-    monkeypatch.setattr(runs, "build_model", made)
+    monkeypatch.setattr(runs, "build_model", build_stopping)
 
 
 def test_a_stopped_run_goes_on_at_the_step(case, tmp_path, monkeypatch):
-    """Weights, history and metrics are those of an unbroken run; only the steps that were left are taken.
+    """Weights, history and metrics are those of an unbroken run; only the remaining steps are taken.
 
-    Catches: a folder, a resume or settings that are not handed to the training function of a network.
+    Catches: a folder, resume or settings that do not reach the training function of a network.
     """
     plan, data = case
     models = []
     monkeypatch.setattr(loop, "CHECKPOINT_S", 0.0)
-    stopped_at(0, monkeypatch, models)
+    stop_networks_at(0, monkeypatch, models)
     whole = run_one("optical", 1, plan, data, tmp_path / "whole")
-    stopped_at(8, monkeypatch, models)
+    stop_networks_at(8, monkeypatch, models)
     with pytest.raises(Stopped):
         run_one("optical", 1, plan, data, tmp_path / "again")
     kept = torch.load(tmp_path / "again" / "optical-1" / "last.pt", weights_only=True)
     assert kept["step"] == 7
-    stopped_at(0, monkeypatch, models)
+    stop_networks_at(0, monkeypatch, models)
     again = run_one("optical", 1, plan, data, tmp_path / "again", resume=True)
     assert again == whole
     first, _, last = (model.state_dict() for model in models)
@@ -98,7 +98,7 @@ def test_a_stopped_run_goes_on_at_the_step(case, tmp_path, monkeypatch):
 
 
 def test_results_hold_the_diagnostics(case, tmp_path):
-    """Angles, gradients and signal-to-noise of every record are in results.json. Catches: graphs and text without."""
+    """Every record is in results.json. Catches: graphs or text without diagnostics, columns that are missing."""
     plan, data = case
     [run] = compare_methods(plan, data, ["optical"], [0], tmp_path, progress=False, tensorboard=True)
     written = json.loads((tmp_path / "results.json").read_text())["runs"][0]

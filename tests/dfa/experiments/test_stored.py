@@ -1,4 +1,4 @@
-"""Results on disk are the runs: what is read back gives the same table and the same figures."""
+"""Results on disk: what is read back gives the same runs and the same table."""
 
 import json
 
@@ -10,7 +10,7 @@ from dfa.feedback.encoding import Ternary
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
-    """Every field, records and numbers that were not measured included. Catches: a field left out, NaN read as None."""
+    """Every field, with records and missing values. Catches: a field that is left out, NaN that becomes None."""
     plan = Plan(
         hidden=(8, 8), epochs=2, samples=64, encoder=Ternary(threshold=0.1), device_changes={"exposure_s": 2e-4}
     )
