@@ -237,6 +237,7 @@ def phases_in_probes(
         part = slice(start, start + size)
         frames = probes[part].astype(np.float32)
         mask = (frames < bench.saturation_dn).astype(np.float32)
+        spread = np.zeros(0, np.float32)
         for _ in range(ROUNDS):
             mean = (mean_weights(found[part])[:, None, :] @ frames).astype(np.float32)
             phasor, spread = fit_phases(frames - mean, mask, field)

@@ -1,6 +1,6 @@
 """Expected variance of the fields that a likelihood fit finds, from the Fisher information of its frames."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ MAX_PROBES = 4096
 """Frames of which the information is computed, roughly: they determine a variance well enough."""
 
 
-class Round(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Round:
     """Parts of a design that share the rows of one Hadamard matrix."""
 
     light: RealArray

@@ -15,7 +15,7 @@ from photonics.draws import MAX_TICK
 from photonics.medium.base import ScatteringMedium, check_field
 from photonics.medium.drift_laws import LAWS, LEVEL, STEPS, Names, Weights, unit
 from photonics.medium.effects import COPY, Effect, derived_seed, related_seed
-from photonics.medium.mixture import Mixture
+from photonics.medium.stored import Mixture
 
 __all__ = ["Drifting"]
 
