@@ -169,14 +169,16 @@ def test_json_is_plain_and_complete(report, tmp_path):
 
 def test_notebooks_show_it_in_a_frame(report):
     """Its style must not reach the page around it, and its repr is a line."""
-    assert report._repr_html_().startswith("<iframe")
-    assert "<style" not in report._repr_html_()
+    frame = report._repr_html_()
+    assert frame.startswith("<iframe")
+    assert "<style" not in frame
     assert len(repr(report)) < 100
 
 
 def test_html_is_self_contained_and_deterministic(report, tmp_path):
     """No reference to anything outside the file, every line in it, the bench and ten figures."""
     page = report.to_html(tmp_path / "report.html").read_text()
+    assert "@media print" in page
     for outside in ("<script", 'src="http', 'href="http', "@import"):
         assert outside not in page
     assert page.count("<figure") == 11
