@@ -118,14 +118,17 @@ class Width:
         self.client, self.threads, self.due_s = client, 1, 0.0
 
     def now(self) -> int:
-        """Return the number, at least that for one thread; warn if all workers are lost."""
+        """Return the number, at least that for one thread; warn if all workers of the user's cluster are lost.
+
+        A local cluster starts a lost worker again, which may take a while on a busy machine.
+        """
         if time.monotonic() >= self.due_s:
             try:
                 found = self.client.nthreads()
             except (OSError, TimeoutError):
                 raise scheduler_lost() from None
             threads = sum(found.values()) if isinstance(found, dict) else 0
-            if not threads and self.threads:
+            if not threads and self.threads and self.client.cluster is None:
                 warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
             self.threads, self.due_s = threads, time.monotonic() + REFRESH_S
         return AHEAD * max(1, self.threads)
