@@ -16,6 +16,7 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -164,7 +165,10 @@ class Journal:
         self.header: Description = header
 
     def _refused(self, reason: str) -> WrongFile:
-        return WrongFile(f"{self._name} must name a measurement to resume, got {self.path}, which {reason}")
+        return WrongFile(
+            f"{self._name} must name a measurement to resume, got {self.path}, which {reason}: the file is left as it "
+            f"is, take another {self._name}"
+        )
 
     def _note(self, about: Mapping[str, tuple[str, list[int]]], place: int) -> None:
         """Take up the arrays of a record, which begin at byte `place`."""
@@ -192,6 +196,8 @@ class Journal:
         ------
         ValueError
             If entries have another type or shape than those before.
+        OSError
+            If the file cannot be written, for instance because the disk is full. Earlier records stay.
         """
         for name, values in arrays.items():
             there = self._arrays.get(name)
@@ -206,8 +212,14 @@ class Journal:
             for part in parts:
                 write_all(self._file, part)
             os.fsync(self._file.fileno())
-        except BaseException:
-            self._file.truncate(self._end)
+        except BaseException as error:
+            with suppress(OSError):  # the next record, or the next start, replaces a part that stays
+                self._file.truncate(self._end)
+            if isinstance(error, OSError):
+                raise OSError(
+                    f"{self.path} cannot be written ({error.strerror or error}): it keeps what was recorded before; "
+                    "make room and resume"
+                ) from None
             raise
         self._mapped = None
         self._note(about, self._end + HEAD.size + len(parts[1]))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,9 +11,9 @@ import numpy as np
 from calibration.camera.photon_transfer import UniformLight, uniform_light
 from calibration.device import Device, Wrapper
 from calibration.storage.descriptions import Description, check_same
-from calibration.storage.journal import Journal, create_journal
+from calibration.storage.journal import Arrays, Journal, create_journal
 from calibration.storage.recorded import RecordedDevice, photometry
-from calibration.storage.recording import FORMAT, VERSION, write_hdf5
+from calibration.storage.recording import FORMAT, VERSION, Recording, write_hdf5
 from photonics.arrays import Array, BoolArray, HostArray
 from photonics.backend import to_host
 from photonics.parts.reference import as_phases
@@ -44,6 +45,9 @@ class Recorder(Wrapper):
     Notes
     -----
     A context manager: at the end of the block it closes the file. After an exception it leaves the part as it is.
+
+    Frames that cannot be written, for instance because the disk is full, end the recording with an ``OSError``: later
+    calls and `close` raise it again, so that no file with missing frames appears.
     """
 
     def __init__(self, opu: Device, path: str | Path, resume: bool = False) -> None:
@@ -52,6 +56,7 @@ class Recorder(Wrapper):
         self._light, about = uniform_light(opu), attributes(opu)
         self._earlier: RecordedDevice | None = None
         self._open = True
+        self._complete = True
         if not part.exists():
             first = columns(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames)
             first |= {"frames": np.zeros((0, opu.n_out), opu.camera.dtype)}
@@ -77,7 +82,7 @@ class Recorder(Wrapper):
             return frames
         frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
         shown = as_patterns(to_host(patterns), self.n_in)
-        self._journal.append(columns(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
+        self._keep(columns(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
         return frames
 
     def dark(self, count: int, exposure_s: float | None = None) -> Array:
@@ -90,7 +95,7 @@ class Recorder(Wrapper):
         frames = self.device.dark(count, exposure_s)
         shown = np.zeros((count, self.n_in), bool)
         kept = columns(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}
-        self._journal.append(kept | {"frames": to_host(frames)})
+        self._keep(kept | {"frames": to_host(frames)})
         return frames
 
     def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> HostArray:
@@ -99,8 +104,20 @@ class Recorder(Wrapper):
             return self._earlier.uniform(photons, exposure_s, count, pixels)
         frames = self._light.uniform(photons, exposure_s, count, pixels)
         light, seconds = np.full(count, photons, np.float64), np.full(count, exposure_s, np.float64)
-        self._journal.append({"uniform/frames": frames, "uniform/photons": light, "uniform/exposure_s": seconds})
+        self._keep({"uniform/frames": frames, "uniform/photons": light, "uniform/exposure_s": seconds})
         return frames
+
+    def _keep(self, arrays: Arrays) -> None:
+        """Append frames to the part. If that fails the recording ends, because later frames would leave a gap."""
+        self._check_complete()
+        self._complete = False
+        self._journal.append(arrays)
+        self._complete = True
+
+    def _check_complete(self) -> None:
+        """Raise an ``OSError`` if frames were taken that the file does not have."""
+        if not self._complete:
+            raise OSError(f"{self._journal.path} lacks frames that could not be written: make room and resume")
 
     def _held(self) -> RecordedDevice | None:
         """The earlier part of the recording, if it holds a frame at the clock's number or later."""
@@ -110,14 +127,32 @@ class Recorder(Wrapper):
         return None if self._earlier.done else self._earlier
 
     def close(self) -> Path:
-        """Make the finished file of the part and return its path. Without a single frame there is no file."""
+        """Make the finished file of the part and return its path.
+
+        Raises
+        ------
+        OSError
+            If frames are missing because the part could not be written. The part stays, to resume.
+        ValueError
+            If the file cannot be written, or does not hold every frame. The part stays.
+        """
         if self._open:
             try:
-                write_hdf5(self.path, self._journal.header, self._journal.arrays)
+                self._check_complete()
+                write_hdf5(self.path, self._journal.header, self._journal.arrays, self._count)
             finally:
                 self._leave()
             self._journal.path.unlink(missing_ok=True)
         return self.path
+
+    def _count(self, file: Path) -> None:
+        """Raise a ``ValueError`` if a finished file has fewer frames than the part."""
+        with closing(Recording(file)) as written:
+            found = {"frames": len(written), "uniform/frames": written.uniform_count}
+        for name, count in found.items():
+            values = self._journal.arrays.get(name)
+            if count != (wanted := 0 if values is None else len(values)):
+                raise ValueError(f"{file} must hold {wanted} {name}, got {count}: the part is kept")
 
     def _leave(self) -> None:
         """Stop writing. The part stays, unless it holds no frames."""

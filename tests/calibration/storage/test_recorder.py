@@ -11,6 +11,7 @@ import pytest
 
 from calibration import RecordedDevice, Recorder, recover_transmission_matrix, write_recording
 from calibration.recovery import transmission
+from calibration.storage import recorder as recorder_module
 from calibration.storage.journal import Journal
 from photonics import presets
 
@@ -126,6 +127,53 @@ def test_a_refused_measurement_leaves_its_frames(tmp_path):
     with pytest.raises(ValueError, match=r"whose device.exposure_s is") as stop:
         Recorder(bench(), tmp_path / "r.h5", resume=True)
     assert "\n" not in str(stop.value)
+
+
+def full(*_):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_ends_a_recording(tmp_path, monkeypatch):
+    """The third of five calls meets a full disk, and the caller goes on. The part resumes to the unbroken file.
+
+    Catches: later frames after a gap, a `close` that succeeds without them.
+    """
+    ones = np.ones((4, 20), bool)
+    with Recorder(bench(), tmp_path / "whole.h5") as opu:
+        expected = [opu.measure(ones) for _ in range(5)]
+    recorder = Recorder(bench(), tmp_path / "r.h5")
+    for call in range(5):
+        with monkeypatch.context() as patch:
+            if call == 2:
+                patch.setattr(os, "fsync", full)
+            if call < 2:
+                recorder.measure(ones)
+                continue
+            with pytest.raises(OSError, match=r"r\.h5\.part .*make room and resume") as stop:
+                recorder.measure(ones)
+        assert "\n" not in str(stop.value)
+    with pytest.raises(OSError, match="lacks frames"):
+        recorder.close()
+    assert sorted(os.listdir(tmp_path)) == ["r.h5.part", "whole.h5"]
+    with Recorder(bench(), tmp_path / "r.h5", resume=True) as opu:
+        found = [opu.measure(ones) for _ in range(5)]
+    np.testing.assert_array_equal(found, expected)
+    assert len(RecordedDevice(tmp_path / "r.h5")._recording) == 20
+
+
+def test_close_counts_the_frames_of_the_file(tmp_path, monkeypatch):
+    """Catches: a finished file with fewer frames than the part, which is removed."""
+    recorder = Recorder(bench(), tmp_path / "r.h5")
+    recorder.measure(np.ones((4, 20), bool))
+    written = recorder_module.write_hdf5
+
+    def short(path, attributes, arrays, check=None):
+        written(path, attributes, {name: values[:3] for name, values in arrays.items()}, check)
+
+    monkeypatch.setattr(recorder_module, "write_hdf5", short)
+    with pytest.raises(ValueError, match="must hold 4 frames, got 3"):
+        recorder.close()
+    assert os.listdir(tmp_path) == ["r.h5.part"]
 
 
 def test_one_process_records(tmp_path):
