@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from dfa.sweeps.protocol import Outcome
 __all__ = ["Job", "Row", "Store"]
 
 APPLICATION = 0x4F505553  # "OPUS"
-FORMAT = 1
+FORMAT = 2
 TABLES = """
 CREATE TABLE studies (
     model TEXT NOT NULL, description TEXT NOT NULL, id INTEGER PRIMARY KEY, UNIQUE (model, description)
@@ -23,9 +24,12 @@ CREATE TABLE points (
     key TEXT PRIMARY KEY, study INTEGER NOT NULL REFERENCES studies (id),
     settings TEXT NOT NULL, seed INTEGER NOT NULL,
     metrics TEXT NOT NULL, error TEXT NOT NULL, traceback TEXT NOT NULL,
-    seconds REAL NOT NULL, date TEXT NOT NULL, made_with TEXT NOT NULL, attempts INTEGER NOT NULL
+    seconds REAL NOT NULL, date TEXT NOT NULL, made_with TEXT NOT NULL, attempts INTEGER NOT NULL,
+    checksum INTEGER
 ) WITHOUT ROWID;
 """
+SUMMED = "key, study, settings, seed, metrics, error, traceback, seconds, date, made_with, attempts"
+"""Columns of a point that its checksum covers: all others."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,14 @@ class Store:
             raise ValueError(f"store must be a file that can be written, got {path} ({error})") from None
         try:
             self.open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             self.rows.close()
             if "locked" in str(error):
                 raise ValueError(f"store must be free, got {path}, which another sweep is using") from None
-            raise ValueError(f"store must be an undamaged file of sweep results, got {path} ({error})") from None
+            raise ValueError(
+                f"store must be an undamaged file of sweep results, got {path} ({error}): the file is left as it is, "
+                "take another store"
+            ) from None
         except BaseException:
             self.rows.close()
             raise
@@ -79,6 +86,7 @@ class Store:
     def open(self) -> None:
         """Lock the file for this process, and create or check its tables."""
         run = self.rows.execute
+        self.rows.create_function("row_sum", -1, row_sum, deterministic=True)
         run("PRAGMA locking_mode = EXCLUSIVE")  # the system frees the lock when the process ends, killed or not
         run("BEGIN EXCLUSIVE")  # before the first read or change
         new = not run("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -97,6 +105,8 @@ class Store:
         health = run("PRAGMA quick_check(1)").fetchone()[0]
         if health != "ok":
             raise sqlite3.DatabaseError(" ".join(health.split()))
+        for (key,) in run(f"SELECT key FROM points WHERE checksum IS NOT row_sum({SUMMED}) LIMIT 1"):
+            raise sqlite3.DatabaseError(f"point {key:.12} does not have its checksum")
 
     def __enter__(self) -> Self:
         return self
@@ -125,13 +135,24 @@ class Store:
             "date": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "made_with": outcome.made_with,
         }
-        self.rows.execute(
-            f"INSERT INTO points ({', '.join(given)}, attempts) VALUES ({', '.join(f':{name}' for name in given)}, 1) "
-            "ON CONFLICT (key) DO UPDATE SET metrics = excluded.metrics, error = excluded.error, "
-            "traceback = excluded.traceback, seconds = excluded.seconds, date = excluded.date, "
-            "made_with = excluded.made_with, attempts = attempts + 1 WHERE error != ''",
-            given,
-        )
+        run = self.rows.execute
+        try:
+            run("BEGIN")
+            run(
+                f"INSERT INTO points ({', '.join(given)}, attempts) "
+                f"VALUES ({', '.join(f':{name}' for name in given)}, 1) "
+                "ON CONFLICT (key) DO UPDATE SET metrics = excluded.metrics, error = excluded.error, "
+                "traceback = excluded.traceback, seconds = excluded.seconds, date = excluded.date, "
+                "made_with = excluded.made_with, attempts = attempts + 1 WHERE error != ''",
+                given,
+            )
+            run(f"UPDATE points SET checksum = row_sum({SUMMED}) WHERE key = ?", (job.key,))
+            run("COMMIT")
+        except sqlite3.Error as error:
+            raise OSError(
+                f"{self.path} cannot be written ({error}): it keeps the points before; make room and run the same "
+                "sweep again"
+            ) from None
 
     def find(self, keys: Iterable[str]) -> dict[str, Row]:
         """Return the rows of the points that are stored, by key."""
@@ -141,3 +162,8 @@ class Store:
             for metrics, *others in self.rows.execute(query, (key,)):
                 found[key] = Row(json.loads(metrics), *others)
         return found
+
+
+def row_sum(*values: str | float) -> int:
+    """Checksum of the values of a row."""
+    return zlib.crc32(json.dumps(values).encode())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from calibration.storage.files import replace_file
 from dfa.feedback.base import State
 
 __all__ = ["Checkpoint", "random_state", "restore_random_state"]
+
+
+SUM = "opu-sim checkpoint, CRC-32 {:08x}\n"
+"""Last line of the file: checksum of all that is before it. `torch.load` ignores the line."""
 
 
 class Checkpoint:
@@ -42,7 +47,8 @@ class Checkpoint:
             return
         content = io.BytesIO()
         torch.save({"settings": json.dumps(self.settings), **state}, content)
-        replace_file(self.path, content.getvalue())
+        saved = content.getvalue()
+        replace_file(self.path, saved + SUM.format(zlib.crc32(saved)).encode())
         self.step = state["step"]
 
     def load(self) -> State | None:
@@ -58,16 +64,33 @@ class Checkpoint:
         if self.path is None or not self.path.exists():
             return None
         try:
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(io.BytesIO(check_sum(self.path.read_bytes())), weights_only=True)
             saved, self.step = json.loads(state.pop("settings")), int(state["step"])
-        except Exception as error:  # damaged and foreign files raise errors of many types
-            raise ValueError(f"{self.path} must be a checkpoint of this package ({type(error).__name__})") from None
+        except Exception as error:  # foreign files raise errors of many types
+            reason = str(error) if isinstance(error, (Damaged, OSError)) else type(error).__name__
+            raise ValueError(
+                f"{self.path} must be a checkpoint of this package ({reason}): the file is left as it is, remove "
+                "it to start again"
+            ) from None
         for name, value in self.settings.items():
             if saved.get(name) != value:
                 raise ValueError(
                     f"{self.path} belongs to a run with {name} {saved.get(name)!r}, this run has {value!r}"
                 )
         return state
+
+
+class Damaged(ValueError):
+    """The content of a file does not have its checksum."""
+
+
+def check_sum(content: bytes) -> bytes:
+    """Return the content of a checkpoint without its last line, or raise `Damaged`."""
+    size = len(SUM.format(0))
+    saved, last = content[:-size], content[-size:]
+    if last != SUM.format(zlib.crc32(saved)).encode():
+        raise Damaged("its checksum is missing or differs: it is damaged, cut off or of another version")
+    return saved
 
 
 def random_state() -> State:

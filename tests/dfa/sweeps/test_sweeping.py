@@ -119,6 +119,48 @@ def test_other_files_are_refused_as_a_store_and_not_changed(tmp_path, spoil):
     assert path.read_bytes() == before
 
 
+def test_a_flipped_bit_in_a_store_is_never_used(tmp_path):
+    """One bit of 150 bytes of the file, in turn: refused in one line that names the file, or the same results.
+
+    Catches: a digit of a stored metric that differs, an error that becomes a result.
+    """
+    path = tmp_path / "x.db"
+    whole, refused = run(store=path), 0
+    content = path.read_bytes()
+    places = np.random.default_rng(0).choice(np.flatnonzero(np.frombuffer(content, np.uint8)), 150, replace=False)
+    for place in places:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            found = run(store=path)
+        except ValueError as error:
+            refused += 1
+            assert str(path) in str(error) and "\n" not in str(error)
+        else:
+            assert found.equals(whole), place
+    assert refused > 100
+
+
+def test_a_full_disk_keeps_the_points_before(tmp_path):
+    """SQLite refuses the ninth page. Catches: a traceback; points that are lost; a row without a checksum."""
+    path = tmp_path / "x.db"
+    with Store(path) as rows:
+        rows.rows.execute("PRAGMA journal_mode = DELETE")
+    limited = sqlite3.connect
+
+    def connect(*args, **kwargs):
+        rows = limited(*args, **kwargs)
+        rows.execute("PRAGMA max_page_count = 9")
+        return rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite3, "connect", connect)
+        with pytest.raises(OSError, match=r"x\.db cannot be written .*make room and run the same sweep again"):
+            run({"x": list(range(10, 60)), "y": [0.5]}, store=path)
+    log = tmp_path / "log"
+    run({"x": list(range(10, 60)), "y": [0.5]}, log, store=path)
+    assert 0 < len(lines(log)) < 100
+
+
 def test_two_sweeps_cannot_use_one_store(tmp_path):
     """Catches: two sweeps that compute the same points."""
     with Store(tmp_path / "x.db"), pytest.raises(ValueError, match="another sweep is using"):

@@ -99,6 +99,23 @@ def test_divergence_stops_and_keeps_the_checkpoint(data, tmp_path):
     assert (tmp_path / "last.pt").read_bytes() == kept
 
 
+def test_a_flipped_bit_in_a_checkpoint_is_refused(data, tmp_path):
+    """One bit of 100 bytes of the file, in turn, and two cut ends. Catches: weights that differ and are used."""
+    model, _ = make("bp")
+    train(model, few(data), epochs=1, folder=tmp_path, progress=False)
+    path = tmp_path / "last.pt"
+    content, draw = path.read_bytes(), torch.Generator().manual_seed(0)
+    changed = [content[:-1], content[: len(content) // 2]]
+    for place in torch.randint(len(content), (100,), generator=draw).tolist():
+        changed.append(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+    for damaged in changed:
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"last\.pt must be a checkpoint .*checksum") as stop:
+            train(model, few(data), epochs=2, folder=tmp_path, resume=True, progress=False)
+        assert "\n" not in str(stop.value)
+        assert path.read_bytes() == damaged
+
+
 def test_bad_checkpoints_and_numbers(data, tmp_path):
     model, _ = make("bp")
     (tmp_path / "last.pt").write_bytes(b"not a checkpoint")
