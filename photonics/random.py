@@ -56,6 +56,7 @@ class Stream(IntEnum):
     BERNOULLI = 20
     THREE_BIT = 21
     DEAD_PIXEL = 22
+    DRIFT_TURN = 24
 
 
 class PatternSet(IntEnum):

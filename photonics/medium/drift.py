@@ -8,14 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from photonics.arrays import Array, ComplexArray, FloatArray, IntArray
-from photonics.backend import backend_of
+from photonics.arrays import Array, ComplexArray, IntArray
+from photonics.backend import HOST, backend_of
 from photonics.component import Field, Integer, component
 from photonics.draws import MAX_TICK
 from photonics.medium.base import ScatteringMedium, check_field
-from photonics.medium.drift_laws import LAWS, LEVEL, STEPS, Names, Weights, unit
+from photonics.medium.drift_laws import LAWS, LEVEL, MAX_LEVELS, Law, Names, Weights
 from photonics.medium.effects import COPY, Effect, derived_seed, related_seed
 from photonics.medium.stored import Mixture
+from photonics.medium.turned import Turned, weigh
 
 __all__ = ["Drifting"]
 
@@ -23,6 +24,8 @@ MAX_KNOTS, MAX_PARTS = 4, 16
 """Largest number of media that are kept: those with a matrix, those without."""
 MIN_STEP = 4.0
 """Smallest distance of the knots, frames, for which the matrix at a knot is computed."""
+FINE = (MAX_LEVELS + 1) * LEVEL
+"""Name of the medium that all fine parts come from."""
 
 
 @component(kw_only=False)
@@ -41,15 +44,20 @@ class Drifting(Effect):
     The medium does not change within an exposure, so tau should be many frames. Speckle that changes during an exposure
     would lose contrast, which is not modelled.
 
-    The coefficients are known at knots tau / 256 (Gaussian law: tau / 16) apart, or at every frame if that is less.
-    They are interpolated linearly in between and divided by the norm. Exponential law: an Ornstein-Uhlenbeck bridge,
-    each middle from its exact conditional law, between independent matrices 8 tau apart. Gaussian law: a moving average
-    of noise at knots tau / 2 apart, under a Gaussian window that ends at 2 tau, turned by a Householder reflection so
-    that T(0) is a single matrix. Largest error of the correlation, over all pairs of frames up to 2**40 (a year at
-    35 kHz; beyond, times lose digits): 0.002 (exponential), 0.001 (Gaussian).
+    Exponential law: an Ornstein-Uhlenbeck bridge, each middle from its exact conditional law, from independent matrices
+    over 8 tau apart down to single frames. Gaussian law: a moving average of noise at knots tau / 2 apart, under a
+    Gaussian window that ends at 2 tau, turned by a Householder reflection so that T(0) is a single matrix; between
+    knots tau / 16 apart it is interpolated linearly. ``1 - rho`` is right within 1 % at every lag of whole frames, and
+    rho within 0.001. Fields are complex64, so a change under 6e-8 of the field is lost.
 
-    A frame costs up to 13 products of the medium inside (Gaussian: 9, and 14 within 4 tau of frame 0). If that medium
-    holds its matrix and knots are 4 frames apart or more, T is computed at the knots and a frame costs 2 products (both
+    Parts of the exponential law with more than 11 halvings (which move T between knots tau / 256 to tau / 128 apart)
+    are one medium whose rows and columns get random turns, other ones for each part. They carry at most 0.4 % of the
+    power. They are uncorrelated, but not independent: within a knot's distance, all of them change an entry by the same
+    modulus.
+
+    A frame costs up to 13 products of the medium inside and one with a field for each level below the knots, which is
+    log2(tau) - 7 (Gaussian: 9 products, and 14 within 4 tau of frame 0). If that medium holds its matrix and knots are
+    4 frames apart or more, T is computed at the knots and a frame costs 2 products and the one of several fields (both
     ways agree to rounding). Up to 4 matrices are kept, or 16 parts without a matrix.
 
     References
@@ -74,14 +82,23 @@ class Drifting(Effect):
             raise ValueError("medium must not hold a ballistic share (put Drifting inside Ballistic), got one")
 
     @cached_property
-    def _step(self) -> float:
-        """Distance of the knots, frames."""
-        return max(self.correlation_frames / STEPS[self.law], 1.0)
+    def _law(self) -> Law:
+        return LAWS[self.law](self.correlation_frames)
+
+    @property
+    def _sums_matrices(self) -> bool:
+        """Whether matrices are computed at the knots."""
+        return self.medium.holds_matrix and self._law.spacing >= MIN_STEP
 
     @cached_property
     def _kept(self) -> OrderedDict[int, ScatteringMedium]:
         """Media in use, the one longest unused first."""
         return OrderedDict()
+
+    @property
+    def _fine(self) -> Turned:
+        """Media of the fine parts."""
+        return Turned(self._part(FINE), related_seed(self.medium, self.seed, *divmod(FINE, LEVEL)))
 
     def correlation(self, lag: Array) -> Weights:
         """Correlation of the field over a lag in frames, rho; the intensity's is its square."""
@@ -101,8 +118,7 @@ class Drifting(Effect):
         names, weights : ndarrays, shape (batch, terms)
             A name stands for the same medium in all frames; 0 is the wrapped one. Squares of a row sum to 1.
         """
-        names, left, right, place = self._cell(ticks)
-        return names, unit((1.0 - place) * left + place * right)
+        return self._law.coefficients(ticks)
 
     def propagate(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
         return self._apply(field, ticks, adjoint=False)
@@ -111,10 +127,13 @@ class Drifting(Effect):
         return self._apply(field, ticks, adjoint=True)
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
-        blocks = (
-            weight[0] * medium.block(rows, cols, tick) for medium, _, weight in self._terms(check_ticks([tick], 1))
-        )
-        return sum(blocks, np.zeros((), np.complex64))
+        coarse, names, weights = self._terms(check_ticks([tick], 1))
+        total = np.zeros((len(range(self.shape[0])[rows]), len(range(self.shape[1])[cols])), np.complex64)
+        for medium, _, weight in coarse:
+            total += weigh(medium.block(rows, cols, tick), np.repeat(weight, len(total)), HOST)
+        if weights.any():
+            total += self._fine.block(rows, cols, tick, names[0], weights[0])
+        return total
 
     def fresh(self, seed: int) -> "Drifting":  # noqa: D102 (inherited)
         # The drift takes other words than the medium, otherwise a drift of drifts would share its media.
@@ -132,39 +151,39 @@ class Drifting(Effect):
         if not ordered:  # in order of time, the frames that share a medium are neighbours
             ticks, field = ticks[order], backend.xp.take(field, backend.asarray(order), axis=0)
         out = backend.zeros((field.shape[0], n_to), "complex64")
-        for medium, frames, weight in self._terms(ticks):
+        coarse, names, weights = self._terms(ticks)
+        for medium, frames, weight in coarse:
             product = medium.adjoint if adjoint else medium.propagate
-            out[frames, :] += product(field[frames, :], ticks[frames]) * backend.asarray(weight[:, None])
+            out[frames, :] += weigh(product(field[frames, :], ticks[frames]), weight, backend)
+        if weights.any():
+            out += self._fine.apply(field, ticks, names, weights, adjoint)
         return out if ordered else backend.xp.take(out, backend.asarray(np.argsort(order)), axis=0)
 
-    def _terms(self, ticks: IntArray) -> Iterator[tuple[ScatteringMedium, slice, FloatArray]]:
-        """Media to add up, each with the frames that use it and its weight there, always in the same order."""
-        if self.medium.holds_matrix and self._step >= MIN_STEP:
-            names, weights, find = *self._knots(ticks), self._knot
+    def _terms(self, ticks: IntArray) -> tuple[Iterator[tuple[ScatteringMedium, slice, Weights]], Names, Weights]:
+        """What to add up, always in the same order.
+
+        Returns
+        -------
+        coarse : iterator of tuples
+            Each medium, with the frames that use it and its weight there.
+        names, weights : ndarrays, shape (batch, terms)
+            The fine parts of each frame.
+        """
+        if self._sums_matrices:
+            names, weights, fine, amounts = self._law.between_knots(ticks)
+            find = self._knot
         else:
-            names, weights, find = *self.coefficients(ticks), self._part
-        for name, frames, weight in runs(names, weights):
-            yield find(name), frames, weight
-
-    def _cell(self, ticks: IntArray) -> tuple[Names, Weights, Weights, Weights]:
-        """Names, weights at the knots before and after each frame, and its place between them, 0 to 1: (batch, 1)."""
-        knot = np.floor(ticks / self._step).astype(np.int64)
-        place = ticks / self._step - knot
-        return *LAWS[self.law](knot, self.correlation_frames, self._step), place[:, None]
-
-    def _knots(self, ticks: IntArray) -> tuple[Names, Weights]:
-        """Knots around each frame and their weights, (batch, 2)."""
-        _, left, right, place = self._cell(ticks)
-        norm = np.linalg.norm((1.0 - place) * left + place * right, axis=1, keepdims=True)
-        knot = np.floor(ticks / self._step).astype(np.int64)
-        return knot[:, None] + np.arange(2), np.concatenate([1.0 - place, place], axis=1) / norm
+            names, weights = self._law.coefficients(ticks)
+            is_fine, find = (names >= self._law.fine).any(axis=0), self._part
+            fine, amounts = names[:, is_fine], weights[:, is_fine]
+            names, weights = names[:, ~is_fine], weights[:, ~is_fine]
+        return ((find(name), frames, weight) for name, frames, weight in runs(names, weights)), fine, amounts
 
     def _knot(self, knot: int) -> ScatteringMedium:
         """Medium at a knot, its matrix summed once."""
         if knot == 0:
             return self.medium
-        names, weights, _ = LAWS[self.law](np.asarray([knot]), self.correlation_frames, self._step)
-        terms = [(weight[0], name) for name, _, weight in runs(names, unit(weights))]
+        terms = [(np.float32(weight[0]), name) for name, _, weight in runs(*self._law.at_knot(knot))]
         return self._keep(knot, lambda: Mixture(self.shape, partial(make_parts, self.medium, self.seed, terms)))
 
     def _part(self, name: int) -> ScatteringMedium:
@@ -211,7 +230,7 @@ def check_ticks(ticks: Array, batch: int) -> IntArray:
     return array.astype(np.int64)
 
 
-def runs(names: Names, weights: Weights) -> Iterator[tuple[int, slice, FloatArray]]:
+def runs(names: Names, weights: Weights) -> Iterator[tuple[int, slice, Weights]]:
     """Each name in ascending order, the frames from its first to its last use, and its weight in them."""
     frame, term = np.nonzero(weights)
     name, weight = names[frame, term], weights[frame, term]
@@ -220,6 +239,6 @@ def runs(names: Names, weights: Weights) -> Iterator[tuple[int, slice, FloatArra
     first = np.flatnonzero(np.diff(name, prepend=-1))
     for start, stop in pairwise([*first, len(name)]):
         frames = slice(int(frame[start]), int(frame[stop - 1]) + 1)
-        dense = np.zeros(frames.stop - frames.start, np.float32)
+        dense = np.zeros(frames.stop - frames.start)
         dense[frame[start:stop] - frames.start] = weight[start:stop]
         yield int(name[start]), frames, dense

@@ -12,7 +12,7 @@ from photonics.component import Field, Integer, component
 from photonics.kernels.screens import screen, screen_into
 from photonics.kernels.threads import for_blocks
 from photonics.medium.base import ScatteringMedium, check_field
-from photonics.medium.screens import Screens, grid_shape, phasors, transform
+from photonics.medium.screens import Screens, fill_on_gpu, grid_shape, phasors, transform
 from photonics.random import Stream
 
 __all__ = ["ScatteringLayers"]
@@ -135,9 +135,7 @@ class ScatteringLayers(ScatteringMedium):
             for start in range(0, batch, together):
                 part = slice(start, min(start + together, batch))
                 if backend.name == "cupy":
-                    from photonics.medium import layers_cuda
-
-                    layers_cuda.fill_output(screens, field[part, :], backward, out[part, :])
+                    fill_on_gpu(screens, field[part, :], backward, out[part, :])
                 else:
                     out[part, :] = by_specification(screens, field[part, :], backward)[:, :width]
             return out

@@ -8,11 +8,12 @@ from typing import NamedTuple, cast
 import numpy as np
 from scipy import fft
 
+from photonics import draws
 from photonics.arrays import Array, ComplexArray
-from photonics.backend import Backend
+from photonics.backend import Backend, backend_of
 from photonics.random import Stream, words
 
-__all__ = ["Screens", "grid_shape", "phasors", "transform"]
+__all__ = ["Screens", "fill_on_gpu", "grid_shape", "phasors", "transform"]
 
 
 class Screens(NamedTuple):
@@ -88,3 +89,23 @@ def transform(planes: ComplexArray, lit: int, seen: int, inverse: bool) -> None:
         result = dft(part, axes=axes, norm="forward" if inverse else "backward", overwrite_x=True, workers=1)
         if not np.may_share_memory(result, part):  # scipy may overwrite its input, but does not have to
             part[...] = result
+
+
+def fill_on_gpu(screens: Screens, field: Array, backward: bool, out: Array) -> None:
+    """Fill `out` (frames, width) with ``T`` or ``T^H`` for each row of `field` (frames, n), cupy arrays.
+
+    The first screen reads the field, the last one writes the result, and transforms are in place.
+    """
+    from cupyx.scipy import fft  # pyright: ignore[reportMissingImports]
+
+    from photonics.kernels.screens_cuda import screen_into  # loads numba.cuda
+
+    frames, key = len(field), draws.key(screens.seed)
+    dft, norm = (fft.ifftn, "forward") if backward else (fft.fftn, "backward")  # neither has a factor
+    grid = backend_of(field).empty((frames, screens.n_modes), "complex64")
+    first, *later = screens.order(backward)
+    screen_into(field, grid, first, key, backward, screens.amplitude(first))
+    for layer in later:
+        planes = grid.reshape(frames, *screens.grid)
+        grid = dft(planes, axes=(1, 2), norm=norm, overwrite_x=True).reshape(frames, screens.n_modes)
+        screen_into(grid, out if layer == later[-1] else grid, layer, key, backward, screens.amplitude(layer))
