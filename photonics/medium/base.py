@@ -85,6 +85,10 @@ class ScatteringMedium(ABC):
     def fresh(self, seed: int) -> "ScatteringMedium":
         """Return an independent medium with the same statistics."""
 
+    def with_fixed_storage(self) -> "ScatteringMedium":
+        """Return the same medium, with nothing left that depends on the memory of the machine."""
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """Plain description; `photonics.medium.from_dict` makes the same medium from it.
 

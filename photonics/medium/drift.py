@@ -82,13 +82,18 @@ class Drifting(Effect):
             raise ValueError("medium must not hold a ballistic share (put Drifting inside Ballistic), got one")
 
     @cached_property
+    def _inside(self) -> ScatteringMedium:
+        """The medium inside, with a storage that does not depend on the machine."""
+        return self.medium.with_fixed_storage()
+
+    @cached_property
     def _law(self) -> Law:
         return LAWS[self.law](self.correlation_frames)
 
     @property
     def _sums_matrices(self) -> bool:
         """Whether matrices are computed at the knots."""
-        return self.medium.holds_matrix and self._law.spacing >= MIN_STEP
+        return self._inside.holds_matrix and self._law.spacing >= MIN_STEP
 
     @cached_property
     def _kept(self) -> OrderedDict[int, ScatteringMedium]:
@@ -98,7 +103,7 @@ class Drifting(Effect):
     @property
     def _fine(self) -> Turned:
         """Media of the fine parts."""
-        return Turned(self._part(FINE), related_seed(self.medium, self.seed, *divmod(FINE, LEVEL)))
+        return Turned(self._part(FINE), related_seed(self._inside, self.seed, *divmod(FINE, LEVEL)))
 
     def correlation(self, lag: Array) -> Weights:
         """Correlation of the field over a lag in frames, rho; the intensity's is its square."""
@@ -182,19 +187,19 @@ class Drifting(Effect):
     def _knot(self, knot: int) -> ScatteringMedium:
         """Medium at a knot, its matrix summed once."""
         if knot == 0:
-            return self.medium
+            return self._inside
         terms = [(np.float32(weight[0]), name) for name, _, weight in runs(*self._law.at_knot(knot))]
-        return self._keep(knot, lambda: Mixture(self.shape, partial(make_parts, self.medium, self.seed, terms)))
+        return self._keep(knot, lambda: Mixture(self.shape, partial(make_parts, self._inside, self.seed, terms)))
 
     def _part(self, name: int) -> ScatteringMedium:
         """Medium of that name."""
-        return self._keep(name, lambda: make_part(self.medium, self.seed, name))
+        return self._keep(name, lambda: make_part(self._inside, self.seed, name))
 
     def _keep(self, name: int, make: Callable[[], ScatteringMedium]) -> ScatteringMedium:
         """Return the medium of that name from those kept, or make it and drop the one longest unused."""
         found = self._kept.pop(name, None) or make()
         self._kept[name] = found
-        if len(self._kept) > (MAX_KNOTS if self.medium.holds_matrix else MAX_PARTS):
+        if len(self._kept) > (MAX_KNOTS if self._inside.holds_matrix else MAX_PARTS):
             self._kept.popitem(last=False)
         return found
 

@@ -72,6 +72,10 @@ class Effect(ScatteringMedium):
     def fresh(self, seed: int) -> "Effect":  # noqa: D102 (inherited)
         return replace(self, medium=self.medium.fresh(seed))
 
+    def with_fixed_storage(self) -> "Effect":  # noqa: D102 (inherited)
+        inside = self.medium.with_fixed_storage()
+        return self if inside is self.medium else replace(self, medium=inside)
+
 
 @component(kw_only=False)
 class Lossy(Effect):

@@ -19,6 +19,8 @@ __all__ = ["GaussianMedium"]
 
 MAX_SHARE = 0.25
 """Largest share of the free memory that a matrix takes with `storage="auto"`."""
+MAX_BYTES = 2**28
+"""Largest matrix that is stored with `storage="auto"` in a medium that drifts, which keeps up to five of them."""
 
 
 @component(kw_only=False)
@@ -53,7 +55,8 @@ class GaussianMedium(StoredMedium):
     storage: Literal["stored", "streamed", "auto"] = "stored"
     """"stored" keeps the matrix in memory, 8 bytes per entry, made on first use. "streamed" keeps nothing and draws
     each tile again for every product (for one frame, only the columns whose input is not zero). "auto" stores a
-    matrix that takes less than a quarter of the free memory."""
+    matrix that takes less than a quarter of the free memory. Inside `Drifting`, where the two differ by rounding,
+    "auto" does not look at the memory: it stores a matrix of at most 256 MiB."""
 
     entries: Literal["gaussian", "3bit"] = "gaussian"
     """"3bit" draws real and imaginary parts from {-13, -3, 3, 13}/7 with probabilities 1/8, 3/8, 3/8, 1/8, times
@@ -75,6 +78,12 @@ class GaussianMedium(StoredMedium):
         if self.storage == "auto":
             return 8 * self.n_in * self.n_out > MAX_SHARE * psutil.virtual_memory().available
         return self.storage == "streamed"
+
+    def with_fixed_storage(self) -> "GaussianMedium":  # noqa: D102 (inherited)
+        if self.storage != "auto":
+            return self
+        storage = "stored" if 8 * self.n_in * self.n_out <= MAX_BYTES else "streamed"
+        return GaussianMedium(self.n_in, self.n_out, self.seed, storage, self.entries)
 
     @cached_property
     def _slab(self) -> Slab:
