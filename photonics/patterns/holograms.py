@@ -7,6 +7,9 @@ phase and whose width sets the amplitude. The superpixel chooses the sum nearest
 can make.
 
 Fields are in units of the field on a mirror: all the light on the chip is ``mean |field|^2 = 1`` before the mirrors.
+Mirrors are squares that fill their cells, so that the field far away has their envelope ``sinc(f_row) sinc(f_column)``
+at f cycles per mirror. The order lies at ``1/period`` and ``1/period^2``, where the envelope leaves 0.80 of the power
+at period 4 and 0.95 at period 8. The surround of the chip is dark.
 
 References
 ----------
@@ -47,8 +50,9 @@ class LeeHologram(Encoding):
     """Fringes that carry the phase in their position and the amplitude in their width (Lee 1979).
 
     A mirror of carrier phase theta is ON where ``|theta - arg f| < pi q``, with duty cycle ``q = asin(|f|)/pi``. The
-    order then has amplitude ``sin(pi q)/pi = |f|/pi`` and phase ``arg f``. The carrier advances by ``1/period``
-    of a turn per row and ``1/period^2`` per column, so that its ``period^2`` phases serve as grey levels.
+    order then has amplitude ``sin(pi q)/pi = |f|/pi``, times the mirror's envelope, and phase ``arg f``. The carrier
+    advances by ``1/period`` of a turn per row and ``1/period^2`` per column, so that its ``period^2`` phases serve as
+    grey levels.
     """
 
     period: int = Field(4, ge=3, le=64)
@@ -74,12 +78,12 @@ class LeeHologram(Encoding):
 
     @property
     def amplitude(self) -> float:
-        """Field of a target of 1, relative to the field on a mirror: 1/pi."""
-        return 1.0 / math.pi
+        """Field of a target of 1, relative to the field on a mirror: 1/pi times the mirror's envelope, 0.285."""
+        return envelope(self.period) / math.pi
 
     @property
     def efficiency(self) -> float:
-        """Largest share of the power on the mirrors that the order can hold: 1/pi^2 = 0.1013."""
+        """Largest share of the power on the mirrors that the order can hold: 0.0811 at period 4, 0.0961 at 8."""
         return self.amplitude**2
 
     @property
@@ -113,7 +117,7 @@ class LeeHologram(Encoding):
         return xp.real(fringe) > size * xp.sqrt(xp.where(size < 1.0, 1.0 - size * size, 0.0))
 
     def decode(self, shown: Array, full: bool = False) -> Array:
-        """Field behind an ideal aperture around the order: ``amplitude * target``, apart from the method's error.
+        """Field behind an ideal aperture: ``amplitude * target``, apart from the method's error and dark edges.
 
         Parameters
         ----------
@@ -151,12 +155,12 @@ class Superpixel(Encoding):
 
     @property
     def amplitude(self) -> float:
-        """Field of a target of 1, relative to the field on a mirror: eight neighbouring phases of 16 ON, 0.3204."""
-        return 1.0 / (SIDE**2 * math.sin(math.pi / SIDE**2))
+        """Field of a target of 1, relative to that on a mirror: 8 phases of 16 times the mirror's envelope, 0.2866."""
+        return envelope(SIDE) / (SIDE**2 * math.sin(math.pi / SIDE**2))
 
     @property
     def efficiency(self) -> float:
-        """Largest share of the power on the mirrors that the field can hold: 0.1026."""
+        """Largest share of the power on the mirrors that the field can hold: 0.0821."""
         return self.amplitude**2
 
     @property
@@ -191,7 +195,7 @@ class Superpixel(Encoding):
         return xp.reshape(mirrors, (batch, rows * SIDE, columns * SIDE))
 
     def decode(self, shown: Array, full: bool = False) -> Array:
-        """Field behind an ideal aperture around the order: ``amplitude * target``, apart from the method's error.
+        """Field behind an ideal aperture: ``amplitude * target``, apart from the method's error and dark edges.
 
         Parameters
         ----------
@@ -278,15 +282,24 @@ def filter_order(mirrors: Array, period: int, order: int, spot: float, aperture:
     xp, (batch, rows, columns) = array_namespace(field), field.shape
     if rows % pixel or columns % pixel or not rows * columns:
         raise ValueError(f"shown must have rows and columns in multiples of {pixel}, got {rows} x {columns}")
-    spectrum = xp.fft.fftn(field * carrier(field, period, order), axes=(1, 2))
+    # As much darkness as there are mirrors, so that no light leaves the grid at one side and comes in at the other.
+    grid = 2 * rows, 2 * columns
+    spectrum = xp.fft.fftn(field * carrier(field, period, order), s=grid, axes=(1, 2))
     # In numpy, since the fftfreq of array_api_compat works on the CPU only.
-    y, x = np.fft.fftfreq(rows)[:, None] * (2.0 * spot), np.fft.fftfreq(columns)[None, :] * (2.0 * spot)
-    passes = (x * x + y * y <= 1.0) if aperture == "circle" else (abs(x) <= 1.0) & (abs(y) <= 1.0)
-    passes = xp.asarray(passes, device=device(field))
-    field = xp.fft.ifftn(xp.where(passes[None, :, :], spectrum, 0.0), axes=(1, 2))
+    y, x = np.fft.fftfreq(grid[0])[:, None], np.fft.fftfreq(grid[1])[None, :]
+    distance = np.hypot(y, x) if aperture == "circle" else np.maximum(abs(y), abs(x))
+    passes = np.clip((0.5 / spot - distance) * min(grid) + 0.5, 0.0, 1.0)  # share of a bin on the rim
+    through = passes * np.sinc(y - order / period) * np.sinc(x - order / period**2)
+    field = xp.fft.ifftn(spectrum * xp.asarray(through, device=device(field))[None, :, :], axes=(1, 2))
+    field = field[:, :rows, :columns]
     if full:
         return field
     return xp.mean(xp.reshape(field, (batch, rows // pixel, pixel, columns // pixel, pixel)), axis=(2, 4))
+
+
+def envelope(period: int) -> float:
+    """Amplitude of a square mirror in the direction of the order: ``sinc(1/period) sinc(1/period^2)``."""
+    return float(np.sinc(1.0 / period) * np.sinc(1.0 / period**2))
 
 
 def carrier(like: Array, period: int, order: int) -> Array:
