@@ -25,6 +25,7 @@ import numpy as np
 
 from calibration.storage.descriptions import Description
 from calibration.storage.files import WrongFile, new_file
+from calibration.storage.folders import lock
 from photonics.arrays import HostArray
 
 __all__ = ["Arrays", "Journal", "StoredArray", "create_journal", "is_journal"]
@@ -125,7 +126,7 @@ class Journal:
             raise WrongFile(f"{name} must be a file that can be opened, got {path} ({error.strerror})") from None
         try:
             if writable:
-                lock(self._file, path, name)
+                lock(self._file.fileno(), path, name)
             self._read()
             if writable:
                 self._mapped = None  # Windows does not shorten a file that is mapped
@@ -296,15 +297,3 @@ def write_all(file: BinaryIO, part: bytes | memoryview) -> None:
     rest = memoryview(part)
     while len(rest):
         rest = rest[file.write(rest) :]
-
-
-def lock(file: BinaryIO, path: Path, name: str) -> None:
-    """Let no other process write to the file while this one does; the lock goes with the process."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where an open file cannot be replaced
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise WrongFile(f"{name} must not be in use, got {path}, which another process is writing") from None

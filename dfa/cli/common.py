@@ -41,32 +41,34 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
 def run_folder(out: Path | None, resume: bool = False) -> Iterator[Path]:
     """Open the folder of a run: a new or empty one (by default runs/<time>), or that of the run to resume.
 
-    Folders that were created are removed again if the run fails before it has written anything.
+    No other run can use the folder meanwhile. A folder to resume that does not exist is made, and the run starts.
+    Folders that were made are removed again if the run fails before it has written anything.
 
     Raises
     ------
     ValueError
-        If the folder is not empty or cannot be written; with `resume`, if there is no such folder.
+        If the folder is not empty, is in use or cannot be written; with `resume`, if `out` is not given.
     """
-    if resume:
-        if out is None or not out.is_dir():
-            raise ValueError(f"out must be the folder of the run to resume, got {out}")
-        yield out
-        return
-    folder = out or Path("runs") / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    created = [path for path in (folder, *folder.parents) if not path.exists()]
+    from calibration.storage.folders import claim_folder, new_folder
+
+    if resume and out is None:
+        raise ValueError("out must be the folder of the run to resume, got none")
+    starts = resume and out is not None and not out.exists()
+    made: list[Path] = []
+    if out is None:
+        runs = Path("runs")
+        parents = [] if runs.exists() else [runs]
+        out = new_folder(runs / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S"), "out")
+        made = [out, *parents]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ValueError(f"out must be a new or an empty folder, got {folder}")
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise ValueError(f"out must be a folder that can be written, got {folder} ({error.strerror})") from None
-    try:
-        yield folder
+        with claim_folder(out, "out") as folder:
+            if not resume and any(folder.iterdir()):
+                raise ValueError(f"out must be a new or an empty folder, got {folder}")
+            if starts:
+                typer.echo(f"{out} does not exist: the run starts from the beginning", err=True)
+            yield folder
     except BaseException:
         with suppress(OSError):  # rmdir refuses a folder that is not empty
-            for path in created:
+            for path in made:
                 path.rmdir()
         raise

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from calibration.storage.folders import claim_folder
 from dfa.errors import Diverged
 from dfa.feedback.base import State
 from dfa.rules.blocks import unwrap
@@ -154,11 +155,6 @@ class Loop:
         kind = {"optimiser": type(self.optimiser).__name__, "clip_norm": options.clip_norm}
         learns = {"learning_rate": options.learning_rate, "seed": task.seed, "feedback": learner is not None}
         self.checkpoint = Checkpoint(options.folder, {**(options.settings or {}), **task.settings, **learns, **kind})
-        if not options.resume and self.checkpoint.path is not None and self.checkpoint.path.exists():
-            raise ValueError(
-                f"folder must not hold an earlier run, got one with {self.checkpoint.path}: set resume=True to "
-                "continue it, or name another folder"
-            )
         self.watcher = Watcher(model, learner)
         directed = isinstance(learner, Learner) and learner.feedback is not None
         self.guards = Guards([name for name, own in list(self.watcher.parts.items())[:-1] if own] if directed else [])
@@ -169,7 +165,7 @@ class Loop:
 
     def run(self) -> Outcome:
         """Take all remaining steps."""
-        with reproducible(self.task.seed), self._locate_errors():
+        with self._own_folder(), reproducible(self.task.seed), self._locate_errors():
             if self.options.resume:
                 self._resume()
             folder = self.checkpoint.folder if self.options.tensorboard else None
@@ -193,6 +189,18 @@ class Loop:
                         write(self.now.history[-1])
                     self._save(step)
         return self.now
+
+    @contextmanager
+    def _own_folder(self) -> Iterator[None]:
+        """Context in which no other run uses the folder; a ``ValueError`` if it holds a run that is not resumed."""
+        folder, path = self.checkpoint.folder, self.checkpoint.path
+        with claim_folder(folder) if folder is not None else nullcontext():
+            if path is not None and path.exists() and not self.options.resume:
+                raise ValueError(
+                    f"folder must not hold an earlier run, got one with {path}: set resume=True to continue it, or "
+                    "name another folder"
+                )
+            yield
 
     def _due(self, step: int, every: int) -> bool:
         return step == self.task.steps or step % every == 0

@@ -33,7 +33,7 @@ for command in ([], *([name] for name in COMMANDS)):
         (["train", "--learning-rate", "-1"], "learning_rate must be greater than 0, got -1.0"),
         (["train", "--threshold", "nan"], "threshold must be"),
         (["train", "--resume"], "out must be the folder of the run to resume"),
-        (["train", "--resume", "--out", "typo"], "out must be the folder of the run to resume"),
+        (["train", "--resume", "--out", "file/x"], "out must be a folder that can be written"),
         (["train", "--method", "bp,optical", "--device", "small.toml"], "device must have more than 10 inputs"),
         (["train", "--epochs", "0"], "--epochs"),
         (["calibrate", "--n-out", "4"], "16 pixels or more"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from calibration import measure_projection
+from calibration.storage.folders import claim_folder
 from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, train
 from dfa.data import digits
 from dfa.experiments import Plan, compare_methods
@@ -155,3 +156,11 @@ def test_an_earlier_run_is_not_written_over(data, tmp_path):
 def test_unknown_methods_are_refused(data):
     with pytest.raises(ValueError, match="method must be one of"):
         compare_methods(Plan(hidden=(8,), epochs=1), data, ["bp", "magic"], [0])
+
+
+def test_a_folder_in_use_is_refused(data, tmp_path):
+    """Another run is in the folder. Catches: two runs that write one checkpoint."""
+    model, _ = make("bp")
+    with claim_folder(tmp_path), pytest.raises(ValueError, match="folder must not be in use"):
+        train(model, few(data), epochs=1, folder=tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())

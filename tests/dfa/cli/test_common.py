@@ -1,0 +1,56 @@
+"""The folder of a run: new for each run, in use by one, and started if there is nothing to resume."""
+
+from contextlib import ExitStack
+from datetime import datetime
+
+import pytest
+
+from dfa.cli import common
+from dfa.cli.common import run_folder
+from tests.command import opu
+
+
+class Noon(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2026, 1, 2, 12)
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    """Three at once. Catches: settings of one run beside the weights of another. A failure removes its own folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(common, "datetime", Noon)
+    with pytest.raises(RuntimeError), run_folder(None):
+        raise RuntimeError
+    assert not (tmp_path / "runs").exists()
+    with ExitStack() as stack:
+        folders = [stack.enter_context(run_folder(None)) for _ in range(3)]
+        names = ["20260102-120000", "20260102-120000-2", "20260102-120000-3"]
+        assert [folder.name for folder in folders] == names
+        with pytest.raises(RuntimeError), run_folder(None):
+            raise RuntimeError
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == names
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_in_use_is_refused(tmp_path, resume):
+    """Catches: two runs in a new folder, or a run that is resumed while it runs."""
+    out = tmp_path / "r"
+    with run_folder(out):
+        with pytest.raises(ValueError, match=r"out must not be in use, got .*r, which another process"):
+            run_folder(out, resume).__enter__()
+        assert out.is_dir()
+    with run_folder(out, resume):
+        pass
+
+
+def test_resume_starts_a_run_that_is_not_there(capfd, tmp_path):
+    """Catches: a refusal, where a script restarts its run in any case; a start without a word."""
+    out = tmp_path / "new" / "r"
+    train = ("train", "--method", "last-layer", "--hidden", 8, "--epochs", 1, "--quiet", "--resume", "--out", out)
+    assert opu(*train) == 0
+    assert "does not exist: the run starts" in capfd.readouterr().err
+    assert opu(*train) == 0
+    assert "does not exist" not in capfd.readouterr().err
