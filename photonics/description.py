@@ -1,5 +1,6 @@
 """Tables that describe a device, and the device that they describe."""
 
+import functools
 import os
 import tempfile
 import tomllib
@@ -9,14 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import tomli_w
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from photonics import medium as media
 from photonics.chain import Chain
 from photonics.component import one_line
-from photonics.medium.description import MEDIA, Description, MediumTable, Table, build, plain
+from photonics.medium.description import MEDIA, Description, Table, build, plain, table_type
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
@@ -61,11 +62,22 @@ class PartTables(Table):
 class DeviceTable(PartTables):
     """Table of a whole device; defaults are those of `photonics.OPU`."""
 
-    medium: MediumTable
+    medium: Table
     seed: int = Field(default=0, ge=0, lt=2**64)
     exposure_s: float = Field(default=4.4e-4, gt=0)
     electrical_power_w: float = Field(default=40.0, ge=0)
     power_source: str = "not stated"
+
+
+def device_table() -> type[DeviceTable]:
+    """Return the table of a device whose medium is one of those in `photonics.medium.MEDIA` now."""
+    return build_device_table(table_type())
+
+
+@functools.lru_cache(maxsize=1)
+def build_device_table(medium: Any) -> type[DeviceTable]:
+    """Build the table of a device for this type of the medium's table."""
+    return create_model("DeviceTable", __base__=DeviceTable, __doc__=DeviceTable.__doc__, medium=(medium, ...))
 
 
 class DeviceSchema(GenerateJsonSchema):
@@ -78,7 +90,7 @@ class DeviceSchema(GenerateJsonSchema):
 
 def device_schema() -> dict[str, Any]:
     """JSON Schema of a device's description, for editors of TOML and JSON files."""
-    return DeviceTable.model_json_schema(schema_generator=DeviceSchema)
+    return device_table().model_json_schema(schema_generator=DeviceSchema)
 
 
 def arguments(description: Description) -> dict[str, Any]:
@@ -89,7 +101,7 @@ def arguments(description: Description) -> dict[str, Any]:
     ValueError
         If the medium is missing, a name is unknown, or a value is out of range.
     """
-    table = validated(DeviceTable, description)
+    table = validated(device_table(), description)
     given = {name: getattr(table, name) for name in table.model_fields_set}
     return given | {"medium": build(given["medium"])}
 
@@ -187,7 +199,7 @@ def write_toml(path: str | Path, description: Description) -> None:
         If the file exists or cannot be written, or the description holds a matrix that is not in a file.
     """
     path = Path(path)
-    validated(DeviceTable, description)
+    validated(device_table(), description)
     text = tomli_w.dumps(without_null(with_paths(description, Path.cwd())))
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:

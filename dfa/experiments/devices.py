@@ -27,8 +27,8 @@ def change_device(opu: OPU, changes: Mapping[str, object]) -> OPU:
     changes = dict(changes)
     effect = changes.get("medium")
     if isinstance(effect, Mapping):
-        if not isinstance(effect.get("type"), str) or effect["type"] not in media.EFFECTS:
-            raise ValueError(f"medium.type must be one of {', '.join(media.EFFECTS)}, got {effect.get('type')!r}")
+        if not isinstance(effect.get("type"), str) or effect["type"] not in media.effects():
+            raise ValueError(f"medium.type must be one of {', '.join(media.effects())}, got {effect.get('type')!r}")
         inner = {name: value for name, value in changes.items() if name.startswith("medium.")}
         opu = opu.replace(**inner) if inner else opu
         changes = {name: value for name, value in changes.items() if name not in inner}
@@ -39,7 +39,7 @@ def change_device(opu: OPU, changes: Mapping[str, object]) -> OPU:
 
 def check_effect(opu: OPU, changes: Mapping[str, object]) -> None:
     """Raise a ``ValueError`` for a parameter of an effect if the device's medium has no effect around it."""
-    known = {name: kind for kind, effect in media.EFFECTS.items() for name in media.parameters(effect)}
+    known = {name: kind for kind, effect in media.effects().items() for name in media.parameters(effect)}
     for name, value in changes.items():
         part, _, parameter = name.partition(".")
         bare = part == "medium" and not isinstance(opu.medium, media.Effect)

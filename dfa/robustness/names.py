@@ -107,7 +107,7 @@ def check_name(name: str, known: list[str]) -> None:
 def effect_parameters(device: Settings) -> tuple[str, ...]:
     """Return the parameters of the effect that changes of the device put around the medium; none without an effect."""
     effect = device.get("medium")
-    kind = media.EFFECTS.get(effect.get("type", "")) if isinstance(effect, Mapping) else None
+    kind = media.effects().get(effect.get("type", "")) if isinstance(effect, Mapping) else None
     return media.parameters(kind) if kind is not None else ()
 
 
@@ -115,7 +115,7 @@ def units_of_names() -> dict[str, str]:
     """Return the unit of every parameter that has one, by its dotted name."""
     names = [f"{part}.{field.name}" for part, kind in PARTS.items() for field in fields(kind)]
     names += [f"imaging.reference.{field.name}" for field in fields(Reference)]
-    names += [f"medium.{name}" for kind in media.EFFECTS.values() for name in media.parameters(kind)]
+    names += [f"medium.{name}" for kind in media.effects().values() for name in media.parameters(kind)]
     found = {name: unit for name in (*names, *NUMBERS) if (unit := unit_of(name))}
     return found | UNITS
 

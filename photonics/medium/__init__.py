@@ -1,7 +1,7 @@
 """Scattering media, all with one interface: ``shape``, ``propagate``, ``adjoint``, ``block``."""
 
 from photonics.medium.base import ScatteringMedium
-from photonics.medium.description import EFFECTS, MEDIA, from_dict, parameters
+from photonics.medium.description import MEDIA, effects, from_dict, parameters
 from photonics.medium.drift import Drifting
 from photonics.medium.effects import Ballistic, Dispersive, Effect, Lossy, Modes
 from photonics.medium.gaussian import GaussianMedium
@@ -9,7 +9,6 @@ from photonics.medium.layers import ScatteringLayers
 from photonics.medium.matrix import MatrixMedium
 
 __all__ = [
-    "EFFECTS",
     "MEDIA",
     "Ballistic",
     "Dispersive",
@@ -21,6 +20,7 @@ __all__ = [
     "Modes",
     "ScatteringLayers",
     "ScatteringMedium",
+    "effects",
     "from_dict",
     "parameters",
 ]

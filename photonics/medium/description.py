@@ -1,8 +1,9 @@
 """The registry of media, and the tables that describe them: one model for each medium, made from its fields."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, cast
+from typing import Annotated, Any, Literal, TypeAlias, Union, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
@@ -16,7 +17,7 @@ from photonics.medium.gaussian import GaussianMedium
 from photonics.medium.layers import ScatteringLayers
 from photonics.medium.matrix import MatrixMedium
 
-__all__ = ["EFFECTS", "MEDIA", "Description", "MediumTable", "Table", "build", "from_dict", "parameters", "plain"]
+__all__ = ["MEDIA", "Description", "Table", "build", "effects", "from_dict", "parameters", "plain", "table_type"]
 
 Description: TypeAlias = Mapping[str, Any]
 """A table as TOML or JSON has it."""
@@ -30,9 +31,13 @@ MEDIA: dict[str, type[ScatteringMedium]] = {
     "Lossy": Lossy,
     "Modes": Modes,
 }
-"""Every medium by the ``type`` of its table: frozen components, whose fields are the parameters."""
-EFFECTS: dict[str, type[Effect]] = {name: kind for name, kind in MEDIA.items() if issubclass(kind, Effect)}
-"""The media that wrap another medium, which a table holds in its entry ``medium``."""
+"""Every medium by the ``type`` of its table, which is the name of its class: frozen components, whose fields are the
+parameters."""
+
+
+def effects() -> dict[str, type[Effect]]:
+    """Media of `MEDIA` that wrap another medium, which a table holds in its entry ``medium``."""
+    return {name: kind for name, kind in MEDIA.items() if issubclass(kind, Effect)}
 
 
 def parameters(kind: type[ScatteringMedium]) -> tuple[str, ...]:
@@ -57,8 +62,8 @@ class Table(BaseModel):
 
 def model_of(name: str, kind: type[ScatteringMedium]) -> type[Table]:
     """Model of the table of one medium: ``type`` and the fields of the medium."""
-    if not is_pydantic_dataclass(kind):
-        raise ValueError(f"{name} must be a component")
+    if not is_pydantic_dataclass(kind) or kind.__name__ != name:
+        raise ValueError(f"MEDIA[{name!r}] must be a component whose class has that name, got {kind!r}")
     entries: dict[str, Any] = {"type": (Literal[name], ...)}
     for parameter, field in kind.__pydantic_fields__.items():
         if field.init is not False and not field.init_var:
@@ -67,15 +72,25 @@ def model_of(name: str, kind: type[ScatteringMedium]) -> type[Table]:
     return create_model(name, __base__=Table, **entries)
 
 
-MODELS = {name: model_of(name, kind) for name, kind in MEDIA.items()}
-if TYPE_CHECKING:
-    MediumTable: TypeAlias = Table
-else:
-    MediumTable = Annotated[Union[tuple(MODELS.values())], Field(discriminator="type")]  # noqa: UP007
-    """Table of a medium; its entry ``type`` selects the model."""
-for model in MODELS.values():
-    model.model_rebuild(_types_namespace={"MediumTable": MediumTable})
-TABLES: TypeAdapter[Table] = TypeAdapter(MediumTable)
+def table_type() -> Any:
+    """Type of a medium's table for pydantic: a union of all media in `MEDIA`, whose entry ``type`` selects one."""
+    return build_type(tuple(MEDIA.items()))
+
+
+@functools.lru_cache(maxsize=1)
+def build_type(media: tuple[tuple[str, type[ScatteringMedium]], ...]) -> Any:
+    """Build the type of `table_type` for these media; `MEDIA` may get more entries later."""
+    models = [model_of(name, kind) for name, kind in media]
+    union = Annotated[Union[tuple(models)], Field(discriminator="type")]  # noqa: UP007
+    for model in models:
+        model.model_rebuild(_types_namespace={"MediumTable": union})
+    return union
+
+
+@functools.lru_cache(maxsize=1)
+def adapter(table: Any) -> TypeAdapter[Table]:
+    """Validator of the tables of this type."""
+    return TypeAdapter(table)
 
 
 def plain(value: Any) -> Any:
@@ -111,6 +126,6 @@ def from_dict(description: Description) -> ScatteringMedium:
         If the type is unknown or a parameter is missing, unknown or out of range.
     """
     try:
-        return build(TABLES.validate_python(plain(description)))
+        return build(adapter(table_type()).validate_python(plain(description)))
     except ValidationError as error:
         raise ValueError(one_line(error, "medium", MEDIA)) from None

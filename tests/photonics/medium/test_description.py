@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from photonics import (
+    OPU,
     Ballistic,
     Dispersive,
     Drifting,
@@ -14,6 +15,7 @@ from photonics import (
     ScatteringLayers,
 )
 from photonics import medium as media
+from photonics.component import Field, component
 from photonics.medium import Effect
 
 SMALL = GaussianMedium(30, 41, seed=32)
@@ -107,9 +109,52 @@ def test_bad_descriptions_are_named(description, says):
 def test_every_medium_is_in_the_registry_by_its_name():
     """Catches: a medium that no description can name, and one under another name."""
     assert {name: kind.__name__ for name, kind in media.MEDIA.items()} == {name: name for name in media.MEDIA}
-    assert set(media.EFFECTS.values()) == {kind for kind in media.MEDIA.values() if issubclass(kind, Effect)}
+    assert set(media.effects().values()) == {kind for kind in media.MEDIA.values() if issubclass(kind, Effect)}
     assert media.parameters(Modes) == ("weights", "seed")
     assert media.parameters(MatrixMedium) == ("path", "sha256", "key")
+
+
+@component(kw_only=False)
+class Glass(Effect):
+    """An effect of a user: every field is turned by the same phase."""
+
+    phase_rad: float = Field(ge=0)
+
+    def propagate(self, field, ticks=None):
+        return self.medium.propagate(field, ticks) * np.complex64(np.exp(1j * self.phase_rad))
+
+    def adjoint(self, field, ticks=None):
+        return self.medium.adjoint(field, ticks) * np.complex64(np.exp(-1j * self.phase_rad))
+
+    def block(self, rows, cols, tick=0):
+        return self.medium.block(rows, cols, tick) * np.complex64(np.exp(1j * self.phase_rad))
+
+    @property
+    def identity(self):
+        return self.medium.identity
+
+    def fresh(self, seed):
+        return Glass(self.medium.fresh(seed), self.phase_rad)
+
+
+def test_a_medium_of_a_user_needs_one_entry_of_the_registry(monkeypatch, tmp_path):
+    """Catches: tables that are made of the registry when the package is imported."""
+    opu = OPU(medium=Drifting(Glass(SMALL, 0.3), 1e4))
+    with pytest.raises(ValueError, match=r"medium\.medium\.type must be one of"):
+        OPU.from_dict(opu.to_dict())
+    monkeypatch.setitem(media.MEDIA, "Glass", Glass)
+    assert OPU.from_dict(opu.to_dict()).medium == opu.medium
+    opu.to_toml(tmp_path / "device.toml")
+    assert OPU.from_toml(tmp_path / "device.toml").medium == opu.medium
+    assert opu.replace(**{"medium.medium.phase_rad": 0.5}).medium == Drifting(Glass(SMALL, 0.5), 1e4)
+    assert media.effects()["Glass"] is Glass
+    assert "Glass" in OPU.json_schema()["$defs"]
+    assert refused(media.from_dict, description=opu.medium.to_dict() | {"medium": {"type": "Glass"}}).startswith(
+        "medium.medium.medium is missing; medium.medium.phase_rad is missing"
+    )
+    monkeypatch.setitem(media.MEDIA, "glass", Glass)
+    with pytest.raises(ValueError, match=r"MEDIA\['glass'\] must be a component whose class has that name"):
+        OPU.from_dict(opu.to_dict())
 
 
 def test_media_with_equal_parameters_are_equal():
