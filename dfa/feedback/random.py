@@ -1,7 +1,9 @@
 """Feedback through a Gaussian matrix drawn from a seed."""
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -98,9 +100,20 @@ class RandomFeedback(CodedFeedback):
         return self._matrices[key]
 
     def state_dict(self) -> State:  # noqa: D102 (inherited)
-        return super().state_dict() | {"seed": self.seed, "shared": self.shared}
+        state = super().state_dict() | {"seed": self.seed, "shared": self.shared}
+        return state if self._digest is None else state | {"matrix": self._digest}
+
+    @cached_property
+    def _digest(self) -> str | None:
+        """SHA-256 of the matrix that was given; None if matrices are drawn."""
+        if self._given is None:
+            return None
+        content = self._given.cpu().contiguous().flatten().view(torch.uint8).numpy()
+        return hashlib.sha256(content.tobytes()).hexdigest()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: D102 (inherited)
+        if state.get("matrix", self._digest) != self._digest:
+            raise ValueError("state belongs to feedback through another matrix")
         super().load_state_dict(state)
         self.seed = check_seed(state.get("seed", self.seed))
         self.shared = bool(state.get("shared", self.shared))

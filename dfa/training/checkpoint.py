@@ -11,12 +11,18 @@ import torch
 
 from calibration.storage.files import replace_file
 from dfa.feedback.base import State
+from dfa.rules.learner import Learner
 
-__all__ = ["Checkpoint", "random_state", "restore_random_state"]
+__all__ = ["Checkpoint", "describe_learner", "describe_optimiser", "random_state", "restore_random_state"]
 
 
 SUM = "opu-sim checkpoint, CRC-32 {:08x}\n"
 """Last line of the file: checksum of all that is before it. `torch.load` ignores the line."""
+
+PLAIN = (bool, int, float, str, type(None))
+"""Types of optimiser options that JSON can hold; other values are described by their text."""
+FIXED = ("rule", "weights", "variant", "encoder", "seed", "shared", "matrix")
+"""Entries of the state of a learner or of feedback that do not change during a run."""
 
 
 class Checkpoint:
@@ -78,6 +84,23 @@ class Checkpoint:
                     f"{self.path} belongs to a run with {name} {saved.get(name)!r}, this run has {value!r}"
                 )
         return state
+
+
+def describe_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, object]:
+    """Kind of an optimiser, and the options of each group of parameters, in plain types: settings of a run."""
+    groups = [
+        {name: value if isinstance(value, PLAIN) else repr(value) for name, value in group.items() if name != "params"}
+        for group in optimiser.param_groups
+    ]
+    return {"optimiser": type(optimiser).__name__, "optimiser_options": groups}
+
+
+def describe_learner(learner: Learner) -> dict[str, object]:
+    """Rule, seed and matrices of a learner and of its feedback, in plain types: settings of a run."""
+    state = learner.state_dict()
+    found = {name: state[name] for name in FIXED if name in state}
+    feedback = state.get("feedback", {})
+    return found | {f"feedback.{name}": feedback[name] for name in FIXED if name in feedback}
 
 
 class Damaged(ValueError):

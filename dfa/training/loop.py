@@ -18,7 +18,13 @@ from dfa.feedback.base import State
 from dfa.rules.blocks import unwrap
 from dfa.rules.learner import Learner
 from dfa.training.angles import alignment
-from dfa.training.checkpoint import Checkpoint, random_state, restore_random_state
+from dfa.training.checkpoint import (
+    Checkpoint,
+    describe_learner,
+    describe_optimiser,
+    random_state,
+    restore_random_state,
+)
 from dfa.training.diagnostics import Means, Watcher, events, write_metrics
 from dfa.training.epoch import Epoch
 from dfa.training.guards import Guards, check_weights
@@ -152,8 +158,9 @@ class Loop:
             raise ValueError("learner must be made for the model that is trained, got the learner of another model")
         self.task, self.model, self.learner, self.options = task, model, learner, options
         self.optimiser = options.make_optimiser(model.parameters())
-        kind = {"optimiser": type(self.optimiser).__name__, "clip_norm": options.clip_norm}
+        kind = {**describe_optimiser(self.optimiser), "clip_norm": options.clip_norm}
         learns = {"learning_rate": options.learning_rate, "seed": task.seed, "feedback": learner is not None}
+        learns["learner"] = describe_learner(learner) if isinstance(learner, Learner) else None
         self.checkpoint = Checkpoint(options.folder, {**(options.settings or {}), **task.settings, **learns, **kind})
         self.watcher = Watcher(model, learner)
         directed = isinstance(learner, Learner) and learner.feedback is not None

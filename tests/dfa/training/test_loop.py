@@ -131,6 +131,50 @@ def test_the_optimiser_is_the_users_and_the_gradient_is_clipped(data, tmp_path):
         train(model, few, learner, epochs=2, folder=tmp_path / "None", resume=True, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"optimiser": partial(torch.optim.SGD, lr=1.0)}, {"optimiser": partial(torch.optim.SGD, lr=0.1)}, "lr"),
+        ({"learning_rate": 1e-3}, {"learning_rate": 2e-3}, "learning_rate 0.001, this run has 0.002"),
+        ({"feedback": RandomFeedback(0)}, {"feedback": RandomFeedback(1)}, "feedback.seed"),
+        ({"feedback": RandomFeedback(0)}, {"feedback": RandomFeedback(0, shared=False)}, "feedback.shared"),
+        (
+            {"feedback": RandomFeedback(matrix=torch.ones(48, 10))},
+            {"feedback": RandomFeedback(matrix=torch.eye(48, 10))},
+            "feedback.matrix",
+        ),
+    ],
+)
+def test_a_resumed_run_refuses_other_settings(data, tmp_path, first, second, message):
+    """And goes on with the same ones. Catches: a rate or a seed that is accepted and ignored."""
+
+    def run(epochs, feedback=None, **options):
+        model, learner = make(feedback or RandomFeedback(0))
+        train(model, data, learner, epochs=epochs, folder=tmp_path, resume=epochs > 1, progress=False, **options)
+
+    run(1, **first)
+    with pytest.raises(ValueError, match=rf"last\.pt belongs to a run with .*{message}"):
+        run(2, **second)
+    run(2, **first)
+
+
+def test_a_resumed_run_refuses_another_seed_of_layers(tmp_path):
+    """Catches: matrices of layerwise rules whose seed is taken from the file."""
+    text = split_text("period", "abcdefgh" * 100)
+
+    def run(steps, seed):
+        model = char_transformer(8, 16, 16, 2, 2)
+        learner = LayerFeedback(model, "random", seed=seed)
+        resume = steps > 2
+        train_text(
+            model, text, learner, steps=steps, batch_size=4, context=12, folder=tmp_path, resume=resume, progress=False
+        )
+
+    run(2, 0)
+    with pytest.raises(ValueError, match=r"belongs to a run with learner .*'seed': 0"):
+        run(4, 1)
+
+
 def test_weights_that_are_no_numbers_stop_a_run(data, tmp_path):
     """Even where no loss shows it, and nothing of it is written down. Catches: a checkpoint with infinite weights."""
 
