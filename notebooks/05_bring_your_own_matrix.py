@@ -56,9 +56,8 @@ folder = Path(tempfile.mkdtemp())
 # ## A matrix from a file
 #
 # As a stand-in for your own: a medium that lets a quarter of its channels through, such as a multimode fibre with fewer
-# modes than you have inputs. The convention of the house is $E|t_{ij}|^2 = 1/n_{in}$; another scale only changes the
-# exposure that the camera needs. `.npy`, `.npz` and HDF5 are read; nothing is ever unpickled, and `sha256=` checks a
-# digest.
+# modes than you have inputs. The package's convention is $E|t_{ij}|^2 = 1/n_{in}$, which `normalise=True` makes of any
+# other scale. `.npy`, `.npz`, HDF5 and MATLAB files are read; nothing is ever unpickled, and `sha256=` checks a digest.
 
 
 # %%

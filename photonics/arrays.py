@@ -9,7 +9,17 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "BoolArray", "ComplexArray", "FloatArray", "HostArray", "IntArray", "RealArray"]
+__all__ = [
+    "Array",
+    "BoolArray",
+    "ComplexArray",
+    "FloatArray",
+    "HostArray",
+    "IntArray",
+    "RealArray",
+    "shape_text",
+    "unread_text",
+]
 
 Array: TypeAlias = Any
 """An array of the library that computes: numpy, cupy, or another of the array API standard."""
@@ -21,3 +31,13 @@ FloatArray: TypeAlias = NDArray[np.float32]
 ComplexArray: TypeAlias = NDArray[np.complex64]
 RealArray: TypeAlias = NDArray[np.floating[Any]]
 """Of float32 or float64; products of float32 and Python floats have this type for a type checker."""
+
+
+def shape_text(value: object, array: HostArray) -> str:
+    """Shape of the array that numpy made from a value, or the type of a value that numpy does not read."""
+    return str(array.shape) if array.ndim or array.dtype.kind != "O" else unread_text(value)
+
+
+def unread_text(value: object) -> str:
+    """Type of a value that numpy does not read as an array, and what to do about it."""
+    return f"{type(value).__name__}, which numpy does not read (use .toarray() on a sparse matrix)"

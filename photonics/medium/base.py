@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from photonics.arrays import Array, ComplexArray
+from photonics.arrays import Array, ComplexArray, shape_text
 from photonics.backend import backend_of
 
 __all__ = ["ScatteringMedium", "check_field"]
@@ -127,14 +127,17 @@ def check_field(field: Array, width: int, name: str = "field", binary: bool = Fa
     xp = backend.xp
     array = np.asarray(field) if backend.on_host else field
     if array.ndim != 2 or array.shape[1] != width:
-        raise ValueError(f"{name} must have shape (batch, {width}), got {tuple(array.shape)}")
+        shape = shape_text(field, array) if backend.on_host else tuple(array.shape)
+        raise ValueError(f"{name} must have shape (batch, {width}), got {shape}")
     if backend.on_host and array.dtype.kind not in "biufc":
         raise ValueError(f"{name} must be bool, real or complex, got dtype {array.dtype}")
     if binary and not backend.on_host and array.dtype == xp.bool:
         return array
     complex_ = xp.isdtype(array.dtype, "complex floating")
-    array = xp.astype(array, xp.complex64 if complex_ else xp.float32, copy=False)
-    # Reading values would wait for a GPU and bring a number back to the host, so this check is made on the host only.
+    given, array = array, xp.astype(array, xp.complex64 if complex_ else xp.float32, copy=False)
+    # Reading values would wait for a GPU and bring a number back to the host, so the host alone makes these checks.
     if backend.on_host and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity")
+    if backend.on_host and given.dtype.itemsize > array.dtype.itemsize and not array.any() and given.any():
+        raise ValueError(f"{name} must not vanish in single precision, got at most {np.abs(given).max():.3g}")
     return array

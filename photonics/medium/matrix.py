@@ -1,53 +1,62 @@
 """A transmission matrix that the user brings, from memory or from a file."""
 
 import hashlib
-import io
-from collections.abc import Sequence
+import stat
 from dataclasses import InitVar
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import h5py
 import numpy as np
 
 from photonics import draws
-from photonics.arrays import ComplexArray, HostArray
+from photonics.arrays import ComplexArray, HostArray, shape_text
 from photonics.component import Field, component
+from photonics.matrix_files import free_bytes, read_array
 from photonics.medium.stored import StoredMedium
 from photonics.random import Stream
 
 __all__ = ["MatrixMedium"]
 
+MIN_MODULUS, MAX_MODULUS = 1e-18, 1e9
+"""Range of the largest modulus of an entry: beyond it, intensities are 0 or infinite in single precision."""
+PAIRS = {("r", "i"), ("re", "im"), ("real", "imag")}
+"""Names, in lower case, of the two fields of a complex number that a file holds as a record."""
+
 
 @component(kw_only=False, eq=False)
 class MatrixMedium(StoredMedium):
-    """A medium given by its transmission matrix, which is used as it is (not rescaled).
+    """A medium given by its transmission matrix, which is used as it is unless `normalise` is set.
 
     This package's normalisation is ``E|t_ij|^2 = 1/n_in``: all inputs ON at unit amplitude then give unit mean
-    intensity. Another scale only changes the exposure that the camera needs.
+    intensity. A matrix of another scale sends more or less light to the camera: a longer exposure can make up for
+    less only as far as the camera's limits go.
 
     Either `matrix` or `path` is given.
 
     Raises
     ------
     ValueError
-        If the matrix is not a finite, numeric matrix of at least 1 x 1, or the file cannot be read, has another digest
-        or holds no such matrix.
+        If the matrix is not a finite, numeric matrix of at least 1 x 1, its entries vanish in single precision, or the
+        file cannot be read, has another digest or holds no such matrix.
     """
 
     matrix: InitVar[Any] = None
-    """Transmission matrix, array_like of real or complex, shape (n_out, n_in). It is copied."""
+    """Transmission matrix, array_like of real or complex, shape (n_out, n_in). It is copied. Records of a real and an
+    imaginary part count as complex."""
 
     path: str | None = None
-    """File that holds the matrix: ``.npy``, ``.npz`` or HDF5 (``.h5``, ``.hdf5``). Nothing is ever unpickled."""
+    """File that holds the matrix: ``.npy``, ``.npz``, HDF5 (``.h5``, ``.hdf5``) or MATLAB (``.mat``). Nothing is ever
+    unpickled, and no other file is read."""
 
     sha256: str | None = None
     """Digest that the file must have; the digest of the file if not given."""
 
     key: str | None = None
-    """Name of the array in an ``.npz`` or HDF5 file; not needed if the file holds a single array."""
+    """Name of the array in an ``.npz``, HDF5 or MATLAB file; not needed if the file holds a single array."""
+
+    normalise: bool = False
+    """Whether to scale the matrix to ``E|t_ij|^2 = 1/n_in``, the mean over all entries."""
 
     _matrix: ComplexArray = Field(init=False, repr=False)
 
@@ -55,20 +64,22 @@ class MatrixMedium(StoredMedium):
         if (matrix is None) == (self.path is None):
             raise ValueError("either matrix or path must be given, got " + ("neither" if matrix is None else "both"))
         if self.path is None:
-            columns, digest = as_columns(matrix), None
+            columns, digest = as_columns(matrix, self.normalise), None
         else:
-            columns, digest = read_matrix(Path(self.path), self.key, self.sha256)
+            columns, digest = read_matrix(Path(self.path), self.key, self.sha256, self.normalise)
         object.__setattr__(self, "_matrix", columns)
         object.__setattr__(self, "sha256", digest)
 
     @classmethod
-    def load(cls, path: str | Path, key: str | None = None, sha256: str | None = None) -> "MatrixMedium":
-        """Read a matrix from ``.npy``, ``.npz`` or HDF5 (``.h5``, ``.hdf5``); see the fields for the arguments.
+    def load(
+        cls, path: str | Path, key: str | None = None, sha256: str | None = None, normalise: bool = False
+    ) -> "MatrixMedium":
+        """Read a matrix from a NumPy, HDF5 or MATLAB file; see the fields for the arguments.
 
         The file is read whole, so that its digest and its content are those of one moment: for a while the memory
         holds the file and the matrix.
         """
-        return cls(path=str(path), key=key, sha256=sha256)
+        return cls(path=str(path), key=key, sha256=sha256, normalise=normalise)
 
     def __repr__(self) -> str:
         source = "" if self.path is None else f", path={self.path!r}, sha256={self.sha256!r}, key={self.key!r}"
@@ -102,30 +113,50 @@ class MatrixMedium(StoredMedium):
         if self.path is None:
             return {"type": "MatrixMedium", "shape": list(self.shape), "sha256": self._digest}
         source = {"type": "MatrixMedium", "path": self.path, "sha256": self.sha256}
-        return source if self.key is None else source | {"key": self.key}
+        source |= {} if self.key is None else {"key": self.key}
+        return source | {"normalise": True} if self.normalise else source
 
 
-def as_columns(matrix: Any) -> ComplexArray:
+def as_columns(matrix: Any, normalise: bool) -> ComplexArray:
     """Return a copy of the transposed matrix, complex64 in C order: (n_in, n_out).
 
     Raises
     ------
     ValueError
-        If it is not a finite, numeric matrix of at least 1 x 1.
+        If it is not a finite, numeric matrix of at least 1 x 1, or vanishes or overflows in single precision.
     """
-    array = np.asarray(matrix)
+    array = as_numbers(np.asarray(matrix))
     if array.ndim != 2 or array.size == 0:
-        raise ValueError(f"matrix must have shape (n_out, n_in), got {array.shape}")
+        raise ValueError(f"matrix must have shape (n_out, n_in), got {shape_text(matrix, array)}")
     if array.dtype.kind not in "biufc":
         raise ValueError(f"matrix must be real or complex, got dtype {array.dtype}")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.complex64, copy=False)
-    if not np.isfinite(array).all():
-        raise ValueError("matrix must be finite in single precision, got NaN or infinity")
-    return np.array(array.T, order="C")
+    array = array.astype(np.float64) if array.dtype.kind in "biu" else array
+    largest = float(np.abs(array).max())
+    if not np.isfinite(largest):
+        raise ValueError("matrix must be finite, got NaN or infinity")
+    if normalise:
+        if not largest:
+            raise ValueError("matrix must not be zero everywhere to be normalised, got zeros")
+        array = array / largest
+        array *= (array.shape[1] * np.mean(np.abs(array) ** 2, dtype=np.float64)) ** -0.5
+    elif largest and not MIN_MODULUS <= largest <= MAX_MODULUS:
+        raise ValueError(
+            f"matrix must have a largest modulus from {MIN_MODULUS:g} to {MAX_MODULUS:g}, or be scaled by "
+            f"normalise=True, got {largest:.3g}"
+        )
+    return np.array(array.astype(np.complex64, copy=False).T, order="C")
 
 
-def read_matrix(path: Path, key: str | None, sha256: str | None) -> tuple[ComplexArray, str]:
+def as_numbers(array: HostArray) -> HostArray:
+    """Return records of a real and an imaginary part as complex numbers, and any other array as it is."""
+    names = array.dtype.names or ()
+    if tuple(name.lower() for name in names) not in PAIRS:
+        return array
+    real, imaginary = (array[name] for name in names)
+    return real + 1j * imaginary
+
+
+def read_matrix(path: Path, key: str | None, sha256: str | None, normalise: bool) -> tuple[ComplexArray, str]:
     """Read a file and check its digest; return the transposed matrix and the digest.
 
     Raises
@@ -134,6 +165,11 @@ def read_matrix(path: Path, key: str | None, sha256: str | None) -> tuple[Comple
         If the file cannot be read, has another digest, or holds no such matrix.
     """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(0, "not a regular file")
+        if status.st_size > free_bytes():
+            raise OSError(0, f"{status.st_size / 1e9:.3g} GB, which is more than the free memory")
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"path must be a readable file, got {path} ({error.strerror})") from None
@@ -141,32 +177,6 @@ def read_matrix(path: Path, key: str | None, sha256: str | None) -> tuple[Comple
     if sha256 is not None and digest != sha256:
         raise ValueError(f"{path} must have SHA-256 {sha256}, got {digest}")
     try:
-        return as_columns(read_array(content, path, key)), digest
-    except (ValueError, OSError, EOFError, KeyError, TypeError, BadZipFile) as error:
+        return as_columns(read_array(content, path, key), normalise), digest
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def read_array(content: bytes, path: Path, key: str | None) -> HostArray:
-    """Return the array of that name, or the only one, from the content of a .npy, .npz or HDF5 file."""
-    suffix, file = path.suffix.lower(), io.BytesIO(content)
-    if suffix in (".npy", ".npz"):
-        loaded = np.load(file, allow_pickle=False)
-        if isinstance(loaded, np.ndarray) != (suffix == ".npy"):
-            raise ValueError(f"the content must be that of a {suffix} file")
-        return loaded if isinstance(loaded, np.ndarray) else loaded[choose_name(loaded.files, key)]
-    if suffix in (".h5", ".hdf5"):
-        with h5py.File(file, "r") as tree:
-            names: list[str] = []
-            tree.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
-            return np.asarray(tree[choose_name(names, key)])
-    raise ValueError("the name must end in .npy, .npz, .h5 or .hdf5")
-
-
-def choose_name(names: Sequence[str], key: str | None) -> str:
-    """Return the name of the array to read: the one asked for, or the only one there is."""
-    if key is None and len(names) == 1:
-        return names[0]
-    wanted = "" if key is None else key.strip("/")
-    if wanted not in names:
-        raise ValueError(f"key must be one of {list(names)}, got {key!r}")
-    return wanted

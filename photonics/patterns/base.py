@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from array_api_compat import array_namespace, is_array_api_obj, is_numpy_array
 
-from photonics.arrays import Array
+from photonics.arrays import Array, unread_text
 
 __all__ = ["Encoding", "finite_numbers", "grey_values"]
 
@@ -53,7 +53,8 @@ def finite_numbers(values: Array, name: str) -> Array:
     xp = array_namespace(array)
     # numpy has types outside the standard (text, objects, dates), which isdtype does not take.
     if is_numpy_array(array) and array.dtype.kind not in "biufc":
-        raise ValueError(f"{name} must be numbers, got dtype {array.dtype}")
+        got = f"dtype {array.dtype}" if array.ndim or array.dtype.kind != "O" else unread_text(values)
+        raise ValueError(f"{name} must be numbers, got {got}")
     if xp.isdtype(array.dtype, ("real floating", "complex floating")) and not bool(xp.all(xp.isfinite(array))):
         raise ValueError(f"{name} must be finite, got NaN or infinity")
     return array

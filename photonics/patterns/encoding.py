@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics.arrays import Array, BoolArray, HostArray
+from photonics.arrays import Array, BoolArray, HostArray, shape_text
 from photonics.backend import HOST, Backend, require
 from photonics.random import Stream, words
 
@@ -68,7 +68,7 @@ def as_rows(values: Array, n_in: int, name: str) -> HostArray:
     except ValueError:
         raise ValueError(f"{name} must have shape (batch, {n_in}), got rows of several lengths") from None
     if array.ndim != 2 or array.shape[1] != n_in:
-        raise ValueError(f"{name} must have shape (batch, {n_in}), got {array.shape}")
+        raise ValueError(f"{name} must have shape (batch, {n_in}), got {shape_text(values, array)}")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be bool, integer or real, got dtype {array.dtype}")
     return array

@@ -111,7 +111,7 @@ def test_every_medium_is_in_the_registry_by_its_name():
     assert {name: kind.__name__ for name, kind in media.MEDIA.items()} == {name: name for name in media.MEDIA}
     assert set(media.effects().values()) == {kind for kind in media.MEDIA.values() if issubclass(kind, Effect)}
     assert media.parameters(Modes) == ("weights", "seed")
-    assert media.parameters(MatrixMedium) == ("path", "sha256", "key")
+    assert media.parameters(MatrixMedium) == ("path", "sha256", "key", "normalise")
 
 
 @component(kw_only=False)
