@@ -30,7 +30,7 @@ def anchor_truth(projection: LinearProjection, matrix: ArrayLike, x: ArrayLike) 
     projection : LinearProjection
         A projection by anchors; it has the anchor b of each row.
     matrix : array_like of complex, shape (n_out, n_in)
-        The transmission matrix, ``E|t_ij|^2 = 1/n_in``, the beam's profile over the inputs included.
+        The transmission matrix, ``E|t_ij|^2 = 1/n_in``, including the beam's profile over the inputs.
     x : array_like, shape (batch, n_inputs)
 
     Returns
@@ -52,7 +52,7 @@ def anchor_truth(projection: LinearProjection, matrix: ArrayLike, x: ArrayLike) 
 
 
 def row_errors(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
-    """Rms error of each output over the output's rms, over the vectors: (batch, n_out) twice -> (n_out,).
+    """Rms error of each output relative to the output's rms over the vectors: (batch, n_out) twice -> (n_out,).
 
     Values are real or complex. Nothing is fitted: a wrong scale, sign or phase counts in full. The error is infinite if
     a value of the output is not finite, and NaN if the true output is 0 for all vectors.
@@ -63,7 +63,7 @@ def row_errors(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
 
 
 def row_correlation(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
-    """Pearson correlation of each output with the truth, over the vectors: (n_out,). Of complex values, its real part.
+    """Pearson correlation of each output with the truth over the vectors, real part if complex: (n_out,).
 
     It is 0 if the estimate or the truth is constant, or if a value of the estimate is not finite.
     """
@@ -77,7 +77,7 @@ def row_correlation(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64
 def fix_phase(estimate: ArrayLike, truth: ArrayLike, common: bool = False) -> NDArray[np.complex128]:
     """Multiply each row by the phase factor that brings it nearest to the truth: (n_out, n_in) twice -> (n_out, n_in).
 
-    It is the least-squares phase, ``exp(i arg <estimate, truth>)``; with `common`, a single one for all rows.
+    The factor is the least-squares phase, ``exp(i arg <estimate, truth>)``; with `common`, all rows share a single one.
     """
     estimate, truth = check_matrices(estimate, truth)
     overlap = np.sum(np.conj(estimate) * truth, axis=1, keepdims=True)
@@ -87,7 +87,7 @@ def fix_phase(estimate: ArrayLike, truth: ArrayLike, common: bool = False) -> ND
 
 
 def fix_conjugation(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.complex128]:
-    """Conjugate the rows that then correlate better with the truth: (n_out, n_in) twice -> (n_out, n_in).
+    """Conjugate the rows whose conjugate correlates better with the truth: (n_out, n_in) twice -> (n_out, n_in).
 
     The phases of the rows do not matter.
     """
@@ -97,7 +97,7 @@ def fix_conjugation(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.complex
 
 
 def fix_scale(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.complex128]:
-    """Multiply all rows by the positive number that brings them nearest to the truth. Fix the phases before."""
+    """Multiply all rows by the positive number that brings them nearest to the truth. Fix the phases first."""
     estimate, truth = check_matrices(estimate, truth)
     power = np.sum(np.abs(estimate) ** 2)
     factor = np.real(np.sum(np.conj(estimate) * truth)) / power if power > 0 else 1.0
@@ -105,7 +105,7 @@ def fix_scale(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.complex128]:
 
 
 def fix_gauge(estimate: ArrayLike, truth: ArrayLike, gauge: Gauge) -> NDArray[np.complex128]:
-    """Bring an estimate nearest to the truth in what its gauge leaves undetermined, and in nothing else.
+    """Fit to the truth exactly those degrees of freedom that the gauge of an estimate leaves undetermined.
 
     Parameters
     ----------
@@ -129,13 +129,13 @@ def matrix_row_errors(estimate: ArrayLike, truth: ArrayLike, gauge: Gauge | None
 
 
 def matrix_error(estimate: ArrayLike, truth: ArrayLike, gauge: Gauge | None = None) -> float:
-    """Median over rows of `matrix_row_errors`; rows whose truth is 0 are left out.
+    """Median over rows of `matrix_row_errors`, without rows whose truth is 0.
 
     For a matrix of low rank it says little about the outputs: see `output_error`.
     """
     errors = matrix_row_errors(estimate, truth, gauge)
     if np.isnan(errors).all():
-        raise ValueError(f"truth must have a row that is not 0, got {len(errors)} rows of zeros")
+        raise ValueError(f"truth must have a nonzero row, got {len(errors)} rows of zeros")
     return float(np.nanmedian(errors))
 
 
@@ -156,14 +156,14 @@ def output_error(estimate: ArrayLike, truth: ArrayLike, x: ArrayLike, gauge: Gau
         raise ValueError(f"x must have shape (batch, {truth.shape[1]}), got {x.shape}")
     outputs = np.linalg.norm(x @ truth.T)
     if not outputs > 0:
-        raise ValueError("truth must give outputs for x that are not all 0, got only zeros")
+        raise ValueError("truth must give nonzero outputs for x, got only zeros")
     return np.inf if wrong.any() else float(np.linalg.norm(x @ (truth - fixed).T) / outputs)
 
 
 def apply_gauge(
     estimate: ArrayLike, truth: ArrayLike, gauge: Gauge | None
 ) -> tuple[NDArray[np.complex128], NDArray[np.complex128], BoolArray]:
-    """Return the estimate with its gauge fixed, the truth, and which rows of the estimate are not finite (0 here)."""
+    """Return the estimate with its gauge fixed, the truth, and a mask of non-finite rows, which are set to 0."""
     gauge = Gauge("", conjugation_fixed=False) if gauge is None else gauge
     estimate, truth = check_matrices(estimate, truth)
     estimate, wrong = zero_nonfinite(estimate, axis=1)
@@ -171,7 +171,7 @@ def apply_gauge(
 
 
 def zero_nonfinite(values: NDArray[np.complex128], axis: int) -> tuple[NDArray[np.complex128], BoolArray]:
-    """Set the rows (axis 1) or columns (axis 0) with a value that is not finite to 0; return also which these are."""
+    """Set rows (axis 1) or columns (axis 0) that contain a non-finite value to 0; also return their mask."""
     wrong = np.asarray(~np.isfinite(values).all(axis=axis))
     return np.where(np.expand_dims(wrong, axis), 0.0, values), wrong
 
@@ -187,5 +187,5 @@ def check_matrices(estimate: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.co
     if a.shape != b.shape or a.ndim != 2:
         raise ValueError(f"estimate must have the truth's shape {b.shape}, two axes, got {a.shape}")
     if not np.isfinite(b).all():
-        raise ValueError(f"truth must be finite, got {np.count_nonzero(~np.isfinite(b))} entries that are not")
+        raise ValueError(f"truth must be finite, got {np.count_nonzero(~np.isfinite(b))} entries with NaN or infinity")
     return a, b

@@ -13,11 +13,12 @@ from photonics.parts.camera import QUANTISATION
 __all__ = ["Background", "NoiseModel", "dark_level", "measure_background"]
 
 MAX_SCATTER = 50.0
-"""Largest variance of repeated frames, over that of shot noise, with which a calibration is worthwhile. A laser stays
-under 2; a medium that keeps 0.99 of its speckle over the frames gives about 10."""
+"""Largest variance of repeated frames, relative to shot noise, at which a calibration is still useful. Laser noise
+keeps it below 2; a medium that loses 1 % of its speckle correlation during the frames gives about 10."""
 MAX_ZEROS = 0.01
-"""Share of dark readings that are 0 from which the converter cuts off noise: its level is then under 2.3 deviations."""
-BRACKET = 8.0
+"""Fraction of zeros among dark readings above which the noise is treated as clipped at 0. The dark level is then less
+than 2.3 standard deviations."""
+EXPOSURE_RATIO = 8.0
 """Ratio of the two exposures at which fixed patterns are measured."""
 
 
@@ -39,7 +40,7 @@ class NoiseModel:
 
 
 class Background(NamedTuple):
-    """Mean frames of fixed patterns less that of all mirrors OFF; arrays of shape (n_patterns, n_out)."""
+    """Mean frames of fixed patterns minus the mean frame with all mirrors OFF; arrays of shape (n_patterns, n_out)."""
 
     intensity: FloatArray
     """Mean ``I(pattern) - I(0)`` at the device's exposure, DN."""
@@ -50,7 +51,7 @@ class Background(NamedTuple):
     clipped: BoolArray
     """Whether a pixel is saturated at the device's exposure."""
     off: FloatArray
-    """Mean frame of all mirrors OFF at the longer exposure, DN: (n_out,)."""
+    """Mean frame with all mirrors OFF at the longer exposure, DN: (n_out,)."""
     off_variance: FloatArray
     """Variance of `off`, DN^2: (n_out,)."""
     noise: NoiseModel
@@ -59,15 +60,15 @@ class Background(NamedTuple):
 def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Background:
     """Measure fixed patterns and all mirrors OFF, each `repeats` times, at two exposures.
 
-    The longer exposure is the device's; the shorter one, 1/8 of it, is for pixels that saturate in the longer. At each
-    exposure the frame of all mirrors OFF is subtracted, and with it the dark level and the leaked light.
+    The longer exposure is the device's. The shorter one is 1/8 of it, for pixels that saturate in the longer one. At
+    each exposure the frame with all mirrors OFF is subtracted; this removes the dark level and the leaked light.
 
     Raises
     ------
     ValueError
         If repeated frames scatter too much for a calibration.
     """
-    exposures = (opu.exposure_s, max(opu.exposure_s / BRACKET, SHORTEST_EXPOSURE_S))
+    exposures = (opu.exposure_s, max(opu.exposure_s / EXPOSURE_RATIO, SHORTEST_EXPOSURE_S))
     dark = opu.dark(repeats).astype(np.float32)
     shots = [measure_repeatedly(opu, patterns, repeats, exposure) for exposure in exposures]
     (mean, variance, peak), (short_mean, _, short_peak) = shots
@@ -76,8 +77,8 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
     scatter = noise.slope_dn / opu.camera.gain
     if scatter > MAX_SCATTER and noise.slope_dn * float(mean[1:].mean() - noise.dark_dn) > 1.0:
         raise ValueError(
-            "frames of one pattern must agree except for the camera's noise, got a variance "
-            f"{scatter:.0f} times that of shot noise: the medium or the laser drifts, or frames are lost"
+            "repeated frames of a pattern must agree within the camera's noise, got a variance "
+            f"{scatter:.0f} times that of shot noise: check for drift of the medium or the laser, and for lost frames"
         )
     ratio = np.float32(exposures[0] / exposures[1])
     clipped = peak[1:] >= opu.camera.saturation_dn
@@ -87,7 +88,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
     short_spread = (noise.variance(short_mean[1:]) + noise.variance(short_mean[:1])) * ratio**2
     return Background(
         intensity=np.where(clipped, short, long),
-        # Noise under half a code leaves the same rounding error in every frame: it does not average away.
+        # If the noise is below half a code, every frame has the same rounding error, which averaging does not reduce.
         variance=np.maximum(np.where(clipped, short_spread, spread) / np.float32(repeats), np.float32(QUANTISATION)),
         saturated=clipped & (short_peak[1:] >= opu.camera.saturation_dn),
         clipped=clipped,
@@ -115,9 +116,9 @@ def fit_noise(
 ) -> NoiseModel:
     """Fit the camera's noise to repeated frames, pooled over pixels, and to dark frames (repeats, n_out).
 
-    The floor is the variance of dark frames, and at least the quantiser's 1/12, as noise under half a code does not
-    show. The slope is the total excess variance over the total signal of the pixels brighter than the mean: the noise
-    of dim pixels is under half a code, and rounding hides part of it.
+    The floor is the variance of dark frames, but at least the quantisation variance 1/12, because rounding hides noise
+    below half a code. The slope is the total excess variance divided by the total signal of the pixels brighter than
+    the mean. Dimmer pixels are left out, because rounding hides part of their noise.
     """
     dark_dn, dark_dn2 = dark_level(dark)
     floor = max(dark_dn2, QUANTISATION)
@@ -130,8 +131,8 @@ def fit_noise(
 def dark_level(dark: HostArray) -> tuple[float, float]:
     """Level and temporal variance of dark frames (repeats, n_out), DN and DN^2.
 
-    If the camera's offset is less than its noise, the converter cuts the noise off at 0. The level is then the median,
-    and the variance that of the half above the median.
+    If the camera's offset is smaller than its noise, the converter clips the noise at 0. The level is then the median,
+    and the variance is computed from the readings above the median.
     """
     if (dark <= 0).mean() < MAX_ZEROS:
         return float(dark.mean()), float(dark.var(axis=0, ddof=1).mean())

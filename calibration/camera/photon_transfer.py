@@ -13,8 +13,8 @@ from photonics.parts.camera import QUANTISATION
 
 __all__ = ["Estimate", "PhotonTransfer", "UniformLight", "UniformSource", "photon_transfer", "uniform_light"]
 
-DITHER = 0.5
-"""Dark noise, DN, under which the quantiser hides it; EMVA 1288 requires at least this."""
+MIN_DARK_NOISE_DN = 0.5
+"""Smallest dark noise that quantisation does not hide, DN; EMVA 1288 requires at least this."""
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ class UniformLight:
 
 
 def uniform_light(source: Camera | Device | UniformSource) -> UniformSource:
-    """Put a camera, or that of a device, in front of uniform light; return a source that has its own light as it is."""
+    """Put a camera, or that of a device, in front of simulated uniform light; return a `UniformSource` unchanged."""
     if isinstance(source, UniformSource):
         return source
     return UniformLight(source if isinstance(source, Camera) else source.camera)
@@ -54,14 +54,14 @@ def uniform_light(source: Camera | Device | UniformSource) -> UniformSource:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value with its standard error; both are NaN if the camera's quantiser hides the value."""
+    """A measured value with its standard error; both are NaN if quantisation hides the value."""
 
     value: float
     error: float
 
 
 HIDDEN = Estimate(float("nan"), float("nan"))
-"""A value that the camera's quantiser hides."""
+"""A value hidden by quantisation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +75,13 @@ class PhotonTransfer:
     variance_dn2: NDArray[np.float64]
     """Temporal variance, DN^2."""
     fitted: BoolArray
-    """Whether the fits use a level: it is under 70 % of saturation, and its noise is half a code or more."""
+    """Whether a level is used in the fits: below 70 % of saturation, with noise of half a code or more."""
     gain: Estimate
     """Overall system gain K, DN per electron."""
     quantum_efficiency: Estimate
     """Electrons per photon."""
     read_noise_e: Estimate
-    """Temporal dark noise without the shot noise of the dark current, electrons rms."""
+    """Temporal dark noise, excluding the shot noise of the dark current, electrons rms."""
     dark_current_e_per_s: Estimate
     """Dark current, electrons per second."""
     linearity_error: Estimate
@@ -104,9 +104,9 @@ def photon_transfer(
     Parameters
     ----------
     source : Camera, Device or UniformSource
-        A camera, or a device with one, which is simulated in front of uniform light; or a source that has the method
-        ``uniform(photons, exposure_s, count, pixels)``, such as a bench or a recording. Of the data sheet only the
-        range of light is used.
+        A camera, or a device with one, which is simulated in front of uniform light; or a source with the method
+        ``uniform(photons, exposure_s, count, pixels)``, such as a bench or a recording. The data sheet is used only to
+        choose the range of light levels.
     pixels : int
         Number of pixels that are read.
     levels : int
@@ -116,9 +116,9 @@ def photon_transfer(
 
     Notes
     -----
-    Gain is the slope of variance against mean, ``s^2 = K^2 sigma_d^2 + 1/12 + K mu``
-    [1]_, and quantum efficiency that of mean against photons, over K. Dark noise is that of dark frames; if it is under
-    half a code it does not show there, and read noise and DSNU are NaN.
+    Gain is the slope of variance against mean, ``s^2 = K^2 sigma_d^2 + 1/12 + K mu`` [1]_. Quantum efficiency is the
+    slope of mean against photons, divided by K. Dark noise is measured in dark frames. If it is below half a code,
+    quantisation hides it, and read noise and DSNU are NaN.
 
     References
     ----------
@@ -133,14 +133,14 @@ def photon_transfer(
     signal, variance = pairs[:, 0] - dark, pairs[:, 1]
     saturation = signal.max()
     below = signal < 0.7 * saturation
-    fitted = below & (variance > DITHER**2 + QUANTISATION)
+    fitted = below & (variance > MIN_DARK_NOISE_DN**2 + QUANTISATION)
     gain = fit_gain(signal[fitted], variance[fitted], pixels)
     slope = float(np.sum(signal[below]) / np.sum(photons[below]))
     efficiency = Estimate(slope / gain.value, slope / gain.value * gain.error / gain.value)
 
     prnu, dsnu = run.nonuniformity(0.5 * full, exposure_s, gain.value)
     current = run.dark_current(gain)
-    hidden = np.sqrt(max(dark_variance - QUANTISATION, 0.0)) < DITHER
+    hidden = np.sqrt(max(dark_variance - QUANTISATION, 0.0)) < MIN_DARK_NOISE_DN
     return PhotonTransfer(
         photons=photons,
         signal_dn=signal,
@@ -159,7 +159,7 @@ def photon_transfer(
 
 
 def read_noise(dark_variance: float, gain: Estimate, dark_e: float, pixels: int) -> Estimate:
-    """Read noise, electrons rms: the noise of dark frames without that of quantisation and of the dark current."""
+    """Read noise, electrons rms: dark frame noise after subtraction of quantisation and dark current noise."""
     sigma_dn = np.sqrt(dark_variance - QUANTISATION)
     electrons = np.sqrt(max(sigma_dn**2 / gain.value**2 - dark_e, 0.0))
     share = np.hypot(dark_variance / sigma_dn**2 / np.sqrt(2.0 * pixels), gain.error / gain.value)
@@ -231,7 +231,7 @@ def linearity(
 ) -> Estimate:
     """Mean relative deviation from the line fitted with weights 1/signal, over 5 to 95 % (EMVA 1288).
 
-    Saturation is the level of the highest variance, as in the standard: beyond it the noise is cut off.
+    Saturation is the level of the highest variance, as in the standard; above it the noise is clipped.
     """
     saturation = signal[np.argmax(variance)]
     inside = (signal > 0.05 * saturation) & (signal < 0.95 * saturation)

@@ -6,13 +6,14 @@ The *known pattern* a, all inputs ON, is shown after every probe. Its frames giv
    ``z_a = conj(R) T a``; without b this has rank 2 over pixels and frames. It is solved alternately for ``z_a`` (pixel
    by pixel) and theta (frame by frame). With 1000 pixels the phases are good to about 1 mrad. Between these frames
    they are interpolated.
-2. Regression, which follows even white jitter. Half of each probe is the known pattern, ``x = (a + g) / 2`` with
-   g = +-1, so that ``I = b + Re(z_a exp(-i theta)) + Re(z_g exp(-i theta))``. A regression over the pixels on ``z_a``
-   gives theta. As ``z_g`` is other speckle, the error of theta is ``1 / sqrt(pixels)`` radians.
+2. Regression, which also follows white jitter. Half of each probe is the known pattern, ``x = (a + g) / 2`` with g =
+   +-1, so that ``I = b + Re(z_a exp(-i theta)) + Re(z_g exp(-i theta))``. A regression over the pixels on ``z_a`` gives
+   theta. Since ``z_g`` is uncorrelated speckle, the error of theta is ``1 / sqrt(pixels)`` radians.
 
-Both are combined by their variances. That of the regression is from its residual. That of the interpolation is from the
-distance between both; if the reference is known, from the distance between the interpolated phases and those that the
-probe's own fields give. Solving for unknown phase steps is after Z. Wang and B. Han, Opt. Lett. 29, 1671 (2004).
+The two are combined by their variances. The variance of the regression follows from its residual. The variance of the
+interpolation follows from the difference between the two; if the reference is known, from the difference between the
+interpolated phases and the phases fitted to the probe's fields. Solving for unknown phase steps follows Z. Wang and B.
+Han, Opt. Lett. 29, 1671 (2004).
 """
 
 from dataclasses import dataclass
@@ -26,19 +27,19 @@ from photonics.arrays import ComplexArray, FloatArray, HostArray
 
 __all__ = ["Drift", "track"]
 
-PIXELS = 4096
+MAX_PIXELS = 4096
 """Largest number of pixels that are used; they are spread over the sensor."""
-VALUES = 2**25
+MAX_READINGS = 2**25
 """Largest number of readings in memory at a time."""
 ROUNDS = 6
 """Iterations of `phases_in_probes`, and the smallest number of `settle_phases`."""
 MAX_ROUNDS = 64
 """Largest number of iterations of the other fits."""
-STRIDE = 1.5
-"""Factor on the steps of `settle_phases`: a plain step covers only a third of the remaining distance."""
-MAX_REST = 0.05
-"""Remaining change of a phase at which `settle_phases` stops, over the phase's standard error."""
-MIN_REST_RAD = 1e-5
+OVER_RELAXATION = 1.5
+"""Over-relaxation factor of `settle_phases`: a plain step covers only a third of the remaining distance."""
+MAX_RESIDUAL = 0.05
+"""Remaining change of a phase at which `settle_phases` stops, relative to the phase's standard error."""
+MIN_RESIDUAL_RAD = 1e-5
 """Remaining change of a phase that is negligible, radians."""
 
 Real = FloatArray
@@ -54,8 +55,8 @@ class Drift:
     tracked: NDArray[np.float64]
     """Deviation from the set phase in the frames of the known pattern: (probes,), radians, unwrapped."""
     error: float
-    """Relative rms error of a field by the remaining error of the phases. In a row of the matrix it is the root of 2
-    larger, as half of each probe is the same for all probes."""
+    """Relative rms error of a field due to the remaining phase error. In a row of the matrix it is larger by the root
+    of 2, because half of each probe is common to all probes."""
     jitter: float
     """Rms deviation of the phases in the probes' frames from the interpolated ones, radians."""
 
@@ -84,17 +85,18 @@ def track(probes: HostArray, reference: Real, bench: Bench) -> Drift:
     seen, variance = phases_in_probes(probes[:, :steps], bench, between, field)
     apart = np.angle(np.exp(1j * (seen - between)))
     level = apart.mean(axis=1, keepdims=True)
-    start = between + share_of(apart, variance) * apart
-    # Half of the regression's variance is common to the frames of a probe, and remains if the rest is known.
-    share = share_of(level, variance / 2.0)
+    start = between + regression_weight(apart, variance) * apart
+    # Half of the regression's variance is common to the frames of a probe, and remains even if the rest is known.
+    share = regression_weight(level, variance / 2.0)
     within = start - start.mean(axis=1, keepdims=True)
-    # Error of interpolation: the tracked phases show it for jitter that is independent in every frame.
+    # Error of interpolation: for jitter that is independent from frame to frame, the tracked phases give it.
     leap = float(np.mean(np.diff(tracked) ** 2)) / 2.0 if order > 1 else 0.0
     square = max(share * variance * (0.5 + 1.0 / steps), (1.0 - share) ** 2 * leap * 1.5)
     if is_complete(closure(probes[:, :steps], start, reference, bench)):
         found, left = settle_phases(probes[:, :steps], bench, start, reference)
         within = found - found.mean(axis=1, keepdims=True)
-        # Deviations from the interpolated phases within a probe are as large as those of its mean, in jitter and drift.
+        # For both jitter and drift, deviations from the interpolated phases within a probe are as large as those of its
+        # mean.
         off = float(np.mean((within - (between - between.mean(axis=1, keepdims=True))) ** 2))
         share = off / max(off + variance / 2.0, 1e-30)
         square = share * variance / 2.0 + left
@@ -114,7 +116,7 @@ def track_pattern(frames: Real, steps: int, saturation_dn: int) -> tuple[NDArray
         mean, field = fit_pixels(frames, mask, theta)
         new = np.angle(fit_phases(frames - mean, mask, field)[0])
         change, theta = np.angle(np.exp(1j * (new - theta))), new
-        if np.std(change) < MIN_REST_RAD / 10.0:
+        if np.std(change) < MIN_RESIDUAL_RAD / 10.0:
             break
     offset = np.exp(1j * (theta - turns))
     origin = np.angle(offset.sum())  # arbitrary; this one is zero if there is no drift
@@ -122,10 +124,11 @@ def track_pattern(frames: Real, steps: int, saturation_dn: int) -> tuple[NDArray
     return tracked, field * np.complex64(np.exp(-1j * origin))
 
 
-def share_of(apart: NDArray[np.float64], variance: float) -> float:
-    """Weight of the regression, of known variance, against the interpolation; `apart` is the difference of both.
+def regression_weight(apart: NDArray[np.float64], variance: float) -> float:
+    """Weight of the regression, of known variance, in its mean with the interpolation.
 
-    It is 1 if the interpolation is useless, and 0 if the two differ by no more than chance (two standard errors).
+    It is 1 if the interpolation is useless, and 0 if the two differ by less than two standard errors. `apart` is their
+    difference.
     """
     other = float(np.mean(apart**2)) - variance * (1.0 + 2.0 * np.sqrt(2.0 / apart.size))
     return max(other, 0.0) / (max(other, 0.0) + variance)
@@ -147,7 +150,7 @@ def settle_phases(
     """
     order, steps, pixels = probes.shape
     found, about, rest = theta.copy(), (bench.noise, bench.saturation_dn), 0.0
-    size = max(VALUES // (16 * steps * pixels), 1)
+    size = max(MAX_READINGS // (16 * steps * pixels), 1)
     for start in range(0, order, size):
         part = slice(start, start + size)
         frames = probes[part].astype(np.float32)
@@ -158,13 +161,15 @@ def settle_phases(
             y = refine_fields(frames, stepped_reference(found[part], reference), y, *about, rounds=2).values
             fringes = frames - np.float32(bench.noise.dark_dn) - (np.abs(y) ** 2 + reference**2)[:, None, :]
             phasor, variance = fit_phases(fringes, mask, (y * reference)[:, None, :])
-            change = STRIDE * np.angle(np.exp(1j * (np.angle(phasor) - found[part])))
+            change = OVER_RELAXATION * np.angle(np.exp(1j * (np.angle(phasor) - found[part])))
             change -= change.mean(axis=1, keepdims=True)
             found[part] += change
             before, now = now, float(np.sqrt(np.mean(change**2)))
             # Changes decrease geometrically: this is the sum of the remaining ones.
             left = now**2 / (before - now) if now < before else np.inf
-            if turn + 1 >= ROUNDS and left < max(MAX_REST * np.sqrt(max(float(variance.mean()), 0.0)), MIN_REST_RAD):
+            if turn + 1 >= ROUNDS and left < max(
+                MAX_RESIDUAL * np.sqrt(max(float(variance.mean()), 0.0)), MIN_RESIDUAL_RAD
+            ):
                 break
         rest += min(left, 4.0 * now) ** 2 * len(frames) / order
     return found, rest
@@ -172,7 +177,7 @@ def settle_phases(
 
 def sample(raw: RawFrames, n_out: int) -> HostArray:
     """Read all frames of some pixels that are spread over the sensor: (count, n_pixels)."""
-    wanted = max(min(PIXELS, VALUES // raw.count), 16)
+    wanted = max(min(MAX_PIXELS, MAX_READINGS // raw.count), 16)
     stride = -(-n_out // wanted)
     size = stride * max(wanted // 16, 1)
     parts = [raw.rows(slice(start, min(start + size, n_out)))[:, ::stride] for start in range(0, n_out, size)]
@@ -210,7 +215,7 @@ def fit_pixels(frames: Real, mask: Real, theta: HostArray) -> tuple[Real, Comple
 def fit_phases(fringes: Real, mask: Real, field: ComplexArray) -> tuple[ComplexArray, FloatArray]:
     """Fit the phasor ``exp(i theta)`` of each frame, (...,), in ``I - b = 2 Re(field exp(-i theta))``.
 
-    The variance of the phase, from the residual, comes second. Pixels are the last axis; the others broadcast.
+    The second result is the variance of the phase, from the residual. Pixels are the last axis; the others broadcast.
     """
     a, b, seen = 2.0 * field.real, 2.0 * field.imag, mask * fringes
     aa, ab, bb = ((mask * product).sum(axis=-1) for product in (a * a, a * b, b * b))
@@ -228,11 +233,11 @@ def phases_in_probes(
 ) -> tuple[NDArray[np.float64], float]:
     """Phases of each probe's frames, (probes, steps), by regression on the known pattern; and their variance.
 
-    The mean ``b`` is fitted with the phases of the iteration before.
+    The mean ``b`` is fitted with the phases of the previous iteration.
     """
     order, steps, pixels = probes.shape
     found, variance = theta.copy(), 0.0
-    size = max(VALUES // (8 * steps * pixels), 1)
+    size = max(MAX_READINGS // (8 * steps * pixels), 1)
     for start in range(0, order, size):
         part = slice(start, start + size)
         frames = probes[part].astype(np.float32)

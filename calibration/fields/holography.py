@@ -1,4 +1,4 @@
-"""Interference terms, which are linear in the field, from frames, which are intensities.
+"""Interference terms from frames: intensities are quadratic in the field, interference terms are linear in it.
 
 Model of a frame: ``I(x) = |T x + c|^2 + dark``, where x is the binary pattern and c a fixed background field (the light
 that OFF mirrors leak). Differences of frames cancel the dark level, and the formulas below are *exactly* linear in x
@@ -26,7 +26,7 @@ def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
     both, alone : ndarray, shape (batch, n_out)
         Frames of ``x + b`` and of ``x``.
     anchor : ndarray, shape (n_out,)
-        ``I(b) - I(0)``: frame of the anchor less that of all mirrors OFF.
+        ``I(b) - I(0)``: frame of the anchor minus that of all mirrors OFF.
 
     References
     ----------
@@ -47,7 +47,7 @@ def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
     pattern, rest : ndarray, shape (batch, n_out)
         Frames of ``x`` and of ``a - x``.
     anchor : ndarray, shape (n_out,)
-        ``I(a) - I(0)``: frame of the anchor less that of all mirrors OFF.
+        ``I(a) - I(0)``: frame of the anchor minus that of all mirrors OFF.
     """
     return (np.subtract(pattern, rest, dtype=np.float32) + anchor) / np.float32(2.0)
 

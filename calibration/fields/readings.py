@@ -12,14 +12,14 @@ from photonics.arrays import HostArray
 __all__ = ["DARK_SHARE", "MAX_SATURATED", "Bench", "RawFrames", "data_sheet_error", "frame_shape", "switched_unit_dn"]
 
 DARK_SHARE = 0.05
-"""Share of the mean intensity under which an anchor or a reference counts as dark."""
+"""Share of the mean intensity below which an anchor or a reference counts as dark."""
 MAX_SATURATED = 0.02
-"""Largest share of saturated readings: above it a recovery is refused, and a projection warns."""
+"""Largest share of saturated readings: above it a recovery raises an error and a projection warns."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What is known besides the frames: sizes, figures of the data sheets, and the camera's noise as measured."""
+    """Known facts besides the frames: sizes, figures from the data sheets, and the measured noise of the camera."""
 
     n_in: int
     """Logical inputs of the device."""
@@ -37,12 +37,12 @@ class Bench:
     frame_shape: tuple[int, int]
     """Rows and columns of pixels in a frame."""
     field_band: float | None = None
-    """Radius of the field's band, cycles per pixel, ``NA pixel / lambda``; None without a pupil, where every pixel
-    holds a speckle grain of its own."""
+    """Radius of the field's band, cycles per pixel, ``NA pixel / lambda``; None without a pupil, where the speckle is
+    independent from pixel to pixel."""
     samples_per_pixel: int = 1
     """Points of the simulated field along a pixel's side, over which the pixel averages."""
     visibility: float = 1.0
-    """Contrast of the fringes on pixels of a single point, `photonics.Imaging.visibility`."""
+    """Contrast of the fringes on point-like pixels, `photonics.Imaging.visibility`."""
     scale_error: float = 0.0
     """Relative standard error of a row's scale by the data sheets: half of PRNU and of the laser's drift."""
     noise: NoiseModel
@@ -75,16 +75,16 @@ def frame_shape(opu: Device) -> tuple[int, int]:
 
 
 def switched_unit_dn(opu: Device, unit_dn: float) -> float:
-    """DN of unit intensity of the field that inputs add when they turn ON.
+    """DN of unit intensity for the field that inputs add when they turn ON.
 
-    T is the field of ON less that of OFF, while photometry (`unit_dn`) is of inputs that are ON. The factor between
-    them is ``|1 - leakage|^2``, by the mirrors' data sheet.
+    T is the field of ON minus that of OFF, while photometry (`unit_dn`) refers to inputs that are ON. The factor
+    between them is ``|1 - leakage|^2``, by the mirrors' data sheet.
     """
     return abs(1.0 - opu.dmd.leakage) ** 2 * unit_dn
 
 
 def data_sheet_error(opu: Device) -> float:
-    """Relative standard error of a row's scale that frames cannot show: of its pixel's response and the laser's power.
+    """Relative standard error of a row's scale due to pixel response and laser power, which frames cannot show.
 
     Amplitudes have half the relative error of intensities (PRNU and the laser's drift, by their data sheets).
     """

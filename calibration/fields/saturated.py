@@ -1,7 +1,7 @@
 """Fields of pixels that saturate in all but one or two phase steps.
 
-A reading under saturation puts the field y on a circle, ``|y + beam_p|^2 = I_p``: two readings leave two points, and a
-single one a whole circle. Which of them is right is told by the saturated readings and by the statistics of speckle.
+An unsaturated reading puts the field y on a circle, ``|y + beam_p|^2 = I_p``. Two readings leave two points, a single
+reading leaves the whole circle. The saturated readings and the statistics of speckle select among these.
 """
 
 from typing import NamedTuple
@@ -15,11 +15,12 @@ from photonics.arrays import BoolArray, ComplexArray, FloatArray
 __all__ = ["Prior", "estimate_on_circle", "intersect_circles", "weigh_points"]
 
 MIN_CHANCE = 1e-3
-"""Probability under which the less likely of two points is ignored."""
+"""Probability below which the less likely of two points is ignored."""
 MIN_DISTANCE = 3.0
 """Distance of two points, in standard errors, up to which they count as one."""
 ANGLES = 512
-"""Points on a circle that are weighted; their spacing is at most an eighth of the field of a typical grain."""
+"""Number of points on a circle that are weighted; their spacing is at most an eighth of the field of a typical
+grain."""
 
 
 class Prior(NamedTuple):
@@ -34,8 +35,8 @@ class Prior(NamedTuple):
 def intersect_circles(readings: FloatArray, beams: ComplexArray, noise: NoiseModel, top: float) -> ComplexArray:
     """Intersections of the two circles ``|y + beam_p|^2 = I_p`` that two readings define: (2, n), roots of DN.
 
-    They are mirror images in the line through the two centres ``-beam_p``. If noise keeps the circles apart, both are
-    the point of that line between them. `readings` and `beams` are as for `weigh_points`.
+    They are mirror images in the line through the two centres ``-beam_p``. If noise separates the circles, both are the
+    point on that line between them. `readings` and `beams` are as for `weigh_points`.
     """
     left, at = readings < top, np.arange(readings.shape[1])
     first, last = np.argmax(left, axis=0), len(left) - 1 - np.argmax(left[::-1], axis=0)
@@ -58,8 +59,8 @@ def weigh_points(
 ) -> tuple[ComplexArray, FloatArray, BoolArray]:
     """Posterior mean and variance of fields that are at one of two points.
 
-    The weight of a point is its probability under the prior and under all readings. A saturated reading has the
-    probability that the light is that bright or brighter.
+    The weight of a point is its probability given the prior and all readings. The probability of a saturated reading is
+    that of light at or above saturation.
 
     Parameters
     ----------

@@ -17,19 +17,19 @@ __all__ = [
     "annuli",
     "check_optics",
     "disc",
-    "disc_room",
     "find_sideband",
+    "max_disc_radius",
     "pixel_transfer",
     "place_sideband",
     "wrapped_distance",
 ]
 
-PASSES = 12
+MAX_PASSES = 12
 """Largest number of iterations of the fit. Its error is 1e-6 of the field, or 1e-4 with 15 adjacent pixels lost."""
 MAX_GRADIENT = 1e-10
 """Squared gradient, over the squared image, at which the fit ends."""
 MAX_BAND = 0.5 / (1.0 + 3.0 / math.sqrt(2.0))
-"""Largest radius B of the field's band, cycles per pixel, for which the spectrum has room. The carrier is then on the
+"""Largest radius B of the field's band that fits into the spectrum, cycles per pixel. The carrier is then on the
 diagonal, ``a`` along each axis, 3 radii from the centre, ``a sqrt(2) = 3 B``, and its disc ends at the sampling limit,
 ``a + B = 1/2``."""
 fft: Any = scipy.fft
@@ -62,7 +62,7 @@ class Sideband:
     own: FloatArray
     """1 where A is, 0 elsewhere; half of the spectrum, as `scipy.fft.rfft2` returns it."""
     widening: FloatArray
-    """Factor that restores the contrast that fringes lose by the pixel's width; 0 outside of the shifted disc."""
+    """Factor that restores the fringe contrast lost to the pixel's width; 0 outside of the shifted disc."""
     spread: ComplexArray
     """Spectrum of the squared response to a single pixel, which turns variances of frames into those of fields."""
 
@@ -89,7 +89,7 @@ class Sideband:
         samples : int
             Points of the field along a pixel's side.
         visibility : float
-            Contrast of the fringes on pixels of a single point, `photonics.Imaging.visibility`.
+            Contrast of the fringes on point-like pixels, `photonics.Imaging.visibility`.
         """
         rows, columns = shape
         fits = all(abs(f * n - round(f * n)) < 1e-3 for f, n in zip(center, (columns, rows), strict=True))
@@ -98,7 +98,7 @@ class Sideband:
         widening = band / (pixel_transfer(x, samples) * pixel_transfer(y, samples) * visibility)
         response = fft.ifft2(widening)
         spread = fft.rfft2((np.abs(response) ** 2).astype(np.float32))
-        # Bins on the pupil's edge pass as a whole, so the band is wider by a bin and a half, if there is room.
+        # Bins on the pupil's edge pass as a whole, so the band is wider by a bin and a half, if that fits.
         widest = min(2.0 * field_band + 1.5 / min(shape), wrapped_distance(center) - radius)
         own = disc(shape, (0.0, 0.0), widest)[:, : columns // 2 + 1]
         phase = center[0] * np.arange(columns)[None, :] + center[1] * np.arange(rows)[:, None]
@@ -106,7 +106,7 @@ class Sideband:
             shape=shape,
             center=center,
             radius=radius,
-            passes=1 if fits else PASSES,
+            passes=1 if fits else MAX_PASSES,
             ramp=np.exp(2j * np.pi * phase).astype(np.complex64),
             band=band.astype(np.float32),
             own=own.astype(np.float32),
@@ -123,7 +123,7 @@ class Sideband:
         lost = np.zeros(images.shape, np.bool_) if lost is None else lost
         gaps = lost.any(axis=1)
         fields = np.empty(images.shape, np.complex64)
-        for some, passes in ((~gaps, self.passes), (gaps, PASSES)):
+        for some, passes in ((~gaps, self.passes), (gaps, MAX_PASSES)):
             if some.any():
                 spectrum = self._fit(images[some], lost[some], passes) * self.widening
                 fields[some] = fft.ifft2(spectrum, overwrite_x=True).reshape(-1, images.shape[1])
@@ -176,7 +176,7 @@ class Sideband:
         return np.maximum(spread, np.float32(0.0)) / np.float32(2.0)
 
     def outputs_affected(self, marked: BoolArray, share: float = 0.3) -> BoolArray:
-        """Whether more than a share of an output's weight is from marked pixels: (batch, n_out)."""
+        """Whether marked pixels have more than a share of an output's weight: (batch, n_out)."""
         own = float(self.spread[0, 0].real)
         return 2.0 * self.variance(marked.astype(np.float32)) > share * own
 
@@ -210,7 +210,7 @@ def disc(shape: tuple[int, int], center: Frequency, radius: float) -> BoolArray:
 def pixel_transfer(frequency: NDArray[np.float64], samples: int) -> NDArray[np.float64]:
     """Contrast of fringes of frequency f on a pixel that averages k samples: ``sin(pi f) / (k sin(pi f / k))``.
 
-    For many samples it is the ``sinc f`` of a pixel of fill factor 1.
+    For many samples it tends to ``sinc f``, that of a pixel with fill factor 1.
     """
     return np.sinc(frequency) / np.sinc(frequency / samples)
 
@@ -231,7 +231,7 @@ def find_sideband(power: NDArray[np.float64], radius: float, expected: Frequency
     return expected[0] + step[0] - round(step[0]), expected[1] + step[1] - round(step[1])
 
 
-def disc_room(carrier: Frequency, band: float) -> float:
+def max_disc_radius(carrier: Frequency, band: float) -> float:
     """Largest radius of a disc around a carrier that overlaps neither the field's own intensity nor the twin disc."""
     twin = 2.0 * carrier[0], 2.0 * carrier[1]
     return min(wrapped_distance(carrier) - 2.0 * band, wrapped_distance(twin) / 2.0)
@@ -243,7 +243,7 @@ def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
     Raises
     ------
     ValueError
-        If the spectrum of a frame has no room for the sidebands.
+        If the sidebands do not fit into the spectrum of a frame.
     """
     imaging, wavelength = opu.imaging, opu.laser.wavelength_m
     scale = imaging.pixel_m / wavelength
@@ -256,7 +256,7 @@ def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
         )
     band = imaging.numerical_aperture * scale
     carrier = imaging.reference.carrier(wavelength, imaging.pixel_m)
-    room = disc_room(carrier, band)
+    room = max_disc_radius(carrier, band)
     if room < band:
         good = math.asin((3.0 * band / math.sqrt(2.0) + 0.5 - band) / 2.0 / scale)
         raise ValueError(
@@ -271,17 +271,17 @@ def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
 def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency) -> tuple[Frequency, float]:
     """Centre of the sideband in a mean power spectrum, and the largest radius that a disc around it may have.
 
-    Frames show the centre to a bin; within a bin, that of the data sheet is taken.
+    Frames determine the centre to within a bin. If the data sheet agrees to within a bin, its value is used.
 
     Raises
     ------
     ValueError
-        If there is no room for the field's own band.
+        If the field's own band does not fit into the spectrum.
     """
     center = find_sideband(power, band, expected)
     near = (center[0] - expected[0]) * power.shape[1], (center[1] - expected[1]) * power.shape[0]
     center = expected if max(abs(near[0]), abs(near[1])) <= 1.0 else center
-    room = disc_room(center, band)
+    room = max_disc_radius(center, band)
     if room < band:
         raise ValueError(
             f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband apart from the centre, "

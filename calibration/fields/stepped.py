@@ -29,7 +29,7 @@ __all__ = [
 ROUNDS = 4
 """Gauss-Newton steps. The last one changes a field by under 1e-3 of its error, a saturated one by a few per cent."""
 MAX_INCOHERENT = 0.05
-"""Largest deviation of `closure` from 1 with which all light counts as coherent."""
+"""Largest deviation of `closure` from 1 at which all light counts as coherent."""
 
 Real = FloatArray
 
@@ -55,7 +55,7 @@ def linear_weights(phases: NDArray[np.float64]) -> ComplexArray:
 
 
 def linear_fields(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> Fields:
-    """Estimate fields from the fringes alone; a saturated reading counts with its value.
+    """Estimate fields from the fringes alone; saturated readings are used as they are.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def refine_fields(
     variance = np.ones(y.shape, np.float32)
     sums = np.empty(
         (5, *y.shape), np.float32
-    )  # of all rounds: memory that is new in each one costs a third of the time
+    )  # reused in all rounds: new memory in each round would cost a third of the time
     for _ in range(rounds):
         variance = improve(y, frames, beam, noise, top, sums)
     left = (frames < top).sum(axis=1)
@@ -165,7 +165,7 @@ def improve(
         ra += residual * wa
         rb += residual * weight * b
     trace = aa + bb
-    # Damping by 1e-3 changes the steps, and not where they converge to.
+    # Damping by 1e-3 changes the steps but not their limit.
     aa += np.float32(1e-3) * trace
     bb += np.float32(1e-3) * trace
     determinant = np.maximum(aa * bb - ab * ab, np.float32(1e-30))
@@ -182,7 +182,7 @@ def spread_of(values: ComplexArray, known: BoolArray) -> Prior:
 
 
 def misfit(frames: HostArray, phases: NDArray[np.float64], noise: NoiseModel, saturation_dn: int) -> Real:
-    """Squared residuals of the fit of ``I_p = a + 2 Re(z exp(-i phase_p))``, over those that noise explains, per pixel.
+    """Squared residuals of the fit of ``I_p = a + 2 Re(z exp(-i phase_p))`` over those expected from noise, per pixel.
 
     A probe has P - 3 degrees of freedom, so more than three steps are needed. NaN if every probe of the pixel
     saturates. Arguments are as for `linear_fields`.
@@ -198,15 +198,15 @@ def misfit(frames: HostArray, phases: NDArray[np.float64], noise: NoiseModel, sa
 
 
 def is_complete(share: float) -> bool:
-    """Whether a `closure` is so close to 1 that all light counts as coherent."""
+    """Whether a `closure` is close enough to 1 that all light counts as coherent."""
     return abs(share - 1.0) <= MAX_INCOHERENT
 
 
 def closure(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
-    """Mean intensity of the speckle in the frames over that in the fringes, the share of noise subtracted.
+    """Mean intensity of the speckle in the frames over that in the fringes, after subtraction of noise.
 
-    It is 1 if all light interferes with the reference, and more with a second polarisation or other incoherent light,
-    which `refine_fields` would take for signal. Only pixels without saturated readings are used.
+    It is 1 if all light interferes with the reference, and larger with a second polarisation or other incoherent light,
+    which `refine_fields` would mistake for signal. Only pixels without saturated readings are used.
     """
     good = (frames < bench.saturation_dn).all(axis=(0, 1))
     if not good.any():

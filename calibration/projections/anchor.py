@@ -1,4 +1,4 @@
-"""Real projections by interference with anchors, which are other patterns of the same mirrors."""
+"""Real projections by interference with anchors: patterns on the same mirrors that serve as reference fields."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,22 +21,22 @@ __all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_a
 class AnchorProjection(LinearProjection):
     """A real linear map: ``M_ij = Re(conj(u_i) t_ij)``, with ``u_i = (T b)_i / |(T b)_i|`` the phase of the anchor b.
 
-    For a Gaussian medium the entries are i.i.d. Gaussian of variance ``1/(2 n_in)``. The sign is fixed (M b > 0), the
-    unit is that of T (`unit_dn`, from the device's photometry).
+    For a Gaussian medium the entries are i.i.d. Gaussian of variance ``1/(2 n_in)``. The sign is fixed (M b > 0), and
+    the unit is that of T (`unit_dn`, from the device's photometry).
 
-    There are systematic errors of scale. A row has the square root of its pixel's relative response (PRNU) as a factor,
-    and all rows that of the laser's power since the calibration. Light c that OFF mirrors leak interferes with an
-    anchor on separate mirrors. Its length then has the relative error ``|c| / |T b|``, and the common scale changes by
-    up to ``2 eps``, ``eps = 1/sqrt(contrast)``; both are part of the standard error. With the complement as the anchor
-    they cancel to ``eps^2``.
+    The scale has systematic errors. Each row is multiplied by the square root of its pixel's relative response (PRNU).
+    All rows scale with changes of the laser power since the calibration. Light c that OFF mirrors leak interferes with
+    an anchor on separate mirrors: the anchor's length then has the relative error ``|c| / |T b|``, and the common scale
+    changes by up to ``2 eps``, ``eps = 1/sqrt(contrast)``. Both are part of the standard error. With the complement as
+    the anchor they cancel to order ``eps^2``.
     """
 
     anchors: BoolArray
     """Anchor patterns, shape (n_anchors, n_in): separate mirrors, or a single pattern with all inputs ON."""
     choice: NDArray[np.intp]
-    """Index of the anchor that serves each row, the brightest one on its pixel: shape (n_out,)."""
+    """Index of the anchor used for each row, the brightest one on its pixel: shape (n_out,)."""
     anchor_dn: FloatArray
-    """``I(b) - I(0)`` of the anchor that serves each row, DN: shape (n_out,)."""
+    """``I(b) - I(0)`` of the anchor used for each row, DN: shape (n_out,)."""
     anchor_variance: FloatArray
     """Variance of `anchor_dn`, DN^2."""
 
@@ -63,7 +63,7 @@ class AnchorProjection(LinearProjection):
         return frames_with_anchors(self.opu, self._shown(half), self.anchors)
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
-        alone, other = frames[:, 0], self._served(frames)
+        alone, other = frames[:, 0], self._select_anchor_frame(frames)
         formula = superset_anchor(alone, other, self.anchor_dn) if self.complementary else None
         values = disjoint_anchor(other, alone, self.anchor_dn) if formula is None else formula
         if not uncertain:
@@ -72,8 +72,8 @@ class AnchorProjection(LinearProjection):
         top = self.opu.camera.saturation_dn
         return Response(values, variance / np.float32(4.0), (alone >= top) | (other >= top))
 
-    def _served(self, frames: HostArray) -> HostArray:
-        """Frame with the anchor that serves each row: (batch, n_out)."""
+    def _select_anchor_frame(self, frames: HostArray) -> HostArray:
+        """Frame with the anchor used for each row: (batch, n_out)."""
         if len(self.anchors) == 1:
             return frames[:, 1]
         return np.take_along_axis(frames, 1 + self.choice[None, None, :], axis=1)[:, 0]
@@ -90,27 +90,27 @@ class AnchorProjection(LinearProjection):
         squared = self.anchor_variance / (2.0 * anchor) ** 2
         if not self.complementary:
             # The leaked field has a random phase relative to a row's anchor (rms cosine 1/sqrt(2)). The change of the
-            # common scale is counted with its bound, 2 eps.
+            # common scale enters with its bound, 2 eps.
             squared += self.leakage * self.unit_dn / (2.0 * anchor) + 4.0 * self.leakage
         return np.sqrt(squared)
 
 
 @component
 class AnchorMethod(ProjectionMethod):
-    """Real projections by interference with anchors, patterns of the same mirrors; see `AnchorProjection`.
+    """Real projections by interference with anchors, patterns on the same mirrors; see `AnchorProjection`.
 
     Without spare inputs the anchor is all inputs ON, and the second frame of a vector shows its complement. With spare
-    inputs these are the anchors' mirrors, and rows that an anchor alone saturates are dropped: every vector would have
-    the same error there.
+    inputs the anchors use these mirrors. Rows that an anchor alone saturates are then dropped, because every vector
+    would have the same error there.
     """
 
     name: ClassVar[str] = "anchor"
     anchors: int = Field(1, ge=1)
-    """Number of anchors; the brightest one on a pixel serves its row. More than one needs spare inputs."""
+    """Number of anchors; each row uses the brightest one on its pixel. More than one needs spare inputs."""
 
     @property
     def keeps_gauge(self) -> bool:
-        """Whether the same anchor serves each row in every calibration, which only a single one is sure to do."""
+        """Whether each row uses the same anchor in every calibration, which only a single anchor guarantees."""
         return self.anchors == 1
 
     def calibrate(self, device: Device, n_inputs: int) -> AnchorProjection:  # noqa: D102 (inherited)
@@ -121,7 +121,8 @@ class AnchorMethod(ProjectionMethod):
         rows = np.arange(device.n_out)
         anchor_dn = background.intensity[choice, rows]
         mean = float(background.intensity.mean())
-        # A vector's frame holds a disjoint anchor's light too: if that alone saturates, all values have the same error.
+        # A vector's frame also contains the light of a disjoint anchor: if that alone saturates, all values have the
+        # same error.
         lost = background.saturated if n_inputs == device.n_in else background.clipped
         valid = (anchor_dn > self.dark_share * mean) & ~lost[choice, rows]
         if mean <= 0 or valid.mean() < 0.5:
@@ -144,7 +145,7 @@ class AnchorMethod(ProjectionMethod):
 
 
 def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> BoolArray:
-    """Anchor patterns, (anchors, n_in): all ON without spare inputs, else every anchors-th of the spare inputs."""
+    """Anchor patterns, (anchors, n_in): all ON without spare inputs, else the spare inputs dealt out in turn."""
     if n_inputs == n_in:
         return np.ones((1, n_in), np.bool_)
     index = np.arange(n_in)

@@ -15,13 +15,13 @@ __all__ = ["Places", "anchor_sets", "place"]
 ROUNDS = 8
 """Number of Gauss-Newton steps; they converge quadratically from the eigenvectors."""
 RESTARTS = 4
-"""Number of other leaked fields from which a fit starts again if it ends in a minimum that does not fit the frames."""
+"""Number of restarts, each from another leaked field, if a fit ends in a minimum that does not fit the frames."""
 MAX_MISFIT = 10.0
-"""Largest sum of squared residuals, over that of noise, with which a fit is not started again."""
+"""Largest sum of squared residuals, relative to noise, that does not cause a restart."""
 
 
 class Places(NamedTuple):
-    """Places of the anchors in the plane of each row."""
+    """Positions of the anchors in the plane of each row."""
 
     positions: NDArray[np.float64]
     """(rows, S, 2), roots of DN."""
@@ -125,7 +125,7 @@ def fit(
         weighted = np.swapaxes(jacobian * weight[:, :, None], 1, 2)
         normal = weighted @ jacobian
         level = np.maximum(np.trace(normal, axis1=1, axis2=2), prior[-1])  # in a row without light, that of the prior
-        # A rotation of the plane changes no intensity. It is held fixed, so that the step is unique.
+        # Intensities do not depend on a rotation of the plane. It is held fixed, so that the step is unique.
         turn = np.concatenate([q, c], axis=1)[:, :, ::-1].copy()
         turn[:, :, 0] *= -1.0
         turn = turn.reshape(len(data), -1)
@@ -157,6 +157,6 @@ def gram(intensity: NDArray[np.float64], members: IntArray) -> NDArray[np.float6
 def points_of(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points of the plane whose Gram matrix is nearest to a given one: (rows, S, S) -> (rows, S, 2)."""
     values, vectors = np.linalg.eigh(matrix)
-    # Noise may make the second eigenvalue negative, but the fit cannot start with all points on a line.
+    # Noise may make the second eigenvalue negative, and the fit cannot start with all points on a line.
     two = np.maximum(values[:, :-3:-1], 1e-4 * np.abs(values).max(axis=1, keepdims=True))
     return vectors[:, :, :-3:-1] * np.sqrt(two)[:, None, :]

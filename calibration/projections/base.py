@@ -17,14 +17,14 @@ from photonics.component import Field, component, integer
 __all__ = ["LinearProjection", "Projected", "ProjectionMethod", "Response"]
 
 CHUNK = 2**25
-"""Pixels of the frames that are taken at a time, which bounds the memory (about 20 bytes per pixel)."""
+"""Pixels of the frames taken at a time; bounds the memory (about 20 bytes per pixel)."""
 
 
 class Projected(NamedTuple):
     """Values of a projection and their errors; arrays of shape (batch, n_out).
 
-    The error of a complex value is that of its real part and that of its imaginary part; the rms distance in the
-    complex plane is the root of 2 larger.
+    The error of a complex value applies to its real and to its imaginary part; the rms distance in the complex plane is
+    larger by the root of 2.
     """
 
     values: HostArray
@@ -38,20 +38,20 @@ class Projected(NamedTuple):
 
 
 class Response(NamedTuple):
-    """Linear response to binary patterns, before it is scaled; arrays of shape (batch, n_out)."""
+    """Linear response to binary patterns before scaling; arrays of shape (batch, n_out)."""
 
     values: HostArray
     variance: FloatArray | None
     """Variance of the real part, and of the imaginary part; None if not requested."""
     saturated: BoolArray | None
-    """Whether a value is wrong by saturation; None if not requested."""
+    """Whether a value is wrong because of saturation; None if not requested."""
 
 
 @component
 class ProjectionMethod(ABC):
     """How a linear projection is measured: settings, and the calibration that takes the frames.
 
-    A subclass is a `photonics.component.component` with further settings as fields. It joins
+    A subclass is a `photonics.component.component` with further settings as fields. It is registered in
     `calibration.projections.methods.METHODS` under its name.
     """
 
@@ -63,14 +63,14 @@ class ProjectionMethod(ABC):
     """Frames averaged for each fixed pattern of the calibration: all mirrors OFF, each anchor, each phase."""
     dark_share: float = Field(DARK_SHARE, gt=0, lt=1)
     """Rows whose anchor or reference is dimmer than this share of the mean are dropped: their error would be 1 or more.
-    In fully developed speckle that is ``(1 - exp(-dark_share))^anchors`` of the rows."""
+    Fully developed speckle has the fraction ``(1 - exp(-dark_share))^anchors`` of such rows."""
     unit_dn: float | None = Field(None, gt=0)
     """DN above dark of unit intensity, which sets the scale of the result. By default the device's `unit_dn`, from
     laser power, throughput and the camera's gain as a power meter and data sheets give them."""
 
     @property
     def keeps_gauge(self) -> bool:
-        """Whether a new calibration has the same gauge, so that it gives the same map except for noise and drift."""
+        """Whether a new calibration has the same gauge, and so gives the same map except for noise and drift."""
         return True
 
     @abstractmethod
@@ -122,15 +122,15 @@ class LinearProjection(ABC):
     @property
     @abstractmethod
     def gauge(self) -> str:
-        """What the method leaves undetermined of the map, in a sentence or two."""
+        """Description of what the method leaves undetermined, in a sentence or two."""
 
     @property
     @abstractmethod
     def frames_per_vector(self) -> int:
         """Frames for one binary vector; `frames_of` counts those of any vectors.
 
-        A ternary vector takes twice as many, a real one up to ``2 bits`` times as many. A vector of zeros, or a half of
-        one sign without entries, is not shown: its projection is 0.
+        A ternary vector takes twice as many, a real one up to ``2 bits`` times as many. A vector of zeros, or an empty
+        positive or negative half, takes no frames: its projection is 0.
         """
 
     @property
@@ -157,12 +157,12 @@ class LinearProjection(ABC):
     def leakage(self) -> float:
         """Intensity of all mirrors OFF over that of all ON: 1/contrast, by the mirrors' data sheet.
 
-        It is not measured, as on an 8-bit camera it is a fraction of a code.
+        It is not measured, because on an 8-bit camera it is a fraction of a code.
         """
         return abs(self.opu.dmd.leakage) ** 2
 
     def expected_dark_share(self) -> float | None:
-        """Share of rows that are dropped in fully developed speckle; None if there is no law for it."""
+        """Share of rows dropped in fully developed speckle; None if no formula is known."""
         return None
 
     def describe(self) -> dict[str, float | int | str]:
@@ -203,7 +203,7 @@ class LinearProjection(ABC):
         return values
 
     def measure(self, x: ArrayLike) -> Projected:
-        """Project vectors as a call does, and return also the error of each value and whether it saturated."""
+        """Project vectors as a call does; also return the error of each value and whether it saturated."""
         terms = split(x, self.n_inputs, self.bits)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
@@ -220,13 +220,14 @@ class LinearProjection(ABC):
         values *= scale
         size = np.abs(values) if self.dtype is np.float32 else np.abs(values) / np.float32(np.sqrt(2.0))
         error = np.hypot(np.sqrt(variance) * scale, size * self._scale_error())
-        # Entries of M have the variance 1/(2 n_in) in each part: the error by rounding is as much of its length.
+        # Entries of M have the variance 1/(2 n_in) in each part; the rounding error has the same share of its squared
+        # length.
         error = np.hypot(error, np.sqrt(terms.rounding / (2.0 * self.opu.n_in))[:, None].astype(np.float32))
         error[:, ~self.valid] = np.inf
         return Projected(values, error, noise, saturated)
 
     def effective_matrix(self, repeats: int = 1) -> HostArray:
-        """Measure the matrix M of the map by unit vectors, each ``repeats`` times.
+        """Measure the matrix M of the map with unit vectors, each ``repeats`` times.
 
         It takes ``repeats frames_per_vector n_inputs`` frames. A single input is dim (``1/n_in`` of the light), so the
         entries are noisy; `measure` of unit vectors predicts their error. `calibration.recover_transmission_matrix` has
@@ -264,7 +265,7 @@ class LinearProjection(ABC):
 
     @abstractmethod
     def _shared_variance(self) -> FloatArray:
-        """Variance that all responses share, by the calibration's frames, of the real or imaginary part: (n_out,)."""
+        """Variance (of the real or imaginary part) that all responses share, from calibration noise: (n_out,)."""
 
     @abstractmethod
     def _scale_error(self) -> FloatArray:

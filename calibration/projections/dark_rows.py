@@ -1,4 +1,4 @@
-"""Share of rows whose anchors are too dark or too much alike, in fully developed speckle."""
+"""Share of rows whose anchors are too dark or too similar, in fully developed speckle."""
 
 import math
 
@@ -11,7 +11,7 @@ from calibration.device import Device
 __all__ = ["MAX_SINGLE_GRAIN_SHAPE", "dark_anchor_share", "flat_anchor_share", "speckle_shape"]
 
 MAX_SINGLE_GRAIN_SHAPE = 1.06
-"""Shape of the gamma law, a contrast of 0.97, up to which every pixel counts as one speckle grain."""
+"""Largest shape parameter of the gamma law at which a pixel counts as one speckle grain (contrast 0.97 or more)."""
 
 
 def speckle_shape(opu: Device) -> float:
@@ -29,7 +29,7 @@ def dark_anchor_share(anchors: int, limit: float, shape: float) -> float:
 
 
 def flat_anchor_share(anchors: int, limit: float) -> float:
-    """Probability that S random fields of unit mean intensity have a spread under ``limit S / 2`` across some line.
+    """Probability that S random fields of unit mean intensity have a spread below ``limit S / 2`` across some line.
 
     Twice the spreads along and across the line, a > b, are the eigenvalues of a real Wishart matrix of two rows and S
     degrees of freedom, of density ``(a b)^((S - 3) / 2) exp(-(a + b) / 2) (a - b)``. The integral over a is a gamma

@@ -19,12 +19,12 @@ METHODS: dict[str, type[ProjectionMethod]] = {
 
 
 def choose_method(method: str | ProjectionMethod = "anchor", **options: Any) -> ProjectionMethod:
-    """Build a method from its name and options; an option that is None has the method's default.
+    """Build a method from its name and options; None selects the method's default of an option.
 
     Parameters
     ----------
     method : str or ProjectionMethod
-        A name in `METHODS`, or a method, whose settings the options replace.
+        A name in `METHODS`, or a method; the options replace its settings.
     **options
         Settings of the method.
 

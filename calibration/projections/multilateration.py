@@ -1,9 +1,9 @@
 """Complex projections by multilateration: fields from their distances to a few anchors in the complex plane.
 
-There is no reference beam, and each row is treated alone. In a row, the anchors are points ``q_i = (T b_i)`` of the
-complex plane. The intensities of anchors and of their pairs give these points up to a rotation and a reflection. The
-field y of a vector follows from its distances to them. Complex numbers are written as real vectors of two components,
-so that ``Re(conj(q) y)`` is the dot product ``q . y``.
+There is no reference beam, and each row is solved separately. In a row, the anchors are points ``q_i = (T b_i)`` of the
+complex plane. The intensities of anchors and of pairs of anchors give these points up to a rotation and a reflection.
+The field y of a vector follows from its distances to them. Complex numbers are written as real vectors of two
+components, so that ``Re(conj(q) y)`` is the dot product ``q . y``.
 """
 
 from collections.abc import Sequence
@@ -25,25 +25,26 @@ from photonics.component import Field, component, integer
 
 __all__ = ["MultilaterationMethod", "MultilaterationProjection"]
 
-ROWS = 2**13
-"""Number of rows whose anchors are placed at a time."""
-PIXELS = 2**27
+CHUNK_ROWS = 2**13
+"""Number of rows whose anchors are located at a time."""
+MAX_PIXELS = 2**27
 """Largest number of pixels of calibration frames in memory at a time."""
 MIN_READINGS = 4
-"""Smallest number of unsaturated frames. A field and its intensity are three unknowns; one more makes a good start."""
+"""Smallest number of unsaturated frames. A field and its intensity are three unknowns; one more reading makes the start
+reliable."""
 MAX_RANK_RATIO = 0.3
-"""Largest median of `MultilaterationProjection.rank_ratio` over the rows with which pixels see a single field."""
+"""Largest median over rows of `MultilaterationProjection.rank_ratio` at which each pixel sees a single field."""
 MAX_ROW_RANK_RATIO = 0.5
-"""Largest `MultilaterationProjection.rank_ratio` of a row. Above it noise may mirror anchors in a line."""
+"""Largest `MultilaterationProjection.rank_ratio` of a row. Above it, noise may reflect anchors across a line."""
 MIN_ANCHOR_SNR = 2.0
 """Smallest mean intensity of the anchors, in standard errors of a pixel."""
 MAX_MISFIT = 20.0
-"""Largest misfit of a row's anchors, over that of the median row."""
+"""Largest misfit of a row's anchors, relative to the median row."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class MultilaterationProjection(LinearProjection):
-    """A complex linear map by S + 1 frames: a pattern alone, and with each of S anchors on mirrors of their own.
+    """A complex linear map from S + 1 frames: a pattern alone, and with each of S anchors on separate mirrors.
 
     The start is the solution of S linear equations for two unknowns in each row,
     ``I(x + b_i) - I(x) - [I(b_i) - I(0)] = 2 q_i . (T x)``, which are exact also if OFF mirrors leak. A Gauss-Newton
@@ -63,19 +64,20 @@ class MultilaterationProjection(LinearProjection):
     anchors: BoolArray
     """Anchor patterns on spare inputs, (S, n_in)."""
     places: Anchors
-    """Places of the anchors in the complex plane of each row, up to a rotation and a reflection."""
+    """Positions of the anchors in the complex plane of each row, up to a rotation and a reflection."""
     off_dn: FloatArray
-    """Mean frame of all mirrors OFF, DN: (n_out,)."""
+    """Mean frame with all mirrors OFF, DN: (n_out,)."""
     rank_ratio: FloatArray
     """Third over second eigenvalue of the anchors' Gram matrix in each row, (n_out,): 0 without noise if a pixel sees a
     single field, near 1 if noise or a second field is as strong as the second dimension."""
     flatness: FloatArray
-    """Second over first eigenvalue, (n_out,): 0 for anchors on a line, with which a field and its conjugate look alike;
-    1 at best."""
+    """Second over first eigenvalue, (n_out,): 1 at best; 0 for anchors on a line, which cannot distinguish a field from
+    its conjugate."""
     shared_variance: FloatArray
-    """Variance of the real part (or the imaginary one) of a field near 0 by the anchors' places, DN: (n_out,)."""
+    """Variance of the real (or imaginary) part of a field near 0 due to errors of the anchors' positions, DN:
+    (n_out,)."""
     scale_error: FloatArray
-    """Relative standard error of a row's scale by its anchors' places, (n_out,)."""
+    """Relative standard error of a row's scale due to errors of its anchors' positions, (n_out,)."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
@@ -94,7 +96,7 @@ class MultilaterationProjection(LinearProjection):
         return np.complex64
 
     def expected_dark_share(self) -> float | None:
-        """Share of rows whose anchors lie near a line; None if pixels see several grains, for which there is no law."""
+        """Share of rows whose anchors lie near a line; None if pixels average over several grains (no formula)."""
         if speckle_shape(self.opu) >= MAX_SINGLE_GRAIN_SHAPE:
             return None
         return flat_anchor_share(len(self.anchors), self.method.dark_share)
@@ -132,15 +134,15 @@ class MultilaterationMethod(ProjectionMethod):
 
     name: ClassVar[str] = "multilateration"
     repeats: int = Field(4, ge=2)
-    """Frames averaged for each fixed pattern; fewer than with other methods, as pairs of anchors repeat what single
-    ones tell."""
+    """Frames averaged for each fixed pattern; fewer than with other methods, because pairs of anchors add redundant
+    readings."""
     anchors: int | None = Field(None, ge=3)
     """Number of anchors on spare inputs; by default 5, or as many as there are spare inputs. Two would lie on a line
     with the origin in too many rows."""
 
     @property
     def keeps_gauge(self) -> bool:
-        """No: each calibration chooses anew the phase of each row, and whether it is conjugated."""
+        """False: the phase and the conjugation of each row are arbitrary in every calibration."""
         return False
 
     def calibrate(self, device: Device, n_inputs: int) -> MultilaterationProjection:  # noqa: D102 (inherited)
@@ -150,13 +152,13 @@ class MultilaterationMethod(ProjectionMethod):
         background = measure_many(device, (members @ singles).astype(np.bool_), self.repeats)
         mean, clipped = float(background.intensity[:anchors].mean()), np.asarray(background.saturated.any(axis=0))
         if mean <= MIN_ANCHOR_SNR * np.sqrt(background.variance[:anchors].mean()):
-            raise too_few(device, np.zeros_like(clipped), mean, clipped)
+            raise anchor_error(device, np.zeros_like(clipped), mean, clipped)
         leak_dn = abs(device.dmd.leakage) ** 2 * unit_dn
         half = unit_dn * n_inputs / (2.0 * device.n_in)  # mean intensity of half-ON vectors
         found = Block.join(
             [
-                place_block(background, slice(start, start + ROWS), members, leak_dn, half)
-                for start in range(0, device.n_out, ROWS)
+                place_block(background, slice(start, start + CHUNK_ROWS), members, leak_dn, half)
+                for start in range(0, device.n_out, CHUNK_ROWS)
             ]
         )
         # With S anchors of independent phases both eigenvalues are near S/2 times their mean intensity.
@@ -164,7 +166,7 @@ class MultilaterationMethod(ProjectionMethod):
         valid &= found.rank_ratio < MAX_ROW_RANK_RATIO
         valid &= found.misfit < MAX_MISFIT * max(float(np.median(found.misfit)), 1.0)
         if valid.mean() < 0.5:
-            raise too_few(device, valid, mean, clipped)
+            raise anchor_error(device, valid, mean, clipped)
         check_plane(float(np.median(found.rank_ratio[valid])))
         return MultilaterationProjection(
             opu=device,
@@ -183,10 +185,10 @@ class MultilaterationMethod(ProjectionMethod):
         )
 
     def anchor_patterns(self, n_in: int, n_inputs: int) -> BoolArray:
-        """Anchor patterns on the spare inputs, (anchors, n_in), if there are enough of these."""
+        """Anchor patterns on the spare inputs, (anchors, n_in). Raise a ``ValueError`` if there are too few inputs."""
         spare = n_in - n_inputs
         if spare < 3:
-            raise ValueError(f"n_inputs must leave 3 inputs or more to the anchors, {n_in - 3} at most, got {n_inputs}")
+            raise ValueError(f"n_inputs must be {n_in - 3} or less, to leave 3 inputs for anchors, got {n_inputs}")
         anchors = integer(min(5, spare) if self.anchors is None else self.anchors, "anchors", 3, spare)
         return anchor_patterns(n_in, n_inputs, anchors)
 
@@ -200,7 +202,7 @@ def check_plane(ratio: float) -> None:
         )
 
 
-def too_few(opu: Device, valid: BoolArray, mean: float, clipped: BoolArray) -> ValueError:
+def anchor_error(opu: Device, valid: BoolArray, mean: float, clipped: BoolArray) -> ValueError:
     """Error for a device on which under half of the pixels have usable anchors."""
     return ValueError(
         f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with usable anchors ({mean:.2g} DN "
@@ -209,7 +211,7 @@ def too_few(opu: Device, valid: BoolArray, mean: float, clipped: BoolArray) -> V
 
 
 class Block(NamedTuple):
-    """Places of the anchors in some rows, with figures of `Places` and `shared_error`; arrays of shape (n_rows,)."""
+    """Positions of the anchors in some rows, with figures of `Places` and `shared_error`; arrays of shape (n_rows,)."""
 
     places: Anchors
     misfit: HostArray
@@ -227,7 +229,7 @@ class Block(NamedTuple):
 
 
 def place_block(background: Background, rows: slice, members: IntArray, leak_dn: float, half_dn: float) -> Block:
-    """Place the anchors of some rows."""
+    """Locate the anchors of some rows."""
     found = place(background.intensity[:, rows].T, background.variance[:, rows].T, members, leak_dn)
     places = Anchors(
         positions=np.ascontiguousarray(found.positions.transpose(1, 2, 0), np.float32),
@@ -242,8 +244,8 @@ def place_block(background: Background, rows: slice, members: IntArray, leak_dn:
 
 
 def measure_many(opu: Device, patterns: BoolArray, repeats: int) -> Background:
-    """Call `measure_background` for many patterns, some at a time."""
-    size = max(PIXELS // (repeats * opu.n_out), 1)
+    """Call `measure_background` for many patterns in chunks that fit in memory."""
+    size = max(MAX_PIXELS // (repeats * opu.n_out), 1)
     parts = [measure_background(opu, patterns[i : i + size], repeats) for i in range(0, len(patterns), size)]
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Background._fields[:4]}
     return parts[0]._replace(**joined, off=np.mean([part.off for part in parts], axis=0))

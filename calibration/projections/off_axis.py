@@ -1,4 +1,4 @@
-"""Complex projections by a tilted reference beam: one frame of each pattern, and its fringes give the field."""
+"""Complex projections by a tilted reference beam: the fringes in one frame of each pattern give the field."""
 
 import math
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ __all__ = ["OffAxisMethod", "OffAxisProjection"]
 PROBES = 8
 """Number of half-ON patterns whose mean spectrum shows the sideband."""
 MIN_RING_SHARE = 1e-5
-"""Smallest share of the light with which a ring of the spectrum is part of the disc that is cut out."""
+"""Smallest share of the light at which a ring of the spectrum is part of the disc that is cut out."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class OffAxisProjection(ReferencedProjection):
-    """A complex linear map by one frame per vector: interference with the reference beam is a sideband of its spectrum.
+    """A complex linear map from one frame per vector: a sideband of the frame's spectrum is the interference term.
 
     The frame of the reference alone is subtracted, and the field is divided by the reference's amplitude on each pixel,
-    so that flaws of the beam cause no bias. They only move some light out of the disc of the spectrum that is cut out.
-    Pixels within a speckle grain are not independent outputs: a field of band B (``NA pixel / lambda``, cycles per
-    pixel) has ``pi B^2 n_out`` independent ones. Saturated pixels are left out of the fit.
+    so that aberrations of the beam cause no bias. They only move some light out of the disc that is cut from the
+    spectrum. Pixels within a speckle grain are not independent outputs: a field of band B (``NA pixel / lambda``,
+    cycles per pixel) has ``pi B^2 n_out`` independent ones. Saturated pixels are left out of the fit.
     """
 
     sideband: Sideband
@@ -38,7 +38,7 @@ class OffAxisProjection(ReferencedProjection):
     reference_frame: FloatArray
     """Mean frame of the reference beam with all mirrors OFF, DN: (n_out,)."""
     lost: float
-    """Relative amplitude of the light outside of the disc, by flaws of the beam; part of the standard error."""
+    """Relative amplitude of the light outside the disc, due to aberrations of the beam; part of the standard error."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
@@ -69,7 +69,7 @@ class OffAxisProjection(ReferencedProjection):
 
 @component
 class OffAxisMethod(ProjectionMethod):
-    """Complex projections by a tilted reference beam, a single frame of each pattern; see `OffAxisProjection`."""
+    """Complex projections by a tilted reference beam, one frame per pattern; see `OffAxisProjection`."""
 
     name: ClassVar[str] = "off-axis"
 
@@ -80,7 +80,7 @@ class OffAxisMethod(ProjectionMethod):
         center, radius, lost = locate(device, n_inputs, arm, shape, band, (-carrier[0], -carrier[1]))
         visibility = device.imaging.visibility(device.laser.wavelength_m)
         sideband = Sideband.at(shape, center, radius, band, device.imaging.samples_per_pixel, visibility)
-        # The light that OFF mirrors leak makes fringes with the beam, which are not the beam's own intensity.
+        # Light leaked by OFF mirrors makes fringes with the beam, which are not part of the beam's own intensity.
         reference = sideband.subtract_fringes(arm.reference_dn)
         return OffAxisProjection(
             opu=device,
@@ -101,9 +101,9 @@ class OffAxisMethod(ProjectionMethod):
 def locate(
     opu: Device, n_inputs: int, arm: Arm, shape: tuple[int, int], band: float, expected: Frequency
 ) -> tuple[Frequency, float, float]:
-    """Find the sideband of ``conj(R) y`` by a few probes: its centre, its radius, and the relative amplitude outside.
+    """Find the sideband of ``conj(R) y`` with a few probes: its centre, its radius, and the relative amplitude outside.
 
-    Frames of reference and speckle together, less those of each alone, contain only the two sidebands. The radius is
+    Frames of reference and speckle together, minus those of each alone, contain only the two sidebands. The radius is
     that at which noise exceeds the light.
     """
     patterns = np.zeros((PROBES, opu.n_in), np.bool_)
@@ -133,7 +133,7 @@ def locate(
     radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
     radius = min(max(radius, band), room)
     outside = (radii > radius + 1e-9) & (radii <= room)
-    # Noise also leaves some power outside, which is not light: two of its standard errors are subtracted.
+    # Noise also leaves some power outside: two of its standard errors are subtracted.
     chance = 2.0 * noise * math.sqrt(float(count[outside].sum()) / PROBES)
     lost = max(float(light[outside].sum()) - chance, 0.0) / inside
     return center, radius, math.sqrt(lost)

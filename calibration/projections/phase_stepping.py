@@ -1,4 +1,4 @@
-"""Complex projections by phase stepping: some frames of each pattern, at equal steps of the reference arm's phase."""
+"""Complex projections by phase stepping: frames of each pattern at equal steps of the reference arm's phase."""
 
 import warnings
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ __all__ = ["PhaseSteppingMethod", "SteppingProjection"]
 MIN_READINGS = 3
 """Readings that determine the three unknowns of a fringe: its mean, its cosine and its sine."""
 MIN_VISIBILITY = 0.99
-"""Smallest contrast of the fringes with which their amplitude follows from the beam's intensity."""
+"""Smallest contrast of the fringes at which their amplitude follows from the beam's intensity."""
 
 Places = tuple[NDArray[np.intp], NDArray[np.intp]]
 """Indices of patterns and of pixels, (n,) each."""
@@ -32,15 +32,16 @@ Recovered = tuple[Fields, BoolArray]
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SteppingProjection(ReferencedProjection):
-    """A complex linear map by P frames at phases ``2 pi k / P`` of the reference beam.
+    """A complex linear map from P frames at phases ``2 pi k / P`` of the reference beam.
 
-    If the phase changes within the P frames of a pattern, a share of ``conj(y)`` and of the intensity is added to y:
-    white jitter of 0.1 and 0.4 rad rms raises an error of 0.03 to 0.08 and 0.30 (measured, four steps).
+    If the phase changes within the P frames of a pattern, a share of ``conj(y)`` and of the intensity is added to y.
+    White jitter of 0.1 rad rms raises an error of 0.03 to 0.08, and 0.4 rad raises it to 0.30 (measured, four steps).
 
-    A pixel that saturates in some frames is recovered from the others. Three readings determine the fringe. Two do with
-    the beam's intensity, if all light interferes with the beam (one polarisation, a grain per pixel) and only one of
-    the two solutions is bright enough for the saturated readings. Other values are marked as saturated; their standard
-    error still holds if a reading is left. There is a warning if over 2 % of the readings saturate.
+    A pixel that saturates in some frames is recovered from the others. Three readings determine the fringe. Two
+    readings and the beam's intensity determine it if all light interferes with the beam (one polarisation, one grain
+    per pixel) and only one of the two solutions is bright enough for the saturated readings. Other values are marked as
+    saturated; their standard error is still valid if one reading is unsaturated. A warning is given if more than 2 % of
+    the readings saturate.
     """
 
     phases_rad: NDArray[np.float64]
@@ -62,7 +63,8 @@ class SteppingProjection(ReferencedProjection):
         return len(self.phases_rad)
 
     def _scale(self) -> FloatArray:
-        # The fringes of a tilted beam have less contrast on a pixel of finite width, by the data sheet of the optics.
+        # A pixel of finite width reduces the contrast of a tilted beam's fringes; the data sheet of the optics gives
+        # the factor.
         return super()._scale() / np.float32(self.opu.imaging.visibility(self.opu.laser.wavelength_m))
 
     def _frames(self, half: BoolArray) -> HostArray:
@@ -150,7 +152,7 @@ class SteppingProjection(ReferencedProjection):
 
 
 def fringe_weights(phases_rad: NDArray[np.float64], kept: BoolArray) -> ComplexArray:
-    """Weights with which the kept frames add up to ``conj(R) y``: (n, P) -> (n, P).
+    """Weights of the kept frames in a sum that gives ``conj(R) y``: (n, P) -> (n, P).
 
     They are those of the least-squares fit of ``I_k = A + 2 Re(conj(R) y exp(-i phi_k))``; with all frames,
     ``exp(i phi_k) / P``.
@@ -164,11 +166,11 @@ def fringe_weights(phases_rad: NDArray[np.float64], kept: BoolArray) -> ComplexA
 
 @component
 class PhaseSteppingMethod(ProjectionMethod):
-    """Complex projections by the reference arm, its piezo a step further in each frame; see `SteppingProjection`."""
+    """Complex projections by stepping the reference arm's piezo from frame to frame; see `SteppingProjection`."""
 
     name: ClassVar[str] = "phase-stepping"
     steps: int = Field(4, ge=3, le=1000)
-    """Phase steps in a full turn, a frame each. With 4 or more, a pixel that saturates in one frame is recovered."""
+    """Phase steps in a full turn, one frame each. With 4 or more, a pixel that saturates in one frame is recovered."""
 
     def calibrate(self, device: Device, n_inputs: int) -> SteppingProjection:  # noqa: D102 (inherited)
         phases = step_phases(self.steps)

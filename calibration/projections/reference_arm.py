@@ -20,8 +20,8 @@ class Arm(NamedTuple):
     """The reference beam with all mirrors OFF; arrays of shape (n_out,) or (n_phases, n_out)."""
 
     reference_dn: FloatArray
-    """Mean intensity over the phases, less that of all mirrors OFF without the beam, DN. It includes the beam's
-    interference with leaked light if the phases do not average it out."""
+    """Mean intensity over the phases, minus that of all mirrors OFF without the beam, DN. It includes the beam's
+    interference with leaked light unless the phases average it out."""
     reference_variance: FloatArray
     """Variance of `reference_dn`, DN^2."""
     frames_dn: FloatArray
@@ -37,12 +37,12 @@ class Arm(NamedTuple):
 class ReferencedProjection(LinearProjection):
     """A complex linear map: ``M_ij = exp(-i rho_i) t_ij``, with rho_i the phase of the reference beam R in row i.
 
-    Its unit is that of T (`unit_dn`). A row has the square root of its pixel's relative response (PRNU) as a factor.
-    The light that OFF mirrors leak is subtracted: the map of x is the response of x less that of all mirrors OFF.
+    Its unit is that of T (`unit_dn`). Each row is multiplied by the square root of its pixel's relative response
+    (PRNU). Light leaked by OFF mirrors is subtracted: the map of x is the response to x minus that to all mirrors OFF.
 
     If the beam's phase drifts by d between the calibration and the frames of a vector, all outputs of that vector turn
     by d together. The scale is unaffected, as the beam's strength is measured as an intensity. A signed vector is the
-    difference of two halves, and has an error if the phase drifts between these.
+    difference of two halves; a phase drift between these causes an error.
     """
 
     reference_dn: FloatArray
@@ -91,7 +91,7 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
 
 
 def variance_of_mean(variance: FloatArray, repeats: int) -> FloatArray:
-    """Variance of the mean of repeated frames. Noise under half a code keeps the rounding error of a single frame."""
+    """Variance of the mean of repeated frames, including rounding, which averages out only with enough noise."""
     floor = np.where(variance - QUANTISATION < 0.25, np.float32(QUANTISATION), np.float32(0.0))
     return np.maximum(variance / np.float32(repeats), floor)
 
@@ -106,7 +106,7 @@ def check_arm(opu: Device, arm: Arm, dark_share: float) -> BoolArray:
     """
     mean = float(arm.reference_dn.mean())
     valid = (arm.reference_dn > dark_share * mean) & ~arm.saturated
-    # A mean under three times its error is noise, not a beam.
+    # A mean below three times its error is consistent with noise alone.
     dim = mean <= 3.0 * float(np.sqrt(arm.reference_variance.mean()))
     if dim or valid.mean() < 0.5:
         raise ValueError(

@@ -16,8 +16,8 @@ __all__ = ["Terms", "split"]
 class Terms(NamedTuple):
     """Binary patterns to show, one per term; the positive ones of a batch come first.
 
-    A binary vector is one term. A ternary one has up to two, where it is 1 and where it is -1. Any other real vector is
-    a sum of ternary vectors, one for each bit. Empty patterns are left out.
+    A binary vector is one term. A ternary vector has up to two terms: its +1 entries and its -1 entries. Any other real
+    vector is a sum of ternary vectors, one for each bit. Empty patterns are left out.
     """
 
     batch: int
@@ -25,7 +25,7 @@ class Terms(NamedTuple):
     planes: NDArray[np.int8]
     """Ternary vectors, (n_planes, n_inputs)."""
     plane: NDArray[np.intp]
-    """Index of the plane that a term shows, (n_terms,)."""
+    """Index of the plane to which a term belongs, (n_terms,)."""
     sign: NDArray[np.int8]
     """1 if the term shows where the plane is 1, -1 if it shows where the plane is -1."""
     owner: NDArray[np.intp]
@@ -33,7 +33,7 @@ class Terms(NamedTuple):
     weight: FloatArray
     """Weight of the term in its vector, its sign included."""
     digit: NDArray[np.intp]
-    """Bit that the plane is of its vector; a vector has at most one term of each digit and sign."""
+    """Bit position of the plane in its vector; a vector has at most one term of each digit and sign."""
     rounding: FloatArray
     """Squared length of each vector's rounding error, (batch,)."""
 
@@ -68,7 +68,7 @@ class Terms(NamedTuple):
 
     @property
     def balance(self) -> FloatArray:
-        """Sum of a vector's weights, (batch,): the factor with which an offset common to all frames enters."""
+        """Sum of a vector's weights, (batch,): multiplicity of an offset common to all frames."""
         return np.bincount(self.owner, self.weight, self.batch).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""A field from the intensities of it alone and together with anchors at known places in the complex plane.
+"""Fields from their intensity alone and together with anchors at known positions in the complex plane.
 
 Complex numbers are written as real vectors of two components, so that ``Re(conj(q) y)`` is the dot product ``q . y``.
 With the leaked field c, ``I(x) - I(0) = |y|^2 + 2 c . y = s`` and
@@ -15,14 +15,14 @@ from photonics.arrays import FloatArray
 
 __all__ = ["Anchors", "Solution", "locate", "shared_error"]
 
-TINY = 1e-6
-"""Share of the normal matrix that is added to it, so that it has an inverse for anchors on a line (invalid rows)."""
+RIDGE = 1e-6
+"""Relative ridge on the normal matrix, so that it is invertible even if the anchors lie on a line (invalid rows)."""
 
 Real = FloatArray
 
 
 class Anchors(NamedTuple):
-    """Places of the anchors in the plane of each row, roots of DN."""
+    """Positions of the anchors in the plane of each row, roots of DN."""
 
     positions: Real  # (S, 2, n_out)
     leak: Real  # c, (2, n_out)
@@ -41,7 +41,7 @@ class Anchors(NamedTuple):
 
     @property
     def added(self) -> Real:
-        """Intensity ``I(b_i) - I(0)`` of each anchor, by its place, DN: (S, n_out)."""
+        """Intensity ``I(b_i) - I(0)`` of each anchor from its position, DN: (S, n_out)."""
         return ((self.positions + 2.0 * self.leak) * self.positions).sum(axis=1)
 
     def variances(self, y: Real) -> Real:
@@ -58,17 +58,17 @@ class Solution(NamedTuple):
 
     total: Real  # W, sum of the weights
     middle: Real  # weighted mean of the design vectors 2 q_i, 0 for the frame without an anchor
-    pull: Real  # h, the design vector of ``s = |y|^2 + 2 c . y`` less the middle
+    pull: Real  # h, the design vector of ``s = |y|^2 + 2 c . y`` minus the mean
     share: Real  # kappa, the weight of that equation
-    inverse: Real  # of the normal matrix: its two diagonal entries and the one beside, (3, batch, n_out)
+    inverse: Real  # of the normal matrix: its two diagonal entries and its off-diagonal entry, (3, batch, n_out)
 
     def apply(self, a: Real, b: Real) -> tuple[Real, Real]:
         """Multiply the vectors (a, b) by the inverse."""
-        first, second, beside = self.inverse
-        return first * a + beside * b, beside * a + second * b
+        first, second, off_diagonal = self.inverse
+        return first * a + off_diagonal * b, off_diagonal * a + second * b
 
     def variance(self) -> Real:
-        """Mean variance of the real and the imaginary part by the noise of the frames, DN: (batch, n_out)."""
+        """Mean variance of the real and the imaginary part due to the noise of the frames, DN: (batch, n_out)."""
         a, b = self.apply(*self.pull)
         slack = self.share * (1.0 - self.share / self.total)
         return ((self.inverse[0] + self.inverse[1]) - slack * (a**2 + b**2)) / np.float32(2.0)
@@ -77,8 +77,8 @@ class Solution(NamedTuple):
 def normal_equations(anchors: Anchors, weight: Real, y: Real | None) -> Solution:
     """Normal equations of frames with weights (S + 1, batch, n_out), linearised at the fields y, (2, batch, n_out).
 
-    Without y only the frames are used, which are linear in y and s. With y the equation ``s = |y|^2 + 2 c . y`` is used
-    as well, weighted by the errors of the leaked field and of the frame of all mirrors OFF.
+    Without y only the frames are used, which are linear in y and s. With y the equation ``s = |y|^2 + 2 c . y`` is
+    added, weighted by the errors of the leaked field and of the frame with all mirrors OFF.
     """
     total = np.maximum(weight.sum(axis=0), np.float32(1e-20))
     middle = np.zeros((2, *total.shape), np.float32)
@@ -99,7 +99,7 @@ def normal_equations(anchors: Anchors, weight: Real, y: Real | None) -> Solution
         matrix[0] += share * pull[0] ** 2
         matrix[1] += share * pull[1] ** 2
         matrix[2] += share * pull[0] * pull[1]
-    matrix[:2] += np.float32(TINY) * (matrix[0] + matrix[1]) + np.float32(1e-20)
+    matrix[:2] += np.float32(RIDGE) * (matrix[0] + matrix[1]) + np.float32(1e-20)
     determinant = matrix[0] * matrix[1] - matrix[2] ** 2
     inverse = np.stack([matrix[1], matrix[0], -matrix[2]]) / np.maximum(determinant, np.float32(1e-37))
     return Solution(total, middle, pull, share, inverse)
@@ -112,7 +112,7 @@ def locate(anchors: Anchors, signal: Real, weight: Real) -> tuple[Real, Solution
     ----------
     anchors : Anchors
     signal : ndarray, shape (S + 1, batch, n_out)
-        Frames of each pattern alone and with each anchor, less that of all mirrors OFF, DN.
+        Frames of each pattern alone and with each anchor, minus the frame with all mirrors OFF, DN.
     weight : ndarray, shape (S + 1, batch, n_out)
         One over the variance of each frame, for the start; frames of weight 0 are left out.
 
@@ -144,7 +144,7 @@ def solve_fields(anchors: Anchors, equations: Real, weight: Real, solution: Solu
 
 
 def shared_error(anchors: Anchors, covariance: NDArray[np.float64], size_dn: float) -> tuple[Real, Real]:
-    """Errors that all fields of a row share, by the errors of the anchors' places and of I(0).
+    """Errors that all fields of a row share, due to the errors of the anchors' positions and of I(0).
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def shared_error(anchors: Anchors, covariance: NDArray[np.float64], size_dn: flo
     Returns
     -------
     variance : ndarray, shape (n_out,)
-        Variance of the real part (or the imaginary one) of a field near 0, DN.
+        Variance of the real (or imaginary) part of a field near 0, DN.
     relative : ndarray, shape (n_out,)
         Further standard error of a longer field, relative to its length; evaluated at ``|y|^2 = size_dn``.
     """
