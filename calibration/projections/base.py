@@ -272,7 +272,7 @@ class LinearProjection(ABC):
         """Relative standard error of each row's scale: (n_out,)."""
 
     def _shown(self, half: BoolArray) -> BoolArray:
-        """Patterns of binary vectors, with the other inputs OFF: (batch, n_in)."""
+        """Pad binary vectors to all inputs of the device, with the other inputs OFF: (batch, n_in)."""
         shown = np.zeros((len(half), self.opu.n_in), np.bool_)
         shown[:, : self.n_inputs] = half
         return shown

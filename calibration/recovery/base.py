@@ -24,21 +24,21 @@ class Shots(NamedTuple):
     """Frames to take, in order."""
 
     patterns: BoolArray
-    """Which inputs are ON, shape (count, n_in): all inputs of the device."""
+    """Which inputs are ON, over all inputs of the device: (count, n_in)."""
     reference_phase: NDArray[np.float64] | None = None
-    """Phase of the reference arm in each frame, radians, shape (count,); NaN where its shutter is closed. None: closed
-    in all frames."""
+    """Phase of the reference arm in each frame, radians, shape (count,); NaN where its shutter is closed, None if it is
+    closed in all frames."""
 
 
 class Gauge(NamedTuple):
     """What a measurement leaves undetermined."""
 
     sentence: str
-    """Description for people."""
+    """Description in plain words."""
     phase_fixed: bool = False
     """Whether the phases of different rows have a common origin."""
     conjugation_fixed: bool = True
-    """Whether a row can be told from its complex conjugate."""
+    """Whether a row is distinguished from its complex conjugate."""
     scale_fixed: bool = True
     """Whether the result is in the unit of T, ``E|t|^2 = 1/n_in``."""
 
@@ -64,12 +64,12 @@ class RowDiagnostics(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What a method found out about the whole run; None where it does not look."""
+    """What a method found out about the whole run; None for quantities that it does not measure."""
 
     closure: float | None = None
     """See `calibration.fields.stepped.closure`."""
     phase_rad: NDArray[np.float64] | None = None
-    """Phase of the reference in the frames that track it, less the set phase, radians, unwrapped."""
+    """Phase of the reference in the tracking frames minus the set phase, radians, unwrapped."""
     step_rms_rad: float | None = None
     """Rms step of `phase_rad` from one frame to the next, radians."""
     jitter_rms_rad: float | None = None
@@ -118,10 +118,10 @@ class RecoveryMethod(ABC, Generic[State]):
     n_in: int = Field(ge=1)
     """Inputs of the device."""
     n_inputs: int = Field(ge=1)
-    """Inputs whose columns are recovered, the first ones of the device; the others stay OFF unless the method says
-    otherwise."""
+    """Inputs whose columns are recovered, the first ones of the device; the others stay OFF unless the method uses
+    them."""
     seed: int = Field(default=0, ge=0, lt=2**64)
-    """Chooses the patterns, in methods that draw any."""
+    """Seed of random patterns, if the method uses any."""
 
     @classmethod
     def build(cls, device: Device, n_inputs: int | None, seed: int, options: Mapping[str, Any]) -> Self:
@@ -152,7 +152,7 @@ class RecoveryMethod(ABC, Generic[State]):
     @property
     @abstractmethod
     def frames(self) -> int:
-        """Frames of the whole measurement, calibration of references and anchors included, without dark frames."""
+        """Frames of the whole measurement, including calibration of references and anchors, without dark frames."""
 
     @property
     @abstractmethod
@@ -167,12 +167,12 @@ class RecoveryMethod(ABC, Generic[State]):
         """Raise a ``ValueError`` if the method cannot work on this device; called before the first frame."""
 
     def for_exposure(self) -> Self:
-        """Return the method whose frames determine the exposure; without frames that may saturate."""
+        """Return the method whose frames determine the exposure, without frames that may saturate."""
         return self
 
     @abstractmethod
     def prepare(self, raw: RawFrames, bench: Bench) -> State:
-        """Return what needs all pixels at once (drift, demodulation); `solve` gets it as `state`."""
+        """Compute what needs all pixels at once (drift, demodulation), the `state` of `solve`."""
 
     @abstractmethod
     def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:
@@ -183,7 +183,7 @@ class RecoveryMethod(ABC, Generic[State]):
         return Findings()
 
     def unknown_leak(self, bench: Bench) -> float:
-        """Mean intensity that mirrors beyond the recovered ones leak, in the unit of T."""
+        """Mean intensity leaked by mirrors that are not recovered, in the unit of T."""
         return abs(bench.leakage) ** 2 * (1.0 - self.n_inputs / self.n_in)
 
 

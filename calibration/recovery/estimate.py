@@ -27,12 +27,14 @@ class TransmissionEstimate:
     """A transmission matrix recovered from frames, in the unit of T: ``E|t_ij|^2 = 1/n_in``, illumination included."""
 
     matrix: ComplexArray
-    """(n_out, n_inputs); 0 in rows that are not `valid`. Of an estimate in a file: a view of the file, read on use."""
+    """(n_out, n_inputs); 0 in rows that are not `valid`. If the estimate is in a file, a view of the file, read on
+    use."""
     standard_error: FloatArray
     """Predicted rms error ``sqrt(E|t - t_estimate|^2)`` of an entry, (n_out,) or (n_out, n_inputs); inf where not
     `valid`."""
     valid: BoolArray
-    """Rows that could be measured, (n_out,); in the others the reference or the anchors are dark, or they saturated."""
+    """Rows that could be measured, (n_out,); in the others the reference or the anchors are dark, or pixels
+    saturated."""
     method: str
     """Name of the method."""
     gauge: Gauge
@@ -40,11 +42,11 @@ class TransmissionEstimate:
     frames: int
     """Frames of the measurement, dark frames included."""
     condition_number: float
-    """Of the matrix of probes; NaN if the method does not invert one."""
+    """Condition number of the matrix of probes; NaN if the method does not invert one."""
     provenance: Mapping[str, Any]
-    """Device (every parameter and seed), options of the method, exposure, frame numbers, date and version."""
+    """Device (all parameters and seeds), options of the method, exposure, frame numbers, date and version."""
     drift: Mapping[str, float | HostArray] = field(default_factory=dict)
-    """Findings of the method about the whole run, by the names of `calibration.recovery.base.Findings`."""
+    """Findings about the whole run, by the names of `calibration.recovery.base.Findings`."""
     diagnostics: Mapping[str, HostArray] = field(default_factory=dict)
     """Diagnostics of each row, (n_out,), by the names of `calibration.recovery.base.RowDiagnostics`; and "saturated",
     the share of saturated readings."""
@@ -73,7 +75,7 @@ class TransmissionEstimate:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write an HDF5 file that `load` reads.
+        """Write an HDF5 file that `load` can read.
 
         Raises
         ------
@@ -90,7 +92,7 @@ class TransmissionEstimate:
 
     @classmethod
     def load(cls, path: str | Path) -> "TransmissionEstimate":
-        """Read a file that `save` wrote; the matrix is checked, but stays in the file and is read on use.
+        """Read a file written by `save`; the matrix is checked, but stays in the file and is read on use.
 
         Raises
         ------
@@ -101,7 +103,7 @@ class TransmissionEstimate:
 
 
 def write_estimate(file: h5py.File, estimate: TransmissionEstimate) -> None:
-    """Write all of an estimate but the matrix, which is in the file already, and the checksums of all arrays."""
+    """Write the checksums of all arrays, and an estimate without its matrix, which is already in the file."""
     about = {
         "format": FORMAT,
         "method": estimate.method,
@@ -141,7 +143,7 @@ def read_estimate(path: Path) -> TransmissionEstimate:
         matrix = dataset(file, "matrix")
         place, shape = matrix.id.get_offset(), matrix.shape
         if matrix.dtype != np.complex64 or matrix.ndim != 2 or place is None:
-            raise ValueError(f"matrix must be complex64 on 2 axes in one piece, got {matrix.dtype} of {shape}")
+            raise ValueError(f"matrix must be complex64, 2-D and contiguous, got {matrix.dtype} of {shape}")
         names: list[str] = []
         file.visititems(lambda name, found: names.append(name) if isinstance(found, h5py.Dataset) else None)
         arrays = {name: dataset(file, name)[()] for name in names if name != "matrix"}
@@ -185,7 +187,9 @@ def check_estimate(estimate: TransmissionEstimate) -> None:
     if valid.shape != (rows,) or valid.dtype != bool:
         raise ValueError(f"valid must be bool of shape {(rows,)}, got {valid.dtype} of {valid.shape}")
     if error.shape not in ((rows,), (rows, columns)) or error.dtype.kind != "f":
-        raise ValueError(f"standard_error must be real, a number for each row or entry, got {error.shape}")
+        raise ValueError(
+            f"standard_error must be real, with a number for each row or entry, got {error.dtype} of {error.shape}"
+        )
     step = max(2**22 // max(columns, 1), 1)
     for start in range(0, rows, step):
         part = slice(start, min(start + step, rows))

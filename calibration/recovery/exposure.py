@@ -1,4 +1,4 @@
-"""The exposure of a measurement, set on a sample of its frames."""
+"""Exposure of a measurement, set from a sample of its frames."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +17,13 @@ from photonics.random import PatternSet
 __all__ = ["expose", "expose_method", "expose_patterns"]
 
 SAMPLES = 64
-"""Frames on which the exposure is set, spread over the measurement."""
+"""Number of frames from which the exposure is set, spread over the measurement."""
 
 
 def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3, **options: Any) -> float:
-    """Set the exposure at which a share of the readings of a recovery of the transmission matrix saturates.
+    """Set the exposure at which a share of the readings of a transmission matrix recovery saturates.
 
-    Frames of the method itself are taken, with the reference's shutter as the method sets it, until the share is right.
+    Frames of the method itself are taken, with its settings of the reference's shutter, until the share is right.
 
     Parameters
     ----------
@@ -32,8 +32,8 @@ def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3,
     method : str
         As for `calibration.recovery.transmission.recover_transmission_matrix`.
     saturated : float
-        Share of saturated readings, 1e-5 to 0.02. Phase stepping leaves saturated readings out and gains by more light:
-        its error falls from 0.031 at 0.1 % to 0.026 at 1 % (8 bits, 10 ke-).
+        Share of saturated readings, 1e-5 to 0.02. Phase stepping leaves saturated readings out and benefits from more
+        light: its error falls from 0.031 at 0.1 % to 0.026 at 1 % (8 bits, 10 ke-).
     **options
         Options of the method, with `n_inputs` and `seed`.
 
@@ -52,7 +52,7 @@ def expose(opu: Device, method: str = "phase-stepping", saturated: float = 1e-3,
 
 
 def expose_method(device: Device, plan: RecoveryMethod, saturated: float = 1e-3) -> float:
-    """Set the exposure at which that share of the readings of a recovery method saturates; see `expose`."""
+    """Set the exposure at which a share of the readings of a recovery method saturates; see `expose`."""
     if not 1e-5 <= number(saturated) <= 0.02:
         raise ValueError(f"saturated must be 1e-5 to 0.02, got {saturated!r}")
     plan = plan.for_exposure()
@@ -62,14 +62,14 @@ def expose_method(device: Device, plan: RecoveryMethod, saturated: float = 1e-3)
 
 
 def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> float:
-    """Set the exposure at which that share of the readings of random half-ON patterns saturates; see `expose`."""
+    """Set the exposure at which a share of the readings of random half-ON patterns saturates; see `expose`."""
     device = check_device(opu)
     patterns = half_on(SAMPLES, device.n_in, seed, PatternSet.REPORT_EXPOSURE)
     return search(device, lambda: np.asarray(device.measure(patterns)), saturated)
 
 
 def search(device: Device, take: Callable[[], HostArray], saturated: float) -> float:
-    """Set the exposure at which that share of the readings of `take` saturates."""
+    """Set the exposure at which a share of the readings returned by `take` saturates."""
     dark = float(device.dark(1).mean())
     span = device.camera.saturation_dn - dark
 

@@ -1,10 +1,10 @@
-"""Transmission matrix without a reference arm: groups of mirrors are anchors for the others.
+"""Transmission matrix without a reference arm: groups of mirrors serve as anchors for the others.
 
-After S. Gupta, R. Gribonval, L. Daudet and I. Dokmanic, "Don't take it lightly: phasing optical random projections
-with unknown operators", NeurIPS 2019, arXiv:1907.01703, and "Fast optical system identification by numerical
+After S. Gupta, R. Gribonval, L. Daudet and I. Dokmanic, "Don't take it lightly: phasing optical random projections with
+unknown operators", NeurIPS 2019, arXiv:1907.01703, and "Fast optical system identification by numerical
 interferometry", ICASSP 2020, arXiv:1911.01006: fields of anchors are located from intensities alone, then every other
-field by its distances to them. New here: the anchors are half ON, as bright as the probes; they are located by the
-frames that also measure the probes; and the last step maximises the likelihood of all frames.
+field by its distances to them. New here: the anchors are half ON, as bright as the probes; the frames that measure the
+probes also locate the anchors; and the last step maximises the likelihood of all frames.
 """
 
 from functools import lru_cache
@@ -46,22 +46,23 @@ class Half(NamedTuple):
 
 @component
 class NumericalInterferometry(NoReferenceMethod):
-    """Groups of mirrors are anchors for the others; the result is the most likely matrix given all frames.
+    """Groups of mirrors serve as anchors for the others; the result is the most likely matrix given all frames.
 
     1. One half of the inputs shows the rows of a Hadamard matrix, with fields ``z_k``, while the other half shows S
        patterns, whose fields (with c) are the anchors ``a_s``. ``(I+ - I-)/4 = Re(conj(a_s) z_k)`` is a matrix of rank
        2, and ``(I+ + I-)/2 = |a_s|^2 + |z_k|^2`` gives its metric; both together give all fields (`locate`). Then the
-       halves change places, and the patterns that both results contain bring them into one gauge (`join`).
-    2. The rest of the frames are patterns and their complements, in which all inputs change.
+       halves are swapped, and the patterns common to both results bring them into one gauge (`join`).
+    2. The remaining frames are patterns and their complements, in which all inputs change.
     3. The likelihood of all frames is maximised from there (`calibration.recovery.likelihood.refine`). Rows whose
        residuals exceed the noise are fitted again, starting from the other half.
 
-    A frame of step 1 informs about one half of the inputs, so it is worth half of a frame of step 2. S = 3 leaves more
-    frames to step 2 and has a 10 % smaller error than S = 5 at 14 frames per input, but more rows need a second start.
+    A frame of step 1 carries information on one half of the inputs, so it is worth half of a frame of step 2. At 14
+    frames per input, S = 3 leaves more frames to step 2 and has a 10 % smaller error than S = 5, but more rows need a
+    second start.
 
     Each row is known up to a phase and a complex conjugation, as in every binary measurement without a reference. The
-    error of its scale is half of PRNU and of the laser's drift. Leakage of OFF mirrors is modelled exactly (as part of
-    c). Mirrors that do not move and drift of the medium are not modelled: they show in the `misfit`.
+    relative error of its scale is half of PRNU and half of the laser's drift. Leakage of OFF mirrors is modelled
+    exactly (as part of c). Stuck mirrors and drift of the medium are not modelled: they increase the `misfit`.
     """
 
     name: ClassVar[str] = "numerical-interferometry"
@@ -71,9 +72,9 @@ class NumericalInterferometry(NoReferenceMethod):
     n_inputs: int = Field(ge=MIN_INPUTS)
     """Inputs whose columns are recovered, the first ones; the others stay OFF."""
     seed: int = Field(default=0, ge=0, lt=2**64)
-    """Chooses signs and order of the probes."""
+    """Seed of the signs and the order of the probes."""
     anchors: int = Field(default=5, ge=3, le=64)
-    """S, patterns that each half shows; the fields of only two are collinear in many rows."""
+    """Number S of anchor patterns in each half; with only two, their fields are collinear in many rows."""
     frames_per_input: float = Field(default=14.0, gt=0, le=10_000)
     """Frames of the measurement over `n_inputs`; at least 2 S (more where the order of the Hadamard matrix exceeds the
     number of inputs)."""
@@ -131,7 +132,7 @@ def anchored_design(n_inputs: int, anchors: int, frames: int, seed: int) -> Sign
     second = np.arange(len(first), n_inputs)
     parts = []
     for number, (changing, fixed_inputs) in enumerate([(first, second), (second, first)]):
-        # Rows of a Hadamard matrix, so that the anchors' fields, less c, are independent.
+        # Rows of a Hadamard matrix, so that the anchors' fields minus c are independent.
         shown = draw_probes(fixed_inputs, np.zeros((1, n_inputs), np.float32), seed, 2 + number, anchors)
         fixed = np.zeros((anchors, n_inputs), np.float32)
         fixed[:, fixed_inputs] = shown.rows * shown.mask
@@ -164,7 +165,7 @@ def locate(probes: Probes, signal: RealArray) -> Half:
     gram = np.einsum("ajm,bjm->mab", products, products).astype(np.float64)
     plane = np.linalg.eigh(gram)[1][:, :, -2:]  # (m, n_anchors, 2)
     flat = np.einsum("ajm,mar->rjm", products, plane.astype(np.float32))
-    # On average over the inputs the plane is now isotropic, so that the fit of the metric is well conditioned.
+    # Averaged over the inputs the plane is now isotropic, so that the fit of the metric is well conditioned.
     spread, axes = np.linalg.eigh(np.einsum("rjm,qjm->mrq", flat, flat).astype(np.float64) / flat.shape[1])
     root = np.sqrt(np.maximum(spread, 1e-12 * spread[:, 1:] + 1e-30))[:, None, :]
     transposed = axes.swapaxes(1, 2)
@@ -197,10 +198,10 @@ def join(first: Half, second: Half, other_way: bool = False) -> ComplexArray:
 
     The inputs of the second half, as anchors of the first, are known in both gauges. The phase, with or without a
     conjugation, that matches them best (Procrustes' problem in the plane) is applied. `other_way` applies the second
-    best: a conjugation where there was none, and none where there was one.
+    best match, with the opposite choice of conjugation.
     """
     anchors, other_anchors = subtract_mean(first.anchors), subtract_mean(second.anchors)
-    # The same fields, each from the entries of the opposite half.
+    # The same fields, each computed from the entries of the opposite half.
     fields = subtract_mean(field_of_other(first, second))
     other_fields = subtract_mean(field_of_other(second, first))
     plain = (anchors * fields.conj()).sum(axis=0) + (other_fields * other_anchors.conj()).sum(axis=0)
@@ -220,8 +221,8 @@ def join(first: Half, second: Half, other_way: bool = False) -> ComplexArray:
 def locate_other(lead: Half, other: Half) -> ComplexArray:
     """Find the other half from the leading one alone: (n_inputs + 1, n_rows).
 
-    Its anchors are known from the leading half; the rest is linear. For rows where the anchors of the other half are
-    so nearly collinear that `locate` does not find the metric.
+    Its anchors are known from the leading half; the rest is linear. This serves rows in which the anchors of the other
+    half are so nearly collinear that `locate` does not find the metric.
     """
     known = field_of_other(other, lead)
     entries = multilaterate(subtract_mean(known), other.products - other.products.mean(axis=0))
@@ -233,7 +234,7 @@ def locate_other(lead: Half, other: Half) -> ComplexArray:
 
 
 def field_of_other(half: Half, other: Half) -> ComplexArray:
-    """Anchors of a half, less c, from the entries of the other half: (n_anchors, n_rows)."""
+    """Anchors of a half minus c, from the entries of the other half: (n_anchors, n_rows)."""
     return half.probes.fixed[:, other.probes.support] @ other.entries
 
 

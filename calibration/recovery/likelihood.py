@@ -1,4 +1,4 @@
-"""The most likely fields behind the frames of many patterns, for all rows of a matrix at once."""
+"""Maximum-likelihood fields from the frames of many patterns, for all rows of a matrix at once."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -16,17 +16,17 @@ from photonics.kernels.threads import for_blocks
 __all__ = ["Fit", "Pixels", "check_light", "fit_limit", "read_pixels", "refine", "retry"]
 
 ROWS = 128
-"""Rows solved together: their intermediate arrays for one part of the design fit in the processor's cache."""
+"""Number of rows solved together: their intermediate arrays for one part of the design fit in the processor's cache."""
 MAX_ITERATIONS = 40
 """Maximum number of conjugate-gradient steps."""
 MAX_SATURATED = 0.2
-"""Share of saturated pixels above which frames are refused."""
+"""Share of saturated pixels above which frames are rejected."""
 MAX_EXPECTED_ERROR = 0.2
-"""Expected relative error of a row above which frames are refused."""
+"""Expected relative error of a row above which frames are rejected."""
 ERROR_OVER_TOLERANCE = 3.0
-"""Least possible relative error of a row, over `tolerance`."""
+"""Smallest possible relative error of a row, divided by `tolerance`."""
 COARSE_FRAMES_PER_INPUT = 12
-"""Frames per input of a first fit, where the measurement has more than twice as many."""
+"""Frames per input of a first, coarse fit, used if the measurement has more than twice as many."""
 DONE_QUANTILE = 0.95
 """Share of the rows of a block that must have converged before the block is done."""
 
@@ -41,7 +41,7 @@ class Pixels(NamedTuple):
     gain: float
     """Gain K, DN^2 per DN."""
     ceiling: float
-    """DN above dark from which a pixel counts as saturated: its intensity was at least that."""
+    """DN above dark from which a pixel counts as saturated: its intensity is at least this."""
 
 
 class Fit(NamedTuple):
@@ -68,16 +68,18 @@ def refine(design: SignDesign, pixels: Pixels, start: ComplexArray, iterations: 
     Parameters
     ----------
     start : ndarray of complex64, shape (n_inputs + 1, n_rows)
-        It must be in the basin of the solution; `Fit.misfit` tells whether it was.
+        It must be in the basin of attraction of the solution; `Fit.misfit` shows whether it was.
     iterations : int
-        Maximum number of steps. A block of rows is done when the last step of 95 % of them was under a third of the
-        least error that the noise allows (`tolerance`); the remaining distance is a tenth of that.
+        Maximum number of steps. A block of rows is done when the last step of 95 % of them was below a third of the
+        smallest error that the noise allows (`tolerance`); the remaining distance is a tenth of that.
 
     Returns
     -------
     Fit
     """
-    coarse = design.prefix(COARSE_FRAMES_PER_INPUT * design.n_inputs)  # a part of many frames gets close enough
+    coarse = design.prefix(
+        COARSE_FRAMES_PER_INPUT * design.n_inputs
+    )  # a fit to part of the frames gets close enough
     rows = start.shape[1]
     fits: dict[int, Fit] = {}
 
@@ -88,7 +90,7 @@ def refine(design: SignDesign, pixels: Pixels, start: ComplexArray, iterations: 
             begin = climb(coarse, some, begin, iterations).unknowns
         fits[first] = climb(design, share, begin, iterations)
 
-    _ = design.inverse, coarse.inverse  # cached before threads ask for them
+    _ = design.inverse, coarse.inverse  # cached before threads use them
     for_blocks(work, rows, ROWS)
     parts = [fits[first] for first in sorted(fits)]
     return Fit(
@@ -99,14 +101,14 @@ def refine(design: SignDesign, pixels: Pixels, start: ComplexArray, iterations: 
 
 
 def fit_limit(misfit: RealArray, frames: int) -> float:
-    """Misfit above which a row is in a wrong minimum, where it is tens or hundreds: 10 % and 5 standard errors more."""
+    """Misfit above which a row is in a wrong minimum: 10 % and 5 standard errors above its expectation."""
     return max(float(np.median(misfit)), 1.0) * (1.1 + 5.0 * math.sqrt(2.0 / frames))
 
 
 def retry(
     design: SignDesign, pixels: Pixels, fit: Fit, starts: Iterable[Callable[[NDArray[np.intp]], ComplexArray]]
 ) -> Fit:
-    """Fit rows that are in a wrong minimum again from other starts, and keep the better fit.
+    """Refit rows that are in a wrong minimum from other starts, and keep the better fit.
 
     Parameters
     ----------
@@ -135,11 +137,13 @@ def check_light(design: SignDesign, raw: RawFrames, bench: Bench) -> None:
     saturated = float((pixels.signal >= pixels.ceiling).mean())
     mean = float(pixels.signal.mean())
     if saturated > MAX_SATURATED:
-        raise ValueError(f"frames have {saturated:.0%} saturated pixels, {MAX_SATURATED:.0%} allowed: expose shorter")
+        raise ValueError(
+            f"frames must have {MAX_SATURATED:.0%} saturated pixels or less, got {saturated:.0%}: shorten the exposure"
+        )
     error = ERROR_OVER_TOLERANCE * tolerance(design, pixels)
     if error > MAX_EXPECTED_ERROR:
         raise ValueError(
-            f"frames are {mean:.2g} DN above dark on average, so that the error of a row would be {error:.0%} at "
+            f"frames must be brighter, got {mean:.2g} DN above dark on average: the error of a row would be {error:.0%} at "
             "least: expose longer, or take more frames_per_input"
         )
 
@@ -155,8 +159,8 @@ def read_pixels(frames: HostArray, bench: Bench) -> Pixels:
 def climb(design: SignDesign, pixels: Pixels, start: ComplexArray, iterations: int) -> Fit:
     """Do what `refine` does, for rows that are solved together.
 
-    Each step goes through the frames twice, part by part of the design, so that what is computed from a part is used
-    while it is in the processor's cache.
+    Each step goes through the frames twice, part by part of the design, so that intermediate results of a part are used
+    while they are in the processor's cache.
     """
     values = np.concatenate([start.real, start.imag], axis=1).astype(np.float32)
     fields, change = design.forward(values), np.zeros((design.frames, values.shape[1]), np.float32)
@@ -188,7 +192,7 @@ def climb(design: SignDesign, pixels: Pixels, start: ComplexArray, iterations: i
 def parts_of(
     design: SignDesign, fields: RealArray, change: RealArray, signal: RealArray
 ) -> Iterator[tuple[Probes, RealArray, RealArray, RealArray]]:
-    """Each part of the design with its views of the fields, of their change and of the signal."""
+    """Yield each part of the design with its views of the fields, of their change and of the signal."""
     for (part, y), (_, dy), (_, share) in zip(*map(design.parts, (fields, change, signal)), strict=True):
         yield part, y, dy, share
 
@@ -241,7 +245,7 @@ def step_length(
 
 
 def tolerance(design: SignDesign, pixels: Pixels) -> float:
-    """A third of the least relative error of a row, ``sqrt(2 (n + 1) / frames * K (I + f) / 4) / I``, or 1e-5."""
+    """A third of the smallest relative error of a row, ``sqrt(2 (n + 1) / frames * K (I + f) / 4) / I``, or 1e-5."""
     mean = max(float(pixels.signal.mean()), 1e-9)
     share = 2.0 * (design.n_inputs + 1) / design.frames
     return max(math.sqrt(share * pixels.gain * (mean + pixels.floor)) / (6.0 * mean), 1e-5)
@@ -272,8 +276,8 @@ def sum_moments(real: RealArray, imag: RealArray, weight: RealArray) -> NDArray[
 
 
 def precondition(unknowns: RealArray, metric: NDArray[np.float64]) -> RealArray:
-    """Divide each row by its 2 x 2 mean of ``y y^T w``: the quadrature along a bright c is measured best."""
-    # The other quadrature may hardly be measured: one per cent of the trace bounds the step there.
+    """Divide each row by its 2 x 2 mean of ``y y^T w``, because the quadrature along a bright c is measured best."""
+    # The other quadrature may be poorly determined: one per cent of the trace bounds the step there.
     metric = metric + 0.01 * np.trace(metric, axis1=1, axis2=2)[:, None, None] * np.eye(2)
     inverse = np.linalg.inv(metric).astype(np.float32)
     split = unknowns.reshape(len(unknowns), 2, -1)

@@ -53,21 +53,21 @@ def check_recovery(
         As `recover_transmission_matrix` does before it takes a frame.
     """
     if exposure not in (None, "auto"):
-        raise ValueError(f"exposure must be 'auto' or None, which keeps that of the device, got {exposure!r}")
+        raise ValueError(f"exposure must be 'auto' or None (keep that of the device), got {exposure!r}")
     for name, value, default in (("steps", steps, 4), ("track_drift", track_drift, False)):
-        if value != default:  # options of phase stepping, which the other methods refuse
+        if value != default:  # options of phase stepping; the other methods reject them
             options[name] = value
     plan = build_method(device, method, n_inputs, seed, **options)
     target = None if out is None else Path(out).expanduser()
     if resume and target is None:
-        raise ValueError("resume needs out, the file of the measurement to go on with, got out=None")
+        raise ValueError("out must be the file of the measurement to resume if resume=True, got None")
     if target is not None and target.exists() and not resume:
-        raise ValueError(f"out must be new, got {target}, which exists: results are never overwritten")
+        raise ValueError(f"out must not exist yet, got {target}: results are never overwritten")
     return plan, target
 
 
 def take_frames(device: Device, shots: Shots) -> HostArray:
-    """Take the frames of shots in order, and open and close the reference's shutter as they say."""
+    """Take the frames of shots in order, and open and close the reference's shutter as they specify."""
     phase = shots.reference_phase
     if phase is None or np.isnan(phase).all():
         return device.measure(shots.patterns)

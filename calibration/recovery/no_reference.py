@@ -1,4 +1,4 @@
-"""What the recovery methods without a reference beam have in common."""
+"""Common parts of the recovery methods without a reference beam."""
 
 import math
 from abc import abstractmethod
@@ -18,7 +18,7 @@ MAX_MISFIT = 25.0
 
 
 class NoReferenceMethod(RecoveryMethod[None]):
-    """A method that shows the patterns of a `SignDesign` and finds the most likely matrix behind their frames."""
+    """A method that shows the patterns of a `SignDesign` and computes the most likely matrix from their frames."""
 
     @property
     @abstractmethod

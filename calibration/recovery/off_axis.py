@@ -1,4 +1,4 @@
-"""Transmission matrix by off-axis holography: a field from each frame, so as many frames as probes."""
+"""Transmission matrix by off-axis holography: one frame per probe."""
 
 import tempfile
 from typing import ClassVar, NamedTuple
@@ -18,13 +18,13 @@ from photonics.component import Field, component
 __all__ = ["OffAxisRecovery"]
 
 CHUNK_PIXELS = 2**21
-"""Pixels demodulated at a time."""
+"""Number of pixels demodulated at a time."""
 MAX_LOCATING_FRAMES = 64
 """Maximum number of frames in the mean spectrum in which the sideband is located."""
 
 
 class State(NamedTuple):
-    """What all rows share, with the fields on disk."""
+    """Data shared by all rows, with the fields on disk."""
 
     fields: ComplexArray
     """Fields of all probes, (n_probes, n_out), in a temporary file that lives as long as this array."""
@@ -44,9 +44,9 @@ class State(NamedTuple):
 class OffAxisRecovery(RecoveryMethod[State]):
     """Each probe in one frame, with a tilted reference: ``conj(R) T x`` is a sideband of the frame's spectrum.
 
-    The frame of the reference alone is subtracted, which removes the flaws of the beam, the leaked light and the dark
-    level; the sideband is cut out, shifted to the centre, transformed back, and divided by |R| (E. Cuche, P. Marquet
-    and C. Depeursinge, Appl. Opt. 39, 4070 (2000)). The probes are those of
+    The frame of the reference alone is subtracted, which removes the beam's intensity profile, the leaked light and the
+    dark level; the sideband is cut out, shifted to the centre, transformed back, and divided by |R| (E. Cuche, P.
+    Marquet and C. Depeursinge, Appl. Opt. 39, 4070 (2000)). The probes are those of
     `calibration.recovery.designs.probes.choose_design`. The method needs a pupil, so that speckle grains are wider than
     fringes; neighbouring rows within a grain are then correlated, and so are their errors. See
     `calibration.projections.off_axis.OffAxisProjection` for its limits.
@@ -145,8 +145,8 @@ def locate_sideband(frames: HostArray, alone: FloatArray, bench: Bench) -> Sideb
     """Find the sideband of ``conj(R) y`` in frames, (count, n_out), after the reference alone is subtracted.
 
     The disc at the centre, of twice the field's band, contains the field's own intensity and is left out. If the centre
-    is within a bin of that of the data sheet, the latter is taken: frames do not determine it better. The radius is
-    where the noise exceeds the light, which reaches beyond the band if the beam has flaws.
+    is within a bin of that of the data sheet, the latter is used: frames do not determine it better. The radius is
+    where the noise exceeds the light, which extends beyond the band if the beam has aberrations.
     """
     assert bench.field_band is not None  # OffAxisRecovery.check requires a pupil
     shape, band = bench.frame_shape, bench.field_band

@@ -1,4 +1,4 @@
-"""Transmission matrix by phase retrieval: no reference, no anchors, binary patterns and their complements.
+"""Transmission matrix by phase retrieval from binary patterns and their complements, without reference or anchors.
 
 The field of all inputs at half amplitude, c, is part of every frame and makes half of the problem linear. With
 complements, binary inputs are therefore the easier case, although gradient methods are known to fail on them.
@@ -24,7 +24,7 @@ from photonics.random import PatternSet, Stream
 __all__ = ["PhaseRetrieval", "complement_design", "spectral_start"]
 
 POWER_STEPS = 24
-"""Power iterations of the spectral start; as many again in each further start."""
+"""Power iterations of the spectral start, and additional ones in each further start."""
 MIN_BACKGROUND = 0.02
 """Lower bound of ``|c|^2`` over the mean intensity."""
 
@@ -37,16 +37,16 @@ class PhaseRetrieval(NoReferenceMethod):
     frames of a pattern and its complement are ``|c + z|^2`` and ``|c - z|^2``. In the gauge where c is real and
     positive:
 
-    1. ``(I+ - I-)/4 = c Re z`` is linear: least squares give ``c Re u_j``. All OFF is dark but for leakage, so ``c^2 =
-       sum_j c Re u_j`` to ``O(eps)``, eps^2 = 1/contrast.
+    1. ``(I+ - I-)/4 = c Re z`` is linear: least squares give ``c Re u_j``. All OFF is dark except for leakage, so ``c^2
+       = sum_j c Re u_j`` to ``O(eps)``, eps^2 = 1/contrast.
     2. ``(I+ + I-)/2 - c^2 - (Re z)^2 = (Im z)^2`` is real phase retrieval of ``Im u``. It starts from the leading
        eigenvector of ``sum_k w((Im z_k)^2) s_k s_k^T`` with weights after Mondelli and Montanari.
     3. The likelihood of all frames is maximised over both parts and c (`calibration.recovery.likelihood.refine`). Rows
        in a wrong minimum, whose residuals are tens of times the noise, start again from other vectors.
 
-    The gauge and what is not modelled are those of
-    `calibration.recovery.interferometry.NumericalInterferometry`; here every frame informs about every input. With
-    fewer than 7 frames per input some rows stay in wrong minima: they are not valid.
+    The gauge and the model's limits are those of `calibration.recovery.interferometry.NumericalInterferometry`; here
+    every frame carries information on every input. With fewer than 7 frames per input some rows stay in wrong minima
+    and are marked invalid.
 
     References
     ----------
@@ -60,9 +60,9 @@ class PhaseRetrieval(NoReferenceMethod):
     n_inputs: int = Field(ge=8)
     """Inputs whose columns are recovered, the first ones; the others stay OFF."""
     seed: int = Field(default=0, ge=0, lt=2**64)
-    """Chooses signs and order of the probes, and the starts."""
+    """Seed of the signs and the order of the probes, and of the starts."""
     frames_per_input: float = Field(default=8.0, ge=5, le=10_000)
-    """Frames of the measurement over `n_inputs`; with 8 and more all rows are found."""
+    """Frames of the measurement over `n_inputs`; with 8 or more all rows are found."""
     restarts: int = Field(default=12, ge=0, le=1000)
     """Maximum number of further starts of rows in a wrong minimum."""
 

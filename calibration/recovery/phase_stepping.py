@@ -29,11 +29,11 @@ __all__ = ["PhaseStepping"]
 REFERENCE_FRAMES = 16
 """Frames of the reference alone (all mirrors OFF); their phases are stepped as well."""
 MIN_VISIBILITY = 0.99
-"""Contrast of a tilted reference's fringes on a pixel below which the matrix would be measured too small."""
+"""Smallest contrast of a tilted reference's fringes on a pixel; below it the scale of the matrix would be too small."""
 
 
 class State(NamedTuple):
-    """What all rows share."""
+    """Data shared by all rows."""
 
     phases: NDArray[np.float64]
     """Phases of the reference in the frames of each probe, (order, steps), radians."""
@@ -48,13 +48,14 @@ class PhaseStepping(RecoveryMethod[State]):
     """Each probe x in P frames, the reference R at phases ``phi_k = 2 pi k / P``: ``I_k = |T x + R exp(i phi_k)|^2``.
 
     ``conj(R) T x = sum_k I_k exp(i phi_k) / P`` (J. H. Bruning et al., Appl. Opt. 13, 2693 (1974), the synchronous
-    detector for any P >= 3), divided by |R|, which frames of the reference alone give, and by the root of the unit.
-    The probes are those of `calibration.recovery.designs.probes.choose_design`, whose inverse is a fast transform. An
-    entry has the variance ``4 v / (n P |R|^2)`` with v the mean variance of a frame's pixel.
+    detector for any P >= 3), divided by |R|, which is measured in frames of the reference alone, and by the root of the
+    unit. The probes are those of `calibration.recovery.designs.probes.choose_design`, whose inverse is a fast
+    transform. An entry has the variance ``4 v / (n P |R|^2)`` with v the mean variance of a frame's pixel.
 
-    A row has the phase of the reference at its pixel. The error of its scale is that of |R| there, half of PRNU, and
-    half of the laser's drift. The field that mirrors leak when OFF is subtracted. The frames of the reference alone
-    show it; with `track_drift` they cannot, and the leakage of the recovered inputs is taken from the data sheet.
+    Each row is multiplied by the phase of the reference at its pixel. The error of its scale is that of |R| there, half
+    of PRNU, and half of the laser's drift. The field leaked by OFF mirrors is subtracted. It is measured in the frames
+    of the reference alone; with `track_drift` that is not possible, and the leakage of the recovered inputs is taken
+    from the data sheet.
 
     With `track_drift` each probe is followed by one frame of all inputs ON, and the phase of the reference in every
     frame is found from the frames (`calibration.fields.drift`).
@@ -107,16 +108,14 @@ class PhaseStepping(RecoveryMethod[State]):
         return Shots(patterns, 2.0 * np.pi * (turn % self.steps) / self.steps)
 
     def for_exposure(self) -> Self:
-        """Return the method without tracking frames, whose saturated readings are left out."""
+        """Return the method without tracking frames, since their saturated readings are left out."""
         return replace(self, track_drift=False)
 
     def check(self, device: Device) -> None:  # noqa: D102
         left = device.imaging.visibility(device.laser.wavelength_m)
         if left < MIN_VISIBILITY:
             raise ValueError(
-                f"reference must be straight for phase stepping, but its fringes keep {left:.2f} of their contrast on "
-                f"a pixel: set angle_x_rad and angle_y_rad to 0, got {device.imaging.reference.angle_x_rad!r} and "
-                f"{device.imaging.reference.angle_y_rad!r}"
+                f"imaging.reference.angle_x_rad and angle_y_rad must be 0 for phase stepping, got "
             )
 
     def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
@@ -125,8 +124,8 @@ class PhaseStepping(RecoveryMethod[State]):
         lit = strength > DARK_SHARE * strength.mean()
         if strength.mean() < np.sqrt(bench.noise.floor_dn2):
             raise ValueError(
-                f"imaging.reference.intensity must be enough to be seen, got {strength.mean():.3g} DN of the reference "
-                "alone, less than the noise of a dark frame"
+                f"imaging.reference.intensity must exceed the noise, got {strength.mean():.3g} DN of the reference "
+                "alone, less than the noise of a dark frame: increase it"
             )
         frames, reference = frames[:, lit], np.sqrt(strength[lit])
         phases, drift = np.tile(2.0 * np.pi * np.arange(self.steps) / self.steps, (self.design.order, 1)), None
@@ -137,7 +136,7 @@ class PhaseStepping(RecoveryMethod[State]):
         return State(phases, closure(self.probes(frames), phases, reference, bench), drift)
 
     def strength(self, frames: HostArray, bench: Bench) -> FloatArray:
-        """Intensity of the reference at each pixel, DN, from its frames alone, which contain leaked light c as well.
+        """Intensity of the reference at each pixel, DN, from frames of the reference and the leaked light c.
 
         Their mean is ``|R|^2 + |c|^2`` and their fringes ``conj(R) c``. A drifting reference has no stable fringes: the
         data sheet's mean of ``|c|^2`` is subtracted.
@@ -151,7 +150,7 @@ class PhaseStepping(RecoveryMethod[State]):
         return (0.5 * (alone + np.sqrt(np.maximum(alone**2 - 4.0 * fringes**2, 0.0)))).astype(np.float32)
 
     def probes(self, frames: HostArray) -> HostArray:
-        """The frames of the probes, without the tracking frames: (order, steps, n_rows)."""
+        """Frames of the probes, without the tracking frames: (order, steps, n_rows)."""
         return frames[REFERENCE_FRAMES:].reshape(self.design.order, self.per_probe, -1)[:, : self.steps]
 
     def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
@@ -198,7 +197,7 @@ class PhaseStepping(RecoveryMethod[State]):
         return refine_fields(probes, field_of_step, fields.values, bench.noise, bench.saturation_dn)
 
     def without_leak(self, matrix: HostArray, bench: Bench) -> HostArray:
-        """Subtract what the recovered mirrors leak when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
+        """Subtract the leakage of recovered mirrors when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
         ones = self.design.solve(np.ones((self.design.order, 1)))[: self.n_inputs, 0].astype(np.float32)
         leak = np.complex64(bench.leakage / (1.0 - bench.leakage))
         field = leak * matrix.sum(axis=1) / (1.0 + leak * ones.sum())
@@ -218,5 +217,5 @@ class PhaseStepping(RecoveryMethod[State]):
 
 
 def alone_phases(steps: int) -> NDArray[np.float64]:
-    """Phases of the 16 frames of the reference alone, which end before phase 0: no whole turns of 3 or 5 steps."""
+    """Phases of the 16 frames of the reference alone, ending before phase 0; 3 or 5 steps make no whole turns."""
     return 2.0 * np.pi * np.arange(-REFERENCE_FRAMES, 0) / steps

@@ -1,4 +1,4 @@
-"""Transmission matrix with a reference that passes through the medium, from mirrors that carry no data."""
+"""Transmission matrix with an internal reference: light of unused mirrors that passes through the medium."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -18,14 +18,16 @@ from photonics.component import Field, component
 __all__ = ["Popoff", "first_guess", "stepped_design"]
 
 MIN_INPUTS = 32
-"""With fewer inputs, other rows fit the frames as well as the true one: at 24 inputs 0.3 % of the valid rows are wrong.
+"""With fewer inputs, wrong rows may fit the frames as well as the true one: at 24 inputs 0.3 % of the valid rows are
+wrong.
 """
 UNIFORM_FLOOR = 10.0
-"""Floor of the noise over the mean intensity, for fits that must leave a wrong minimum: all frames weigh alike."""
+"""Floor of the noise over the mean intensity, for fits that must leave a wrong minimum: all frames have nearly equal
+weights."""
 FIRST_START, OTHER_STARTS = (3, 0.3), ((10, 0.1), (8, 0.3), (3, 0.3))
 """Power iterations and pull of `first_guess`: of the first start, and of rows in a wrong minimum."""
 MAX_MISFIT = 4.0
-"""Misfit above which no row is valid, even if all rows have it: light that does not interfere, or a medium that moves.
+"""Misfit above which no row is valid, even if all rows have it, as with incoherent light or a moving medium.
 """
 MIN_BACKGROUND = 0.02
 """Lower bound of ``|c|^2`` over the mean intensity."""
@@ -35,25 +37,24 @@ MIN_BACKGROUND = 0.02
 class Popoff(NoReferenceMethod):
     """Internal reference, after S. M. Popoff et al., Phys. Rev. Lett. 104, 100601 (2010), for binary mirrors.
 
-    There, a part of a phase modulator stays fixed. The speckle r that it makes is the reference for +-1 Hadamard
-    probes, which step through four phases. Mirrors make +-1 by the difference of a pattern and its complement,
-    ``y = a + z`` and ``a - z``. The fixed field a is c, half of the field of all inputs, plus the field r of a part
-    that carries no data. ``(I+ - I-)/4 = Re(conj(a) z)`` is one quadrature of z. Mirrors cannot step a phase, so the
-    other quadrature comes from a second round of probes, with other signs, during which that part shows S patterns in
-    turn:
+    In that work, a part of a phase modulator stays fixed. Its speckle r is the reference for +-1 Hadamard probes, which
+    step through four phases. Mirrors make +-1 by the difference of a pattern and its complement, ``y = a + z`` and ``a
+    - z``. The fixed field a is c, half of the field of all inputs, plus the field r of a part that carries no data.
+    ``(I+ - I-)/4 = Re(conj(a) z)`` is one quadrature of z. Mirrors cannot step a phase, so the other quadrature comes
+    from a second round of probes, with other signs, during which that part shows S patterns in turn:
 
     1. Without a reference ``a = c``: the first round gives ``Re u`` of each input in the gauge where c is real.
     2. With reference s ``a = c + r_s``: after subtraction of the known part, ``Re(conj(a) z)`` is ``Im(a) Im z``, which
        gives S shares of ``Im u``, each with an unknown sign. The signs are those that fit ``(I+ + I-)/2 = |a|^2 +
-       |z|^2`` best. Where ``Im(a)`` is near 0 a probe contains little information: power iterations on these sums
+       |z|^2`` best. Where ``Im(a)`` is near 0, a probe carries little information: power iterations on these sums
        complete the result (`first_guess`).
     3. The likelihood of all frames is maximised (`calibration.recovery.likelihood.refine`) over u, c and the
        references. Rows in a wrong minimum are first fitted with equal weights of all frames, which has other minima.
 
     There are four frames for each input, twice the number of unknowns. A dimmer reference leaves more of the camera's
     range to the data, but fewer rows have a good start. At 256 inputs (8 bits, 10 ke-, 0.1 % saturated) 2 % of the rows
-    stay in a wrong minimum; their misfit shows it and they are not valid. With fewer inputs it is more, 4 % at 48 and
-    9 % at 32. The gauge is that of `calibration.recovery.interferometry.NumericalInterferometry`.
+    stay in a wrong minimum; their misfit reveals it and they are marked invalid. The fraction is 4 % at 48 inputs and 9
+    % at 32. The gauge is that of `calibration.recovery.interferometry.NumericalInterferometry`.
     """
 
     name: ClassVar[str] = "popoff"
@@ -63,11 +64,11 @@ class Popoff(NoReferenceMethod):
     n_inputs: int = Field(ge=MIN_INPUTS)
     """Inputs whose columns are recovered, the first ones; the others serve the references."""
     seed: int = Field(default=0, ge=0, lt=2**64)
-    """Chooses signs and order of the probes."""
+    """Seed of the signs and the order of the probes."""
     references: int = Field(default=4, ge=1, le=32)
-    """Reference patterns S. A single one has nearly the phase of c, or the opposite one, in too many rows."""
+    """Number S of reference patterns. A single one is nearly in phase or in antiphase with c in too many rows."""
     brightness: float = Field(default=0.25, gt=0, le=10)
-    """Light of a reference over that of a half-ON probe, as far as there are enough inputs for it."""
+    """Light of a reference over that of a half-ON probe, limited by the number of spare inputs."""
 
     def __post_init__(self) -> None:
         if self.n_inputs > self.n_in - self.references:
@@ -89,7 +90,7 @@ class Popoff(NoReferenceMethod):
     def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
         spare = self.n_in - self.n_inputs
         each = min(max(round(self.brightness * self.n_inputs / 2.0), 1), spare // self.references)
-        used = np.arange(each * self.references)  # spread over the spare inputs, given to the references in turn
+        used = np.arange(each * self.references)  # spread over the spare inputs, assigned to the references in turn
         shown = self.design.patterns(start, stop)
         patterns = np.zeros((len(shown), self.n_in), np.bool_)
         patterns[:, : self.n_inputs] = shown[:, : self.n_inputs]
@@ -117,7 +118,7 @@ class Popoff(NoReferenceMethod):
 
 @lru_cache(maxsize=8)
 def stepped_design(n_inputs: int, references: int, seed: int) -> SignDesign:
-    """A round of Hadamard probes without reference, and one whose probes are given to the references in turn."""
+    """A round of Hadamard probes without reference, and one with the references in turn."""
     data, count = np.arange(n_inputs), n_inputs + references
     none = np.where(np.arange(count) < n_inputs, 0.0, -1.0).astype(np.float32)[None]
     first, second = (draw_probes(data, none, seed, number) for number in range(2))
@@ -130,7 +131,7 @@ def stepped_design(n_inputs: int, references: int, seed: int) -> SignDesign:
 
 
 class Differences(NamedTuple):
-    """A part of the design with the differences and means of its pairs of frames, (n_probes, n_rows)."""
+    """A part of the design with differences and means of its pairs of frames, (n_probes, n_rows)."""
 
     probes: Probes
     difference: RealArray
@@ -147,7 +148,7 @@ def first_guess(design: SignDesign, pixels: Pixels, steps: int, pull: float) -> 
     steps : int
         Power iterations for ``Im u``.
     pull : float
-        Weight in each iteration of the ``Im u`` that the references give.
+        Weight in each iteration of the ``Im u`` obtained from the references.
     """
     parts = [
         Differences(part, (signal[0, :, 0] - signal[0, :, 1]) / np.float32(4.0), signal[0].mean(axis=1))
@@ -204,7 +205,7 @@ def complete_imaginary(
     weights = []
     for part in parts:
         known = part.probes.apply_signs(real) ** 2
-        light = part.mean - part.mean.mean(axis=0) + known.mean(axis=0) + power - known  # (Im z)^2, its mean held
+        light = part.mean - part.mean.mean(axis=0) + known.mean(axis=0) + power - known  # (Im z)^2 with a fixed mean
         relative = np.maximum(light / power, 0.0)
         weights.append((relative - 1.0) / (relative + 1.0))
     start, order = imag, len(parts[0].probes.rows)

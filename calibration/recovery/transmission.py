@@ -36,7 +36,7 @@ DARK_FRAMES = 8
 CHUNK_PIXELS = 2**22
 """Pixels (or mirrors) of the frames taken and written at a time."""
 CHUNK_FRAMES = 256
-"""Maximum number of frames taken at a time: a killed run loses at most so many."""
+"""Maximum number of frames taken at a time: a killed run loses at most this many."""
 BLOCK_VALUES = 2**21
 """Frames times rows solved at a time; a method needs some 50 bytes for each."""
 PANEL_BLOCKS = 8
@@ -77,19 +77,19 @@ def recover_transmission_matrix(
     track_drift : bool
         With "phase-stepping": one more frame per probe, from which the phase of the reference in every frame is found.
     exposure : "auto", optional
-        Without it the device keeps its exposure. "auto" sets the one that suits the frames of the method
-        (`calibration.recovery.exposure.expose`), or that of the run which is resumed, and leaves the device at it.
+        By default the device keeps its exposure. "auto" sets the exposure that suits the frames of the method
+        (`calibration.recovery.exposure.expose`), or that of the run to resume. The device stays at this exposure.
     out : path, optional
-        HDF5 file for the result, which must not exist; while the run lasts its frames are in ``<out>.part``. Without
-        it the frames are in a temporary file and the result is in memory.
+        HDF5 file for the result, which must not exist. During the run its frames are in ``<out>.part``. By default the
+        frames are in a temporary file and the result is in memory.
     resume : bool
-        Go on with ``<out>.part``, which must be of the same device, method, options and seed; the result is bit for
-        bit that of an uninterrupted run. Without such a file the run starts from the beginning; if `out` itself exists
-        and is of this measurement, it is the result.
+        Resume ``<out>.part``, which must have the same device, method, options and seed. The result is bit for bit that
+        of an uninterrupted run. If there is no such file, the run starts from the beginning. If `out` itself exists and
+        belongs to this measurement, it is returned.
     progress : bool
         Show progress bars.
     seed : int
-        Chooses the probes, in methods that draw any.
+        Seed of random probes, if the method uses any.
     **options
         Further options of the method: the fields of its class.
 
@@ -101,7 +101,7 @@ def recover_transmission_matrix(
     Raises
     ------
     ValueError
-        If an argument is wrong, `out` exists or is of another measurement, or more than 2 % of the readings are
+        If an argument is wrong, `out` exists or belongs to another measurement, or more than 2 % of the readings are
         saturated; frames of such a run are not kept.
     """
     device = check_device(opu)
@@ -124,7 +124,7 @@ def recover_transmission_matrix(
         try:
             saturated = check_frames(device, journal.arrays["frames"])
         except Saturated:
-            part.unlink()  # such frames are useless, and would stop a run at another exposure
+            part.unlink()  # such frames are useless, and would prevent a run at another exposure
             raise
         estimate = solve(device, plan, journal, target, saturated, progress)
         if target is not None:
@@ -138,7 +138,7 @@ def load_finished(device: Device, plan: RecoveryMethod, target: Path, exposure: 
     Raises
     ------
     ValueError
-        If the result is of another measurement.
+        If the result belongs to another measurement.
     """
     estimate = load_estimate(target)
     about = estimate.provenance
@@ -150,12 +150,14 @@ def load_finished(device: Device, plan: RecoveryMethod, target: Path, exposure: 
 
 
 def open_frames(part: Path, device: Device, plan: RecoveryMethod, resume: bool, exposure: str | None) -> Journal:
-    """Open the frames of the run: a new file, or that of the run which is resumed, whose exposure "auto" takes."""
+    """Open the frames of a new or resumed run; "auto" takes the exposure of a resumed run from its file."""
     if not part.exists():
         frames = np.empty((0, device.n_out), device.camera.dtype)
         return create_journal(part, describe_measurement(device, plan), {"frames": frames}, "out")
     if not resume:
-        raise ValueError(f"out has an unfinished measurement, {part}: go on with resume=True, or remove the file")
+        raise ValueError(
+            f"out must have no unfinished measurement, got {part}: resume it with resume=True, or remove the file"
+        )
     journal = Journal(part, True, "out")
     try:
         if exposure == "auto":
@@ -180,12 +182,12 @@ def describe_measurement(device: Device, plan: RecoveryMethod) -> dict[str, Any]
 
 
 def frames_at_a_time(device: Device) -> int:
-    """Number of frames to take or to read at a time, so that memory is bounded."""
+    """Number of frames to take or to read at a time, limited by memory."""
     return min(max(CHUNK_PIXELS // max(device.n_out, device.n_in), 1), CHUNK_FRAMES)
 
 
 def take_missing_frames(device: Device, plan: RecoveryMethod, journal: Journal, progress: bool) -> None:
-    """Take the frames that the file lacks, with the frame numbers that they have in an uninterrupted run."""
+    """Take the frames missing in the file, with the frame numbers of an uninterrupted run."""
     size, count = frames_at_a_time(device), DARK_FRAMES + plan.frames
     done = len(journal.arrays["frames"])
     device.clock.frames = journal.header["start_frame"] + done
@@ -247,7 +249,7 @@ class MethodFrames:
 
 
 def describe_bench(device: Device, dark: HostArray) -> Bench:
-    """Describe what the methods may know of the device, and its camera's noise."""
+    """Describe the device as far as methods may know it, including its camera's noise."""
     imaging, camera = device.imaging, device.camera
     if imaging.region is not None:
         shape = (imaging.region[1], imaging.region[3])
@@ -271,7 +273,7 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
     )
 
 
-@one_blas_thread  # the same bits everywhere; methods share blocks of rows over threads of their own
+@one_blas_thread  # same bits everywhere; methods distribute blocks of rows over their own threads
 def solve(
     device: Device,
     plan: RecoveryMethod,

@@ -1,4 +1,4 @@
-"""Expected variance of the fields that a likelihood fit finds, from the Fisher information of its frames."""
+"""Expected variance of the fields in a likelihood fit, from the Fisher information of its frames."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ __all__ = ["expected_variance"]
 ROUNDS = 8
 """Fixed-point iterations of `expected_variance`: the last one changes it by less than 1 %."""
 MAX_PROBES = 4096
-"""Frames of which the information is computed, roughly: they determine a variance well enough."""
+"""Approximate number of frames from which the information is computed; they determine a variance well enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Round:
     n_inputs: int
     """Number n of inputs that change."""
     covers: NDArray[np.bool_]
-    """Which of the design's groups of inputs change, (n_groups,)."""
+    """Which groups of the design's inputs change, (n_groups,)."""
 
 
 def expected_variance(
@@ -40,10 +40,10 @@ def expected_variance(
 
     The inverse of the Fisher information in the limit of many inputs. A round of N Hadamard probes, of n inputs, has
     the information ``H^T diag(Q_k) H``, Q_k the 2 x 2 sum of ``4 w y y^T / K`` over the frames of probe k, 0 for one
-    that is not shown. Rounds with masks of their own are asymptotically free of each other: one adds ``J = G^-1 - W``
-    to B, the information that the others have about an entry, with ``G = mean_k (N Q_k + W)^-1`` and ``W = B + (1 - n /
-    N) G^-1``. The covariance of an entry is ``(sum J)^-1``. W exceeds B for columns of H that are not used.
-    This is free convolution by subordination (H. Bercovici and D. Voiculescu, Indiana Univ. Math. J. 42, 733 (1993)).
+    that is not shown. Rounds with different masks are asymptotically free: one adds ``J = G^-1 - W`` to B, the
+    information that the others have about an entry, with ``G = mean_k (N Q_k + W)^-1`` and ``W = B + (1 - n / N)
+    G^-1``. The covariance of an entry is ``(sum J)^-1``. W exceeds B for columns of H that are not used. This is free
+    convolution by subordination (H. Bercovici and D. Voiculescu, Indiana Univ. Math. J. 42, 733 (1993)).
     """
     rounds = collect_rounds(design, gain, real, imag, weight)
     sizes = np.array([len(group) for group in design.groups])

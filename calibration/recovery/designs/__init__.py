@@ -1,1 +1,1 @@
-"""Sets of binary patterns with a fast inverse, with which a transmission matrix is probed."""
+"""Sets of binary patterns with a fast inverse, which probe a transmission matrix."""

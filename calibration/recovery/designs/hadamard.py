@@ -1,4 +1,4 @@
-"""Hadamard matrices, and the quadratic residues that they and S-matrices are made of."""
+"""Hadamard matrices, and the quadratic residues from which they and S-matrices are built."""
 
 from functools import lru_cache
 
@@ -12,7 +12,7 @@ __all__ = ["hadamard", "is_prime", "quadratic_residues"]
 
 @lru_cache(maxsize=8)
 def hadamard(least: int) -> FloatArray:
-    """Hadamard matrix of the smallest order, `least` or more, that doubling of Paley's first construction gives.
+    """Hadamard matrix of the smallest order, `least` or more, available by doubling Paley's first construction.
 
     Orders ``2^a (q + 1)``, q = 1 or a prime with q = 3 mod 4. The rows are orthogonal, their entries +-1.
 

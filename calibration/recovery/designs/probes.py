@@ -1,9 +1,9 @@
-"""Binary probes with a known, well-conditioned inverse, with which a transmission matrix is measured.
+"""Binary probes with a known, well-conditioned inverse, which measure a transmission matrix.
 
-A probe is a row of a 0/1 matrix X; fields ``Z = X T^T`` of all probes give ``T^T = X^-1 Z``. The variance of an
-entry is that of a field times the squared length of a row of ``X^-1``, and no 0/1 matrix of order n does better than
-``4 n / (n + 1)^2``, that of an S-matrix (M. Harwit and N. J. A. Sloane, *Hadamard Transform Optics*, Academic Press
-1979, chapter 3). Both families below are within 1 % of it from n = 64 on. The classical family, ``(1 + H) / 2`` with
+A probe is a row of a 0/1 matrix X; fields ``Z = X T^T`` of all probes give ``T^T = X^-1 Z``. The variance of an entry
+is that of a field times the squared length of a row of ``X^-1``, and no 0/1 matrix of order n does better than ``4 n /
+(n + 1)^2``, that of an S-matrix (M. Harwit and N. J. A. Sloane, *Hadamard Transform Optics*, Academic Press 1979,
+chapter 3). Both families below are within 1 % of this bound for n >= 64. The classical family, ``(1 + H) / 2`` with
 Sylvester's H, is not: its first column, all ON, has as much noise as a quarter of all others together.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["CyclicS", "Design", "RegularHadamard", "choose_design"]
 
 
 fft: Array = scipy.fft
-"""scipy.fft, without its own annotations: they are those of its dispatcher, not arrays."""
+"""Typed as Any, because the annotations of scipy.fft describe its dispatcher, not arrays."""
 
 
 class Design(ABC):
@@ -46,14 +46,14 @@ class Design(ABC):
         """Variance of the field of a half-ON pattern of the first `n` inputs over that of a probe, to order 1/n.
 
         ``(X^T X)^-1`` is ``4 (1 - J / N) / N``, J all ones: the mean over all inputs is known best. The error of such a
-        pattern is therefore that of a probe, half of the error that n independent entries would give.
+        pattern therefore equals that of a probe, half of what n independent entries would give.
         """
         return n / self.order * (2.0 - n / self.order)
 
     @property
     @abstractmethod
     def condition_number(self) -> float:
-        """Largest over smallest singular value of X. The largest belongs to the mean of the probes."""
+        """Largest over smallest singular value of X; the largest is that of the mean of the probes."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class RegularHadamard(Design):
         return fields.reshape(self.order, m)
 
     def column_sums(self) -> NDArray[np.float64]:
-        """Sums of the columns of G, which are those of its rows: (order,)."""
+        """Sums of the columns of G, equal to those of its rows: (order,)."""
         if not self.odd:
             return np.full(self.order, np.sqrt(float(self.order)))
         half = self.order // 2
@@ -162,8 +162,8 @@ class CyclicS(Design):
 def choose_design(n: int) -> Design:
     """Return the design for `n` inputs that takes the fewest probes: n if n is a power of 2.
 
-    Otherwise the gaps between primes cost up to 23 % more probes from n = 60 on, 10 % from 128, 5 % from 500. The
-    additional probes are useful, since the variance of an entry falls as their number grows.
+    Otherwise the gaps between primes cost up to 23 % more probes for n >= 60, 10 % for n >= 128, 5 % for n >= 500. The
+    additional probes are useful, because the variance of an entry falls as their number grows.
 
     Examples
     --------

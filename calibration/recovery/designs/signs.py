@@ -4,7 +4,7 @@ With ``s_j = +-1`` for an input that is ON or OFF, ``u_j = (t_on - t_off)_j / 2`
 and all OFF, a pixel's field is ``y = c + sum_j s_j u_j``. This also holds for mirrors that leak: the leaked light is
 part of c. Let z be the part of a field that belongs to some of the inputs, and a the rest. With the signs of these
 inputs reversed, the field is ``a - z`` instead of ``a + z``, and the two intensities differ by ``4 Re(conj(a) z)``,
-which is linear in z: the inputs that keep their signs are an anchor for those that change.
+which is linear in z: the inputs that keep their signs serve as an anchor for those that change.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ class Probes:
 
     @property
     def round(self) -> bytes:
-        """Key that is the same for all parts that share the rows of one Hadamard matrix: support and mask."""
+        """Key shared by all parts that use the rows of one Hadamard matrix: support and mask."""
         return self.support.tobytes() + self.mask.tobytes()
 
     def signs(self, index: NDArray[np.intp]) -> RealArray:
@@ -86,7 +86,7 @@ class SignDesign:
     """
 
     groups: tuple[NDArray[np.intp], ...]
-    """Inputs that change together: the supports of the parts that leave inputs out, or all inputs."""
+    """Inputs that change together: the supports of parts that leave inputs out, or all inputs."""
     frames: int
     """Number of frames."""
 
@@ -99,7 +99,7 @@ class SignDesign:
         self._prefixes: dict[int, SignDesign] = {}
 
     def prefix(self, frames: int) -> "SignDesign":
-        """The design of the first parts, as many as make at least `frames` frames; itself if that takes all parts."""
+        """The design of as many first parts as have at least `frames` frames; itself if that takes all parts."""
         counts = np.cumsum([part.count for part in self.probes])
         parts = int(np.searchsorted(counts, frames)) + 1
         if parts >= len(self.probes):
@@ -182,7 +182,7 @@ def draw_probes(
     fixed : ndarray, shape (n_fixed, n_inputs)
         Patterns on the others.
     seed, number : int
-        Choose the order and the signs.
+        Seeds of the order and the signs.
     max_probes : int, optional
         Maximum number of probes; by default all rows of the matrix.
     """
@@ -195,7 +195,7 @@ def draw_probes(
 
 
 def complement_probes(n_inputs: int, pairs: int, seed: int) -> list[Probes]:
-    """Pairs of patterns and their complements on all inputs: Hadamard rows, with new signs in each round of them."""
+    """Pairs of patterns and their complements on all inputs: Hadamard rows, with new signs in each round."""
     everything, none, order = np.arange(n_inputs), np.zeros((1, n_inputs), np.float32), len(hadamard(n_inputs))
     rounds = range(0, pairs, order)
     return [draw_probes(everything, none, seed, 4 + k, min(order, pairs - at)) for k, at in enumerate(rounds)]
