@@ -59,7 +59,7 @@ def row_errors(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
     """
     estimate, truth = check_matrices(estimate, truth)
     estimate, wrong = zero_nonfinite(estimate, axis=0)
-    return relative(np.linalg.norm(estimate - truth, axis=0), np.linalg.norm(truth, axis=0), wrong)
+    return relative_error(np.linalg.norm(estimate - truth, axis=0), np.linalg.norm(truth, axis=0), wrong)
 
 
 def row_correlation(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
@@ -125,7 +125,7 @@ def matrix_row_errors(estimate: ArrayLike, truth: ArrayLike, gauge: Gauge | None
     the phase and the conjugation of each row are fitted, and the scale is not.
     """
     fixed, truth, wrong = apply_gauge(estimate, truth, gauge)
-    return relative(np.linalg.norm(truth - fixed, axis=1), np.linalg.norm(truth, axis=1), wrong)
+    return relative_error(np.linalg.norm(truth - fixed, axis=1), np.linalg.norm(truth, axis=1), wrong)
 
 
 def matrix_error(estimate: ArrayLike, truth: ArrayLike, gauge: Gauge | None = None) -> float:
@@ -176,7 +176,7 @@ def zero_nonfinite(values: NDArray[np.complex128], axis: int) -> tuple[NDArray[n
     return np.where(np.expand_dims(wrong, axis), 0.0, values), wrong
 
 
-def relative(error: NDArray[np.float64], length: NDArray[np.float64], wrong: BoolArray) -> NDArray[np.float64]:
+def relative_error(error: NDArray[np.float64], length: NDArray[np.float64], wrong: BoolArray) -> NDArray[np.float64]:
     """Error over length; NaN if the length is 0, else infinite if `wrong`."""
     return np.where(wrong, np.inf, error) / np.where(length > 0, length, np.nan)
 

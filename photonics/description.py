@@ -209,7 +209,7 @@ def write_toml(path: str | Path, description: Description) -> None:
     except FileExistsError:
         raise ValueError(f"path must be new, got {path}, which exists: files are never overwritten") from None
     except OSError as error:
-        raise ValueError(f"path must be in a folder that can be written, got {path} ({error.strerror})") from None
+        raise ValueError(f"path must be in a writable folder, got {path} ({error.strerror})") from None
 
 
 def with_paths(description: Description, folder: Path) -> dict[str, Any]:

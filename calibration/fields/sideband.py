@@ -285,6 +285,7 @@ def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency)
     if room < band:
         raise ValueError(
             "imaging.reference.angle_x_rad and angle_y_rad must put the sideband away from the centre, got a sideband "
+            f"at {center[0]:.3g}, {center[1]:.3g} cycles per pixel: set them to the beam's true angle"
         )
     return center, room
 

@@ -60,7 +60,7 @@ class AnchorProjection(LinearProjection):
         return dark_anchor_share(len(self.anchors), self.method.dark_share, speckle_shape(self.opu))
 
     def _frames(self, half: BoolArray) -> HostArray:
-        return frames_with_anchors(self.opu, self._shown(half), self.anchors)
+        return frames_with_anchors(self.opu, self._pad(half), self.anchors)
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         alone, other = frames[:, 0], self._select_anchor_frame(frames)

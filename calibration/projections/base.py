@@ -271,7 +271,7 @@ class LinearProjection(ABC):
     def _scale_error(self) -> FloatArray:
         """Relative standard error of each row's scale: (n_out,)."""
 
-    def _shown(self, half: BoolArray) -> BoolArray:
+    def _pad(self, half: BoolArray) -> BoolArray:
         """Pad binary vectors to all inputs of the device, with the other inputs OFF: (batch, n_in)."""
         shown = np.zeros((len(half), self.opu.n_in), np.bool_)
         shown[:, : self.n_inputs] = half

@@ -102,7 +102,7 @@ class MultilaterationProjection(LinearProjection):
         return flat_anchor_share(len(self.anchors), self.method.dark_share)
 
     def _frames(self, half: BoolArray) -> HostArray:
-        return frames_with_anchors(self.opu, self._shown(half), self.anchors)
+        return frames_with_anchors(self.opu, self._pad(half), self.anchors)
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = np.moveaxis(frames >= self.opu.camera.saturation_dn, 1, 0)

@@ -56,7 +56,7 @@ class OffAxisProjection(ReferencedProjection):
         return np.hypot(super()._scale_error(), np.float32(self.lost))
 
     def _frames(self, half: BoolArray) -> HostArray:
-        return self.opu.measure(self._shown(half), reference_phase=0.0)[:, None]
+        return self.opu.measure(self._pad(half), reference_phase=0.0)[:, None]
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = frames[:, 0] >= self.opu.camera.saturation_dn

@@ -69,7 +69,7 @@ class SteppingProjection(ReferencedProjection):
 
     def _frames(self, half: BoolArray) -> HostArray:
         steps = len(self.phases_rad)
-        patterns = np.repeat(self._shown(half), steps, axis=0)
+        patterns = np.repeat(self._pad(half), steps, axis=0)
         frames = self.opu.measure(patterns, reference_phase=np.tile(self.phases_rad, len(half)))
         return frames.reshape(len(half), steps, -1)
 

@@ -77,9 +77,7 @@ def refine(design: SignDesign, pixels: Pixels, start: ComplexArray, iterations: 
     -------
     Fit
     """
-    coarse = design.prefix(
-        COARSE_FRAMES_PER_INPUT * design.n_inputs
-    )  # a fit to part of the frames gets close enough
+    coarse = design.prefix(COARSE_FRAMES_PER_INPUT * design.n_inputs)  # a fit to part of the frames gets close enough
     rows = start.shape[1]
     fits: dict[int, Fit] = {}
 
@@ -143,8 +141,8 @@ def check_light(design: SignDesign, raw: RawFrames, bench: Bench) -> None:
     error = ERROR_OVER_TOLERANCE * tolerance(design, pixels)
     if error > MAX_EXPECTED_ERROR:
         raise ValueError(
-            f"frames must be brighter, got {mean:.2g} DN above dark on average: the error of a row would be {error:.0%} at "
-            "least: expose longer, or take more frames_per_input"
+            f"frames must be brighter, got {mean:.2g} DN above dark on average, which makes the error of a row "
+            f"{error:.0%} or more: lengthen the exposure or raise frames_per_input"
         )
 
 

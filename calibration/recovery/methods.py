@@ -62,7 +62,7 @@ def check_recovery(
     if resume and target is None:
         raise ValueError("out must be the file of the measurement to resume if resume=True, got None")
     if target is not None and target.exists() and not resume:
-        raise ValueError(f"out must not exist yet, got {target}: results are never overwritten")
+        raise ValueError(f"out must be new, got {target}, which exists: results are never overwritten")
     return plan, target
 
 

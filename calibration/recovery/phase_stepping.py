@@ -116,6 +116,8 @@ class PhaseStepping(RecoveryMethod[State]):
         if left < MIN_VISIBILITY:
             raise ValueError(
                 f"imaging.reference.angle_x_rad and angle_y_rad must be 0 for phase stepping, got "
+                f"{device.imaging.reference.angle_x_rad!r} and {device.imaging.reference.angle_y_rad!r}: fringes keep "
+                f"only {left:.2f} of their contrast on a pixel"
             )
 
     def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
@@ -145,8 +147,8 @@ class PhaseStepping(RecoveryMethod[State]):
         if self.track_drift:
             alone = seen.mean(axis=0) - bench.noise.dark_dn
             return (alone - abs(bench.leakage) ** 2 * bench.unit_dn).astype(np.float32)
-        alone = mean_weights(alone_phases(self.steps)) @ seen - bench.noise.dark_dn
-        fringes = np.abs(linear_weights(alone_phases(self.steps)) @ seen)
+        alone = mean_weights(reference_phases(self.steps)) @ seen - bench.noise.dark_dn
+        fringes = np.abs(linear_weights(reference_phases(self.steps)) @ seen)
         return (0.5 * (alone + np.sqrt(np.maximum(alone**2 - 4.0 * fringes**2, 0.0)))).astype(np.float32)
 
     def probes(self, frames: HostArray) -> HostArray:
@@ -164,12 +166,12 @@ class PhaseStepping(RecoveryMethod[State]):
         probe = fields.variance * unit**2
         noise = bench.noise.variance(alone).mean(axis=0) / REFERENCE_FRAMES
         if state.drift is None:
-            leaked = (linear_weights(alone_phases(self.steps)) @ alone.astype(np.complex64)) / reference
+            leaked = (linear_weights(reference_phases(self.steps)) @ alone.astype(np.complex64)) / reference
             matrix = self.design.solve(fields.values - leaked)[: self.n_inputs].T * unit
             common = noise / reference**2 * unit**2 + self.unknown_leak(bench)  # squared error common to all patterns
         else:
             probe = probe + light * np.float32(state.drift.error**2)
-            matrix = self.without_leak(self.design.solve(fields.values)[: self.n_inputs].T * unit, bench)
+            matrix = self.subtract_leakage(self.design.solve(fields.values)[: self.n_inputs].T * unit, bench)
             common = np.float32(0.0)  # the leakage of other mirrors is the same in probes and in frames of a pattern
         relative = 0.25 * noise / reference**4
         length = np.mean(np.abs(matrix) ** 2, axis=1)
@@ -196,7 +198,7 @@ class PhaseStepping(RecoveryMethod[State]):
         field_of_step = stepped_reference(state.phases, reference)
         return refine_fields(probes, field_of_step, fields.values, bench.noise, bench.saturation_dn)
 
-    def without_leak(self, matrix: HostArray, bench: Bench) -> HostArray:
+    def subtract_leakage(self, matrix: HostArray, bench: Bench) -> HostArray:
         """Subtract the leakage of recovered mirrors when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
         ones = self.design.solve(np.ones((self.design.order, 1)))[: self.n_inputs, 0].astype(np.float32)
         leak = np.complex64(bench.leakage / (1.0 - bench.leakage))
@@ -216,6 +218,6 @@ class PhaseStepping(RecoveryMethod[State]):
         )
 
 
-def alone_phases(steps: int) -> NDArray[np.float64]:
+def reference_phases(steps: int) -> NDArray[np.float64]:
     """Phases of the 16 frames of the reference alone, ending before phase 0; 3 or 5 steps make no whole turns."""
     return 2.0 * np.pi * np.arange(-REFERENCE_FRAMES, 0) / steps

@@ -155,9 +155,7 @@ def open_frames(part: Path, device: Device, plan: RecoveryMethod, resume: bool, 
         frames = np.empty((0, device.n_out), device.camera.dtype)
         return create_journal(part, describe_measurement(device, plan), {"frames": frames}, "out")
     if not resume:
-        raise ValueError(
-            f"out must have no unfinished measurement, got {part}: resume it with resume=True, or remove the file"
-        )
+        raise ValueError(f"out must have no unfinished measurement, got {part}: use resume=True, or remove the file")
     journal = Journal(part, True, "out")
     try:
         if exposure == "auto":

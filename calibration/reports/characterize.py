@@ -1,4 +1,4 @@
-"""Characterisation of a device: its parts and the whole, each compared with theory or with the data sheet."""
+"""Characterisation of a device: its parts and its overall behaviour, compared with theory or the data sheet."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,13 +39,13 @@ __all__ = ["characterize"]
 
 EXPOSURES = ("methods", "keep", "auto")
 MIN_PIXELS = 16
-"""Fewest pixels whose statistics say something."""
+"""Smallest number of pixels with useful statistics."""
 SPECKLE_FRAMES = 16
-"""Half-ON patterns whose speckle is judged."""
+"""Number of half-ON patterns in the speckle chapter."""
 ANCHOR_FRAMES = 4
-"""Frames of each pattern in the test of the anchor."""
+"""Number of frames of each pattern in the test of the anchor."""
 DARK_ANCHOR = 0.05
-"""The anchor is dark if its inputs give less than this share of the light that the other inputs give, per input."""
+"""The anchor is dark if an input of it gives less than this share of the light of another input."""
 
 
 def characterize(
@@ -67,8 +67,8 @@ def characterize(
     opu : Device
         The device, live or recorded.
     truth : array_like of complex, shape (n_out, n_in), optional
-        Transmission matrix, if it is known (`OPU.effective_matrix` of a simulated device). The projection is then also
-        compared with it. It is used in that comparison only.
+        Transmission matrix, if known (`OPU.effective_matrix` of a simulated device). It is used only to compare the
+        projection with it.
     vectors : int
         Number of random test vectors for the projection, half ON; 8 or more.
     n_inputs : int, optional
@@ -76,29 +76,29 @@ def characterize(
     method : str
         How the projection is measured, as for `measure_projection`.
     matrix : TransmissionEstimate or str or mapping, optional
-        A recovered transmission matrix to judge and to focus with; or the method by which to recover one now; or the
-        arguments of `recover_transmission_matrix`, ``{"method": "popoff", "out": "matrix.h5"}``. By default the report
-        has no chapters on a matrix.
+        A recovered transmission matrix to assess and to focus with; or the method that recovers one; or the arguments
+        of `recover_transmission_matrix`, ``{"method": "popoff", "out": "matrix.h5"}``. By default the report has no
+        chapters on a matrix.
     exposure : {"methods", "keep", "auto"}
-        "methods" keeps the device's exposure for frames of plain patterns. The recovery of a matrix and projections
-        with a reference beam, whose frames are brighter, are taken at an exposure that suits them, which the report
-        states. "keep" keeps the device's exposure for all frames. "auto" also sets the exposure of plain patterns, so
-        that one reading in 10 000 saturates.
+        "methods" keeps the device's exposure for frames of plain patterns. Matrix recovery and projections with a
+        reference beam, whose frames are brighter, use suitable exposures of their own, which the report states. "keep"
+        keeps the device's exposure for all frames. "auto" also sets the exposure of plain patterns, so that one reading
+        in 10 000 saturates.
     seed : int
-        Draws the test patterns.
+        Seed of the test patterns.
     progress : bool
         Show progress bars.
 
     Returns
     -------
     Report
-        If the device does not allow a chapter (a saturated camera, dark anchors), a line with the verdict failed gives
-        the reason.
+        If a chapter cannot be measured (a saturated camera, dark anchors), a line with the verdict "failed" gives the
+        reason.
 
     Raises
     ------
     ValueError
-        If an argument is out of range, or a recorded device does not hold the frames.
+        If an argument is out of range, or a recorded device lacks the frames.
     """
     if isinstance(matrix, str):
         matrix = {"method": matrix}
@@ -119,15 +119,15 @@ def characterize(
         run.about |= about
         run.add("projection", lambda: judge_projection(run, method, n_inputs, truth, vectors, suit))
         opu.exposure_s = exposure_s
-        run.look()
+        run.take_frames()
         estimate = matrix if isinstance(matrix, TransmissionEstimate) else None
         if recovery is not None:
             estimate = run.recover({"progress": progress, "exposure": "auto" if suit else None, **recovery})
             opu.exposure_s = exposure_s
-            run.look()
+            run.take_frames()
         if estimate is not None:
             run.judge_matrix(estimate, noise)
-        run.look()
+        run.take_frames()
         run.add("stability", lambda: stability_chapter(run.witness, noise))
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -145,13 +145,13 @@ def characterize(
 
 @dataclass(eq=False)
 class Run:
-    """A characterisation while it is measured."""
+    """A characterisation in progress."""
 
     opu: Device
     seed: int
     bar: tqdm
     chapters: list[Chapter] = field(default_factory=list)
-    """The chapters that are done, in order."""
+    """Finished chapters, in order."""
     about: dict[str, Any] = field(default_factory=dict)
     """Methods and exposures, for the report's provenance."""
 
@@ -159,14 +159,14 @@ class Run:
         self.witness = Witness(self.opu, self.seed)
 
     def add(self, group: str, write: Callable[[], Chapter]) -> None:
-        """Write a chapter; a line gives the reason if the device does not allow it."""
+        """Add a chapter; if it cannot be measured, a line gives the reason."""
         self.bar.set_description_str(group)
         self.chapters.append(attempt(group, write))
         self.bar.update()
 
-    def look(self) -> None:
+    def take_frames(self) -> None:
         """Take frames of the pattern that is repeated during the measurement."""
-        self.witness.look()
+        self.witness.take_frames()
 
     def measure_camera(self) -> tuple[PhotonTransfer | None, NoiseModel]:
         """Photon transfer, unless a recording has no uniform light, and the noise of the camera."""
@@ -174,7 +174,7 @@ class Run:
         no_light = isinstance(self.opu, RecordedDevice) and not self.opu.has_uniform
         transfer = None if no_light else photon_transfer(self.opu)
         noise = noise_model(self.opu, camera_gain(self.opu, transfer))
-        self.look()
+        self.take_frames()
         self.add("camera", lambda: camera_chapter(self.opu.camera, transfer) if transfer else Chapter([], {}))
         return transfer, noise
 
@@ -184,10 +184,10 @@ class Run:
         patterns = patterns[patterns.any(axis=1)]
         frames = np.asarray(self.opu.measure(patterns))
         self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise))
-        self.look()
+        self.take_frames()
 
     def recover(self, options: Description) -> TransmissionEstimate | None:
-        """Recover a transmission matrix; None if the device does not allow it."""
+        """Recover a transmission matrix; None if that fails."""
         found: list[TransmissionEstimate] = []
 
         def write() -> Chapter:
@@ -198,7 +198,7 @@ class Run:
         return found[0] if found else None
 
     def judge_matrix(self, estimate: TransmissionEstimate, noise: NoiseModel) -> None:
-        """Judge an estimate, and focus with it."""
+        """Assess an estimate, and focus with it."""
         self.about["matrix"] = {"method": estimate.method, "frames": estimate.frames}
         self.about["matrix"]["gauge"] = estimate.gauge._asdict()
         source = estimate.provenance
@@ -211,10 +211,10 @@ class Run:
 def check_arguments(
     opu: Device, truth: ArrayLike | None, n_inputs: int | None, method: str, matrix: object, exposure: str
 ) -> None:
-    """Raise a one-line ``ValueError`` for arguments that no device allows."""
+    """Raise a one-line ``ValueError`` for invalid arguments."""
     device = check_device(opu)
     if device.n_out < MIN_PIXELS:
-        raise ValueError(f"opu must have {MIN_PIXELS} pixels or more to have statistics, got {device.n_out}")
+        raise ValueError(f"opu must have {MIN_PIXELS} pixels or more for statistics, got {device.n_out}")
     if truth is not None and np.shape(truth) != (device.n_out, device.n_in):
         raise ValueError(f"truth must have shape {(device.n_out, device.n_in)}, got {np.shape(truth)}")
     if n_inputs is not None:
@@ -232,17 +232,17 @@ def check_arguments(
 
 
 def camera_gain(opu: Device, transfer: PhotonTransfer | None) -> float:
-    """DN per electron: measured, or else by the data sheet."""
+    """DN per electron: measured if possible, otherwise from the data sheet."""
     measured = transfer.gain.value if transfer else float("nan")
     return measured if np.isfinite(measured) else opu.camera.gain
 
 
 def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
-    """Write a chapter, or a line with the reason if the device does not allow it."""
+    """Write a chapter; if it cannot be measured, a line with the reason."""
     try:
         return write()
     except WrongFile:
-        raise  # a file of another measurement says nothing about the device
+        raise  # a file of another measurement is not a finding about the device
     except ArithmeticError:
         reason = "the frames have no light above dark, so that ratios of levels are undefined"
         return Chapter([refusal(group, "light", reason, "open the shutter; opu.autoexpose")], {})
@@ -253,11 +253,11 @@ def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
 def judge_projection(
     run: Run, method: str, n_inputs: int | None, truth: ArrayLike | None, vectors: int, suit: bool
 ) -> Chapter:
-    """Measure the projection and judge it; with `suit` at an exposure that suits it."""
+    """Measure and assess the projection; `suit` sets a suitable exposure first."""
     opu, seed, about = run.opu, run.seed, run.about
     if method == "multilateration" and n_inputs is None:
         n_inputs = opu.n_in // 2  # the others serve as anchors
-    refused = anchor_in_the_dark(opu, method, n_inputs)
+    refused = explain_dark_anchor(opu, method, n_inputs)
     if refused:
         advice = "light the anchor's mirrors, or choose others (n_inputs)"
         return Chapter([refusal("projection", "anchor", refused, advice)], {})
@@ -275,8 +275,8 @@ def judge_projection(
     return Chapter(found.lines + against.lines, found.curves | against.curves)
 
 
-def anchor_in_the_dark(opu: Device, method: str, n_inputs: int | None) -> str:
-    """Reason why the anchor's inputs are too dark to serve, by comparison with the others; empty if they are not."""
+def explain_dark_anchor(opu: Device, method: str, n_inputs: int | None) -> str:
+    """Reason why the anchor's inputs are too dark compared with the others; empty if they are not."""
     if method not in ("anchor", "multilateration") or n_inputs is None or n_inputs == opu.n_in:
         return ""  # the anchor is all mirrors ON, as bright as patterns
     spare = np.arange(opu.n_in) >= n_inputs
@@ -286,6 +286,6 @@ def anchor_in_the_dark(opu: Device, method: str, n_inputs: int | None) -> str:
     if share > DARK_ANCHOR:
         return ""
     return (
-        f"the anchor is in the dark: its {spare.sum()} inputs give {anchor - off:.2g} DN above dark, {share:.1%} of "
-        "the light that as many other inputs give"
+        f"the anchor is too dark: its {spare.sum()} inputs give {anchor - off:.2g} DN above dark, {share:.1%} of "
+        "the light of as many other inputs"
     )

@@ -1,11 +1,11 @@
-"""Comparison of two reports: which lines degraded, improved, or changed by more than their uncertainty."""
+"""Comparison of two reports: lines that degraded, improved, or changed by more than their uncertainty."""
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from calibration.reports.findings import Findings, Line, Verdict, readable
+from calibration.reports.findings import Findings, Line, Verdict, format_number
 from calibration.storage.descriptions import flatten
 
 __all__ = ["Change", "Comparison", "compare"]
@@ -14,7 +14,7 @@ Trend = Literal["degraded", "improved", "changed", "same", "new", "gone"]
 RANK: dict[Verdict, int] = {"pass": 0, "not measurable": 0, "degraded": 1, "failed": 2}
 """Order of the verdicts, worst last. A value that is not measurable counts as a pass, as in a report's verdict."""
 MIN_SIGNIFICANCE = 3.0
-"""Two values differ if their difference is more than this many of its standard errors."""
+"""Number of standard errors above which a difference of two values is significant."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Change:
     name: str
     """Name of the quantity."""
     before: Line | None
-    """The line of the earlier report, if it has one."""
+    """The line in the earlier report, None if it has none."""
     after: Line | None
-    """The line of the later report, if it has one."""
+    """The line in the later report, None if it has none."""
 
     @property
     def significance(self) -> float:
@@ -41,7 +41,7 @@ class Change:
 
     @property
     def trend(self) -> Trend:
-        """Degraded or improved, by the verdicts; changed if the values differ, or only one could be measured."""
+        """Degraded or improved, by the verdicts; changed if the values differ or only one could be measured."""
         if self.before is None or self.after is None:
             return "new" if self.before is None else "gone"
         was, now = self.before.verdict, self.after.verdict
@@ -59,7 +59,7 @@ class Comparison:
     """Differences between two reports."""
 
     changes: tuple[Change, ...]
-    """All lines in the order of the later report, then those that only the earlier one has."""
+    """All lines in the order of the later report, then those present only in the earlier one."""
     device: tuple[tuple[str, str, str], ...]
     """Parameters of the device that differ: name, before, after."""
 
@@ -74,7 +74,7 @@ class Comparison:
         )
 
     def rows(self) -> list[list[str]]:
-        """Table of the lines that are not the same: group, quantity, before, after, verdicts, trend."""
+        """Table of the lines that differ: group, quantity, before, after, verdicts, trend."""
         rows = []
         for change in self.changes:
             if change.trend == "same":
@@ -94,7 +94,7 @@ def compare(before: Findings | str | Path, after: Findings | str | Path) -> Comp
     Parameters
     ----------
     before, after : Report, str or Path
-        The reports, or the JSON files of them.
+        Reports or their JSON files.
 
     Raises
     ------
@@ -113,5 +113,5 @@ def cell(line: Line | None) -> str:
     """A value with its uncertainty and unit."""
     if line is None or not math.isfinite(line.measured):
         return "–"
-    error = f" ± {readable(line.uncertainty, 2)}" if math.isfinite(line.uncertainty) else ""
-    return f"{readable(line.measured, 4)}{error} {line.unit}".strip()
+    error = f" ± {format_number(line.uncertainty, 2)}" if math.isfinite(line.uncertainty) else ""
+    return f"{format_number(line.measured, 4)}{error} {line.unit}".strip()

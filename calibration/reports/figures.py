@@ -1,4 +1,4 @@
-"""Figures of a report. Each function draws the numbers of a curve into Axes."""
+"""Figures of a report. Each function draws a curve into Axes."""
 
 import math
 
@@ -90,7 +90,7 @@ def draw_projection(ax: Axes, curve: Curve) -> Axes:
 
 
 def draw_held_out(ax: Axes, curve: Curve) -> Axes:
-    """Measured intensity against what the recovered matrix predicts."""
+    """Measured intensity against the prediction of the recovered matrix."""
     return diagonal(ax, curve["predicted"], curve["measured"], "predicted |Tx|² / mean", "measured I / mean")
 
 
@@ -131,7 +131,7 @@ def draw_singular_values(ax: Axes, curve: Curve) -> Axes:
 
 
 def label_pixels(ax: Axes) -> None:
-    """Label axes that count the pixels of a sensor."""
+    """Label axes with pixel rows and columns."""
     ax.set(xlabel="pixel column", ylabel="pixel row")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6, integer=True))
@@ -143,7 +143,7 @@ def colour_scale(ax: Axes) -> Axes:
 
 
 def draw_speckle(ax: Axes, frame: ArrayLike, shape: tuple[int, int], top: int) -> Axes:
-    """A frame as the sensor lays it out, in digital numbers from 0 to `top`."""
+    """A frame in the sensor's layout, in digital numbers from 0 to `top`."""
     shown = ax.imshow(np.asarray(frame).reshape(shape), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
     label_pixels(ax)
     ax.figure.colorbar(shown, cax=colour_scale(ax), label="digital number (DN)")

@@ -1,4 +1,4 @@
-"""Findings of a characterisation: lines with a verdict each, the curves behind them, and the device."""
+"""Findings of a characterisation: lines with verdicts, the curves behind them, and the device."""
 
 import json
 import math
@@ -10,19 +10,19 @@ from typing import Any, Literal, Self, TypeAlias
 from calibration.storage.descriptions import Description
 from calibration.storage.files import write_new
 
-__all__ = ["Curve", "Findings", "Line", "Verdict", "finite", "readable"]
+__all__ = ["Curve", "Findings", "Line", "Verdict", "format_number", "replace_nonfinite"]
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 Verdict = Literal["pass", "degraded", "failed", "not measurable"]
 Curve: TypeAlias = Mapping[str, Any]
-"""Numbers behind a figure, by name, as JSON has them: a number, a list of numbers, or a table of numbers."""
+"""Numbers behind a figure, by name, as in JSON: a number, a list of numbers, or a table of numbers."""
 
 
-def readable(value: float, digits: int) -> str:
-    """Number with that many digits; very large and very small ones with a power of ten.
+def format_number(value: float, digits: int) -> str:
+    """Format a number with `digits` digits; very large and very small numbers with a power of ten.
 
-    >>> readable(10_000.0, 4), readable(500.0, 2), readable(0.0101, 4), readable(5.94e-05, 2)
+    >>> format_number(10_000.0, 4), format_number(500.0, 2), format_number(0.0101, 4), format_number(5.94e-05, 2)
     ('10000', '500', '0.0101', '5.9·10⁻⁵')
     """
     if not math.isfinite(value):
@@ -38,14 +38,14 @@ def readable(value: float, digits: int) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """One measured quantity, with the value that is expected and the deviation that is allowed."""
+    """One measured quantity, with its expected value and allowed deviation."""
 
     group: str
     """Chapter of the report."""
     name: str
     """Name of the quantity."""
     formula: str
-    """How the value follows from frames."""
+    """How the value is computed from frames."""
     unit: str
     """Unit of `measured`, `expected` and `limit`; empty if they have none."""
     measured: float
@@ -53,17 +53,17 @@ class Line:
     uncertainty: float
     """Standard error of `measured`; NaN if it has none."""
     expected: float | None
-    """Value by theory or data sheet; None if the quantity only has an upper bound."""
+    """Value from theory or data sheet; None if the quantity has only an upper bound."""
     limit: float
     """Allowed deviation from `expected`, or the upper bound."""
     advice: str
     """What to do if the verdict is not a pass."""
     reason: str = ""
-    """Reason why the check failed or could not run; the verdict is then failed, whatever was measured."""
+    """Reason why the check failed or could not run; the verdict is then "failed", whatever was measured."""
 
     @property
     def verdict(self) -> Verdict:
-        """Pass within the limit, or within three standard errors if that is more; degraded within 3 times that."""
+        """Pass within the limit, or within three standard errors if that is more; degraded within 3 times this."""
         if self.reason:
             return "failed"
         if not math.isfinite(self.measured):
@@ -79,7 +79,7 @@ class Line:
 
     @classmethod
     def from_dict(cls, entry: Description) -> Self:
-        """Line from its JSON; a value that was not measured is None there."""
+        """Line from its JSON, where None stands for a value that was not measured."""
         values = {field.name: entry[field.name] for field in fields(cls) if field.name in entry}
         for name in ("measured", "uncertainty", "limit"):
             values[name] = math.nan if values[name] is None else float(values[name])
@@ -88,10 +88,10 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """Everything that a characterisation found."""
+    """All results of a characterisation."""
 
     device: Description
-    """Every parameter of the device, as `OPU.to_dict` gives it."""
+    """All parameters of the device, as returned by `OPU.to_dict`."""
     provenance: Description
     """Date, version, number of frames, exposure, methods."""
     lines: tuple[Line, ...]
@@ -109,7 +109,7 @@ class Findings:
         return "not measurable"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in plain types; values that could not be measured are None."""
+        """All findings in plain types; values that could not be measured are None."""
         document = {
             "verdict": self.verdict,
             "provenance": dict(self.provenance),
@@ -117,10 +117,10 @@ class Findings:
             "lines": [asdict(line) | {"verdict": line.verdict} for line in self.lines],
             "curves": dict(self.curves),
         }
-        return finite(document)
+        return replace_nonfinite(document)
 
     def to_json(self, path: str | Path) -> Path:
-        """Write the report for programs.
+        """Write the report as JSON.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Findings:
 
     @classmethod
     def from_json(cls, path: str | Path) -> Self:
-        """Read what `to_json` wrote.
+        """Read a report written by `to_json`.
 
         Raises
         ------
@@ -149,12 +149,12 @@ class Findings:
             raise ValueError(f"path must be a report of this package, got {path} ({error!r})") from None
 
 
-def finite(value: Any) -> Any:
+def replace_nonfinite(value: Any) -> Any:
     """Copy of a JSON document with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
-        return {str(k): finite(v) for k, v in value.items()}
+        return {str(k): replace_nonfinite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
+        return [replace_nonfinite(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 
 from calibration.reports import figures as drawings
-from calibration.reports.findings import Findings, Line, readable
+from calibration.reports.findings import Findings, Line, format_number
 from calibration.reports.page import Picture, Section, Table, picture
 from calibration.storage.descriptions import Description, flatten
 from photonics import OPU
@@ -35,7 +35,7 @@ class Plot(NamedTuple):
 
 def sections(report: Findings) -> list[Section]:
     """Sections of the page, in reading order."""
-    bench = [bench_picture(OPU.from_dict(report.device))] if drawable(report.device) else []
+    bench = [bench_picture(OPU.from_dict(report.device))] if can_draw(report.device) else []
     failed = dict.fromkeys(line.reason for line in report.lines if line.reason)
     tables = [Table(["reason of the failure"], [[reason] for reason in failed])] if failed else []
     found = [Section("Verdict", summary(report), bench, [*tables, line_table(report.lines)])]
@@ -85,8 +85,8 @@ def remark(report: Findings, group: str) -> str:
     return ""
 
 
-def drawable(device: Description) -> bool:
-    """Whether the bench can be drawn: its medium can be made from the description."""
+def can_draw(device: Description) -> bool:
+    """Whether the bench can be drawn, that is, its medium can be built from the description."""
     return dict(device.get("medium") or {}).get("type") == "GaussianMedium"
 
 
@@ -109,16 +109,16 @@ def line_table(lines: tuple[Line, ...]) -> Table:
 def row(line: Line) -> list[str]:
     """The cells of a line."""
     unit = f" {line.unit}" if line.unit else ""
-    expected = f"≤ {readable(line.limit, 3)}{unit}"
+    expected = f"≤ {format_number(line.limit, 3)}{unit}"
     if line.expected is not None:
-        expected = f"{readable(line.expected, 4)} ± {readable(line.limit, 2)}{unit}"
+        expected = f"{format_number(line.expected, 4)} ± {format_number(line.limit, 2)}{unit}"
     if line.expected is None and not math.isfinite(line.limit):
         expected = "–"
     measured = "–"
     if math.isfinite(line.measured):
-        measured = readable(line.measured, 4)
+        measured = format_number(line.measured, 4)
         if math.isfinite(line.uncertainty):
-            measured += f" ± {readable(line.uncertainty, 2)}"
+            measured += f" ± {format_number(line.uncertainty, 2)}"
         measured += unit
     advice = "" if line.verdict == "pass" else f"{line.reason}: {line.advice}" if line.reason else line.advice
     return [line.group, line.name, line.formula, expected, measured, line.verdict, advice]
@@ -138,7 +138,7 @@ def plots(report: Findings) -> list[Plot]:
             made.append(Plot(group, lambda ax, draw=draw, name=name: draw(ax, curves[name]), caption))
     if "frame" in curves:
         frame, size = curves["frame"], curves.get("frame_shape", (1, -1))
-        text = "A frame of a random half-ON pattern, as the sensor lays it out."
+        text = "A frame of a random half-ON pattern, in the sensor's layout."
         made.append(Plot("speckle", lambda ax: drawings.draw_speckle(ax, frame, size, 2**bits - 1), text))
     if "focusing" in curves:
         focus, shape = curves["focusing"], curves.get("frame_shape", (1, -1))

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 __all__ = ["Picture", "Section", "Table", "picture", "render"]
 
 STYLE: Any = {
-    "svg.hashsalt": "opu-sim",  # the same report gives the same bytes
+    "svg.hashsalt": "opu-sim",  # fixed, so that the same report gives the same bytes
     "svg.fonttype": "path",
     "font.size": 9,
     "axes.spines.top": False,
@@ -37,7 +37,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of short texts; a cell that is one of the verdicts is coloured."""
+    """A table of short texts; cells with a verdict are coloured."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]

@@ -1,4 +1,4 @@
-"""The report of a characterisation: its findings as JSON for programs, and as one HTML page for people."""
+"""The report of a characterisation: findings as JSON for programs and as an HTML page for readers."""
 
 import html
 from pathlib import Path
@@ -16,13 +16,13 @@ class Report(Findings):
     """
 
     def to_html(self, path: str | Path) -> Path:
-        """Write the report for people, one file with its figures inside; raises as `to_json` does."""
+        """Write the report as one HTML file that contains its figures; raises as `to_json` does."""
         return write_new(path, self.html())
 
     def html(self) -> str:
-        """The page that `to_html` writes."""
+        """The page written by `to_html`."""
         from calibration.reports.html import sections
-        from calibration.reports.page import render  # matplotlib and Jinja2 are imported only to make a page
+        from calibration.reports.page import render  # matplotlib and Jinja2 are imported only if a page is made
 
         return render("Characterisation of the optical processing unit", sections(self))
 
@@ -30,5 +30,5 @@ class Report(Findings):
         return f"Report({self.verdict}, {len(self.lines)} lines, {self.provenance['date']})"
 
     def _repr_html_(self) -> str:
-        # A frame of its own keeps the style of the page out of the notebook around it.
+        # An iframe keeps the page's style separate from the notebook.
         return f'<iframe srcdoc="{html.escape(self.html())}" style="width:100%;height:80vh;border:0"></iframe>'

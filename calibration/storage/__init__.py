@@ -1,1 +1,1 @@
-"""Files: written whole or not at all, checksummed while a measurement is under way, checked when they are read."""
+"""Files: written atomically, checksummed during a measurement, checked when read."""

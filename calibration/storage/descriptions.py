@@ -1,4 +1,4 @@
-"""Descriptions of measurements: nested tables in plain types, compared before a measurement goes on."""
+"""Descriptions of measurements: nested tables in plain types, compared before a measurement is resumed."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,25 +9,25 @@ from calibration.storage.files import WrongFile
 __all__ = ["Description", "check_same", "flatten"]
 
 Description: TypeAlias = Mapping[str, Any]
-"""A nested table in plain types: texts, numbers, lists and tables by name."""
+"""A nested table in plain types: strings, numbers, lists and tables by name."""
 ABSENT = "absent"
 
 
 def check_same(
     path: Path, found: Description, wanted: Description, free: Iterable[str] = (), name: str = "out"
 ) -> None:
-    """Check that a file is of the measurement that is to go on.
+    """Check that a file belongs to the measurement to resume.
 
     Parameters
     ----------
     path : Path
         The file.
     found, wanted : mapping
-        Descriptions of the measurement: the file's, and that of the measurement to go on with.
+        Descriptions of the measurement: in the file, and of the measurement to resume.
     free : iterable of str
         Dotted names whose values may differ.
     name : str
-        What the message calls the path.
+        Name of the path in the message.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def check_same(
         was, now = there.get(key, ABSENT), asked.get(key, ABSENT)
         if key not in free and was != now:
             raise WrongFile(
-                f"{name} must be of this measurement to be resumed, got {path}, whose {key} is {was!r}, not {now!r}: "
+                f"{name} must be a file of this measurement, got {path}, whose {key} is {was!r}, not {now!r}: "
                 f"take another {name}, or remove the file"
             )
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and that replace an older file only where the caller asks for it."""
+"""Files that are written atomically, and replace an older file only on request."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = [
     "WrongFile",
-    "exists",
+    "exists_error",
     "new_file",
     "publish",
     "publish_unused",
@@ -24,7 +24,7 @@ NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class WrongFile(ValueError):
-    """A file does not fit the measurement: it is of another one, is damaged, or is in use."""
+    """A file does not fit the measurement: it belongs to another one, is damaged, or is in use."""
 
 
 def write_new(path: str | Path, content: str | bytes) -> Path:
@@ -33,10 +33,10 @@ def write_new(path: str | Path, content: str | bytes) -> Path:
     Raises
     ------
     ValueError
-        If `path` exists before or when the file is done, or its folder cannot be written.
+        If `path` exists at the start or at the end, or its folder cannot be written.
     """
     with new_file(path) as temporary:
-        temporary.write_bytes(encoded(content))
+        temporary.write_bytes(encode(content))
     return Path(path).expanduser()
 
 
@@ -54,13 +54,13 @@ def write_unused(path: str | Path, content: str | bytes) -> Path:
         If the folder cannot be written.
     """
     path = Path(path).expanduser()
-    with beside(path, "path") as temporary:
-        temporary.write_bytes(encoded(content))
+    with temporary_file(path, "path") as temporary:
+        temporary.write_bytes(encode(content))
         return publish_unused(temporary, path)
 
 
 def replace_file(path: str | Path, content: str | bytes) -> Path:
-    """Write a file; at any moment either the old or the new file exists, whole.
+    """Write a file; at any moment either the complete old or the complete new file exists.
 
     Raises
     ------
@@ -68,37 +68,37 @@ def replace_file(path: str | Path, content: str | bytes) -> Path:
         If the folder cannot be written.
     """
     path = Path(path).expanduser()
-    with beside(path, "path") as temporary:
-        temporary.write_bytes(encoded(content))
+    with temporary_file(path, "path") as temporary:
+        temporary.write_bytes(encode(content))
         temporary.replace(path)
     return path
 
 
 @contextmanager
 def new_file(path: str | Path, name: str = "path") -> Iterator[Path]:
-    """Name of a temporary file to fill; it becomes `path` when the block ends without an error.
+    """Yield the name of a temporary file to fill; it becomes `path` when the block ends without an error.
 
     Raises
     ------
     ValueError
-        If `path` exists before or when the file is done, or its folder cannot be written. The message calls the path
-        `name`.
+        If `path` exists at the start or at the end of the block, or its folder cannot be written. The message calls the
+        path `name`.
     """
     path = Path(path).expanduser()
     if os.path.lexists(path):
-        raise exists(path, name)
-    with beside(path, name) as temporary:
+        raise exists_error(path, name)
+    with temporary_file(path, name) as temporary:
         yield temporary
         try:
             publish(temporary, path)
         except FileExistsError:
-            raise exists(path, name) from None
+            raise exists_error(path, name) from None
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Rename a finished file; raise a ``FileExistsError`` if there is a file of the new name."""
+    """Rename a finished file; raise a ``FileExistsError`` if the new name exists."""
     try:
-        os.link(temporary, path)  # unlike a renaming, it fails if the file exists
+        os.link(temporary, path)  # unlike a rename, this fails if the file exists
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
@@ -109,7 +109,7 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def publish_unused(temporary: Path, path: Path) -> Path:
-    """Rename a finished file to `path` or the first of ``stem-2``, ``stem-3`` ... that is free; return the new path."""
+    """Rename a finished file to `path` or the first free name of ``stem-2``, ``stem-3`` ...; return the new path."""
     for number in count(1):
         free = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
         try:
@@ -120,14 +120,14 @@ def publish_unused(temporary: Path, path: Path) -> Path:
     raise AssertionError("count never ends")
 
 
-def exists(path: Path, name: str) -> ValueError:
-    """The error for a file that exists already."""
+def exists_error(path: Path, name: str) -> ValueError:
+    """Return the error for a file that already exists."""
     return ValueError(f"{name} must be new, got {path}, which exists: files are never overwritten")
 
 
 @contextmanager
-def beside(path: Path, name: str) -> Iterator[Path]:
-    """A temporary file in the folder of `path`, which is made if needed; deleted at the end unless it was renamed."""
+def temporary_file(path: Path, name: str) -> Iterator[Path]:
+    """Yield a temporary file in the folder of `path` (made if needed); delete it at the end unless renamed."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -138,12 +138,12 @@ def beside(path: Path, name: str) -> Iterator[Path]:
         yield temporary
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ValueError(f"{name} must be in a folder that can be written, got {path} ({reason})") from None
+        raise ValueError(f"{name} must be in a writable folder, got {path} ({reason})") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
 
 
-def encoded(content: str | bytes) -> bytes:
-    """Text as UTF-8."""
+def encode(content: str | bytes) -> bytes:
+    """Encode text as UTF-8; return bytes unchanged."""
     return content.encode() if isinstance(content, str) else content

@@ -1,4 +1,4 @@
-"""Folders and files that one process at a time writes to."""
+"""Folders and files that only one process may write to at a time."""
 
 import os
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ __all__ = ["claim_folder", "lock", "new_folder"]
 
 @contextmanager
 def claim_folder(folder: str | Path, name: str = "folder") -> Iterator[Path]:
-    """Make a folder unless it exists, and keep other processes out of it until the block ends.
+    """Create a folder if needed, and lock it against other processes until the block ends.
 
-    If the block raises an error, folders that were made are removed again, unless they hold anything.
+    If the block raises an error, new folders are removed again if they are empty.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def claim_folder(folder: str | Path, name: str = "folder") -> Iterator[Path]:
         try:
             yield folder
         except BaseException:
-            with suppress(OSError):  # rmdir refuses a folder that is not empty
+            with suppress(OSError):  # rmdir fails if the folder is not empty
                 for path in made:
                     path.rmdir()
             raise
@@ -49,12 +49,12 @@ def claim_folder(folder: str | Path, name: str = "folder") -> Iterator[Path]:
 
 
 def new_folder(path: Path, name: str = "folder") -> Path:
-    """Make a folder of that name, or of the first of ``name-2``, ``name-3`` ... that does not exist.
+    """Create a folder `path`, or the first of ``path-2``, ``path-3`` ... that does not exist.
 
     Raises
     ------
     ValueError
-        If it cannot be made.
+        If it cannot be created.
     """
     for number in count(1):
         free = path if number == 1 else path.with_name(f"{path.name}-{number}")
@@ -72,9 +72,9 @@ def new_folder(path: Path, name: str = "folder") -> Path:
 
 
 def lock(handle: int, path: Path, name: str) -> None:
-    """Let no other process lock an open file or folder while this one does; the lock goes with the process.
+    """Lock an open file or folder against other processes; the lock ends with the process.
 
-    A file system without locks, and Windows, give none.
+    There is no lock on Windows or on file systems without locks.
 
     Raises
     ------
@@ -88,6 +88,6 @@ def lock(handle: int, path: Path, name: str) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise WrongFile(f"{name} must not be in use, got {path}, which another process is writing") from None
+        raise WrongFile(f"{name} must not be in use, got {path}, which another process is using") from None
     except OSError:
         return

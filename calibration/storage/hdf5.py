@@ -14,25 +14,25 @@ from calibration.storage.files import new_file
 __all__ = ["LIBRARY_VERSIONS", "dataset", "get_attributes", "lay_out", "new_hdf5", "set_attributes"]
 
 LIBRARY_VERSIONS = ("v110", "v110")
-"""Oldest and newest version of the HDF5 file format that is written. From 1.10 on, its tables have checksums."""
+"""Oldest and newest HDF5 file format that is written. Since 1.10 its metadata have checksums."""
 
 
 @contextmanager
 def new_hdf5(path: str | Path, name: str = "out") -> Iterator[h5py.File]:
-    """Open an HDF5 file that appears under `path` when the block ends well, and never replaces another.
+    """Open an HDF5 file that appears at `path` when the block ends without an error, and never replaces another.
 
     Raises
     ------
     ValueError
-        If `path` exists before or when the file is done, or its folder cannot be written. The message calls the path
-        `name`.
+        If `path` exists at the start or at the end of the block, or its folder cannot be written. The message calls the
+        path `name`.
     """
     with new_file(path, name) as temporary, h5py.File(temporary, "w", libver=LIBRARY_VERSIONS) as file:
         yield file
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return the data set of that name; a ``ValueError`` says if it is a group."""
+    """Return a data set by name; raise a ``ValueError`` if it is a group."""
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{name} must be a data set in {file.filename}, got a {type(found).__name__}")
@@ -40,18 +40,18 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def set_attributes(attributes: h5py.AttributeManager, values: Mapping[str, str | float]) -> None:
-    """Set attributes. Texts get a fixed length, since HDF5 has no checksum for those of variable length."""
+    """Set attributes. Strings get a fixed length, because HDF5 has no checksum for strings of variable length."""
     for name, value in values.items():
         attributes[name] = np.bytes_(value.encode("ascii")) if isinstance(value, str) else value
 
 
 def get_attributes(attributes: h5py.AttributeManager) -> dict[str, Any]:
-    """Attributes by name; texts of either kind as `str`."""
+    """Attributes by name; strings of either kind as `str`."""
     return {name: value.decode() if isinstance(value, bytes) else value for name, value in attributes.items()}
 
 
 def lay_out(file: h5py.File, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> h5py.Dataset:
-    """Make a data set in one piece, so that it can be mapped into memory; it is zero until written."""
+    """Make a contiguous data set, so that it can be mapped into memory; it is zero until written."""
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

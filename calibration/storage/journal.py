@@ -1,11 +1,11 @@
-"""The file of a measurement under way. It grows by whole records, so a process that is killed loses none of them.
+"""The file of a running measurement. It grows by whole records, so a killed process loses none of them.
 
-The file begins with `MAGIC`; records follow. A record is a head (`HEAD`), a line of JSON, and the bytes of arrays. The
-first record has no arrays; its line describes the measurement. The line of every other record gives the type and shape
-of its arrays by name. Arrays of the same name are parts of one long array, whose first axis grows.
+The file begins with `MAGIC`; records follow. A record consists of a head (`HEAD`), a line of JSON, and the bytes of
+arrays. The first record has no arrays; its line describes the measurement. The line of every other record gives the
+type and shape of its arrays by name. Arrays of the same name are parts of one long array, whose first axis grows.
 
-A record that is cut off ends the file: the process was killed while it wrote. A checksum that differs means that the
-file is damaged, and the file is refused.
+A truncated record may end the file, if the process was killed while writing. A wrong checksum means that the file is
+damaged; reading it raises an error.
 """
 
 import json
@@ -36,11 +36,11 @@ HEAD = struct.Struct("<IQII")
 HEAD_SUMMED = HEAD.size - 4
 
 Arrays = Mapping[str, HostArray]
-"""Arrays by name, whose first axes count the same frames."""
+"""Arrays by name; their first axes count the same frames."""
 
 
 class StoredArray:
-    """An array in a journal. Indexing reads the part that is asked for from the file.
+    """An array in a journal. Indexing reads only the requested part from the file.
 
     Parameters
     ----------
@@ -73,14 +73,14 @@ class StoredArray:
         return 1 + len(self._row)
 
     def grow(self, count: int, place: int) -> None:
-        """Add `count` entries that begin at byte `place` of the file."""
+        """Add `count` entries, which begin at byte `place` of the file."""
         if count:
             self._starts.append(self._length)
             self._places.append(place)
             self._length += count
 
     def __getitem__(self, index: slice | tuple[slice, ...]) -> HostArray:
-        """Copy of a range of entries; a second slice takes a range of the next axis, such as some pixels of frames."""
+        """Copy of a range of entries; a second slice selects from the next axis, such as some pixels of frames."""
         entries, *rest = index if isinstance(index, tuple) else (index,)
         start, stop, _ = entries.indices(self._length)
         parts = [np.empty((0, *self._row), self.dtype)[(slice(None), *rest)]]
@@ -99,21 +99,21 @@ class StoredArray:
 
 
 class Journal:
-    """A file of a measurement under way, open for reading, or for reading and writing.
+    """The file of a running measurement, open for reading, or for reading and writing.
 
     Parameters
     ----------
     path : Path
         The file, which exists; `create_journal` makes a new one.
     writable : bool
-        Open it to add records. A record that was cut off is removed, and no other process can write meanwhile.
+        Open it to add records. A truncated record is removed, and no other process can write at the same time.
     name : str
-        What messages call the path.
+        Name of the path in messages.
 
     Raises
     ------
     WrongFile
-        If it is not such a file, is damaged, or another process writes to it.
+        If the file is not a journal, is damaged, or another process writes to it.
     """
 
     def __init__(self, path: Path, writable: bool = False, name: str = "path") -> None:
@@ -123,56 +123,56 @@ class Journal:
         try:
             self._file: BinaryIO = open(path, "r+b" if writable else "rb", buffering=0)  # noqa: SIM115 (see close)
         except OSError as error:
-            raise WrongFile(f"{name} must be a file that can be opened, got {path} ({error.strerror})") from None
+            raise WrongFile(f"{name} must be a readable file, got {path} ({error.strerror})") from None
         try:
             if writable:
                 lock(self._file.fileno(), path, name)
             self._read()
             if writable:
-                self._mapped = None  # Windows does not shorten a file that is mapped
+                self._mapped = None  # Windows cannot truncate a mapped file
                 self._file.truncate(self._end)
             else:
-                self._file.close()  # the mapped content is all that a reader needs
+                self._file.close()  # a reader needs only the mapped content
         except BaseException:
             self.close()
             raise
 
     def _read(self) -> None:
-        """Check every record and note where its arrays are."""
+        """Check every record and store the positions of its arrays."""
         size = os.fstat(self._file.fileno()).st_size
         content = self._content() if size >= len(MAGIC) else b""
         if content[: len(MAGIC)] != MAGIC:
-            raise self._refused("is not one of this version")
+            raise self._error("is not a measurement of this version")
         header: Description | None = None
         at = self._end = len(MAGIC)
         with memoryview(content) as view:
             while at + HEAD.size <= size:
                 line, data, checksum, own = HEAD.unpack_from(view, at)
                 if zlib.crc32(view[at : at + HEAD_SUMMED]) != own:
-                    raise self._refused(f"is damaged at byte {at}")
+                    raise self._error(f"is damaged at byte {at}")
                 start, stop = at + HEAD.size, at + HEAD.size + line + data
                 if stop > size:
                     break
                 if zlib.crc32(view[start:stop]) != checksum:
-                    raise self._refused(f"is damaged at byte {start}")
+                    raise self._error(f"is damaged at byte {start}")
                 about = json.loads(bytes(view[start : start + line]))
                 if header is None:
                     header = about
                 else:
-                    self._note(about, start + line)
+                    self._register(about, start + line)
                 at = self._end = stop
         if header is None:
-            raise self._refused("is cut off before the end of its first record")
+            raise self._error("is truncated before the end of its first record")
         self.header: Description = header
 
-    def _refused(self, reason: str) -> WrongFile:
+    def _error(self, reason: str) -> WrongFile:
         return WrongFile(
-            f"{self._name} must name a measurement to resume, got {self.path}, which {reason}: the file is left as it "
-            f"is, take another {self._name}"
+            f"{self._name} must be an unfinished measurement, got {self.path}, which {reason}: the file is unchanged, "
+            f"choose another {self._name}"
         )
 
-    def _note(self, about: Mapping[str, tuple[str, list[int]]], place: int) -> None:
-        """Take up the arrays of a record, which begin at byte `place`."""
+    def _register(self, about: Mapping[str, tuple[str, list[int]]], place: int) -> None:
+        """Register the arrays of a record, which begin at byte `place`."""
         for name, (kind, (count, *row)) in about.items():
             dtype = np.dtype(kind)
             stored = self._arrays.setdefault(name, StoredArray(self._content, dtype, tuple(row)))
@@ -191,14 +191,14 @@ class Journal:
         return self._arrays
 
     def append(self, arrays: Arrays) -> None:
-        """Add entries to the arrays of these names. They are on disk when this returns, or none of them is.
+        """Add entries to the arrays of these names. On return they are on disk; after an error none of them is.
 
         Raises
         ------
         ValueError
-            If entries have another type or shape than those before.
+            If entries differ in type or shape from the earlier ones.
         OSError
-            If the file cannot be written, for instance because the disk is full. Earlier records stay.
+            If the file cannot be written, for instance because the disk is full. Earlier records are kept.
         """
         for name, values in arrays.items():
             there = self._arrays.get(name)
@@ -207,7 +207,7 @@ class Journal:
                 raise ValueError(
                     f"{name} must be {there.dtype} of shape ({shape}), got {values.dtype} of {values.shape}"
                 )
-        about, parts = record(arrays)
+        about, parts = encode_record(arrays)
         try:
             self._file.seek(self._end)
             for part in parts:
@@ -218,16 +218,16 @@ class Journal:
                 self._file.truncate(self._end)
             if isinstance(error, OSError):
                 raise OSError(
-                    f"{self.path} cannot be written ({error.strerror or error}): it keeps what was recorded before; "
+                    f"{self.path} cannot be written ({error.strerror or error}): earlier frames are kept; "
                     "make room and resume"
                 ) from None
             raise
         self._mapped = None
-        self._note(about, self._end + HEAD.size + len(parts[1]))
+        self._register(about, self._end + HEAD.size + len(parts[1]))
         self._end += sum(len(part) for part in parts)
 
     def close(self) -> None:
-        """Close the file; its records stay."""
+        """Close the file; its records are kept."""
         self._mapped = None
         self._file.close()
 
@@ -241,32 +241,27 @@ class Journal:
 
 
 def create_journal(path: Path, header: Description, arrays: Arrays, name: str = "path") -> Journal:
-    """Make the file of a new measurement and open it for writing.
+    """Create the file of a new measurement and open it for writing.
 
     Parameters
     ----------
     path : Path
         The file, which must not exist.
     header : mapping
-        Describes the measurement, in plain types.
+        Description of the measurement, in plain types.
     arrays : mapping
-        The first entries of arrays. They may be empty, and then give the type and the shape of an entry.
+        The first entries of arrays. They may be empty; they then define the type and the shape of an entry.
     name : str
-        What messages call the path.
-
-    Raises
-    ------
-    ValueError
-        If the file exists, or its folder cannot be written.
+        Name of the path in messages. Raises ------ ValueError If the file exists, or its folder cannot be written.
     """
     with new_file(path, name) as temporary:
         line = json.dumps(header, allow_nan=False).encode()
-        temporary.write_bytes(b"".join([MAGIC, head([line], 0), line, *record(arrays)[1]]))
+        temporary.write_bytes(b"".join([MAGIC, encode_head([line], 0), line, *encode_record(arrays)[1]]))
     return Journal(path, True, name)
 
 
 def is_journal(path: Path) -> bool:
-    """Whether the file begins as a journal does."""
+    """Whether the file begins with the `MAGIC` bytes of a journal."""
     try:
         with open(path, "rb") as file:
             return file.read(len(MAGIC)) == MAGIC
@@ -274,16 +269,16 @@ def is_journal(path: Path) -> bool:
         return False
 
 
-def record(arrays: Arrays) -> tuple[dict[str, tuple[str, list[int]]], list[bytes | memoryview]]:
+def encode_record(arrays: Arrays) -> tuple[dict[str, tuple[str, list[int]]], list[bytes | memoryview]]:
     """Description of a record and its bytes: head, line, arrays."""
     kept = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     about = {name: (values.dtype.str, list(values.shape)) for name, values in kept.items()}
     line = json.dumps(about).encode()
     data = [values.reshape(-1).view(np.uint8).data for values in kept.values()]
-    return about, [head([line, *data], sum(len(part) for part in data)), line, *data]
+    return about, [encode_head([line, *data], sum(len(part) for part in data)), line, *data]
 
 
-def head(parts: Iterable[bytes | memoryview], data: int) -> bytes:
+def encode_head(parts: Iterable[bytes | memoryview], data: int) -> bytes:
     """Head of a record whose line and arrays are `parts`, with `data` bytes of arrays."""
     checksum, size = 0, -data
     for part in parts:
@@ -293,7 +288,7 @@ def head(parts: Iterable[bytes | memoryview], data: int) -> bytes:
 
 
 def write_all(file: BinaryIO, part: bytes | memoryview) -> None:
-    """Write to an unbuffered file, which may take a part at a time."""
+    """Write to an unbuffered file, which may accept only a part at a time."""
     rest = memoryview(part)
     while len(rest):
         rest = rest[file.write(rest) :]

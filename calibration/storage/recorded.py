@@ -22,21 +22,21 @@ from photonics.patterns.encoding import as_patterns
 __all__ = ["RecordedDevice", "photometry"]
 
 TOLERANCE = 1e-9
-"""Relative difference of equal exposures, and absolute difference of equal phases (radians)."""
+"""Relative tolerance for exposures and absolute tolerance for phases (radians)."""
 
 
 class RecordedDevice:
-    """A device that answers with recorded frames if it is asked what was asked when they were taken.
+    """A device that replays recorded frames for the same requests as in the recording.
 
-    Its parts come from the description in the file; it has no medium. Frames may be asked for in other batches than
-    they were taken in, but in the same order. The next frame is the first one that was taken at the clock's number or
-    later. So a measurement that puts the clock forward, such as a resumed recovery, goes on from there. The file of a
-    recording that was killed (``<path>.part``) can be replayed, too.
+    Its parts are built from the description in the file; it has no medium. Frames must be requested in the recorded
+    order, but batches may differ. The next frame is the first one taken at the clock's frame number or later, so that a
+    measurement that advances the clock, such as a resumed recovery, continues from there. The file of an interrupted
+    recording (``<path>.part``) can be replayed, too.
 
     Raises
     ------
     ValueError
-        If the file is not a recording, or its description is not that of a device.
+        If the file is not a recording, or its description is not valid for a device.
 
     Examples
     --------
@@ -70,12 +70,12 @@ class RecordedDevice:
 
     @property
     def done(self) -> bool:
-        """Whether there is no frame left at the clock's number or later."""
+        """Whether no frame is left at the clock's number or later."""
         return self._next == len(self._recording)
 
     @property
     def uniform_left(self) -> int:
-        """Number of frames of uniform light that were not asked for yet."""
+        """Number of frames of uniform light that were not requested yet."""
         return self._recording.uniform_count - self._next_uniform
 
     def __repr__(self) -> str:
@@ -129,7 +129,7 @@ class RecordedDevice:
         return self._recording.uniform_count > 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Every parameter of the device as the file describes it."""
+        """All parameters of the device, as described in the file."""
         return dict(self._recording.device)
 
     def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> HostArray:
@@ -138,8 +138,8 @@ class RecordedDevice:
         Raises
         ------
         WrongFile
-            If the next recorded frames have other patterns, another exposure or another reference phase, or if the
-            recording ends before.
+            If the next recorded frames have other patterns, another exposure or another reference phase, or if too few
+            frames are left.
         """
         shown = as_patterns(patterns, self.n_in)
         phases = np.full(len(shown), np.nan) if reference_phase is None else as_phases(reference_phase, len(shown))
@@ -162,49 +162,49 @@ class RecordedDevice:
             )
         for name, asked in (("photons", photons), ("exposure_s", exposure_s)):
             found = record.columns[f"uniform/{name}"][start:stop]
-            self._same(
+            self._check_same(
                 f"uniform frame, {name}", np.isclose(found, asked, rtol=TOLERANCE, atol=0.0), found, asked, start
             )
         self._next_uniform = stop
-        return self.codes(record.rows("uniform/frames", start, stop))
+        return self.check_codes(record.rows("uniform/frames", start, stop))
 
     def _replay(self, packed: HostArray, exposure_s: float | None, phases: HostArray, laser_on: bool) -> HostArray:
         record, start = self._recording, self._next
         stop, seconds = start + len(packed), number(self.exposure_s if exposure_s is None else exposure_s)
         if stop > len(record):
-            raise WrongFile(f"{self.path}: the recording has {len(record)} frames, frame {stop - 1} was asked for")
+            raise WrongFile(f"{self.path}: the recording has {len(record)} frames, but frame {stop - 1} was requested")
         part = slice(start, stop)
         kept = {name: record.columns[name][part] for name in ("laser_on", "exposure_s", "reference_phase")}
-        self._same("laser_on", kept["laser_on"] == laser_on, kept["laser_on"], laser_on, start)
+        self._check_same("laser_on", kept["laser_on"] == laser_on, kept["laser_on"], laser_on, start)
         found = record.rows("patterns", start, stop)
         differ = np.unpackbits(np.bitwise_xor(found, packed), axis=1).sum(axis=1)
-        self._same("inputs that differ", differ == 0, differ, 0, start)
+        self._check_same("inputs that differ", differ == 0, differ, 0, start)
         close = np.isclose(kept["exposure_s"], seconds, rtol=TOLERANCE, atol=0.0)
-        self._same("exposure_s", close, kept["exposure_s"], seconds, start)
+        self._check_same("exposure_s", close, kept["exposure_s"], seconds, start)
         close = np.isclose(kept["reference_phase"], phases, rtol=0.0, atol=TOLERANCE, equal_nan=True)
-        self._same("reference_phase", close, kept["reference_phase"], phases, start)
+        self._check_same("reference_phase", close, kept["reference_phase"], phases, start)
         if stop > start:
             self.clock.frames = int(record.columns["frame_number"][stop - 1]) + 1
-        return self.codes(record.rows("frames", start, stop))
+        return self.check_codes(record.rows("frames", start, stop))
 
-    def codes(self, frames: HostArray) -> HostArray:
-        """Return the frames, or raise a ``ValueError`` if the described camera cannot give such codes."""
+    def check_codes(self, frames: HostArray) -> HostArray:
+        """Return the frames; raise a ``ValueError`` if the described camera cannot give such codes."""
         top = self.camera.top
         if frames.size and frames.max() > top:
             raise ValueError(
-                f"{self.path}: frames must hold codes up to {top}, by the {self.camera.bit_depth} bits of "
+                f"{self.path}: frames must have codes up to {top}, from the {self.camera.bit_depth} bits of "
                 f"device.camera, got {frames.max()}"
             )
         return frames
 
-    def _same(self, name: str, same: BoolArray, found: HostArray, asked: HostArray | float, start: int) -> None:
-        """Raise a `WrongFile` that names the first frame that is not the same."""
+    def _check_same(self, name: str, same: BoolArray, found: HostArray, asked: HostArray | float, start: int) -> None:
+        """Raise a `WrongFile` that names the first frame that differs."""
         if not same.all():
             first = int(np.argmin(same))
             wanted = asked[first] if isinstance(asked, np.ndarray) else asked
             raise WrongFile(
                 f"{self.path}: the recording differs from the request at frame {start + first}: {name} is "
-                f"{found[first]} in the file, {wanted} was asked for"
+                f"{found[first]} in the file, but {wanted} was requested"
             )
 
     def close(self) -> None:

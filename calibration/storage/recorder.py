@@ -1,4 +1,4 @@
-"""A device that records what it does, and a recording from arrays that a bench has measured."""
+"""A device that records its frames, and recordings from arrays measured on a bench."""
 
 import json
 from collections.abc import Mapping
@@ -23,28 +23,28 @@ __all__ = ["Recorder", "write_recording"]
 
 
 class Recorder(Wrapper):
-    """A device that passes everything on to another one, and appends each frame to a file.
+    """A device that forwards requests to another one, and appends each frame to a file.
 
     Parameters
     ----------
     opu : Device
         The device that takes the frames.
     path : str or Path
-        The new file, HDF5 (`calibration.storage.recording` has its layout). Until `close`, frames are in
-        ``<path>.part``, where each call writes its frames before it returns. A killed process leaves them there, and
-        `RecordedDevice` reads them.
+        The new HDF5 file (see `calibration.storage.recording` for its layout). Until `close`, frames are in
+        ``<path>.part``, to which each call writes its frames before it returns. They remain there if the process is
+        killed, and `RecordedDevice` can read them.
     resume : bool
-        Go on with ``<path>.part`` of the same device, if there is one. Frames that it holds are given again as long as
-        the same is asked for in the same order; then the device takes new ones. So any measurement can be resumed.
+        Resume ``<path>.part`` of the same device, if it exists. Its frames are replayed, provided that the requests are
+        the same and in the same order; then the device takes new ones. In this way any measurement can be resumed.
 
     Raises
     ------
     ValueError
-        If the file exists or cannot be written, or the part is of another device.
+        If the file exists or cannot be written, or the part belongs to another device.
 
     Notes
     -----
-    A context manager: at the end of the block it closes the file. After an exception it leaves the part as it is.
+    As a context manager it closes the file at the end of the block. After an exception the part is kept.
 
     Frames that cannot be written, for instance because the disk is full, end the recording with an ``OSError``: later
     calls and `close` raise it again, so that no file with missing frames appears.
@@ -58,13 +58,13 @@ class Recorder(Wrapper):
         self._open = True
         self._complete = True
         if not part.exists():
-            first = columns(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames)
+            first = frame_arrays(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames)
             first |= {"frames": np.zeros((0, opu.n_out), opu.camera.dtype)}
             self._journal = create_journal(part, about, first)
             return
         self._journal = Journal(part, writable=True)
         try:
-            self._earlier = earlier(part, about)
+            self._earlier = open_part(part, about)
         except ValueError:
             self._journal.close()
             raise
@@ -74,27 +74,27 @@ class Recorder(Wrapper):
             self._light.ticks = self._earlier.uniform_left
 
     def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
-        """Frames of patterns, as the device gives them: (batch, n_in) -> (batch, n_out)."""
+        """Frames of patterns from the device: (batch, n_in) -> (batch, n_out)."""
         start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
-        if (held := self._held()) is not None:
+        if (held := self._replay_part()) is not None:
             frames = held.measure(to_host(patterns), set_s, reference_phase=reference_phase)
             self.clock.frames = held.clock.frames
             return frames
         frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
         shown = as_patterns(to_host(patterns), self.n_in)
-        self._keep(columns(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
+        self._keep(frame_arrays(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
         return frames
 
     def dark(self, count: int, exposure_s: float | None = None) -> Array:
         """Frames with the laser's shutter closed: (count, n_out)."""
         start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
-        if (held := self._held()) is not None:
+        if (held := self._replay_part()) is not None:
             frames = held.dark(count, set_s)
             self.clock.frames = held.clock.frames
             return frames
         frames = self.device.dark(count, exposure_s)
         shown = np.zeros((count, self.n_in), bool)
-        kept = columns(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}
+        kept = frame_arrays(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}
         self._keep(kept | {"frames": to_host(frames)})
         return frames
 
@@ -108,54 +108,54 @@ class Recorder(Wrapper):
         return frames
 
     def _keep(self, arrays: Arrays) -> None:
-        """Append frames to the part. If that fails the recording ends, because later frames would leave a gap."""
+        """Append frames to the part. An error ends the recording, because later frames would leave a gap."""
         self._check_complete()
         self._complete = False
         self._journal.append(arrays)
         self._complete = True
 
     def _check_complete(self) -> None:
-        """Raise an ``OSError`` if frames were taken that the file does not have."""
+        """Raise an ``OSError`` if frames are missing in the file."""
         if not self._complete:
             raise OSError(f"{self._journal.path} lacks frames that could not be written: make room and resume")
 
-    def _held(self) -> RecordedDevice | None:
-        """The earlier part of the recording, if it holds a frame at the clock's number or later."""
+    def _replay_part(self) -> RecordedDevice | None:
+        """The earlier part of the recording, if it has a frame at the clock's number or later."""
         if self._earlier is None:
             return None
         self._earlier.clock.frames = self.clock.frames
         return None if self._earlier.done else self._earlier
 
     def close(self) -> Path:
-        """Make the finished file of the part and return its path.
+        """Convert the part to the finished file and return its path.
 
         Raises
         ------
         OSError
-            If frames are missing because the part could not be written. The part stays, to resume.
+            If frames are missing because the part could not be written. The part is kept, to resume.
         ValueError
-            If the file cannot be written, or does not hold every frame. The part stays.
+            If the file cannot be written, or lacks frames. The part is kept.
         """
         if self._open:
             try:
                 self._check_complete()
-                write_hdf5(self.path, self._journal.header, self._journal.arrays, self._count)
+                write_hdf5(self.path, self._journal.header, self._journal.arrays, self._check_count)
             finally:
                 self._leave()
             self._journal.path.unlink(missing_ok=True)
         return self.path
 
-    def _count(self, file: Path) -> None:
+    def _check_count(self, file: Path) -> None:
         """Raise a ``ValueError`` if a finished file has fewer frames than the part."""
         with closing(Recording(file)) as written:
             found = {"frames": len(written), "uniform/frames": written.uniform_count}
         for name, count in found.items():
             values = self._journal.arrays.get(name)
             if count != (wanted := 0 if values is None else len(values)):
-                raise ValueError(f"{file} must hold {wanted} {name}, got {count}: the part is kept")
+                raise ValueError(f"{file} must have {wanted} {name}, got {count}: the part is kept")
 
     def _leave(self) -> None:
-        """Stop writing. The part stays, unless it holds no frames."""
+        """Stop writing. The part is kept unless it has no frames."""
         self._open = False
         if self._earlier is not None:
             self._earlier.close()
@@ -187,7 +187,7 @@ def write_recording(
     uniform: Mapping[str, Array] | None = None,
     unit_dn_per_s: float | None = None,
 ) -> Path:
-    """Write what a real bench measured as a recording.
+    """Write the measurements of a real bench as a recording.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def write_recording(
     device : mapping
         Tables laser, dmd, imaging and camera, as in a device's TOML file.
     patterns : array_like of bool or 0/1, shape (N, n_in)
-        What the mirrors showed.
+        Patterns on the mirrors.
     frames : array_like of uint8 or uint16, shape (N, n_out)
         Frames of the camera.
     exposure_s : float or array_like, shape (N,)
@@ -220,7 +220,7 @@ def write_recording(
     Raises
     ------
     ValueError
-        If an array has the wrong shape or type, `RecordedDevice` would refuse the file, or the file exists.
+        If an array has the wrong shape or type, `RecordedDevice` could not read the file, or the file exists.
     """
     if not isinstance(device, Mapping):
         raise ValueError(f"device must be a table of the parts' parameters, got {device!r}")
@@ -229,7 +229,7 @@ def write_recording(
         raise ValueError(f"frames must be uint8 or uint16, (N, n_out), got {frames.dtype}, shape {frames.shape}")
     count = len(frames)
     if not count and uniform is None:
-        raise ValueError("frames must hold at least one frame if there is no uniform light, got none")
+        raise ValueError("frames must have at least one frame if there is no uniform light, got none")
     patterns = as_patterns(patterns, np.shape(patterns)[-1] if np.ndim(patterns) else 0)
     given = {
         "exposure_s": np.asarray(exposure_s, np.float64),
@@ -253,7 +253,7 @@ def write_recording(
     def check(file: Path) -> None:
         with RecordedDevice(file) as replayed:
             for name in {"frames", "uniform/frames"} & arrays.keys():
-                replayed.codes(arrays[name])
+                replayed.check_codes(arrays[name])
 
     path, _ = new_recording(path)
     write_hdf5(path, about, arrays, check)
@@ -261,18 +261,18 @@ def write_recording(
 
 
 def new_recording(path: str | Path, resume: bool = False) -> tuple[Path, Path]:
-    """Paths of a new recording and of its part, or a ``ValueError`` if one exists that must not."""
+    """Paths of a new recording and of its part; raise a ``ValueError`` if one exists that must not."""
     path = Path(path).expanduser()
     part = path.with_name(path.name + ".part")
     if path.exists():
         raise ValueError(f"path must be new, got {path}, which exists: recordings are never overwritten")
     if part.exists() and not resume:
-        raise ValueError(f"path has a recording under way, {part}: go on with resume=True, or remove the file")
+        raise ValueError(f"path must have no unfinished recording, got {part}: use resume=True, or remove the file")
     return path, part
 
 
-def earlier(part: Path, about: Description) -> RecordedDevice:
-    """Open the part of a recording to go on with, which must be of the device that `about` describes."""
+def open_part(part: Path, about: Description) -> RecordedDevice:
+    """Open the part of a recording to resume, which must belong to the device described by `about`."""
     found = RecordedDevice(part)
     wanted = {"device": json.loads(about["device"]), "exposure_s": about["exposure_s"], "n_in": about["n_in"]}
     try:
@@ -301,8 +301,8 @@ def about_device(device: str, n_in: int, exposure_s: float) -> dict[str, Any]:
     return {"format": FORMAT, "version": VERSION, "device": device, "n_in": n_in, "exposure_s": exposure_s}
 
 
-def columns(shown: BoolArray, exposure_s: float, phase: Array, start: int) -> dict[str, HostArray]:
-    """Arrays of a recording that say how frames were taken; `start` is the number of the first frame."""
+def frame_arrays(shown: BoolArray, exposure_s: float, phase: Array, start: int) -> dict[str, HostArray]:
+    """Arrays of a recording that describe how frames were taken; `start` is the number of the first frame."""
     count = len(shown)
     return {
         "patterns": np.packbits(shown, axis=1),

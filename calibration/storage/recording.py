@@ -1,4 +1,4 @@
-"""The file of a recorded bench: what was asked of the device, frame by frame, and the frames it gave (HDF5).
+"""The file of a recorded bench (HDF5): the requests, frame by frame, and the frames.
 
 Layout, version 1. The first axis of every array counts frames in the order in which they were taken.
 
@@ -22,8 +22,8 @@ Layout, version 1. The first axis of every array counts frames in the order in w
 ``/uniform/exposure_s`` (M,)               float64, seconds
 ===================== ==================== ==========================================================
 
-While a recording is under way, the same attributes and arrays are in a journal (`calibration.storage.journal`).
-Nothing in such a file is ever unpickled or executed.
+During a recording, the same attributes and arrays are in a journal (`calibration.storage.journal`). Nothing in such a
+file is ever unpickled or executed.
 """
 
 import json
@@ -44,7 +44,7 @@ __all__ = ["FORMAT", "VERSION", "Recording", "write_hdf5"]
 
 FORMAT, VERSION = "opu-recording", 1
 CHUNK_BYTES = 2**19
-"""Bytes of a compressed chunk of a data set: a few frames, so that a call reads little more than it asks for."""
+"""Bytes of a compressed chunk of a data set: a few frames, so that little more than the request is read."""
 
 KINDS = {
     "frames": "u", "patterns": "u", "exposure_s": "f", "reference_phase": "f", "laser_on": "b", "frame_number": "i",
@@ -64,7 +64,7 @@ def write_hdf5(
     arrays: Mapping[str, StoredArray | HostArray],
     check: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write a recording as an HDF5 file, which appears whole or not at all.
+    """Write a recording as an HDF5 file, atomically.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def write_hdf5(
     attributes, arrays : mapping
         As in the layout above. Arrays are read and written a chunk at a time.
     check : callable, optional
-        Called with the path of the finished file before it appears; it raises a ``ValueError`` to refuse the file.
+        Called with the path of the finished file before it appears; raises a ``ValueError`` to reject the file.
     """
     with new_file(path) as temporary:
         with h5py.File(temporary, "w", libver=LIBRARY_VERSIONS) as file:
@@ -96,12 +96,12 @@ def write_hdf5(
 
 
 class Recording:
-    """A recording, finished (HDF5) or under way (a journal), checked and open for reading.
+    """A recording, finished (HDF5) or unfinished (a journal), checked and open for reading.
 
     Raises
     ------
     ValueError
-        If the file cannot be read, has another format, or contradicts itself.
+        If the file cannot be read, has another format, or is inconsistent.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -109,7 +109,7 @@ class Recording:
         try:
             self._file = Journal(self.path) if is_journal(self.path) else h5py.File(self.path, "r")
         except OSError as error:
-            reason = error.strerror or "not HDF5, or cut off"
+            reason = error.strerror or "not HDF5, or truncated"
             raise ValueError(f"path must be a readable recording (HDF5), got {path} ({reason})") from None
         try:
             self._check()
@@ -126,27 +126,27 @@ class Recording:
         form, version = attributes.get("format"), attributes.get("version")
         if form != FORMAT or version != VERSION:
             raise ValueError(f"format must be {FORMAT!r} version {VERSION}, got {form!r} version {version}")
-        self.device: dict[str, Any] = json.loads(text(attributes, "device"))
+        self.device: dict[str, Any] = json.loads(read_text(attributes, "device"))
         if not isinstance(self.device, dict):
             raise ValueError("device must be a JSON object with the tables of the parts")
         self.n_in = int(attributes["n_in"])
-        self.exposure_s = positive(attributes["exposure_s"], "exposure_s")
+        self.exposure_s = read_positive(attributes["exposure_s"], "exposure_s")
         unit = attributes.get("unit_dn_per_s")
-        self.unit_dn_per_s = None if unit is None else positive(unit, "unit_dn_per_s")
+        self.unit_dn_per_s = None if unit is None else read_positive(unit, "unit_dn_per_s")
         if isinstance(file, Journal):
             self._arrays: dict[str, StoredArray | h5py.Dataset] = {n: a for n, a in file.arrays.items() if n in KINDS}
         else:
             self._arrays = {name: dataset(file, name) for name in KINDS if name in file}
         missing = [name for name in KINDS if name not in self._arrays and not name.startswith("uniform/")]
         if missing:
-            raise ValueError(f"data set {missing[0]} must be there, got none")
+            raise ValueError(f"data set {missing[0]} is missing")
         for name, values in self._arrays.items():
             check_kind(name, values)
         self.n_out = self._arrays["frames"].shape[1]
         self._check_shapes()
         self.columns = {name: values[:] for name, values in self._arrays.items() if values.ndim == 1}
         if (np.diff(self.columns["frame_number"]) <= 0).any():
-            raise ValueError("frame_number must rise from frame to frame")
+            raise ValueError("frame_number must increase from frame to frame")
         for name, values in self.columns.items():
             check_values(name, values)
 
@@ -169,12 +169,12 @@ class Recording:
         Raises
         ------
         ValueError
-            If that part of the file is damaged.
+            If the requested part of the file is damaged.
         """
         try:
             return np.asarray(self._arrays[name][start:stop])
         except OSError:
-            raise ValueError(f"{self.path}: {name} must be readable, entries {start} to {stop} are damaged") from None
+            raise ValueError(f"{self.path}: entries {start} to {stop} of {name} are damaged") from None
 
     @property
     def uniform_count(self) -> int:
@@ -196,13 +196,13 @@ def check_kind(name: str, values: StoredArray | h5py.Dataset) -> None:
     axes = 2 if name.endswith(("frames", "patterns")) else 1
     if values.dtype.kind != KINDS[name] or values.ndim != axes:
         raise ValueError(
-            f"data set {name} must hold numbers of kind {KINDS[name]!r} on {axes} axes, got {values.dtype} on "
+            f"data set {name} must have numbers of kind {KINDS[name]!r} on {axes} axes, got {values.dtype} on "
             f"{values.ndim} axes"
         )
 
 
 def check_values(name: str, values: HostArray) -> None:
-    """Check that real numbers are finite and not under `MINIMUM`; a reference phase may be NaN."""
+    """Check that real numbers are finite and not below `MINIMUM`; a reference phase may be NaN."""
     if name not in MINIMUM:
         return
     good = np.isfinite(values) & ~(values < MINIMUM[name])
@@ -210,18 +210,19 @@ def check_values(name: str, values: HostArray) -> None:
         good |= np.isnan(values)
     if not good.all():
         first = int(np.argmin(good))
-        raise ValueError(f"{name} must be a number that makes sense, got {values[first]:g} in frame {first}")
+        allowed = "finite" if np.isinf(MINIMUM[name]) else f"finite and {MINIMUM[name]:g} or more"
+        raise ValueError(f"{name} must be {allowed}, got {values[first]:g} in frame {first}")
 
 
-def positive(value: Any, name: str) -> float:
-    """A finite number above zero."""
+def read_positive(value: Any, name: str) -> float:
+    """Return a value as float; raise a ``ValueError`` unless it is positive and finite."""
     if not 0.0 < float(value) < np.inf:
         raise ValueError(f"attribute {name} must be positive, got {value!r}")
     return float(value)
 
 
-def text(attributes: Mapping[str, object], name: str) -> str:
-    """A text attribute."""
+def read_text(attributes: Mapping[str, object], name: str) -> str:
+    """Return an attribute that must be text."""
     value = attributes.get(name)
     if not isinstance(value, str):
         raise ValueError(f"attribute {name} must be text, got {type(value).__name__}")

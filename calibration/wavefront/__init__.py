@@ -1,1 +1,1 @@
-"""What a recovered transmission matrix is good for: focusing, and images through the medium."""
+"""Applications of a recovered transmission matrix: focusing, and images through the medium."""

@@ -25,11 +25,11 @@ __all__ = [
 ]
 
 PHASES = 32
-"""Global phases among which a mask is chosen; the loss against the best one is under (pi/32)^2 / 2."""
+"""Number of global phases among which a mask is chosen; the loss against the best one is below (pi/32)^2 / 2."""
 PEAK = 0.5
-"""Level of the brightest focus, share of the camera's range."""
-GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
-"""Multiples of this share of a turn are spread evenly, whatever their number."""
+"""Level of the brightest focus as a share of the camera's range."""
+GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
+"""Multiples of this fraction of a turn (golden ratio) are evenly spread for any number of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,9 @@ class Focus:
     enhancement: NDArray[np.float64]
     """Measured at the target, shape (k,)."""
     predicted: NDArray[np.float64]
-    """Enhancement that the matrix predicts, if it is exact, shape (k,)."""
+    """Enhancement predicted by the matrix if it is exact, shape (k,)."""
     phase_only: NDArray[np.float64]
-    """Enhancement that the matrix predicts for phase modulators, (sum |t|)^2; shape (k,)."""
+    """Enhancement predicted by the matrix for phase modulators, (sum |t|)^2; shape (k,)."""
     saturated: BoolArray
     """Whether the target saturated, so that its enhancement is a lower bound, shape (k,)."""
     frame: FloatArray
@@ -57,8 +57,8 @@ class Focus:
 def binary_gain(n: int) -> float:
     """Enhancement by n binary mirrors through an exactly known Gaussian medium, ``1 + (n/2 - 1) / pi``.
 
-    Half of the mirrors are ON: those whose light arrives within a quarter turn of the common phase (D. Akbulut et al.,
-    Opt. Express 19, 4017 (2011)).
+    Half of the mirrors are ON: those whose field at the focus is within a quarter turn of the common phase (D. Akbulut
+    et al., Opt. Express 19, 4017 (2011)).
 
     >>> round(binary_gain(256), 1)
     41.4
@@ -95,7 +95,7 @@ def amplitude_masks(matrix: ArrayLike, phases: int = PHASES, offset_rad: ArrayLi
     first = np.broadcast_to(np.asarray(offset_rad, np.float64), len(rows))[:, None]
     best = np.full(len(rows), -1.0)
     masks = np.zeros(rows.shape, np.bool_)
-    for step in range(phases):  # one phase at a time, so that memory stays that of the rows
+    for step in range(phases):  # one phase at a time, to limit memory to that of the rows
         turn = np.exp(1j * (first + 2.0 * np.pi * step / phases)).astype(np.complex64)
         on = np.real(np.conj(rows) * turn) > 0.0
         power = np.abs(np.where(on, rows, 0.0).sum(axis=1)) ** 2
@@ -125,17 +125,17 @@ def focus(
     matrix : array_like of complex, shape (n_out, n_inputs)
         Recovered transmission matrix; only relative phases within a row matter.
     targets : int or array_like of int
-        Numbers of pixels, or how many pixels, which are then spread over the frame.
+        Indices of pixels, or a number of pixels, which are then spread over the frame.
     valid : array_like of bool, shape (n_out,), optional
-        Rows that are known; targets are chosen among them.
+        Valid rows of the matrix; targets are chosen among them.
     phases : int
-        Number of global phases among which each mask is chosen. With 1 each target has another phase, which does not
-        depend on the focus, as the law `binary_gain` assumes (phase 0 may be special in the gauge of a matrix).
+        Number of global phases among which each mask is chosen. With 1, each target has a different phase that does not
+        depend on the focus, as `binary_gain` assumes (phase 0 may be special in the gauge of a matrix).
     averages : int
-        Random half-ON patterns for the mean, half of them the complements of the others; each mask is shown a quarter
-        as often, at least twice.
+        Number of random half-ON patterns for the mean, half of them complements of the others. Each mask is shown a
+        quarter of this number of times, at least twice.
     seed : int
-        Chooses the random patterns.
+        Seed of the random patterns.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def focus(
     random = np.concatenate([random, ~random])  # every input is ON equally often
     usual, reference = opu.exposure_s, mean_level(opu, random)
 
-    spread = 2.0 * np.pi * GOLDEN * np.arange(len(targets))
+    spread = 2.0 * np.pi * GOLDEN_RATIO * np.arange(len(targets))
     masks, shots = amplitude_masks(rows, phases, spread), max(averages // 4, 2)
     field = np.where(masks, rows, 0.0).sum(axis=1) + leaked_field(opu, rows)
     predicted = np.abs(field) ** 2 / mean_intensity(opu, known, random)
@@ -187,18 +187,18 @@ def mean_level(opu: Device, patterns: BoolArray) -> float:
 
 
 def leaked_field(opu: Device, matrix: HostArray) -> HostArray:
-    """Field that OFF mirrors leak, by their data sheet: (k, n) -> (k,).
+    """Field leaked by OFF mirrors, from their data sheet: (k, n) -> (k,).
 
-    ON and OFF send 1 and eps, so a pattern x sends ``(1 - eps) x + eps``; a recovered matrix is in the unit of the
-    difference, ``(1 - eps) T``. In rows that are conjugated, the result for a complex eps is wrong by twice its
-    imaginary part.
+    ON and OFF mirrors have the amplitudes 1 and eps, so a pattern x has ``(1 - eps) x + eps``; a recovered matrix is in
+    the unit of the difference, ``(1 - eps) T``. In rows that are conjugated, the result for a complex eps is wrong by
+    twice its imaginary part.
     """
     eps = complex(opu.dmd.leakage)
     return eps / (1.0 - eps) * matrix.sum(axis=1)
 
 
 def mean_intensity(opu: Device, matrix: HostArray, patterns: BoolArray) -> float:
-    """Mean intensity of patterns by the matrix, over rows and patterns, in the unit of T."""
+    """Mean intensity of patterns predicted by the matrix, over rows and patterns, in the unit of T."""
     field = patterns.astype(np.float32) @ matrix.T + leaked_field(opu, matrix)
     return float(np.mean(np.abs(field) ** 2))
 
@@ -218,11 +218,11 @@ def choose_targets(n_out: int, targets: ArrayLike, valid: ArrayLike | None) -> N
             raise ValueError(f"targets must be pixels from 0 to {n_out - 1}, got {targets!r}")
         return rows.astype(np.intp)
     if not known.size:
-        raise ValueError("valid must have a row that is known, got none")
+        raise ValueError("valid must have at least one True row, got none")
     count = min(integer(np.asarray(targets).item(), "targets", 1), known.size)
     return known[((np.arange(count) + 0.5) * known.size / count).astype(int)]
 
 
 def pad_to_device(patterns: BoolArray, n_in: int) -> BoolArray:
-    """Return patterns on all inputs of the device; inputs that the matrix leaves out are OFF."""
+    """Return patterns on all inputs of the device; inputs that are not in the matrix are OFF."""
     return np.pad(patterns, ((0, 0), (0, n_in - patterns.shape[1])))

@@ -1,4 +1,4 @@
-"""Images sent through the medium, and recovered from frames with the transmission matrix."""
+"""Images sent through the medium and recovered from frames with the transmission matrix."""
 
 from typing import NamedTuple
 
@@ -21,12 +21,12 @@ ITERATIONS = 200
 
 
 class Sent(NamedTuple):
-    """Speckle images of pictures that were sent through the medium, shape (batch, n_out)."""
+    """Speckle images of pictures sent through the medium, shape (batch, n_out)."""
 
     intensity: FloatArray
-    """In the unit of T, ``|T x|^2``: all inputs ON give 1 on the mean pixel."""
+    """``|T x|^2`` in the unit of T: all inputs ON give 1 on average over pixels."""
     usable: BoolArray
-    """Where the reading is not saturated."""
+    """Whether the reading is unsaturated."""
 
 
 def send(opu: Device, pictures: ArrayLike, averages: int = 1) -> Sent:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
-from calibration.reports.findings import finite
+from calibration.reports.findings import replace_nonfinite
 from calibration.storage.files import write_unused
 from dfa.data import load
 from dfa.experiments.plans import Plan
@@ -217,7 +217,7 @@ def write_results(plan: Plan, runs: Sequence[Run], folder: Path) -> None:
         "metric": asdict(plan.metric),
         "runs": [asdict(run) for run in runs],
     }
-    write_unused(folder / "results.json", json.dumps(finite(document), indent=1))
+    write_unused(folder / "results.json", json.dumps(replace_nonfinite(document), indent=1))
 
 
 def summary(plan: Plan, runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:

@@ -11,7 +11,7 @@ from typing import TypedDict
 from torch import nn
 from torch.nn.utils import get_total_norm
 
-from calibration.reports.findings import finite
+from calibration.reports.findings import replace_nonfinite
 from calibration.storage.files import replace_file
 from dfa.rules.blocks import find_blocks, name_of, parameters_of
 from dfa.rules.learner import Learner
@@ -108,7 +108,7 @@ def write_metrics(folder: str | Path, records: Sequence[Epoch], settings: Mappin
     writer.writerows(rows)
     document = {"settings": settings, "records": rows}
     replace_file(Path(folder) / "metrics.csv", table.getvalue())
-    replace_file(Path(folder) / "metrics.json", json.dumps(finite(document), indent=1) + "\n")
+    replace_file(Path(folder) / "metrics.json", json.dumps(replace_nonfinite(document), indent=1) + "\n")
 
 
 @contextmanager

@@ -124,8 +124,8 @@ def test_imaginary_parts_count():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: matrix_error(TRUTH, 0 * TRUTH), "truth must have a row that is not 0, got 40 rows of zeros"),
-        (lambda: output_error(TRUTH, 0 * TRUTH, np.eye(30)), "truth must give outputs"),
+        (lambda: matrix_error(TRUTH, 0 * TRUTH), "truth must have a nonzero row, got 40 rows of zeros"),
+        (lambda: output_error(TRUTH, 0 * TRUTH, np.eye(30)), "truth must give nonzero outputs"),
         (lambda: output_error(TRUTH, TRUTH, np.ones((2, 5))), r"x must have shape \(batch, 30\), got \(2, 5\)"),
         (lambda: matrix_error(TRUTH, np.nan * TRUTH), "truth must be finite, got 1200 entries"),
         (lambda: row_errors(TRUTH[:1], TRUTH), "estimate must have the truth's shape"),

@@ -78,7 +78,7 @@ def test_toml_files_are_never_overwritten(tmp_path):
     path.write_text("mine")
     with pytest.raises(ValueError, match=r"^path must be new, got .*device\.toml, which exists"):
         opu.to_toml(path)
-    with pytest.raises(ValueError, match=r"^path must be in a folder that can be written, got .*nowhere"):
+    with pytest.raises(ValueError, match=r"^path must be in a writable folder, got .*nowhere"):
         opu.to_toml(tmp_path / "nowhere" / "device.toml")
     with pytest.raises(ValueError, match=r"^medium was an array in memory: save it"):
         opu.replace(medium=MatrixMedium(np.eye(4))).to_toml(tmp_path / "other.toml")

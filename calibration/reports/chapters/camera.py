@@ -16,7 +16,7 @@ def camera_chapter(camera: Camera, transfer: PhotonTransfer) -> Chapter:
 
 
 def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
-    """A line for each figure of the data sheet that frames of uniform light show."""
+    """A line for each data sheet value that frames of uniform light determine."""
     gain = transfer.gain.value
 
     def line(
@@ -24,7 +24,7 @@ def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
     ) -> Line:
         return Line("camera", name, formula, unit, found.value, found.error, expected, limit, advice)
 
-    quantiser = "noise under half a code is hidden by rounding: raise the gain or the bit depth to see it"
+    quantiser = "rounding hides noise below half a code: raise the gain or the bit depth"
     dark = camera.dark_electrons(1.0)
     efficiency = camera.quantum_efficiency
     full = saturation_e(camera)

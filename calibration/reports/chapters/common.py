@@ -21,13 +21,13 @@ class Chapter(NamedTuple):
     """Lines and curves of a chapter."""
 
     lines: list[Line]
-    """One for each quantity."""
+    """One line per quantity."""
     curves: dict[str, Any]
     """Numbers behind the figures, by name, in plain types."""
 
 
 def refusal(group: str, name: str, reason: str, advice: str) -> Line:
-    """Line for a chapter that cannot be measured or trusted: the verdict failed, with the reason."""
+    """Line of a chapter that cannot be measured or trusted: verdict "failed", with the reason."""
     return Line(group, name, "", "", float("nan"), float("nan"), None, float("nan"), advice, reason)
 
 

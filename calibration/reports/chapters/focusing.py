@@ -1,4 +1,4 @@
-"""Focusing with the recovered matrix: the enhancement, and a budget of its losses."""
+"""Focusing with the recovered matrix: enhancement and a budget of its losses."""
 
 import math
 
@@ -16,7 +16,7 @@ __all__ = ["focusing_chapter"]
 
 GROUP = "focusing"
 TARGETS = 64
-"""Foci of the budget. The enhancement of one focus varies by about 4 / sqrt(N), a quarter at N = 256."""
+"""Number of foci in the budget. The enhancement of one focus varies by about 4 / sqrt(N), a quarter at N = 256."""
 BINARY_SHARE = 1.0 / (2.0 * math.pi)
 """``F_amp`` of binary amplitude masks with all inputs equally lit, to 1/N."""
 
@@ -24,9 +24,9 @@ BINARY_SHARE = 1.0 / (2.0 * math.pi)
 def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> Chapter:
     """Enhancement on some pixels, with the budget ``1 + (N - 1) F_amp F_noise F_cal``.
 
-    F_amp is the loss by the modulation: the enhancement that the matrix predicts for its own masks. F_noise is the loss
-    by the stated error e of the matrix, ``1 / (1 + e^2)``, the share of a mask's field that the true matrix has. F_cal
-    is the rest: drift since the calibration, a wrong matrix, a saturated focus.
+    F_amp is the loss due to the modulation: the enhancement that the matrix predicts for its own masks. F_noise is the
+    loss due to the stated error e of the matrix, ``1 / (1 + e^2)``. F_cal is the rest: drift since the calibration, a
+    wrong matrix, a saturated focus.
     """
     matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
     n = matrix.shape[1]
@@ -37,7 +37,7 @@ def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> 
     amplitude, spread = share(plain.predicted, n), standard_error(plain.predicted) / (n - 1)
     reached = share(plain.enhancement, n)
     calibration = reached / (amplitude * noise)
-    # Prediction and measurement vary together from focus to focus, so their ratio has the smaller error.
+    # Prediction and measurement vary together from focus to focus, so their ratio has a smaller error.
     rest = plain.enhancement - 1.0 - calibration * noise * (plain.predicted - 1.0)
     rest_error = standard_error(rest) / ((n - 1) * amplitude * noise)
     reason = ""
@@ -76,7 +76,7 @@ def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> 
 
 
 def share(gain: NDArray[np.float64], n: int) -> float:
-    """Mean of the enhancement less 1, divided by n - 1."""
+    """Mean of the enhancement minus 1, divided by n - 1."""
     return float((np.mean(gain) - 1.0) / max(n - 1, 1))
 
 

@@ -20,38 +20,38 @@ from photonics.backend import HOST
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
-__all__ = ["HeldOut", "held_out", "matrix_chapter"]
+__all__ = ["HeldOut", "matrix_chapter", "measure_held_out"]
 
 GROUP = "matrix"
 MAX_MISFIT = 4.0
-"""Largest misfit of the median row, relative to noise: above it the frames and the matrix do not belong together."""
+"""Largest misfit of the median row, relative to noise; above it no matrix explains the frames."""
 PROBES = 64
 """Held-out patterns."""
 MIN_CORRELATION = 0.5
-"""Smallest correlation of prediction and frames: below it they do not belong together."""
+"""Smallest correlation of prediction and frames; below it the matrix does not describe the frames."""
 MAX_SATURATED_SHARE = 0.2
 """Largest share of saturated pixels in the held-out frames."""
 MIN_SIGNAL_DN = 6.0
-"""Smallest mean of the held-out frames above dark. Below it, rounding in dim rows is not noise that can be subtracted:
-an error of 3 % looks 1.4 times as large at 4 DN, and 3 times at 1.2 DN."""
+"""Smallest mean of the held-out frames above dark. Below it, subtraction of noise does not remove rounding errors in
+dim rows: an error of 3 % looks 1.4 times as large at 4 DN, and 3 times as large at 1.2 DN."""
 
 
 class HeldOut(NamedTuple):
     """Frames of random patterns that no calibration used, and their prediction: arrays of shape (n_probes, n_out)."""
 
     frames: HostArray
-    """Frames as the camera gave them."""
+    """Frames of the camera, unchanged."""
     measured: NDArray[np.float64]
     """Frames above dark, DN."""
     predicted: NDArray[np.float64]
-    """``|T x|^2`` in DN, with one scale for all that fits best by least squares."""
+    """``|T x|^2`` in DN, with a common scale fitted by least squares."""
     variance: FloatArray
-    """Variance of `measured` by the camera's noise, DN^2."""
+    """Variance of `measured` due to the camera's noise, DN^2."""
     good: BoolArray
     """Readings that are not saturated and belong to a valid row."""
 
 
-def held_out(opu: Device, matrix: ArrayLike, valid: ArrayLike, noise: NoiseModel, seed: int) -> HeldOut:
+def measure_held_out(opu: Device, matrix: ArrayLike, valid: ArrayLike, noise: NoiseModel, seed: int) -> HeldOut:
     """Take frames of random half-ON patterns and predict them by a matrix of shape (n_out, n_inputs).
 
     Only the common scale is fitted; phases and conjugations of rows do not show in intensities.
@@ -64,23 +64,23 @@ def held_out(opu: Device, matrix: ArrayLike, valid: ArrayLike, noise: NoiseModel
     unknown = ~np.asarray(valid, bool)
     good = (frames < opu.camera.saturation_dn) & ~unknown
     measured = signal_of(frames, noise)
-    # Pixels see some light of their neighbours. Where the matrix has no row, that light is taken from the frames.
-    intensity[:, unknown] = measured[:, unknown] / max(scale_to(measured, intensity, good), 1e-30)
-    predicted = on_pixels(opu, intensity)
-    predicted *= scale_to(measured, predicted, good)
+    # Pixels receive some light of their neighbours. Where the matrix has no row, that light is taken from the frames.
+    intensity[:, unknown] = measured[:, unknown] / max(fit_scale(measured, intensity, good), 1e-30)
+    predicted = average_over_pixels(opu, intensity)
+    predicted *= fit_scale(measured, predicted, good)
     return HeldOut(frames, measured, predicted, noise.variance(frames), good)
 
 
-def scale_to(measured: NDArray[np.float64], predicted: NDArray[np.float64], good: BoolArray) -> float:
+def fit_scale(measured: NDArray[np.float64], predicted: NDArray[np.float64], good: BoolArray) -> float:
     """Factor that fits predictions to the frames, by least squares."""
     return float(np.sum(measured * predicted, where=good) / max(np.sum(predicted**2, where=good), 1e-30))
 
 
-def on_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64]:
+def average_over_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64]:
     """Intensity averaged over pixels, (batch, n_out), from the intensity at their centres.
 
-    Behind a pupil of band B, an intensity has the band 2 B. If that is under 1/2, the centres determine it. Without a
-    pupil, or with narrower grains, the intensity is returned as it is.
+    Behind a pupil of band B, an intensity has the band 2 B. If that is below 1/2, the centres determine it. Without a
+    pupil, or with smaller grains, the intensity is returned unchanged.
     """
     imaging, per_wave = opu.imaging, opu.imaging.pixel_m / opu.laser.wavelength_m
     aperture = imaging.numerical_aperture
@@ -96,8 +96,8 @@ def on_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64
 def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Error of the field and correlation of the intensity in each row, without the noise of the test frames.
 
-    A field that is wrong by d at the pattern x makes the intensity wrong by ``2 Re(conj(y) d)``, of mean square
-    ``2 E|y|^2 E|d|^2``: the error is ``sqrt(mean((I - P)^2 - noise) / 2) / mean I``, to first order in d.
+    An error d of the field y of a pattern changes the intensity by ``2 Re(conj(y) d)``, of mean square ``2 E|y|^2
+    E|d|^2``. To first order in d, the error of the field is therefore ``sqrt(mean((I - P)^2 - noise) / 2) / mean I``.
     """
 
     def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -112,7 +112,7 @@ def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 
 def frame_error(test: HeldOut) -> tuple[float, float]:
-    """Error of predicted frames over the frames, ``sqrt(sum((I - P)^2 - noise) / sum I^2)``, and its standard error.
+    """Relative error of predicted frames, ``sqrt(sum((I - P)^2 - noise) / sum I^2)``, and its standard error.
 
     In fully developed speckle it is the error of the field. Dim rows, whose relative error is large, weigh little.
     """
@@ -132,17 +132,17 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
     if valid.sum() < 2:
         misfit = np.asarray(estimate.diagnostics.get("misfit", math.nan), np.float64)
         if np.isfinite(misfit).any() and np.nanmedian(misfit) > MAX_MISFIT:
-            reason = "no matrix explains the frames: they are of other patterns, or the medium changed meanwhile"
+            reason = "no matrix explains the frames: they belong to other patterns, or the medium changed in between"
             advice = "check the order of the frames; wait until the medium is stable"
             return Chapter([share, refusal(GROUP, "held-out probes", reason, advice)], {})
         reason = "every anchor or reference is dark, or every pixel is saturated: no row is known"
         return Chapter([share, refusal(GROUP, "held-out probes", reason, "light the anchor; opu.autoexpose")], {})
-    test = held_out(opu, matrix, valid, noise, seed)
+    test = measure_held_out(opu, matrix, valid, noise, seed)
     error, correlation = (row[valid] for row in row_quality(test))
     reason = reason_to_distrust(test, float(np.median(correlation)), opu)
     told = 1.0 if test.good.any() and test.measured[test.good].mean() >= MIN_SIGNAL_DN else math.nan
     spread = float(1.2533 * error.std() / math.sqrt(error.size))
-    # Mirrors beyond those of the matrix are OFF and leak a field that the matrix does not contain.
+    # Mirrors that are not in the matrix are OFF; the field that they leak is not in the matrix.
     leak = math.sqrt(2.0 * (opu.n_in / matrix.shape[1] - 1.0)) * abs(opu.dmd.leakage)
     stated = pattern_error(estimate, matrix, valid, leak)
     of_output, of_output_error = frame_error(test)
@@ -167,7 +167,7 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
         advice = "more light or more anchors"
         lines.append(Line(GROUP, "anchors' rank ratio", formula, "", median, math.nan, None, 0.5, advice))
     if opu.imaging.numerical_aperture is not None and not estimate.gauge.conjugation_fixed:
-        matrix = conjugated_alike(matrix, valid, frame_shape(opu))
+        matrix = align_conjugation(matrix, valid, frame_shape(opu))
     spectrum = singular_values(matrix, valid, independent_rows(opu, valid))
     curves = {
         "held_out": scatter(test),
@@ -177,7 +177,7 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
 
 
 def predicted_error(estimate: TransmissionEstimate, matrix: HostArray, valid: BoolArray) -> float:
-    """Predicted rms error of a row relative to its rms; NaN if the estimate predicts none."""
+    """Predicted rms error of a row relative to its rms; NaN if the estimate predicts no error."""
     error = np.asarray(estimate.standard_error, np.float64)
     error = error[:, None] if error.ndim == 1 else error
     size = np.mean(np.abs(matrix[valid]) ** 2, axis=1)
@@ -188,8 +188,7 @@ def predicted_error(estimate: TransmissionEstimate, matrix: HostArray, valid: Bo
 def pattern_error(estimate: TransmissionEstimate, matrix: HostArray, valid: BoolArray, leak: float) -> float:
     """Predicted rms error of the field of a half-ON pattern, relative to its rms.
 
-    If the errors of a row's entries are independent, it is the error of the row together with the leakage of other
-    mirrors.
+    If the errors of a row's entries are independent, it combines the error of the row and the leakage of other mirrors.
     """
     known = estimate.diagnostics.get("pattern_error")
     if known is None:
@@ -203,7 +202,7 @@ def reason_to_distrust(test: HeldOut, correlation: float, opu: Device) -> str:
     """Reason why the matrix cannot be trusted; empty if it can."""
     saturated = float((test.frames >= opu.camera.saturation_dn).mean())
     if saturated > MAX_SATURATED_SHARE:
-        return f"the camera is saturated: {saturated:.0%} of the pixels, so intensities are not measured"
+        return f"the camera is saturated in {saturated:.0%} of the pixels, so intensities are not measured"
     if correlation > MIN_CORRELATION:
         return ""
     a, b = (part - part.mean(axis=0) for part in (test.measured, test.predicted))
@@ -214,12 +213,12 @@ def reason_to_distrust(test: HeldOut, correlation: float, opu: Device) -> str:
     if np.median(match.max(axis=1)) > MIN_CORRELATION and moved.mean() > 0.2:
         first = int(np.argmax(moved))
         return (
-            f"patterns are shuffled: {moved.sum()} of {len(best)} frames show another pattern than was sent "
+            f"patterns are shuffled: {moved.sum()} of {len(best)} frames show another pattern than the one sent "
             f"(frame {first} shows pattern {best[first]})"
         )
     return (
-        f"the matrix does not predict the frames (correlation {correlation:.2f}): the medium drifted away since the "
-        "calibration, or showed other patterns than those that were sent"
+        f"the matrix does not predict the frames (correlation {correlation:.2f}): the medium drifted since the "
+        "calibration, or the device showed other patterns than those sent"
     )
 
 
@@ -232,11 +231,11 @@ def scatter(test: HeldOut, points: int = 3000) -> Curve:
 
 
 def singular_values(matrix: HostArray, valid: BoolArray, independent: float | None = None) -> Chapter:
-    """Singular values against the law of Marchenko and Pastur, rows and columns first scaled to the same rms.
+    """Singular values against the law of Marchenko and Pastur, after scaling rows and columns to the same rms.
 
-    Beam profile and reference scale columns and rows; without them, ``sum s^4 / M = M / K + M / N`` for
-    ``E|t|^2 = 1/N``, M rows of which K are independent (`independent_rows`; all by default) and N columns. The phase
-    and conjugation of a row leave the law as it is.
+    The scaling removes the beam profile (columns) and the reference (rows). Then ``sum s^4 / M = M / K + M / N`` for
+    ``E|t|^2 = 1/N``, M rows of which K are independent (`independent_rows`; all by default) and N columns. The law does
+    not depend on the phase or conjugation of rows.
     """
     known = matrix[valid].astype(np.complex128)
     known /= np.sqrt(np.maximum(np.mean(np.abs(known) ** 2, axis=0, keepdims=True), 1e-30))
@@ -262,8 +261,8 @@ def singular_values(matrix: HostArray, valid: BoolArray, independent: float | No
 def independent_rows(opu: Device, valid: BoolArray) -> float:
     """Number of independent rows among the valid ones, ``M^2 / sum_ij |mu_ij|^2``.
 
-    mu is the correlation of the field at two pixels, by the pupil and over the sensor's periodic edges: K is the
-    number of frequencies that the pupil passes. It is M without a pupil.
+    mu is the correlation of the field at two pixels due to the pupil, with periodic edges of the sensor: K is the
+    number of frequencies that the pupil passes. Without a pupil it is M.
     """
     imaging, rows = opu.imaging, float(valid.sum())
     if imaging.numerical_aperture is None:
@@ -278,10 +277,10 @@ def independent_rows(opu: Device, valid: BoolArray) -> float:
     return rows**2 * float(match[0, 0] / np.sum(pairs * match))
 
 
-def conjugated_alike(matrix: HostArray, valid: BoolArray, shape: tuple[int, int]) -> HostArray:
-    """Conjugate rows that then correlate better with their neighbours to the left and above.
+def align_conjugation(matrix: HostArray, valid: BoolArray, shape: tuple[int, int]) -> HostArray:
+    """Conjugate rows whose conjugate correlates better with their neighbours to the left and above.
 
-    A method that leaves the conjugation of rows open conjugates some of them, which destroys the correlation of
+    If a method leaves the conjugation of rows undetermined, some rows are conjugated, which destroys the correlation of
     neighbouring rows in a grain.
     """
     matrix, known = matrix.copy(), np.zeros((shape[0] + 1, shape[1] + 2), bool)  # with a margin

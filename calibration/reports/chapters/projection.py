@@ -1,4 +1,4 @@
-"""The linear projection: its linearity, its noise and, where the truth is known, its error."""
+"""The linear projection: its linearity, its noise and, if the truth is known, its error."""
 
 import math
 
@@ -20,22 +20,23 @@ __all__ = ["median_errors", "projection_chapter", "truth_chapter"]
 
 GROUP = "projection"
 POINTS = 3000
-"""Points kept for a scatter plot."""
+"""Number of points in a scatter plot."""
 MAX_SCATTER = math.log2(1.5)
-"""Largest variance of repeated frames relative to shot noise, as a logarithm. A stable bench is within 6 % of shot
-noise. Above 3.4 times, where the verdict is failed, drift costs more than all noise; above 50 times the calibration is
-refused (`calibration.camera.noise`)."""
+"""Largest variance of repeated frames relative to shot noise, as a logarithm to base 2. A stable bench is within 6 % of
+shot noise. Above 3.4 times shot noise the verdict is "failed": drift then causes more error than all noise. Above 50
+times the calibration raises an error (`calibration.camera.noise`)."""
 MAX_EXCESS_DARK = 0.02
-"""Largest excess of dark rows over the expected share; twice as much if rows hidden by noise are dropped as well."""
+"""Largest excess of dark rows over the expected share; doubled if rows hidden by noise are dropped as well."""
 
 
 def projection_chapter(projection: LinearProjection, x: BoolArray, result: Projected, seed: int) -> Chapter:
-    """Additivity on disjoint patterns, repeatability and dark rows, for which no truth is needed."""
+    """Additivity on disjoint patterns, repeatability and dark rows; needs no ground truth."""
     valid, n = projection.valid, projection.n_outputs
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x & part), projection.measure(x & ~part)
     good = ~(first.saturated | second.saturated | result.saturated) & valid
-    # Errors that the three share cancel, except for one term of the calibration's noise; the shortest vector shows it.
+    # Errors common to the three cancel, except for one term of the calibration's noise, which the shortest vector
+    # shows.
     total, whole = (first.values + second.values)[good], result.values[good]
     shared = (first.standard_error**2 - first.noise**2).min(axis=0)
     error = np.sqrt(first.noise**2 + second.noise**2 + result.noise**2 + shared)[good]
@@ -50,7 +51,7 @@ def projection_chapter(projection: LinearProjection, x: BoolArray, result: Proje
     rows, outputs = median_errors(twin, result.values, valid)
     dark = float(1.0 - valid.mean())
     expected = projection.expected_dark_share()
-    dark_error = math.sqrt(max(dark * (1.0 - dark), 1.0 / n) / n * crowding(projection.opu))
+    dark_error = math.sqrt(max(dark * (1.0 - dark), 1.0 / n) / n * dark_share_variance(projection.opu))
     most = 0.1 if expected is None else MAX_EXCESS_DARK * (2.0 if projection.drops_noisy_rows else 1.0)
     if expected is not None and dark < expected and speckle_shape(projection.opu) > MAX_SINGLE_GRAIN_SHAPE:
         expected, most = None, expected + most  # the law is an upper bound if pixels average over grains
@@ -78,8 +79,8 @@ def projection_chapter(projection: LinearProjection, x: BoolArray, result: Proje
     return Chapter(lines, {"additivity": points})
 
 
-def crowding(opu: Device) -> float:
-    """Variance of the share of dark pixels, relative to that of independent pixels.
+def dark_share_variance(opu: Device) -> float:
+    """Variance of the share of dark pixels, relative to independent pixels.
 
     A dark spot is about 7 % of a grain; simulations give 1.2, 2.4 and 4.6 for grains of 8, 32 and 50 pixels.
     """
@@ -89,7 +90,7 @@ def crowding(opu: Device) -> float:
 def median_errors(error: HostArray, truth: HostArray, valid: BoolArray) -> tuple[float, float]:
     """Median over rows of the error relative to the row's rms, and median over vectors relative to the output's rms.
 
-    The second is the error that a network sees: dim rows, whose relative error is larger, have little weight in it.
+    The second is the error relevant to a network: dim rows, whose relative error is larger, have little weight in it.
     """
     error, truth = np.abs(error[:, valid]) ** 2, np.abs(truth[:, valid]) ** 2
     of_rows, of_outputs = (np.sqrt(error.sum(axis) / np.maximum(truth.sum(axis), 1e-30)) for axis in (0, 1))
@@ -127,10 +128,10 @@ def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected,
 
 
 def true_values(projection: LinearProjection, x: BoolArray, values: HostArray, truth: ArrayLike) -> HostArray:
-    """Output of a perfect device, in the projection's gauge.
+    """Output of a noiseless device, in the projection's gauge.
 
-    A real projection has the phase of its anchors. For a complex one, the phase of each row is fitted to its values,
-    and so is its conjugation if the gauge leaves it open.
+    A real projection has the phase of its anchors. For a complex projection, the phase of each row is fitted to its
+    values, and so is its conjugation if the gauge leaves it undetermined.
     """
     if not np.iscomplexobj(values):
         return anchor_truth(projection, truth, x)

@@ -1,4 +1,4 @@
-"""The speckle: its statistics, and the size of its grains."""
+"""The speckle: its statistics and grain size."""
 
 import math
 
@@ -18,7 +18,7 @@ from photonics.parts.pupil import correlation
 __all__ = ["grain", "speckle_chapter"]
 
 MAX_LAG = 2.0
-"""Lags over which the autocovariance is summed, in grain widths; larger lags are added by theory."""
+"""Largest lag in the sum of the autocovariance, in grain widths; theory supplies the larger lags."""
 MIN_SHARE = 0.25
 """Smallest share of the grain's area in those lags."""
 
@@ -26,8 +26,8 @@ MIN_SHARE = 0.25
 def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: NoiseModel) -> Chapter:
     """Speckle statistics of half-ON patterns against fully developed speckle.
 
-    Each frame is divided by its own mean, since patterns differ in the number of inputs that are ON. Two patterns share
-    half of these, so their fields correlate by 1/2, their means by 1/4, and their contrasts by 1/16 (the second
+    Each frame is divided by its own mean, because patterns differ in the number of ON inputs. Two patterns share half
+    of their ON inputs, so their fields have the correlation 1/2, their means 1/4, and their contrasts 1/16 (the second
     Laguerre polynomial of the intensity).
     """
     count, modes = len(frames), opu.imaging.polarisations
@@ -80,19 +80,20 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
 
 
 def grain_pixels(opu: Device) -> float:
-    """Area of a grain by the data sheet, in pixels."""
+    """Area of a grain from the data sheet, in pixels."""
     return opu.imaging.grain_area_m2(opu.laser.wavelength_m) / opu.imaging.pixel_m**2
 
 
 def grain(opu: Device, signal: NDArray[np.float64], variance: HostArray) -> Chapter:
     """Area of a grain from the autocovariance of frames, ``C1^2 sum_lags rho(lag)`` pixels.
 
-    rho is the autocovariance over its value at lag 0, without the camera's noise. Averaging over a pixel leaves the sum
-    over all lags of the covariance as it is, and lowers its value at lag 0 to ``C1^2``, the contrast squared of one
-    speckle pattern on such pixels (`Imaging.contrast`): the product is the grain's area. The sum goes over the lags
-    within 2 grain widths, or half of the sensor. All lags of a frame over its own mean add up to 0: each is too low by
-    the variance of that mean, ``grain / pixels`` of the whole sum T. So of T the sum has the share c that theory has at
-    those lags, less their number over that of pixels. Where c is under `MIN_SHARE`, the sensor holds too few grains.
+    rho is the autocovariance normalised to lag 0, without the camera's noise. Averaging over a pixel preserves the sum
+    of the covariance over all lags, and lowers its value at lag 0 to ``C1^2``, the squared contrast of one speckle
+    pattern on such pixels (`Imaging.contrast`): the product is the grain's area. The sum includes lags within 2 grain
+    widths, or half of the sensor. Because each frame is divided by its own mean, its autocovariance sums to 0 over all
+    lags: each lag is too low by the variance of that mean, ``grain / pixels`` of the whole sum T. The partial sum
+    therefore has the share c of T that theory predicts for its lags, minus the number of lags over the number of
+    pixels. If c is below `MIN_SHARE`, the sensor holds too few grains.
     """
     shape, expected = frame_shape(opu), grain_pixels(opu)
     if min(shape) < 4:
@@ -105,7 +106,8 @@ def grain(opu: Device, signal: NDArray[np.float64], variance: HostArray) -> Chap
     total = lags.sum(axis=(1, 2)) / share
     zero = lags[:, reach[0], reach[1]] + total / pixels
     area = float(total.mean() / zero.mean())
-    # Patterns share half of their inputs, so the intensities of their speckle correlate by 1/4, and so do the sums.
+    # Patterns share half of their inputs, so the intensities of their speckle have the correlation 1/4, and so do the
+    # sums.
     spread = float((total - area * zero).std(ddof=1) / zero.mean())
     error = spread * math.sqrt((1.0 + 0.25 * (len(total) - 1)) / len(total))
     scale = opu.imaging.contrast(1, opu.laser.wavelength_m) ** 2 if share >= MIN_SHARE else math.nan
@@ -130,7 +132,7 @@ def autocovariance(pictures: NDArray[np.float64], reach: list[int]) -> NDArray[n
 
 
 def window_share(opu: Device, reach: list[int]) -> float:
-    """Share of the grain's area at lags up to `reach` pixels, from the pupil's correlation at the field samples."""
+    """Share of the grain's area within lags of `reach` pixels, from the pupil's correlation at the field samples."""
     imaging, wavelength = opu.imaging, opu.laser.wavelength_m
     if imaging.numerical_aperture is None:
         return 1.0
@@ -140,7 +142,8 @@ def window_share(opu: Device, reach: list[int]) -> float:
     pitch = imaging.pixel_m / k
     x, y = steps[1] * pitch, steps[0] * pitch
     square = correlation(imaging.pupil, imaging.numerical_aperture, wavelength, x[None, :], y[:, None]) ** 2
-    # Summed over all lags of whole pixels, a distance in samples counts as often as pairs of samples have it.
+    # In the sum over all lags of whole pixels, the weight of a distance in samples is the number of sample pairs with
+    # it.
     combs = [np.kron(np.ones(2 * far + 1), np.eye(1, k)[0])[: 2 * far * k + 1] for far in reach]
     spread = [np.convolve(comb, weights) for comb in combs]
     return float(spread[0] @ square @ spread[1]) / k**4 / grain_pixels(opu)

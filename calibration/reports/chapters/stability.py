@@ -15,11 +15,11 @@ from photonics.random import PatternSet
 __all__ = ["Witness", "stability_chapter"]
 
 REPEATS = 4
-"""Frames at a time."""
+"""Number of frames at a time."""
 
 
 class Witness:
-    """Takes frames of one half-ON pattern on request, and keeps their times."""
+    """Takes frames of one half-ON pattern on request, and stores them with their times."""
 
     def __init__(self, opu: Device, seed: int) -> None:
         self.opu = opu
@@ -27,7 +27,7 @@ class Witness:
         self.ticks: list[int] = []
         self.frames: list[HostArray] = []
 
-    def look(self) -> None:
+    def take_frames(self) -> None:
         """Take a few frames."""
         self.ticks.append(self.opu.clock.frames)
         self.frames.append(np.asarray(self.opu.measure(np.repeat(self.pattern, REPEATS, axis=0))))

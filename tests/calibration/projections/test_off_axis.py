@@ -43,8 +43,8 @@ def test_figure_of_off_axis(noise, most):
     [
         ({"numerical_aperture": None}, r"imaging.numerical_aperture must be 0.0155 or less"),
         ({"numerical_aperture": 0.02}, r"imaging.numerical_aperture must be 0.0155 or less"),
-        ({"reference": Reference()}, "angle_x_rad and angle_y_rad must put the sideband apart"),
-        ({"reference": Reference(angle_x_rad=0.012)}, "angle_x_rad and angle_y_rad must put the sideband apart"),
+        ({"reference": Reference()}, "angle_x_rad and angle_y_rad must put the sideband away"),
+        ({"reference": Reference(angle_x_rad=0.012)}, "angle_x_rad and angle_y_rad must put the sideband away"),
     ],
 )
 def test_optics_without_room_for_a_sideband_are_refused(change, message):

@@ -150,7 +150,7 @@ def test_a_recovery_under_way_that_is_cut_off(tmp_path, monkeypatch, keep):
             recover_transmission_matrix(opu, out=tmp_path / "t.h5")
     part.write_bytes(part.read_bytes()[:keep])
     if 0 <= keep <= 100:
-        with pytest.raises(ValueError, match=r"out must name a measurement to resume, got .*t.h5.part, which is"):
+        with pytest.raises(ValueError, match=r"out must be an unfinished measurement, got .*t.h5.part, which is"):
             recover_transmission_matrix(opu, out=tmp_path / "t.h5", resume=True)
     else:
         again = recover_transmission_matrix(opu, out=tmp_path / "t.h5", resume=True)

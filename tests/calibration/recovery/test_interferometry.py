@@ -136,10 +136,10 @@ def test_frames_without_light_or_without_contrast_are_refused():
     plan, matrix = method(), gaussian(ROWS, N)
     plan.prepare(Frames(photographed(plan, matrix)[0]), photographed(plan, matrix)[1])
     dark, about = photographed(plan, matrix, share=1e-5)
-    with pytest.raises(ValueError, match=r"^frames are .* DN above dark .*: expose longer"):
+    with pytest.raises(ValueError, match=r"^frames must be brighter, got .* DN above dark .*: lengthen the exposure"):
         plan.prepare(Frames(dark), about)
     bright, about = photographed(plan, matrix, share=2.0)
-    with pytest.raises(ValueError, match=r"^frames have \d+% saturated pixels, 20% allowed"):
+    with pytest.raises(ValueError, match=r"^frames must have 20% saturated pixels or less, got \d+%"):
         plan.prepare(Frames(bright), about)
 
 

@@ -100,7 +100,7 @@ def test_a_measurement_is_resumed_by_its_own_device_only(tmp_path, monkeypatch):
     other = small(m=50)
     other.exposure_s *= 0.9
     for device, options, message in (
-        (small(m=50), {"resume": False}, "go on with resume=True"),
+        (small(m=50), {"resume": False}, "use resume=True"),
         (small(1, m=50), {}, "whose device.seed is 0, not 1"),
         (small(m=50), {"steps": 5}, "whose options.steps is 4, not 5"),
         (other, {}, "whose exposure_s is"),
@@ -145,7 +145,7 @@ def test_an_estimate_is_read_as_it_was_written(tmp_path):
         ({"n_inputs": 0}, "n_inputs must be an integer, 1 to 32"),
         ({"anchors": 3}, "anchors is not an option of phase-stepping, which has steps, track_drift; got 3"),
         ({"seed": -1}, "seed must be"),
-        ({"resume": True}, "resume needs out"),
+        ({"resume": True}, "out must be the file"),
         ({"method": "off-axis"}, "imaging.numerical_aperture must be"),
         ({"opu": Camera()}, "opu must be an OPU or a recorded device"),
     ],
@@ -167,7 +167,7 @@ def test_a_saturated_camera_and_a_missing_beam_are_refused():
     with pytest.raises(ValueError, match=r"saturates .* of the readings, 2% is allowed: shorten it"):
         recover_transmission_matrix(opu)
     dark = bench(n=31, m=200, intensity=0.0)
-    with pytest.raises(ValueError, match=r"imaging.reference.intensity must be enough to be seen"):
+    with pytest.raises(ValueError, match=r"imaging.reference.intensity must exceed the noise"):
         recover_transmission_matrix(dark)
     with pytest.raises(ValueError, match="saturated must be"):
         expose(opu, saturated=0.5)
@@ -189,7 +189,7 @@ def test_saturated_frames_are_not_kept(tmp_path):
 def test_the_error_about_another_measurement_says_what_to_do(tmp_path):
     """Dim frames are kept; a run with more light is told to remove them. Catches: an error without a remedy."""
     dark, out = bench(n=31, m=200, intensity=0.0), tmp_path / "matrix.h5"
-    with pytest.raises(ValueError, match="must be enough to be seen"):
+    with pytest.raises(ValueError, match="must exceed the noise"):
         recover_transmission_matrix(dark, out=out)
     for resume, message in ((False, "or remove the file$"), (True, "take another out, or remove the file$")):
         with pytest.raises(ValueError, match=message):
@@ -215,6 +215,6 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     """
     monkeypatch.setattr(transmission, "BLOCK_VALUES", 2**17)
     monkeypatch.setattr(transmission, "CHUNK_FRAMES", 4)
-    monkeypatch.setattr(stepped_drift, "PIXELS", 256)
+    monkeypatch.setattr(stepped_drift, "MAX_PIXELS", 256)
     small_, large = (peak_bytes(n_out, tmp_path / f"{n_out}.h5") for n_out in (4096, 16384))
     assert large - small_ < 2e6

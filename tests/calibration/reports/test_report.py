@@ -174,7 +174,7 @@ def test_an_anchor_in_the_dark_is_refused():
     opu = opu.replace(medium=MatrixMedium(matrix), exposure_s=opu.exposure_s)
     report = characterize(opu, n_inputs=48)
     assert report.verdict == "failed"
-    assert any("the anchor is in the dark: its 16 inputs" in reason for reason in reasons(report))
+    assert any("the anchor is too dark: its 16 inputs" in reason for reason in reasons(report))
 
 
 def test_no_row_known_is_refused():

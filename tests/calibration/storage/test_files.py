@@ -93,7 +93,7 @@ def test_a_failure_leaves_nothing_and_replaces_nothing(tmp_path):
     assert (tmp_path / "a").read_text() == "two"
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o644
     for write in (write_new, write_unused, replace_file):
-        with pytest.raises(ValueError, match="folder that can be written") as stop:
+        with pytest.raises(ValueError, match="writable folder") as stop:
             write(tmp_path / "a" / "below", "x")
         assert "\n" not in str(stop.value)
 

@@ -26,7 +26,7 @@ def test_files_appear_whole_and_never_replace(tmp_path):
     with new_hdf5(tmp_path / "new.h5") as file:
         file["x"] = 1
     assert stat.S_IMODE((tmp_path / "new.h5").stat().st_mode) == 0o644
-    with pytest.raises(ValueError, match="folder that can be written"), new_hdf5(path / "below.h5"):
+    with pytest.raises(ValueError, match="writable folder"), new_hdf5(path / "below.h5"):
         pass
 
 

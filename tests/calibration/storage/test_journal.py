@@ -87,7 +87,7 @@ def test_a_file_that_is_cut_off_anywhere_keeps_its_whole_records(tmp_path):
             np.testing.assert_array_equal(journal.arrays["x"][:], [*np.arange(2 * whole) / 2.0, 9.0])
     for cut in range(0, ends[0] - 70, 7):
         path.write_bytes(content[:cut])
-        with pytest.raises(WrongFile, match=r"out must name a measurement to resume, got .*cut, which is"):
+        with pytest.raises(WrongFile, match=r"out must be an unfinished measurement, got .*cut, which is"):
             Journal(path, True, "out")
 
 
@@ -99,7 +99,7 @@ def test_flipped_bits_are_refused(tmp_path):
         (tmp_path / "run.part").write_bytes(
             content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
         )
-        with pytest.raises(WrongFile, match=r"is damaged at byte|is not one of this version"):
+        with pytest.raises(WrongFile, match=r"is damaged at byte|is not a measurement of this version"):
             Journal(tmp_path / "run.part", writable=bool(place % 2))
     assert (tmp_path / "run.part").stat().st_size == len(content)
 
@@ -107,7 +107,7 @@ def test_flipped_bits_are_refused(tmp_path):
 def test_two_processes_cannot_write_at_once(tmp_path):
     """The lock is that of the open file, so a second opening stands for a second process. Readers are free."""
     with filled(tmp_path / "run.part", 10) as journal:
-        with pytest.raises(WrongFile, match="another process is writing"):
+        with pytest.raises(WrongFile, match="which another process is using"):
             Journal(tmp_path / "run.part", writable=True)
         Journal(tmp_path / "run.part").close()
         journal.append({"frames": FRAMES[10:]})
@@ -139,7 +139,7 @@ def test_bad_entries_and_failed_writes_leave_nothing(tmp_path, monkeypatch):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text").write_text("no")
-    for name, message in (("text", "not one of this version"), ("none", "No such file")):
+    for name, message in (("text", "not a measurement of this version"), ("none", "No such file")):
         assert not is_journal(tmp_path / name)
         with pytest.raises(WrongFile, match=message) as stop:
             Journal(tmp_path / name)

@@ -76,11 +76,11 @@ def test_frames_may_be_asked_for_in_other_batches(path):
     [
         (lambda d: d.measure(half(5, 9)), "at frame 0: inputs that differ"),
         (lambda d: d.measure(half(5)[[0, 1, 3, 2, 4]]), "at frame 2: inputs that differ"),
-        (lambda d: d.measure(half(5), 1e-4), "at frame 0: exposure_s is 0.00044 in the file, 0.0001 was asked for"),
+        (lambda d: d.measure(half(5), 1e-4), "at frame 0: exposure_s is 0.00044 in the file, but 0.0001 was requested"),
         (lambda d: d.measure(half(5), reference_phase=0.0), "at frame 0: reference_phase is nan"),
         (lambda d: d.dark(1), "at frame 0: laser_on is True"),
         (lambda d: (d.measure(half(5)), d.dark(1)), "at frame 5: laser_on"),
-        (lambda d: d.measure(np.concatenate([half(5), half(30)])), "has 19 frames, frame 34 was asked for"),
+        (lambda d: d.measure(np.concatenate([half(5), half(30)])), "has 19 frames, but frame 34 was requested"),
         (lambda d: d.uniform(100.0, 1e-3, 2, 16), "2 more frames of uniform light on 16 pixels were not recorded"),
         (lambda d: d.measure(half(5)[:, 1:]), r"patterns must have shape \(batch, 37\)"),
     ],

@@ -64,14 +64,14 @@ def attribute(name, value):
         (attribute("device", '{"camera": 3}'), "device"),
         (attribute("exposure_s", np.nan), "attribute exposure_s must be positive"),
         (attribute("unit_dn_per_s", -1.0), "attribute unit_dn_per_s must be positive"),
-        (lambda f: f.pop("patterns"), "data set patterns must be there"),
-        (lambda f: f.pop("frames"), "data set frames must be there"),
-        (spoil("exposure_s", 4, np.nan), "exposure_s must be a number that makes sense, got nan in frame 4"),
-        (spoil("reference_phase", 2, np.inf), "reference_phase must be a number that makes sense"),
-        (spoil("uniform/photons", 1, -2.0), "uniform/photons must be a number that makes sense, got -2 in frame 1"),
-        (replace("frames", lambda x: x.astype(float)), "data set frames must hold"),
+        (lambda f: f.pop("patterns"), "data set patterns is missing"),
+        (lambda f: f.pop("frames"), "data set frames is missing"),
+        (spoil("exposure_s", 4, np.nan), "exposure_s must be finite and 1e-09 or more, got nan in frame 4"),
+        (spoil("reference_phase", 2, np.inf), "reference_phase must be finite"),
+        (spoil("uniform/photons", 1, -2.0), "uniform/photons must be finite and 0 or more, got -2 in frame 1"),
+        (replace("frames", lambda x: x.astype(float)), "data set frames must have"),
         (replace("laser_on", lambda x: x[:3]), "one entry for each frame"),
-        (replace("frame_number", np.zeros_like), "frame_number must rise"),
+        (replace("frame_number", np.zeros_like), "frame_number must increase"),
         (replace("patterns", lambda x: np.zeros((len(x), 9), np.uint8)), "patterns must have 2 bytes"),
     ],
 )
@@ -148,7 +148,7 @@ def test_a_file_of_somebody_else_is_checked(tmp_path):
     path = write_recording(tmp_path / "lab.h5", {"camera": {"bit_depth": 16}}, half, frames, 2e-4)
     with h5py.File(path, "r+") as file:
         file.attrs["device"] = "{}"
-    with RecordedDevice(path) as device, pytest.raises(ValueError, match="frames must hold codes up to 255"):
+    with RecordedDevice(path) as device, pytest.raises(ValueError, match="frames must have codes up to 255"):
         device.measure(half)
     with h5py.File(path, "r+") as file:
         file.attrs["device"] = '{"lazer": {"power_w": 1.0}}'

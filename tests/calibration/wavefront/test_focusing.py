@@ -96,7 +96,7 @@ def test_inputs_that_the_matrix_leaves_out_stay_off():
         ({"matrix": np.ones((3, 3))}, "matrix must have shape"),
         ({"targets": [300]}, "targets must be pixels from 0 to 299"),
         ({"targets": [0.5]}, "targets must be pixels"),
-        ({"valid": np.zeros(300, bool)}, "valid must have a row"),
+        ({"valid": np.zeros(300, bool)}, "valid must have at least one True row"),
         ({"phases": 0}, "phases must be an integer"),
     ],
 )

@@ -137,7 +137,7 @@ def test_bad_checkpoints_and_numbers(data, tmp_path):
     with pytest.raises(ValueError, match="epochs must be positive"):
         train(model, few(data), epochs=0, progress=False)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="folder that can be written"):
+    with pytest.raises(ValueError, match="writable folder"):
         train(model, few(data), epochs=1, folder=tmp_path / "file" / "x", progress=False)
 
 

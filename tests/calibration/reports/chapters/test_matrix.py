@@ -7,10 +7,10 @@ import pytest
 
 from calibration.reports.chapters.common import noise_model
 from calibration.reports.chapters.matrix import (
-    conjugated_alike,
-    held_out,
+    align_conjugation,
     independent_rows,
     matrix_chapter,
+    measure_held_out,
     row_quality,
     singular_values,
 )
@@ -42,7 +42,7 @@ def test_a_true_matrix_predicts_frames_behind_a_pupil(n_pixels, sensor, aperture
     opu = pupil_bench(32, n_pixels, aperture, sensor)
     valid = np.random.default_rng(1).random(n_pixels) >= unknown
     matrix = np.where(valid[:, None], field_matrix(opu), 0.0)
-    error, _ = row_quality(held_out(opu, matrix, valid, noise_model(opu, opu.camera.gain), 0))
+    error, _ = row_quality(measure_held_out(opu, matrix, valid, noise_model(opu, opu.camera.gain), 0))
     assert np.sqrt(np.mean(error[valid] ** 2)) < 0.015
 
 
@@ -91,7 +91,7 @@ def test_rows_of_unknown_conjugation_are_made_alike():
     opu = pupil_bench(64, 1024, 0.01)
     draw, truth = np.random.default_rng(2), field_matrix(opu)
     valid, swapped = draw.random(1024) > 0.2, draw.random(1024) < 0.5
-    found = conjugated_alike(np.where(swapped[:, None], truth.conj(), truth), valid, (32, 32))
+    found = align_conjugation(np.where(swapped[:, None], truth.conj(), truth), valid, (32, 32))
     alike = np.all(found == truth, axis=1)[valid].mean()
     assert max(alike, 1.0 - alike) > 0.99
     assert all(line.verdict == "pass" for line in singular_values(found, valid, independent_rows(opu, valid)).lines)
