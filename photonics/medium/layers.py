@@ -39,11 +39,16 @@ class ScatteringLayers(ScatteringMedium):
     functions of ``(seed, layer, mode)``, computed wherever they are applied, so the medium stores only its parameters.
     ``E|t_ij|^2 = 1/n_in``.
 
-    Three layers pass every test of fully developed speckle to the order of ``1/n_modes``; a handful of modes is no
-    speckle. One layer has entries of equal modulus. Two layers have an exact memory effect: ``|t_ij|`` is a function of
-    the sum of the places of i and j in the grid. Without oversampling T is part of a unitary matrix, as if no light
-    were lost: ``sum s^4 / n_out = 1 + n_out / n_in - n_out / n_modes`` over the singular values s. An oversampling of
-    4 to 8 approaches the law of Marchenko and Pastur, where the last term is absent.
+    Three layers have the intensities, correlations of neighbours, optical kernel and spectrum of fully developed
+    speckle to the order of ``1/n_modes``; a handful of modes is no speckle. Their entries are not independent: with all
+    modes lit, ``sum_j t_ij conj(t_kj) exp(2 pi i s.j)`` for rows i and k at a distance s in the grid (s.j in turns of
+    the grid) has twice the mean square of independent entries, whatever the size. Four layers have the mean square of
+    independent entries, and take a third longer. One layer has entries of equal modulus. Two layers have an exact
+    memory effect: ``|t_ij|`` is a function of the sum of the places of i and j in the grid.
+
+    Without oversampling T is part of a unitary matrix, as if no light were lost:
+    ``sum s^4 / n_out = 1 + n_out / n_in - n_out / n_modes`` over the singular values s. An oversampling of 4 to 8
+    approaches the law of Marchenko and Pastur, where the last term is absent.
 
     Raises
     ------
@@ -67,7 +72,7 @@ class ScatteringLayers(ScatteringMedium):
     """Which slab it is."""
 
     layers: Integer = Field(default=3, ge=1, le=64)
-    """Number of phase screens with a transform behind them."""
+    """Number of phase screens with a transform behind them: 3 or more for speckle, 4 for rows without a common tilt."""
 
     oversample: float = Field(default=1.0, ge=1, le=64)
     """Modes of the grid over the larger of `n_in` and `n_out`. The grid is rounded up to a size that has no prime

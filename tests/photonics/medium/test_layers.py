@@ -137,6 +137,31 @@ def test_two_layers_have_a_memory_effect():
         assert abs(shifted(other, three.grid, shift)) < 4 / 400
 
 
+def matched_tilt(t, grid, shift):
+    """``mean_i |sum_j t_ij conj(t_kj) exp(2 pi i s.j)|^2 / n_in``, with k at a distance s from i in the grid."""
+    (rows, columns), place = grid, np.arange(t.shape[1])
+    moved = np.roll(t.reshape(rows, columns, -1), (-shift[0], -shift[1]), axis=(0, 1)).reshape(t.shape)
+    turns = shift[0] * (place // columns) / rows + shift[1] * (place % columns) / columns
+    return np.mean(np.abs((t * moved.conj()) @ np.exp(2j * np.pi * turns)) ** 2) / t.shape[1]
+
+
+@pytest.mark.parametrize(("layers", "expected"), [(3, 2.0), (4, 1.0)])
+def test_rows_match_under_a_tilt(layers, expected):
+    """Twice the mean square of independent entries with three layers, the same with four; 4 SE of 80 shifts.
+
+    The size does not matter: 256 or 576 modes. A Gaussian matrix has 1, and so has another tilt. Catches: a claim that
+    three layers are as good as independent entries; a layer that is left out.
+    """
+    shifts = [(a, b) for a in range(5) for b in range(-4, 5) if (a, b) > (0, 0)][:40]
+    for n in (256, 576):
+        media = [ScatteringLayers(n, n, seed, layers) for seed in (1, 2)]
+        found = np.array([matched_tilt(matrix(medium), medium.grid, s) for medium in media for s in shifts])
+        assert abs(found.mean() - expected) < 4 * found.std() / np.sqrt(found.size)
+    gaussian = matrix(GaussianMedium(576, 576, seed=1))
+    found = np.array([matched_tilt(gaussian, (24, 24), s) for s in shifts])
+    assert abs(found.mean() - 1) < 4 * found.std() / np.sqrt(found.size)
+
+
 @pytest.fixture(scope="module")
 def entries():
     """T scaled to ``E|t|^2 = 1``, in a grid of 64 x 32 of which the inputs are a quarter: (2000, 500)."""
