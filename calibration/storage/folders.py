@@ -32,7 +32,7 @@ def claim_folder(folder: str | Path, name: str = "folder") -> Iterator[Path]:
         (folder / ".writable").unlink(missing_ok=True)
         handle = os.open(folder, os.O_RDONLY) if os.name == "posix" else None
     except OSError as error:
-        raise ValueError(f"{name} must be a folder that can be written, got {folder} ({error.strerror})") from None
+        raise ValueError(f"{name} must be a writable folder, got {folder} ({error.strerror})") from None
     try:
         if handle is not None:
             lock(handle, folder, name)
@@ -65,7 +65,7 @@ def new_folder(path: Path, name: str = "folder") -> Path:
             if not free.parent.is_dir():
                 raise ValueError(f"{name} must be in a folder, got {path}, below a file") from None
         except OSError as error:
-            raise ValueError(f"{name} must be a folder that can be written, got {free} ({error.strerror})") from None
+            raise ValueError(f"{name} must be a writable folder, got {free} ({error.strerror})") from None
         else:
             return free
     raise AssertionError("count never ends")

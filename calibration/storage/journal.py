@@ -8,6 +8,7 @@ A truncated record may end the file, if the process was killed while writing. A 
 damaged; reading it raises an error.
 """
 
+import errno
 import json
 import math
 import mmap
@@ -209,6 +210,8 @@ class Journal:
                 )
         about, parts = encode_record(arrays)
         try:
+            if not os.fstat(self._file.fileno()).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "it was deleted")
             self._file.seek(self._end)
             for part in parts:
                 write_all(self._file, part)

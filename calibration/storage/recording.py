@@ -27,6 +27,7 @@ file is ever unpickled or executed.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ import numpy as np
 
 from calibration.storage.descriptions import Description
 from calibration.storage.files import new_file
-from calibration.storage.hdf5 import LIBRARY_VERSIONS, dataset, get_attributes, set_attributes
+from calibration.storage.hdf5 import check_room, create_hdf5, dataset, get_attributes, set_attributes
 from calibration.storage.journal import Journal, StoredArray, is_journal
 from photonics.arrays import HostArray
 
@@ -76,7 +77,8 @@ def write_hdf5(
         Called with the path of the finished file before it appears; raises a ``ValueError`` to reject the file.
     """
     with new_file(path) as temporary:
-        with h5py.File(temporary, "w", libver=LIBRARY_VERSIONS) as file:
+        check_room(path, sum(values.dtype.itemsize * math.prod(values.shape) for values in arrays.values()))
+        with create_hdf5(temporary) as file:
             set_attributes(file.attrs, attributes)
             for name, values in arrays.items():
                 row = values.dtype.itemsize * int(np.prod(values.shape[1:]))

@@ -38,11 +38,12 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
 
 
 @contextmanager
-def run_folder(out: Path | None, resume: bool = False) -> Iterator[Path]:
+def run_folder(out: Path | None, resume: bool = False, resumable: bool = True) -> Iterator[Path]:
     """Open the folder of a run: a new or empty one (by default runs/<time>), or that of the run to resume.
 
     No other run can use the folder meanwhile. A folder to resume that does not exist is made, and the run starts.
-    Folders that were made are removed again if the run fails before it has written anything.
+    Folders that were made are removed again if the run fails before it has written anything. After Ctrl-C, a line says
+    how to continue if the command is `resumable`.
 
     Raises
     ------
@@ -66,7 +67,12 @@ def run_folder(out: Path | None, resume: bool = False) -> Iterator[Path]:
                 raise ValueError(f"out must be a new or an empty folder, got {folder}")
             if starts:
                 typer.echo(f"{out} does not exist: the run starts from the beginning", err=True)
-            yield folder
+            try:
+                yield folder
+            except KeyboardInterrupt:
+                if resumable and any(folder.iterdir()):
+                    typer.echo(f"stopped: {folder} keeps what is done, --resume --out {folder} continues", err=True)
+                raise
     except BaseException:
         with suppress(OSError):  # rmdir refuses a folder that is not empty
             for path in made:

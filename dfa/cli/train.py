@@ -21,7 +21,7 @@ def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
     from dfa.experiments import DEMO, STANDARD_METHODS, compare_methods
 
     data = digits()
-    with run_folder(out) as folder:
+    with run_folder(out, resumable=False) as folder:
         runs = compare_methods(DEMO, data, STANDARD_METHODS, range(seeds), folder, progress=progress_shown(quiet))
         report_runs(DEMO, data, runs, folder)
 

@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calibration.reports.page import STYLE, Section, Table, picture, render
-from calibration.storage.files import replace_file, write_unused
+from calibration.storage.files import replace_file, replacement, write_unused
 from dfa.robustness.figures import change_name, draw, figure_size, format_value, is_clear, mean_and_error
 from dfa.robustness.prepared import has_score, paired, score_name, view_of
 
@@ -35,10 +34,9 @@ BESIDE = {
 
 def write_results(found: "Dataset", folder: Path) -> Path:
     """Write a data set to ``results.nc`` in a folder, replace an earlier one, and return the path."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".results-") as beside:
-        temporary = Path(beside) / RESULTS
+    with replacement(folder / RESULTS) as temporary:
         found.to_netcdf(temporary, engine="h5netcdf")
-        return temporary.replace(folder / RESULTS)
+    return folder / RESULTS
 
 
 def load_results(folder: Path) -> "Dataset":

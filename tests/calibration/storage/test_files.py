@@ -106,3 +106,56 @@ def test_a_dangling_link_is_in_the_way(tmp_path):
     (tmp_path / "done").write_text("x")
     assert publish_unused(tmp_path / "done", tmp_path / "a") == tmp_path / "a-2"
     assert files.os.path.islink(tmp_path / "a")
+
+
+WRITERS_OF_FILES = (write_new, write_unused, replace_file)
+
+
+@pytest.mark.parametrize("write", WRITERS_OF_FILES)
+def test_a_file_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch, write):
+    """The file is synchronised, then renamed, then the folder is. Catches: an empty checkpoint after a power cut."""
+    done, fsync, path = [], os.fsync, tmp_path / "a"
+    if write is replace_file:
+        path.write_text("old")
+
+    def noted(handle):
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        done.append(("folder" if is_folder else "file", path.exists() and path.read_text()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write(path, "new")
+    assert done == [("file", write is replace_file and "old"), ("folder", "new")]
+
+
+@pytest.mark.parametrize("write", WRITERS_OF_FILES)
+def test_a_full_disk_is_one_line_and_replaces_nothing(tmp_path, monkeypatch, write):
+    """Catches: a traceback, an old file gone, a temporary file left behind."""
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "old").write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        ValueError, match=r"old|new .*\(No space left on device\): nothing was replaced, .*resume"
+    ) as stop:
+        write(tmp_path / ("old" if write is replace_file else "new"), "x")
+    assert str(tmp_path) in str(stop.value) and "\n" not in str(stop.value)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old", "old")]
+
+
+def test_temporary_files_of_a_killed_process_go(tmp_path):
+    """Those of a process that runs, and other files, stay. Catches: a full disk that every kill makes fuller."""
+    child = os.fork()
+    if not child:
+        with new_file(tmp_path / "a[1]") as temporary:
+            temporary.write_text("half")
+            os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    assert len(os.listdir(tmp_path)) == 1
+    with new_file(tmp_path / "a[1]") as first:
+        write_unused(tmp_path / "a[1]", "x")
+        assert set(os.listdir(tmp_path)) == {first.name, "a[1]"}
+        (tmp_path / "a[1]").unlink()
+    assert os.listdir(tmp_path) == ["a[1]"]

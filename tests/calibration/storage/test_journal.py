@@ -137,6 +137,14 @@ def test_bad_entries_and_failed_writes_leave_nothing(tmp_path, monkeypatch):
         np.testing.assert_array_equal(journal.arrays["frames"][:], FRAMES)
 
 
+def test_a_deleted_file_is_said(tmp_path):
+    """Catches: frames that go to a file without a name, and are lost."""
+    with filled(tmp_path / "run.part", 35) as journal:
+        (tmp_path / "run.part").unlink()
+        with pytest.raises(OSError, match=r"run\.part cannot be written \(it was deleted\)"):
+            journal.append({"frames": FRAMES[35:]})
+
+
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text").write_text("no")
     for name, message in (("text", "not a measurement of this version"), ("none", "No such file")):

@@ -54,3 +54,14 @@ def test_resume_starts_a_run_that_is_not_there(capfd, tmp_path):
     assert "does not exist: the run starts" in capfd.readouterr().err
     assert opu(*train) == 0
     assert "does not exist" not in capfd.readouterr().err
+
+
+def test_ctrl_c_says_how_to_continue(capsys, tmp_path):
+    """Only if there is something to continue. Catches: a stop without a word."""
+    for content, resumable in (("", True), ("x", False), ("x", True)):
+        with pytest.raises(KeyboardInterrupt), run_folder(tmp_path / "r", True, resumable) as folder:
+            if content:
+                (folder / content).touch()
+            raise KeyboardInterrupt
+        said = capsys.readouterr().err
+        assert (f"--resume --out {tmp_path / 'r'} continues" in said) == (bool(content) and resumable)
