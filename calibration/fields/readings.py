@@ -41,6 +41,8 @@ class Bench:
     independent from pixel to pixel."""
     samples_per_pixel: int = 1
     """Points of the simulated field along a pixel's side, over which the pixel averages."""
+    coherent: bool = False
+    """Whether all light on a pixel interferes with the reference, by the data sheet of the optics."""
     visibility: float = 1.0
     """Contrast of the fringes on point-like pixels, `photonics.Imaging.visibility`."""
     scale_error: float = 0.0

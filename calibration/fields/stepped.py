@@ -18,6 +18,7 @@ from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 __all__ = [
     "Fields",
     "closure",
+    "coherent_misfit",
     "is_complete",
     "linear_fields",
     "linear_weights",
@@ -195,6 +196,22 @@ def misfit(frames: HostArray, phases: NDArray[np.float64], noise: NoiseModel, sa
         seen += np.where(good, ((rest @ probe.astype(np.float32)) ** 2).sum(axis=0), np.float32(0.0))
         expected += np.where(good, np.diag(rest) @ noise.variance(probe), np.float32(0.0))
     return (seen / np.where(expected > 0, expected, np.nan)).astype(np.float32)
+
+
+def coherent_misfit(
+    frames: HostArray, beam: Callable[[int], ComplexArray], values: ComplexArray, noise: NoiseModel, saturation_dn: int
+) -> Real:
+    """Squared residuals of the fields of `refine_fields` over those that noise explains, per pixel.
+
+    A probe has P - 2 degrees of freedom, so that three steps have a misfit as well where all light is coherent.
+    """
+    good = (frames < saturation_dn).all(axis=1)
+    seen = np.zeros(values.shape, np.float32)
+    for step in range(frames.shape[1]):
+        model = np.abs(values + beam(step)) ** 2 + np.float32(noise.dark_dn)
+        seen += (frames[:, step].astype(np.float32) - model) ** 2 / noise.variance(model)
+    count = good.sum(axis=0) * (frames.shape[1] - 2)
+    return (seen.sum(axis=0, where=good) / np.where(count > 0, count, np.nan)).astype(np.float32)
 
 
 def is_complete(share: float) -> bool:

@@ -30,7 +30,8 @@ class Projected(NamedTuple):
     values: HostArray
     """float32, or complex64 if the method measures the phase."""
     standard_error: FloatArray
-    """Predicted from the measured noise of the camera; infinite if the anchor or the reference is dark."""
+    """Predicted from the measured noise of the camera, times the root of the misfit where the method has one; infinite
+    if the anchor or the reference is dark, or the frames do not fit the model (`calibration.fields.misfit`)."""
     noise: FloatArray
     """Part of the standard error that is independent in every projection: the noise of its frames."""
     saturated: BoolArray

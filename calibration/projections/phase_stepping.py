@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
-from calibration.fields.readings import MAX_SATURATED
+from calibration.fields.misfit import MAX_REPEATED, response_factor
+from calibration.fields.readings import MAX_SATURATED, data_sheet_error
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
-from calibration.fields.stepped import Fields, refine_fields, stepped_reference
+from calibration.fields.stepped import Fields, misfit, refine_fields, stepped_reference
 from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import ReferencedProjection, check_arm, measure_arm
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, component
+from photonics.parts.camera import QUANTISATION
 
 __all__ = ["PhaseSteppingMethod", "SteppingProjection"]
 
@@ -86,6 +88,7 @@ class SteppingProjection(ReferencedProjection):
         variance = None
         if uncertain:
             variance = self.noise.variance(frames).mean(axis=1) / np.float32(2 * len(self.phases_rad))
+        factor = self._misfit_factor(frames, values)
         batch, row = np.nonzero(saturated)
         left = (~full[batch, :, row]).sum(axis=1)
         few = (left < MIN_READINGS) & self.valid[row] & self.coherent
@@ -100,7 +103,47 @@ class SteppingProjection(ReferencedProjection):
                 variance[at] = fields.variance / np.float32(2.0)
             saturated[at] = (left[chosen] < least) | ambiguous
         values -= self.offset_dn
+        variance = None if variance is None else variance * factor
         return Response(values, variance, saturated if uncertain else None)
+
+    def _misfit_factor(self, frames: HostArray, values: ComplexArray) -> FloatArray:
+        """Factor on the variance of each value by the misfit of its frames; 1 if any frames fit.
+
+        Raises
+        ------
+        ValueError
+            If frames repeat those of the step before.
+        """
+        repeated = float((frames[:, 1:] == frames[:, :-1]).all(axis=2).mean())
+        seen = np.mean(np.abs(values[:, self.valid]) ** 2) > 25.0 * np.mean(self.noise.variance(frames))
+        if repeated > MAX_REPEATED and seen:
+            raise ValueError(
+                f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: "
+                "the camera or the recording repeats frames, or the phase of the reference does not step"
+            )
+        if len(self.phases_rad) > MIN_READINGS:
+            top, phases = self.opu.camera.saturation_dn, self.phases_rad[None]
+            found = np.stack([misfit(one[None], phases, self.noise, top) for one in frames])
+        elif self.coherent:
+            found = self._misfit_of_mean(frames, values)
+        else:
+            return np.ones(values.shape, np.float32)
+        found[:, ~self.valid] = np.nan
+        # Rounding of fixed fringes is not noise: alone, it raises the misfit by up to 0.3.
+        rounding = QUANTISATION / self.noise.variance(frames).mean(axis=(1, 2))
+        found /= (1.0 + 0.5 * rounding)[:, None]
+        return response_factor(found, max(len(self.phases_rad) - MIN_READINGS, 1))
+
+    def _misfit_of_mean(self, frames: HostArray, values: ComplexArray) -> FloatArray:
+        """Misfit of the mean of a pattern's frames, ``|y|^2 + |R|^2`` if all light is coherent: (batch, n_out)."""
+        beam = np.maximum(self.reference_dn, np.float32(1e-3))
+        power = np.abs(values) ** 2 / beam
+        mean = frames.mean(axis=1, dtype=np.float32) - np.float32(self.noise.dark_dn)
+        noise = self.noise.variance(frames).mean(axis=1) / np.float32(len(self.phases_rad))
+        expected = noise * (1.0 + 2.0 * power / beam) + self.reference_variance
+        expected += (np.float32(2.0 * data_sheet_error(self.opu)) * mean) ** 2
+        full = (frames >= self.opu.camera.saturation_dn).any(axis=1)
+        return np.where(full, np.float32(np.nan), (mean - beam - power) ** 2 / expected)
 
     def _fit_fringe(self, frames: HostArray, values: ComplexArray, full: BoolArray, at: Places) -> Recovered:
         """Fit ``conj(R) y`` to three readings or more, which are unambiguous."""

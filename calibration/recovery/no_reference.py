@@ -5,6 +5,7 @@ from abc import abstractmethod
 
 import numpy as np
 
+from calibration.fields.misfit import MAX_MISFIT
 from calibration.fields.readings import Bench, RawFrames
 from calibration.recovery.base import Block, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.signs import SignDesign
@@ -12,9 +13,6 @@ from calibration.recovery.likelihood import Fit, Pixels, check_light, fit_limit
 from photonics.arrays import RealArray
 
 __all__ = ["NoReferenceMethod", "build_block"]
-
-MAX_MISFIT = 25.0
-"""Misfit above which no row is valid, even if all rows have it: residuals of five times the noise."""
 
 
 class NoReferenceMethod(RecoveryMethod[None]):

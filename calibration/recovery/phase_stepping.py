@@ -1,5 +1,6 @@
 """Transmission matrix by phase stepping: binary probes, an external reference, and the drift of its phase."""
 
+import warnings
 from dataclasses import replace
 from typing import ClassVar, NamedTuple, Self
 
@@ -8,10 +9,12 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.drift import Drift, mean_weights, sample, track
+from calibration.fields.misfit import MAX_MISFIT, MAX_REPEATED, common_misfit, refusal_limit, variance_factor
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.stepped import (
     Fields,
     closure,
+    coherent_misfit,
     is_complete,
     linear_fields,
     linear_weights,
@@ -30,6 +33,10 @@ REFERENCE_FRAMES = 16
 """Frames of the reference alone (all mirrors OFF); their phases are stepped as well."""
 MIN_VISIBILITY = 0.99
 """Smallest contrast of a tilted reference's fringes on a pixel; below it the scale of the matrix would be too small."""
+MAX_STRAY_DN = 1.0
+"""Mean light that fringes may leave unexplained, DN: that of rounding and of the dark level."""
+MIN_PIXELS = 16
+"""Pixels from which on equal frames are not chance."""
 
 
 class State(NamedTuple):
@@ -41,6 +48,10 @@ class State(NamedTuple):
     """`calibration.fields.stepped.closure`."""
     drift: Drift | None
     """Drift of the reference; None without tracking."""
+    misfit: float = 1.0
+    """Misfit that all rows have in common (`calibration.fields.misfit.common_misfit`)."""
+    stray_dn: float = 0.0
+    """Mean light that the fringes do not explain, DN; 0 if the optics have such light, or the closure is 1."""
 
 
 @component
@@ -130,12 +141,24 @@ class PhaseStepping(RecoveryMethod[State]):
                 "alone, less than the noise of a dark frame: increase it"
             )
         frames, reference = frames[:, lit], np.sqrt(strength[lit])
+        check_steps(self.probes(frames))
         phases, drift = np.tile(2.0 * np.pi * np.arange(self.steps) / self.steps, (self.design.order, 1)), None
         if self.track_drift:
             probes = frames[REFERENCE_FRAMES:].reshape(self.design.order, self.per_probe, -1)
             drift = track(probes, reference, bench)
             phases = drift.phases
-        return State(phases, closure(self.probes(frames), phases, reference, bench), drift)
+        state = State(phases, closure(self.probes(frames), phases, reference, bench), drift)
+        fields = self.fields(self.probes(frames), reference, bench, state)
+        if bench.coherent and not is_complete(state.closure):
+            state = state._replace(stray_dn=abs(state.closure - 1.0) * float(np.mean(np.abs(fields.values) ** 2)))
+        if state.stray_dn > MAX_STRAY_DN:
+            warnings.warn(
+                f"frames have {state.closure:.3g} times the light that their fringes explain, where optics of one "
+                "polarisation have 1: stray light, a camera that is not linear, or lost frames",
+                stacklevel=5,
+            )
+        found = self.misfit(self.probes(frames), reference, fields, bench, state)
+        return state if found is None else state._replace(misfit=common_misfit(found))
 
     def strength(self, frames: HostArray, bench: Bench) -> FloatArray:
         """Intensity of the reference at each pixel, DN, from frames of the reference and the leaked light c.
@@ -178,7 +201,11 @@ class PhaseStepping(RecoveryMethod[State]):
         gain = float(self.design.gain(self.n_inputs).mean())
         error = np.sqrt(gain * probe + length * (relative + bench.scale_error**2))
         pattern = np.sqrt(self.design.pattern_gain(self.n_inputs) * probe + common + light * relative)
-        has_misfit = self.steps > 3
+        found = self.misfit(probes, reference, fields, bench, state)
+        if found is not None:
+            valid &= ~(found > refusal_limit(self.freedom)) & (state.misfit <= MAX_MISFIT)
+            factor = np.sqrt(variance_factor(found, self.freedom, state.misfit))
+            error, pattern = error * factor, pattern * factor
         return Block(
             matrix.astype(np.complex64),
             np.where(valid, error, np.inf).astype(np.float32),
@@ -186,9 +213,35 @@ class PhaseStepping(RecoveryMethod[State]):
             RowDiagnostics(
                 reference_dn=strength,
                 pattern_error=pattern.astype(np.float32),
-                misfit=misfit(probes, state.phases, bench.noise, bench.saturation_dn) if has_misfit else None,
+                misfit=found,
             ),
         )
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of a row's misfit: of P readings, three unknowns, or two with three steps."""
+        return self.design.order * max(self.steps - 3, 1)
+
+    def misfit(
+        self, probes: HostArray, reference: FloatArray, fields: Fields, bench: Bench, state: State
+    ) -> FloatArray | None:
+        """Misfit of each row; None with three steps if optics have light that is not coherent: frames fit any row.
+
+        A misfit that the errors of tracked phases explain counts as 1. With three steps the misfit depends on |R|^2,
+        whose error by the frames of the reference raises it.
+        """
+        if self.steps > 3:
+            found = misfit(probes, state.phases, bench.noise, bench.saturation_dn)
+            if state.drift is None:
+                return found
+            light = (np.abs(fields.values) ** 2).mean(axis=0)
+            known = 1.0 + light * np.float32(state.drift.error**2) / fields.variance
+            return np.maximum(found / known, np.minimum(found, np.float32(1.0)))
+        if not (is_complete(state.closure) or state.stray_dn > MAX_STRAY_DN):
+            return None
+        beam = stepped_reference(state.phases, reference)
+        found = coherent_misfit(probes, beam, fields.values, bench.noise, bench.saturation_dn)
+        return found / np.float32(1.0 + self.steps / REFERENCE_FRAMES)
 
     def fields(self, probes: HostArray, reference: FloatArray, bench: Bench, state: State) -> Fields:
         """Fields of the probes: the linear estimate, refined by the mean intensity where all light is coherent."""
@@ -215,6 +268,18 @@ class PhaseStepping(RecoveryMethod[State]):
             step_rms_rad=drift.step,
             jitter_rms_rad=drift.jitter,
             field_error=drift.error,
+        )
+
+
+def check_steps(probes: HostArray) -> None:
+    """Raise a ``ValueError`` if frames of different steps, (order, steps, n_pixels), are equal pixel by pixel."""
+    if probes.shape[2] < MIN_PIXELS:
+        return
+    repeated = float((probes[:, 1:] == probes[:, :-1]).all(axis=2).mean())
+    if repeated > MAX_REPEATED:
+        raise ValueError(
+            f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: the "
+            "camera or the recording repeats frames, or the phase of the reference does not step"
         )
 
 

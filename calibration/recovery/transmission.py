@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, check_device
-from calibration.fields.readings import MAX_SATURATED, Bench, data_sheet_error, switched_unit_dn
+from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
+from calibration.fields.readings import Bench, data_sheet_error, switched_unit_dn
 from calibration.recovery.base import RecoveryMethod
+from calibration.recovery.brightness import Saturated, check_frames
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.recovery.exposure import expose_method
 from calibration.recovery.methods import METHODS, check_recovery, take_frames
@@ -41,10 +43,6 @@ BLOCK_VALUES = 2**21
 """Frames times rows solved at a time; a method needs some 50 bytes for each."""
 PANEL_BLOCKS = 8
 """Blocks of rows whose frames are read at a time, so that a disk reads long pieces of each frame."""
-
-
-class Saturated(ValueError):
-    """Frames of a whole measurement are too bright."""
 
 
 def recover_transmission_matrix(
@@ -122,7 +120,8 @@ def recover_transmission_matrix(
         journal = stack.enter_context(open_frames(part, device, plan, resume, exposure))
         take_missing_frames(device, plan, journal, progress)
         try:
-            saturated = check_frames(device, journal.arrays["frames"])
+            frames, size = journal.arrays["frames"], frames_at_a_time(device)
+            saturated = check_frames(device, (frames[part] for part in slices(DARK_FRAMES, len(frames), size)))
         except Saturated:
             part.unlink()  # such frames are useless, and would prevent a run at another exposure
             raise
@@ -201,26 +200,6 @@ def take_missing_frames(device: Device, plan: RecoveryMethod, journal: Journal, 
             bar.update(len(frames))
 
 
-def check_frames(device: Device, frames: StoredArray) -> FloatArray:
-    """Share of saturated readings of each pixel, (n_out,).
-
-    Raises
-    ------
-    Saturated
-        If it is more than 2 % on average.
-    """
-    readings = np.zeros(device.n_out, np.int64)
-    for part in slices(DARK_FRAMES, len(frames), frames_at_a_time(device)):
-        readings += (frames[part] >= device.camera.saturation_dn).sum(axis=0)
-    share = (readings / (len(frames) - DARK_FRAMES)).astype(np.float32)
-    if share.mean() > MAX_SATURATED:
-        raise Saturated(
-            f"exposure_s {device.exposure_s:.4g} saturates {share.mean():.1%} of the readings, "
-            f"{MAX_SATURATED:.0%} is allowed: shorten it (calibration.recovery.exposure.expose)"
-        )
-    return share
-
-
 def slices(start: int, stop: int, size: int) -> list[slice]:
     """Ranges of `size` from `start` to `stop`; the last one may be shorter."""
     return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
@@ -263,6 +242,7 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
         leakage=complex(device.dmd.leakage),
         field_band=None if imaging.numerical_aperture is None else imaging.numerical_aperture * per_wave,
         samples_per_pixel=imaging.samples_per_pixel,
+        coherent=imaging.polarisations == 1 and imaging.samples_per_pixel == 1,
         visibility=imaging.visibility(device.laser.wavelength_m),
         carrier=imaging.reference.carrier(device.laser.wavelength_m, imaging.pixel_m),
         frame_shape=shape,
@@ -321,6 +301,9 @@ def solve_into(
         valid.append(block.valid)
         for name, values in block.diagnostics.present().items():
             diagnostics.setdefault(name, []).append(values)
+    if "misfit" in diagnostics:
+        misfit = np.concatenate(diagnostics["misfit"])
+        warn_of_misfit(common_misfit(misfit), float(np.mean(misfit > MAX_MISFIT)), stacklevel=4)
     drift = plan.findings(state).present()
     about = dict(journal.header)
     return TransmissionEstimate(

@@ -1,5 +1,7 @@
 """A wrong calibration is refused from end to end: the report has the verdict failed, with the reason."""
 
+import pytest
+
 from calibration import RecordedDevice, Recorder, characterize, recover_transmission_matrix
 from photonics import GaussianMedium, MatrixMedium, presets
 from photonics.medium import Drifting
@@ -21,6 +23,7 @@ def refused(report, words, tmp_path):
     assert words in page
 
 
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
 def test_shuffled_patterns(tmp_path):
     """Patterns arrive one frame late, in the recovery and in the test of it.
 
@@ -29,6 +32,7 @@ def test_shuffled_patterns(tmp_path):
     refused(characterize(Shuffled(bench()), matrix="phase-stepping"), "patterns", tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
 def test_shuffled_patterns_in_a_recording(tmp_path):
     """A recording of shuffled patterns gives the same verdicts and reasons. Catches: a recording that is trusted."""
     with Recorder(Shuffled(bench()), tmp_path / "r.h5") as recorder:
@@ -47,6 +51,7 @@ def test_a_medium_that_drifted_away_since(tmp_path):
     refused(characterize(today, matrix=estimate), "drifted since the calibration", tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
 def test_a_medium_that_drifts_during_the_recovery(tmp_path):
     """Its correlation time is 200 frames. Catches: a matrix of two media that passes."""
     opu = bench()

@@ -1,0 +1,65 @@
+"""Whether the frames of a measurement are neither saturated nor clipped."""
+
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.device import Device
+from calibration.fields.readings import MAX_SATURATED
+from photonics.arrays import FloatArray, HostArray
+
+__all__ = ["Saturated", "check_frames"]
+
+MAX_CLIPPED = 20
+"""Readings of the highest code that are chance; more than that, and five times as many as of a code below, are not."""
+
+
+class Saturated(ValueError):
+    """Frames of a whole measurement are too bright."""
+
+
+def check_frames(device: Device, parts: Iterable[HostArray]) -> FloatArray:
+    """Share of saturated readings of each pixel, (n_out,), in frames that come in parts.
+
+    Warns if the camera clips below its saturation.
+
+    Raises
+    ------
+    Saturated
+        If more than 2 % of the readings are saturated.
+    """
+    top, count = device.camera.saturation_dn, 0
+    readings, codes = np.zeros(device.n_out, np.int64), np.zeros(top + 1, np.int64)
+    for frames in parts:
+        seen = np.minimum(frames, top)
+        readings += (seen == top).sum(axis=0)
+        codes += np.bincount(seen.ravel(), minlength=len(codes))
+        count += len(frames)
+    check_clipping(codes)
+    share = (readings / count).astype(np.float32)
+    if share.mean() > MAX_SATURATED:
+        raise Saturated(
+            f"exposure_s {device.exposure_s:.4g} saturates {share.mean():.1%} of the readings, "
+            f"{MAX_SATURATED:.0%} is allowed: shorten it (calibration.recovery.exposure.expose)"
+        )
+    return share
+
+
+def check_clipping(codes: NDArray[np.int64]) -> None:
+    """Warn if readings pile up at the highest code of the frames, although it is under saturation.
+
+    Parameters
+    ----------
+    codes : ndarray, shape (saturation_dn + 1,)
+        Number of readings of each code.
+    """
+    top = int(np.flatnonzero(codes)[-1])
+    beside = codes[max(top - 8, 0) : top]
+    if top < len(codes) - 1 and len(beside) and codes[top] > MAX_CLIPPED + 5.0 * beside.mean():
+        warnings.warn(
+            f"frames have {codes[top]} readings of {top} DN and none above, but {beside.mean():.3g} of a code below: "
+            f"the camera clips there, below camera.saturation_dn {len(codes) - 1}; such readings count as light",
+            stacklevel=4,
+        )
