@@ -71,6 +71,7 @@ def build(cls: T, kw_only: bool, eq: bool) -> T:
     checked = dataclass(cls, frozen=True, kw_only=kw_only, eq=eq, config=STRICT)
     validate = checked.__init__
     numeric = {field.name for field in fields(checked) if set(get_args(field.type) or [field.type]) <= NUMERIC}
+    flags = {field.name for field in fields(checked) if field.type is bool}
     names = [] if kw_only else list(signature(checked).parameters)
 
     @functools.wraps(validate)
@@ -84,6 +85,8 @@ def build(cls: T, kw_only: bool, eq: bool) -> T:
         for name, value in kwargs.items():
             if isinstance(value, (str, bool)) and name in numeric:  # pydantic would read "8" and True as numbers
                 raise ValueError(f"{cls.__name__}: {name} must be a valid number, got {value!r}")
+            if name in flags and not isinstance(value, (bool, np.bool_)):  # pydantic would read "no" and 1 as booleans
+                raise ValueError(f"{cls.__name__}: {name} must be True or False, got {value!r}")
         try:
             validate(self, **kwargs)
         except ValidationError as error:

@@ -13,18 +13,48 @@ __all__ = ["measure_projection"]
 
 @overload
 def measure_projection(
-    opu: Device, method: Literal["anchor"] = "anchor", n_inputs: int | None = None, **options: Any
+    opu: Device,
+    method: Literal["anchor"] = "anchor",
+    n_inputs: int | None = None,
+    *,
+    anchors: int | None = None,
+    steps: int | None = None,
+    bits: int | None = None,
+    repeats: int | None = None,
+    dark_share: float | None = None,
+    unit_dn: float | None = None,
+    **options: Any,
 ) -> AnchorProjection: ...
 
 
 @overload
 def measure_projection(
-    opu: Device, method: str | ProjectionMethod, n_inputs: int | None = None, **options: Any
+    opu: Device,
+    method: str | ProjectionMethod,
+    n_inputs: int | None = None,
+    *,
+    anchors: int | None = None,
+    steps: int | None = None,
+    bits: int | None = None,
+    repeats: int | None = None,
+    dark_share: float | None = None,
+    unit_dn: float | None = None,
+    **options: Any,
 ) -> LinearProjection: ...
 
 
 def measure_projection(
-    opu: Device, method: str | ProjectionMethod = "anchor", n_inputs: int | None = None, **options: Any
+    opu: Device,
+    method: str | ProjectionMethod = "anchor",
+    n_inputs: int | None = None,
+    *,
+    anchors: int | None = None,
+    steps: int | None = None,
+    bits: int | None = None,
+    repeats: int | None = None,
+    dark_share: float | None = None,
+    unit_dn: float | None = None,
+    **options: Any,
 ) -> LinearProjection:
     """Calibrate a linear projection through the device, from frames alone.
 
@@ -44,18 +74,21 @@ def measure_projection(
         Length of the vectors; the device's inputs beyond it are the anchors' mirrors. By default all inputs carry
         data, and the anchor is all of them ON, so that the second frame of a vector shows its complement.
         Multilateration needs spare inputs, and works best if each anchor is as bright as a vector.
+    anchors : int, optional
+        For "anchor": number of anchors, 1 by default; more than one needs `n_inputs`. For "multilateration": number of
+        anchors, 3 or more, 5 by default.
+    steps : int, optional
+        For "phase-stepping": phase steps, 3 to 1000, 4 by default.
+    bits : int, optional
+        Bit planes in which real vectors are shown, 1 to 16, 8 by default.
+    repeats : int, optional
+        Frames averaged for each fixed pattern of the calibration, 2 or more; 16 by default, 4 for "multilateration".
+    dark_share : float, optional
+        Rows whose anchor or reference is dimmer than this share of the mean are dropped, 0.05 by default.
+    unit_dn : float, optional
+        DN above dark of unit intensity, which sets the scale of the result; `OPU.unit_dn` by default.
     **options
-        Settings of the method, with these defaults:
-
-        - bits (8): bit planes in which real vectors are shown, 1 to 16.
-        - repeats (16; 4 for multilateration): frames averaged for each fixed pattern of the calibration, 2 or more.
-        - dark_share (0.05): rows whose anchor or reference is dimmer than this share of the mean are dropped.
-        - unit_dn (`OPU.unit_dn`): DN above dark of unit intensity, which sets the scale of the result.
-        - anchors (1): number of anchors, for "anchor". More than one needs `n_inputs`.
-        - anchors (5): number of anchors, 3 or more, for "multilateration".
-        - steps (4): phase steps, 3 to 1000, for "phase-stepping".
-
-        The classes in `METHODS` describe them in full.
+        Further settings of the method: fields of its class in `METHODS`.
 
     Returns
     -------
@@ -67,7 +100,10 @@ def measure_projection(
         If a setting is out of range or the method does not have it, the optics do not suit the method, or the frames
         are so dark or so saturated that nothing can be calibrated.
     """
-    chosen = choose_method(method, **options)
+    chosen = choose_method(
+        method, anchors=anchors, steps=steps, bits=bits, repeats=repeats, dark_share=dark_share, unit_dn=unit_dn,
+        **options,
+    )  # fmt: skip
     opu = check_device(opu)
     n_inputs = opu.n_in if n_inputs is None else integer(n_inputs, "n_inputs", 1, opu.n_in)
     return chosen.calibrate(opu, n_inputs)

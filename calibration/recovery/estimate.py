@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -129,7 +130,8 @@ def load_estimate(path: str | Path) -> TransmissionEstimate:
         estimate = read_estimate(Path(path))
         check_estimate(estimate)
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number else " ".join(str(error).split())
         raise ValueError(f"path must be a transmission matrix of this package, got {path} ({reason})") from None
     return estimate
 

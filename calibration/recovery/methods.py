@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,7 +25,7 @@ METHODS: dict[str, type[RecoveryMethod]] = {
 
 
 def build_method(
-    device: Device, method: str = "phase-stepping", n_inputs: int | None = None, seed: int = 0, **options: Any
+    device: Device, /, method: str = "phase-stepping", n_inputs: int | None = None, seed: int = 0, **options: Any
 ) -> RecoveryMethod:
     """Return a method for a device; see `calibration.recovery.base.RecoveryMethod.build`."""
     return choose(METHODS, method, "method").build(device, n_inputs, seed, options)
@@ -33,12 +33,13 @@ def build_method(
 
 def check_recovery(
     device: Device,
+    /,
     method: str = "phase-stepping",
     *,
     n_inputs: int | None = None,
     steps: int = 4,
     track_drift: bool = False,
-    exposure: str | None = None,
+    exposure: Literal["auto"] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = False,

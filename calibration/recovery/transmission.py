@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -52,7 +52,7 @@ def recover_transmission_matrix(
     n_inputs: int | None = None,
     steps: int = 4,
     track_drift: bool = False,
-    exposure: str | None = None,
+    exposure: Literal["auto"] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = False,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -56,7 +56,7 @@ def characterize(
     *,
     method: str = "anchor",
     matrix: TransmissionEstimate | str | Description | None = None,
-    exposure: str = "methods",
+    exposure: Literal["methods", "keep", "auto"] = "methods",
     seed: int = 0,
     progress: bool = False,
 ) -> Report:
@@ -217,6 +217,8 @@ def check_arguments(
         raise ValueError(f"opu must have {MIN_PIXELS} pixels or more for statistics, got {device.n_out}")
     if truth is not None and np.shape(truth) != (device.n_out, device.n_in):
         raise ValueError(f"truth must have shape {(device.n_out, device.n_in)}, got {np.shape(truth)}")
+    if truth is not None and not np.isfinite(truth).all():
+        raise ValueError("truth must be finite, got NaN or infinity")
     if n_inputs is not None:
         integer(n_inputs, "n_inputs", 1, device.n_in)
     if method not in PROJECTIONS:

@@ -11,6 +11,8 @@ __all__ = ["Description", "check_same", "flatten"]
 Description: TypeAlias = Mapping[str, Any]
 """A nested table in plain types: strings, numbers, lists and tables by name."""
 ABSENT = "absent"
+NOTES = ("device.power_source",)
+"""Names of texts that a measurement does not depend on: releases may reword them."""
 
 
 def check_same(
@@ -25,7 +27,7 @@ def check_same(
     found, wanted : mapping
         Descriptions of the measurement: in the file, and of the measurement to resume.
     free : iterable of str
-        Dotted names whose values may differ.
+        Dotted names whose values may differ, as those of notes always may.
     name : str
         Name of the path in the message.
 
@@ -37,7 +39,7 @@ def check_same(
     there, asked = flatten(found), flatten(wanted)
     for key in there | asked:
         was, now = there.get(key, ABSENT), asked.get(key, ABSENT)
-        if key not in free and was != now:
+        if key not in (*free, *NOTES) and was != now:
             raise WrongFile(
                 f"{name} must be a file of this measurement, got {path}, whose {key} is {was!r}, not {now!r}: "
                 f"take another {name}, or remove the file"

@@ -28,6 +28,7 @@ file is ever unpickled or executed.
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class Recording:
         try:
             self._file = Journal(self.path) if is_journal(self.path) else h5py.File(self.path, "r")
         except OSError as error:
-            reason = error.strerror or "not HDF5, or truncated"
+            reason = os.strerror(error.errno) if error.errno else "not HDF5, or truncated"
             raise ValueError(f"path must be a readable recording (HDF5), got {path} ({reason})") from None
         try:
             self._check()

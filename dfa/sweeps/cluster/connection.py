@@ -12,7 +12,7 @@ from dfa.sweeps.cluster.worker import ONE_THREAD
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
-__all__ = ["connect", "outside_address"]
+__all__ = ["connect", "outside_address", "scheduler_lost"]
 
 START_S = 60.0
 """Time that a cluster may take to have a worker."""
@@ -77,8 +77,10 @@ def connect(workers: int) -> "Iterator[Client]":
 def client_of(address: str) -> "Iterator[Client]":
     """Connect to a scheduler; points in flight are cancelled at the end."""
     from distributed import Client
+    from distributed.comm import get_address_host_port
 
     try:
+        get_address_host_port(address)  # a client with a malformed address would not end
         client = Client(address, timeout=START_S / 2, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(f"no dask scheduler answers at {address} ({error})") from None
@@ -87,9 +89,17 @@ def client_of(address: str) -> "Iterator[Client]":
             client.wait_for_workers(1, timeout=START_S)
         except TimeoutError:
             raise ConnectionError(f"the dask scheduler at {address} has no workers") from None
+        except OSError:
+            raise scheduler_lost() from None
         yield client
     finally:
         client.close(timeout=5)
+
+
+def scheduler_lost() -> ConnectionError:
+    """Return the error for a scheduler that does not answer any more."""
+    place = outside_address() or "of this machine"
+    return ConnectionError(f"the dask scheduler {place} is lost; with a store, the same sweep goes on where it stopped")
 
 
 def start_cluster(workers: int) -> "LocalCluster":

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
-from dfa.sweeps.cluster.connection import connect, outside_address
+from dfa.sweeps.cluster.connection import connect, scheduler_lost
 from dfa.sweeps.cluster.worker import compute_here, compute_in_worker
 from dfa.sweeps.keys import Code
 from dfa.sweeps.protocol import Outcome, Study
@@ -132,9 +132,3 @@ class Width:
                 warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
             self.threads, self.due_s = threads, time.monotonic() + REFRESH_S
         return AHEAD * max(1, self.threads)
-
-
-def scheduler_lost() -> ConnectionError:
-    """Return the error for a scheduler that does not answer any more."""
-    place = outside_address() or "of this machine"
-    return ConnectionError(f"the dask scheduler {place} is lost; with a store, the same sweep goes on where it stopped")

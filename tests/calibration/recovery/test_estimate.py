@@ -132,6 +132,8 @@ def test_files_that_are_cut_off(sound, tmp_path, share):
     with pytest.raises(ValueError, match=r"estimate\.h5") as stop:
         TransmissionEstimate.load(path)
     assert "\n" not in str(stop.value)
+    with pytest.raises(ValueError, match=r"path must be a transmission matrix .* \(Is a directory\)$"):
+        TransmissionEstimate.load(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 100, 3000, 5000, -1])

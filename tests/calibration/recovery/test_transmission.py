@@ -144,6 +144,8 @@ def test_an_estimate_is_read_as_it_was_written(tmp_path):
         ({"method": "popoff", "n_inputs": 30}, "n_inputs must be greater than or equal to 32"),
         ({"n_inputs": 0}, "n_inputs must be an integer, 1 to 32"),
         ({"anchors": 3}, "anchors is not an option of phase-stepping, which has steps, track_drift; got 3"),
+        ({"device": 3}, "device is not an option of phase-stepping"),
+        ({"track_drift": "yes"}, "track_drift must be True or False, got 'yes'"),
         ({"seed": -1}, "seed must be"),
         ({"resume": True}, "out must be the file"),
         ({"method": "off-axis"}, "imaging.numerical_aperture must be"),

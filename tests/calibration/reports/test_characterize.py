@@ -101,6 +101,8 @@ def test_bad_arguments():
     for arguments, message in (
         ({"vectors": 4}, "vectors must be an integer, 8"),
         ({"truth": np.ones((3, 3))}, r"truth must have shape \(50, 32\)"),
+        ({"truth": np.full((50, 32), np.nan)}, "truth must be finite"),
+        ({"matrix": {"method": "popoff", "device": 3}}, "device is not an option of popoff"),
         ({"n_inputs": 33}, "n_inputs must be"),
     ):
         with pytest.raises(ValueError, match=message):

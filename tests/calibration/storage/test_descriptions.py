@@ -27,6 +27,11 @@ def test_another_measurement_is_refused(changed, message):
     check_same(path, HEADER, HEADER | {"start_frame": 99}, ("start_frame",))
 
 
+def test_a_reworded_note_is_the_same_measurement():
+    """Catches: a measurement of the release before that cannot go on, since a preset names its source in new words."""
+    check_same(Path("run.part"), {"device": {"power_source": "guess"}}, {"device": {"power_source": "an estimate"}})
+
+
 def test_flatten():
     """Catches: an empty table that leaves a name, a value that is turned into text."""
     assert flatten(HEADER | {"none": {}}) == {

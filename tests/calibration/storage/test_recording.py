@@ -99,6 +99,8 @@ def test_what_is_no_recording(sound, tmp_path, content):
     with pytest.raises(ValueError, match=r"path must be a readable recording .*x\.h5") as stop:
         RecordedDevice(path)
     assert "\n" not in str(stop.value)
+    with pytest.raises(ValueError, match=r"path must be a readable recording \(HDF5\), got .* \(Is a directory\)$"):
+        RecordedDevice(tmp_path)
 
 
 def test_flipped_bits_are_refused(sound, tmp_path, rng):

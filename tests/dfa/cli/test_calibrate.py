@@ -134,6 +134,7 @@ def test_exposures(tmp_path, no_pages):
         (["--option", "steps=3"], "option must be with a method that recovers"),
         ([*SMALL, "--option", "steps"], "option must be NAME=VALUE"),
         ([*SMALL, "--option", "out=3"], "option must be NAME=VALUE"),
+        ([*SMALL, "--option", "device=3"], "device is not an option of phase-stepping"),
         ([*SMALL, "--option", "steps=many"], "option steps must be a number"),
         ([*SMALL, "--option", "steps=2"], "steps must be greater than or equal to 3"),
         ([*SMALL, "--option", "anchors=8"], "anchors is not an option of phase-stepping"),

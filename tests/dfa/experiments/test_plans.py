@@ -33,7 +33,7 @@ def data():
         ({"epochs": 2.0}, "epochs must be an integer, got 2.0"),
         ({"samples": 0}, "samples must be greater than or equal to 1, got 0"),
         ({"learning_rate": float("inf")}, "learning_rate must be a finite number, got inf"),
-        ({"diffuse": 1}, "diffuse must be a valid boolean, got 1"),
+        ({"diffuse": 1}, "diffuse must be True or False, got 1"),
         ({"spread": "all"}, "spread must be one of each, channels, features, got 'all'"),
         ({"encoder": {"threshold": 1.0}}, "encoder must be an instance of Ternary"),
         ({"device": "nope"}, "preset must be one of"),

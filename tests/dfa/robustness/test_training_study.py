@@ -81,7 +81,7 @@ def test_a_name_of_the_medium_is_the_effect_s_if_it_has_it():
         ({"training.learning_rate": "x"}, "learning_rate must be a valid number, got 'x'"),
         ({"training.learning_rate": [1.0]}, "learning_rate must be a valid number, got"),
         ({"training.epochs": 1.5}, "epochs must be an integer, got 1.5"),
-        ({"training.diffuse": "x"}, "diffuse must be a valid boolean, got 'x'"),
+        ({"training.diffuse": "x"}, "diffuse must be True or False, got 'x'"),
         ({"training.device": 5}, "device must be a preset's name, a TOML file or a description, got 5"),
         ({"training.method": ["x"]}, r"method must be one of .*, got \['x'\]"),
         ({"encoder.threshold": "x"}, "threshold must be 0 or more and finite, got 'x'"),

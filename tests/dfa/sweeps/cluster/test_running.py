@@ -102,6 +102,18 @@ def test_a_local_cluster_that_starts_its_worker_again_gives_no_warning(monkeypat
     assert [width.now() for _ in range(4)] == [4, 2, 2, 2]
 
 
+def test_a_scheduler_that_is_lost_at_the_start_is_told_in_one_line(cluster, monkeypatch):
+    """Catches: an error of dask while the sweep waits for the first worker."""
+
+    def lost(*_, **__):
+        raise OSError("Timed out trying to connect")
+
+    monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster[0])
+    monkeypatch.setattr("distributed.Client.wait_for_workers", lost)
+    with pytest.raises(ConnectionError, match=r"the dask scheduler .* is lost"):
+        sweep(Logged("", 0.0), {"x": [1]}, progress=False)
+
+
 def test_kills_lose_nothing():
     """Worker, parent and scheduler, one each; the full run is ``python -m benchmarks.sweeps --kills 20``."""
     found = kills(3, points=20)
@@ -144,6 +156,10 @@ def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, mo
     with monkeypatch.context() as with_other_code:
         with_other_code.setattr("dfa.sweeps.sweeping.code_of", lambda _: Code("other", "other"))
         with pytest.raises(ConnectionError, match="a worker runs other code"):
+            sweep(Logged("", 0.0), {"x": [1]}, progress=False)
+    for address in ("nonsense", "foo://127.0.0.1:1"):
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
+        with pytest.raises(ConnectionError, match=f"no dask scheduler answers at {address}"):
             sweep(Logged("", 0.0), {"x": [1]}, progress=False)
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://127.0.0.1:1")
     monkeypatch.setattr("dfa.sweeps.cluster.connection.START_S", 2.0)
