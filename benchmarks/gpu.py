@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.child import ROOT
 from benchmarks.report import Parser, out_file, run, show, write
-from photonics.backend import named
+from photonics.backend import find_backend
 
 __all__ = ["main", "run_tests"]
 
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="JSON file for the results; default runs/bench-gpu-<time>.json")
     parser.add_argument("--no-tests", action="store_true", help="run the benchmarks only")
     given = parser.parse_args(argv)
-    named("cuda")  # an error if there is no GPU
+    find_backend("cuda")  # an error if there is no GPU
     path = out_file(given.out, "bench-gpu")
     code, summary = (0, "not run") if given.no_tests else run_tests()
 

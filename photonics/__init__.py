@@ -1,6 +1,6 @@
 """The optics chain of the photonic co-processor: laser, mirrors, scattering medium, camera.
 
-Names are imported on first use: scikit-learn, which `OPUFeatures` needs, takes longer to load than all of this package.
+Names are imported on first use, because scikit-learn, which `OPUFeatures` needs, loads more slowly than this package.
 """
 
 import lazy_loader

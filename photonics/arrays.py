@@ -1,7 +1,7 @@
 """Names for the types of arrays.
 
-The array API standard has no static type that numpy, cupy and the other libraries satisfy, so an array that may be on
-any of them is typed as `Array`, which a type checker does not look into. An array of the host has numpy's own types.
+The array API standard has no static type that numpy, cupy and the other libraries satisfy, so an array of any of these
+libraries is typed as `Array`, which type checkers do not inspect. Arrays on the host have numpy's types.
 """
 
 from typing import Any, TypeAlias

@@ -9,7 +9,7 @@ import numpy as np
 
 from photonics.arrays import Array, HostArray
 
-__all__ = ["HOST", "Backend", "backend_of", "named", "to_host"]
+__all__ = ["HOST", "Backend", "backend_of", "find_backend", "to_host"]
 
 
 class Backend(NamedTuple):
@@ -25,8 +25,8 @@ class Backend(NamedTuple):
         self,
     ) -> tuple[Callable[[str], "Backend"], tuple[str]]:  # a namespace is a module, which cannot be pickled
         if self.on_host:
-            return named, ("cpu",)
-        return named, (f"cuda:{self.device.id}",)
+            return find_backend, ("cpu",)
+        return find_backend, (f"cuda:{self.device.id}",)
 
     @property
     def name(self) -> str:
@@ -41,7 +41,7 @@ class Backend(NamedTuple):
     def asarray(self, array: Array, dtype: str | None = None) -> Array:
         """Bring a host array or a number to this backend, with another dtype if given.
 
-        An array that is on this backend and of that dtype is returned as it is.
+        An array that is already on this backend with that dtype is returned unchanged.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Backend(NamedTuple):
             require(self, array, "array")
             return array if kind is None else self.xp.astype(array, kind, copy=False)
         if isinstance(array, np.ndarray):
-            array = array if array.flags.writeable else array.copy()  # some libraries refuse read-only arrays
+            array = array if array.flags.writeable else array.copy()  # some libraries reject read-only arrays
         return self.xp.asarray(array, dtype=kind, device=self.device)
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
@@ -88,8 +88,8 @@ def require(backend: Backend, array: Array, name: str) -> None:
         )
 
 
-def named(device: str) -> Backend:
-    """Return the backend of "cpu" or "cuda" (or "cuda:1", one of several).
+def find_backend(device: str) -> Backend:
+    """Return the backend of a device: "cpu", "cuda", or one of several GPUs, such as "cuda:1".
 
     Raises
     ------
@@ -113,7 +113,7 @@ def named(device: str) -> Backend:
 
 
 def to_host(array: Array) -> HostArray:
-    """Copy an array of any library to numpy; a numpy array is returned as it is.
+    """Copy an array of any library to numpy; a numpy array is returned unchanged.
 
     This is the only function of the package that moves data off a device.
     """

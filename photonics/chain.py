@@ -19,7 +19,7 @@ __all__ = ["SHORTEST_EXPOSURE_S", "Chain", "Clock"]
 SHORTEST_EXPOSURE_S = 1e-6
 """Shortest exposure of a camera, seconds."""
 MAX_MODES = 64
-"""Largest number of spectral modes of a device: each costs a product, and a matrix where it is stored."""
+"""Largest number of spectral modes of a device: each costs a product, and a matrix if it is stored."""
 CHUNK = 2**25
 """Pixels computed at a time, so that memory stays bounded (about 21 bytes each)."""
 
@@ -59,7 +59,7 @@ class Chain:
         self.seed = check_seed(seed)
         self.backend: Backend = HOST
         self.cells = dmd.cells(self.n_in)
-        self._lit, self._shares = lit(medium, laser, imaging)
+        self._lit, self._shares = expand_modes(medium, laser, imaging)
         self._n_out = imaging.pixels(self._lit.shape[0], self._lit.modes)
         imaging.check_samples(laser.wavelength_m)
         self._unit_rate = laser.photon_rate * float(laser.power_share(self.cells).mean())
@@ -119,7 +119,7 @@ class Chain:
 
     @property
     def longest_exposure_s(self) -> float:
-        """Frame period less the time in which the mirrors settle; the next pattern is loaded during the exposure."""
+        """Frame period minus the settling time of the mirrors; the next pattern is loaded during the exposure."""
         return self.frame_period_s - self.dmd.settle_s
 
     @property
@@ -132,7 +132,7 @@ class Chain:
         self._exposure_s = self.check_exposure(value)
 
     def check_exposure(self, value: object) -> float:
-        """Return an exposure as a float if the device can take it, else raise a ``ValueError``."""
+        """Return an exposure as a float; raise a ``ValueError`` if it is out of range."""
         longest = self.longest_exposure_s
         if not SHORTEST_EXPOSURE_S <= number(value) <= longest:
             raise ValueError(
@@ -214,7 +214,7 @@ class Chain:
     def reference_light(self, phases: Array, ticks: IntArray, exposure_s: float, *, steady: bool = False) -> Array:
         """Field of the reference beam at the sensor with its piezo at `phases`, one per frame: (batch, n_field).
 
-        A `steady` beam has the laser's nominal power and exactly the phase of the piezo.
+        A `steady` beam has the laser's nominal power and exactly the phase set by the piezo.
         """
         laser, reference = self.laser, self.imaging.reference
         if steady:
@@ -264,8 +264,8 @@ class Chain:
         """Ground truth: field per unit of mirror, (n_out, n_in), in the unit in which ``E|t_ij|^2 = 1/n_in``.
 
         The medium's matrix in frame `tick` times the illumination and the mirror level (ON minus OFF) of each input,
-        with the surface of the mirrors of that frame. For metrics and tests; a bench cannot know it, and `calibration`
-        does not use it.
+        with the surface of the mirrors of that frame. For metrics and tests only; a real bench does not have it, and
+        `calibration` does not use it.
 
         Raises
         ------
@@ -283,14 +283,15 @@ class Chain:
         return self.medium.block(slice(None), slice(None), tick) * weight.astype(np.complex64)
 
 
-def lit(medium: ScatteringMedium, laser: Laser, imaging: Imaging) -> tuple[ScatteringMedium, tuple[float, ...]]:
-    """Return the medium as this light and this sensor see it, and the reference's amplitude in each of its modes.
+def expand_modes(
+    medium: ScatteringMedium, laser: Laser, imaging: Imaging
+) -> tuple[ScatteringMedium, tuple[float, ...]]:
+    """Return the medium with one field per polarisation and spectral mode, and the reference's amplitude in each field.
 
-    There is one field for each polarisation and spectral mode. The weakest spectral modes, which hold 1 % of the power
-    together, are left out; that changes the contrast by 1 % at most. The reference has one polarisation and the laser's
-    spectrum: at zero delay its share of spectral mode n is the mode's own weight w_n (the eigenfunctions of
-    `photonics.parts.laser.mode_weights` all have unit modulus at the first arrival), so that the share of the speckle
-    that it interferes with is ``sum w_n^2 = 1 / (1 + 2 pi tau linewidth)``.
+    The weakest spectral modes, which together have 1 % of the power, are left out; this changes the contrast by at most
+    1 %. The reference has one polarisation and the laser's spectrum: at zero delay its share of spectral mode n is the
+    mode's own weight w_n (the eigenfunctions of `photonics.parts.laser.mode_weights` all have unit modulus at the first
+    arrival), so that it interferes with the share of the speckle ``sum w_n^2 = 1 / (1 + 2 pi tau linewidth)``.
 
     Raises
     ------

@@ -21,7 +21,7 @@ QUOTE = "'"
 
 
 def as_integer(value: object) -> object:
-    """Return an integer of any library as an int, and anything else as it is, for the validator to refuse."""
+    """Return an integer of any library as an int, and anything else unchanged, for the validator to reject."""
     if isinstance(value, bool):
         return value
     try:
@@ -31,7 +31,7 @@ def as_integer(value: object) -> object:
 
 
 Integer: TypeAlias = Annotated[int, Strict(), BeforeValidator(as_integer)]
-"""An integer of Python or numpy; floats such as 4.0 are refused."""
+"""An integer of Python or numpy; floats such as 4.0 are rejected."""
 
 
 @overload
@@ -67,7 +67,7 @@ def component(cls: Any = None, /, *, kw_only: bool = True, eq: bool = True) -> A
 
 
 def build(cls: T, kw_only: bool, eq: bool) -> T:
-    """Make the dataclass of `component`."""
+    """Build the dataclass for `component`."""
     checked = dataclass(cls, frozen=True, kw_only=kw_only, eq=eq, config=STRICT)
     validate = checked.__init__
     numeric = {field.name for field in fields(checked) if set(get_args(field.type) or [field.type]) <= NUMERIC}
@@ -171,5 +171,5 @@ def integer(value: SupportsIndex, name: str, low: int, high: int | None = None) 
 
 
 def number(value: object) -> float:
-    """Return a real number as a float, and NaN, which is outside every range, for anything else."""
+    """Return a real number as a float; return NaN, which is outside every range, for anything else."""
     return float(value) if isinstance(value, (int, float, np.number)) and not isinstance(value, bool) else float("nan")

@@ -1,4 +1,4 @@
-"""Tables that describe a device, and the device that they describe."""
+"""Descriptions of a device as nested tables, and devices from descriptions."""
 
 import functools
 import os
@@ -29,11 +29,11 @@ __all__ = [
     "NUMBERS",
     "PARTS",
     "arguments",
+    "change_parameters",
     "check_names",
     "device_schema",
     "parts_of",
     "read_toml",
-    "with_dotted",
     "write_toml",
 ]
 
@@ -51,7 +51,7 @@ def table_of(part: type[Part]) -> BeforeValidator:
 
 
 class PartTables(Table):
-    """Tables of the parts that a bench is built of, apart from the medium."""
+    """Tables of the parts of a bench, except the medium."""
 
     laser: Annotated[Laser, table_of(Laser)] = Laser()
     dmd: Annotated[DMD, table_of(DMD)] = DMD()
@@ -94,20 +94,20 @@ def device_schema() -> dict[str, Any]:
 
 
 def arguments(description: Description) -> dict[str, Any]:
-    """Arguments of `photonics.OPU` that a description gives; "none" stands for None, which TOML does not have.
+    """Arguments of `photonics.OPU` from a description; "none" stands for None, which TOML does not have.
 
     Raises
     ------
     ValueError
         If the medium is missing, a name is unknown, or a value is out of range.
     """
-    table = validated(device_table(), description)
+    table = validate(device_table(), description)
     given = {name: getattr(table, name) for name in table.model_fields_set}
     return given | {"medium": build(given["medium"])}
 
 
 def parts_of(description: Description) -> PartTables:
-    """Parts of a device's description, apart from the medium; a part that is left out takes its defaults.
+    """Parts of a device's description, except the medium; missing parts take their defaults.
 
     Raises
     ------
@@ -115,13 +115,13 @@ def parts_of(description: Description) -> PartTables:
         If a name is unknown, or a value is out of range.
     """
     check_names(description)
-    return validated(PartTables, {name: description[name] for name in PARTS if name in description})
+    return validate(PartTables, {name: description[name] for name in PARTS if name in description})
 
 
 Tables = TypeVar("Tables", bound=Table)
 
 
-def validated(kind: type[Tables], description: Description) -> Tables:
+def validate(kind: type[Tables], description: Description) -> Tables:
     """Validate a description, or raise a one-line ``ValueError``."""
     try:
         return kind.model_validate(plain(description))
@@ -129,8 +129,8 @@ def validated(kind: type[Tables], description: Description) -> Tables:
         raise ValueError(one_line(error, tags=MEDIA)) from None
 
 
-def with_dotted(device: Chain, changes: Description) -> dict[str, Any]:
-    """Replace changes of parameters by their dotted names by the changed parts.
+def change_parameters(device: Chain, changes: Description) -> dict[str, Any]:
+    """Replace changes of parameters, given by dotted names, by the changed parts.
 
     Raises
     ------
@@ -145,21 +145,21 @@ def with_dotted(device: Chain, changes: Description) -> dict[str, Any]:
             raise ValueError(f"{name} is not a parameter of the device; parts are {', '.join((*PARTS, 'medium'))}")
         before = whole.get(part, getattr(device, part))
         whole[part] = (
-            changed_medium(before, parameter, value) if part == "medium" else changed_part(before, parameter, value)
+            change_medium(before, parameter, value) if part == "medium" else change_part(before, parameter, value)
         )
     return whole
 
 
-def changed_part(part: Part, parameter: str, value: Any) -> Part:
-    """Return a part with one parameter changed, which may be a parameter of a part of it."""
+def change_part(part: Part, parameter: str, value: Any) -> Part:
+    """Return a part with one parameter changed, which may be nested (``imaging.reference.noise``)."""
     name, _, rest = parameter.partition(".")
     known = [field.name for field in fields(part)]
     if name not in known:
         raise ValueError(f"{name} is not a parameter of {type(part).__name__}; those are {', '.join(known)}")
-    return replace(part, **{name: changed_part(getattr(part, name), rest, value) if rest else value})
+    return replace(part, **{name: change_part(getattr(part, name), rest, value) if rest else value})
 
 
-def changed_medium(medium: media.ScatteringMedium, parameter: str, value: Any) -> media.ScatteringMedium:
+def change_medium(medium: media.ScatteringMedium, parameter: str, value: Any) -> media.ScatteringMedium:
     """Return a medium with one parameter changed; ``medium.seed`` is that of the medium inside an effect."""
     name, _, rest = parameter.partition(".")
     if not isinstance(medium, media.Effect):
@@ -167,7 +167,7 @@ def changed_medium(medium: media.ScatteringMedium, parameter: str, value: Any) -
     known = [field.name for field in fields(medium)]
     if name not in known:
         raise ValueError(f"{name} is not a parameter of {type(medium).__name__}; those are {', '.join(known)}")
-    return replace(medium, **{name: changed_medium(medium.medium, rest, value) if rest else value})
+    return replace(medium, **{name: change_medium(medium.medium, rest, value) if rest else value})
 
 
 def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]) -> Device:
@@ -183,13 +183,13 @@ def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"path must be a readable TOML file, got {path} ({error})") from None
     try:
-        return build_device(with_paths(tomllib.loads(text), Path(path).parent))
+        return build_device(resolve_paths(tomllib.loads(text), Path(path).parent))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
 def write_toml(path: str | Path, description: Description) -> None:
-    """Write a new TOML file that `read_toml` reads; the ``path`` of a matrix becomes absolute.
+    """Write a new TOML file for `read_toml`; the ``path`` of a matrix becomes absolute.
 
     The file is written under another name first, so that a partial file never has the name `path`.
 
@@ -199,32 +199,32 @@ def write_toml(path: str | Path, description: Description) -> None:
         If the file exists or cannot be written, or the description holds a matrix that is not in a file.
     """
     path = Path(path)
-    validated(device_table(), description)
-    text = tomli_w.dumps(without_null(with_paths(description, Path.cwd())))
+    validate(device_table(), description)
+    text = tomli_w.dumps(replace_null(resolve_paths(description, Path.cwd())))
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             temporary = Path(folder) / path.name
             temporary.write_text(text, encoding="utf-8")
-            os.link(temporary, path)  # unlike a renaming, it fails if the file exists
+            os.link(temporary, path)  # unlike a rename, this fails if the file exists
     except FileExistsError:
         raise ValueError(f"path must be new, got {path}, which exists: files are never overwritten") from None
     except OSError as error:
         raise ValueError(f"path must be in a writable folder, got {path} ({error.strerror})") from None
 
 
-def with_paths(description: Description, folder: Path) -> dict[str, Any]:
-    """Return a description whose relative paths of matrices start from a folder, in media within media too."""
+def resolve_paths(description: Description, folder: Path) -> dict[str, Any]:
+    """Return a description in which relative paths of matrices start from a folder, also in nested media."""
     medium = description.get("medium")
-    changes: dict[str, Any] = {"medium": with_paths(medium, folder)} if isinstance(medium, Mapping) else {}
+    changes: dict[str, Any] = {"medium": resolve_paths(medium, folder)} if isinstance(medium, Mapping) else {}
     if isinstance(description.get("path"), str):
         changes["path"] = str(folder / description["path"])
     return {**description, **changes}
 
 
-def without_null(value: Any) -> Any:
-    """Replace None by "none" in tables and in tables within them."""
+def replace_null(value: Any) -> Any:
+    """Replace None by "none" in nested tables."""
     if isinstance(value, Mapping):
-        return {key: without_null(item) for key, item in value.items()}
+        return {key: replace_null(item) for key, item in value.items()}
     return "none" if value is None else value
 
 

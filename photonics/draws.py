@@ -10,7 +10,7 @@ from photonics.random import check_seed
 __all__ = ["key", "normals", "ornstein_uhlenbeck", "uniforms", "words"]
 
 MAX_TICK = 2**48
-"""Ticks are below this number."""
+"""Upper bound of ticks: they are smaller than this number."""
 
 
 def key(seed: int) -> tuple[np.uint32, np.uint32]:
@@ -44,7 +44,7 @@ def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> Fl
 
 
 def places(index: ArrayLike, tick: ArrayLike) -> tuple[IntArray, IntArray]:
-    """Broadcast `index` and `tick` to flat arrays; they are copies, since numba refuses read-only views."""
+    """Broadcast `index` and `tick` to flat arrays; they are copies, because numba rejects read-only views."""
     where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
     return where.flatten(), when.flatten()
 

@@ -24,11 +24,11 @@ __all__ = ["OPUFeatures"]
 KINDS = ("nonlinear", "linear")
 ENCODERS = ("median", "sign")
 DARK_FRAMES = 16
-"""Dark frames whose mean is subtracted from every frame."""
+"""Number of dark frames whose mean is subtracted from every frame."""
 EXPOSURE_ROWS = 32
-"""Samples on which the exposure is set."""
+"""Number of samples from which the exposure is set."""
 USABLE_PIXELS = 0.92
-"""Share of pixels expected to be valid for a linear projection: about 5 % have a dark anchor, and that share varies."""
+"""Share of pixels assumed to be valid for a linear projection: about 5 % have a dark anchor, and that share varies."""
 
 
 class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -110,7 +110,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self.random_state = random_state
 
     def fit(self, X: Array, y: object = None) -> Self:
-        """Find the thresholds, build the device and set its exposure.
+        """Compute the thresholds, build the device and set its exposure.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self._n_inputs = patterns.shape[1]
         self._n_features_out = self.n_components
         self.opu_ = self._build_device(self._n_inputs)
-        self.opu_.autoexpose(patterns=self._typical(patterns))
+        self.opu_.autoexpose(patterns=self._exposure_patterns(patterns))
         if self.kind == "linear":
             assert self.projection is not None
             self.projection_ = self.projection(self.opu_, n_inputs=self._n_inputs)
@@ -156,7 +156,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if self.kind == "linear":
             values = np.real(to_host(self.projection_(patterns)))[:, self._rows]
             return np.asarray(values * math.sqrt(2.0 * self.opu_.n_in / self._n_inputs / self.n_components), np.float32)
-        shown = self.opu_.backend.asarray(self._padded(patterns), "bool")
+        shown = self.opu_.backend.asarray(self._pad(patterns), "bool")
         frames = to_host(self.opu_.measure(shown))[:, : self.n_components]
         # Entries of the medium have variance 1 / opu.n_in; relative to the inputs in use it is 1 / n_inputs.
         unit = self.opu_.unit_dn * self._n_inputs / self.opu_.n_in * math.sqrt(self.n_components)
@@ -183,7 +183,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             seed = check_random_state(seed).randint(2**31 - 1)
         pixels = self.n_components if self.kind == "nonlinear" else math.ceil(self.n_components / USABLE_PIXELS) + 16
         if isinstance(self.device, OPU):
-            opu = copy.deepcopy(self.device).replace(seed=int(seed))  # not the medium of the user, which caches
+            opu = copy.deepcopy(self.device).replace(seed=int(seed))  # the user's medium caches
         elif presets.is_file(self.device):
             opu = OPU.from_toml(self.device).replace(seed=int(seed))
         else:
@@ -195,9 +195,9 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             )
         return opu
 
-    def _typical(self, patterns: BoolArray) -> Array:
+    def _exposure_patterns(self, patterns: BoolArray) -> Array:
         """Patterns for the exposure: a few samples, or all inputs ON for a projection, which adds anchors."""
-        shown = self._padded(patterns[patterns.any(axis=1)])  # dark patterns have no exposure
+        shown = self._pad(patterns[patterns.any(axis=1)])  # all-OFF patterns cannot set an exposure
         rows = np.linspace(0, len(shown) - 1, min(EXPOSURE_ROWS, len(shown))).astype(np.int64)
         if self.kind == "linear" or not len(rows):
             shown, rows = np.ones((1, self.opu_.n_in), np.bool_), [0]
@@ -216,11 +216,11 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             return self.threshold_ < X
         patterns = np.asarray(self.encoder(X))
         if patterns.ndim != 2 or len(patterns) != len(X):
-            raise ValueError(f"encoder must give patterns of shape ({len(X)}, n_in), got {patterns.shape}")
+            raise ValueError(f"encoder must return patterns of shape ({len(X)}, n_in), got {patterns.shape}")
         return as_patterns(patterns, self._n_inputs or patterns.shape[1], "encoder's patterns")
 
-    def _padded(self, patterns: BoolArray) -> BoolArray:
-        """Append inputs that are OFF up to the inputs of the device."""
+    def _pad(self, patterns: BoolArray) -> BoolArray:
+        """Append OFF inputs up to the inputs of the device."""
         return np.pad(patterns, ((0, 0), (0, self.opu_.n_in - patterns.shape[1])))
 
     def __sklearn_tags__(self) -> Tags:

@@ -10,7 +10,7 @@ import photonics.analysis.cost as cost
 import photonics.analysis.moments as moments
 from photonics.analysis.exposure import autoexpose
 from photonics.arrays import Array
-from photonics.backend import named
+from photonics.backend import find_backend
 from photonics.chain import Chain
 from photonics.component import number
 from photonics.description import (
@@ -18,10 +18,10 @@ from photonics.description import (
     NUMBERS,
     PARTS,
     arguments,
+    change_parameters,
     check_names,
     device_schema,
     read_toml,
-    with_dotted,
     write_toml,
 )
 from photonics.medium import ScatteringMedium
@@ -50,7 +50,7 @@ class OPU(Chain):
     electrical_power_w : float
         Power that the whole device draws from the wall, watts.
     power_source : str
-        Source of that figure.
+        Source of `electrical_power_w`.
 
     Raises
     ------
@@ -107,7 +107,7 @@ class OPU(Chain):
         return moments.variance(self, patterns, exposure_s, reference_phase)
 
     def timing(self, frames: int | None = None) -> cost.Timing:
-        """Seconds that `frames` frames (by default those on the clock) take on the real bench, and what limits it."""
+        """Seconds that `frames` frames (by default those on the clock) take on the real bench, and what limits them."""
         return cost.timing(self, self.clock.frames if frames is None else frames)
 
     def energy(self, frames: int | None = None) -> cost.Energy:
@@ -123,13 +123,13 @@ class OPU(Chain):
         ValueError
             If there is no such device, or cupy is not installed.
         """
-        self.backend = named(device)
+        self.backend = find_backend(device)
         return self
 
     def autoexpose(self, target: float = 0.5, patterns: Array | None = None) -> float:
-        """Set the exposure so that the 99th percentile of the frames sits at `target` of the camera's range.
+        """Set the exposure so that the 99th percentile of the frames is at `target` of the camera's range.
 
-        See `photonics.analysis.exposure.autoexpose`; the frames that it takes count on the clock.
+        See `photonics.analysis.exposure.autoexpose`; its frames advance the clock.
 
         Returns
         -------
@@ -152,7 +152,7 @@ class OPU(Chain):
         ValueError
             If a name is unknown or a value out of range.
         """
-        changes = with_dotted(self, changes)
+        changes = change_parameters(self, changes)
         check_names(changes)
         if "electrical_power_w" in changes:
             changes = {"power_source": "not stated"} | changes
@@ -163,13 +163,13 @@ class OPU(Chain):
         return other
 
     def to_dict(self) -> dict[str, Any]:
-        """Every parameter of the device in types of JSON, without the state of the clock."""
+        """All parameters of the device in JSON types, without the state of the clock."""
         parts = {name: asdict(getattr(self, name)) for name in PARTS}
         return {name: getattr(self, name) for name in NUMBERS} | parts | {"medium": self.medium.to_dict()}
 
     @classmethod
     def from_dict(cls, description: Description) -> "OPU":
-        """Build the device that `to_dict` described; missing entries take their defaults, "none" stands for None.
+        """Build a device from a description; missing entries take their defaults, "none" stands for None.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class OPU(Chain):
         return read_toml(path, cls.from_dict)
 
     def to_toml(self, path: str | Path) -> None:
-        """Write the device to a new TOML file, which `from_toml` reads.
+        """Write the device to a new TOML file that `from_toml` can read.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Named devices, each figure with its source or marked as an estimate."""
+"""Named devices; each value has a source or is marked as an estimate."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ __all__ = ["PRESETS", "get", "ideal", "is_file", "lab_bench", "lighton_aurora", 
 
 
 def fit(dmd: DMD, n_in: int) -> DMD:
-    """Return the chip with the largest macropixel, at most its own, with which `n_in` inputs fit."""
+    """Return the chip with the largest macropixel, up to its own, at which `n_in` inputs fit."""
     n_in = integer(n_in, "n_in", 1)
     for side in range(dmd.macropixel, 1, -1):
         if n_in <= (dmd.rows // side) * (dmd.columns // side):
@@ -28,8 +28,8 @@ def ideal(n_in: int, n_out: int, seed: int = 0) -> OPU:
 
     The well is so deep (1e10 electrons) that shot noise is less than 1e-4 of the mean signal for up to 10 000 inputs.
     There is no read noise, dark current, non-uniformity, leakage or laser noise, and the beam is uniform. The mean of
-    random half-ON patterns is 10 % of the range. The electrical power is that of `lab_bench`, without the 100 W of
-    light, since no such bench exists.
+    random half-ON patterns is 10 % of the range. The electrical power is that of `lab_bench`, because no such bench
+    exists; the 100 W of light are not included.
     """
     camera = Camera(
         bit_depth=16,
@@ -77,7 +77,7 @@ def lab_bench(n_in: int, n_out: int, seed: int = 0) -> OPU:
 
 
 def lighton_aurora(n_in: int, n_out: int, seed: int = 0) -> OPU:
-    """The commercial co-processor, as far as its figures are public.
+    """The commercial co-processor, from its published values.
 
     It has 1140 x 912 mirrors, 2040 x 1088 pixels of 8 bits, and 500 us per frame with an exposure of 400 us (LightOn's
     own simulated device, lightonml), and draws less than 30 W (arXiv:2409.12965). The pitch of 7.637 um is that of the
@@ -125,7 +125,7 @@ def is_file(device: str) -> bool:
 
 
 def load(device: str, n_in: int, n_out: int, seed: int = 0) -> OPU:
-    """Build a preset of the given size and set its exposure, or read a device from a TOML file, as it is.
+    """Build a preset of the given size and set its exposure, or read a device from a TOML file unchanged.
 
     Raises
     ------

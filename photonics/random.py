@@ -27,13 +27,13 @@ MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 MASK = 0xFFFFFFFF
 POISSON_SWITCH = 10.0
-"""Mean from which on Poisson draws use the Cornish-Fisher form in place of inversion."""
+"""Mean from which Poisson draws use the Cornish-Fisher form instead of inversion."""
 POISSON_TERMS = 64
-"""Terms of the inversion; below the switch the probability beyond them is less than 1e-28."""
+"""Number of terms of the inversion; below the switch the probability of larger counts is less than 1e-28."""
 
 
 class Stream(IntEnum):
-    """Quantity that a draw is for: the last word of the counter."""
+    """Purpose of a draw: the last word of the counter."""
 
     MATRIX = 1
     PRNU = 2
@@ -66,7 +66,7 @@ class PatternSet(IntEnum):
     """
 
     EXPOSURE = 0
-    """Patterns on which the exposure is set; also the patterns of a caller who names no set."""
+    """Patterns for setting the exposure; also the default set."""
     PROJECTION_VECTORS = 1_000_000
     """Vectors on which a report measures a projection."""
     DISJOINT_PARTS = 2_000_000
@@ -78,9 +78,9 @@ class PatternSet(IntEnum):
     FOCUSING = 5_000_000
     """Patterns whose mean intensity is the reference for the enhancement of a focus."""
     STABILITY = 6_000_000
-    """The pattern that a report shows again and again to see the device drift."""
+    """The pattern that a report repeats to measure the drift of the device."""
     REPORT_EXPOSURE = 7_000_000
-    """Patterns on which a report sets the exposure."""
+    """Patterns from which a report sets the exposure."""
     SIDEBAND = 8_000_000
     """Patterns that locate the sideband of an off-axis reference."""
     HADAMARD_ORDER = 2**40

@@ -9,7 +9,7 @@ import pytest
 from numba.core import config
 from numpy.typing import NDArray
 
-from photonics.backend import HOST, Backend, named
+from photonics.backend import HOST, Backend, find_backend
 
 # As the command line does: torch's waiting threads spin, which slows small networks down on a busy machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -43,7 +43,7 @@ def strict() -> Backend:
 def gpu() -> Backend:
     """The GPU; without one a test that uses it is skipped, or fails if REQUIRE_GPU is 1."""
     try:
-        return named("cuda")
+        return find_backend("cuda")
     except ValueError as error:
         if os.environ.get("REQUIRE_GPU") == "1":
             pytest.fail(f"no GPU: {error}", pytrace=False)

@@ -1,4 +1,4 @@
-"""Cost of frames on the real bench in seconds and joules, each figure with its source."""
+"""Cost of frames on the real bench in seconds and joules, with sources."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Energy:
     joules: float
     joules_per_frame: float
     optical_joules: float
-    """Energy that the laser emits in that time."""
+    """Energy emitted by the laser in that time."""
     joules_per_multiplication: float
     """Energy per complex multiplication; a frame makes one for each entry of the matrix."""
     sources: dict[str, str]
@@ -44,7 +44,7 @@ class Energy:
 
 
 def timing(chain: Chain, frames: int) -> Timing:
-    """Time that `frames` frames take on the bench; the slower of mirrors and camera sets the pace.
+    """Time that `frames` frames take on the bench; the slower of mirrors and camera sets the frame rate.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def timing(chain: Chain, frames: int) -> Timing:
 
 
 def energy(chain: Chain, frames: int, watts: float, power_source: str) -> Energy:
-    """Energy that `frames` frames take on the bench, which draws `watts` from the wall (a figure of `power_source`).
+    """Energy that `frames` frames take on the bench, which draws `watts` from the wall (source: `power_source`).
 
     Raises
     ------

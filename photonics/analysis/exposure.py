@@ -1,4 +1,4 @@
-"""The exposure at which frames have a wanted level, found on frames as at a bench."""
+"""Search for the exposure at which frames have a target level, from frames as on a bench."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from photonics.random import PatternSet
 __all__ = ["Aim", "Exposable", "autoexpose", "search_exposure"]
 
 AUTOEXPOSE_PATTERNS = 8
-"""Random patterns on which `autoexpose` sets the exposure by default."""
+"""Number of random patterns from which `autoexpose` sets the exposure by default."""
 
 
 class Exposable(Protocol):
@@ -50,24 +50,25 @@ class Exposable(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """The level that an exposure search wants, and which levels it can read; all in one unit of level.
+    """Target level of an exposure search, and the range of readable levels; all in one unit.
 
-    The level is proportional to the exposure while it is readable. Outside, the search moves by a fixed factor: a
-    saturated level does not say by how much it is too high, and a dark one is mostly noise.
+    Readable levels are proportional to the exposure. Outside this range the search moves by a fixed factor, because a
+    saturated level does not show by how much it is too high, and a dark level is mostly noise.
     """
 
     target: float
     """Wanted level."""
     low: float
-    """Levels up to this one are too dark to read."""
+    """Levels up to this value are too dark to read."""
     high: float
-    """Levels from this one on are too bright to read."""
+    """Levels from this value on are too bright to read."""
     step_up: float
-    """Factor on the exposure where the level is too dark."""
+    """Factor on the exposure if the level is too dark."""
     step_down: float
-    """Factor on the exposure where the level is too bright."""
+    """Factor on the exposure if the level is too bright."""
     one_reading: bool = False
-    """Whether the first readable level ends the search; otherwise levels are read until one is right to 2 %."""
+    """Whether the first readable level ends the search; otherwise the search continues until a level is right to 2
+    %."""
 
     def factor(self, level: float) -> tuple[float, bool]:
         """Factor on the exposure that brings `level` towards the target, and whether the level is readable."""
@@ -79,10 +80,9 @@ class Aim:
 
 
 def search_exposure(device: Exposable, level: Callable[[float], float], aim: Aim) -> float:
-    """Set the exposure at which frames have the wanted level.
+    """Set the exposure at which frames have the target level.
 
-    Where codes are too coarse to read the target, the search ends at the exposure at which the level changes from
-    under the target to above.
+    If codes are too coarse to resolve the target, the search ends at the exposure where the level crosses the target.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def search_exposure(device: Exposable, level: Callable[[float], float], aim: Aim
     level : callable
         Takes frames with an exposure in seconds and returns their level.
     aim : Aim
-        Wanted level, and how to read levels.
+        Target level and the range of readable levels.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def search_exposure(device: Exposable, level: Callable[[float], float], aim: Aim
     Raises
     ------
     ValueError
-        If the frames are too bright at the shortest exposure; the exposure of the device is then as before.
+        If the frames are too bright at the shortest exposure; the exposure of the device is then unchanged.
     """
     longest = device.frame_period_s - device.dmd.settle_s
     exposure = start = device.exposure_s
@@ -130,20 +130,20 @@ def search_exposure(device: Exposable, level: Callable[[float], float], aim: Aim
 
 
 def autoexpose(chain: Chain, target: float = 0.5, patterns: Array | None = None) -> float:
-    """Set the exposure so that the 99th percentile of the frames sits at `target` of the camera's range.
+    """Set the exposure so that the 99th percentile of the frames is at `target` of the camera's range.
 
-    In fully developed speckle the mean is then ``target / 4.6`` of the range, and at 0.5 about one pixel in
-    10 000 saturates. As at a bench, frames are taken until the level is right to 2 %; they count on the clock. Where
-    codes are too coarse for that, the exposure is right to half a code (see `search_exposure`).
+    In fully developed speckle the mean is then ``target / 4.6`` of the range, and at 0.5 about one pixel in 10 000
+    saturates. As on a bench, frames are taken until the level is right to 2 %; they advance the clock. If codes are too
+    coarse for that, the exposure is right to half a code (see `search_exposure`).
 
     Parameters
     ----------
     chain : Chain
         Its `exposure_s` is set.
     target : float
-        Wanted level, share of the range from offset to the last code, 0.01 to 0.9.
+        Target level as a share of the range from offset to the last code, 0.01 to 0.9.
     patterns : array_like, shape (batch, n_in), optional
-        Patterns that are typical of the work; 8 random ones, half ON, if not given.
+        Patterns typical of the application; by default 8 random half-ON patterns.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def autoexpose(chain: Chain, target: float = 0.5, patterns: Array | None = None)
         patterns = chain.backend.asarray(patterns)
     shown = as_patterns(patterns, chain.n_in, backend=chain.backend)
     if not shown.shape[0]:
-        raise ValueError("patterns must hold at least one pattern, got none")
+        raise ValueError("patterns must have at least one pattern, got none")
     span = chain.camera.saturation_dn - chain.camera.offset
 
     def level(exposure_s: float) -> float:

@@ -41,7 +41,7 @@ def mean(chain: Chain, patterns: Array, exposure_s: float | None = None, referen
     """Mean DN of each pixel before clipping: (batch, n_in) patterns -> (batch, n_out)."""
     exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
     photons, phase_variance = noiseless_photons(chain, patterns, exposure_s, reference_phase)
-    return chain.camera.mean(over_phase(photons, phase_variance)[0], exposure_s)
+    return chain.camera.mean(average_over_phase(photons, phase_variance)[0], exposure_s)
 
 
 def variance(
@@ -50,11 +50,11 @@ def variance(
     """Temporal variance of each pixel before clipping, DN^2: (batch, n_in) patterns -> (batch, n_out)."""
     exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
     photons, phase_variance = noiseless_photons(chain, patterns, exposure_s, reference_phase)
-    average, spread = over_phase(photons, phase_variance)
+    average, spread = average_over_phase(photons, phase_variance)
     spread = spread + (average**2 + spread) * chain.laser.power_variance(exposure_s)
     for gradient in chain.laser.pointing_gradient(chain.cells):
         if gradient.any():
-            slope, rest = over_phase(central_difference(photons, gradient), phase_variance)
+            slope, rest = average_over_phase(central_difference(photons, gradient), phase_variance)
             spread = spread + slope**2 + rest
     return chain.camera.variance(average, exposure_s) + chain.camera.signal(chain.backend.xp.sqrt(spread)) ** 2
 
@@ -86,7 +86,7 @@ def noiseless_photons(
     return photons, 0.0 if phases is None else chain.imaging.reference.phase_variance
 
 
-def over_phase(values: Callable[[float], Array], phase_variance: float) -> tuple[Array, Array]:
+def average_over_phase(values: Callable[[float], Array], phase_variance: float) -> tuple[Array, Array]:
     """Mean and variance of ``values(step) = a + Re(z exp(i step))`` over a normal step of zero mean."""
     first = values(0.0)
     if not phase_variance:
@@ -100,5 +100,5 @@ def over_phase(values: Callable[[float], Array], phase_variance: float) -> tuple
 
 
 def central_difference(photons: Photons, gradient: HostArray) -> Callable[[float], Array]:
-    """Change of the photons by an rms shift of the beam, as a function of the step of the reference's phase."""
+    """Change of the photons for an rms shift of the beam, as a function of the step of the reference's phase."""
     return lambda step: (photons(step, 1.0 + gradient) - photons(step, 1.0 - gradient)) / 2.0

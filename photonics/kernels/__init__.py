@@ -1,1 +1,1 @@
-"""Compiled code: the laws of the generator and of the sensor, and the loops over them, for CPU and GPU."""
+"""Compiled code for CPU and GPU: the distributions of the generator and of the sensor, and loops over them."""

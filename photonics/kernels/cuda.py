@@ -1,8 +1,8 @@
-"""The kernels for a GPU: the laws of `photonics.kernels.laws`, one thread for each draw, on cupy arrays in place.
+"""GPU kernels: the laws of `photonics.kernels.laws`, one thread for each draw, in place on cupy arrays.
 
 numba and cupy share memory through the CUDA array interface. Under ``NUMBA_ENABLE_CUDASIM=1`` the same code runs on
 numpy arrays; the tests use this on machines without a GPU. Fused multiply-adds are allowed here, so normals agree with
-those of the CPU to a few units in the last place, not bit for bit.
+the CPU to a few units in the last place, not bit for bit.
 """
 
 # pyright: reportCallIssue=false
@@ -51,17 +51,18 @@ Kernel: TypeAlias = Any
 """A function compiled by `numba.cuda`, which has no types for them."""
 
 THREADS = 128
-"""Threads of a block."""
+"""Number of threads in a block."""
 MIN_BLOCKS = 128
-"""Smallest number of blocks in a launch: numba warns of fewer, and blocks without work end at once."""
+"""Smallest number of blocks in a launch: numba warns if there are fewer, and blocks without work end at once."""
 MAX_BLOCKS = 2**15
-"""About the largest number of blocks in a launch: enough for any GPU, and enough rows per thread to prepare once."""
+"""Approximate largest number of blocks in a launch: enough for any GPU, with several rows per thread to share setup."""
 MAX_FUSED = 8
 """Largest number of frames that `project` sums in registers at a time."""
 COLUMNS = 4096
 """Columns of the matrix that one thread of `project` visits."""
 COARSE = 256.0
-"""Steps of `fill_halves` in a unit. A normal has at most 1732 steps, and halves hold every whole number to 2048."""
+"""Steps of `fill_halves` per unit. A normal has at most 1732 steps, and half floats represent every integer up to
+2048."""
 
 
 def view_for_numba(argument: Any) -> Any:
@@ -73,8 +74,8 @@ def view_for_numba(argument: Any) -> Any:
 def launch(kernel: Kernel, width: int, rows: int, *arguments: Any, stream: Any = None) -> None:
     """Run `kernel` with a thread for each of `width` items of a row, on `stream` or on cupy's current stream.
 
-    A thread steps through the rows by ``cuda.gridDim.y``, so that it does not divide its number by the width, which
-    takes longer than four normals. For arrays that are used again, calling `view_for_numba` once saves time.
+    A thread steps through the rows by ``cuda.gridDim.y``, because dividing its index by the width would take longer
+    than four normals. For arrays that are reused, calling `view_for_numba` once saves time.
     """
     if not width or not rows:
         return
@@ -151,14 +152,14 @@ def half(x):
 
 
 @overload(half, jit_options={"forceinline": True})
-def compiled_half(x):
+def compile_half(x):
     """Compile `half` through `half_bits`."""
     return lambda x: half_bits(F32(x))
 
 
 @inline
 def four_halves(a, b, c, d):
-    """Four float32 as halves in an int64: one store, not four."""
+    """Pack four float32 as halves into an int64: one store instead of four."""
     return half(a) | (half(b) << 16) | (half(c) << 32) | (half(d) << 48)
 
 

@@ -45,11 +45,11 @@ L0, L1, L2, L3, L4, L5, L6, L7, L8 = LOG
 S0, S1, S2, S3 = SIN
 C0, C1, C2, C3, C4 = COS
 LN2, HALF, ONE, TWO = F32(math.log(2.0)), F32(0.5), F32(1.0), F32(2.0)
-RECIPROCAL = 1.0 / np.maximum(np.arange(POISSON_TERMS), 1.0)  # a division takes three times as long
+RECIPROCAL = 1.0 / np.maximum(np.arange(POISSON_TERMS), 1.0)  # because a division takes three times as long
 WHOLE = F32(2.0**23)
 TURN, TINY = F32(2.0 * math.pi * 2.0**-32), F32(2.0**-32)
 
-# LLVM leaves functions of this size as calls, and a loop with a call in it does not vectorise (13x slower).
+# LLVM does not inline functions of this size, and a loop with a call does not vectorise (13x slower).
 inline = register_jitable(forceinline=True)
 
 
@@ -105,14 +105,14 @@ def from_bits(i):
 
 
 @overload(bits, jit_options={"forceinline": True})
-def compiled_bits(x):
-    """What numba compiles for `bits`."""
+def compile_bits(x):
+    """Implementation of `bits` for numba."""
     return lambda x: reinterpret(F32(x))  # pyright: ignore[reportCallIssue]
 
 
 @overload(from_bits, jit_options={"forceinline": True})
-def compiled_from_bits(i):
-    """What numba compiles for `from_bits`."""
+def compile_from_bits(i):
+    """Implementation of `from_bits` for numba."""
     return lambda i: reinterpret(np.int32(i))  # pyright: ignore[reportCallIssue]
 
 
@@ -155,9 +155,9 @@ def normal_pair(word0, word1):
 
 @inline
 def round_even(x):
-    """Nearest whole number, halves to the even one, float32: ``np.rint``, which some targets of numba lack.
+    """Nearest integer, halves to even, float32: ``np.rint``, which some targets of numba lack.
 
-    A float32 of 2**23 or more is whole. For a smaller one, the sum with 2**23 has no bits for a fraction.
+    A float32 of 2**23 or more is an integer. For smaller values, the sum with 2**23 has no fractional bits.
     """
     big = WHOLE if x >= F32(0.0) else -WHOLE
     return (x + big) - big if abs(x) < WHOLE else x
@@ -165,7 +165,7 @@ def round_even(x):
 
 @inline
 def poisson_large(mean, normal):
-    """Cornish-Fisher Poisson count for means of 10 and more, float32."""
+    """Cornish-Fisher Poisson count for means of 10 or more, float32."""
     root = F32(math.sqrt(larger(mean, SWITCH)))
     square = normal * normal
     count = mean + root * normal + (square - ONE) * F32(1.0 / 6.0)
@@ -175,7 +175,7 @@ def poisson_large(mean, normal):
 
 @inline
 def poisson_small(mean, word):
-    """Poisson count by inversion for means under 10, float32."""
+    """Poisson count by inversion for means below 10, float32."""
     u = uniform(word)
     m = np.float64(mean)
     term = math.exp(-m)

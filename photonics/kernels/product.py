@@ -29,9 +29,10 @@ jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contrac
 
 
 FRAMES = 4
-"""Frames that are summed side by side in registers."""
+"""Number of frames summed side by side in registers."""
 SLICE = 128
-"""Inputs after which the sums go back to memory: this many rows of one register block fit in the first-level cache."""
+"""Number of inputs after which sums return to memory: this many rows of a register block fit in the first-level
+cache."""
 
 
 def registers() -> tuple[int, int]:
@@ -50,7 +51,7 @@ def add_block(typingctx, x, frame, first, count, tile, row, part, sums):
     """``sums[frame : frame + 4, part : part + LANES * VECTORS] += x[..., first : first + count] @ tile[row :, ...]``.
 
     The sums stay in vector registers from the first input to the last. This is 1.7 times as fast as the loop over
-    memory that the compiler makes of plain code. All arrays are C-contiguous float32 matrices.
+    memory that the compiler generates from plain code. All arrays are C-contiguous float32 matrices.
     """
     vector = ir.VectorType(ir.FloatType(), LANES)
     signature = types.void(x, types.intp, types.intp, types.intp, tile, types.intp, types.intp, sums)

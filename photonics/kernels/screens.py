@@ -1,4 +1,4 @@
-"""Random phase screens, drawn where they are applied: the law, and its loops for the CPU.
+"""Random phase screens, drawn when they are applied: the law, and its loops for the CPU.
 
 Mode m of the screen of a layer takes word ``m % 4`` of the Philox call ``(m // 4, layer, 0, stream)``: one call gives
 four neighbouring modes their phases. Words are drawn in short blocks, so that both loops vectorise and everything but
@@ -22,7 +22,7 @@ def fill_phasors(first_call, layer, stream, k0, k1, amplitude, sign, words, cosi
     for i in range(words.size // 4):
         w0, w1, w2, w3 = philox(U32(first_call + i), U32(layer), U32(0), U32(stream), U32(k0), U32(k1))
         words[4 * i], words[4 * i + 1], words[4 * i + 2], words[4 * i + 3] = w0, w1, w2, w3
-    # In a loop of its own: with the stores of complex numbers it would not vectorise (20x slower).
+    # A separate loop: combined with the stores of complex numbers it would not vectorise (20x slower).
     for m in range(words.size):
         c, s = phasor(words[m])
         cosines[m] = c * amplitude
@@ -38,7 +38,7 @@ def screen(field, modes, layer, stream, k0, k1, amplitude, sign):
     field : ndarray of complex64, shape (frames, modes or more)
         Fields on the screen.
     modes : int
-        Number of modes to multiply; the others stay as they are.
+        Number of modes to multiply; the others are unchanged.
     layer, stream : int
         Number of the screen, and stream of the generator.
     k0, k1 : uint32

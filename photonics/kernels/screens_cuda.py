@@ -25,12 +25,12 @@ LOW = np.int64(0xFFFFFFFF)
 
 
 def real_parts(value):
-    """A float32 or a bool, and 0."""
+    """Real and imaginary part of a float32 or a bool."""
     return F32(value), F32(0.0)
 
 
 def complex_parts(value):
-    """Both float32 of a complex number whose eight bytes are an int64's: one load, not two."""
+    """Real and imaginary part of a complex number given as an int64: one load instead of two."""
     return from_bits(np.int32(value & LOW)), from_bits(np.int32(value >> np.int64(32)))
 
 
@@ -40,14 +40,14 @@ def parts(value):
 
 
 @overload(parts, jit_options={"forceinline": True})
-def compiled_parts(value):
+def compile_parts(value):
     """Compile `parts`, by the type of its argument."""
     return complex_parts if value == numba.types.int64 else real_parts
 
 
 @inline
 def join(real, imaginary):
-    """Int64 whose eight bytes are two float32: one store, not two."""
+    """Pack two float32 into an int64: one store instead of two."""
     return (np.int64(bits(F32(imaginary))) << np.int64(32)) | (np.int64(bits(F32(real))) & LOW)
 
 
@@ -55,8 +55,8 @@ def join(real, imaginary):
 def screen_kernel(source, modes, layer, stream, k0, k1, amplitude, sign, out, count):
     """``out = source * amplitude * exp(sign * i * phase)`` on the first `modes` modes of every frame, 0 up to `count`.
 
-    `source` (frames, modes or more) holds bools, float32, or complex numbers as int64. `out` holds complex numbers as
-    int64 and may be `source`. Each thread of a block draws four words into shared memory, so that neighbouring threads
+    `source` (frames, modes or more) has bools, float32, or complex numbers as int64. `out` has complex numbers as int64
+    and may be `source`. Each thread of a block draws four words into shared memory, so that neighbouring threads
     multiply neighbouring modes.
     """
     words = cuda.shared.array(WORDS, np.uint32)

@@ -10,11 +10,11 @@ __all__ = ["for_blocks", "one_blas_thread"]
 
 
 MIN_WORK_S = 1e-3
-"""Seconds of work for which a second thread pays; less work takes less time than to start one."""
+"""Seconds of work above which a second thread is worthwhile; less work takes less time than starting a thread."""
 
 
 one_blas_thread = threadpool_limits.wrap(limits=1, user_api="blas")
-"""Decorator that holds BLAS to one thread during a call: the order in which it adds depends on their number."""
+"""Decorator that limits BLAS to one thread during a call, because its order of summation depends on their number."""
 
 
 def for_blocks(work: Callable[[int, int], None], total: int, size: int, one_thread_s: float = 1.0) -> None:
@@ -22,7 +22,7 @@ def for_blocks(work: Callable[[int, int], None], total: int, size: int, one_thre
 
     The blocks depend on `total` and `size` alone. They run on ``NUMBA_NUM_THREADS`` threads (all cores by default), or
     on the caller's thread if `one_thread_s`, an estimate of the time for all blocks, is under a millisecond. Each call
-    of `work` must write to memory of its own and release the interpreter's lock.
+    of `work` must write to separate memory and release the interpreter's lock.
     """
     blocks = [(start, min(start + size, total)) for start in range(0, total, size)]
     # Not numba.get_num_threads(), which starts numba's own threads and so changes the number of torch's.

@@ -1,4 +1,4 @@
-"""The interface of every scattering medium, and the check of the fields that enter it."""
+"""The interface of all scattering media, and the check of incident fields."""
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, is_dataclass
@@ -34,7 +34,7 @@ class ScatteringMedium(ABC):
 
     @property
     def path_time_spread_s(self) -> float:
-        """Spread of the times that light takes through the medium, seconds; only a finite linewidth shows it."""
+        """Spread of transit times through the medium, seconds; it matters only for a finite linewidth."""
         return 0.0
 
     @property
@@ -44,7 +44,7 @@ class ScatteringMedium(ABC):
 
     @property
     def holds_ballistic(self) -> bool:
-        """Whether some light is not scattered; all fresh copies of the medium have this light in common."""
+        """Whether some light is not scattered; this light is the same in all fresh copies of the medium."""
         return False
 
     @abstractmethod
@@ -102,12 +102,12 @@ class ScatteringMedium(ABC):
         return {"type": type(self).__name__} | {f.name: plain(getattr(self, f.name)) for f in fields(self)}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Parameters alone: whatever is derived from them is computed again where it is needed."""
+        """Only the parameters; derived values are recomputed when needed."""
         return {f.name: getattr(self, f.name) for f in fields(self)} if is_dataclass(self) else vars(self)
 
 
 def plain(value: object) -> object:
-    """Return a parameter as JSON and TOML have it."""
+    """Return a parameter in a type of JSON and TOML."""
     if isinstance(value, ScatteringMedium):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value

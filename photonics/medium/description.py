@@ -20,7 +20,7 @@ from photonics.medium.matrix import MatrixMedium
 __all__ = ["MEDIA", "Description", "Table", "build", "effects", "from_dict", "parameters", "plain", "table_type"]
 
 Description: TypeAlias = Mapping[str, Any]
-"""A table as TOML or JSON has it."""
+"""A table of TOML or JSON."""
 MEDIA: dict[str, type[ScatteringMedium]] = {
     "GaussianMedium": GaussianMedium,
     "MatrixMedium": MatrixMedium,
@@ -36,7 +36,7 @@ parameters."""
 
 
 def effects() -> dict[str, type[Effect]]:
-    """Media of `MEDIA` that wrap another medium, which a table holds in its entry ``medium``."""
+    """Media of `MEDIA` that wrap another medium, given by the entry ``medium`` of their table."""
     return {name: kind for name, kind in MEDIA.items() if issubclass(kind, Effect)}
 
 
@@ -52,7 +52,7 @@ class Table(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _is_in_a_file(cls, table: Any) -> Any:
+    def _check_in_file(cls, table: Any) -> Any:
         if cls.__name__ == "MatrixMedium" and isinstance(table, Mapping) and "path" not in table:
             raise ValueError(
                 "medium was an array in memory: save it and use MatrixMedium.load(path) to describe a device"
@@ -105,7 +105,7 @@ def plain(value: Any) -> Any:
 
 
 def build(table: Table) -> ScatteringMedium:
-    """Build the medium that a valid table describes.
+    """Build the medium described by a valid table.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def build(table: Table) -> ScatteringMedium:
 
 
 def from_dict(description: Description) -> ScatteringMedium:
-    """Build a medium from the description that its ``to_dict`` gave.
+    """Build a medium from a description made by ``to_dict``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A medium that changes in time: a stationary process of transmission matrices, known at any frame number."""
+"""A medium that changes in time: a stationary process of transmission matrices, computable at any frame number."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -33,11 +33,11 @@ class Drifting(Effect):
     """A medium whose transmission matrix drifts: the speckle decorrelates while its statistics stay the same.
 
     ``T(t) = sum_k c_k(t) T_k``, where T_0 is the medium itself and the other T_k are fresh media. The coefficients are
-    real and fixed, with ``sum c_k^2 = 1`` (so ``E|t_ij|^2`` is constant) and ``c(t) . c(t') = rho(t - t')``. The
+    real and not random, with ``sum c_k^2 = 1`` (so ``E|t_ij|^2`` is constant) and ``c(t) . c(t') = rho(t - t')``. The
     correlation of the field is ``rho``, that of its intensity ``rho^2``. T(0) is the medium itself. Frames can be
     computed in any order.
 
-    Unscattered light does not drift, so `Ballistic` goes outside.
+    Unscattered light does not drift, so put `Ballistic` outside.
 
     Notes
     -----
@@ -67,8 +67,8 @@ class Drifting(Effect):
     """
 
     correlation_frames: float = Field(gt=0)
-    """tau, the time constant of the *field* in frames: ``correlation_time_s / frame_period_s``, since a medium does not
-    know the clock. It belongs to a sample and its mount: milliseconds for living tissue, hours for dry paint."""
+    """tau, the time constant of the *field* in frames: ``correlation_time_s / frame_period_s``, since a medium has no
+    access to the clock. It depends on the sample and its mount: milliseconds for living tissue, hours for dry paint."""
 
     law: Literal["exponential", "gaussian"] = "exponential"
     """``rho(t) = exp(-t / tau)``, scatterers that diffuse (diffusing-wave spectroscopy), or ``exp(-(t / tau)^2)``,
@@ -111,7 +111,7 @@ class Drifting(Effect):
         return np.exp(-ratio if self.law == "exponential" else -(ratio**2))
 
     def coefficients(self, ticks: IntArray) -> tuple[Names, Weights]:
-        """Media that T is made of in each frame, and their weights.
+        """Media whose weighted sum is T in each frame, and their weights.
 
         Parameters
         ----------
@@ -121,7 +121,7 @@ class Drifting(Effect):
         Returns
         -------
         names, weights : ndarrays, shape (batch, terms)
-            A name stands for the same medium in all frames; 0 is the wrapped one. Squares of a row sum to 1.
+            A name denotes the same medium in all frames; 0 is the wrapped one. The squares of a row sum to 1.
         """
         return self._law.coefficients(ticks)
 
@@ -141,7 +141,7 @@ class Drifting(Effect):
         return total
 
     def fresh(self, seed: int) -> "Drifting":  # noqa: D102 (inherited)
-        # The drift takes other words than the medium, otherwise a drift of drifts would share its media.
+        # The drift takes different random words than the medium; otherwise a drift of drifts would share its media.
         inner = self.medium.fresh(derived_seed(seed, COPY))
         return Drifting(inner, self.correlation_frames, self.law, derived_seed(seed, COPY, 1))
 
@@ -153,7 +153,7 @@ class Drifting(Effect):
         ticks = check_ticks(ticks, field.shape[0])
         order = np.argsort(ticks, kind="stable")
         ordered = bool(np.all(order[1:] > order[:-1]))
-        if not ordered:  # in order of time, the frames that share a medium are neighbours
+        if not ordered:  # in order of time, frames that share a medium are neighbours
             ticks, field = ticks[order], backend.xp.take(field, backend.asarray(order), axis=0)
         out = backend.zeros((field.shape[0], n_to), "complex64")
         coarse, names, weights = self._terms(ticks)
@@ -205,7 +205,7 @@ class Drifting(Effect):
 
 
 def make_part(medium: ScatteringMedium, seed: int, name: int) -> ScatteringMedium:
-    """Return the medium of that name among those that a drifting medium is made of."""
+    """Return a component of a drifting medium by name."""
     return medium.fresh(related_seed(medium, seed, *divmod(name, LEVEL))) if name else medium
 
 

@@ -1,4 +1,4 @@
-"""The two laws of a drift: which media a frame is made of, and how much of each."""
+"""The two laws of a drift: the media that compose a frame, and their weights."""
 
 import math
 from typing import NamedTuple, Protocol, TypeAlias
@@ -18,15 +18,15 @@ LEVEL = 2**52
 ROOTS = 3
 """Exponential law: independent matrices are 2**3 correlation times apart; their correlation is 0, not exp(-8)."""
 MAX_LEVELS = 48
-"""Largest number of levels between two roots: frame numbers are below 2**48."""
+"""Largest number of levels between two roots; frame numbers are below 2**48."""
 COARSE = 11
 """Levels from the roots to the knots, which are then tau / 256 to tau / 128 apart."""
 STEPS = 16
-"""Gaussian law: knots in a correlation time."""
+"""Gaussian law: number of knots per correlation time."""
 REACH = 4
 """Knots of noise on each side of a frame that the Gaussian law averages, half a correlation time apart."""
 NEGLIGIBLE = 2.0**-40
-"""Weights under this are rounding errors."""
+"""Weights below this are rounding errors."""
 
 
 class Law(Protocol):
@@ -41,7 +41,7 @@ class Law(Protocol):
 
     @property
     def fine(self) -> int:
-        """Smallest name of the parts that lie between two knots."""
+        """Smallest name of the parts between two knots."""
         ...
 
     def coefficients(self, ticks: IntArray) -> tuple[Names, Weights]:
@@ -61,9 +61,9 @@ class Exponential(NamedTuple):
     """Ornstein-Uhlenbeck bridge, ``exp(-t / tau)`` at every lag of whole frames.
 
     A tree halves the distance between independent matrices, the roots, down to single frames. A middle has correlation
-    ``a = exp(-h / tau)`` with both ends, at distance h, which have q with each other. Given them it is
-    ``(left + right) a / (1 + q)`` and a part of its own of variance ``1 - 2 a^2 / (1 + q)``. The process is Markov, so
-    all correlations are exact, except that roots have q = 0 instead of exp(-8).
+    ``a = exp(-h / tau)`` with both ends, at distance h, which have q with each other. Given these ends it is ``(left +
+    right) a / (1 + q)`` plus an independent part of variance ``1 - 2 a^2 / (1 + q)``. The process is Markov, so all
+    correlations are exact, except that roots have q = 0 instead of exp(-8).
     """
 
     tau: float
@@ -87,7 +87,7 @@ class Exponential(NamedTuple):
         return (self.levels - self.below + 1) * LEVEL
 
     def coefficients(self, ticks: IntArray) -> tuple[Names, Weights]:  # noqa: D102 (inherited)
-        # With fewer levels than there would be, all frames lie between the first two roots.
+        # With the largest number of levels, all frames lie between the first two roots.
         q = math.exp(-(2.0**self.levels) / self.tau) if self.levels == MAX_LEVELS else 0.0
         names, weights = self.bridge(ticks, self.levels, q)
         weights[:, 0] += q * weights[:, 1]
@@ -159,12 +159,12 @@ class Gaussian(NamedTuple):
         return knots, np.concatenate([1.0 - place, place], axis=1) / norm, none.astype(np.int64), none
 
     def cell(self, ticks: IntArray) -> tuple[Names, Weights, Weights, Weights]:
-        """Names, weights at the knots before and after each frame, and its place between them, 0 to 1: (batch, 1)."""
+        """Names, weights at the knots around each frame, and its position between these, 0 to 1: (batch, 1)."""
         knot = np.floor(ticks / self.spacing).astype(np.int64)
         return *self.around(knot), (ticks / self.spacing - knot)[:, None]
 
     def around(self, knot: IntArray) -> tuple[Names, Weights, Weights]:
-        """Names and weights at each knot and at the next, (n, terms)."""
+        """Names and weights at each knot and at the next one, (n, terms)."""
         spacing = max(self.tau, 0.25) / 2.0  # below a quarter of a frame, all frames are independent (exp(-16))
         near = np.arange(1 - REACH, REACH)  # noise knots of frame 0
         mirror = window(near.astype(np.float64))
@@ -177,7 +177,7 @@ class Gaussian(NamedTuple):
             raw = window(noise - times[:, None] / spacing)
             fixed = np.where(noise[:, :, None] == near, raw[:, :, None], 0.0).sum(axis=1)
             fixed -= np.outer(fixed @ mirror, 2.0 * mirror / (mirror @ mirror))
-            # One frame may be farther than the window is wide. Such a next knot is never used; its weights may be 0.
+            # A frame interval may exceed the window. The next knot is then never used, and its weights may be 0.
             every = np.concatenate([np.where(turned, 0.0, raw), fixed], axis=1)
             return every / np.maximum(np.linalg.norm(every, axis=1, keepdims=True), NEGLIGIBLE)
 

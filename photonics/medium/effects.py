@@ -35,7 +35,7 @@ def related_seed(medium: ScatteringMedium, seed: int, index: int, position: int 
 
 @component(kw_only=False)
 class Effect(ScatteringMedium):
-    """A medium that wraps another one. This base class changes nothing; each effect changes what it overrides."""
+    """A medium that wraps another one. This base class passes everything through; effects override methods."""
 
     medium: ScatteringMedium
     """The medium inside."""
@@ -82,7 +82,7 @@ class Lossy(Effect):
     """A medium that absorbs light or sends it past the sensor: ``sqrt(transmission) T``."""
 
     transmission: float = Field(gt=0, le=1)
-    """Share of the light that arrives. It belongs to a sample; 1 loses nothing."""
+    """Transmitted share of the light (1, no loss); it depends on the sample."""
 
     def propagate(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
         return self.medium.propagate(field, ticks) * self.transmission**0.5
@@ -103,8 +103,8 @@ class Ballistic(Effect):
     row of the sum keeps the energy of a row of T, ``E sum_j |t_ij|^2 = 1``. The contrast over the pixels with all
     inputs ON is then ``sqrt(1 + 2 r) / (1 + r)``.
 
-    The medium inside has one mode and the normalisation ``E|t_ij|^2 = 1/n_in``. Losses go outside, because the ratio
-    refers to the light that arrives; modes go outside as well.
+    The medium inside has one mode and the normalisation ``E|t_ij|^2 = 1/n_in``. Put losses outside, because the ratio
+    refers to the arriving light; put modes outside as well.
 
     References
     ----------
@@ -113,7 +113,7 @@ class Ballistic(Effect):
 
     ratio: float = Field(ge=0)
     """r, unscattered over scattered intensity: about ``1 / (exp(L / l) - 1)`` for a slab of L / l scattering mean free
-    paths (Beer and Lambert). It belongs to a sample; 0 is a thick slab."""
+    paths (Beer and Lambert). It depends on the sample; 0 is a thick slab."""
 
     def __post_init__(self) -> None:
         if self.medium.modes != 1:
@@ -145,7 +145,8 @@ class Ballistic(Effect):
         field = check_field(field, n_out)
         backend = backend_of(field)
         xp = backend.xp
-        # A gather, since a scatter would add in no fixed order on a GPU: rows of equal length end in a column of zeros.
+        # A gather, since a scatter would add in arbitrary order on a GPU: rows are padded to equal length with a column
+        # of zeros.
         padded = xp.concat([field, xp.zeros_like(field[:, :1])], axis=1)
         rows = image_rows(n_in, n_out, backend)
         image = xp.reshape(xp.take(padded, rows, axis=1), (field.shape[0], n_in, rows.shape[0] // n_in))
@@ -160,7 +161,7 @@ class Ballistic(Effect):
 
 
 def image_of(n_in: int, n_out: int) -> IntArray:
-    """Input that each output is the geometric image of: ``floor((i + 1/2) n_in / n_out)``, shape (n_out,)."""
+    """Input imaged geometrically onto each output: ``floor((i + 1/2) n_in / n_out)``, shape (n_out,)."""
     return (2 * np.arange(n_out, dtype=np.int64) + 1) * n_in // (2 * n_out)
 
 
@@ -199,14 +200,14 @@ class Modes(Effect):
     ``T = [sqrt(w_0) T_0; sqrt(w_1) T_1; ...]``, of shape (k n_out, n_in). The weights are divided by their sum, so that
     the intensity summed over the modes keeps its mean. Its contrast is ``sqrt(sum w^2)``, 1/sqrt(k) for equal weights
     (Goodman, *Speckle Phenomena in Optics*, section 3.3). T_0 is the medium itself. If the medium has several modes,
-    each T_i holds all of them.
+    each T_i contains all of them.
     """
 
     weights: Annotated[Sequence[float], BeforeValidator(as_weights)]
     """Relative intensity of each mode, positive."""
 
     seed: Integer = Field(default=0, ge=0, lt=2**64)
-    """Which further media there are."""
+    """Seed of the further media."""
 
     @classmethod
     def polarised(cls, medium: ScatteringMedium, seed: int = 0) -> "Modes":
@@ -265,13 +266,13 @@ class Modes(Effect):
         return np.concatenate(pieces)
 
     def fresh(self, seed: int) -> "Modes":  # noqa: D102 (inherited)
-        # The modes take other words than the medium, otherwise modes of modes would share their media.
+        # The modes take different random words than the medium; otherwise modes of modes would share their media.
         return Modes(self.medium.fresh(derived_seed(seed, COPY)), self.weights, derived_seed(seed, COPY, 1))
 
 
 @component(kw_only=False)
 class Dispersive(Effect):
-    """A medium whose paths have different lengths, so that a broad line blurs its speckle.
+    """A medium with a spread of path lengths, so that a broad laser line reduces its speckle contrast.
 
     The field of a single wavelength is that of the medium inside. For a laser of finite linewidth the chain wraps the
     medium in `Modes` with the weights of its coherence: for a Lorentzian line of width dv and exponential path times of
@@ -279,8 +280,8 @@ class Dispersive(Effect):
     """
 
     path_time_s: float = Field(ge=0)
-    """Spread of path times (the mean of their exponential law), seconds: about L^2 / (pi^2 D) for a slab of
-    thickness L with diffusion constant D. It belongs to a sample."""
+    """Spread of path times (the mean of their exponential law), seconds: about L^2 / (pi^2 D) for a slab of thickness L
+    with diffusion constant D. It depends on the sample."""
 
     @property
     def path_time_spread_s(self) -> float:  # noqa: D102 (inherited)

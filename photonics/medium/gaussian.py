@@ -1,4 +1,4 @@
-"""The Gaussian medium: a slab so thick that every entry of T is an independent complex normal."""
+"""The Gaussian medium: a slab so thick that the entries of T are independent complex normals."""
 
 from functools import cached_property
 from typing import Literal
@@ -50,11 +50,11 @@ class GaussianMedium(StoredMedium):
     """Number of outputs (rows)."""
 
     seed: Integer = Field(default=0, ge=0, lt=2**64)
-    """Which slab it is."""
+    """Seed of the slab."""
 
     storage: Literal["stored", "streamed", "auto"] = "stored"
-    """"stored" keeps the matrix in memory, 8 bytes per entry, made on first use. "streamed" keeps nothing and draws
-    each tile again for every product (for one frame, only the columns whose input is not zero). "auto" stores a
+    """"stored" keeps the matrix in memory, 8 bytes per entry, computed on first use. "streamed" stores no matrix and
+    draws each tile again for every product (for one frame, only the columns whose input is not zero). "auto" stores a
     matrix that takes less than a quarter of the free memory. Inside `Drifting`, where the two differ by rounding,
     "auto" does not look at the memory: it stores a matrix of at most 256 MiB."""
 
@@ -91,7 +91,7 @@ class GaussianMedium(StoredMedium):
 
     @property
     def _min_frames(self) -> int:
-        return 2 if self.streamed else MIN_FRAMES  # two frames one by one would draw everything twice
+        return 2 if self.streamed else MIN_FRAMES  # two frames one by one would draw every entry twice
 
     @property
     def _columns(self) -> ComplexArray:
@@ -159,7 +159,7 @@ class GaussianMedium(StoredMedium):
         return product(self._slab, backend, field)
 
     def _copy(self, backend: Backend) -> Array:
-        if backend not in self._copies:  # drawn there: nothing is uploaded
+        if backend not in self._copies:  # drawn on the device, so no upload is needed
             self._copies[backend] = streaming.draw_tile(self._slab, backend, 0, self.n_in, 0, self.n_out)
         return self._copies[backend]
 

@@ -23,13 +23,13 @@ class Law(NamedTuple):
     stream: Stream
     """Stream of the generator."""
     rows: int
-    """Rows that are drawn together."""
+    """Number of rows that are drawn together."""
     fill: Callable[..., None]
     """Kernel that fills a tile."""
     add: Callable[..., None]
     """Kernel that adds the product with one frame."""
     divisor: float
-    """Rms of the real or imaginary part of an entry as the kernel draws it."""
+    """Rms of the real or imaginary part of an entry before scaling."""
 
 
 LAWS = {
@@ -42,7 +42,7 @@ LAWS = {
 
 
 class Slab(NamedTuple):
-    """A random transmission matrix as the generator defines it; no entry is stored."""
+    """A random transmission matrix defined by the generator; no entry is stored."""
 
     shape: tuple[int, int]
     """(n_out, n_in)."""
@@ -63,5 +63,5 @@ class Slab(NamedTuple):
 
 
 def key(seed: int, stream: Stream) -> tuple[int, np.uint32, np.uint32]:
-    """Return stream and Philox key as the kernels take them."""
+    """Return stream and Philox key in the kernels' types."""
     return (int(stream), *draws.key(seed))

@@ -1,4 +1,4 @@
-"""Scattering layers: phase screens and Fourier transforms in place of a matrix, for any number of entries."""
+"""Scattering layers: phase screens and Fourier transforms instead of a matrix, for any number of entries."""
 
 import math
 from functools import cached_property
@@ -18,33 +18,33 @@ from photonics.random import Stream
 __all__ = ["ScatteringLayers"]
 
 MAX_MODES = 2**34
-"""A counter has 32 bits, and each call gives four modes their phases."""
+"""Limit set by the 32-bit counter, with four phases per call."""
 HOST_MODES = 2**16
 """Modes that are transformed together: several frames of a small grid, one of a large one, 512 KB in the cache."""
 DEVICE_MODES = 2**26
-"""The same on a GPU, which needs more work at a time: 512 MB."""
+"""The same on a GPU, which needs more work per call: 512 MB."""
 S_PER_MODE = 6e-9
-"""Time that a layer takes per mode, to recognise small jobs."""
+"""Seconds per mode and layer, an estimate to recognise small jobs."""
 
 
 @component(kw_only=False)
 class ScatteringLayers(ScatteringMedium):
-    """Thin random phase screens with a two-dimensional Fourier transform behind each: ``O(n log n)``, no matrix.
+    """Thin random phase screens, each followed by a two-dimensional Fourier transform: ``O(n log n)``, no matrix.
 
     ``T = sqrt(n_modes / n_in) P_out D_L F D_{L-1} ... F D_0 P_in^T`` with L layers. The inputs are the first `n_in`
     modes, row by row, of a grid of at least ``oversample * max(n_in, n_out)``; the others stay dark. Each layer
     multiplies every mode by ``exp(i phase)`` with uniform phases (``D``) and takes the orthonormal transform (``F``).
-    The outputs are the first `n_out` modes of the last grid, each with a phase of its own (``D_L``). No intensity
-    shows this phase, but without it the fields of near outputs correlate by ``1/sqrt(n_modes)``. The phases are
-    functions of ``(seed, layer, mode)``, computed wherever they are applied, so the medium stores only its parameters.
-    ``E|t_ij|^2 = 1/n_in``.
+    The outputs are the first `n_out` modes of the last grid, each with a phase of its own (``D_L``). Intensities do not
+    depend on this phase, but without it the fields of nearby outputs have the correlation ``1/sqrt(n_modes)``. The
+    phases are functions of ``(seed, layer, mode)``, computed when they are applied, so the medium stores only its
+    parameters. ``E|t_ij|^2 = 1/n_in``.
 
     Three layers have the intensities, correlations of neighbours, optical kernel and spectrum of fully developed
-    speckle to the order of ``1/n_modes``; a handful of modes is no speckle. Their entries are not independent: with all
+    speckle to the order of ``1/n_modes``; a few modes are not enough. Their entries are not independent: with all
     modes lit, ``sum_j t_ij conj(t_kj) exp(2 pi i s.j)`` for rows i and k at a distance s in the grid (s.j in turns of
     the grid) has twice the mean square of independent entries, whatever the size. Four layers have the mean square of
     independent entries, and take a third longer. One layer has entries of equal modulus. Two layers have an exact
-    memory effect: ``|t_ij|`` is a function of the sum of the places of i and j in the grid.
+    memory effect: ``|t_ij|`` is a function of the sum of the grid positions of i and j.
 
     Without oversampling T is part of a unitary matrix, as if no light were lost:
     ``sum s^4 / n_out = 1 + n_out / n_in - n_out / n_modes`` over the singular values s. An oversampling of 4 to 8
@@ -69,10 +69,11 @@ class ScatteringLayers(ScatteringMedium):
     """Number of outputs (rows)."""
 
     seed: Integer = Field(default=0, ge=0, lt=2**64)
-    """Which slab it is."""
+    """Seed of the slab."""
 
     layers: Integer = Field(default=3, ge=1, le=64)
-    """Number of phase screens with a transform behind them: 3 or more for speckle, 4 for rows without a common tilt."""
+    """Number of phase screens that are followed by a transform: 3 or more for
+    speckle, 4 for rows without a common tilt."""
 
     oversample: float = Field(default=1.0, ge=1, le=64)
     """Modes of the grid over the larger of `n_in` and `n_out`. The grid is rounded up to a size that has no prime
@@ -81,7 +82,7 @@ class ScatteringLayers(ScatteringMedium):
     def __post_init__(self) -> None:
         if self.n_modes > MAX_MODES:
             raise ValueError(
-                f"oversample must leave at most 2**34 modes, got {self.oversample!r}, which makes {self.n_modes} modes"
+                f"oversample must give 2**34 modes or fewer, got {self.oversample!r}, which gives {self.n_modes} modes"
             )
 
     @property
@@ -109,7 +110,7 @@ class ScatteringLayers(ScatteringMedium):
         return self._through(check_field(field, self.n_out), self.n_in, True)
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:
-        """Dense copy of ``T[rows, cols]``, complex64: the response to one input after the other.
+        """Dense copy of ``T[rows, cols]``, complex64, computed from the response to one input at a time.
 
         Each column takes as long as a frame, even for a single row.
         """
@@ -142,7 +143,7 @@ class ScatteringLayers(ScatteringMedium):
                 if backend.name == "cupy":
                     fill_on_gpu(screens, field[part, :], backward, out[part, :])
                 else:
-                    out[part, :] = by_specification(screens, field[part, :], backward)[:, :width]
+                    out[part, :] = apply_by_specification(screens, field[part, :], backward)[:, :width]
             return out
 
         def work(start: int, stop: int) -> None:
@@ -155,7 +156,7 @@ class ScatteringLayers(ScatteringMedium):
 def on_host(screens: Screens, source: HostArray, backward: bool, out: ComplexArray) -> None:
     """Fill `out` with ``T`` or ``T^H`` for a few frames: one, or several of a small grid.
 
-    pocketfft transforms each line on its own, with the same operations in the same order, so the result for a frame
+    pocketfft transforms each line separately, with the same operations in the same order, so the result for a frame
     does not depend on its neighbours.
     """
     (frames, n), width, n_modes = source.shape, out.shape[1], screens.n_modes
@@ -183,11 +184,11 @@ def apply_screen(
         screen_into(source, *which, out)
 
 
-def by_specification(screens: Screens, field: Array, backward: bool) -> Array:
+def apply_by_specification(screens: Screens, field: Array, backward: bool) -> Array:
     """``T`` or ``T^H`` by the array API alone, for all modes of the last grid: (frames, n_modes)."""
     backend = backend_of(field)
     xp, (frames, width) = backend.xp, field.shape
-    dft, norm = (xp.fft.ifftn, "forward") if backward else (xp.fft.fftn, "backward")  # neither has a factor
+    dft, norm = (xp.fft.ifftn, "forward") if backward else (xp.fft.fftn, "backward")  # transforms without normalisation
     grid = backend.zeros((frames, screens.n_modes), "complex64")
     grid[:, :width] = xp.astype(field, xp.complex64)
     first, *later = screens.order(backward)

@@ -1,4 +1,4 @@
-"""A transmission matrix that the user brings, from memory or from a file."""
+"""A transmission matrix supplied by the user, from memory or from a file."""
 
 import hashlib
 import stat
@@ -26,11 +26,11 @@ PAIRS = {("r", "i"), ("re", "im"), ("real", "imag")}
 
 @component(kw_only=False, eq=False)
 class MatrixMedium(StoredMedium):
-    """A medium given by its transmission matrix, which is used as it is unless `normalise` is set.
+    """A medium given by its transmission matrix, which is rescaled only if `normalise` is set.
 
     This package's normalisation is ``E|t_ij|^2 = 1/n_in``: all inputs ON at unit amplitude then give unit mean
-    intensity. A matrix of another scale sends more or less light to the camera: a longer exposure can make up for
-    less only as far as the camera's limits go.
+    intensity. A matrix of another scale sends more or less light to the camera; a longer exposure compensates for less
+    light only within the camera's limits.
 
     Either `matrix` or `path` is given.
 
@@ -103,13 +103,13 @@ class MatrixMedium(StoredMedium):
         return hashlib.sha256(self._matrix.tobytes()).hexdigest()
 
     def fresh(self, seed: int) -> "MatrixMedium":
-        """Return the matrix with an independent random phase on every entry: the same magnitudes, nothing in common."""
+        """Return the matrix with an independent random phase on every entry: equal magnitudes, but uncorrelated."""
         index = np.arange(self.shape[0] * self.shape[1])
         phase = 2.0 * np.pi * draws.uniforms(seed, Stream.MATRIX_PHASE, index).reshape(self.shape)
         return MatrixMedium(self.block(slice(None), slice(None)) * np.exp(1j * phase))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain description: the file, or shape and digest of a matrix from memory, which cannot be made again."""
+        """Plain description: the file, or shape and digest of a matrix from memory, which cannot be restored."""
         if self.path is None:
             return {"type": "MatrixMedium", "shape": list(self.shape), "sha256": self._digest}
         source = {"type": "MatrixMedium", "path": self.path, "sha256": self.sha256}

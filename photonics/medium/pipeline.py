@@ -2,9 +2,9 @@
 
 Only called with cupy arrays. Import it where it is needed: it loads `numba.cuda`.
 
-The matrix units take numbers of 11 bits and sum in 24 bits; they cut off the rest. So the field and the normals are
-each split in two halves (16-bit floats): a whole number of steps, small enough that the sums over a tile are exact, and
-a remainder, whose products weigh 2**-9 as much. The error is about that of a float32 product.
+The matrix units take numbers of 11 bits and sum in 24 bits; further bits are truncated. So the field and the normals
+are each split in two halves (16-bit floats): a whole number of steps, small enough that the sums over a tile are exact,
+and a remainder, whose products weigh 2**-9 as much. The error is about that of a float32 product.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ from photonics.medium.laws import INPUTS, OUTPUTS, Slab
 __all__ = ["propagate"]
 
 PARTIAL_BYTES = 2**28
-"""Memory that the partial sums of a fused product may take."""
+"""Largest memory for the partial sums of a fused product."""
 ONE = np.ones(1, np.float32)
 STEPS = 512
 """Steps in a frame's largest value. A normal has 256 per standard deviation, so that 4096 products sum to 2**23 rms."""
@@ -56,9 +56,9 @@ def propagate_few(slab: Slab, x: Array) -> Array:
 
 
 class Buffers:
-    """Two tiles: one is multiplied while the next is drawn on a stream of its own.
+    """Two tiles: one is multiplied while the next is drawn on a separate stream.
 
-    A tile takes the GPU 0.25 ms, which is little time for the host, so what a tile needs is prepared once.
+    A tile takes 0.25 ms on the GPU, too short for much work on the host, so buffers and views are prepared once.
     """
 
     def __init__(self, slab: Slab) -> None:
@@ -77,7 +77,7 @@ class Buffers:
         self.tile = cache(self.view)
 
     def view(self, turn: int, inputs: int, pairs: int) -> tuple[Any, ...]:
-        """Coarse and fine halves of a buffer, to draw into, and the same two to multiply with."""
+        """Coarse and fine halves of a buffer, as views for drawing and for multiplication."""
         coarse, fine = self.halves[turn, :, :inputs, :pairs]
         return *map(cuda.view_for_numba, (coarse, fine)), coarse.view(self.half), fine.view(self.half)
 
@@ -114,7 +114,7 @@ def propagate_many(slab: Slab, field: Array) -> Array:
 
 
 def split(field: Array) -> tuple[Array, Array]:
-    """Return halves whose sum is a real field, each frame in a unit of its own, and the units: (frames, 1).
+    """Return halves whose sum is a real field, with a separate unit per frame, and the units: (frames, 1).
 
     Bools fit in one half each: (frames, n). A float32 becomes two halves: steps of 1/512 of the frame's largest value,
     and the remainders, which follow as further frames: (2 * frames, n).
@@ -137,12 +137,12 @@ def split(field: Array) -> tuple[Array, Array]:
 
 
 def add_product(x: Array, tile: Array, sums: Array) -> None:
-    """``sums += x @ tile`` of 16-bit floats, summed in float32; no function of cupy does this."""
+    """``sums += x @ tile`` of 16-bit floats, summed in float32; cupy has no function for this."""
     from cupy.cuda import cublas, device, runtime  # pyright: ignore[reportMissingImports]
 
     (frames, inputs), outputs = x.shape, tile.shape[1]
     handle, plain, one = device.get_cublas_handle(), cublas.CUBLAS_OP_N, ONE.ctypes.data
-    sizes = outputs, frames, inputs  # cuBLAS goes by columns, so it computes the transposed product
+    sizes = outputs, frames, inputs  # cuBLAS is column-major, so it computes the transposed product
     right = tile.data.ptr, runtime.CUDA_R_16F, tile.strides[0] // 2
     left = x.data.ptr, runtime.CUDA_R_16F, x.strides[0] // 2
     out = sums.data.ptr, runtime.CUDA_R_32F, sums.strides[0] // 4

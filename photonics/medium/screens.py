@@ -22,9 +22,9 @@ class Screens(NamedTuple):
     grid: tuple[int, int]
     """Rows and columns of the modes."""
     layers: int
-    """Number of transforms; there is one more screen, behind the last of them."""
+    """Number of transforms; one more screen follows the last transform."""
     n_in: int
-    """Inputs, which set the scale of the transmission matrix."""
+    """Number of inputs, which sets the scale of the transmission matrix."""
     seed: int
     """Seed of the generator."""
 
@@ -38,11 +38,11 @@ class Screens(NamedTuple):
         return 1.0 if layer == self.layers else (self.n_modes if layer else self.n_in) ** -0.5
 
     def rows(self, width: int) -> int:
-        """Rows of the grid that hold the first `width` modes."""
+        """Number of rows of the grid that contain the first `width` modes."""
         return -(-width // self.grid[1])
 
     def order(self, backward: bool) -> range:
-        """Screens in the order in which light meets them, or in the reverse order for the adjoint."""
+        """Screens in the order of propagation, or in the reverse order for the adjoint."""
         return range(self.layers, -1, -1) if backward else range(self.layers + 1)
 
 
@@ -74,8 +74,8 @@ def phasors(backend: Backend, seed: int, layer: int, n_modes: int) -> Array:
 def transform(planes: ComplexArray, lit: int, seen: int, inverse: bool) -> None:
     """Two-dimensional Fourier transform without a factor, in place: (frames, rows, columns).
 
-    Only the first `lit` rows hold light, and only the first `seen` rows are used afterwards; the rows of other planes
-    are not transformed.
+    Only the first `lit` rows contain light and only the first `seen` rows are used afterwards: the transform along rows
+    skips the others.
     """
     rows = planes.shape[1]
     if lit < rows:

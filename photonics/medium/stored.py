@@ -16,7 +16,7 @@ __all__ = ["Mixture", "StoredMedium"]
 
 
 class StoredMedium(TiledMedium):
-    """A medium that keeps its matrix transposed, one row of memory for each input."""
+    """A medium that stores its matrix transposed, one row of memory for each input."""
 
     @property
     @abstractmethod
@@ -61,7 +61,7 @@ class Mixture(StoredMedium):
     shape : tuple of int
         (n_out, n_in).
     terms : callable
-        Returns an iterator over weights and media, always the same ones. One medium at a time is in memory.
+        Returns an iterator over weights and media, the same ones in every call. One medium at a time is in memory.
     """
 
     def __init__(self, shape: tuple[int, int], terms: Callable[[], Iterator[tuple[np.float32, StoredMedium]]]) -> None:
@@ -85,7 +85,7 @@ class Mixture(StoredMedium):
     def _copy(self, backend: Backend) -> Array:
         if backend not in self._copies:
             total = backend.zeros(self.shape[::-1], "complex64")
-            for weight, medium in self._terms():  # each is drawn or uploaded there, and then dropped
+            for weight, medium in self._terms():  # each is drawn on or uploaded to the device, and then dropped
                 total += medium._copy(backend) * float(weight)
             self._copies[backend] = total
         return self._copies[backend]

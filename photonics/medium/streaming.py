@@ -1,4 +1,4 @@
-"""Products of a streamed Gaussian medium on a device: each tile is drawn where it is used and then dropped."""
+"""Products of a streamed Gaussian medium on a device: each tile is drawn, used once and dropped."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The products of a medium that can give any tile of its transmission matrix."""
+"""Products of a medium from tiles of its transmission matrix."""
 
 from abc import abstractmethod
 from types import ModuleType
@@ -22,10 +22,10 @@ MACS_PER_S = 6e10
 
 
 class TiledMedium(ScatteringMedium):
-    """A medium whose entries are known, in memory or by their law.
+    """A medium whose entries are available, from memory or from the generator.
 
-    On the host a product goes tile by tile through `photonics.kernels.product`, whose order of summation is fixed.
-    On other devices it is the library's own product.
+    On the host, products are computed tile by tile by `photonics.kernels.product`, whose order of summation is fixed.
+    On other devices the library's product is used.
     """
 
     @abstractmethod
@@ -37,7 +37,7 @@ class TiledMedium(ScatteringMedium):
 
     @abstractmethod
     def _add(self, x: FloatArray, first_output: int, sums: FloatArray) -> None:
-        """``sums += T x`` for one frame and the outputs from there on; real and imaginary parts alternate."""
+        """``sums += T x`` for one frame and the outputs from `first_output` on; real and imaginary parts alternate."""
 
     @abstractmethod
     def _on(self, backend: Backend, field: Array, adjoint: bool) -> Array:

@@ -1,4 +1,4 @@
-"""Many media from the matrix of one: its rows and columns, each multiplied by a random factor of modulus 1."""
+"""Many media from one matrix, by multiplication of its rows and columns by random factors of modulus 1."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from photonics.random import Stream
 __all__ = ["Turned"]
 
 ROWS = 2**31
-"""Index of the first draw for the rows; those for the columns are below."""
+"""Index of the first draw for the rows; draws for the columns have lower indices."""
 MAX_VALUES = 2**24
 """Largest number of field values that are multiplied together, unless a single frame has more."""
 
@@ -24,7 +24,7 @@ class Turned(NamedTuple):
 
     The columns of T get random signs and the rows random quarter turns (1, i, -1, -i), functions of ``(seed, name,
     index)``. So the media are uncorrelated, ``E t_ij conj(t'_ij) = 0``, with the same statistics and magnitudes. The
-    products of all of them take one product with T, of several fields.
+    products of all media are computed by one product of T with several fields.
     """
 
     medium: ScatteringMedium
@@ -33,7 +33,7 @@ class Turned(NamedTuple):
     """Key of the factors."""
 
     def apply(self, field: Array, ticks: IntArray, names: Names, weights: Weights, adjoint: bool) -> Array:
-        """``sum_k w_k R_k T S_k x`` for each row of a checked field, or that of the conjugate transposes.
+        """``sum_k w_k R_k T S_k x`` for each row of a checked field, or the same with conjugate transposes.
 
         Parameters
         ----------
@@ -53,7 +53,7 @@ class Turned(NamedTuple):
         return out
 
     def few(self, field: Array, ticks: IntArray, names: Names, weights: Weights, adjoint: bool) -> Array:
-        """As `apply`, all at once."""
+        """Do what `apply` does for a few frames at once."""
         backend, (batch, terms) = backend_of(field), names.shape
         xp = backend.xp
         distinct, place = np.unique(names, return_inverse=True)

@@ -26,7 +26,7 @@ from photonics.random import Stream
 __all__ = ["coefficient_drift", "phase_parts"]
 
 KEYS = 2**31
-"""First index of the words that seed the drift of the coefficients; the process itself draws at indices below 64."""
+"""First index of the words that seed the drift of the coefficients; the process itself uses indices below 64."""
 
 
 def phase_parts(

@@ -24,10 +24,10 @@ __all__ = ["DMD"]
 class DMD:
     """Binary micromirror array; a logical input is a macropixel of k x k mirrors.
 
-    The macropixels form a near-square grid in the middle of the chip, input 0 at the top left, row by row.
-    A mirror that is OFF still sends ``eps exp(i phi)`` of the field, ``eps = 1/sqrt(contrast)``. The surface of
-    the chip adds a phase (`photonics.parts.aberration`); the tilt of the mirrors determines the share of light in the
-    used order (`photonics.parts.blaze`). Defaults are those of a 0.7" XGA chip.
+    The macropixels form a near-square grid in the middle of the chip, input 0 at the top left, row by row. An OFF
+    mirror leaks ``eps exp(i phi)`` of the ON field, ``eps = 1/sqrt(contrast)``. The surface of the chip adds a phase
+    (`photonics.parts.aberration`); the tilt of the mirrors determines the share of light in the used order
+    (`photonics.parts.blaze`). Defaults are those of a 0.7" XGA chip.
     """
 
     columns: int = Field(default=1024, ge=1, le=16384)
@@ -67,7 +67,7 @@ class DMD:
     """Time to load a binary pattern, seconds (30.72 us, 0.7" XGA data sheet)."""
 
     settle_s: float = Field(default=13e-6, ge=0, le=1)
-    """Time until the mirrors stand still after a flip, seconds (13 us, 0.7" XGA data sheet)."""
+    """Settling time of the mirrors after a flip, seconds (13 us, 0.7" XGA data sheet)."""
 
     frame_rate_hz: float = Field(default=22_700.0, gt=0)
     """Rate of binary patterns, Hz, at most ``1 / (load_s + settle_s)`` (22.7 kHz, 0.7" XGA data sheet)."""
@@ -81,7 +81,7 @@ class DMD:
     """Defocus (Zernike 4), as `astigmatism_waves`; a few waves on real chips."""
 
     aberration_drift_waves: float = Field(default=0.0, ge=0, le=10)
-    """Rms of the slow drift of each coefficient, waves (0; no source, it follows the temperature of the mount)."""
+    """Rms of the slow drift of each coefficient, waves (0; no source, depends on the temperature of the mount)."""
 
     aberration_drift_time_s: float = Field(default=3600.0, gt=0)
     """Correlation time of the drift of the surface, seconds (1 h, an estimate): autocorrelation ``exp(-t / time)``."""
@@ -305,7 +305,7 @@ def levels(dmd: DMD, n_in: int, backend: Backend) -> tuple[Array, Array]:
 def stuck_shares(dmd: DMD, n_in: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of the mirrors of each input that are stuck OFF, and stuck ON; read-only (n_in,) arrays.
 
-    The draw of a mirror follows its place on the chip, so it does not depend on `macropixel` or `n_in`.
+    The draw of a mirror depends on its position on the chip, not on `macropixel` or `n_in`.
     """
     rows, columns = dmd.grid(n_in)
     shares = np.zeros((2, rows * columns))

@@ -22,7 +22,7 @@ BLOCK = {True: 2**18, False: 2**25}
 REGION, REGION_LOW = "(first row, rows, first column, columns)", (0, 1, 0, 1)
 """Entries of `Imaging.region` and their smallest values."""
 SAMPLE_S = 3e-8
-"""Seconds per field sample and thread with a pupil, an estimate by which small work stays on one thread."""
+"""Seconds per field sample and thread with a pupil, an estimate to keep small work on one thread."""
 
 
 @component
@@ -57,7 +57,7 @@ class Imaging:
     change the mean intensity, which `throughput` sets; on a bench that is proportional to the aperture squared."""
 
     pupil: Pupil = "circular"
-    """Shape of the pupil: "circular" (a lens) or "square" (with elementary integrals)."""
+    """Shape of the pupil: "circular" (a lens) or "square" (closed-form integrals)."""
 
     pixel_m: float = Field(default=5.5e-6, gt=0, le=1e-3)
     """Side of a pixel, metres (generic CMOS)."""
@@ -226,7 +226,7 @@ class Imaging:
         """
         backend = backend_of(speckle)
         if self.numerical_aperture is None and modes == 1 and self.region is None and reference is None:
-            return scaled(square_modulus(speckle, backend), self.throughput)
+            return scale_in_place(square_modulus(speckle, backend), self.throughput)
         batch, n_field = speckle.shape
         self.check_samples(wavelength_m)
         grid, pixels = self.layout(n_field, modes), self.pixels(n_field, modes)
@@ -283,7 +283,7 @@ class Imaging:
         beam = None if reference is None else self._crop(xp.reshape(reference, (-1, rows, columns)))
         field = self._crop(field)
         power = backend.zeros((batch, *field.shape[2:]), "float32")
-        if beam is not None and visibility < 1.0:  # the light of the reference that makes no visible fringes
+        if beam is not None and visibility < 1.0:  # light of the reference that makes no visible fringes
             power += square_modulus(beam, backend) * (1.0 - visibility**2)
         for mode in range(modes):
             share = shares[mode] * visibility if mode < len(shares) else 0.0
@@ -291,7 +291,7 @@ class Imaging:
             power += square_modulus(part, backend)
         k = self.samples_per_pixel
         power = pixel_sums(power, k)
-        return scaled(xp.reshape(power, (batch, -1)), self.throughput / k**2)
+        return scale_in_place(xp.reshape(power, (batch, -1)), self.throughput / k**2)
 
     def _crop(self, field: Array) -> Array:
         if self.region is None:
@@ -310,7 +310,7 @@ def square_modulus(field: Array, backend: Backend) -> Array:
     return rate
 
 
-def scaled(rate: Array, factor: float) -> Array:
+def scale_in_place(rate: Array, factor: float) -> Array:
     """Multiply `rate` by a factor in place, and return it."""
     rate *= factor
     return rate

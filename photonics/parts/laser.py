@@ -19,7 +19,7 @@ __all__ = ["Cells", "Laser", "mode_weights"]
 
 
 FLAT_TOP_M = 7e-3
-"""Radius of the Gaussian beam whose peak intensity a laser without a beam radius has everywhere, metres."""
+"""Radius of the Gaussian beam whose peak intensity is used for a uniform beam (`beam_radius_m` None), metres."""
 MAX_COHERENCE_TIMES = 100.0
 """Largest path-time spread for which spectral modes are computed, in coherence times ``1 / (2 pi linewidth)``."""
 
@@ -312,7 +312,7 @@ def mode_weights(times: float, count: int) -> NDArray[np.float64]:
     NIST Digital Library of Mathematical Functions, 10.21(vi).
     """
     few = min(count, 16 + math.ceil(4.0 * times))
-    low = times + 2.0 * np.arange(few + 6 * math.ceil(times) + 80)  # orders of the Bessel functions, less one
+    low = times + 2.0 * np.arange(few + 6 * math.ceil(times) + 80)  # orders of the Bessel functions minus one
     diagonal = 2.0 * times / (low * (low + 2.0))
     beside = times / ((low + 2.0) * np.sqrt((low + 1.0) * (low + 3.0)))
     first = eigvalsh_tridiagonal(diagonal, beside[:-1])[::-1][:few]

@@ -1,4 +1,4 @@
-"""The reference beam: light past the medium whose interference shows the phase of the speckle."""
+"""The reference beam: light that bypasses the medium and reveals the phase of the speckle by interference."""
 
 import math
 from dataclasses import replace

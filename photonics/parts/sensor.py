@@ -14,9 +14,9 @@ from photonics.random import Stream
 __all__ = ["Sensor", "expose"]
 
 FRAMES = 32
-"""Frames that one thread exposes at a time."""
+"""Number of frames that one thread exposes at a time."""
 PIXELS_PER_S = 2e8
-"""Pixels that one thread exposes in a second, an estimate by which small work stays on one thread."""
+"""Pixels that one thread exposes per second, an estimate to keep small work on one thread."""
 
 
 class Sensor(NamedTuple):

@@ -1,4 +1,4 @@
-"""Binary patterns: how bits, grey levels and complex fields are shown on mirrors that are ON or OFF."""
+"""Binary patterns: encodings of bits, grey levels and complex fields on mirrors that are ON or OFF."""
 
 from photonics.patterns.base import Encoding
 from photonics.patterns.halftone import Bernoulli, ErrorDiffusion, Threshold

@@ -1,4 +1,4 @@
-"""The interface of every encoding, and the checks of the values that it shows."""
+"""The interface of all encodings, and checks of the values to encode."""
 
 from abc import ABC, abstractmethod
 
@@ -31,7 +31,7 @@ class Encoding(ABC):
         """
 
     def decode(self, shown: Array) -> Array:
-        """Values that the patterns stand for, or the linear map of the values from the linear map of each pattern.
+        """Decode patterns to values, or the linear maps of the patterns to the linear map of the values.
 
         An encoding with one pattern per value returns `shown` itself.
         """
@@ -44,7 +44,7 @@ def finite_numbers(values: Array, name: str) -> Array:
     Raises
     ------
     ValueError
-        If they are no such array.
+        If they cannot be converted to such an array.
     """
     try:
         array: Array = values if is_array_api_obj(values) else np.asarray(values)
@@ -66,7 +66,7 @@ def grey_values(values: Array, dimensions: tuple[int, ...], low: int = 0) -> Arr
     Raises
     ------
     ValueError
-        If they are no such array.
+        If they cannot be converted to such an array.
     """
     array = finite_numbers(values, "values")
     xp = array_namespace(array)

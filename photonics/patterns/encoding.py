@@ -61,7 +61,7 @@ def as_rows(values: Array, n_in: int, name: str) -> HostArray:
     Raises
     ------
     ValueError
-        If the shape or the type is another.
+        If the shape or the type is wrong.
     """
     try:
         array = np.asarray(values)
@@ -75,6 +75,6 @@ def as_rows(values: Array, n_in: int, name: str) -> HostArray:
 
 
 def first_invalid(array: HostArray, allowed: tuple[int, ...]) -> str:
-    """First entry that is not allowed, with its place."""
+    """First entry that is not allowed, with its index."""
     place = tuple(int(i) for i in np.argwhere(~np.isin(array, allowed))[0])
     return f"{array[place]} at {place}"

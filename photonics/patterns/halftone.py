@@ -2,8 +2,8 @@
 
 A binary image b of a grey image g with the right mean, ``E b = g``, has the error ``E (b - g)^2 = g (1 - g)`` at each
 mirror, whatever the method, since ``b^2 = b``. The methods differ in where that noise goes. Bernoulli spreads it over
-all spatial frequencies; error diffusion moves it to high ones, which an aperture stops. `photonics.patterns.planes` has
-no such noise, at the cost of several patterns.
+all spatial frequencies; error diffusion moves it to high frequencies, which an aperture blocks.
+`photonics.patterns.planes` has no such noise, at the cost of several patterns.
 
 References
 ----------
@@ -32,9 +32,9 @@ __all__ = ["Bernoulli", "ErrorDiffusion", "Threshold", "dither_efficiency", "dit
 class Threshold(Encoding):
     """Mirrors ON where the value exceeds a level.
 
-    Exact for binary values. For values g between 0 and 1 and level 1/2 the mean-squared error is
-    ``mean(min(g, 1 - g)^2)``, the smallest error of one binary frame, but a coarse image. The light used is the share
-    of mirrors ON.
+    Exact for binary values. For values g between 0 and 1 and level 1/2 the mean-squared error is ``mean(min(g, 1 -
+    g)^2)``, the smallest error of one binary frame, at the cost of a coarse image. The used light is the share of
+    mirrors ON.
 
     Examples
     --------
@@ -46,7 +46,7 @@ class Threshold(Encoding):
     """Value above which a mirror is ON."""
 
     def encode(self, values: Array, tick: int = 0) -> BoolArray:
-        """Real (batch, ...) -> bool of the same shape; values may have any finite size."""
+        """Real (batch, ...) -> bool of the same shape; values may be any finite numbers."""
         array = np.asarray(values)
         if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
             raise ValueError("values must be finite real numbers, got NaN, infinity or another type")
@@ -76,7 +76,7 @@ class Bernoulli(Encoding):
         grey = grey_values(values, dimensions=(2, 3))
         tick = integer(tick, "tick", 0, 2**48 - 1)
         xp, batch, size = array_namespace(grey), grey.shape[0], math.prod(grey.shape[1:])
-        # One call of the generator serves four neighbours.
+        # One call of the generator gives the words of four neighbours.
         index, row = np.arange(-(-size // 4))[None, :], tick + np.arange(batch)[:, None]
         if is_numpy_array(grey):
             random = draws.words(self.seed, Stream.BERNOULLI, index, row)
@@ -89,10 +89,10 @@ class Bernoulli(Encoding):
 
 @component
 class ErrorDiffusion(Encoding):
-    """Floyd-Steinberg error diffusion: each mirror hands its rounding error to neighbours that come later.
+    """Floyd-Steinberg error diffusion: the rounding error of each mirror is distributed to later neighbours.
 
     The scan is serpentine (even rows rightwards, odd rows leftwards), weights 7, 3, 5, 1 of 16 (ahead; behind, under
-    and ahead in the next row), threshold 1/2. Error that would leave the image is dropped. The error is about
+    and ahead in the next row), threshold 1/2. Errors at the edges of the image are dropped. The error is about
     `dither_error`, as for `Bernoulli`, but its power below 1/16 cycle per mirror is more than 50 times smaller (80 to
     180 times, measured on images that vary over 30 mirrors).
 
@@ -108,7 +108,7 @@ class ErrorDiffusion(Encoding):
         Raises
         ------
         ValueError
-            If a value is out of range, or the array is not numpy's: each mirror needs the one before it, which the
+            If a value is out of range, or the array is not numpy's: each mirror depends on the previous one, which the
             array API cannot express. Move the images with ``.get()`` or ``numpy.asarray``, or use `Bernoulli`.
         """
         if is_array_api_obj(values) and not is_numpy_array(values):
@@ -149,7 +149,7 @@ def dither_error(values: Array) -> Array:
     """Mean-squared error of a binary image with the right mean: ``mean(g (1 - g))``.
 
     Exact in expectation for `Bernoulli`. For `ErrorDiffusion` it holds within 1 % for images that vary slowly; white
-    noise has a third less error, because the method looks at each value.
+    noise has a third less error, because the threshold depends on each value.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ CELLS = 512
 NEAREST_RMS = 0.0281
 """Distance from a point of the unit disc to the field that `lookup` finds, rms (integrated numerically)."""
 ROUNDING = 1e-6
-"""How far above 1 an amplitude may be by rounding: ``|exp(i phi)|`` in complex64 is up to 6e-8 above."""
+"""Tolerance for amplitudes above 1 due to rounding: ``|exp(i phi)|`` in complex64 exceeds 1 by up to 6e-8."""
 
 
 @component
@@ -71,7 +71,7 @@ class LeeHologram(Encoding):
     """Shape of the aperture; a circle's diameter or a square's side is its width."""
 
     @model_validator(mode="after")
-    def _orders_apart(self) -> "LeeHologram":
+    def _check_spot(self) -> "LeeHologram":
         if self.spot < self.period:
             raise ValueError(f"spot must be at least the period, {self.period}, to stop order 0, got {self.spot}")
         return self
@@ -184,7 +184,7 @@ class Superpixel(Encoding):
         """
         target = target_field(values)
         xp, (batch, rows, columns) = array_namespace(target), target.shape
-        # Neighbouring superpixels of a row differ by a quarter turn, so the target is turned back.
+        # Neighbouring superpixels of a row differ by a quarter turn, which is removed from the target.
         back = np.asarray([1, -1j, -1, 1j])[np.arange(columns) % SIDE]
         turned = target * xp.asarray(back, device=device(target))
         x, y = (xp.astype((part(turned) + 1.0) * (CELLS / 2), xp.int64) for part in (xp.real, xp.imag))
@@ -261,7 +261,7 @@ def opposite_roots() -> NDArray[np.complex128]:
 
 @functools.cache
 def lookup() -> tuple[IntArray, BoolArray]:
-    """Choice nearest the centre of each cell of the target plane, (CELLS^2,), and mirrors of each choice, (6561, 16).
+    """Nearest choice for each cell of the target plane, (CELLS^2,), and mirrors of each choice, (6561, 16).
 
     The choice found for a target is farther than the nearest one by at most a cell's diagonal, 0.0055 of the largest
     field. A pair that adds nothing is OFF; both ON would send more light to the other orders.
@@ -282,7 +282,7 @@ def filter_order(mirrors: Array, period: int, order: int, spot: float, aperture:
     xp, (batch, rows, columns) = array_namespace(field), field.shape
     if rows % pixel or columns % pixel or not rows * columns:
         raise ValueError(f"shown must have rows and columns in multiples of {pixel}, got {rows} x {columns}")
-    # As much darkness as there are mirrors, so that no light leaves the grid at one side and comes in at the other.
+    # Zero padding to twice the size, so that light that leaves the grid on one side does not enter on the other.
     grid = 2 * rows, 2 * columns
     spectrum = xp.fft.fftn(field * carrier(field, period, order), s=grid, axes=(1, 2))
     # In numpy, since the fftfreq of array_api_compat works on the CPU only.

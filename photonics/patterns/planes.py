@@ -13,10 +13,10 @@ __all__ = ["BitPlanes", "TernaryPair"]
 
 @component
 class TernaryPair(Encoding):
-    """The two patterns of a ternary vector: where it is 1, and where it is -1.
+    """The two patterns of a ternary vector: its +1 entries and its -1 entries.
 
-    A linear map of the vector is the difference of the maps of the two: exact, for two frames. The light used in
-    the two together is the share of entries that are not zero.
+    A linear map of the vector is the difference of the maps of the two: exact, for two frames. The used light of both
+    patterns is the share of nonzero entries.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class BitPlanes(Encoding):
     """
 
     bits: Integer = Field(default=8, ge=1, le=16)
-    """Binary digits, which are the patterns per value (twice as many frames if signed)."""
+    """Binary digits, and so patterns per value (twice as many frames if signed)."""
 
     signed: bool = False
     """Whether values may be negative. Planes are then ternary: the digits of the magnitude times the sign, each of

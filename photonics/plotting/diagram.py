@@ -26,11 +26,11 @@ AXIS, ARM, NAMES = 24.0, 37.0, 14.0
 """Heights of the beam, of the reference arm and of the names under the parts; the page is 100 wide."""
 PUPIL, POLARISER, COMBINER = 70.0, 75.5, 80.0
 MAX_EFFECTS = 3
-"""Number of effects for which there is room under the medium."""
+"""Largest number of effects listed under the medium."""
 
 
 def beam_colour(wavelength_m: float) -> str:
-    """Colour of a beam: that of the nearest common laser line."""
+    """Colour of a beam, that of the nearest common laser line."""
     lines = {405e-9: "#7a3cff", 450e-9: "#2b5cff", 532e-9: "#17a34a", 589e-9: "#e0a800", 633e-9: "#e02020"}
     return lines[min(lines, key=lambda line: abs(line - wavelength_m))]
 
@@ -59,7 +59,7 @@ def draw_bench(ax: Axes, opu: OPU, reference: bool = False) -> Axes:
     draw_body(ax, 2, AXIS - 4, 14, 8)
     ax.add_patch(Circle((16, AXIS), 0.8, color=colour))
     draw_mirrors(ax, opu)
-    draw_medium(ax, innermost(opu.medium))
+    draw_medium(ax, innermost_medium(opu.medium))
     draw_imaging(ax, opu)
     draw_camera(ax, opu)
     low, top = draw_labels(ax, opu), ARM + 6.0 if reference else 38.0
@@ -81,12 +81,12 @@ def draw_light(ax: Axes, opu: OPU, colour: str) -> None:
 
 
 def draw_reference(ax: Axes, opu: OPU, colour: str) -> None:
-    """Draw beam splitter, mirrors (the second on a piezo) and combiner of the reference arm."""
+    """Draw the beam splitter, mirrors (the second on a piezo) and combiner of the reference arm."""
     first, arm = 21.0, {"color": colour, "alpha": 0.5, "lw": 2.2, "solid_capstyle": "butt"}
     ax.plot([first, first, COMBINER, COMBINER, 84], [AXIS, ARM, ARM, AXIS, AXIS], **arm)
     for x in (first, COMBINER):
         ax.add_patch(Rectangle((x - 1.3, AXIS - 1.3), 2.6, 2.6, fc="white", ec=INK, lw=1, alpha=0.9, zorder=3))
-    for x, sign in ((first, 1), (COMBINER, -1)):  # light turns up and right at the first, right and down at the second
+    for x, sign in ((first, 1), (COMBINER, -1)):  # upwards light turns right, then down
         ax.plot([x - 1.3, x + 1.3], [AXIS - 1.3 * sign, AXIS + 1.3 * sign], color=INK, lw=1, zorder=4)
         ax.plot([x - 1.6, x + 1.6], [ARM - 1.6 * sign, ARM + 1.6 * sign], color=INK, lw=3, zorder=4)
     piezo = {"angle": 45.0, "rotation_point": "center", "fc": BODY, "ec": INK, "lw": 0.8}
@@ -109,7 +109,7 @@ def draw_mirrors(ax: Axes, opu: OPU) -> None:
 
 
 def draw_medium(ax: Axes, medium: ScatteringMedium) -> None:
-    """Draw a slab with scatterers, or with its screens."""
+    """Draw a slab with scatterers or screens."""
     draw_body(ax, 52, AXIS - 8, 11, 16)
     if isinstance(medium, ScatteringLayers):
         rough = np.linspace(AXIS - 7, AXIS + 7, 60)
@@ -122,7 +122,7 @@ def draw_medium(ax: Axes, medium: ScatteringMedium) -> None:
 
 
 def draw_imaging(ax: Axes, opu: OPU) -> None:
-    """Draw the stop of the pupil and the polariser, if the device has them."""
+    """Draw the pupil and the polariser, if the device has them."""
     if opu.imaging.numerical_aperture is not None:
         for low, high in ((AXIS - 6, AXIS - 1.4), (AXIS + 1.4, AXIS + 6)):
             ax.plot([PUPIL, PUPIL], [low, high], color=INK, lw=3, solid_capstyle="butt")
@@ -142,7 +142,7 @@ def draw_camera(ax: Axes, opu: OPU) -> None:
 
 
 def draw_labels(ax: Axes, opu: OPU) -> float:
-    """Write name and parameters under each part; return the height at which the longest label ends."""
+    """Write name and parameters under each part; return the lower end of the longest label."""
     laser, dmd, camera = opu.laser, opu.dmd, opu.camera
     beam = "uniform beam" if laser.beam_radius_m is None else f"w = {laser.beam_radius_m * 1e3:g} mm"
     contrast = "no leakage" if dmd.contrast is None else f"contrast {dmd.contrast:g}:1"
@@ -152,7 +152,7 @@ def draw_labels(ax: Axes, opu: OPU) -> float:
     ends = [
         label(ax, 9, "Laser", power, beam),
         label(ax, 34.5, "DMD", mirrors, contrast),
-        label(ax, 57.5, type(innermost(opu.medium)).__name__, *medium_lines(opu.medium)),
+        label(ax, 57.5, type(innermost_medium(opu.medium)).__name__, *medium_lines(opu.medium)),
         label(ax, PUPIL + 4, "Imaging", *imaging_lines(opu)),
         label(ax, 90.5, "Camera", pixels, exposure),
     ]
@@ -170,8 +170,8 @@ def imaging_lines(opu: OPU) -> list[str]:
     return [*lines, "polariser" if imaging.polarisations == 1 else "2 polarisations"]
 
 
-def innermost(medium: ScatteringMedium) -> ScatteringMedium:
-    """The medium inside all effects."""
+def innermost_medium(medium: ScatteringMedium) -> ScatteringMedium:
+    """Return the medium inside all effects."""
     while isinstance(medium, Effect):
         medium = medium.medium
     return medium

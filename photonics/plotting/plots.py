@@ -100,7 +100,7 @@ def draw_pattern(ax: Axes, opu: OPU, pattern: ArrayLike) -> Axes:
     ax : Axes
         Where to draw.
     opu : OPU
-        Gives mirrors and laser.
+        The device; its mirrors and laser are used.
     pattern : array_like of bool or 0/1, shape (n_in,)
         Which inputs are ON.
 
@@ -111,7 +111,7 @@ def draw_pattern(ax: Axes, opu: OPU, pattern: ArrayLike) -> Axes:
     """
     pattern = as_patterns(np.asarray(pattern)[None], opu.n_in, "pattern")[0]
     levels, share, cells = opu.dmd.levels(opu.n_in), opu.laser.power_share(opu.cells), opu.cells
-    light = np.full(cells.shape[0] * cells.shape[1], np.nan)  # the last row may not be full
+    light = np.full(cells.shape[0] * cells.shape[1], np.nan)  # the last row may be incomplete
     light[: opu.n_in] = np.abs(np.where(pattern, levels[1], levels[0])) ** 2 * share / share.max()
     x, y = cells.x_edges * 1e3, cells.y_edges * 1e3
     colour = beam_colour(opu.laser.wavelength_m)

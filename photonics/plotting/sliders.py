@@ -1,4 +1,4 @@
-"""A figure that follows sliders in a notebook; a saved notebook shows the figure for their first values."""
+"""A figure controlled by sliders in a notebook; a saved notebook shows the figure for their first values."""
 
 import io
 from collections.abc import Callable
@@ -11,10 +11,10 @@ __all__ = ["slide"]
 
 
 def slide(draw: Callable[..., object], size: tuple[float, float] = (9.0, 3.4), **widgets: Any) -> None:
-    """Show sliders and a figure that is drawn again when one of them moves.
+    """Show sliders and a figure that is redrawn when a slider moves.
 
-    The figure is an output of its own, a PNG, so that an executed and saved notebook keeps it, drawn for the sliders'
-    first values. Needs ipywidgets (``pip install opu-sim[notebooks]``).
+    The figure is a separate PNG output, so that a saved notebook keeps it, drawn for the sliders' first values. Needs
+    ipywidgets (``pip install opu-sim[notebooks]``).
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ import array_api_strict
 import numpy as np
 import pytest
 
-from photonics.backend import HOST, Backend, backend_of, named, require, to_host
+from photonics.backend import HOST, Backend, backend_of, find_backend, require, to_host
 
 ROOT = Path(__file__).parents[2]
 DTYPES = ["bool", "uint16", "float32", "complex128"]
@@ -159,12 +159,12 @@ def test_host_arrays_are_required_too(strict):
 def test_bad_names_are_refused(name):
     """Of any type. Catches: "cuda:" for "cuda", a TypeError from a cache."""
     with pytest.raises(ValueError, match=r"^device must be 'cpu', 'cuda' or 'cuda:<number>', got ") as error:
-        named(name)
+        find_backend(name)
     assert str(error.value).endswith(repr(name))
 
 
 def test_cpu_is_the_host():
-    assert named("cpu") is HOST
+    assert find_backend("cpu") is HOST
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:1"])
@@ -173,7 +173,7 @@ def test_without_cupy(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", None)
     with pytest.raises(ValueError, match=r"^device 'cuda' needs cupy: install the extra cuda12 or cuda13$"):
-        named(name)
+        find_backend(name)
 
 
 @pytest.mark.parametrize(("count", "name"), [(0, "cuda"), (2, "cuda:2")])
@@ -181,19 +181,19 @@ def test_more_gpus_than_there_are(fake_cupy, count, name):
     """Cupy can be imported without a GPU. Catches: an error of CUDA later on."""
     fake_cupy(count)
     with pytest.raises(ValueError, match=rf"^device must be one of {count} GPUs, got '{name}'$"):
-        named(name)
+        find_backend(name)
 
 
 def test_gpus_are_known_by_number(fake_cupy):
     """Equality, hash and pickling follow the number. Catches: a hash of the device, device 0 for all."""
     fake_cupy(2)
-    first, second = named("cuda"), named("cuda:1")
+    first, second = find_backend("cuda"), find_backend("cuda:1")
     assert (first.name, first.device.id, second.device.id) == ("cupy", 0, 1)
-    assert first == named("cuda:0") != second
+    assert first == find_backend("cuda:0") != second
     with pytest.raises(TypeError):
         hash(second.device)
-    assert hash(second) == hash(named("cuda:1"))
-    assert {first: 1, second: 2}[named("cuda:1")] == 2
+    assert hash(second) == hash(find_backend("cuda:1"))
+    assert {first: 1, second: 2}[find_backend("cuda:1")] == 2
     for backend in (first, second, HOST):
         assert pickle.loads(pickle.dumps(backend)) == backend
         assert copy.deepcopy(backend) == backend

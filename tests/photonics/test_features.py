@@ -179,7 +179,7 @@ def test_feature_names():
         ({"device": presets.ideal(4, 99)}, "device must have 6 inputs and 8 pixels or more, got 4 and 99"),
         ({"device": presets.ideal(6, 7)}, "device must have 6 inputs and 8 pixels or more, got 6 and 7"),
         ({"encoder": "mean"}, "encoder must be one of"),
-        ({"encoder": np.sum}, r"encoder must give patterns of shape \(9, n_in\), got \(\)"),
+        ({"encoder": np.sum}, r"encoder must return patterns of shape \(9, n_in\), got \(\)"),
         ({"encoder": np.abs}, "encoder's patterns must be binary"),
         ({"kind": "cubic"}, "kind must be one of"),
         ({"kind": "linear"}, "projection must be a callable .* such as calibration.measure_projection"),

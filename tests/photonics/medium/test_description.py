@@ -75,7 +75,10 @@ def test_values_out_of_range_are_named(kind, name):
         ),
         (lambda: Drifting(Ballistic(SMALL, 1), 9), "Drifting: medium must not hold a ballistic share (put Drifting"),
         (lambda: Drifting(Modes.polarised(Ballistic(SMALL, 1)), 9), "Drifting: medium must not hold a ballistic share"),
-        (lambda: ScatteringLayers(2**32 - 1, 1, oversample=5), "ScatteringLayers: oversample must leave at most 2**34"),
+        (
+            lambda: ScatteringLayers(2**32 - 1, 1, oversample=5),
+            "ScatteringLayers: oversample must give 2**34 modes or fewer",
+        ),
         (lambda: MatrixMedium(), "MatrixMedium: either matrix or path must be given, got neither"),
         (lambda: MatrixMedium(np.eye(2), path="t.npy"), "MatrixMedium: either matrix or path must be given, got both"),
         (lambda: GaussianMedium(3), "GaussianMedium: n_out is missing"),
