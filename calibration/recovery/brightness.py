@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.readings import MAX_SATURATED
-from photonics.arrays import FloatArray, HostArray
+from photonics.arrays import BoolArray, FloatArray, HostArray
 
 __all__ = ["Saturated", "check_frames"]
 
@@ -20,8 +20,10 @@ class Saturated(ValueError):
     """Frames of a whole measurement are too bright."""
 
 
-def check_frames(device: Device, parts: Iterable[HostArray]) -> FloatArray:
+def check_frames(device: Device, hot: BoolArray, parts: Iterable[HostArray]) -> FloatArray:
     """Share of saturated readings of each pixel, (n_out,), in frames that come in parts.
+
+    `hot` pixels, saturated in the dark, do not count.
 
     Warns if the camera clips below its saturation.
 
@@ -35,13 +37,13 @@ def check_frames(device: Device, parts: Iterable[HostArray]) -> FloatArray:
     for frames in parts:
         seen = np.minimum(frames, top)
         readings += (seen == top).sum(axis=0)
-        codes += np.bincount(seen.ravel(), minlength=len(codes))
+        codes += np.bincount(seen[:, ~hot].ravel(), minlength=len(codes))
         count += len(frames)
     check_clipping(codes)
     share = (readings / count).astype(np.float32)
-    if share.mean() > MAX_SATURATED:
+    if share[~hot].mean() > MAX_SATURATED:
         raise Saturated(
-            f"exposure_s {device.exposure_s:.4g} saturates {share.mean():.1%} of the readings, "
+            f"exposure_s {device.exposure_s:.4g} saturates {share[~hot].mean():.1%} of the readings, "
             f"{MAX_SATURATED:.0%} is allowed: shorten it (calibration.recovery.exposure.expose)"
         )
     return share
@@ -57,7 +59,7 @@ def check_clipping(codes: NDArray[np.int64]) -> None:
     """
     top = int(np.flatnonzero(codes)[-1])
     beside = codes[max(top - 8, 0) : top]
-    if top < len(codes) - 1 and len(beside) and codes[top] > MAX_CLIPPED + 5.0 * beside.mean():
+    if top < len(codes) - 1 and beside.any() and codes[top] > MAX_CLIPPED + 5.0 * beside.mean():
         warnings.warn(
             f"frames have {codes[top]} readings of {top} DN and none above, but {beside.mean():.3g} of a code below: "
             f"the camera clips there, below camera.saturation_dn {len(codes) - 1}; such readings count as light",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from calibration.device import Device, check_device
+from calibration.fields.bad_pixels import is_hot
 from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.methods import build_method, take_frames
 from photonics.analysis.exposure import Aim, search_exposure
@@ -69,13 +70,15 @@ def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> floa
 
 
 def search(device: Device, take: Callable[[], HostArray], saturated: float) -> float:
-    """Set the exposure at which a share of the readings returned by `take` saturates."""
-    dark = float(device.dark(1).mean())
+    """Set the exposure at which a share of the readings returned by `take` saturates, hot pixels left out."""
+    frame = device.dark(1)[0]
+    good = ~is_hot(frame, device.camera.saturation_dn)
+    dark = float(frame[good].mean())
     span = device.camera.saturation_dn - dark
 
     def level(exposure_s: float) -> float:
         device.exposure_s = exposure_s
-        return float(np.quantile(take(), 1.0 - saturated)) - dark
+        return float(np.quantile(take()[:, good], 1.0 - saturated)) - dark
 
     aim = Aim(target=span, low=0.3 * span, high=span - 1.0, step_up=2.0, step_down=0.5, one_reading=True)
     return search_exposure(device, level, aim)

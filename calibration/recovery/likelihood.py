@@ -100,7 +100,9 @@ def refine(design: SignDesign, pixels: Pixels, start: ComplexArray, iterations: 
 
 def fit_limit(misfit: RealArray, frames: int) -> float:
     """Misfit above which a row is in a wrong minimum: 10 % and 5 standard errors above its expectation."""
-    return max(float(np.median(misfit)), 1.0) * (1.1 + 5.0 * math.sqrt(2.0 / frames))
+    known = misfit[np.isfinite(misfit)]
+    middle = float(np.median(known)) if known.size else 1.0
+    return max(middle, 1.0) * (1.1 + 5.0 * math.sqrt(2.0 / frames))
 
 
 def retry(

@@ -16,9 +16,10 @@ from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, check_device
+from calibration.fields.bad_pixels import is_dead, is_hot, without
 from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
 from calibration.fields.readings import Bench, data_sheet_error, switched_unit_dn
-from calibration.recovery.base import RecoveryMethod
+from calibration.recovery.base import Block, RecoveryMethod, RowDiagnostics
 from calibration.recovery.brightness import Saturated, check_frames
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.recovery.exposure import expose_method
@@ -121,7 +122,8 @@ def recover_transmission_matrix(
         take_missing_frames(device, plan, journal, progress)
         try:
             frames, size = journal.arrays["frames"], frames_at_a_time(device)
-            saturated = check_frames(device, (frames[part] for part in slices(DARK_FRAMES, len(frames), size)))
+            hot = is_hot(frames[:DARK_FRAMES], device.camera.saturation_dn)
+            saturated = check_frames(device, hot, (frames[part] for part in slices(DARK_FRAMES, len(frames), size)))
         except Saturated:
             part.unlink()  # such frames are useless, and would prevent a run at another exposure
             raise
@@ -233,6 +235,7 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
     else:
         shape = imaging.sensor or Imaging().sensor_of(device.n_out)
     values, per_wave = dark.astype(np.float32), imaging.pixel_m / device.laser.wavelength_m
+    values = values[:, ~is_hot(dark, camera.saturation_dn)]
     floor = max(float(values.var(axis=0, ddof=1).mean()), QUANTISATION)
     return Bench(
         n_in=device.n_in,
@@ -279,6 +282,13 @@ def blocks(raw: MethodFrames, n_out: int) -> Iterator[tuple[slice, HostArray]]:
             yield rows, np.ascontiguousarray(readings[:, rows.start - panel.start : rows.stop - panel.start])
 
 
+def leave_out(block: Block, bad: BoolArray) -> Block:
+    """Mark bad pixels as not valid; their diagnostics are not known."""
+    error = np.where(bad[:, None] if block.standard_error.ndim == 2 else bad, np.inf, block.standard_error)
+    known = {name: np.where(bad, np.nan, values) for name, values in block.diagnostics.present().items()}
+    return Block(block.matrix, error.astype(np.float32), block.valid & ~bad, RowDiagnostics(**known))
+
+
 def solve_into(
     matrix: ComplexArray | h5py.Dataset,
     device: Device,
@@ -293,9 +303,15 @@ def solve_into(
     errors: list[FloatArray] = []
     valid: list[BoolArray] = []
     diagnostics: dict[str, list[RealArray]] = {}
+    hot, donor = is_hot(frames[:DARK_FRAMES], bench.saturation_dn), None
     state = plan.prepare(raw, bench)
     for rows, readings in tqdm(blocks(raw, device.n_out), unit="rows", desc="solving", disable=not progress):
-        block = plan.solve(readings, rows, bench, state)
+        bad = hot[rows] | is_dead(readings, bench.noise.dark_dn)
+        if donor is None or not bad.all():
+            donor = readings[:, np.argmin(bad)].copy()
+        block = plan.solve(without(readings, bad, donor), rows, bench, state)
+        if bad.any():
+            block = leave_out(block, bad)
         matrix[rows] = np.where(block.valid[:, None], block.matrix, np.complex64(0))
         errors.append(block.standard_error)
         valid.append(block.valid)

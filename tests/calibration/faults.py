@@ -29,3 +29,23 @@ def with_fault(opu, name):
 
     opu.measure = measure
     return opu
+
+
+BAD_PIXELS = {"dead": 0, "dead, noisy": 0, "hot": 255}
+"""Readings of bad pixels."""
+
+
+def with_bad_pixels(opu, kind, pixels):
+    """The device with some bad pixels, in the dark as well."""
+    rng = np.random.default_rng(0)
+
+    def spoil(frames):
+        frames = np.array(frames)
+        noise = rng.random((len(frames), len(pixels))) < (0.3 if kind == "dead, noisy" else 0.0)
+        frames[:, pixels] = BAD_PIXELS[kind] + noise.astype(frames.dtype)
+        return frames
+
+    take, dark = opu.measure, opu.dark
+    opu.measure = lambda *arguments, **more: spoil(take(*arguments, **more))
+    opu.dark = lambda *arguments, **more: spoil(dark(*arguments, **more))
+    return opu

@@ -16,6 +16,7 @@ from calibration.recovery.exposure import expose
 from calibration.recovery.transmission import TransmissionEstimate, recover_transmission_matrix
 from calibration.storage.journal import Journal
 from photonics import Camera, GaussianMedium, presets
+from tests.calibration.faults import BAD_PIXELS, with_bad_pixels
 from tests.calibration.matrix_benches import bench, small
 
 
@@ -220,3 +221,22 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(stepped_drift, "MAX_PIXELS", 256)
     small_, large = (peak_bytes(n_out, tmp_path / f"{n_out}.h5") for n_out in (4096, 16384))
     assert large - small_ < 2e6
+
+
+@pytest.mark.parametrize("kind", BAD_PIXELS)
+@pytest.mark.parametrize("method", ["phase-stepping", "popoff", "numerical-interferometry", "phase-retrieval"])
+def test_bad_pixels_are_left_out(method, kind):
+    """1 % of bad pixels are not valid, and nothing else changes: other rows are valid as on a sound sensor.
+
+    Catches: NaN of a dead pixel in a median (no valid row) or in LAPACK; an exposure set by hot pixels.
+    """
+    pixels = [7, 50, 200]
+    opu, sound = (bench(1, n=64, m=300) for _ in range(2))
+    expose(sound, method)
+    expose(with_bad_pixels(opu, kind, pixels), method)
+    assert opu.exposure_s == pytest.approx(sound.exposure_s, rel=0.05)
+    found, wanted = (recover_transmission_matrix(device, method) for device in (opu, sound))
+    assert not found.valid[pixels].any()
+    assert np.isinf(found.standard_error[pixels]).all()
+    assert abs(found.valid.mean() - np.delete(wanted.valid, pixels).mean()) < 0.02
+    assert np.isfinite(found.matrix).all()
