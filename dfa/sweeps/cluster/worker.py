@@ -52,7 +52,10 @@ def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code)
     check_study_code(study, code)
     os.environ.update(ONE_THREAD)  # for libraries that are loaded later, in place of loading torch here
     threadpool_limits(1)
-    return compute(study, settings, seed)
+    try:
+        return compute(study, settings, seed)
+    except KeyboardInterrupt as problem:  # the study's own: a worker ignores Ctrl-C, and would end with this error
+        return Outcome(metrics={}, error=one_line(problem), traceback=encodable(traceback.format_exc()))
 
 
 def check_study_code(study: Study, code: Code) -> None:

@@ -183,3 +183,17 @@ def test_a_worker_refuses_other_code(folder):
     missing = pickled.replace(b"mine", b"mint")
     with pytest.raises(ValueError, match=r"^a worker cannot load the study \(ModuleNotFoundError: No module named 'mi"):
         compute_in_worker(missing, {"x": 1.0}, 0, code)
+
+
+def test_ctrl_c_of_a_study_is_the_error_of_its_point(folder, monkeypatch):
+    """Catches: a worker that ends with it, takes the points before with it, and is tried again."""
+    study = importlib.import_module("mine").Mine()
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(study), "run", stop)
+    monkeypatch.setattr("dfa.sweeps.cluster.worker.check_study_code", lambda *_: None)
+    found = compute_in_worker(pickle_study(study), {"x": 1.0}, 0, code_of(study))
+    assert found.error.startswith("KeyboardInterrupt")
+    assert "in stop" in found.traceback
