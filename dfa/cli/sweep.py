@@ -35,6 +35,8 @@ def sweep(
 
     The environment variable DASK_SCHEDULER_ADDRESS names a cluster to use in place of this machine.
     """
+    import h5netcdf  # noqa: F401 (for results.nc: without it the command ends before the first point)
+
     from calibration.storage.files import replace_file
     from dfa.robustness.results import table, write_report, write_results
     from dfa.robustness.study_files import read_study

@@ -69,10 +69,14 @@ def sweep(
     ValueError
         If `study` is not a Study, refuses a point (before any point runs), or has neither source nor ``version``; if
         a metric has the name of a parameter; if the store is damaged, of another format or in use.
+    ModuleNotFoundError
+        If xarray is not installed, before any point runs.
     ConnectionError
         If the named cluster cannot be reached, the local one does not start, or a worker has other code. Stored points
         stay.
     """
+    import xarray  # noqa: F401 (for the result: without it the sweep ends before the first point)
+
     check_study(study)
     design, seeds = design_of(over), check_seeds(seeds)
     check_labels(design)

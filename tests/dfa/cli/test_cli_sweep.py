@@ -1,6 +1,7 @@
 """``opu sweep`` and ``opu report``: study files, the files of a finished sweep, and how they are made again."""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,14 @@ def test_a_folder_without_results_is_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="without a view"):
         load_results(tmp_path)
     assert opu("sweep", "read_noise", "--resume") == 2
+
+
+@pytest.mark.parametrize("package", ["h5netcdf", "xarray"])
+def test_missing_packages_are_said_before_anything_runs(tmp_path, capfd, monkeypatch, package):
+    """Catches: a sweep that computes everything and then cannot write it."""
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("dfa.sweeps.sweeping.outcomes", lambda *_: pytest.fail("points are computed"))
+    study = written(tmp_path, PLAN + OVER)
+    assert opu("sweep", study, "--out", tmp_path / "r", "--workers", 0, "--quiet") == 2
+    assert capfd.readouterr().err == f"opu: {package} is not installed: pip install 'opu-sim[cluster]'\n"
+    assert not list(tmp_path.glob("r/points.db"))
