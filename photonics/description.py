@@ -5,7 +5,7 @@ import os
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -153,6 +153,8 @@ def change_parameters(device: Chain, changes: Description) -> dict[str, Any]:
 def change_part(part: Part, parameter: str, value: Any) -> Part:
     """Return a part with one parameter changed, which may be nested (``imaging.reference.noise``)."""
     name, _, rest = parameter.partition(".")
+    if not is_dataclass(part):
+        raise ValueError(f"{parameter} is not a parameter of {part!r}, which is a value and not a part")
     known = [field.name for field in fields(part)]
     if name not in known:
         raise ValueError(f"{name} is not a parameter of {type(part).__name__}; those are {', '.join(known)}")
@@ -162,6 +164,8 @@ def change_part(part: Part, parameter: str, value: Any) -> Part:
 def change_medium(medium: media.ScatteringMedium, parameter: str, value: Any) -> media.ScatteringMedium:
     """Return a medium with one parameter changed; ``medium.seed`` is that of the medium inside an effect."""
     name, _, rest = parameter.partition(".")
+    if not isinstance(medium, media.ScatteringMedium):
+        raise ValueError(f"{parameter} is not a parameter of {medium!r}, which is a value and not a medium")
     if not isinstance(medium, media.Effect):
         return media.from_dict(medium.to_dict() | {parameter: value})
     known = [field.name for field in fields(medium)]

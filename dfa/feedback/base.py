@@ -96,6 +96,8 @@ class CodedFeedback(Feedback):
     variant: ClassVar[str]
 
     def __init__(self, encoder: Encoder | None) -> None:
+        if encoder is not None and not callable(encoder):
+            raise ValueError(f"encoder must be a function of the error, or None, got {encoder!r:.80}")
         self.encoder = encoder
         self.steps = 0
         """Number of calls so far."""

@@ -92,6 +92,8 @@ class OpticalFeedback(CodedFeedback):
         self.recalibrate_every = integer(recalibrate_every, "recalibrate_every", 0)
         if self.recalibrate_every and recalibrate is None and not projection.method.keeps_gauge:
             raise ValueError(f"recalibrate must be given for a projection whose gauge changes, got {projection}")
+        if recalibrate is not None and not callable(recalibrate):
+            raise ValueError(f"recalibrate must be a function of the device, or None, got {recalibrate!r:.80}")
         self.recalibrate = recalibrate
         self.calibrations = 0
         self._rows = torch.from_numpy(np.flatnonzero(projection.valid))

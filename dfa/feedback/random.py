@@ -58,6 +58,8 @@ class RandomFeedback(CodedFeedback):
         self._given = None if matrix is None else torch.as_tensor(matrix).detach()
         if self._given is not None and (self._given.ndim != 2 or not self.shared):
             raise ValueError(f"matrix must be (width, classes) and shared, got {tuple(self._given.shape)}")
+        if self._given is not None and not bool(torch.isfinite(self._given).all()):
+            raise ValueError("matrix must be finite, got NaN or infinity")
         self._matrices: dict[tuple[int, int, int], Tensor] = {}
         self._moved: dict[tuple[int | None, int, int, torch.device, torch.dtype], Tensor] = {}
 

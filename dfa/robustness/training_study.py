@@ -10,10 +10,11 @@ from dfa.experiments.networks import BITS
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import Run, run_one
 from dfa.experiments.tasks import Data, signal_width
-from dfa.experiments.teachers import build_device, build_feedback, check_methods
+from dfa.experiments.teachers import METHODS, build_device, build_feedback, check_methods
 from dfa.robustness.names import change_plan, units_of_names
 from dfa.sweeps.protocol import Settings
 from photonics import OPU, presets
+from photonics.component import choose
 
 __all__ = ["TrainingStudy"]
 
@@ -68,6 +69,9 @@ class TrainingStudy:
     method: str = "optical"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.plan, Plan):
+            raise ValueError(f"plan must be a Plan, got {self.plan!r:.80}")
+        choose(METHODS, self.method, "method")
         device = self.plan.device
         if isinstance(device, str) and presets.is_file(device):
             described = OPU.from_toml(Path(device).absolute()).to_dict()

@@ -255,9 +255,20 @@ def test_bad_parts_are_named(changes, says):
             make()
 
 
-def test_replace_refuses_unknown_names():
-    with pytest.raises(ValueError, match=r"^colour is not a part of the device; parts are"):
-        presets.lab_bench(30, 20).replace(colour=1)
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("colour", "colour is not a part of the device; parts are"),
+        ("camera.bit_depth.x", "x is not a parameter of 8, which is a value and not a part"),
+        ("imaging.reference.noise.x.y", r"x\.y is not a parameter of 0\.0, which is a value"),
+        ("medium.transmission.x", r"x is not a parameter of 0\.5, which is a value and not a medium"),
+    ],
+)
+def test_replace_refuses_unknown_names(name, says):
+    """Catches: Python's own error for a name with too many dots."""
+    opu = presets.lab_bench(30, 20)
+    with pytest.raises(ValueError, match=f"^{says}"):
+        opu.replace(medium=Lossy(opu.medium, 0.5)).replace(**{name: 1})
 
 
 @pytest.mark.parametrize("value", [0.0, 2e-3, np.nan, "long"])

@@ -77,7 +77,7 @@ def connect(workers: int) -> "Iterator[Client]":
 def client_of(address: str) -> "Iterator[Client]":
     """Connect to a scheduler; points in flight are cancelled at the end."""
     from distributed import Client
-    from distributed.comm import get_address_host_port
+    from distributed.comm.addressing import get_address_host_port
 
     try:
         get_address_host_port(address)  # a client with a malformed address would not end

@@ -394,3 +394,10 @@ def test_what_is_no_projection_is_refused(projection):
     """Catches: a device in place of a projection through it, told by Python's own message."""
     with pytest.raises(ValueError, match="projection must be the result of"):
         OpticalFeedback(projection)
+
+
+def test_arguments_that_are_no_functions_are_refused(optical):
+    """Catches: an error at the first call, or at the first recalibration hours later."""
+    for arguments in ({"encoder": 3}, {"recalibrate": 3}):
+        with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be a function of the"):
+            OpticalFeedback(optical.projection, **arguments)

@@ -35,6 +35,13 @@ def test_the_matrix_is_moved_once(shared, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(feedback(e, [30, 20]), expected, strict=True))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_matrix_must_be_finite(value):
+    """Catches: a training that diverges at its first step."""
+    with pytest.raises(ValueError, match="matrix must be finite"):
+        RandomFeedback(matrix=[[value, 1.0]])
+
+
 def test_a_state_of_another_encoder_is_refused():
     """Catches: a run that goes on with another threshold than it began with."""
     state = RandomFeedback(0, Ternary(threshold=0.1)).state_dict()

@@ -99,6 +99,14 @@ def test_a_bad_setting_is_refused_before_anything_runs(settings, said, monkeypat
         sweep(TrainingStudy(TINY), [{}, settings], workers=0, progress=False)
 
 
+def test_bad_arguments():
+    """Catches: an unknown method that is found when the sweep begins."""
+    with pytest.raises(ValueError, match="method must be one of bp"):
+        TrainingStudy(TINY, "magic")
+    with pytest.raises(ValueError, match="plan must be a Plan, got 3"):
+        TrainingStudy(3)
+
+
 def test_one_width_is_one_hidden_block():
     """Catches: a single width that must be written as a list."""
     assert [change_plan(TINY, {"training.hidden": width}).hidden for width in (8, np.int64(16), [4, 4])] == [
