@@ -1,4 +1,4 @@
-"""Benches on which every way to measure a projection is tried, and what they would give without noise."""
+"""Benches for every projection method, and their noiseless results."""
 
 import dataclasses
 import math
@@ -60,7 +60,7 @@ def calibrate(opu, name, **more):
 
 
 def well(opu, depth_e):
-    """The device with another full well, exposed alike, and no noise but shot noise and a 16-bit quantiser."""
+    """The device with another full well and equal relative exposure; only shot noise and a 16-bit quantiser."""
     camera = Camera(bit_depth=16, full_well_e=depth_e, read_noise_e=0.0, dark_current_e_per_s=0.0, prnu=0.0, dsnu_e=0.0)
     laser = dataclasses.replace(opu.laser, drift_rms=0.0, rin_db_per_hz=None, pointing_rad=0.0)
     imaging = dataclasses.replace(opu.imaging, throughput=6.4e-7 * depth_e / 1e4)
@@ -83,7 +83,7 @@ def field_matrix(opu):
 
 
 def truth_of(projection, x, values):
-    """What a device without noise would return, in the gauge in which `values` come nearest to it."""
+    """Noiseless values, in the gauge that is nearest to `values`."""
     matrix = field_matrix(projection.opu)
     if projection.dtype is np.float32:
         return anchor_truth(projection, matrix, x)

@@ -1,7 +1,7 @@
 """The uncertainty that each method states covers the truth at the stated rate: at 1, 2 and 3 standard errors.
 
-Errors of a row share its scale's, so that the rates scatter with the number of rows and of seeds, not of values: the
-tolerance is four standard errors of their mean over the seeds, and beside them the error of the model that is allowed.
+Errors of a row share the error of its scale, so the rates scatter with the number of rows and seeds, not of values. The
+tolerance is four standard errors of their mean over the seeds, plus the allowed error of the model.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Calibration knows the frames and the data sheets: behind a wall that lets nothing else through it does the same."""
+"""Calibration uses only frames and data sheets: results are equal on a proxy that exposes nothing else."""
 
 import dataclasses
 
@@ -20,8 +20,8 @@ SEEN = ("clock", "laser", "dmd", "imaging", "camera", "n_in", "n_out", "frame_pe
 PARTS = ("laser", "dmd", "imaging", "camera")
 
 
-def behind_a_wall(opu):
-    """An object that has the attributes of `calibration.device.Device` and nothing else: no medium, no seed."""
+def frames_only_proxy(opu):
+    """A proxy with the attributes of `calibration.device.Device` only: no medium, no seed."""
 
     def measure(self, patterns, exposure_s=None, *, reference_phase=None):
         return np.array(opu.measure(np.array(patterns), exposure_s, reference_phase=reference_phase))
@@ -40,10 +40,10 @@ def behind_a_wall(opu):
     return type("Wall", (), allowed)()
 
 
-def test_the_wall_is_one():
+def test_the_proxy_hides_everything_else():
     """Catches: a wall with a door."""
     opu = presets.lab_bench(8, 16)
-    wall = behind_a_wall(opu)
+    wall = frames_only_proxy(opu)
     for name in ("medium", "seed", "effective_matrix", "mean", "variance", "autoexpose", "_lit", "opu", "backend"):
         assert hasattr(opu, name) or name == "opu"
         assert not hasattr(wall, name)
@@ -52,8 +52,8 @@ def test_the_wall_is_one():
 
 
 def same(use, make):
-    """The results of `use` on a device and on its twin behind a wall, equal to the last bit."""
-    seen, unseen = use(make()), use(behind_a_wall(make()))
+    """Check that `use` gives the same bits on a device and on a proxy of an equal device."""
+    seen, unseen = use(make()), use(frames_only_proxy(make()))
     for a, b in zip(seen, unseen, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -94,7 +94,7 @@ def test_recoveries_focus_and_pictures(method):
 
 
 def test_tracked_drift():
-    """Catches: a drift that is known rather than found."""
+    """Catches: a drift that is read from the device instead of measured."""
 
     def make():
         opu = device_for("phase-stepping")

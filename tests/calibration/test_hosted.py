@@ -1,4 +1,4 @@
-"""A device that computes elsewhere gives calibration, from the host, what it gives on the host."""
+"""A device on a GPU gives the same calibration results as on the host."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.calibration.benches import METHODS, bench, calibrate
 
 
 def pair(name, backend):
-    """The same device on the host and elsewhere."""
+    """The same device on the host and on another backend."""
     here, there = bench("lab_bench", name), bench("lab_bench", name)
     there.backend = backend
     return here, Hosted(there)
@@ -18,7 +18,7 @@ def pair(name, backend):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_projections_are_the_hosts(name, device, rng):
-    """Values and noise as on the host but where rounding moved a pixel by one DN; the clock and the exposure alike.
+    """Values, noise, clock and exposure equal those on the host, up to pixels that rounding moves by one DN.
 
     Catches: patterns that are not sent, the phase of the reference lost on the way, frames that stay.
     """

@@ -1,4 +1,4 @@
-"""Gauge fixing: what a method cannot know counts for nothing, everything else counts in full."""
+"""Gauge fixing: undetermined quantities do not count as errors, all others count in full."""
 
 import inspect
 
@@ -47,7 +47,7 @@ def test_each_gauge_is_fixed_exactly():
     ],
     ids=["scale", "conjugation", "phases of the rows"],
 )
-def test_what_the_gauge_does_not_name_counts(spoiled, gauge):
+def test_errors_outside_the_gauge_count(spoiled, gauge):
     """A scale of 1.1 is an error of 0.1. Catches: fixing everything whatever the gauge says."""
     errors = matrix_row_errors(spoiled, TRUTH, gauge)
     assert errors.max() > 0.09
@@ -78,7 +78,7 @@ def test_errors_of_known_size():
     assert matrix_row_errors(dead, TRUTH)[3] == pytest.approx(1.0)
 
 
-def test_a_row_error_misleads_at_low_rank():
+def test_row_error_and_output_error_differ_at_low_rank():
     """All rows nearly alike: each row is met to 10 %, the output for the vectors they do not see is not.
 
     Catches: an output error that is only the row error again.
@@ -133,7 +133,7 @@ def test_imaginary_parts_count():
     ],
     ids=["no truth", "no outputs", "vectors", "truth not finite", "errors of one vector", "correlation of one vector"],
 )
-def test_what_cannot_be_compared_is_refused_in_one_line(call, message):
+def test_invalid_comparisons_are_refused_in_one_line(call, message):
     with pytest.raises(ValueError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)

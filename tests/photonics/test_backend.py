@@ -52,7 +52,7 @@ def values(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_there_and_back(backend, dtype):
+def test_round_trip_to_a_backend(backend, dtype):
     """Same values and type, in memory of its own. Catches: a type that follows the library, a view for a copy."""
     array = values(dtype)
     there = backend.asarray(array)
@@ -184,7 +184,7 @@ def test_more_gpus_than_there_are(fake_cupy, count, name):
         find_backend(name)
 
 
-def test_gpus_are_known_by_number(fake_cupy):
+def test_gpus_are_selected_by_number(fake_cupy):
     """Equality, hash and pickling follow the number. Catches: a hash of the device, device 0 for all."""
     fake_cupy(2)
     first, second = find_backend("cuda"), find_backend("cuda:1")

@@ -152,7 +152,7 @@ def transfers(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if name not in ("lab_bench", "12 bit")])
-def test_nothing_comes_back(name, device, patterns, transfers):
+def test_no_array_returns_to_the_host(name, device, patterns, transfers):
     """No transfer to the host in measure, dark, mean and variance, from the first frame on.
 
     `autoexpose` reads its frames with one transfer each. Catches: a check of values on a device, a fall-back.
@@ -169,7 +169,7 @@ def test_nothing_comes_back(name, device, patterns, transfers):
     assert len(transfers) == (opu.clock.frames - taken) // 24 > 0
 
 
-def test_the_count_sees_every_way(strict, transfers):
+def test_every_transfer_is_counted(strict, transfers):
     """A test of the fixture. Catches: a transfer that is not counted."""
     one = strict.asarray(1.0, "float32")
     for act in (float, bool, int, np.asarray, np.from_dlpack):
@@ -216,7 +216,7 @@ def test_patterns_on_a_device_are_bool(device, patterns):
             opu.measure(device.asarray(bad))
 
 
-def test_a_changed_device_stays(strict):
+def test_a_replaced_device_stays_on_its_backend(strict):
     """Catches: `replace` that goes back to the host."""
     opu = bench("lab_bench", strict).replace(seed=3, camera=replace(Camera(), bit_depth=10))
     assert opu.backend == strict

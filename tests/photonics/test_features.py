@@ -154,7 +154,7 @@ def test_a_given_device_does_not_change(rng):
     )
 
 
-def test_samples_in_the_dark():
+def test_samples_that_encode_to_all_off():
     """All inputs OFF give a dark frame, 0 within 5 standard errors. Catches: an exposure that cannot be set."""
     features = OPUFeatures(500, encoder="sign", random_state=1)
     dark = features.fit_transform(np.zeros((4, 6)))

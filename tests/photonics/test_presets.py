@@ -71,7 +71,7 @@ def test_lab_bench_is_exposed_as_autoexpose_does():
     assert opu.exposure_s == pytest.approx(opu.replace().autoexpose(), rel=0.1)
 
 
-def test_ideal_has_no_flaws():
+def test_ideal_has_no_noise_or_errors():
     """Only shot noise, under 1e-4 of the mean signal, and rounding. Catches: a default that is not overridden."""
     opu = presets.ideal(100, 200)
     camera, mirrors = opu.camera, opu.dmd

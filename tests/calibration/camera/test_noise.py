@@ -1,4 +1,4 @@
-"""The camera's noise from dark frames that the converter cuts off at 0."""
+"""The camera's noise from dark frames that are clipped at 0."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_noise_that_the_converter_cuts_off_is_known(sigma):
 
 
 def test_strong_read_noise_is_not_taken_for_drift():
-    """200 electrons rms are 5 DN, over the offset of 2. Catches: a floor without what was cut off."""
+    """200 electrons rms are 5 DN, over the offset of 2. Catches: a floor that ignores clipping."""
     opu = presets.lab_bench(20, 295, seed=0).replace(**{"camera.read_noise_e": 200.0})
     opu.autoexpose()
     opu.exposure_s *= 0.05

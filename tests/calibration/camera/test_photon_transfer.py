@@ -18,7 +18,7 @@ STACK, DARK_PAIRS = 32, 6
 
 @pytest.fixture
 def standard(monkeypatch):
-    """The parts of `emva1288` that analyse image sums; it calls ``np.asfarray``, which numpy 2 no longer has."""
+    """The parts of `emva1288` that analyse image sums; it calls ``np.asfarray``, which numpy 2 removed."""
     monkeypatch.setattr(np, "asfarray", lambda a: np.asarray(a, np.float64), raising=False)
     from emva1288.process.data import Data1288
     from emva1288.process.results import Results1288

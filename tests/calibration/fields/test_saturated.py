@@ -1,4 +1,4 @@
-"""Fields of which one reading is left: on a ring, and as uncertain as is said."""
+"""Fields with one unsaturated reading: they lie on a circle, and the stated variance is right."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ NOISE = NoiseModel(0.2, 0.025, 10.0)
 
 
 def drawn(steps, count, seed=0):
-    """Fields of speckle that leave one reading of several under the top, and the readings."""
+    """Speckle fields with exactly one unsaturated reading, and their readings."""
     rng = np.random.default_rng(seed)
     spread = 60.0
     y = (rng.normal(size=count) + 1j * rng.normal(size=count)) * np.sqrt(spread / 2.0) + (2.0 - 1.0j)

@@ -1,4 +1,4 @@
-"""The sideband of a frame: cut out exactly, with lost pixels too."""
+"""The sideband of a frame is cut out exactly, also with lost pixels."""
 
 import math
 

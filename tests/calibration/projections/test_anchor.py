@@ -115,7 +115,7 @@ def test_too_dark_or_too_bright_a_device_is_refused(power):
         measure_projection(opu)
 
 
-def test_no_row_has_an_error_that_every_vector_shares():
+def test_no_row_has_a_common_error_in_all_vectors():
     """``M e_i + M e_j - M (e_i + e_j)`` is 0 except for noise and rounding, though some anchors saturate.
 
     Catches: rows whose anchor is saturated, which have the same wrong value for every pattern.

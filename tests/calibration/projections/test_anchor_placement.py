@@ -5,7 +5,7 @@ import numpy as np
 from calibration.projections.anchor_placement import anchor_sets, place
 
 
-def test_a_row_without_light_is_placed_nowhere():
+def test_a_row_without_light_has_finite_positions():
     """Rows of zeros among others have finite places. Catches: a singular normal matrix."""
     members = anchor_sets(4)
     intensity = np.random.default_rng(0).exponential(50.0, (6, len(members))).astype(np.float32)

@@ -24,7 +24,7 @@ from tests.calibration.benches import (
 
 @functools.cache
 def calibrated(name):
-    """A projection whose frames do not matter to a test."""
+    """A projection for tests that do not depend on its frames."""
     return calibrate(bench("lab_bench", name), name)
 
 
@@ -92,9 +92,9 @@ def test_stated_uncertainty_covers_the_truth(name, vectors):
 
 @every_method
 def test_a_short_calibration_is_part_of_the_error(name):
-    """Averages of two frames are half as noisy as the vectors' own: the stated error holds that, of binary vectors.
+    """With averages of two frames, calibration noise is part of the stated error of binary vectors.
 
-    A ternary vector is a difference, in which it cancels. Catches: the calibration's noise left out, or kept there.
+    It cancels in ternary vectors, which are differences. Catches: the calibration's noise left out, or kept there.
     """
     projection = calibrate(bench("lab_bench", name, seed=5), name, repeats=2)
     one = np.eye(60, projection.n_inputs)  # dim vectors, in which an error of scale does not show
@@ -220,7 +220,7 @@ def test_a_device_need_not_be_an_opu(name):
 
 
 @every_method
-def test_it_says_what_it_is(name):
+def test_gauge_repr_and_frame_count_are_described(name):
     """The gauge is a sentence, the repr is short, and frames per vector follow the formula."""
     projection = calibrate(bench("lab_bench", name), name)
     assert projection.gauge.endswith(".")

@@ -1,4 +1,4 @@
-"""Share of rows whose anchors are too dark or too much alike."""
+"""Share of rows whose anchors are too dark or too similar."""
 
 import math
 

@@ -40,7 +40,7 @@ def test_a_projection_is_measured_again_by_its_method(name):
 
 @pytest.mark.parametrize(("name", "options"), [*((name, {}) for name in CASES), ("anchor, disjoint", {"anchors": 3})])
 def test_the_gauge_is_kept_if_the_method_says_so(name, options):
-    """Two calibrations of a device give alike rows, or some rows differ and the method does not keep its gauge.
+    """Rows of two calibrations agree if the method keeps its gauge; otherwise some rows differ.
 
     Without it 35 % of the rows of multilateration differ, and 2 % of those of three anchors. Catches: a method that
     keeps its gauge in most rows only, among those that do in all.

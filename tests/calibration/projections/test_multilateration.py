@@ -43,7 +43,7 @@ def test_two_polarisations_are_refused_by_multilateration():
 
 
 @pytest.mark.parametrize(("anchors", "contrast"), [(3, 200.0), (4, None), (5, 200.0), (12, 200.0)])
-def test_anchors_are_placed_whatever_the_mirrors_leak(anchors, contrast):
+def test_anchors_are_located_with_any_leakage(anchors, contrast):
     """Noise-free, positions reproduce the true anchors' distances in every row; leaking mirrors too from five on.
 
     With three the leaked field is known by its prior alone, and costs as much as is stated. Catches: the leaked field

@@ -33,7 +33,7 @@ def test_figure_of_phase_stepping():
 
 @pytest.mark.parametrize("name", ["3 steps", "4 steps", "off-axis", "multilateration"])
 def test_a_pixel_that_saturates_is_recovered(name):
-    """With 1 % of the readings full, the values behind them are recovered from the others, within their stated error.
+    """With 1 % saturated readings, values are recovered from the other readings, within their stated error.
 
     Catches: the repair left out (pull 5 and more); repaired values flagged.
     """
@@ -60,10 +60,10 @@ def test_a_pixel_that_saturates_is_recovered(name):
 
 
 @pytest.mark.parametrize(("polarisations", "needed"), [(1, 2), (2, 3)])
-def test_three_steps_flag_what_saturates(polarisations, needed):
-    """Marked are values of fewer readings than unknowns: two of a coherent field, three of one with light beside it.
+def test_three_steps_flag_saturated_values(polarisations, needed):
+    """Values with fewer readings than unknowns are flagged: two for coherent light, three with incoherent light.
 
-    And whatever is in the batch, they are the same bits. Catches: a beam's intensity used where it says nothing.
+    The bits do not depend on the batch. Catches: use of the beam's intensity with incoherent light.
     """
     opu = bench("lab_bench", "3 steps", seed=4)
     opu = opu.replace(imaging=dataclasses.replace(opu.imaging, polarisations=polarisations))
@@ -82,13 +82,13 @@ def test_three_steps_flag_what_saturates(polarisations, needed):
 
 @pytest.mark.parametrize("name", ["3 steps", "4 steps"])
 @pytest.mark.parametrize(("light", "flagged"), [(1.0, 2e-4), (3.0, 0.05), (6.0, 0.75)], ids=str)
-def test_two_readings_are_one_field_or_say_that_they_are_two(name, light, flagged):
-    """With 10 and 40 % of the readings full, no value that is not marked is over 6 standard errors off in 30000.
+def test_ambiguous_pairs_of_readings_are_flagged(name, light, flagged):
+    """With 10 and 40 % saturated readings, no unflagged value of 30000 is off by more than 6 standard errors.
 
-    What is stated covers them: rms pull 0.7 to 1.05. Two readings and the beam have two solutions, mirror images:
-    marked is what the others do not decide, next to nothing at 1 and 3 times the light. Catches: the climb from a
-    clipped start, which ends between the two (2 % of those at 3 times the light, 20 % at 6 times); a prior from fields
-    that do not saturate alone (pull 12 at 6 times).
+    The stated errors cover them: rms pull 0.7 to 1.05. Two readings and the beam have two solutions, mirror images: a
+    value is flagged if the other readings do not select one, which is rare at 1 and 3 times the light. Catches: the
+    climb from a clipped start, which ends between the two (2 % of those at 3 times the light, 20 % at 6 times); a prior
+    from fields that do not saturate alone (pull 12 at 6 times).
     """
     opu = bench("lab_bench", name, seed=8)
     power = opu.laser.power_w * light
@@ -106,9 +106,9 @@ def test_two_readings_are_one_field_or_say_that_they_are_two(name, light, flagge
 
 
 def test_drift_of_the_reference_turns_all_rows_together():
-    """A slow drift of 1 rad leaves the error of a vector's values, but for one phase that all share, as it was.
+    """After removal of a common phase, a slow drift of 1 rad does not change the error of a vector's values.
 
-    Catches: a strength of the reference that is taken from fringes, which a drift would wash out.
+    Catches: a reference strength measured from fringes, which a drift washes out.
     """
     opu = bench("lab_bench", "4 steps", seed=1, phase_drift_rad=2.0, phase_drift_time_s=20.0)
     projection = calibrate(opu, "4 steps")

@@ -65,7 +65,7 @@ def test_flags_reach_their_vectors():
 
 
 @pytest.mark.parametrize("x", [np.full((1, 2), -128, np.int8), [[0.5, 1.0000001]], [["a", "b"]], [[1j, 0]], [[0.5]]])
-def test_what_mirrors_cannot_show_is_refused(x):
+def test_values_out_of_range_are_refused(x):
     """Catches: ``abs`` of the lowest integer, which is negative."""
     with pytest.raises(ValueError, match="x must"):
         split(x, 2, 8)

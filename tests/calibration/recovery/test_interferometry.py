@@ -113,7 +113,7 @@ def test_error_falls_with_the_root_of_photons_until_the_quantiser():
     assert error(1e6, 8) > 3.0 * error(1e6, 16)
 
 
-def test_rows_that_cannot_be_known_are_not_valid():
+def test_undeterminable_rows_are_not_valid():
     """A dead pixel, a row that is always saturated, frames in another order: infinite error; other rows do not change.
 
     Catches: a decision by the misfit alone (a dead pixel fits), a limit relative to the median alone.

@@ -40,7 +40,7 @@ def test_phase_stepping_meets_its_figure(seed):
     assert error(estimate, opu) < 0.032
 
 
-def test_saturated_readings_cost_precision_not_truth():
+def test_saturated_readings_cause_no_bias():
     """At ten times the saturation more light reduces the error to 0.026.
 
     Catches: saturated readings taken at face value (0.0285).
@@ -136,7 +136,7 @@ def test_leaked_light_is_subtracted(options, most):
     assert error(estimate, opu) < most
 
 
-def test_a_second_polarisation_is_noticed():
+def test_a_second_polarisation_is_detected():
     """Light that does not interfere is not signal: the refinement by the mean intensity is left out.
 
     Catches: a refinement in any case (error 0.15 and more for the interfering polarisation).

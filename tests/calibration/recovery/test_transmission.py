@@ -189,7 +189,7 @@ def test_saturated_frames_are_not_kept(tmp_path):
     assert recover_transmission_matrix(opu, out=out, resume=True).valid.mean() > 0.9
 
 
-def test_the_error_about_another_measurement_says_what_to_do(tmp_path):
+def test_the_error_about_another_measurement_gives_a_remedy(tmp_path):
     """Dim frames are kept; a run with more light is told to remove them. Catches: an error without a remedy."""
     dark, out = bench(n=31, m=200, intensity=0.0), tmp_path / "matrix.h5"
     with pytest.raises(ValueError, match="must exceed the noise"):

@@ -1,4 +1,4 @@
-"""Characterisation: it finds what is there, judges it rightly, and writes it down once."""
+"""Characterisation: figures are right, verdicts are right, and reports are written once."""
 
 import dataclasses
 import json
@@ -57,7 +57,7 @@ def test_photon_transfer_keeps_to_the_range(camera):
     within(found.dark_current_e_per_s, camera.dark_current_e_per_s, 0.03)
 
 
-def test_a_coarse_quantiser_hides_dark_noise_and_that_is_said():
+def test_dark_noise_hidden_by_the_quantiser_is_reported():
     """At K sigma_d = 0.06 DN read noise cannot be measured; the gain still can, within 2 %."""
     found = photon_transfer(Camera())
     assert math.isnan(found.read_noise_e.value)
@@ -111,7 +111,7 @@ def test_bad_arguments():
         characterize(presets.lab_bench(32, 8))
 
 
-def test_saturation_is_not_passed():
+def test_saturation_does_not_pass():
     opu = presets.lab_bench(128, 800, seed=1)
     opu.autoexpose(0.9)
     bright = opu.replace(laser=dataclasses.replace(opu.laser, power_w=0.4))
@@ -132,7 +132,7 @@ def test_a_medium_that_is_not_speckle_fails():
     assert line(report, "distance to exp(-I)").verdict == "failed"
 
 
-def test_a_wrong_truth_is_seen():
+def test_a_wrong_truth_is_detected():
     opu = presets.lab_bench(128, 800, seed=1)
     other = presets.lab_bench(128, 800, seed=2).effective_matrix()
     assert line(characterize(opu, truth=other), "error per row").verdict == "failed"
@@ -170,7 +170,7 @@ def test_json_is_plain_and_complete(report, tmp_path):
 
 
 def test_notebooks_show_it_in_a_frame(report):
-    """Its style must not reach the page around it, and its repr is a line."""
+    """Its style must not affect the notebook, and its repr is one line."""
     frame = report._repr_html_()
     assert frame.startswith("<iframe")
     assert "<style" not in frame
@@ -199,14 +199,14 @@ def test_reports_are_never_overwritten(report, tmp_path, write):
     assert os.listdir(tmp_path) == ["report"]
 
 
-def test_unwritable_folder_is_one_line(report, tmp_path):
+def test_unwritable_folder_is_a_one_line_error(report, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="path must be in a writable folder"):
         report.to_json(tmp_path / "file" / "report.json")
 
 
 def test_a_dead_laser_is_a_failed_report():
-    """Every chapter that needs light says so, and the report is written. Catches: a quotient by no light at all."""
+    """Every chapter that needs light fails with a reason. Catches: division by zero light."""
     opu = presets.lab_bench(64, 500)
     report = characterize(opu.replace(laser=dataclasses.replace(opu.laser, power_w=1e-9)))
     assert report.verdict == "failed"
@@ -228,7 +228,7 @@ def test_a_medium_that_drifts_within_the_calibration_is_refused():
 def test_drift_shows_in_the_scatter_of_repeated_frames(frames, verdict):
     """With 15 000 frames of correlation time the variance of repeated frames doubles, and the report shows it.
 
-    Catches: a noise model that swells in silence, up to where nothing is calibrated.
+    Catches: a noise model that absorbs drift without a warning.
     """
     opu = presets.lab_bench(64, 400, seed=1)
     if frames is not None:

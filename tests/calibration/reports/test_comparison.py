@@ -1,4 +1,4 @@
-"""What becomes of a line between two reports, verdict by verdict."""
+"""Trends of a line between two reports, for each pair of verdicts."""
 
 import math
 
@@ -36,7 +36,7 @@ def report(verdict):
     ],
 )
 def test_not_measurable_counts_as_a_pass(before, after, trend, degraded):
-    """And what cannot be measured any more is no improvement. Catches: pass to it called degraded, failed improved.
+    """A value that is no longer measurable is not an improvement. Catches: pass to it called degraded, failed improved.
 
     What is not the same is a row of the table.
     """

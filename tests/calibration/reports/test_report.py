@@ -96,7 +96,7 @@ def test_a_good_device_passes(report):
 
 
 @pytest.mark.parametrize("error", [0.02, 0.05, 0.1])
-def test_held_out_probes_tell_the_error_of_the_field(error):
+def test_held_out_probes_measure_the_error_of_the_field(error):
     """The row error from intensities is that of the matrix within 10 %, whatever the phases and conjugations of rows.
 
     Catches: the factor 2 between errors of intensity and of field, noise of the test's frames not taken off, leakage of
@@ -123,7 +123,7 @@ def test_the_budget_of_a_focus_adds_up(report):
 
 
 def test_shuffled_patterns_are_refused():
-    """A bench that shows patterns out of order: failed, and the reason says so. Catches: no look at other patterns."""
+    """A bench that shows patterns out of order fails with this reason. Catches: no comparison with other patterns."""
     opu = bench()
     report = characterize(Shuffled(opu), matrix=estimate_of(opu))
     assert report.verdict == "failed"
@@ -131,7 +131,7 @@ def test_shuffled_patterns_are_refused():
 
 
 def test_a_medium_that_drifted_away_since_the_calibration_is_refused():
-    """The matrix of another medium predicts nothing and makes no focus. Catches: an error taken over its own scale."""
+    """The matrix of another medium neither predicts frames nor focuses. Catches: an error normalised by itself."""
     opu = bench()
     report = characterize(opu, matrix=estimate_of(opu, matrix=bench(seed=2).effective_matrix()))
     assert report.verdict == "failed"
@@ -203,9 +203,9 @@ def run(device, method):
 
 
 def test_a_recorded_device_gives_the_same_report(tmp_path):
-    """Live, recorded and replayed reports are equal to the last bit, but for the date.
+    """Live, recorded and replayed reports are equal bit for bit, except for the date.
 
-    Catches: anything that the characterisation takes from a device without asking for a frame.
+    Catches: any information from the device that is not in its frames or data sheets.
     """
     live = run(bench(32, 200), "phase-stepping")
     with Recorder(bench(32, 200), tmp_path / "r.h5") as recorder:
@@ -246,7 +246,7 @@ def test_a_recording_without_uniform_light_has_no_camera_chapter(recording, tmp_
     assert {plot.group for plot in plots(report)} == {"speckle", "projection", "stability"}
 
 
-def test_comparison_says_what_degraded(tmp_path, report):
+def test_comparison_reports_degraded_lines(tmp_path, report):
     """Through files: a worse verdict is degraded, a changed value changed, the rest the same.
 
     Catches: verdicts compared as words, a device's change that is not named.
@@ -265,7 +265,7 @@ def test_comparison_says_what_degraded(tmp_path, report):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"lines": [1], "device": {}, "provenance": {}, "curves": {}}'])
-def test_what_is_no_report_is_one_line(tmp_path, text):
+def test_files_that_are_not_reports_are_refused(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ValueError, match="path must be a") as stop:
         compare(tmp_path / "x.json", tmp_path / "x.json")

@@ -1,4 +1,4 @@
-"""Files appear whole, under a name that nobody had, whoever else is writing."""
+"""Files appear whole, under an unused name, also with concurrent writers."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def at_once(work):
 
 
 def someone_else(path):
-    """An `os.link` before which another process makes the file: between the look and the renaming."""
+    """An `os.link` that simulates another process creating the file between the check and the rename."""
     link = os.link
 
     def late(source, target):
@@ -49,7 +49,7 @@ def no_links(*_):
 
 @pytest.mark.parametrize("links", [True, False])
 def test_one_of_many_writers_wins(tmp_path, monkeypatch, links):
-    """Its file stays whole and the others are told. Catches: a look whether the file exists, and then a renaming."""
+    """Its file stays whole and the others get an error. Catches: a check for existence followed by a rename."""
     if not links:
         monkeypatch.setattr(os, "link", no_links)
     found = at_once(lambda number: write_new(tmp_path / "report.json", f"{number}" * 10_000))
@@ -72,7 +72,7 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_writers_of_numbered_files_do_not_meet(tmp_path, monkeypatch, links):
+def test_writers_of_numbered_files_get_different_names(tmp_path, monkeypatch, links):
     """Eight at once make report, report-2 ... report-8. Catches: a free name that is free for two."""
     if not links:
         monkeypatch.setattr(os, "link", no_links)
@@ -98,8 +98,8 @@ def test_a_failure_leaves_nothing_and_replaces_nothing(tmp_path):
         assert "\n" not in str(stop.value)
 
 
-def test_a_dangling_link_is_in_the_way(tmp_path):
-    """Catches: `Path.exists`, which says that it is not there."""
+def test_a_dangling_link_is_not_overwritten(tmp_path):
+    """Catches: `Path.exists`, which is False for such a link."""
     (tmp_path / "a").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="never overwritten"):
         write_new(tmp_path / "a", "x")

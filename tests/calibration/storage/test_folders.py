@@ -1,4 +1,4 @@
-"""One process at a time has a folder."""
+"""Only one process at a time can claim a folder."""
 
 import os
 import threading
@@ -10,7 +10,7 @@ from calibration.storage.folders import claim_folder, new_folder
 
 
 def test_new_folders_of_many_writers_differ(tmp_path):
-    """Eight at once. Catches: a look whether a folder exists before it is made."""
+    """Eight at once. Catches: a check for existence before the folder is created."""
     gate, found = threading.Barrier(8), []
 
     def make():
@@ -37,7 +37,7 @@ def test_a_claimed_folder_is_refused_until_it_is_free(tmp_path):
     assert os.listdir(folder) == ["kept"]
 
 
-def test_folders_of_a_failure_go(tmp_path):
+def test_new_folders_are_removed_after_a_failure(tmp_path):
     with pytest.raises(RuntimeError), claim_folder(tmp_path / "a" / "b"):
         raise RuntimeError
     assert os.listdir(tmp_path) == []

@@ -1,4 +1,4 @@
-"""The file of a measurement under way: read as written, cut off anywhere, damaged anywhere, killed at any moment."""
+"""The file of a running measurement: read back, truncated anywhere, damaged anywhere, killed at any moment."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def test_types_and_shapes_are_kept(tmp_path):
             np.testing.assert_array_equal(journal.arrays[name][:], values)
 
 
-def test_it_goes_on_where_it_stopped(tmp_path):
+def test_a_reopened_journal_appends(tmp_path):
     """Catches: a writer that begins anew, or leaves a gap."""
     filled(tmp_path / "run.part", 10).close()
     with Journal(tmp_path / "run.part", writable=True) as journal:
@@ -65,7 +65,7 @@ def test_it_goes_on_where_it_stopped(tmp_path):
 
 
 def test_a_file_that_is_cut_off_anywhere_keeps_its_whole_records(tmp_path):
-    """As a process that is killed while it writes leaves it; the next record follows the last whole one.
+    """A process killed while writing leaves such a file; the next record follows the last whole one.
 
     Catches: half a record that is read, a record behind half a record.
     """

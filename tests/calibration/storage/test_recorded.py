@@ -64,7 +64,7 @@ def test_both_are_devices_and_have_no_medium(path):
     assert device.to_dict() == opu.to_dict()
 
 
-def test_frames_may_be_asked_for_in_other_batches(path):
+def test_frames_may_be_requested_in_other_batches(path):
     """Catches: one call, one record."""
     device = RecordedDevice(path)
     expected = bench().measure(half(5))
@@ -93,7 +93,7 @@ def test_another_request_is_refused(path, ask, message):
     assert "\n" not in str(stop.value)
 
 
-def test_a_refused_request_moves_nothing(path):
+def test_a_refused_request_does_not_advance_the_clock(path):
     """Catches: a counter that advances before the check."""
     device = RecordedDevice(path)
     with pytest.raises(ValueError, match="differ"):

@@ -1,4 +1,4 @@
-"""A recording that is killed keeps its frames: they can be read, and the measurement goes on to the same bits."""
+"""A killed recording keeps its frames: they can be read, and the resumed measurement gives the same bits."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def bench():
 
 
 def session(opu):
-    """Frames of everything that a device offers, with what is decided by frames decided by frames."""
+    """Frames from every method of a device; later requests depend on earlier frames."""
     frames = [opu.uniform(300.0, 1e-3, 2, 16), opu.dark(2)]
     half = np.random.default_rng(0).random((7, 20)) < 0.5
     for start in range(7):
@@ -246,7 +246,7 @@ def test_arrays_of_a_real_bench(tmp_path):
     ],
 )
 def test_bad_arrays(tmp_path, arguments, message):
-    """One line, and no file that `RecordedDevice` refuses or misreads. Catches: writing what comes, unchecked."""
+    """One line, and no file that `RecordedDevice` refuses or misreads. Catches: writing unchecked arrays."""
     given = {"patterns": half(6), "frames": np.zeros((6, N_OUT), np.uint8), "exposure_s": 1e-4, "device": {}}
     with pytest.raises(ValueError, match=message) as stop:
         write_recording(tmp_path / "lab.h5", **(given | arguments))

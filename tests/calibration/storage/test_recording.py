@@ -1,4 +1,4 @@
-"""Files of recordings: damaged, cut off, of somebody else, of the version before."""
+"""Files of recordings: damaged, truncated, from other software, from the previous version."""
 
 import shutil
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_bad_files_are_refused_in_one_line(sound, tmp_path, damage, message):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no HDF5", b"\x89HDF\r\n\x1a\n" + b"\0" * 40, 0.01, 0.5, 0.999])
-def test_what_is_no_recording(sound, tmp_path, content):
+def test_files_that_are_not_recordings_are_refused(sound, tmp_path, content):
     """No file, other files, and files that are cut off at a share of their length."""
     path = tmp_path / "x.h5"
     if isinstance(content, float):
@@ -136,14 +136,14 @@ def test_files_of_the_version_before_are_read():
 
 
 def session_of(opu):
-    """The session on a device without a lamp, whose uniform light the camera is shown."""
+    """The session on a device without a method for uniform light, so that its camera is simulated."""
     from calibration.camera.photon_transfer import uniform_light
 
     light = uniform_light(opu).uniform(100.0, 1e-3, 2, 16)
     return [light, opu.dark(2), opu.measure(np.eye(N_IN, dtype=bool), reference_phase=0.5)]
 
 
-def test_a_file_of_somebody_else_is_checked(tmp_path):
+def test_a_file_from_other_software_is_checked(tmp_path):
     """Parts of other names, and 16-bit codes under the sheet of an 8-bit camera. Catches: replaying them."""
     frames = 2 * np.arange(6 * N_OUT, dtype=np.uint16).reshape(6, N_OUT)
     half = np.random.default_rng(0).random((6, N_IN)) < 0.5

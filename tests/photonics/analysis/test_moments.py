@@ -300,7 +300,7 @@ def test_on_another_array_library(half_on):
         ({"reference_phase": [0.0, 1.0]}, r"reference_phase must have shape"),
     ],
 )
-def test_what_measure_refuses_is_refused(moment, arguments, says):
+def test_bad_arguments_are_refused_as_by_measure(moment, arguments, says):
     """With the same message. Catches: an exposure of zero that divides the RIN, one longer than a frame."""
     opu = device(laser=Laser())
     with pytest.raises(ValueError, match="^" + says):

@@ -79,7 +79,7 @@ def test_a_value_of_the_adjoint_is_one_chain(batch, n_in, n_out):
 
 
 @pytest.mark.parametrize("batch", [1, 4, 9])
-def test_zeros_leave_no_trace(batch):
+def test_zeros_do_not_change_sums(batch):
     """Inputs that are zero can be taken out of the matrix, bit for bit. Catches: sums that follow tiles."""
     t, on = matrix(700, 90), np.random.default_rng(2).random(700) < 0.3
     x = fields(batch, 700) * on
@@ -135,7 +135,7 @@ def test_tiles_on_a_device_add_up(monkeypatch, strict, entries):
             assert np.abs(result - expected).max() < 5e-6 * np.abs(expected).max()
 
 
-def test_streaming_keeps_nothing():
+def test_streaming_stores_no_matrix():
     """A matrix of 134 MB passes in under 8 MB, with every input ON. Catches: a tile for each thread's whole share."""
     medium, x = GaussianMedium(4096, 4096, storage="streamed", entries="3bit"), np.ones((8, 4096), bool)
     medium.propagate(x[:, :4096])

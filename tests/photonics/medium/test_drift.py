@@ -92,7 +92,7 @@ def test_fields_decorrelate_right_at_short_lags(law, storage):
         assert abs(found / decorrelation(law, lag, tau) - 1) < 0.02
 
 
-def test_steps_of_the_drift_share_nothing():
+def test_steps_of_the_drift_are_independent():
     """Changes over 16 neighbouring frames are uncorrelated, in the entries and in the fields, to 4.5 SE.
 
     Catches: one set of turns for two parts, or for rows and columns of neighbouring parts.
@@ -242,7 +242,7 @@ def test_earlier_calls_do_not_matter(law, storage):
     np.testing.assert_array_equal(copy.propagate(x[:9], ticks[:9]), whole[:9])
 
 
-def test_seeds_are_drifts():
+def test_seeds_give_different_drifts():
     """Another seed drifts from the same matrix to another one, and a fresh medium shares nothing (5 s.e.).
 
     Catches: a seed that is not used, `fresh` that keeps the medium or the drift.

@@ -150,7 +150,7 @@ def test_description(wrap):
 
 
 @every_effect
-def test_fresh_media_share_nothing(wrap):
+def test_fresh_media_are_independent(wrap):
     """But the unscattered light: same shape, another matrix. Catches: `fresh` that keeps the medium inside."""
     medium = wrap(SMALL)
     other = medium.fresh(5)

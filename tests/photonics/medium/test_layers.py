@@ -331,7 +331,7 @@ def test_memory_of_two_trillion_entries():
     assert 16 < float(run.stdout) < 200
 
 
-def test_fresh_shares_nothing_and_keeps_the_rest():
+def test_fresh_is_independent_with_equal_magnitudes():
     """Same shape and statistics, uncorrelated entries (4 SE). Catches: a parameter that `fresh` drops."""
     medium = ScatteringLayers(64, 50, 1, 2, 2.5)
     other = medium.fresh(2)

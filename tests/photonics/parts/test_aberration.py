@@ -141,7 +141,7 @@ def test_drift_on_the_field():
     assert DRIFTING.modulate(patterns[:0], light[:0], ticks[:0], PERIOD_S).shape == (0, n_in)
 
 
-def test_a_drifting_surface_asks_for_the_time():
+def test_a_drifting_surface_needs_frame_numbers():
     patterns, light = np.ones((1, 4), bool), np.ones((1, 4), np.float32)
     with pytest.raises(ValueError, match=r"^ticks must be given for a surface that drifts, got None$"):
         DRIFTING.modulate(patterns, light)

@@ -168,7 +168,7 @@ def test_levels_are_kept_where_they_are_used():
             here[0] = 0
 
 
-def test_light_is_not_written_to():
+def test_light_is_not_modified():
     """Catches: a product in place on the incident field or on the levels."""
     dmd, light, patterns = DMD(), np.full((2, 40), 3, np.float32), np.arange(80).reshape(2, 40) % 2 == 0
     first = dmd.modulate(patterns, light)

@@ -144,7 +144,7 @@ def light(laser, cells, ticks, seed=0, **options):
     )
 
 
-def test_the_beam_points_where_it_says():
+def test_the_beam_is_centred_on_the_pointing():
     """The centroid of each frame is the pointing. Catches: a shift of the wrong sign, x for y, amplitude for power."""
     cells, ticks = DMD(macropixel=16).cells(64 * 48), np.arange(50)
     power = light(SHAKY, cells, ticks, seed=3).astype(np.float64) ** 2

@@ -126,7 +126,7 @@ def test_threads_change_nothing(set_threads):
     np.testing.assert_array_equal(*frames)
 
 
-def test_inputs_are_left_alone():
+def test_inputs_are_not_modified():
     photons = light(3).astype(np.float32)
     before = photons.copy()
     CAMERA.expose(photons, EXPOSURE_S, np.arange(3))

@@ -269,7 +269,7 @@ def test_the_diagram_names_the_effects_of_the_medium(ax, effect, text):
     assert "ScatteringLayers" in said
 
 
-def test_the_reference_arm_is_drawn_if_asked_for_and_lit(ax):
+def test_the_reference_arm_is_drawn_if_requested_and_lit(ax):
     """Catches: an arm of no light, a keyword that is not looked at."""
     lit = bench(imaging=Imaging(reference=Reference(intensity=0.5, angle_x_rad=0.02)))
     assert "reference" not in words(plots.draw_bench(Figure().add_subplot(), lit))

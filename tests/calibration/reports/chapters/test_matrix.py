@@ -83,7 +83,7 @@ def test_independent_rows_count_frequencies():
     assert before.lines[0].expected == 1.0 + 100 / 16
 
 
-def test_rows_of_unknown_conjugation_are_made_alike():
+def test_conjugation_of_rows_is_aligned():
     """Half of the rows conjugated and a fifth unknown: the law holds again, all rows but stray ones in one state.
 
     Catches: rows that lost their neighbours' correlation (a fourth moment of 28 for 36).
@@ -100,7 +100,7 @@ def test_rows_of_unknown_conjugation_are_made_alike():
 @pytest.mark.parametrize(
     ("exposure_s", "verdict"), [(2e-5, "not measurable"), (3e-5, "not measurable"), (4e-4, "pass")]
 )
-def test_dim_frames_do_not_judge_a_sound_matrix(exposure_s, verdict):
+def test_dim_frames_do_not_fail_a_sound_matrix(exposure_s, verdict):
     """Frames of 1.2, 1.9 and 25 DN. Another medium's matrix fails in all of them, with the reason.
 
     Catches: the rounding of dim rows taken for an error of the matrix (3.0 and 2.1 times the stated one, failed).

@@ -1,4 +1,4 @@
-"""The grain of the speckle that a report finds, on sensors that hold few grains."""
+"""The grain area in a report, on sensors with few grains."""
 
 import dataclasses
 import math
@@ -38,13 +38,13 @@ def test_a_small_sensor_has_the_same_grain(side, band):
     assert all(abs(line.measured - expected) < 4.0 * line.uncertainty for line in lines)
 
 
-def test_another_aperture_than_the_data_sheet_is_seen():
+def test_an_aperture_other_than_the_data_sheets_is_detected():
     """Grains of 8 pixels where 32 are expected. Catches: a correction that holds the expected area."""
     line = found(128, 0.2, 1, taken_for=0.1)
     assert line.measured < 0.5 * line.expected
     assert line.verdict == "failed"
 
 
-def test_a_sensor_within_a_grain_says_nothing():
+def test_a_sensor_within_a_grain_gives_no_grain_area():
     """Catches: a number where the sensor holds a grain or two."""
     assert found(24, 0.03, 1).verdict == "not measurable"
