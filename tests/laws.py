@@ -221,7 +221,7 @@ def test_block_is_a_copy(medium):
 
 @every_maker
 def test_same_parameters_same_medium(make, set_threads):
-    """Bit for bit, on one thread or two. Catches: an entry that depends on who filled it."""
+    """Bit for bit, on one thread or two. Catches: an entry that depends on the thread."""
     blocks = []
     for count in (1, 2):
         set_threads(count)
@@ -251,9 +251,9 @@ def test_another_seed_is_another_medium(name):
 
 @pytest.mark.parametrize("name", COMPOSED)
 def test_another_seed_inside_is_another_medium(name):
-    """Seed of the innermost medium alone: nothing in common in any mode, at any time, except unscattered light.
+    """With another seed of the innermost medium, all modes at all times are uncorrelated, except unscattered light.
 
-    Catches: further modes, or what a medium drifts to, that follow the effect's own seed and not the medium's.
+    Catches: further modes, or parts of a drift, that depend only on the effect's seed.
     """
     description, ratio = MEDIA[name].to_dict(), 0.0
     inner = other = json.loads(json.dumps(description))
@@ -277,7 +277,7 @@ def test_pickled_medium_is_the_same(medium):
 
 @every_medium
 def test_every_device_answers_the_same(medium, device):
-    """To 1e-5 of the largest value, as complex64 that stays there; the field is left alone, a split is close.
+    """To 1e-5 of the largest value, as complex64 on the device; the field is unchanged, a split is close.
 
     Catches: a part left on the host, double precision, a product of the transpose for the adjoint on a device.
     """
@@ -296,7 +296,7 @@ def test_every_device_answers_the_same(medium, device):
 
 @base_media
 def test_every_device_refuses_a_wrong_width(medium, device):
-    """One line names the field and both widths. Catches: a check that the host alone makes."""
+    """One line names the field and both widths. Catches: a check on the host only."""
     for apply, n in products(medium):
         for bad in (np.ones((2, n + 1), np.float32), np.ones(n, np.float32), np.ones((1, 1, n), np.float32)):
             with pytest.raises(ValueError, match=rf"^field must have shape \(batch, {n}\), got \(.*\)$"):
@@ -305,7 +305,7 @@ def test_every_device_refuses_a_wrong_width(medium, device):
 
 @every_medium
 def test_memory_layout_does_not_matter(medium):
-    """Bit for bit on transposed and strided fields, which are left alone. Catches: a view in the wrong order."""
+    """Bit for bit on transposed and strided fields, which are unchanged. Catches: a view in the wrong order."""
     for apply, n in products(medium):
         x = fields(2 * n, 6)[::2, ::2]
         before, result = x.copy(), apply(x)

@@ -67,7 +67,7 @@ def imported_names(path):
 
 @cache
 def fronts():
-    """Where the lazy names of the packages live, as their stubs say: ``photonics.OPU`` in ``photonics.opu``."""
+    """Modules of the packages' lazy names, from their stubs: ``photonics.OPU`` is in ``photonics.opu``."""
     homes = {}
     for stub in sorted(ROOT.glob("*/**/__init__.pyi")):
         for name in imported_names(stub):
@@ -134,7 +134,7 @@ def attributes(path):
 
 
 def offenders(check, paths=FILES):
-    """What `check` finds in each file, without the files in which it finds nothing."""
+    """Results of `check` by file, without files that pass."""
     found = {str(path.relative_to(ROOT)): check(path) for path in paths}
     return {path: what for path, what in found.items() if what}
 
@@ -174,19 +174,19 @@ def test_no_folder_imports_a_higher_one():
     assert circles(graph) == []
 
 
-def test_no_folder_is_a_heap():
-    """Catches: a new file put where there is room for everything."""
+def test_no_folder_has_too_many_files():
+    """Catches: folders with too many files."""
     counts = Counter(path.parent.relative_to(ROOT) for path in FILES)
     assert {str(place): count for place, count in counts.items() if count > MAX_FILES_IN_FOLDER} == {}
 
 
-def test_only_training_knows_torch():
+def test_only_dfa_imports_torch():
     """Catches: torch in the simulator or the calibration."""
     without = [path for path in FILES if package(path) in NO_TORCH]
     assert not offenders(lambda path: "torch" in {name.split(".")[0] for name in imported_names(path)}, without)
 
 
-def test_sweeps_know_nothing_of_training():
+def test_sweeps_do_not_import_training():
     """Catches: a worker of a sweep of the device that loads torch."""
     sweeps = [path for path in FILES if module(path).startswith("dfa.sweeps")]
     assert sweeps
@@ -194,7 +194,7 @@ def test_sweeps_know_nothing_of_training():
     assert not offenders(lambda path: imported_modules(path) & training, sweeps)
 
 
-def test_calibration_sees_frames_only():
+def test_calibration_does_not_read_the_medium():
     """No entry of a medium is read: not as an attribute, not by its name in a string. Catches: a peek at the truth."""
 
     def peeks(path):

@@ -16,11 +16,11 @@ from tests.command import opu, refused
 FIELDS = {"name", "unit", "values", "ratio", "target", "note", "met"}
 
 
-def test_a_quick_run_writes_every_row_of_what_was_asked_for(capfd, tmp_path, monkeypatch):
+def test_a_quick_run_writes_every_requested_row(capfd, tmp_path, monkeypatch):
     """From another folder, with something else called benchmarks in it.
 
-    Catches: a process that imports from the user's folder, several threads, a verdict on sizes that it was not promised
-    for, a benchmark that was not asked for.
+    Catches: a process that imports from the user's folder, several threads, a verdict at other sizes than those of the
+    bound, a benchmark that was not requested.
     """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "benchmarks.py").write_text("raise RuntimeError")
@@ -49,7 +49,7 @@ def test_only_is_checked_before_anything_is_done(capfd, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_installed_package_says_that_it_has_no_benchmarks(capfd, tmp_path, monkeypatch):
+def test_an_installed_package_has_no_benchmarks(capfd, tmp_path, monkeypatch):
     """Catches: Python's own message about a missing module."""
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "dfa" / "cli.py"))
     assert "runs from a checkout" in refused(capfd, "bench")
@@ -66,8 +66,8 @@ def test_an_installed_package_says_that_it_has_no_benchmarks(capfd, tmp_path, mo
         ("<= 1", None, None),
     ],
 )
-def test_a_verdict_is_the_bound_itself(target, ratio, met):
-    """Catches: < in place of <=, the senses exchanged, a verdict where nothing was measured."""
+def test_a_verdict_compares_with_the_bound(target, ratio, met):
+    """Catches: < in place of <=, upper and lower bounds exchanged, a verdict without a measurement."""
     row = Row(name="x", ratio=ratio, target=target, note="no camera")
     assert row.met is met
     assert row.to_dict()["met"] is met
@@ -102,13 +102,13 @@ def test_peak_memory_is_that_of_the_call():
     assert 75 <= large - small <= 85
 
 
-def test_a_child_that_fails_says_why():
+def test_a_failed_child_reports_its_error():
     """Catches: an empty result in place of an error."""
     with pytest.raises(RuntimeError, match=r"transient: .*unsupported operand"):
         fresh(transient, None)
 
 
-def test_without_a_gpu_the_suite_says_so(tmp_path, monkeypatch, capsys):
+def test_without_a_gpu_the_suite_is_an_error(tmp_path, monkeypatch, capsys):
     """Catches: tests that are run, and a file that is written, without a GPU."""
 
     def named(device):

@@ -1,4 +1,4 @@
-"""The notebooks: in step with their sources, clean, and with the numbers that the code prints now."""
+"""The notebooks agree with their sources, are clean, and have the numbers that the code prints now."""
 
 import asyncio
 import json

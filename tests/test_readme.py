@@ -68,7 +68,7 @@ def test_the_type_checker_knows_the_packages(errors, name):
 
 
 def test_readme_example_runs_as_printed(tmp_path):
-    """The README's first example, in a process of its own; a number that the README gives for it is what it prints."""
+    """The README's first example runs in a separate process and prints the number given in the README."""
     code = examples()["README_0"]
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

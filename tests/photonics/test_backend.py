@@ -53,7 +53,7 @@ def values(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_round_trip_to_a_backend(backend, dtype):
-    """Same values and type, in memory of its own. Catches: a type that follows the library, a view for a copy."""
+    """Same values and type, in separate memory. Catches: a type that follows the library, a view for a copy."""
     array = values(dtype)
     there = backend.asarray(array)
     assert backend_of(there) == backend

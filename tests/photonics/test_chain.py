@@ -60,7 +60,7 @@ def same_frames(there, here, device):
 
 @every_device
 def test_frames_are_the_hosts(name, device, patterns):
-    """With the reference arm closed and open, and dark; the clocks go alike.
+    """With the reference arm closed and open, and dark; the clocks agree.
 
     Catches: a part computed for another frame, a constant of the host's run, PRNU twice on the device.
     """
@@ -91,7 +91,7 @@ def test_moments_are_the_hosts(name, device, patterns):
 
 @pytest.mark.parametrize("name", ["pupil", "drifting"])
 def test_the_exposure_is_the_hosts(name, device, patterns):
-    """To 1 %, with patterns of its own or given ones. Catches: probes of the host shown to a device."""
+    """To 1 %, with default or given patterns. Catches: probes of the host shown to a device."""
     for given in (None, patterns):
         here, there = bench(name), bench(name, device)
         expected = here.autoexpose(0.4, given)
@@ -217,7 +217,7 @@ def test_patterns_on_a_device_are_bool(device, patterns):
 
 
 def test_a_replaced_device_stays_on_its_backend(strict):
-    """Catches: `replace` that goes back to the host."""
+    """Catches: `replace` that returns to the host."""
     opu = bench("lab_bench", strict).replace(seed=3, camera=replace(Camera(), bit_depth=10))
     assert opu.backend == strict
     assert opu.to("cpu").backend.on_host

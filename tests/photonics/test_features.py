@@ -200,7 +200,7 @@ def test_photonics_does_not_wait_for_scikit_learn():
 
 
 def test_the_device_may_be_a_file(tmp_path, rng):
-    """A TOML file is used as it is. Catches: a file that is looked up among the presets."""
+    """A TOML file is used unchanged. Catches: a file name that is looked up among the presets."""
     path = tmp_path / "bench.toml"
     path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 12\nn_out = 20\nseed = 5\n')
     features = OPUFeatures(16, device=str(path)).fit(rng.normal(size=(9, 12)))

@@ -218,7 +218,7 @@ def test_good_seed(seed):
 
 
 def test_pattern_sets_do_not_overlap():
-    """Each set of patterns has 1 000 000 ticks or more of its own, within the range of ticks; names are distinct too.
+    """Each set of patterns has 1 000 000 ticks or more, disjoint and within the range of ticks; names are distinct.
 
     Catches: two sets that draw the same patterns.
     """

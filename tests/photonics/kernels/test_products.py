@@ -1,4 +1,4 @@
-"""Products with matrices in tiles: one order of summation, whatever is stored; and the three-bit entries."""
+"""Products with matrices in tiles: one order of summation for any storage; and the three-bit entries."""
 
 import platform
 import tracemalloc

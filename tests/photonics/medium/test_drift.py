@@ -108,7 +108,7 @@ def test_steps_of_the_drift_are_independent():
 
 
 def test_fine_parts_keep_magnitudes():
-    """A dark entry of a matrix that the user brings stays dark at every lag. Catches: rows or columns that move."""
+    """A zero entry of a user's matrix stays zero at every lag. Catches: rows or columns that move."""
     matrix = np.ones((4, 5), complex)
     matrix[2, 3] = 0.0
     medium = Drifting(MatrixMedium(matrix), 1e5)
@@ -127,10 +127,10 @@ def test_correlation_is_the_law(law):
 def test_fields_and_intensities_decorrelate(law, start):
     """Field by rho, intensity by rho^2, ``E|t|^2`` constant, seen through a slab: all within 4 standard errors.
 
-    The coefficients are exact to 0.002; what is left is the finite number of pixels, 200 x 40 fields: about
-    sqrt(1 - rho^2) / sqrt(8000) for the field (under 0.01) and twice that for the intensity. The mean intensity, whose
-    ratio to frame 0's is free of most of the chance, stays within 4 x 1/sqrt(8000), and over the entries within 1 %.
-    Catches: a conjugate, coefficients that sum to 1 instead of their squares, the intensity's law for the field's.
+    The coefficients are exact to 0.002; deviations are from the finite number of pixels, 200 x 40 fields: about sqrt(1
+    - rho^2) / sqrt(8000) for the field (under 0.01) and twice that for the intensity. The mean intensity, whose ratio
+    to frame 0's is free of most of the chance, stays within 4 x 1/sqrt(8000), and over the entries within 1 %. Catches:
+    a conjugate, coefficients that sum to 1 instead of their squares, the intensity's law for the field's.
     """
     tau, frames = 300.0, 40
     medium = Drifting(SLAB, tau, law, seed=3)
@@ -166,7 +166,7 @@ def test_entries_decorrelate_within_half_a_percent(law):
 
 
 def test_magnitudes_of_a_given_matrix_stay():
-    """A matrix that the user brings keeps the energy of each entry, on average over frames far apart (4 s.e.).
+    """A user's matrix keeps the energy of each entry, on average over frames far apart (4 s.e.).
 
     Catches: fresh media of another scale.
     """

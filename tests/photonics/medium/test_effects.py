@@ -106,7 +106,7 @@ def test_polarised_is_two_equal_modes():
 def test_every_mode_of_modes_is_another_medium():
     """Nested with the same seed, and fresh: of all fields no two correlate (5 s.e.).
 
-    Catches: words that are used for an inner and an outer medium alike.
+    Catches: words shared by an inner and an outer medium.
     """
     nest = Modes(Modes(SMALL, [1, 1, 1]), [1, 1])
     drifting = Modes(Drifting(SMALL, 1e-3), [1, 1, 1])  # its frames are independent

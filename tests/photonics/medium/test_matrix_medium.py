@@ -1,4 +1,4 @@
-"""A transmission matrix that the user brings: read from four kinds of file, or refused in one line."""
+"""A transmission matrix of the user: read from four kinds of file, or refused in one line."""
 
 import hashlib
 import tracemalloc
@@ -86,7 +86,7 @@ def test_records_are_complex_numbers(tmp_path, names):
 
 
 def test_scale_on_request(tmp_path):
-    """``E|t_ij|^2 = 1/n_in`` from any scale, kept in the description; as it is if not asked for.
+    """``E|t_ij|^2 = 1/n_in`` from any scale, kept in the description; unchanged by default.
 
     Catches: a sum over rows for the mean over entries, a square that overflows, a description without it.
     """
@@ -177,9 +177,9 @@ def declare(path):
 
 
 def test_sizes_are_bounded_before_memory_is_taken(tmp_path, monkeypatch):
-    """What a file of a few kilobytes declares is refused, and no array of that size is made.
+    """A small file that declares a huge array is refused, and no such array is allocated.
 
-    Catches: an array allocated for what a header says.
+    Catches: an array allocated with the size in the header.
     """
     files = declare(tmp_path)
     assert len(files) == 7

@@ -128,9 +128,9 @@ def test_clipped_fraction_of_speckle(limit, q):
 
 
 def test_the_well_fills_before_the_gain():
-    """Full pixels read ``rint(K well + offset)`` exactly, whatever their noise and DSNU.
+    """Full pixels read ``rint(K well + offset)`` exactly, for any noise and DSNU.
 
-    Catches: no well, gain before the well, DSNU or read noise added after it.
+    Catches: well left out, gain before the well, DSNU or read noise added after it.
     """
     camera = Camera(bit_depth=10, full_well_e=1000.0, gain_dn_per_e=0.1, offset_dn=7.0, dsnu_e=20.0, read_noise_e=20.0)
     frames = frames_of(camera, np.full(300, 5000.0), 50)

@@ -158,7 +158,7 @@ def test_other_array_libraries(change):
 
 
 def test_levels_are_kept_where_they_are_used():
-    """One upload for each library, and nobody can spoil them. Catches: levels made anew for every frame."""
+    """One upload for each library, read-only. Catches: levels computed again for every frame."""
     dmd, there = DMD(stuck_fraction=0.1), backend_of(strict.asarray(0.0, device=strict.Device("device1")))
     for backend in (backend_of(LIGHT), there):
         assert all(a is b for a, b in zip(dmd.levels(300, backend), dmd.levels(300, backend), strict=True))

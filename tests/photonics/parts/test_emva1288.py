@@ -1,6 +1,6 @@
 """The reference implementation of EMVA 1288 release 4.0 measures our camera as it would a real one.
 
-`emva1288` 1.0.2 (PyPI) is handed frames as the standard asks: two of each exposure, bright and dark, over a sweep
+`emva1288` 1.0.2 (PyPI) is given frames as the standard requires: two of each exposure, bright and dark, over a sweep
 of exposure times at constant irradiance, and two stacks for the non-uniformities at half of saturation.
 """
 

@@ -47,7 +47,7 @@ def spelled_out(optic, speckle, modes, reference):
 
 
 def test_intensity_is_throughput_times_field_squared(rng):
-    """To float32, whatever the memory layout, field left alone. Catches: |E|, a conjugate product, in-place squares."""
+    """To float32, for any memory layout; field unchanged. Catches: |E|, a conjugate product, in-place squares."""
     field = (rng.normal(size=(7, 90)) + 1j * rng.normal(size=(7, 90))).astype(np.complex64)
     before = field.copy()
     for view in (field, field[:, ::2], np.asfortranarray(field), field[2:3], field[:0]):
@@ -181,7 +181,7 @@ def test_layout(optic, n_field, modes, layout, pixels):
     ],
 )
 def test_fields_that_do_not_fit(optic, n_field, modes, says):
-    """One line that says what would fit. Catches: pixels rounded down, a region that is silently shorter."""
+    """One line that states what would fit. Catches: pixels rounded down, a region that is silently shorter."""
     speckle = np.ones((1, n_field), np.complex64)
     for call in (optic.pixels, lambda n, m: optic.intensity(speckle, modes=m, reference=speckle)):
         with pytest.raises(ValueError, match=says) as error:
