@@ -171,7 +171,7 @@ def change_medium(medium: media.ScatteringMedium, parameter: str, value: Any) ->
     known = [field.name for field in fields(medium)]
     if name not in known:
         raise ValueError(f"{name} is not a parameter of {type(medium).__name__}; those are {', '.join(known)}")
-    return replace(medium, **{name: change_medium(medium.medium, rest, value) if rest else value})
+    return replace(medium, **{name: change_medium(getattr(medium, name), rest, value) if rest else value})
 
 
 def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]) -> Device:
