@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dfa.cli.common import Device, Out, Quiet, print_table, progress_shown, run_folder
+from dfa.cli.common import Device, Out, Quiet, print_table, run_folder, show_progress
 
 if TYPE_CHECKING:
     from calibration import Report
@@ -53,7 +53,7 @@ def calibrate(
             "--truth", help="Also compare projections with the simulated device's matrix; the report says so."
         ),
     ] = False,
-    recorded: Annotated[Path | None, typer.Option(help="Use this recording (HDF5) in place of a device.")] = None,
+    recorded: Annotated[Path | None, typer.Option(help="Use this recording (HDF5) instead of a device.")] = None,
     record: Annotated[Path | None, typer.Option(help="Record patterns and frames to this new HDF5 file.")] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -97,7 +97,7 @@ def calibrate(
             method=methods.projection,
             matrix=matrix,
             exposure=exposure,
-            progress=progress_shown(quiet),
+            progress=show_progress(quiet),
         )
         write_report(report, folder)
     if report.verdict == "failed":
@@ -125,7 +125,7 @@ def choose_methods(names: list[str], options: list[str]) -> Methods:
             raise ValueError(f"method must be one of {', '.join(known)}, got {name!r}")
     projections = [name for name in names if name in PROJECTIONS]
     recoveries = [name for name in names if name in RECOVERIES]
-    # A name that is in both registries fills the place that no other name fills.
+    # A name in both registries selects whichever of the two no other name selects.
     projections = [name for name in projections if name not in RECOVERIES] or projections
     recoveries = [name for name in recoveries if name not in PROJECTIONS] or recoveries
     if len(projections) > 1 or len(recoveries) > 1:
@@ -134,7 +134,7 @@ def choose_methods(names: list[str], options: list[str]) -> Methods:
     if recoveries:
         return Methods(projection, {"method": recoveries[0], **recovery_options(options)})
     if options:
-        raise ValueError(f"option must be with a method that recovers the matrix, got {options[0]!r} without one")
+        raise ValueError(f"option must be used with a method that recovers the matrix, got {options[0]!r} without one")
     return Methods(projection)
 
 
@@ -181,7 +181,7 @@ def compare_reports(before: Path, after: Path) -> None:
     for name, old, new in found.device:
         typer.echo(f"device: {name} was {old}, is {new}")
     same = sum(change.trend == "same" for change in found.changes)
-    typer.echo(f"{len(found.degraded)} degraded, {same} the same of {len(found.changes)}")
+    typer.echo(f"{len(found.degraded)} degraded, {same} unchanged of {len(found.changes)}")
     if any(change.after and change.after.verdict == "failed" for change in found.degraded):
         raise typer.Exit(FAILED)
     raise typer.Exit(1 if found.degraded else 0)

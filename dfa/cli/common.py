@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Device", "Out", "Quiet", "Seeds", "print_table", "progress_shown", "run_folder"]
+__all__ = ["Device", "Out", "Quiet", "Seeds", "print_table", "run_folder", "show_progress"]
 
 Out = Annotated[Path | None, typer.Option(help="New or empty folder for the results. Default: runs/<time>.")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, 2 and so on.")]
@@ -19,8 +19,8 @@ Device = Annotated[
 ]
 
 
-def progress_shown(quiet: bool) -> bool:
-    """Whether to show progress bars: on a terminal, unless the user asked for none."""
+def show_progress(quiet: bool) -> bool:
+    """Return whether to show progress bars: only on a terminal and without ``--quiet``."""
     return not quiet and sys.stderr.isatty()
 
 

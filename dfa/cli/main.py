@@ -41,8 +41,8 @@ def bench(
         )
     arguments = [*(f"--only={name}" for name in only or ()), *([f"--out={out}"] if out else [])]
     arguments += ["--quick"] if quick else []
-    # A new process, because libraries read the number of threads when they are imported. -P keeps another folder
-    # called benchmarks in the user's working directory out of the way.
+    # A new process, because libraries read the number of threads when they are imported. -P ignores a folder called
+    # benchmarks in the user's working directory.
     paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-P", "-m", "benchmarks", *arguments]
     raise typer.Exit(subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}).returncode)
@@ -55,8 +55,8 @@ for name, command in COMMANDS.items():
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line. Bad input gives one line on standard error and exit code 2."""
-    # torch's threads spin while they wait for each other, and with other work on the machine that makes small networks
-    # several times slower. Spinning only briefly costs a large network some 15 % on an idle machine.
+    # torch's threads spin while they wait for each other. If the machine has other work, this makes small networks
+    # several times slower. Shorter spinning costs a large network about 15 % on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = argv or sys.argv[1:] or ["--help"]
     try:
@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def usage(command: str) -> str:
-    """Where a user finds what is allowed."""
+    """Return a hint where the allowed values are listed."""
     if command in COMMANDS:
         return f"opu {command} --help lists what is allowed"
     return f"commands are {', '.join(COMMANDS)}"

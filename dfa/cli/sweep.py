@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dfa.cli.common import Out, Quiet, print_table, progress_shown, run_folder
+from dfa.cli.common import Out, Quiet, print_table, run_folder, show_progress
 
 __all__ = ["report", "sweep"]
 
@@ -33,7 +33,7 @@ def sweep(
 ) -> None:
     """Run a robustness study and write points.db, results.nc, figures and report.html.
 
-    The environment variable DASK_SCHEDULER_ADDRESS names a cluster to use in place of this machine.
+    The environment variable DASK_SCHEDULER_ADDRESS names a cluster to use instead of this machine.
     """
     import h5netcdf  # noqa: F401 (for results.nc: without it the command ends before the first point)
 
@@ -47,10 +47,10 @@ def sweep(
         kept = folder / "study.toml"
         if kept.exists() and loads(kept.read_text(encoding="utf-8")) != loads(text):
             raise ValueError(
-                f"study must be the one in {kept} to resume, got another: change that or choose a new --out"
+                f"study must be the one in {kept} to resume it, got another: correct the study or choose a new --out"
             )
         replace_file(kept, text)
-        found = ready.run(seeds, folder / "points.db", workers, progress_shown(quiet), retry_failed)
+        found = ready.run(seeds, folder / "points.db", workers, show_progress(quiet), retry_failed)
         write_results(found, folder)
         page = write_report(found, folder)
     typer.echo(f"report: {page}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dfa.cli.common import Device, Out, Quiet, Seeds, print_table, progress_shown, run_folder
+from dfa.cli.common import Device, Out, Quiet, Seeds, print_table, run_folder, show_progress
 
 if TYPE_CHECKING:
     from dfa.experiments import Plan, Run
@@ -22,7 +22,7 @@ def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
 
     data = digits()
     with run_folder(out, resumable=False) as folder:
-        runs = compare_methods(DEMO, data, STANDARD_METHODS, range(seeds), folder, progress=progress_shown(quiet))
+        runs = compare_methods(DEMO, data, STANDARD_METHODS, range(seeds), folder, progress=show_progress(quiet))
         report_runs(DEMO, data, runs, folder)
 
 
@@ -113,7 +113,7 @@ def train(
     methods = check_methods(list(STANDARD_METHODS) if method == "all" else method.split(","), plan)
     loaded = load(data)
     with run_folder(out, resume) as folder:
-        progress = progress_shown(quiet)
+        progress = show_progress(quiet)
         runs = compare_methods(plan, loaded, methods, range(seeds), folder, resume, progress, tensorboard)
         report_runs(plan, loaded, runs, folder)
 

@@ -48,7 +48,7 @@ def locate(folder: str, name: str, url: str, sha256: str) -> Path:
     if root:
         path = Path(root) / folder / name
         if not path.is_file():
-            raise ValueError(f"OPU_DATA must hold {folder}/{name}, which is not in {root}")
+            raise ValueError(f"OPU_DATA must be a folder with {folder}/{name}, got {root} without it")
         return path
     import pooch
 

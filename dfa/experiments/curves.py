@@ -56,7 +56,7 @@ FIGURES = (
     Figure(
         ("nonzero", "shown"),
         "share of codes, of errors",
-        "Share of codes that are not zero (solid), and of errors with any such code, which are sent (dashed).",
+        "Share of codes that are not zero (solid), and of errors with at least one such code, which are sent (dashed).",
     ),
     Figure(("snr_db",), "signal-to-noise (dB)", "Power of the optical feedback over the expected noise variance."),
     Figure(("saturated",), "share of values", "Share of the feedback's values that a saturated pixel made wrong."),
@@ -87,7 +87,7 @@ def diagnostics_section(runs: Sequence[Run], axis: str) -> Section:
 
 
 def pictures(runs: Sequence[Run], axis: str) -> list[Picture]:
-    """All figures that have a line."""
+    """Return all figures that have at least one line."""
     with_angle = [run for run in runs if not math.isnan(run.angle) and run.method != "last-layer"]
     with_codes = [run for run in runs if uses_encoder(run.method)]
     drawn = []
@@ -149,7 +149,7 @@ def draw_blocks(ax: Axes, runs: Sequence[Run], name: Literal["angles", "gradient
     methods: dict[str, Line2D] = {}
     for k, block in enumerate(blocks):
         for method, (at, values) in mean_lines(runs, lambda r, b=block: block_values(r, name).get(b)).items():
-            if name == "gradients":  # zero has no place on a logarithmic axis
+            if name == "gradients":  # a logarithmic axis cannot show zero
                 values = [value if value > 0 else math.nan for value in values]
             colour = COLOURS[method]
             ax.plot(at, values, linestyle=STYLES[k % len(STYLES)], color=colour, lw=1.2, **marker_style(at))

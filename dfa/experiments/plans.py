@@ -28,8 +28,8 @@ class Plan:
     """The settings of a training run. A run is a function of its plan, its method and its seed.
 
     A setting that is None takes the default of the network (`dfa.experiments.networks.NETWORKS`) when the plan is made.
-    A setting that has no meaning for the network stays None and must not be given. `dataclasses.replace` makes the next
-    plan of a sweep; ``pydantic.TypeAdapter(Plan).json_schema()`` describes a plan for other programs.
+    A setting that does not apply to the network stays None and must not be given. `dataclasses.replace` returns the
+    next plan of a sweep; ``pydantic.TypeAdapter(Plan).json_schema()`` describes a plan for other programs.
 
     Raises
     ------
@@ -67,7 +67,7 @@ class Plan:
     """Adam's learning rate. Default 0.001 for images, 0.01 for graphs, 0.003 for text."""
 
     hidden_rate: float | None = Field(default=None, gt=0)
-    """Learning rate of the hidden blocks on fixed feedback, in units of `learning_rate`; backpropagation uses
+    """Learning rate of the hidden blocks with fixed feedback, in units of `learning_rate`; backpropagation uses
     `learning_rate` for all blocks. Default 0.1 for a transformer, whose hidden blocks would otherwise change as fast as
     the output block and faster than it can follow; 1 for the other networks."""
 
@@ -87,7 +87,8 @@ class Plan:
     """Number of training samples (images, nodes or characters), taken from the start. Default: all."""
 
     spread: str = Field(default="each", json_schema_extra={"enum": list(SPREADS)})
-    """What a teaching signal has an entry for, see `dfa.DirectFeedback`: each, channels or features."""
+    """Which entries of a block's output have their own teaching signal: each, channels or features, see
+    `dfa.DirectFeedback`."""
 
     diffuse: bool = Field(default=True, strict=True)
     """Whether the teaching signals of a gcn are averaged over neighbouring nodes once."""
@@ -98,7 +99,8 @@ class Plan:
 
     device: str | Mapping[str, Any] = Field(default="lab_bench")
     """Name of a preset, path of a TOML file, or description of a device as `OPU.to_dict` returns it. A preset is built
-    to the size of the network and exposed; a file's or described device is used as it is, but for the noise's seed."""
+    to the size of the network, and its exposure is set. A device from a file or a description is used unchanged, except
+    for the seed of its noise."""
 
     inputs: int | None = Field(default=None, ge=2)
     """Inputs of a preset's device; default two for each class. The first inputs show the error; the others carry the

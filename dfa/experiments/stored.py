@@ -33,12 +33,12 @@ def read_results(path: str | Path) -> tuple[Plan, list[Run]]:
 
 
 def read_run(values: dict[str, Any]) -> Run:
-    """Make a run of its JSON values."""
+    """Build a run from its JSON values."""
     values = restore_nan(values, "nonzero", "saturated", "snr_db")
     values["history"] = tuple(Epoch(**restore_nan(record, "validation")) for record in values["history"])
     return Run(**values)
 
 
 def restore_nan(values: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return a copy with NaN in place of null, which JSON files have for it, under these names."""
+    """Return a copy with NaN under these names where the JSON file has null."""
     return values | {name: math.nan for name in names if values[name] is None}

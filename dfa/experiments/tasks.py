@@ -88,7 +88,7 @@ def train_plan(
     method, plan, data, seed
         What is trained.
     model : nn.Module
-        What `build_model` made of them.
+        The network that `build_model` returned for them.
     learner : Learner, optional
         The learning rule; None is backpropagation.
     **options
@@ -143,7 +143,7 @@ def train_plan(
 def adam_with_two_rates(
     learner: Learner, plan: Plan, weight_decay: float
 ) -> Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]:
-    """Return a function that makes Adam with the plan's `hidden_rate` for all blocks except the last."""
+    """Return a function that builds Adam with the plan's `hidden_rate` for all blocks except the last."""
     assert plan.learning_rate is not None and plan.hidden_rate is not None
     last = {id(parameter) for parameter in learner.parameters(len(learner.names) - 1)}
     rates = {True: plan.learning_rate, False: plan.hidden_rate * plan.learning_rate}

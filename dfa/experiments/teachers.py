@@ -38,7 +38,7 @@ STANDARD_METHODS = ("bp", "dfa", "ternary", "optical", "last-layer")
 LAYERWISE = {"alignment": "random", "sign": "sign"}
 """Methods that send the error back layer by layer, with the kind of their matrices in `LayerFeedback`."""
 USABLE_PIXELS = 0.92
-"""Share of the pixels that is counted on. About 5 % have a dark anchor, and that share varies."""
+"""Share of the pixels that is assumed to be usable. About 5 % have a dark anchor, and this share varies."""
 
 
 def check_methods(methods: list[str], plan: Plan) -> list[str]:
@@ -46,16 +46,16 @@ def check_methods(methods: list[str], plan: Plan) -> list[str]:
     for method in methods:
         choose(METHODS, method, "method")
         if method in LAYERWISE and plan.network == "gcn":
-            raise ValueError(f"method must be another one for gcn, got {method!r}: it needs a chain of linear layers")
+            raise ValueError(f"method must not be {method!r} for gcn: it needs a chain of linear layers")
     return methods
 
 
 def build_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
-    """Build the device that a run is trained through, its exposure set.
+    """Build the device of a run and set its exposure.
 
     A preset is built with the plan's inputs, or two for each class, and with a pixel for each entry of the teaching
-    signals (and some spare ones). It is exposed unless its exposure is among the changes. A device from a file or a
-    description is used as it is, but for the plan's changes and the seed of the noise.
+    signals (and some spare ones). Its exposure is set unless it is among the changes. A device from a file or a
+    description is used unchanged, except for the plan's changes and the seed of the noise.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where the teaching signals of the hidden blocks come from."""
+"""Base classes for sources of teaching signals."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,7 +56,7 @@ class Feedback(ABC):
             If the state does not belong to this feedback.
         """
         if state:
-            raise ValueError(f"state belongs to other feedback ({state}); this feedback has no state")
+            raise ValueError(f"state must be empty for this feedback, got {state}")
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
@@ -153,10 +153,10 @@ class CodedFeedback(Feedback):
             If the state belongs to another kind of feedback, or to feedback with another encoder.
         """
         if state.get("variant", self.variant) != self.variant:
-            raise ValueError(f"state belongs to {state['variant']} feedback, this is {self.variant} feedback")
+            raise ValueError(f"state must be of {self.variant} feedback, got that of {state['variant']} feedback")
         if state.get("encoder", self._encoder_name) != self._encoder_name:
             raise ValueError(
-                f"state belongs to feedback with encoder {state['encoder']}, this one has {self._encoder_name}"
+                f"state must be of feedback with encoder {self._encoder_name}, got that of {state['encoder']}"
             )
         self.steps = int(state.get("steps", 0))
 

@@ -184,7 +184,9 @@ class Ternary:
 
     def _uniforms(self, like: Tensor, tick: int) -> Tensor:
         """Draw uniform numbers from 0 to 1 in the shape of a tensor, on its device."""
-        numbers = draws.uniforms(self.seed, Stream.FEEDBACK, np.arange(like.numel()), 1 + tick)  # 0 is RandomFeedback's
+        numbers = draws.uniforms(
+            self.seed, Stream.FEEDBACK, np.arange(like.numel()), 1 + tick
+        )  # RandomFeedback uses tick 0
         return to_tensor(numbers).to(like.device).view_as(like)
 
     @staticmethod

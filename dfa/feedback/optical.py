@@ -157,7 +157,7 @@ class OpticalFeedback(CodedFeedback):
             If the state belongs to other feedback, or to another device.
         """
         if state.get("device", self._device) != self._device:
-            raise ValueError("state belongs to feedback through another device: a parameter or a seed differs")
+            raise ValueError("state must be of this device, got that of another: a parameter or a seed differs")
         super().load_state_dict(state)
         calibrated, opu = state.get("calibrated"), self.projection.opu
         if calibrated is None:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from dfa.experiments.teachers import METHODS
 from dfa.robustness.names import unit_of
-from dfa.robustness.prepared import View, paired, score_name, view_of
+from dfa.robustness.prepared import View, paired_difference, score_name, view_of
 
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset
@@ -21,11 +21,11 @@ __all__ = ["change_name", "draw", "figure_size", "format_value", "is_clear", "me
 COLOURS = ("#d9480f", "#2563a8", "#0d9488", "#7c3aed", "#b45309", "#be185d")
 REFERENCES = {"bp": ("#1f2933", "-"), "dfa": ("#2563a8", "--"), "last-layer": ("#9aa5b1", ":")}
 MAX_RATIO = 1e3
-"""On a logarithmic axis, a value without the flaw that is further than this factor from all others gets no point."""
+"""On a logarithmic axis, the value without the flaw is not drawn if it is further than this factor from all others."""
 MIN_ERROR = 1e-9
 """Standard error below which differences agree except for rounding."""
 CONFIDENCE = 0.95
-"""Two-sided confidence of Student's t from which a difference is clear."""
+"""Two-sided confidence level of Student's t above which a difference is called clear."""
 
 
 def draw(found: "Dataset", ax: Axes) -> Axes:
@@ -44,13 +44,13 @@ def draw(found: "Dataset", ax: Axes) -> Axes:
         If the data set does not describe its figure, or every point failed.
     """
     view = view_of(found)
-    drawn = {"curve": curve, "map": heat_map, "budget": bars, "scatter": scatter}[view.kind](found, view, ax)
-    drawn.set_title(view.title)
-    return drawn
+    draw_kind = {"curve": draw_curves, "map": draw_map, "budget": draw_bars, "scatter": draw_scatter}[view.kind]
+    draw_kind(found, view, ax).set_title(view.title)
+    return ax
 
 
 def figure_size(found: "Dataset") -> tuple[float, float]:
-    """Return width and height of the figure, inches; a budget is higher the more bars it has."""
+    """Return width and height of the figure, inches; the height of a budget grows with its number of bars."""
     return (7.0, 1.2 + 0.22 * (found.sizes["point"] - 1)) if view_of(found).kind == "budget" else (4.6, 3.4)
 
 
@@ -63,7 +63,7 @@ def is_clear(mean: float, error: float, seeds: int) -> bool:
     return error > MIN_ERROR and abs(mean) > quantile * error
 
 
-def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
+def draw_curves(found: "Dataset", view: View, ax: Axes) -> Axes:
     """Draw the score along a parameter, one line for each combination of the others."""
     score = found[score_name(found)]
     others = [dim for dim in score.dims if dim not in (view.x, "seed")]
@@ -73,7 +73,7 @@ def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
     for i in range(lines.sizes["line"]):
         line = lines.isel(line=i).transpose(view.x, "seed")
         name = line_name(lines, i, others) if others else METHODS.get(method_of(found), "trained")
-        one_line(ax, x, line.values, absent, name, COLOURS[i % len(COLOURS)], log)
+        draw_line(ax, x, line.values, absent, name, COLOURS[i % len(COLOURS)], log)
     draw_references(ax, found)
     if log:
         ax.set_xscale("log")
@@ -89,7 +89,7 @@ def curve(found: "Dataset", view: View, ax: Axes) -> Axes:
     return ax
 
 
-def one_line(
+def draw_line(
     ax: Axes, x: NDArray[Any], values: NDArray[Any], absent: int | None, name: str, colour: str, log: bool
 ) -> None:
     """Draw mean and standard error of (values, seeds) along x, and a horizontal line for the value without the flaw.
@@ -119,21 +119,21 @@ def one_line(
 def mark_missing(ax: Axes, x: NDArray[Any], mean: NDArray[Any], values: NDArray[Any], colour: str) -> None:
     """Draw hollow markers, with the number of seeds, where some of (values, seeds) failed."""
     for i, seeds in enumerate(values):
-        note = of_seeds(int(np.isfinite(seeds).sum()), seeds.size)
+        note = seeds_note(int(np.isfinite(seeds).sum()), seeds.size)
         if note:
-            side, shift = ("right", -4) if x[i] == x.max() else ("left", 4)  # into the axes
+            side, shift = ("right", -4) if x[i] == x.max() else ("left", 4)  # towards the inside of the axes
             ax.plot(x[i], mean[i], "o", ms=4.5, mfc="w", mec=colour, zorder=3)
             place = {"xytext": (shift, -4), "textcoords": "offset points", "ha": side, "va": "top"}
             ax.annotate(note.replace(" seeds", "\nseeds"), (x[i], mean[i]), fontsize=6, **place)
 
 
-def of_seeds(count: int, seeds: int) -> str:
-    """Return ``2 of 3 seeds`` where some failed; empty where none or all did."""
+def seeds_note(count: int, seeds: int) -> str:
+    """Return ``2 of 3 seeds`` if some failed; empty if none or all failed."""
     return f"{count} of {seeds} seeds" if 0 < count < seeds else ""
 
 
 def is_far(x: NDArray[Any], position: int, log: bool) -> bool:
-    """Whether a value is so far from all others that they would share a small part of a logarithmic axis."""
+    """Whether a value is so far from all others that it would compress them on a logarithmic axis."""
     others = np.delete(x, position)
     others = others[np.isfinite(others) & (others > 0)]
     if not log or not others.size or not x[position] > 0:
@@ -141,10 +141,10 @@ def is_far(x: NDArray[Any], position: int, log: bool) -> bool:
     return bool(np.abs(np.log(others / x[position])).min() > math.log(MAX_RATIO))
 
 
-def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
-    """Draw the mean score over two parameters; cells show the difference from the cell without both flaws, if any."""
+def draw_map(found: "Dataset", view: View, ax: Axes) -> Axes:
+    """Draw the mean score over two parameters; cells show the difference from the cell without flaws, if any."""
     score = found[score_name(found)]
-    mean, loss, error, count = (part.transpose(view.y, view.x).values for part in means(found, view))
+    mean, loss, error, count = (part.transpose(view.y, view.x).values for part in mean_scores(found, view))
     image = ax.imshow(np.ma.masked_invalid(mean), origin="lower", aspect="auto", cmap="viridis")
     ax.figure.colorbar(image, ax=ax, label=axis_label(score))
     middle = float(np.nanmean([np.nanmin(mean), np.nanmax(mean)]))
@@ -152,7 +152,7 @@ def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
         text = "failed" if np.isnan(value) else f"{value:+.1f}" if view.without else f"{value:.1f}"
         if view.without and np.isfinite(error[i, j]) and error[i, j]:
             text += f"\n± {error[i, j]:.1f}"
-        text = f"{text}\n{of_seeds(int(count[i, j]), score.sizes['seed'])}".rstrip()
+        text = f"{text}\n{seeds_note(int(count[i, j]), score.sizes['seed'])}".rstrip()
         ax.text(j, i, text, ha="center", va="center", fontsize=7, color="k" if not mean[i, j] < middle else "w")
     for axis, name, label in ((ax.xaxis, view.x, view.label), (ax.yaxis, view.y, view.y_label)):
         axis.set_ticks(range(found.sizes[name]), [format_value(value) for value in found[name].values])
@@ -160,7 +160,7 @@ def heat_map(found: "Dataset", view: View, ax: Axes) -> Axes:
     return ax
 
 
-def means(found: "Dataset", view: View) -> "tuple[DataArray, DataArray, DataArray, DataArray]":
+def mean_scores(found: "Dataset", view: View) -> "tuple[DataArray, DataArray, DataArray, DataArray]":
     """Return mean score, difference from the point without the flaw, its standard error, and number of seeds.
 
     Where seeds failed, the mean score is that without the flaw plus the difference.
@@ -169,13 +169,13 @@ def means(found: "Dataset", view: View) -> "tuple[DataArray, DataArray, DataArra
     mean, seeds = score.mean("seed"), score.notnull().sum("seed")
     if not view.without:
         return mean, mean, mean, seeds
-    loss, error, count = paired(found)
+    loss, error, count = paired_difference(found)
     return (mean.isel(view.without) + loss).where(loss.notnull(), mean), loss, error, count
 
 
-def bars(found: "Dataset", view: View, ax: Axes) -> Axes:
+def draw_bars(found: "Dataset", view: View, ax: Axes) -> Axes:
     """Draw the difference of each change of one parameter, the largest loss on top; pale where it is not clear."""
-    mean, error, count = paired(found)
+    mean, error, count = paired_difference(found)
     rows = []
     for i, name in enumerate(found["varied"].values):
         if name:
@@ -187,7 +187,7 @@ def bars(found: "Dataset", view: View, ax: Axes) -> Axes:
             continue
         clear = is_clear(value, spread, seeds)
         colour = COLOURS[0] if value < 0 else COLOURS[1]
-        ax.text(0.0, at, of_seeds(seeds, found.sizes["seed"]), va="center", fontsize=6)
+        ax.text(0.0, at, seeds_note(seeds, found.sizes["seed"]), va="center", fontsize=6)
         ax.barh(at, value, xerr=spread, color=colour, alpha=1.0 if clear else 0.35, height=0.7, error_kw={"lw": 0.8})
     ax.set_yticks(range(len(rows)), [row[-1] for row in rows], fontsize=7)
     ax.axvline(0.0, color="k", lw=0.8)
@@ -205,7 +205,7 @@ def change_name(found: "Dataset", view: View, name: str, point: int) -> str:
     return f"{title}: {before}{format_value(found[name].values[point])} {unit}".rstrip()
 
 
-def scatter(found: "Dataset", view: View, ax: Axes) -> Axes:
+def draw_scatter(found: "Dataset", view: View, ax: Axes) -> Axes:
     """Draw the score of every point along one of the parameters."""
     score = found[score_name(found)]
     x, ticks = positions(found[view.x])
@@ -241,7 +241,7 @@ def mean_and_error(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def positions(values: "DataArray") -> tuple[NDArray[Any], list[str]]:
-    """Return positions of values on an axis, and their labels if they are texts."""
+    """Return positions of values on an axis, and their labels if they are strings."""
     if values.dtype.kind in "if":
         return values.values.astype(float), []
     return np.arange(values.size, dtype=float), [format_value(value) for value in values.values]

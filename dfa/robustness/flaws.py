@@ -28,7 +28,7 @@ class Flaw:
     values: tuple[float | None, ...]
     """From the value without the flaw to values that are far worse than on a bench."""
     worse: float
-    """Value on a bad bench, for the budget: about ten times `lab_bench`, or a plain estimate where that has none."""
+    """Value on a bad bench, for the budget: about ten times `lab_bench`, or an estimate if it is 0 there."""
     log: bool = True
     """Whether the axis is logarithmic."""
     changes: Settings = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Flaw:
     calibration: Settings = field(default_factory=dict)
     """Arguments of the calibration for which the flaw matters."""
     removable: bool = True
-    """Whether a bench could be without the flaw while all else stays as it is."""
+    """Whether the flaw can be removed without changing anything else."""
 
     @property
     def without(self) -> float | None:
@@ -160,7 +160,7 @@ FLAWS = {
         worse=0.1,
     ),
     "dead_pixels": Flaw(
-        summary="Pixels that do not respond to light; too many leave too few for the network.",
+        summary="Pixels that do not respond to light; with too many, too few pixels remain.",
         title="Dead pixels",
         parameter="camera.dead_pixels",
         label="share of dead pixels",
@@ -168,4 +168,4 @@ FLAWS = {
         worse=0.01,
     ),
 }
-"""By name. All other parameters of a study are those of the plan's device, `lab_bench` by default."""
+"""Flaws by name. All other parameters of a study are those of the plan's device, `lab_bench` by default."""

@@ -14,7 +14,7 @@ from photonics.parts.reference import Reference
 __all__ = ["change_plan", "unit_of", "units_of_names"]
 
 TABLES = ("encoder", "device_changes", "calibration")
-"""Fields of a plan that are tables; each has a prefix of its own."""
+"""Fields of a plan that are tables; each has its own prefix."""
 UNITS = {
     "camera.bit_depth": "bits",
     "training.hidden": "units",
@@ -101,7 +101,7 @@ def check_name(name: str, known: list[str]) -> None:
     """Raise a ``ValueError`` if the part of a dotted name after the first dot is not known."""
     prefix, _, rest = name.partition(".")
     if rest not in known:
-        raise ValueError(f"{name} is not a parameter; after {prefix} comes one of {', '.join(known)}")
+        raise ValueError(f"{prefix}.NAME must have one of {', '.join(known)} as NAME, got {name}")
 
 
 def effect_parameters(device: Settings) -> tuple[str, ...]:
@@ -121,5 +121,5 @@ def units_of_names() -> dict[str, str]:
 
 
 def unit_of(name: str) -> str:
-    """Return the unit that a name ends with, or an empty text."""
+    """Return the unit according to the ending of a name, empty if there is none."""
     return next((unit for suffix, unit in SUFFIXES.items() if name.endswith(suffix)), "")

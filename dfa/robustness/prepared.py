@@ -16,7 +16,7 @@ from photonics.component import choose
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
-__all__ = ["PreparedStudy", "View", "has_score", "paired", "score_name", "view_of"]
+__all__ = ["PreparedStudy", "View", "has_score", "paired_difference", "score_name", "view_of"]
 
 SCORES = ("accuracy", "bits")
 KINDS = {
@@ -29,7 +29,7 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The figure of a data set; kept in its attribute ``view``, so that a figure needs the data set alone."""
+    """The figure of a data set. The data set's attribute ``view`` contains it, so that no other input is needed."""
 
     kind: str
     """"curve", "map", "budget" or "scatter", see `KINDS`."""
@@ -45,7 +45,7 @@ class View:
     log: bool = False
     """Whether the axes are logarithmic."""
     without: dict[str, int] = field(default_factory=dict)
-    """Position along each dimension of the point without the flaw. Empty: nothing is compared."""
+    """Position along each dimension of the point without the flaw; empty if nothing is compared."""
     names: dict[str, str] = field(default_factory=dict)
     """Budget: title of each parameter."""
     bench: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +99,7 @@ def view_of(found: "Dataset") -> View:
     Raises
     ------
     ValueError
-        If it describes none.
+        If it does not describe a figure.
     """
     try:
         return View(**json.loads(found.attrs["view"]))
@@ -108,7 +108,7 @@ def view_of(found: "Dataset") -> View:
 
 
 def has_score(found: "Dataset") -> bool:
-    """Whether one point or more did not fail."""
+    """Whether at least one point did not fail."""
     return any(name in found for name in SCORES)
 
 
@@ -124,10 +124,10 @@ def score_name(found: "Dataset") -> str:
         if name in found:
             return name
     first = next((error for error in found["error"].values.ravel() if error), "")
-    raise ValueError(f"found must have one point or more that did not fail, got none; the first said: {first}")
+    raise ValueError(f"found must have at least one point that did not fail, got none; first error: {first}")
 
 
-def paired(found: "Dataset", metric: str = "") -> "tuple[DataArray, DataArray, DataArray]":
+def paired_difference(found: "Dataset", metric: str = "") -> "tuple[DataArray, DataArray, DataArray]":
     """Return the difference of a metric from the point without the flaw, for the same seed.
 
     Parameters

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from calibration.reports.page import STYLE, Section, Table, picture, render
 from calibration.storage.files import replace_file, replacement, write_unused
 from dfa.robustness.figures import change_name, draw, figure_size, format_value, is_clear, mean_and_error
-from dfa.robustness.prepared import has_score, paired, score_name, view_of
+from dfa.robustness.prepared import has_score, paired_difference, score_name, view_of
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["load_results", "page", "write_report", "write_results"]
 
 RESULTS = "results.nc"
-BESIDE = {
+OTHER_METRICS = {
     "snr_db": "SNR (dB)",
     "photons": "photons per pixel",
     "frames": "frames",
     "calibration_frames": "of calibration",
 }
-"""Metrics of the table beside the score, with their titles."""
+"""Metrics of the table other than the score, with their titles."""
 
 
 def write_results(found: "Dataset", folder: Path) -> Path:
@@ -51,18 +51,23 @@ def load_results(folder: Path) -> "Dataset":
 
     path = Path(folder) / RESULTS
     if not path.is_file():
-        raise ValueError(f"folder must hold {RESULTS} of a finished sweep, got {folder} (opu sweep --resume goes on)")
+        raise ValueError(
+            f"folder must contain {RESULTS} of a finished sweep, got {folder}: opu sweep --resume continues a sweep"
+        )
     try:
         with open_dataset(path, engine="h5netcdf") as found:
             found = found.load()
     except (OSError, ValueError) as error:
-        raise ValueError(f"folder must hold whole results, got {path} ({error})") from None
+        raise ValueError(f"folder must contain complete results, got {path} ({error})") from None
     view_of(found)
     return found
 
 
 def write_report(found: "Dataset", folder: Path) -> Path:
-    """Write figures (PNG) and page (HTML) of a data set to a folder; existing pages stay. Return the page's path."""
+    """Write figures (PNG) and page (HTML) of a data set to a folder and return the page's path.
+
+    Existing pages are never overwritten.
+    """
     for name, one in figures_of(found):
         with mpl.rc_context(STYLE):
             figure = Figure(figsize=figure_size(one), layout="constrained")
@@ -105,7 +110,7 @@ def caption(found: "Dataset") -> str:
     kind = view_of(found).kind
     seeds = f"{found.sizes['seed']} seed(s)"
     if kind == "map":
-        return f"Mean over {seeds}; in the cells the difference to the cell without both flaws, ± its standard error."
+        return f"Mean over {seeds}; cells show the difference from the cell without flaws, ± its standard error."
     if kind == "budget":
         return f"Mean difference over {seeds}, same seed; error bars are standard errors. A pale bar is not clear."
     return f"Mean over {seeds}; error bars are its standard error."
@@ -121,7 +126,7 @@ def about(found: "Dataset") -> str:
     device = plan["device"] if isinstance(plan["device"], str) else "a described device"
     return (
         f"Network {plan['network']} with hidden blocks {hidden} on {plan['data']} ({samples}, {length}, Adam at "
-        f"{plan['learning_rate']:g}) through {device}, {found.sizes['seed']} seed(s). Differences are to the point "
+        f"{plan['learning_rate']:g}) through {device}, {found.sizes['seed']} seed(s). Differences are from the point "
         "without the flaw, for the same seed; ± is the standard error of the mean. A difference is clear if "
         "Student's t separates it from 0 with 95 % confidence, each row by itself."
     )
@@ -133,8 +138,8 @@ def table(found: "Dataset", brief: bool = False) -> Table:
     dims = [dim for dim in found[score].dims if dim != "seed"]
     named = [str(n) for n, c in found.coords.items() if c.dims and set(c.dims) <= set(dims)]
     named = ["change"] if "varied" in named else named
-    beside = {name: title for name, title in BESIDE.items() if name in found and not brief}
-    lost = paired(found) if view_of(found).without else None
+    beside = {name: title for name, title in OTHER_METRICS.items() if name in found and not brief}
+    lost = paired_difference(found) if view_of(found).without else None
     columns = [*named, score, *(["difference", "clear"] if lost else []), *beside.values(), "failed"]
     rows = []
     for place in np.ndindex(*(found.sizes[dim] for dim in dims)):

@@ -110,7 +110,7 @@ GRIDS = {name: curve_of(one) for name, one in FLAWS.items()} | {
     "input_dimension": GridStudy(
         # With an anchor the other inputs are ON beside the error and bring shot noise. By phase stepping they are OFF
         # and leak.
-        summary="Inputs of the device, of which the error takes one for each class.",
+        summary="Inputs of the device, of which the error uses one for each class.",
         title="Input dimension",
         over={
             "methods": ("calibration.method", ("anchor", "phase-stepping")),
@@ -150,7 +150,7 @@ GRIDS = {name: curve_of(one) for name, one in FLAWS.items()} | {
 def two_parameters(
     first: str, second: str, plan: Plan = MNIST, values: Values = (), second_values: Values = ()
 ) -> PreparedStudy:
-    """Every pair of values of two flaws: whether they cost more together than the sum of both.
+    """Every pair of values of two flaws: whether they cost more together than separately.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ def two_parameters(
     """
     one, two = flaw(first), flaw(second)
     if one.parameter == two.parameter:
-        raise ValueError(f"second must be another flaw than {first}, got {second}")
+        raise ValueError(f"second must be a flaw of another parameter than {first}, got {second}")
     grid = GridStudy(
         summary="Every pair of values of two flaws.",
         title=f"{one.title} and {two.title.lower()}",
@@ -186,15 +186,15 @@ def sensitivities(plan: Plan = MNIST, over: Mapping[str, Values] | None = None) 
     """
     bench = bench_values(plan)
     if over is None:
-        tried = {name: halved_and_doubled(plan, name, value) for name, value in bench.items()}
+        tried = {name: halve_and_double(plan, name, value) for name, value in bench.items()}
         over = {name: values for name, values in tried.items() if values}
     return one_at_a_time("Sensitivity to each parameter", plan, over, {name: name for name in over}, bench)
 
 
 def budget(plan: Plan = MNIST, flaws: Sequence[str] = (), worse: bool = True) -> PreparedStudy:
-    """Cost of each flaw of the bench: taken away alone and, with `worse`, made as bad as on a bad bench.
+    """Cost of each flaw of the bench: removed alone and, with `worse`, increased alone to its value on a bad bench.
 
-    The base is the device as it is. By default all flaws that matter for the plan's calibration are included: phase
+    The base is the unchanged device. By default all flaws that matter for the plan's calibration are included: phase
     noise of the reference arm only if the calibration uses it.
     """
     bench = bench_values(plan)
@@ -216,7 +216,7 @@ def budget(plan: Plan = MNIST, flaws: Sequence[str] = (), worse: bool = True) ->
 def one_at_a_time(
     title: str, plan: Plan, over: Mapping[str, Values], titles: Mapping[str, str], bench: Settings
 ) -> PreparedStudy:
-    """Return a study of parameters that are changed one at a time, compared with the device as it is."""
+    """Return a study of parameters that are changed one at a time, compared with the unchanged device."""
     view = View(
         kind="budget",
         title=title,
@@ -241,7 +241,7 @@ def bench_values(plan: Plan) -> dict[str, object]:
     return found
 
 
-def halved_and_doubled(plan: Plan, name: str, value: object) -> list[float]:
+def halve_and_double(plan: Plan, name: str, value: object) -> list[float]:
     """Return half and twice a positive number of laser, mirrors or camera, if allowed; nothing for other values."""
     if name.split(".")[0] not in ("laser", "dmd", "camera") or not isinstance(value, float) or value <= 0:
         return []
@@ -264,7 +264,7 @@ FUNCTIONS: dict[str, Callable[..., PreparedStudy]] = {
 }
 STUDIES = {name: grid.summary for name, grid in GRIDS.items()} | {
     "sensitivities": "Each parameter of the device changed alone, to half and to twice its value.",
-    "budget": "Each flaw of the bench taken away alone, and made worse alone.",
+    "budget": "Each flaw of the bench removed alone, and increased alone.",
 }
 """Names of the studies that need no options, each with one sentence. `two_parameters` needs two names."""
 
@@ -281,8 +281,8 @@ def prepare(name: str, plan: Plan = MNIST, **options: Any) -> PreparedStudy:
     **options
         Other values of the parameters: ``values``; for "input_dimension" and "output_dimension" also ``methods``; for
         "drift_recalibration" ``correlation_frames`` and ``recalibrate_every``. The first of the values that are
-        compared is the one without the flaw. For the others the arguments of `sensitivities`, `budget` and
-        `two_parameters`.
+        compared is the one without the flaw. The other studies take the arguments of `sensitivities`,
+        `budget` and `two_parameters`.
 
     Raises
     ------
@@ -294,8 +294,10 @@ def prepare(name: str, plan: Plan = MNIST, **options: Any) -> PreparedStudy:
     for option in options:
         if option not in known or option == "plan":
             allowed = ", ".join(option for option in known if option != "plan")
-            raise ValueError(f"options of {name} may have {allowed}, got {option!r}")
+            raise ValueError(f"options of {name} must be among {allowed}, got {option!r}")
     try:
         return make.prepare(plan, options) if isinstance(make, GridStudy) else make(plan=plan, **options)
     except TypeError as error:
-        raise ValueError(f"options of {name} must fit, got {options} ({error})") from None
+        raise ValueError(
+            f"options of {name} must be complete and of the right types, got {options} ({error})"
+        ) from None

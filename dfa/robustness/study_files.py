@@ -20,7 +20,7 @@ from photonics.component import Field, component
 
 __all__ = ["NamedStudy", "OwnStudy", "read_study"]
 
-DRAWN = {"latin-hypercube": LatinHypercube, "random": Random}
+RANDOM_DESIGNS = {"latin-hypercube": LatinHypercube, "random": Random}
 
 
 def read_plan(table: object) -> object:
@@ -33,12 +33,12 @@ def read_plan(table: object) -> object:
             given["encoder"] = Ternary(**given["encoder"])
         except TypeError:
             known = ", ".join(one.name for one in fields(Ternary))
-            raise ValueError(f"plan.encoder may be a table of {known}, got {given['encoder']!r}") from None
+            raise ValueError(f"plan.encoder must be a table of {known}, got {given['encoder']!r}") from None
     return Plan(**given)
 
 
 def read_seeds(given: object) -> object:
-    """Return a list of seeds as it is, and 0, 1, 2 ... for a number of seeds."""
+    """Return a list of seeds unchanged, and 0, 1, 2 ... for a number of seeds."""
     if isinstance(given, int) and not isinstance(given, bool) and given > 0:
         return list(range(given))
     if isinstance(given, list) and given:
@@ -69,7 +69,7 @@ class StudyFile:
 
 @component
 class NamedStudy(StudyFile):
-    """A study of `dfa.robustness.studies`, with other values if ``options`` has some."""
+    """A study of `dfa.robustness.studies`; ``options`` may replace its values."""
 
     study: str = Field(json_schema_extra={"enum": [*STUDIES, "two_parameters"]})
     """Name of the study."""
@@ -87,14 +87,14 @@ class OwnStudy(StudyFile):
     """A training over parameters of the user's choice."""
 
     over: dict[str, Any] = Field(min_length=1)
-    """Values of each parameter by its dotted name: a list, or for a drawn design a table of ``low`` and ``high`` and
+    """Values of each parameter by its dotted name: a list, or for a random design a table of ``low`` and ``high`` and
     optionally ``log`` and ``integer``."""
 
     design: Literal["grid", "one-at-a-time", "latin-hypercube", "random"] = Field(default="grid")
-    """Which points there are, see `dfa.sweeps.designs`."""
+    """Kind of design, see `dfa.sweeps.designs`."""
 
     count: int | None = Field(default=None, ge=1)
-    """Number of points of a drawn design (latin-hypercube, random); not for other designs."""
+    """Number of points of a random design (latin-hypercube, random); not for other designs."""
 
     method: str = Field(default="optical")
     """What is trained, one of `dfa.experiments.teachers.METHODS`."""
@@ -109,11 +109,14 @@ class OwnStudy(StudyFile):
 
     def build_design(self) -> Design:
         """Return the design, or raise a ``ValueError``."""
-        if (self.count is not None) != (self.design in DRAWN):
-            raise ValueError(f"count must be given for {' and '.join(DRAWN)} and for no other design")
+        if (self.count is not None) != (self.design in RANDOM_DESIGNS):
+            allowed = " and ".join(RANDOM_DESIGNS)
+            raise ValueError(f"count must be given for the designs {allowed} only, got {self.count} for {self.design}")
         over = dict(dotted_names(self.over))
         if self.count is not None:
-            return DRAWN[self.design]({name: read_range(name, value) for name, value in over.items()}, self.count)
+            return RANDOM_DESIGNS[self.design](
+                {name: read_range(name, value) for name, value in over.items()}, self.count
+            )
         return OneAtATime(over) if self.design == "one-at-a-time" else Grid(over)
 
     def view(self, design: Design) -> View:
@@ -125,7 +128,7 @@ class OwnStudy(StudyFile):
             bench = {name: bench.get(name) for name in parameters}
             names = {name: name for name in parameters}
             return View(kind="budget", without={"point": 0}, names=names, bench=bench, **common)
-        if self.design in DRAWN:
+        if self.design in RANDOM_DESIGNS:
             return View(kind="scatter", x=parameters[0], **common)
         numbers = all(labels(values).dtype.kind in "if" for _, values in design.coordinates.values())
         if len(parameters) == 2 and numbers:
@@ -134,13 +137,13 @@ class OwnStudy(StudyFile):
 
 
 FILES = {"study": NamedStudy, "over": OwnStudy}
-"""By the entry that only this kind of file has."""
+"""Kinds of study files, by the entry that only this kind has."""
 
 
 def read_study(path: str | Path) -> tuple[PreparedStudy, list[int]]:
     """Read a study file; the name of a study of `STUDIES` stands for a file that has only ``study = "NAME"``.
 
-    The file has the entries of `NamedStudy` or those of `OwnStudy`. In values "none" stands for None.
+    The file has the entries of `NamedStudy` or those of `OwnStudy`. In values, "none" stands for None.
 
     Returns
     -------
@@ -169,7 +172,9 @@ def study_of(table: Mapping[str, Any]) -> tuple[PreparedStudy, list[int]]:
     """Return study and seeds of a table, or raise a ``ValueError``."""
     kinds = [kind for kind in FILES if kind in table]
     if len(kinds) != 1:
-        raise ValueError(f"a study must have either study or over, got {', '.join(table) or 'nothing'}")
+        raise ValueError(
+            f"a study file must have one of the entries study and over, got {', '.join(table) or 'nothing'}"
+        )
     file = FILES[kinds[0]](**replace_none(dict(table)))
     study = file.prepare()
     if file.title is not None:
@@ -183,7 +188,7 @@ def study_of(table: Mapping[str, Any]) -> tuple[PreparedStudy, list[int]]:
 
 
 def dotted_names(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield names and values of a table; a name without quotes, which TOML reads as a table, gets its dots again."""
+    """Yield dotted names and values of a table; TOML reads a dotted name without quotes as nested tables."""
     for name, value in table.items():
         if isinstance(value, Mapping) and not {"low", "high"} & value.keys():
             yield from dotted_names(value, f"{prefix}{name}.")
@@ -192,7 +197,7 @@ def dotted_names(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 
 
 def read_range(name: str, value: Any) -> Any:
-    """Return the range of a table; other values as they are."""
+    """Return the range of a table, and any other value unchanged."""
     if not isinstance(value, Mapping):
         return value
     try:

@@ -38,8 +38,8 @@ class TrainingStudy:
 
     Settings are dotted names, see `dfa.robustness.names.change_plan`: ``training.NAME``, ``encoder.NAME``,
     ``calibration.NAME``, and everything else is a parameter of the device, such as ``camera.read_noise_e``. One more,
-    ``training.method``, is the method itself, so that a sweep can hold its own reference. The seed of a point is that
-    of weights, order of the data, device and noise.
+    ``training.method``, is the method itself, so that a sweep can contain its own reference. The seed of a point
+    determines weights, order of the data, device and noise.
 
     Metrics: ``accuracy`` on test and ``validation`` samples (``bits`` per character for text); ``angle`` between the
     hidden blocks' updates and the true gradient; ``nonzero``, the share of codes shown at the end; and for optical
@@ -49,7 +49,7 @@ class TrainingStudy:
     Parameters
     ----------
     plan : Plan
-        What is trained where the settings do not say otherwise. A device from a file is read when the study is made.
+        Plan that the settings of a point change. A device from a file is read when the study is created.
     method : str
         One of `dfa.experiments.teachers.METHODS`.
 
@@ -108,7 +108,7 @@ class TrainingStudy:
         return scores(plan, run_one(method, seed, plan, data))
 
     def describe(self) -> dict[str, Any]:
-        """Return method and plan; a device from a file by its content."""
+        """Return method and plan; a device from a file is described by its content."""
         return {"method": self.method, "plan": asdict(self.plan)}
 
     def units(self) -> dict[str, str]:
@@ -126,7 +126,7 @@ def load_once(name: str) -> Data:
 def run_optical(plan: Plan, data: Data, seed: int) -> dict[str, float]:
     """Train through the device; return the metrics of the run and those of the device.
 
-    Every calibration takes the frames of the first one.
+    Every calibration takes as many frames as the first one.
     """
     opu = build_device(plan, data.classes, signal_width(plan, data), seed)
     exposing = opu.clock.frames

@@ -93,8 +93,8 @@ def check_wrapper(model: nn.Module, outputs: Sequence[Tensor]) -> None:
     planned = wrapped and (model.static_graph or model.find_unused_parameters)
     if planned or any(type(output.grad_fn).__name__ == "_DDPSinkBackward" for output in outputs):
         raise ValueError(
-            "model must be in a DistributedDataParallel without static_graph and find_unused_parameters, got one with: "
-            "it searches the graph of the output for parameters, and finds no hidden block there"
+            "model must be in a DistributedDataParallel without static_graph and find_unused_parameters, got one with "
+            "one of these options: it searches the graph of the output, which contains no hidden block"
         )
 
 

@@ -30,8 +30,8 @@ class DirectFeedback(Learner):
     random. The parameters get the gradient of ``L(output) + sum_k <h_k, delta_k>``, where h_k is a constant for every
     module that reads it, because it is passed on detached. So no product with a transposed weight crosses a boundary
     between blocks. Modules outside the blocks belong to the graph that reads them: an embedding to the first block, a
-    norm to the block after it. Everything after the last block, the *head*, has its true gradient. So has a block whose
-    output the model returns.
+    norm to the block after it. Everything after the last block, the *head*, has its true gradient. A block whose output
+    the model returns also has its true gradient.
 
     Parameters
     ----------
@@ -169,10 +169,10 @@ class DirectFeedback(Learner):
         check_wrapper(self.model, outputs)
         call = self._call
         if not outputs or any(all(given is not t for t in call.returned) for given in outputs):
-            raise ValueError("output must be what the model's last call returned, with gradients enabled")
+            raise ValueError("output must be the result of the model's last call, with gradients enabled")
         if not any(given.requires_grad for given in outputs):
             raise ValueError(
-                "output must depend on a parameter after the last block: remove the block that makes it from blocks"
+                "output must depend on a parameter after the last block: leave the block that computes it out of blocks"
             )
         check_called(self.model, self.blocks, call.taught, outputs)
         order = sorted(call.taught, key=attrgetter("block"))  # calls of one block keep their order
@@ -215,7 +215,7 @@ class DirectFeedback(Learner):
         if self.feedback is not None:
             self.feedback.load_state_dict(state["feedback"])
         elif state["feedback"]:
-            raise ValueError(f"state belongs to a learner with feedback {state['feedback']}, this one has no feedback")
+            raise ValueError(f"state must be of a learner without feedback, got one with {state['feedback']}")
 
     def _signals(self, error: Tensor, outputs: Sequence[Tensor], loss_scale: float) -> list[Tensor]:
         """Teaching signals in the blocks' shapes, by one call of the feedback for all blocks with the same rows."""
@@ -252,9 +252,9 @@ class DirectFeedback(Learner):
             signals = self.feedback(error * factor, widths)
             # Coded feedback returns new tensors, which may be changed in place: new memory costs 5 % of a step.
             divide = Tensor.div_ if isinstance(self.feedback, CodedFeedback) else Tensor.div
-            return [self._diffused(divide(signal, factor)) for signal in signals]
+            return [self._apply_diffusion(divide(signal, factor)) for signal in signals]
 
-    def _diffused(self, signal: Tensor) -> Tensor:
+    def _apply_diffusion(self, signal: Tensor) -> Tensor:
         if self.diffuse is None:
             return signal
         if not isinstance(self.diffuse, Tensor):
@@ -287,8 +287,8 @@ class DirectFeedback(Learner):
         if not torch.is_grad_enabled():
             call.unrecorded.add(place)
             return None
-        made = [t for t in tensors(output) if t.is_floating_point()]
-        if not made:
+        floats = [t for t in tensors(output) if t.is_floating_point()]
+        if not floats:
             if output is not None and not tensors(output):
                 raise ValueError(
                     "a block's output must be a tensor, or a tuple, list or dict of tensors, got "
@@ -296,7 +296,7 @@ class DirectFeedback(Learner):
                 )
             return None
         before = sum(t.module == place for t in call.taught)
-        call.taught.append(Taught(owners[min(before, len(owners) - 1)], made[0], place))
+        call.taught.append(Taught(owners[min(before, len(owners) - 1)], floats[0], place))
         return map_tensors(call.detach, output)
 
     def _check_late(self, place: int, module: nn.Module) -> None:
@@ -307,7 +307,7 @@ class DirectFeedback(Learner):
             )
 
     def _end(self, module: nn.Module, inputs: object, output: object) -> object:
-        """Return the recorded tensor in the place of its constant, so that the last block has its true gradient."""
+        """Return the recorded tensor instead of its detached copy, so that the last block has its true gradient."""
         if not self._active:
             return None
         call = self._call
@@ -328,5 +328,5 @@ class DirectFeedback(Learner):
 
 
 def start_graph(tensor: Tensor) -> Tensor:
-    """The same numbers as a view of a new leaf, because a wrapper for several processes ignores leaves."""
+    """Return the same numbers as a view of a new leaf, because a wrapper for several processes ignores leaves."""
     return tensor.detach().requires_grad_().view_as(tensor) if tensor.is_floating_point() else tensor

@@ -121,7 +121,7 @@ class Learner(ABC):
         for name in mine:
             if name != "feedback" and state.get(name) != mine[name]:
                 raise ValueError(
-                    f"state belongs to a learner with {name} {state.get(name)!r}, this one has {mine[name]!r}"
+                    f"state must be of a learner with {name} {mine[name]!r}, got one with {state.get(name)!r}"
                 )
 
     def __getstate__(self) -> dict[str, Any]:

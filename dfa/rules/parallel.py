@@ -89,7 +89,9 @@ class LayerParallel:
         spread: str = "each",
     ) -> None:
         if not dist.is_initialized():
-            raise ValueError("torch.distributed must be initialised before LayerParallel is made, got no process group")
+            raise ValueError(
+                "torch.distributed must be initialised before LayerParallel is created, got no process group"
+            )
         if feedback is not None and not isinstance(feedback, CodedFeedback):
             raise ValueError(f"feedback must be RandomFeedback, OpticalFeedback or None, got {feedback!r}")
         if spread not in SPREADS:
@@ -156,7 +158,7 @@ class LayerParallel:
             If the last process gets no loss, or if there was no call since the last `backward`.
         """
         if not self._made:
-            raise ValueError("backward must follow a call of the stage, and only once, got no call")
+            raise ValueError("backward must be called once after each call of the stage, got no call before it")
         if self.last and loss is None:
             raise ValueError("loss must be a scalar in the last process, got None")
         if not loss_scale > 0:
@@ -178,13 +180,13 @@ class LayerParallel:
             diverged = None if math.isfinite(loss.item()) else f"loss must be finite, got {loss.item()}"
         else:
             gradient = self._receive(self.rank + 1)
-            if output.requires_grad:  # not if the first block is frozen
+            if output.requires_grad:  # False if the first block is frozen
                 output.backward(gradient)
             diverged = None if bool(torch.isfinite(gradient).all()) else "gradient must be finite, got NaN or infinity"
         if self.rank > 0:
             assert self._input.grad is not None
             self._send(self._input.grad, self.rank - 1, BACKWARD)
-        if diverged:  # the processes before this one see it in the gradient that they receive
+        if diverged:  # the processes before this one detect it in the gradient that they receive
             raise Diverged(f"{diverged}: training has diverged")
 
     def _send_error(self, loss: Tensor, made: list[Tensor], loss_scale: float) -> None:
@@ -278,7 +280,9 @@ class LayerParallel:
 def share(model: nn.Module, groups: list[list[nn.Module]], rank: int, size: int) -> list[list[nn.Module]]:
     """Blocks of a process: consecutive ones, whose number differs by at most one between processes."""
     if not isinstance(model, nn.Sequential) or [c for group in groups for c in group] != list(model):
-        raise ValueError(f"model must be an nn.Sequential of blocks, got {type(model).__name__} with {len(groups)}")
+        raise ValueError(
+            f"model must be an nn.Sequential of blocks, got {type(model).__name__} with {len(groups)} blocks"
+        )
     if len(groups) < size:
         raise ValueError(f"model must have a block for each of the {size} processes, got {len(groups)}")
     shares = [groups[len(groups) * r // size : len(groups) * (r + 1) // size] for r in range(size)]

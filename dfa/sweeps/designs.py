@@ -77,7 +77,7 @@ class Grid:
     Parameters
     ----------
     over : mapping of str to sequence
-        Values of each parameter, by its dotted name; an empty mapping is one point where nothing is changed.
+        Values of each parameter, by its dotted name; an empty mapping is one point without changes.
     """
 
     def __init__(self, over: Mapping[str, Iterable[object]]) -> None:
@@ -181,7 +181,7 @@ class Random(Paired):
     count : int
         Number of points.
     seed : int
-        Seed of the points; not the seed of what runs there.
+        Seed that draws the points. It is not the seed of the study.
     """
 
     over: Mapping[str, Range | Values]
@@ -234,7 +234,7 @@ def choices(values: Values, u: Quantiles) -> list[object]:
 
 
 def design_of(over: Mapping[str, Iterable[object]] | Sequence[Mapping[str, object]] | Design) -> Design:
-    """Return a design as it is, the grid of a mapping, or the points of a list."""
+    """Return a design unchanged, the grid of a mapping, or the points of a list."""
     if isinstance(over, Mapping):
         return Grid(over)
     if isinstance(over, Design):

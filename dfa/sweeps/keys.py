@@ -19,14 +19,14 @@ import numpy as np
 
 from dfa.sweeps.protocol import Settings, Study
 
-__all__ = ["Code", "Plain", "canonical", "code_of", "plain", "point_key"]
+__all__ = ["Code", "Plain", "canonical_json", "code_of", "point_key", "to_plain"]
 
 PACKAGES = ("photonics", "calibration", "dfa")
 NOT_HASHED = {*PACKAGES, *sys.stdlib_module_names}
-"""Where a base of a study's class needs no hash of its own: the packages have one, and Python has its version."""
+"""Modules whose classes are not hashed as bases of a study's class: the packages are hashed, Python has a version."""
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
-"""What JSON can hold."""
+"""Values that JSON can represent."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,18 @@ class Code:
     """Hashes of the code that computes a point."""
 
     packages: str
-    """Of the files of photonics, calibration and dfa."""
+    """Hash of the files of photonics, calibration and dfa."""
     study: str
-    """Of the source of the study's class and of its bases."""
+    """Hash of the source of the study's class and of its bases."""
 
 
-def plain(value: object, name: str) -> Plain:
+def to_plain(value: object, name: str) -> Plain:
     """Return `value` in the types of JSON: tuples and arrays as lists, numpy's numbers as Python's.
 
     Raises
     ------
     ValueError
-        If JSON cannot hold the value. `name` is what the message calls it.
+        If JSON cannot represent the value. The message uses `name`.
     """
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
@@ -54,20 +54,20 @@ def plain(value: object, name: str) -> Plain:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
-        return {key: plain(item, f"{name}.{key}") for key, item in value.items()}
+        return {key: to_plain(item, f"{name}.{key}") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item, name) for item in value]
-    raise ValueError(f"{name} must be made of finite numbers, strings, booleans, None, lists and tables, got {value!r}")
+        return [to_plain(item, name) for item in value]
+    raise ValueError(f"{name} must consist of finite numbers, strings, booleans, None, lists and tables, got {value!r}")
 
 
-def canonical(value: object, name: str) -> str:
+def canonical_json(value: object, name: str) -> str:
     """Return `value` as JSON text that depends on its content only."""
-    return json.dumps(plain(value, name), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(to_plain(value, name), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def point_key(study: str, settings: Settings, seed: int, model: str) -> str:
     """Return the key of a point, hexadecimal; `study` is the canonical JSON of the study's description."""
-    text = canonical([study, dict(settings), seed, model], "settings")
+    text = canonical_json([study, dict(settings), seed, model], "settings")
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -80,7 +80,7 @@ def code_of(study: Study) -> Code:
         If there is no source of the study's class and the study has no ``version``.
     """
     version = getattr(study, "version", None)
-    texts = [] if version is None else [canonical(version, "version")]
+    texts = [] if version is None else [canonical_json(version, "version")]
     for kind in type(study).__mro__:
         if kind.__module__.partition(".")[0] not in NOT_HASHED:
             source = class_source(kind, functions_of(kind))
@@ -105,7 +105,7 @@ def hash_packages() -> str:
 
 
 PACKAGES_HASH = hash_packages()
-"""Taken once, when this process loads the module, so that it is the hash of the code that runs."""
+"""Computed once, when this process loads the module, so that it is the hash of the code that runs."""
 
 
 def functions_of(kind: type) -> tuple[CodeType, ...]:
@@ -124,7 +124,7 @@ def class_source(kind: type, functions: tuple[CodeType, ...]) -> str | None:
         return inspect.getsource(kind)
     except (OSError, TypeError):
         pass
-    # Python finds no file for a class of a notebook, but it knows the cell of each function.
+    # Python finds no file for the class of a notebook, but it finds the cell of each function.
     for code in functions:
         lines = linecache.getlines(code.co_filename)
         for node in ast.walk(ast.parse("".join(lines))):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfa.sweeps.designs import Design, Values
-from dfa.sweeps.keys import Plain, plain
+from dfa.sweeps.keys import Plain, to_plain
 from dfa.sweeps.store import Row
 from photonics.arrays import HostArray
 
@@ -45,11 +45,11 @@ def dataset(
         variables[name] = (tuple(dims), values.reshape(shape), attributes)
     errors = np.array([row.error for row in rows], object).reshape(shape)
     variables["error"] = (tuple(dims), errors, {"long_name": "error, empty if the point did not fail", "units": ""})
-    attributes = {"version": version("opu-sim"), **about, "measured": json.dumps(measured(rows))}
+    attributes = {"version": version("opu-sim"), **about, "measured": json.dumps(computation_record(rows))}
     return Dataset(variables, coordinates, attributes)
 
 
-def measured(rows: Sequence[Row]) -> dict[str, str | float | list[str]]:
+def computation_record(rows: Sequence[Row]) -> dict[str, str | float | list[str]]:
     """Return dates, seconds and library versions of the points."""
     dates = sorted(row.date for row in rows)
     return {
@@ -62,17 +62,17 @@ def measured(rows: Sequence[Row]) -> dict[str, str | float | list[str]]:
 
 def labels(values: Values) -> HostArray:
     """Return the coordinate along a dimension: numbers as numbers, other values as text as in a TOML file."""
-    given = [plain(value, "values") for value in values]
+    given = [to_plain(value, "values") for value in values]
     kinds = {type(value) for value in given}
     if kinds <= {int} and all(-(2**63) <= value < 2**63 for value in given if isinstance(value, int)):
         return np.array(given, np.int64)
     if kinds <= {int, float, type(None)} and kinds != {type(None)}:
         return np.array([np.nan if value is None else value for value in given], np.float64)
-    return np.array([value if isinstance(value, str) else text(value) for value in given], object)
+    return np.array([value if isinstance(value, str) else to_text(value) for value in given], object)
 
 
-def text(value: Plain) -> str:
-    """Return ``none``, ``true``, ``[1, 2]``."""
+def to_text(value: Plain) -> str:
+    """Return a value as in a TOML file, ``none`` for None: ``true``, ``[1, 2]``."""
     return "none" if value is None else json.dumps(value)
 
 

@@ -10,13 +10,13 @@ RESERVED = ("error", "point", "seed", "varied")
 """Names of the data set's own variables."""
 
 Settings: TypeAlias = Mapping[str, Any]
-"""Values of parameters by dotted name. A value is a number, a text, a boolean, None, or a list or table of these."""
+"""Values of parameters by dotted name. A value is a number, string, boolean, None, or a list or table of these."""
 
 
 class Study(Protocol):
     """A function of settings and a seed, evaluated at each point of a sweep.
 
-    A study may have an attribute ``version`` (number or text), which is part of the key of its points. Change it when
+    A study may have an attribute ``version`` (number or string), which is part of the key of its points. Change it when
     code changes that the sweep does not see: functions, constants and modules that the study's class uses.
     """
 

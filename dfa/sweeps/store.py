@@ -1,4 +1,4 @@
-"""The store of a sweep: a row in SQLite for each point, written when the point ends, so that a kill loses no row."""
+"""The store of a sweep: a row in SQLite for each point, written when the point ends."""
 
 import json
 import sqlite3

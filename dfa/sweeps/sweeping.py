@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dfa.sweeps.cluster.running import outcomes
 from dfa.sweeps.designs import Design, design_of
-from dfa.sweeps.keys import canonical, code_of, plain, point_key
+from dfa.sweeps.keys import canonical_json, code_of, point_key, to_plain
 from dfa.sweeps.labelled import check_labels, dataset
 from dfa.sweeps.protocol import Study
 from dfa.sweeps.store import Job, Row, Store
@@ -39,10 +39,10 @@ def sweep(
     Parameters
     ----------
     study : Study
-        What one point is. It is pickled and sent with every point, so it should load its data where it runs.
+        Computes one point. It is pickled and sent with every point, so it should load its data where it runs.
     over : mapping, sequence of mappings or Design
         ``{"camera.read_noise_e": [1, 2, 4]}`` is a grid with one dimension for each name; a list of points is
-        taken as it is; `LatinHypercube`, `Random`, `OneAtATime` are other designs.
+        used unchanged; `LatinHypercube`, `Random`, `OneAtATime` are other designs.
     seeds : iterable of int
         Seeds of every point. Points share them, so that differences between points are not those of seeds.
     store : path, optional
@@ -73,7 +73,7 @@ def sweep(
         If xarray is not installed, before any point runs.
     ConnectionError
         If the named cluster cannot be reached, the local one does not start, or a worker has other code. Stored points
-        stay.
+        are kept.
     """
     import xarray  # noqa: F401 (for the result: without it the sweep ends before the first point)
 
@@ -81,10 +81,10 @@ def sweep(
     design, seeds = design_of(over), check_seeds(seeds)
     check_labels(design)
     workers = integer(cores() if workers is None else workers, "workers", 0)
-    description = canonical(study.describe(), "description of the study")
+    description = canonical_json(study.describe(), "description of the study")
     code = code_of(study)
     model = hashlib.sha256(f"{code.packages} {code.study}".encode()).hexdigest()[:16]
-    points = [{name: plain(value, f"settings.{name}") for name, value in point.items()} for point in design.settings]
+    points = [{name: to_plain(value, f"settings.{name}") for name, value in point.items()} for point in design.settings]
     jobs = [Job(point_key(description, point, seed, model), point, seed) for point in points for seed in seeds]
     with Store(store) as rows:
         found = rows.find(job.key for job in jobs)
@@ -108,7 +108,7 @@ def sweep(
         "model": model,
         "study": description,
         "study_class": type(study).__name__,
-        "design": canonical(design.describe(), "design"),
+        "design": canonical_json(design.describe(), "design"),
     }
     return dataset(design, seeds, [found[job.key] for job in jobs], study.units(), about)
 
@@ -122,7 +122,7 @@ def check_study(study: object) -> None:
 
 def check_points(study: Study, todo: Iterable[Job], found: Iterable[Row], design: Design) -> None:
     """Let the study check each point that is to be computed, and check the metrics of those that are stored."""
-    for settings in {canonical(job.settings, "settings"): job.settings for job in todo}.values():
+    for settings in {canonical_json(job.settings, "settings"): job.settings for job in todo}.values():
         study.check(copy.deepcopy(settings))
     for row in found:
         check_metric_names(row.metrics, design)

@@ -72,16 +72,16 @@ class Checkpoint:
         try:
             state = torch.load(io.BytesIO(check_sum(self.path.read_bytes())), weights_only=True)
             saved, self.step = json.loads(state.pop("settings")), int(state["step"])
-        except Exception as error:  # foreign files raise errors of many types
+        except Exception as error:  # files of other programs raise errors of many types
             reason = str(error) if isinstance(error, (Damaged, OSError)) else type(error).__name__
             raise ValueError(
-                f"{self.path} must be a checkpoint of this package ({reason}): the file is left as it is, remove "
-                "it to start again"
+                f"{self.path} must be a checkpoint of this package ({reason}): the file is not changed, remove it to "
+                "start again"
             ) from None
         for name, value in self.settings.items():
             if saved.get(name) != value:
                 raise ValueError(
-                    f"{self.path} belongs to a run with {name} {saved.get(name)!r}, this run has {value!r}"
+                    f"{self.path} must be of a run with {name} {value!r}, got one with {saved.get(name)!r}"
                 )
         return state
 

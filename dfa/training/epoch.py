@@ -14,8 +14,8 @@ class Epoch:
     """A training run at one evaluation: after an epoch, or for text after a number of steps.
 
     Gradients and figures of the feedback are means over the watched steps since the last record: the first step of a
-    run, every 20th step and the last step before the record. Without diagnostics they are None or empty, and for graphs
-    in the epochs between two records.
+    run, every 20th step and the last step before the record. They are None or empty without diagnostics. For
+    graphs they are also None or empty in the epochs between two records.
     """
 
     epoch: int

@@ -106,10 +106,10 @@ class Options:
         if self.checkpoint_every < 0:
             raise ValueError(f"checkpoint_every must be 0 or more steps, got {self.checkpoint_every!r}")
         if self.folder is None and (self.resume or self.tensorboard):
-            raise ValueError("folder must be given for a run that is resumed or writes events")
+            raise ValueError("folder must be given for a run that is resumed or writes events, got None")
 
-    def make_optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The user's optimiser, or Adam."""
+    def build_optimiser(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return the user's optimiser, or Adam."""
         if self.optimiser is not None:
             made = self.optimiser(parameters)
             if isinstance(made, torch.optim.LBFGS):
@@ -155,9 +155,9 @@ class Loop:
 
     def __init__(self, task: Task, model: nn.Module, learner: Rule | None, options: Options) -> None:
         if isinstance(learner, Learner) and unwrap(learner.model) is not unwrap(model):
-            raise ValueError("learner must be made for the model that is trained, got the learner of another model")
+            raise ValueError("learner must be that of the model to train, got the learner of another model")
         self.task, self.model, self.learner, self.options = task, model, learner, options
-        self.optimiser = options.make_optimiser(model.parameters())
+        self.optimiser = options.build_optimiser(model.parameters())
         kind = {**describe_optimiser(self.optimiser), "clip_norm": options.clip_norm}
         learns = {"learning_rate": options.learning_rate, "seed": task.seed, "feedback": learner is not None}
         learns["learner"] = describe_learner(learner) if isinstance(learner, Learner) else None
@@ -305,7 +305,9 @@ class Loop:
         try:
             self.model.load_state_dict(model)
         except RuntimeError:
-            raise ValueError(f"{self.checkpoint.path} belongs to a network with other layers") from None
+            raise ValueError(
+                f"{self.checkpoint.path} must be a checkpoint of this network, got one with other layers"
+            ) from None
         self.optimiser.load_state_dict(optimiser)
         if isinstance(self.learner, Learner):
             self.learner.load_state_dict(learner)

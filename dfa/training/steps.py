@@ -1,4 +1,4 @@
-"""One step of training, by backpropagation or by a learner, and checks of what is trained."""
+"""One step of training, by backpropagation or by a learner, and checks of arguments."""
 
 import math
 from collections.abc import Iterator

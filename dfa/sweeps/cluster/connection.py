@@ -12,16 +12,16 @@ from dfa.sweeps.cluster.worker import ONE_THREAD
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
-__all__ = ["connect", "outside_address", "scheduler_lost"]
+__all__ = ["connect", "outside_address", "scheduler_error"]
 
 START_S = 60.0
-"""Time that a cluster may take to have a worker."""
-STARTS = 3
-"""Attempts to start a local cluster: a worker may be killed meanwhile."""
+"""Time within which a cluster must have a worker."""
+MAX_STARTS = 3
+"""Attempts to start a local cluster. An attempt fails if a worker is killed."""
 SETTINGS = {
     # A point that kills its worker is tried twice, and a third time alone.
     "distributed.scheduler.allowed-failures": 1,
-    # A study may hold the interpreter for long; its worker is alive nevertheless.
+    # A study may block the interpreter for a long time; this does not mean that its worker is dead.
     "distributed.scheduler.worker-ttl": None,
     # On a busy machine, processes may take minutes to connect. A dead process closes its socket at once.
     "distributed.comm.timeouts.connect": "300s",
@@ -66,7 +66,7 @@ def connect(workers: int) -> "Iterator[Client]":
             return
         with (
             config.set(SETTINGS),
-            main_hidden(),
+            hide_main(),
             start_cluster(workers) as cluster,
             Client(cluster, set_as_default=False) as client,
         ):
@@ -90,24 +90,26 @@ def client_of(address: str) -> "Iterator[Client]":
         except TimeoutError:
             raise ConnectionError(f"the dask scheduler at {address} has no workers") from None
         except OSError:
-            raise scheduler_lost() from None
+            raise scheduler_error() from None
         yield client
     finally:
         client.close(timeout=5)
 
 
-def scheduler_lost() -> ConnectionError:
-    """Return the error for a scheduler that does not answer any more."""
+def scheduler_error() -> ConnectionError:
+    """Return the error for a scheduler that no longer answers."""
     place = outside_address() or "of this machine"
-    return ConnectionError(f"the dask scheduler {place} is lost; with a store, the same sweep goes on where it stopped")
+    return ConnectionError(
+        f"the dask scheduler {place} is lost; if the sweep has a store, run it again to continue where it stopped"
+    )
 
 
 def start_cluster(workers: int) -> "LocalCluster":
-    """Start processes of one thread on this machine; connections are encrypted with a key of this cluster alone."""
+    """Start processes of one thread on this machine; connections are encrypted with a key for this cluster only."""
     from distributed import LocalCluster
 
     cause = None
-    for _ in range(STARTS):
+    for _ in range(MAX_STARTS):
         try:
             return LocalCluster(
                 n_workers=workers,
@@ -115,7 +117,7 @@ def start_cluster(workers: int) -> "LocalCluster":
                 processes=True,
                 preload="dfa.sweeps.cluster.worker",
                 security=True,
-                # No dashboard. The scheduler has an HTTP server nevertheless; a free port avoids that of another sweep.
+                # The scheduler has an HTTP server even without a dashboard. Port 0 is any port that is free.
                 scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 env=ONE_THREAD | {"NUMBA_NUM_THREADS": "1"},
                 silence_logs=logging.CRITICAL + 1,
@@ -126,11 +128,11 @@ def start_cluster(workers: int) -> "LocalCluster":
 
 
 @contextmanager
-def main_hidden() -> Iterator[None]:
+def hide_main() -> Iterator[None]:
     """Keep multiprocessing from running the user's script again in each worker.
 
     It finds the script by two attributes of ``__main__``. Without them, a script needs no ``if __name__ ==
-    "__main__"``; the study is pickled before, with its code if it comes from the script.
+    "__main__"``; the study has been pickled before, with its code if it comes from the script.
     """
     main = vars(sys.modules["__main__"])
     kept = {name: main[name] for name in ("__file__", "__spec__") if name in main}

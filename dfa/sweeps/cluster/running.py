@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
-from dfa.sweeps.cluster.connection import connect, scheduler_lost
+from dfa.sweeps.cluster.connection import connect, scheduler_error
 from dfa.sweeps.cluster.worker import compute_here, compute_in_worker
 from dfa.sweeps.keys import Code
 from dfa.sweeps.protocol import Outcome, Study
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["outcomes"]
 
 Results = Generator[tuple[Job, Outcome], None, None]
-AHEAD = 2
+POINTS_PER_THREAD = 2
 """Points in flight for each thread of the cluster, so that a worker need not wait for the next one."""
-LOOK_S = 0.02
-"""Time between two looks whether a point has ended."""
+POLL_S = 0.02
+"""Interval between checks whether a point has ended."""
 REFRESH_S = 5.0
-"""Time between two looks at the number of workers."""
-KILLED = "WorkerDied: the process that computed this point died each time (killed, crashed or out of memory)"
+"""Interval between checks of the number of workers."""
+WORKER_DIED = "WorkerDied: the process that computed this point died each time (killed, crashed or out of memory)"
 
 
 def outcomes(study: Study, jobs: Iterable[Job], workers: int, code: Code) -> Results:
@@ -60,41 +60,41 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int, code: Code) -> Res
             for job in suspects:  # alone, to see which one kills its worker
                 killers: list[Job] = []
                 yield from compute_on(client, pickled, [job], code, killers)
-                yield from ((killer, Outcome(metrics={}, error=KILLED)) for killer in killers)
+                yield from ((killer, Outcome(metrics={}, error=WORKER_DIED)) for killer in killers)
 
 
 def pickle_study(study: Study) -> bytes:
-    """Pickle a study for other processes; one that is defined in a notebook or script takes its code with it."""
+    """Pickle a study for other processes, with its code if it is defined in a notebook or script."""
     from distributed.protocol.pickle import dumps
 
     try:
         return dumps(study)
-    except Exception as error:  # pickle and cloudpickle raise many
+    except Exception as error:  # pickle and cloudpickle raise errors of many types
         raise ValueError(
-            f"study must be one that pickle can send to other processes (or workers=0), got a {type(study).__name__} "
-            f"({' '.join(str(error).split())})"
+            f"study must be picklable for other processes, got a {type(study).__name__} "
+            f"({' '.join(str(error).split())}): correct it or set workers=0"
         ) from None
 
 
 def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code, suspects: list[Job]) -> Results:
     """Compute jobs on a cluster with a bounded number of them in flight.
 
-    Jobs whose worker died twice are added to `suspects`: one of the jobs that it had then may have killed it.
+    Jobs whose worker died twice are added to `suspects`: each of them may have killed the worker.
     """
     from distributed import CancelledError, Future, KilledWorker, as_completed
 
     waiting, flying = deque(jobs), dict[Future, Job]()
-    ended, width = as_completed(loop=client.loop), Width(client)
+    ended, limit = as_completed(loop=client.loop), FlightLimit(client)
     while waiting or flying:
-        while waiting and len(flying) < width.now():
+        while waiting and len(flying) < limit.points():
             job = waiting.popleft()
             # pure=False gives each task a new key: the scheduler remembers a task that killed its workers.
             future = client.submit(compute_in_worker, pickled, job.settings, job.seed, code, pure=False)
             flying[future] = job
             ended.add(future)
         if not ended.has_ready():
-            width.now()
-            time.sleep(LOOK_S)
+            limit.points()
+            time.sleep(POLL_S)
             continue
         for future in ended.next_batch():
             job = flying.pop(future)
@@ -106,19 +106,19 @@ def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code
             except (CancelledError, OSError, TimeoutError):
                 if future.status == "error":  # raised in the worker
                     raise
-                raise scheduler_lost() from None
+                raise scheduler_error() from None
             future.release()  # a result that is stored must not be computed again if its worker dies now
             yield job, outcome
 
 
-class Width:
-    """Number of points to have in flight on a cluster whose size may change."""
+class FlightLimit:
+    """Maximum number of points in flight on a cluster whose size may change."""
 
     def __init__(self, client: "Client") -> None:
         self.client, self.threads, self.due_s = client, 1, 0.0
 
-    def now(self) -> int:
-        """Return the number, at least that for one thread; warn if all workers of the user's cluster are lost.
+    def points(self) -> int:
+        """Return the number of points, at least that for one thread; warn if all workers of the user's cluster are lost.
 
         A local cluster starts a lost worker again, which may take a while on a busy machine.
         """
@@ -126,9 +126,9 @@ class Width:
             try:
                 found = self.client.nthreads()
             except (OSError, TimeoutError):
-                raise scheduler_lost() from None
+                raise scheduler_error() from None
             threads = sum(found.values()) if isinstance(found, dict) else 0
             if not threads and self.threads and self.client.cluster is None:
                 warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
             self.threads, self.due_s = threads, time.monotonic() + REFRESH_S
-        return AHEAD * max(1, self.threads)
+        return POINTS_PER_THREAD * max(1, self.threads)

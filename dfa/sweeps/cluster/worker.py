@@ -30,7 +30,7 @@ LIBRARIES = ("opu-sim", "numpy", "scipy", "numba", "torch")
 
 
 def dask_setup(worker: object) -> None:
-    """Ignore Ctrl-C, which is the parent's; dask calls this when it starts a worker of a local cluster."""
+    """Ignore Ctrl-C, which the parent handles; dask calls this when it starts a worker of a local cluster."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -46,11 +46,11 @@ def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code)
     """
     if code.packages != PACKAGES_HASH:
         raise ConnectionError(
-            "a worker runs other code of opu-sim than this process: install the same files for both and restart them"
+            "a worker must have the same code of opu-sim as this process: install the same files and restart both"
         )
     study = unpickle(pickled)
     check_study_code(study, code)
-    os.environ.update(ONE_THREAD)  # for libraries that are loaded later, in place of loading torch here
+    os.environ.update(ONE_THREAD)  # for libraries that are loaded later, instead of loading torch here
     threadpool_limits(1)
     try:
         return compute(study, settings, seed)
@@ -61,12 +61,12 @@ def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code)
 def check_study_code(study: Study, code: Code) -> None:
     """Raise a ``ConnectionError`` if this worker has loaded another version of the study's module.
 
-    The class of a script or notebook has no module here: its code has come with it.
+    The class of a script or notebook has no module here: it is pickled with its code.
     """
     module = type(study).__module__
     if module != "__main__" and module in sys.modules and code_of(study) != code:
         raise ConnectionError(
-            f"a worker has other code of {module} than this process: copy the file there and restart the worker"
+            f"a worker must have the same code of {module} as this process: copy the file there and restart the worker"
         )
 
 
@@ -79,7 +79,7 @@ def compute(study: Study, settings: Settings, seed: int) -> Outcome:
     except KeyboardInterrupt:
         raise
     except BaseException as problem:  # also SystemExit, and CancelledError of asyncio
-        error, trace = one_line(problem), encodable(traceback.format_exc())
+        error, trace = describe_exception(problem), escape_surrogates(traceback.format_exc())
     seconds = time.perf_counter() - start
     return Outcome(metrics=metrics, error=error, traceback=trace, seconds=seconds, made_with=libraries())
 
@@ -97,21 +97,22 @@ def unpickle(pickled: bytes) -> Study:
     """Load the study that this sweep's parent process has sent, or raise a ``ValueError``."""
     try:
         return pickle.loads(pickled)
-    except Exception as problem:  # anything that an import may raise
-        raise ValueError(f"a worker cannot load the study ({one_line(problem)}): it needs the same modules") from None
+    except Exception as problem:  # an import may raise errors of any type
+        cause = describe_exception(problem)
+        raise ValueError(f"a worker cannot load the study ({cause}): it needs the same modules") from None
 
 
-def one_line(problem: BaseException) -> str:
+def describe_exception(problem: BaseException) -> str:
     """Return the name and the message of an exception in one line."""
     try:
         text = " ".join(str(problem).split())
     except Exception:
         text = "(its message cannot be read)"
-    return encodable(f"{type(problem).__name__}: {text}")
+    return escape_surrogates(f"{type(problem).__name__}: {text}")
 
 
-def encodable(text: str) -> str:
-    """Return text that UTF-8 can hold: names of files may bring single surrogates."""
+def escape_surrogates(text: str) -> str:
+    """Return text that UTF-8 can encode: names of files may contain single surrogates."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

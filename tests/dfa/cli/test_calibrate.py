@@ -131,7 +131,7 @@ def test_exposures(tmp_path, no_pages):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--option", "steps=3"], "option must be with a method that recovers"),
+        (["--option", "steps=3"], "option must be used with a method that recovers"),
         ([*SMALL, "--option", "steps"], "option must be NAME=VALUE"),
         ([*SMALL, "--option", "out=3"], "option must be NAME=VALUE"),
         ([*SMALL, "--option", "device=3"], "device is not an option of phase-stepping"),

@@ -47,12 +47,12 @@ def test_a_name_stands_for_a_file():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("seeds = 1\n", "a study must have either study or over, got seeds"),
+        ("seeds = 1\n", "a study file must have one of the entries study and over, got seeds"),
         ('study = "magic"\n', "study must be one of shot_noise"),
-        ('study = "read_noise"\n[over]\nx = [1]\n', "a study must have either study or over"),
+        ('study = "read_noise"\n[over]\nx = [1]\n', "a study file must have one of the entries study and over"),
         ('study = "read_noise"\nsedes = 3\n', "sedes is not a parameter"),
-        ('study = "read_noise"\n[options]\nvalue = [1]\n', "options of read_noise may have values, got 'value'"),
-        ('study = "two_parameters"\n', "options of two_parameters must fit"),
+        ('study = "read_noise"\n[options]\nvalue = [1]\n', "options of read_noise must be among values, got 'value'"),
+        ('study = "two_parameters"\n', "options of two_parameters must be complete"),
         ('study = "budget"\n[options]\nflaws = ["magic"]\n', "flaw must be one of"),
         ("seeds = 0\n" + OVER, "seeds must be a number of seeds or a list of them, got 0"),
         ('references = ["magic"]\n' + OVER, "method must be one of"),
@@ -60,12 +60,12 @@ def test_a_name_stands_for_a_file():
             'design = "square"\n' + OVER,
             "design must be 'grid', 'one-at-a-time', 'latin-hypercube' or 'random', got 'square'",
         ),
-        ("count = 3\n" + OVER, "count must be given for latin-hypercube and random"),
+        ("count = 3\n" + OVER, "count must be given for the designs latin-hypercube and random"),
         ('design = "random"\ncount = 3\n[over]\nx = { low = 1 }\n', "x must have low and high"),
         ('[over]\n"camera.red_noise" = [1.0]\n', "red_noise is not a parameter of Camera"),
         ("[plan]\nepoch = 3\n" + OVER, "epoch is not a parameter"),
-        ("[plan.encoder]\nlimit = 3\n" + OVER, "plan.encoder may be a table of threshold"),
-        ("[plan]\nencoder = 3\n" + OVER, "plan.encoder may be a table of threshold"),
+        ("[plan.encoder]\nlimit = 3\n" + OVER, "plan.encoder must be a table of threshold"),
+        ("[plan]\nencoder = 3\n" + OVER, "plan.encoder must be a table of threshold"),
         ("over = 3\n", "over must be a valid dictionary, got 3"),
         ("[over\n", "study.toml: "),
     ],
@@ -136,7 +136,7 @@ def test_a_sweep_without_results_shows_its_errors(tmp_path, capsys):
     out = tmp_path / "out"
     assert opu("sweep", written(tmp_path, text), "--out", out, "--workers", 0, "--quiet") == 2
     told = capsys.readouterr()
-    assert "did not fail, got none; the first said: ValueError: " in told.err
+    assert "did not fail, got none; first error: ValueError: " in told.err
     assert told.err.count("\n") == 1
     assert opu("report", out) == 2
     again = capsys.readouterr()
@@ -161,7 +161,7 @@ def test_results_are_not_replaced_by_another_study(tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     written(tmp_path, "seeds = 2\nreferences = []\n" + OVER + PLAN)
     assert opu("sweep", study, *rest) == 2
-    assert f"study must be the one in {out / 'study.toml'} to resume, got another" in capsys.readouterr().err
+    assert f"study must be the one in {out / 'study.toml'} to resume it, got another" in capsys.readouterr().err
     assert opu("sweep", "read_noise", *rest) == 2
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     written(tmp_path, "# a word\nseeds = 1\nreferences = []\n" + OVER + PLAN)
@@ -188,10 +188,10 @@ def test_a_row_names_the_change():
 def test_a_folder_without_results_is_refused(tmp_path, capsys):
     """Catches: a traceback for a folder of something else, or a damaged file."""
     assert opu("report", tmp_path) == 2
-    assert "must hold results.nc of a finished sweep" in capsys.readouterr().err
+    assert "must contain results.nc of a finished sweep" in capsys.readouterr().err
     (tmp_path / "results.nc").write_bytes(b"no data")
     assert opu("report", tmp_path) == 2
-    assert "must hold whole results" in capsys.readouterr().err
+    assert "must contain complete results" in capsys.readouterr().err
     xarray.Dataset({"x": 1}).to_netcdf(tmp_path / "results.nc", engine="h5netcdf")
     with pytest.raises(ValueError, match="without a view"):
         load_results(tmp_path)

@@ -47,7 +47,7 @@ for command in ([], *([name] for name in COMMANDS)):
         (["calibrate", "--out", "file/x"], "out must be a writable folder"),
         (["calibrate", "--exposure", "dark"], "opu calibrate --help lists what is allowed"),
         (["sweep", "nope"], "study must be a readable TOML file or one of"),
-        (["report", "full"], "must hold results.nc"),
+        (["report", "full"], "must contain results.nc"),
         (["demo", "--out", "file/x"], "out must be a writable folder"),
         (["demo", "--out", "full"], "out must be a new or an empty folder"),
         (["bench", "--only", "nope"], "only must be one of stored, streamed"),

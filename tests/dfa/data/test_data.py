@@ -118,7 +118,7 @@ def test_a_corrupt_file_is_refused(tmp_path, monkeypatch):
 def test_a_missing_file_is_named(tmp_path, monkeypatch, data, folder):
     """Catches: a message without the file, the folder or OPU_DATA."""
     monkeypatch.setenv("OPU_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=f"OPU_DATA must hold {folder}/train-images.*not in {tmp_path}"):
+    with pytest.raises(ValueError, match=f"OPU_DATA must be .* with {folder}/train-images.*got {tmp_path} without it"):
         data()
 
 

@@ -166,7 +166,7 @@ def test_parts_that_do_not_fit_are_one_line(tiny, tmp_path, part, content):
 def test_a_missing_graph_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("OPU_DATA", str(tmp_path))
     for graph, name in ((cora, "cora"), (citeseer, "citeseer"), (pubmed, "pubmed")):
-        with pytest.raises(ValueError, match=f"OPU_DATA must hold planetoid/ind.{name}.x, which is not in"):
+        with pytest.raises(ValueError, match=f"OPU_DATA must be a folder with planetoid/ind.{name}.x, got"):
             graph()
 
 

@@ -41,7 +41,7 @@ def test_bad_text_is_refused():
 
 def test_a_missing_text_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("OPU_DATA", str(tmp_path))
-    with pytest.raises(ValueError, match=r"OPU_DATA must hold tinyshakespeare/input\.txt"):
+    with pytest.raises(ValueError, match=r"OPU_DATA must be a folder with tinyshakespeare/input\.txt"):
         tiny_shakespeare()
 
 

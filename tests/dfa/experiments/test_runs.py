@@ -92,7 +92,7 @@ def test_a_stopped_run_goes_on_at_the_step(case, tmp_path, monkeypatch):
     for name in ("metrics.csv", "metrics.json"):
         files = [(tmp_path / run / "optical-1" / name).read_bytes() for run in ("whole", "again")]
         assert files[0] == files[1]
-    with pytest.raises(ValueError, match="belongs to a run with"):
+    with pytest.raises(ValueError, match="must be of a run with"):
         changes = dataclasses.replace(plan, device_changes={"camera.read_noise_e": 9.0})
         run_one("optical", 1, changes, data, tmp_path / "again", resume=True)
 

@@ -61,7 +61,7 @@ def test_a_class_keeps_its_state_and_a_function_has_none():
     assert other.feedback.calls == 1
     plain = DirectFeedback(mlp([6, 9, 8, 4]), feedback=RandomFeedback(0).__call__)
     assert plain.state_dict()["feedback"] == {}
-    with pytest.raises(ValueError, match=r"state belongs to other feedback \(\{'calls': 1\}\)"):
+    with pytest.raises(ValueError, match=r"state must be empty for this feedback, got \{'calls': 1\}"):
         plain.load_state_dict(state)
 
 

@@ -383,7 +383,7 @@ def test_a_state_of_another_device_is_refused():
     other.projection.opu.exposure_s *= 0.9
     other.load_state_dict(state)
     for changes in ({"medium.seed": 5}, {"camera.bit_depth": 10}):
-        with pytest.raises(ValueError, match="through another device"):
+        with pytest.raises(ValueError, match="state must be of this device"):
             feedback(**changes).load_state_dict(state)
 
 

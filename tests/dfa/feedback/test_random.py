@@ -47,5 +47,5 @@ def test_a_state_of_another_encoder_is_refused():
     state = RandomFeedback(0, Ternary(threshold=0.1)).state_dict()
     RandomFeedback(1, Ternary(threshold=0.1)).load_state_dict(state)
     for other in (None, Ternary(threshold=0.2), torch.sign):
-        with pytest.raises(ValueError, match=r"state belongs to feedback with encoder Ternary\(threshold=0\.1"):
+        with pytest.raises(ValueError, match=r"state must be of .*, got that of Ternary\(threshold=0\.1"):
             RandomFeedback(0, other).load_state_dict(state)

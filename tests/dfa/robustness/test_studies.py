@@ -12,7 +12,7 @@ from dfa.experiments.plans import Plan
 from dfa.robustness import Grid, OneAtATime, Random, Range
 from dfa.robustness.figures import draw, format_value, is_clear, is_far, mean_and_error
 from dfa.robustness.flaws import FLAWS
-from dfa.robustness.prepared import PreparedStudy, View, paired, view_of
+from dfa.robustness.prepared import PreparedStudy, View, paired_difference, view_of
 from dfa.robustness.studies import SMALL, STUDIES, budget, prepare, two_parameters
 
 TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=128)
@@ -76,7 +76,7 @@ def test_a_study_of_two_flaws_has_both_changes():
     few = two_parameters("rin", "bit_depth", TINY, (None, -80.0), (8, 6))
     assert few.design.coordinates["laser.rin_db_per_hz"][1] == [None, -80.0]
     assert few.design.coordinates["camera.bit_depth"][1] == [8, 6]
-    with pytest.raises(ValueError, match="second must be another flaw than rin"):
+    with pytest.raises(ValueError, match="second must be a flaw of another parameter than rin"):
         two_parameters("rin", "rin")
     with pytest.raises(ValueError, match=r"flaw must be one of shot_noise, .*, got 'magic'"):
         two_parameters("rin", "magic")
@@ -106,11 +106,11 @@ def test_the_budget_has_each_flaw_once_and_the_bench_once():
 
 def test_differences_are_paired_by_seed():
     """Seeds are 10 apart, differences 0.1: their error is that of 1, 1.1, 1.2. Catches: means before differences."""
-    mean, error, count = paired(found(NOISES, without={"noise": 0}))
+    mean, error, count = paired_difference(found(NOISES, without={"noise": 0}))
     np.testing.assert_allclose(mean, [0.0, -1.1, -11.0, np.nan], atol=1e-12)
     np.testing.assert_allclose(error[:3], [0.0, 0.1 / 3**0.5, 1.0 / 3**0.5], atol=1e-12)
     assert count.values.tolist() == [3, 3, 3, 0]
-    mean, error, _ = paired(found(NOISES, seeds=[0], without={"noise": 0}))
+    mean, error, _ = paired_difference(found(NOISES, seeds=[0], without={"noise": 0}))
     np.testing.assert_allclose(mean[:3], [0.0, -1.0, -10.0], atol=1e-12)
     assert np.isnan(error).all()
 

@@ -114,12 +114,12 @@ def test_a_state_of_another_learner_is_refused():
     for other, message in (
         (DirectFeedback(mlp([6, 9, 4]), feedback=RandomFeedback(0)), "blocks"),
         (direct(reduction="sum"), "reduction"),
-        (direct(feedback=None), "this one has no feedback"),
-        (LayerFeedback(mlp(SIZES)), "rule 'direct'"),
+        (direct(feedback=None), "state must be of a learner without feedback"),
+        (LayerFeedback(mlp(SIZES)), "rule .*, got one with 'direct'"),
     ):
         with pytest.raises(ValueError, match=message):
             other.load_state_dict(state)
-    with pytest.raises(ValueError, match="optical feedback, this is random"):
+    with pytest.raises(ValueError, match="state must be of random feedback, got that of optical"):
         direct().load_state_dict(state | {"feedback": {"variant": "optical"}})
 
 

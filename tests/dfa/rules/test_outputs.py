@@ -188,5 +188,5 @@ def test_rows_that_do_not_fit_are_refused():
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.LogSoftmax(1))
     learner = DirectFeedback(model, blocks=["1"], feedback=RandomFeedback(0))
     output = model(torch.ones(6, 4))
-    with pytest.raises(ValueError, match="remove the block that makes it from blocks"):
+    with pytest.raises(ValueError, match="leave the block that computes it out of blocks"):
         learner.backward(output.sum(), output)

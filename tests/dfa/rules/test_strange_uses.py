@@ -163,7 +163,7 @@ def test_a_learner_of_another_model_is_refused():
     """Catches: a layerwise rule that trains by backpropagation, silently."""
     data = Dataset("few", (X, Y), (X, Y), (X, Y), classes=4)
     for learner in (direct(), LayerFeedback(mlp([6, 9, 8, 4]))):
-        with pytest.raises(ValueError, match="learner must be made for the model that is trained"):
+        with pytest.raises(ValueError, match="learner must be that of the model to train"):
             train(mlp([6, 9, 8, 4]), data, learner, progress=False)
 
 

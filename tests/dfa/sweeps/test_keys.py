@@ -14,7 +14,7 @@ from benchmarks.child import environment
 from dfa.sweeps import keys
 from dfa.sweeps.cluster.running import pickle_study
 from dfa.sweeps.cluster.worker import compute_in_worker
-from dfa.sweeps.keys import canonical, code_of, hash_packages, point_key
+from dfa.sweeps.keys import canonical_json, code_of, hash_packages, point_key
 
 STUDY = """
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def test_a_key_is_the_content():
     assert key == point_key("{}", {"b": [1, np.int64(2)], "a": np.int32(1)}, 0, "m")
     others = [("{}", {"a": 1}, 0, "m"), ("{}", {"a": 1, "b": (1, 2)}, 1, "m"), ("{}", {"a": 1, "b": (1, 2)}, 0, "n")]
     assert key not in {point_key(*other) for other in others}
-    assert canonical({"x": True}, "x") != canonical({"x": 1}, "x")
+    assert canonical_json({"x": True}, "x") != canonical_json({"x": 1}, "x")
 
 
 def test_the_source_of_class_and_bases_counts():
@@ -100,7 +100,7 @@ def test_a_version_counts(folder):
         found.add(code_of(study))
     assert len(found) == 4
     study.version = object()
-    with pytest.raises(ValueError, match="version must be made of"):
+    with pytest.raises(ValueError, match="version must consist of"):
         code_of(study)
 
 
@@ -176,9 +176,9 @@ def test_a_worker_refuses_other_code(folder):
     study = importlib.import_module("mine").Mine()
     pickled, code = pickle_study(study), code_of(study)
     assert compute_in_worker(pickled, {"x": 1.0}, 0, code).metrics == {"value": 3.0}
-    with pytest.raises(ConnectionError, match=r"^a worker has other code of mine than this process"):
+    with pytest.raises(ConnectionError, match=r"^a worker must have the same code of mine as this process"):
         compute_in_worker(pickled, {"x": 1.0}, 0, keys.Code(code.packages, "other"))
-    with pytest.raises(ConnectionError, match=r"^a worker runs other code of opu-sim than this process"):
+    with pytest.raises(ConnectionError, match=r"^a worker must have the same code of opu-sim as this process"):
         compute_in_worker(pickled, {"x": 1.0}, 0, keys.Code("other", code.study))
     missing = pickled.replace(b"mine", b"mint")
     with pytest.raises(ValueError, match=r"^a worker cannot load the study \(ModuleNotFoundError: No module named 'mi"):

@@ -127,7 +127,7 @@ def test_the_optimiser_is_the_users_and_the_gradient_is_clipped(data, tmp_path):
     assert moved[0] > 0.05
     assert moved[1] == pytest.approx(0.01, rel=1e-3)
     model, learner = make(RandomFeedback(0))
-    with pytest.raises(ValueError, match="belongs to a run with optimiser 'SGD', this run has 'Adam'"):
+    with pytest.raises(ValueError, match="must be of a run with optimiser 'Adam', got one with 'SGD'"):
         train(model, few, learner, epochs=2, folder=tmp_path / "None", resume=True, progress=False)
 
 

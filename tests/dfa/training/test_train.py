@@ -124,7 +124,7 @@ def test_bad_checkpoints_and_numbers(data, tmp_path):
         train(model, few(data), folder=tmp_path, resume=True, progress=False)
     (tmp_path / "last.pt").unlink()
     train(model, few(data), epochs=1, folder=tmp_path, progress=False)
-    with pytest.raises(ValueError, match="belongs to a run with"):
+    with pytest.raises(ValueError, match="must be of a run with"):
         train(model, few(data), epochs=1, batch_size=7, folder=tmp_path, resume=True, progress=False)
     wide = mlp([64, 33, 32, 10])
     with pytest.raises(ValueError, match="other layers"):

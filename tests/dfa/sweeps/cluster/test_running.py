@@ -14,7 +14,7 @@ from dfa.cli.main import main
 from dfa.experiments.plans import Plan
 from dfa.robustness import TrainingStudy
 from dfa.robustness.results import load_results
-from dfa.sweeps.cluster.running import Width
+from dfa.sweeps.cluster.running import FlightLimit
 from dfa.sweeps.keys import Code
 
 PLAN = Plan(data="digits", hidden=(16,), epochs=1, samples=200)
@@ -58,7 +58,7 @@ def test_a_worker_that_holds_old_code_is_refused(cluster):
     again = swept(STUDY_FILE.replace("2.0 *", "100.0 *"))
     assert again.stdout == ""
     assert again.stderr.splitlines()[-1].startswith(
-        "ConnectionError: a worker has other code of edited than this process"
+        "ConnectionError: a worker must have the same code of edited as this process"
     )
 
 
@@ -88,11 +88,11 @@ class Threads:
 def test_a_cluster_without_workers_gives_one_warning(monkeypatch):
     """Catches: a sweep that waits without a warning; a warning every few seconds."""
     monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", -1.0)
-    width = Width(Threads())
-    assert width.now() == 4
+    limit = FlightLimit(Threads())
+    assert limit.points() == 4
     with pytest.warns(UserWarning, match="waiting for workers"):
-        assert width.now() == 2
-    assert [width.now(), width.now()] == [2, 2]
+        assert limit.points() == 2
+    assert [limit.points(), limit.points()] == [2, 2]
 
 
 def test_a_local_cluster_that_starts_its_worker_again_gives_no_warning(monkeypatch):
@@ -126,7 +126,7 @@ def test_a_study_that_cannot_be_pickled_is_refused():
     """Catches: a cluster that is started for it; pickle's own message."""
     study = Logged("", 0.0)
     study.lock = threading.Lock()
-    with pytest.raises(ValueError, match="study must be one that pickle can send"):
+    with pytest.raises(ValueError, match="study must be picklable for other processes"):
         sweep(study, {"x": [1]}, workers=1, progress=False)
 
 
@@ -155,7 +155,7 @@ def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, mo
     assert {**here.attrs, "measured": ""} == {**kept, "measured": ""}
     with monkeypatch.context() as with_other_code:
         with_other_code.setattr("dfa.sweeps.sweeping.code_of", lambda _: Code("other", "other"))
-        with pytest.raises(ConnectionError, match="a worker runs other code"):
+        with pytest.raises(ConnectionError, match="a worker must have the same code"):
             sweep(Logged("", 0.0), {"x": [1]}, progress=False)
     for address in ("nonsense", "foo://127.0.0.1:1"):
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
