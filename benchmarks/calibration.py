@@ -37,7 +37,7 @@ VECTORS, TRIALS = 128, 48
 BAND, TILT, SENSOR = 0.08, 0.25, (25, 40)
 """Off-axis projections: bandwidth of the field and carrier along each axis, cycles per pixel; sensor in pixels."""
 NI, PR = "numerical-interferometry", "phase-retrieval"
-FAIL_SEEDS, FAIL_ROWS, WRONG, REFUSED = 100, 100, 0.25, 0.05
+FAIL_SEEDS, FAIL_ROWS, MAX_ERROR, MAX_REFUSED = 100, 100, 0.25, 0.05
 """A draw fails if it is not finite, misses its target, refuses over 5 % of the rows, or marks a wrong row valid."""
 
 
@@ -190,12 +190,12 @@ def projection(
     return Draw(found, np.asarray(linear.valid), frames, full, math.nan, end - start, math.nan)
 
 
-def internal(seed: int) -> OPU:
+def popoff_bench(seed: int) -> OPU:
     """Bench with twice the inputs, for Popoff's internal reference."""
     return bench(seed, n=2 * N)
 
 
-def grains(seed: int, noise: float = 0.0) -> OPU:
+def grain_bench(seed: int, noise: float = 0.0) -> OPU:
     """Bench with 32 x 32 speckle grains of 10 pixels, for off-axis recovery."""
     return tilted("lab_bench", N, seed=seed, noise=noise).replace(camera=bench(seed).camera)
 
@@ -209,8 +209,8 @@ def beam(seed: int, noise: float = 0.0) -> OPU:
     return opu.replace(imaging=Imaging(numerical_aperture=aperture, sensor=SENSOR, reference=reference))
 
 
-def spared(seed: int, spare: int) -> OPU:
-    """Bench with `spare` inputs for anchors, and more light to make up for them."""
+def spare_bench(seed: int, spare: int) -> OPU:
+    """Bench with `spare` additional inputs for anchors, and correspondingly more light."""
     opu = bench(seed, n=N + spare)
     return opu.replace(imaging=Imaging(throughput=3e-6))
 
@@ -223,7 +223,7 @@ def cases() -> list[Case]:
         run = partial(matrix, device=partial(bench, **about), method="phase-stepping", **options)
         return Case(name, run, public, target)
 
-    def blind(name: str, method: str, times: float, public: str, target: float | None, slow: bool) -> Case:
+    def reference_free(name: str, method: str, times: float, public: str, target: float | None, slow: bool) -> Case:
         run = partial(matrix, device=bench, method=method, frames_per_input=times)
         return Case(name, run, public, target, slow)
 
@@ -235,25 +235,25 @@ def cases() -> list[Case]:
         return Case(f"projection, {name}", run, public, per_vector=count, beat=beat)
 
     def shift(anchors: int, spare: int, beat: float) -> Case:
-        where = partial(spared, spare=spare)
+        where = partial(spare_bench, spare=spare)
         name = f"multilateration, S = {anchors}"
         return linear(name, beat, anchors + 1, where, "multilateration", spare=spare, anchors=anchors)
 
     off = "off-axis"
-    noisy, clean = partial(grains, noise=0.1), linear("off-axis, clean", 0.0145, 1, beam, off)
+    noisy, clean = partial(grain_bench, noise=0.1), linear("off-axis, clean", 0.0145, 1, beam, off)
     clean.target = 0.015
     return [
-        blind("numerical interferometry, 14n", NI, 14, "0.111 at 49n, up to NaN", 0.045, False),
-        blind("numerical interferometry, 63n", NI, 63, "0.099 at 65n, up to NaN", 0.02, True),
-        blind("phase retrieval, binary, 8n", PR, 8, "0.148 prSAMP, 0.14 prVBEM", None, False),
-        blind("phase retrieval, binary, 14n", PR, 14, "", 0.045, True),
+        reference_free("numerical interferometry, 14n", NI, 14, "0.111 at 49n, up to NaN", 0.045, False),
+        reference_free("numerical interferometry, 63n", NI, 63, "0.099 at 65n, up to NaN", 0.02, True),
+        reference_free("phase retrieval, binary, 8n", PR, 8, "0.148 prSAMP, 0.14 prVBEM", None, False),
+        reference_free("phase retrieval, binary, 14n", PR, 14, "", 0.045, True),
         stepped("phase stepping, 4 steps", "0.039", 0.035, {}),
         stepped("jitter of 0.4 rad in every frame", "0.42", None, jitter),
         stepped("the same, tracked by one probe per column", "", 0.06, jitter, track_drift=True),
         stepped("drift of 0.4 rad between columns", "0.42", None, drift),
         stepped("the same, tracked by one probe per column", "", 0.06, drift, track_drift=True),
-        Case("Popoff, mirrors as reference", partial(matrix, device=internal, method="popoff"), "0.034", 0.035),
-        Case("off-axis, matrix", partial(matrix, device=grains, method=off), ""),
+        Case("Popoff, mirrors as reference", partial(matrix, device=popoff_bench, method="popoff"), "0.034", 0.035),
+        Case("off-axis, matrix", partial(matrix, device=grain_bench, method=off), ""),
         Case("off-axis, matrix, 10 % reference noise", partial(matrix, device=noisy, method=off), ""),
         linear("phase stepping, 4 steps", None, 4, bench, "phase-stepping"),
         clean,
@@ -266,22 +266,22 @@ def cases() -> list[Case]:
     ]
 
 
-def failing(seeds: int, rows: int) -> str:
+def describe_failures(seeds: int, rows: int) -> str:
     """A sentence about the draws that fail."""
     failed, worst, refused, highest = [], 0.0, 0, 0.0
     for seed in range(seeds):
         draw = matrix(seed, partial(bench, m=rows), NI, frames_per_input=14)
         median, wrong = float(np.median(draw.errors)), draw.errors[draw.valid].max(initial=0.0)
-        finite, known = bool(np.isfinite(draw.errors).all()), draw.valid.mean() >= 1.0 - REFUSED
-        if not (finite and median <= 0.045 and wrong <= WRONG and known):
+        finite, known = bool(np.isfinite(draw.errors).all()), draw.valid.mean() >= 1.0 - MAX_REFUSED
+        if not (finite and median <= 0.045 and wrong <= MAX_ERROR and known):
             failed.append(seed)
         worst, refused, highest = max(worst, wrong), refused + int((~draw.valid).sum()), max(highest, median)
     seeds_failed = f" (seeds {failed})" if failed else ""
     return (
         f"**Failing draws in {seeds} seeds: {len(failed)}**{seeds_failed} — numerical interferometry, 14n, {rows} rows "
         "per seed for speed, a new medium, camera and set of probes in each. A draw fails if it is not finite, its "
-        f"median error is over 0.045, over {REFUSED:.0%} of its rows are refused, or a valid row is wrong by more than "
-        f"{WRONG}. Highest median {highest:.4f}; {refused} of {seeds * rows} rows refused; worst valid row "
+        f"median error is over 0.045, over {MAX_REFUSED:.0%} of its rows are refused, or a valid row is wrong by more "
+        f"than {MAX_ERROR}. Highest median {highest:.4f}; {refused} of {seeds * rows} rows refused; worst valid row "
         f"{worst:.3f}."
     )
 
@@ -309,7 +309,7 @@ def table(done: list[Case], line: str, command: str) -> str:
 
 def write(out: Path, text: str) -> None:
     """Put the table between the marks of the file, or at the end of it."""
-    old = out.read_text(encoding="utf-8") if out.exists() else "# Calibration beside what is public\n"
+    old = out.read_text(encoding="utf-8") if out.exists() else "# Calibration: measured against public figures\n"
     if MARKS[0] not in old:
         old += "\n" + "\n".join(MARKS) + "\n"
     head, tail = old.split(MARKS[0])[0], old.split(MARKS[1])[1]
@@ -336,7 +336,7 @@ def main() -> None:
     for case in done:
         case.draws.extend(case.run(seed) for seed in range(slow if case.slow else seeds))
         print(" | ".join(case.cells()), flush=True)
-    line = failing(10 if args.quick else FAIL_SEEDS, FAIL_ROWS)
+    line = describe_failures(10 if args.quick else FAIL_SEEDS, FAIL_ROWS)
     print(line, flush=True)
     if args.out is not None:
         flags = " --quick" if args.quick else f" --seeds {seeds} --slow-seeds {slow}"

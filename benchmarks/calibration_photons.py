@@ -1,7 +1,8 @@
 """Error of every method against light: ``python -m benchmarks.calibration_photons --out docs/calibration_photons.png``.
 
 The benches are those of the tests (64 inputs, 300 to 1024 pixels) with shot noise and a quantiser only. The full well
-goes from 10^3 to 10^7 electrons, and the light with it. Dots are measured errors, lines the methods' own predictions.
+goes from 10^3 to 10^7 electrons, and the light is proportional to it. Dots are measured errors; lines are the errors
+that the methods state.
 """
 
 import argparse
@@ -46,7 +47,7 @@ class Point(NamedTuple):
     predicted: float
 
 
-def quiet(opu: OPU, depth_e: float, bits: int) -> OPU:
+def shot_noise_only(opu: OPU, depth_e: float, bits: int) -> OPU:
     """Return the bench with shot noise and the quantiser only. Without leakage, anchors have no error of scale."""
     opu, exposure_s = well(opu, depth_e), opu.exposure_s
     camera = dataclasses.replace(opu.camera, bit_depth=bits)
@@ -59,9 +60,9 @@ def photons_of(opu: OPU, frames: HostArray) -> float:
     return float((np.mean(frames, dtype=np.float64) - camera.offset) / camera.gain / camera.quantum_efficiency)
 
 
-def projected(name: str, depth_e: float, bits: int) -> Point:
+def projection_error(name: str, depth_e: float, bits: int) -> Point:
     """Measure the error of a projection."""
-    opu = quiet(projection_bench("lab_bench", name, seed=2), depth_e, bits)
+    opu = shot_noise_only(projection_bench("lab_bench", name, seed=2), depth_e, bits)
     projection = calibrate(opu, name)
     x = half_on(VECTORS, projection.n_inputs)
     found = projection.measure(x)
@@ -79,11 +80,11 @@ def projected(name: str, depth_e: float, bits: int) -> Point:
     return Point(photons_of(opu, projection._frames(x)), error, predicted)
 
 
-def recovered(name: str, depth_e: float, bits: int) -> Point:
+def recovery_error(name: str, depth_e: float, bits: int) -> Point:
     """Measure the error of a recovered matrix."""
     options = RECOVERIES[name]
     opu = tilted("lab_bench", 64, seed=2) if name == "off-axis" else bench(2, n=128 if name == "popoff" else 64, m=300)
-    opu = quiet(opu, depth_e, bits)
+    opu = shot_noise_only(opu, depth_e, bits)
     expose(opu, name, **options)
     estimate = recover_transmission_matrix(opu, name, **options)
     truth, valid = field_matrix(opu)[:, : estimate.matrix.shape[1]], estimate.valid
@@ -128,8 +129,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="file of the picture")
     out = parser.parse_args().out
     groups: dict[str, tuple[Callable[[str, float, int], Point], Iterable[str]]] = {
-        "linear projections, half of the inputs ON": (projected, METHODS),
-        "transmission matrices, n = 64": (recovered, RECOVERIES),
+        "linear projections, half of the inputs ON": (projection_error, METHODS),
+        "transmission matrices, n = 64": (recovery_error, RECOVERIES),
     }
     found: dict[str, dict[str, dict[int, list[Point]]]] = {}
     for title, (measure, names) in groups.items():

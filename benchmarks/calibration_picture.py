@@ -76,7 +76,7 @@ def projections(ax: Axes, vectors: Points) -> None:
         if wanted is not None:
             target(ax, [(float(frames), wanted)])
     ax.plot([], [], "ko", ms=5, label="this project")
-    ax.set(xlim=(0.38, 36), title="linear projections, half of the inputs ON unless said", xlabel="frames per vector")
+    ax.set(xlim=(0.38, 36), title="linear projections, half of the inputs ON by default", xlabel="frames per vector")
     plain_ticks(ax, [1, 2, 4, 6, 9, 16])
     legend(ax, "public, in the method's colour")
 
@@ -94,7 +94,7 @@ def legend(ax: Axes, public: str) -> None:
 
 
 def plain_ticks(ax: Axes, frames: list[int]) -> None:
-    """Show numbers in place of powers of ten."""
+    """Show plain numbers instead of powers of ten."""
     ax.set_xticks(frames, [str(f) for f in frames])
     ax.set_xticks([], minor=True)
     errors = [0.01, 0.02, 0.05, 0.1, 0.2]

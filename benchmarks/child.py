@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["ROOT", "fresh"]
+__all__ = ["ROOT", "call_in_new_process"]
 
 Result = TypeVar("Result")
 ROOT = Path(__file__).parents[1]
 
 
-def fresh(function: Callable[..., Result], *arguments: object) -> Result:
-    """Call a function of a module in a new process; JSON must be able to hold arguments and result.
+def call_in_new_process(function: Callable[..., Result], *arguments: object) -> Result:
+    """Call a function of a module in a new process. JSON must be able to represent arguments and result.
 
     Raises
     ------

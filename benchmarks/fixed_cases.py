@@ -51,7 +51,7 @@ OFF_AXIS = Imaging(
 
 
 def matrix(n_in: int, n_out: int) -> Any:
-    """A transmission matrix to bring along."""
+    """Return a transmission matrix for `MatrixMedium`."""
     rng = np.random.default_rng(1)
     return (rng.normal(size=(n_out, n_in)) + 1j * rng.normal(size=(n_out, n_in))) / np.sqrt(2 * n_in)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import fft
 
-from benchmarks.child import fresh
+from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
 from benchmarks.timing import cpu_seconds
@@ -35,7 +35,7 @@ def rows(quick: bool) -> Iterator[Row]:
         ratio=took / transforms,
         target="<= 1.5",
     )
-    peak, bound = fresh(memory, n_in, n_out)["peak_mb"], 5 * 8e-6 * medium.n_modes
+    peak, bound = call_in_new_process(memory, n_in, n_out)["peak_mb"], 5 * 8e-6 * medium.n_modes
     for limit, name in ((bound, "5 x 8 x n_modes bytes"), (MAX_MB, f"{MAX_MB:.0f} MB")):
         yield Row(
             name=f"{size}: memory over {name}",

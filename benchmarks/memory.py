@@ -17,14 +17,14 @@ def peak_mb(call: Callable[[], object]) -> float:
     """
     with suppress(OSError):  # resets the peak; without it, the result can only be too high
         Path("/proc/self/clear_refs").write_text("5")
-    before = held("VmRSS:")
+    before = read_memory("VmRSS:")
     result = call()
-    peak = held("VmHWM:")
+    peak = read_memory("VmHWM:")
     del result
     return (peak - before) / 1e6
 
 
-def held(name: str) -> float:
+def read_memory(name: str) -> float:
     """Memory by its name in Linux's /proc, bytes; on other systems the peak."""
     status = Path("/proc/self/status")
     if status.exists():

@@ -104,9 +104,9 @@ def stage(rank: int, rule: str, width: int, batch: int, steps: int, folder: str)
             wire, begun = 0, time.perf_counter()
         output = part(x)
         optimiser.zero_grad()
-        before = written()
+        before = bytes_written()
         part.backward(None if output is None else cross_entropy(output, y))
-        wire += written() - before
+        wire += bytes_written() - before
         optimiser.step()
     seconds = time.perf_counter() - begun
     dist.barrier()
@@ -114,7 +114,7 @@ def stage(rank: int, rule: str, width: int, batch: int, steps: int, folder: str)
     return {"backward": part.traffic["backward"], "forward": part.traffic["forward"], "wire": wire, "seconds": seconds}
 
 
-def written() -> int:
+def bytes_written() -> int:
     """Bytes that this process has written so far, sockets included; 0 if the system does not count them."""
     counters = getattr(psutil.Process(), "io_counters", None)
     return counters().write_chars if counters is not None and sys.platform == "linux" else 0

@@ -9,7 +9,7 @@ from importlib import metadata
 
 import numpy as np
 
-from benchmarks.child import fresh
+from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
 from photonics.arrays import BoolArray, HostArray
@@ -23,11 +23,11 @@ def rows(quick: bool) -> Iterator[Row]:
     n, batch = (1000, 64) if quick else (10_000, 1000)
     there = importlib.util.find_spec("lightonml") is not None
     peer = f"lightonml {metadata.version('lightonml')}" if there else "complex product + modulus squared (no lightonml)"
-    theirs = fresh(run, "lightonml" if there else "formula", n, batch)
-    ours, device = fresh(run, "ours", n, batch), fresh(run, "device", n, batch)
+    theirs = call_in_new_process(run, "lightonml" if there else "formula", n, batch)
+    ours, device = call_in_new_process(run, "ours", n, batch), call_in_new_process(run, "device", n, batch)
     size = f"nonlinear projection {n} x {n}, batch {batch}"
-    yield faster(f"{size}, matrix ready: times faster than {peer}", "project_s", ours, theirs, ">= 3")
-    yield faster(
+    yield speed_row(f"{size}, matrix ready: times faster than {peer}", "project_s", ours, theirs, ">= 3")
+    yield speed_row(
         f"{size}, with camera noise (lab_bench): times faster than {peer}", "project_s", device, theirs, ">= 1"
     )
     whole, memory = (
@@ -37,19 +37,19 @@ def rows(quick: bool) -> Iterator[Row]:
     if not there:
         yield from (Row(name=name, note=INSTALL) for name in (whole, memory))
         return
-    yield faster(whole, "total_s", ours, theirs, ">= 3")
+    yield speed_row(whole, "total_s", ours, theirs, ">= 3")
     yield Row(
         name=memory,
         unit="MB",
         values={"ours": ours["peak_mb"], "theirs": theirs["peak_mb"]},
         ratio=ours["peak_mb"] / theirs["peak_mb"],
         target="<= 0.6",
-        note="VmHWM of fresh processes above imports and inputs, the matrix being made included",
+        note="VmHWM of fresh processes above imports and inputs, generation of the matrix included",
     )
 
 
-def faster(name: str, key: str, ours: dict[str, float], theirs: dict[str, float], target: str) -> Row:
-    """Row that says how many times faster this package is."""
+def speed_row(name: str, key: str, ours: dict[str, float], theirs: dict[str, float], target: str) -> Row:
+    """Return the row with the time of the other package over that of this one."""
     values = {"ours": ours[key], "theirs": theirs[key]}
     return Row(name=name, unit="s", values=values, ratio=theirs[key] / ours[key], target=target)
 
@@ -90,7 +90,7 @@ def device(n: int) -> Projection:
 
 def lightonml(n: int) -> Projection:
     """The simulated device of lightonml, which needs only numpy."""
-    if "lightonml" not in sys.modules:  # the package's own __init__ wants requests, numexpr and pkg_resources
+    if "lightonml" not in sys.modules:  # the package's __init__ imports requests, numexpr and pkg_resources
         spec = importlib.util.find_spec("lightonml")
         bare = types.ModuleType("lightonml")
         bare.__path__ = list(spec.submodule_search_locations or ()) if spec else []

@@ -13,7 +13,7 @@ class Row:
     """One result, or the reason why there is none."""
 
     name: str
-    """What is divided by what."""
+    """Name: which two quantities are divided."""
     unit: str = ""
     """Unit of the values."""
     values: dict[str, float] = field(default_factory=dict)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.child import fresh
+from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
 from benchmarks.timing import cpu_seconds
@@ -19,12 +19,12 @@ MAX_MB = 150.0
 def rows(quick: bool) -> Iterator[Row]:
     """Time, rate and memory of streamed products."""
     n = 1024 if quick else 4096
-    yield from several(n)
-    yield from single(2 * n)
+    yield from batch_rows(n)
+    yield from single_frame_rows(2 * n)
     yield normals(n)
     n_in = 2**17 if quick else 2**20
     for batch in (1, 16):
-        peak = fresh(memory, n_in, 512, batch)["peak_mb"]
+        peak = call_in_new_process(memory, n_in, 512, batch)["peak_mb"]
         yield Row(
             name=f"streamed Gaussian 512 x {n_in}, batch {batch}: memory over {MAX_MB:.0f} MB",
             unit="MB",
@@ -60,7 +60,7 @@ def peak_product(batch: int) -> Callable[[], None]:
     return call
 
 
-def several(n: int) -> Iterator[Row]:
+def batch_rows(n: int) -> Iterator[Row]:
     """Time over that of its two parts, with tiles in the cache: drawing every entry once, and the product."""
     streamed = GaussianMedium(n, n, storage="streamed")
     for batch, target in ((16, "<= 1.4"), (128, "<= 1.3")):
@@ -76,7 +76,7 @@ def several(n: int) -> Iterator[Row]:
         )
 
 
-def single(n: int) -> Iterator[Row]:
+def single_frame_rows(n: int) -> Iterator[Row]:
     """One frame: entries per second over the generator's peak, and the speed of three-bit entries."""
     gaussian = GaussianMedium(n, n, storage="streamed")
     three_bit = GaussianMedium(n, n, storage="streamed", entries="3bit")

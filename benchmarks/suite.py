@@ -34,14 +34,14 @@ def run(argv: list[str]) -> int:
         if name not in NAMES:
             raise ValueError(f"only must be one of {', '.join(NAMES)}, got {name!r}")
     path, started, where = out_file(given.out, "bench"), time.monotonic(), machine()
-    rows = [row for name in NAMES if name in (given.only or NAMES) for row in measured(name, given.quick)]
+    rows = [row for name in NAMES if name in (given.only or NAMES) for row in run_benchmark(name, given.quick)]
     write(path, rows, machine=where, what="one core", quick=given.quick, seconds=round(time.monotonic() - started, 1))
     show(rows, f"one core of {where['processor']}, {', '.join(where['blas'])}; processor time")
     print(f"results: {path}")
     return int(any(row.note.startswith("failed") for row in rows))
 
 
-def measured(name: str, quick: bool) -> Iterator[Row]:
+def run_benchmark(name: str, quick: bool) -> Iterator[Row]:
     """Rows of a benchmark; an error becomes a row, so that the others run."""
     try:
         for row in import_module(f"benchmarks.{name}").rows(quick):

@@ -22,13 +22,13 @@ from typing import Any
 
 import psutil
 
-from benchmarks.child import environment, fresh
+from benchmarks.child import call_in_new_process, environment
 from benchmarks.report import show
 from benchmarks.row import Row
 from dfa import sweep
 from dfa.sweeps.store import Store
 
-__all__ = ["Logged", "kills", "outside_cluster", "rows"]
+__all__ = ["Logged", "kill_sweeps", "outside_cluster", "rows"]
 
 ROLES = ("worker", "parent", "scheduler")
 OVER_SEEDS = (0, 1)
@@ -36,18 +36,18 @@ RESULTS = ("killed", "sweeps", "stored", "lost", "twice", "different", "orphans"
 
 
 class Logged:
-    """A study that takes its time, computes something that rounds, and logs each point that it begins."""
+    """A study that waits, computes an irrational number, and logs each point that it starts."""
 
     def __init__(self, log: str, wait_s: float) -> None:
         self.log, self.wait_s = log, wait_s
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse what is no parameter."""
+        """Raise a ``ValueError`` for unknown parameters."""
         if not set(settings) <= {"x", "y"}:
             raise ValueError(f"x and y are the parameters, got {', '.join(settings)}")
 
     def run(self, settings: Mapping[str, Any], seed: int) -> dict[str, float]:
-        """Wait, then a number that needs all its digits, or an error at one place."""
+        """Wait, and return a number that needs all its digits; fail at one value of x."""
         if self.log:
             with open(self.log, "a", encoding="utf-8") as file:
                 file.write(f"{time.time()} {settings['x']},{seed}\n")
@@ -57,17 +57,17 @@ class Logged:
         return {"value": (settings["x"] + 1) ** 0.5 / (seed + 3)}
 
     def describe(self) -> dict[str, Any]:
-        """Nothing else decides the result."""
+        """Return an empty description: only the settings determine the result."""
         return {}
 
     def units(self) -> dict[str, str]:
-        """Made up."""
+        """Return an arbitrary unit."""
         return {"value": "1"}
 
 
 @contextmanager
 def outside_cluster(folder: Path, workers: int = 1) -> "Iterator[tuple[subprocess.Popen[bytes], str]]":
-    """Start scheduler and workers as ``dask scheduler`` and ``dask worker`` do; give the scheduler and its address."""
+    """Start scheduler and workers as ``dask scheduler`` and ``dask worker`` do; yield the scheduler and its address."""
     file = folder / "scheduler.json"
     file.unlink(missing_ok=True)
     more: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
@@ -87,8 +87,8 @@ def outside_cluster(folder: Path, workers: int = 1) -> "Iterator[tuple[subproces
             process.wait()
 
 
-class Killed:
-    """A sweep in processes of its own, which are killed.
+class KilledSweep:
+    """A sweep in separate processes, which are killed.
 
     The parent starts its own cluster. If the scheduler is to be killed next, it uses one that is started apart.
     """
@@ -116,12 +116,12 @@ class Killed:
             self.parent = subprocess.Popen(command, env=environ, stderr=errors)
 
     @property
-    def ended(self) -> bool:
-        """Whether the parent has ended by itself, with all points done."""
+    def has_ended(self) -> bool:
+        """Whether the parent has ended normally, with all points computed."""
         return self.parent.poll() == 0
 
     @property
-    def broken(self) -> bool:
+    def is_broken(self) -> bool:
         """Whether the parent was killed, or has lost its scheduler."""
         return self.parent.poll() not in (None, 0)
 
@@ -157,34 +157,34 @@ def workers_of(parent: psutil.Process) -> list[psutil.Process]:
     return [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())]
 
 
-def kills(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 0) -> dict[str, int]:
+def kill_sweeps(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 0) -> dict[str, int]:
     """Kill sweeps `count` times at random moments, let them end, and compare with one that was not disturbed.
 
-    Three kills of four come while points are computed; the others come at any time, also while the cluster starts.
+    Three of four kills occur while points are computed; the others occur at any time, also while the cluster starts.
 
     Returns
     -------
     dict of str to int
         ``killed``; ``sweeps``, how many that took; ``stored``, points that were in the store when a parent ended early;
-        ``lost``, those of them that are not there at the end as they were; ``twice``, points computed again after
+        ``lost``, those of them that are missing or changed at the end; ``twice``, points computed again after
         they had been stored; ``different``, sweeps whose results differ in a bit from the undisturbed one;
         ``orphans``, processes that outlived their parent by over 5 s; ``unclear``, parents that lost their scheduler
-        and did not say so in the last line.
+        and did not report it in the last line.
     """
     moments, result = random.Random(seed), Counter(dict.fromkeys(RESULTS, 0))
     with tempfile.TemporaryDirectory() as name:
         while result["killed"] < count:
             folder, before = Path(tempfile.mkdtemp(dir=name)), dict[str, str]()
-            one = Killed(folder, points, wait_s, ROLES[result["killed"] % len(ROLES)])
+            one = KilledSweep(folder, points, wait_s, ROLES[result["killed"] % len(ROLES)])
             with one.cluster:
-                while not one.ended:
-                    if one.broken:
+                while not one.has_ended:
+                    if one.is_broken:
                         if one.parent.returncode != -signal.SIGKILL:
                             last = (folder / "stderr").read_text().splitlines()[-1]
                             if not (last.startswith("ConnectionError: ") and "dask scheduler" in last):
                                 result["unclear"] += 1
                                 sys.stderr.write(f"a parent without scheduler ended with: {last}\n")
-                        before |= stored(folder)
+                        before |= stored_points(folder)
                         one.start()
                     if result["killed"] == count:
                         one.parent.wait()
@@ -196,12 +196,12 @@ def kills(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 0) -> 
                     result["orphans"] += left
             result["sweeps"] += 1
             result["stored"] += len(before)
-            result["lost"] += len(before.items() - stored(folder).items())
+            result["lost"] += len(before.items() - stored_points(folder).items())
             examine(folder, points, result)
     return dict(result)
 
 
-def stored(folder: Path) -> dict[str, str]:
+def stored_points(folder: Path) -> dict[str, str]:
     """Return for each stored point when it was stored and how often it was computed."""
     with Store(folder / "store.db") as store:
         return dict(store.rows.execute("SELECT key, date || attempts FROM points"))
@@ -242,7 +242,7 @@ def overhead(count: int = 60, wait_s: float = 1.0) -> Row:
         with Store(path) as store:
             dates = [row[0] for row in store.rows.execute("SELECT date FROM points ORDER BY date")]
     took = (datetime.fromisoformat(dates[-1]) - datetime.fromisoformat(dates[0])).total_seconds()
-    # The first two points end together: what lies between the first and the last are the others, two at a time.
+    # The first two points end together. The others, two at a time, are computed between the first and the last result.
     ideal = wait_s * (count / 2 - 1)
     return Row(
         name=f"sweep of {count} points that sleep for {wait_s:g} s, 2 workers: wall / points, scheduling over points",
@@ -256,9 +256,9 @@ def overhead(count: int = 60, wait_s: float = 1.0) -> Row:
 
 def memory(count: int = 10_000) -> Iterator[Row]:
     """Memory of each process at the end, at half and at a tenth of a sweep; points take no time."""
-    from benchmarks.sweeps import peak_mb  # under its own name also where this file is the program
+    from benchmarks.sweeps import peak_mb  # not from __main__, which a new process cannot import
 
-    for role, peaks in fresh(peak_mb, count).items():
+    for role, peaks in call_in_new_process(peak_mb, count).items():
         end, half, tenth = peaks
         yield Row(
             name=f"sweep of {count} points: peak memory of the {role} at the end / half / a tenth, end over tenth",
@@ -303,8 +303,8 @@ def rows() -> Iterator[Row]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Overhead and memory of sweeps, or with --kills what is lost.")
     parser.add_argument("--kills", type=int, default=0, help="kill sweeps this many times instead")
-    asked = parser.parse_args().kills
-    if asked:
-        print(json.dumps(kills(asked)))
+    kills = parser.parse_args().kills
+    if kills:
+        print(json.dumps(kill_sweeps(kills)))
     else:
         show(list(rows()), "sweeps")

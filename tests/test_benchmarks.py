@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import gpu, report, suite
-from benchmarks.child import fresh
+from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
 from dfa.cli import main as cli
@@ -96,7 +96,7 @@ def test_peak_memory_is_that_of_the_call():
     Catches: memory held at the end in place of the peak; ru_maxrss, in which a child inherits its parent's peak.
     """
     ballast = np.ones(3 * 10**8, np.uint8)
-    small, large = (fresh(transient, megabytes)["peak_mb"] for megabytes in (20, 100))
+    small, large = (call_in_new_process(transient, megabytes)["peak_mb"] for megabytes in (20, 100))
     assert ballast[-1] == 1
     assert 95 <= large <= 105
     assert 75 <= large - small <= 85
@@ -105,7 +105,7 @@ def test_peak_memory_is_that_of_the_call():
 def test_a_failed_child_reports_its_error():
     """Catches: an empty result in place of an error."""
     with pytest.raises(RuntimeError, match=r"transient: .*unsupported operand"):
-        fresh(transient, None)
+        call_in_new_process(transient, None)
 
 
 def test_without_a_gpu_the_suite_is_an_error(tmp_path, monkeypatch, capsys):

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from benchmarks.child import environment
-from benchmarks.sweeps import Logged, kills
+from benchmarks.sweeps import Logged, kill_sweeps
 from dfa import sweep
 from dfa.cli.main import main
 from dfa.experiments.plans import Plan
@@ -44,8 +44,8 @@ class Mine:
 SWEEP = "from edited import Mine; from dfa import sweep; print(sweep(Mine(), {'x': [1]}, progress=False).value.item())"
 
 
-def test_a_worker_that_holds_old_code_is_refused(cluster):
-    """Catches: an edited study whose new key gets the values of the worker's old module."""
+def test_a_worker_with_old_code_is_refused(cluster):
+    """Catches: values of the worker's old module that are stored under the key of the edited study."""
     address, folder = cluster
     env = environment() | {"DASK_SCHEDULER_ADDRESS": address}
     env["PYTHONPATH"] = os.pathsep.join([str(folder), env["PYTHONPATH"]])
@@ -62,8 +62,8 @@ def test_a_worker_that_holds_old_code_is_refused(cluster):
     )
 
 
-def test_a_script_needs_no_guard(tmp_path):
-    """Workers get its study and do not run its lines. Catches: a sweep in each worker; a lost ``__file__``."""
+def test_a_script_needs_no_main_guard(tmp_path):
+    """Workers get its study and do not execute the script. Catches: a sweep in each worker; a lost ``__file__``."""
     script = tmp_path / "script.py"
     script.write_text(
         STUDY_FILE.replace("2.0 *", "K *")
@@ -95,14 +95,14 @@ def test_a_cluster_without_workers_gives_one_warning(monkeypatch):
     assert [limit.points(), limit.points()] == [2, 2]
 
 
-def test_a_local_cluster_that_starts_its_worker_again_gives_no_warning(monkeypatch):
+def test_a_restarted_worker_of_a_local_cluster_gives_no_warning(monkeypatch):
     """Catches: a warning, an error in tests, while the new worker starts on a busy machine."""
     monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", -1.0)
-    width = Width(Threads(cluster="local"))
-    assert [width.now() for _ in range(4)] == [4, 2, 2, 2]
+    limit = FlightLimit(Threads(cluster="local"))
+    assert [limit.points() for _ in range(4)] == [4, 2, 2, 2]
 
 
-def test_a_scheduler_that_is_lost_at_the_start_is_told_in_one_line(cluster, monkeypatch):
+def test_a_scheduler_that_is_lost_at_the_start_is_a_one_line_error(cluster, monkeypatch):
     """Catches: an error of dask while the sweep waits for the first worker."""
 
     def lost(*_, **__):
@@ -114,16 +114,16 @@ def test_a_scheduler_that_is_lost_at_the_start_is_told_in_one_line(cluster, monk
         sweep(Logged("", 0.0), {"x": [1]}, progress=False)
 
 
-def test_kills_lose_nothing():
+def test_kills_lose_no_points():
     """Worker, parent and scheduler, one each; the full run is ``python -m benchmarks.sweeps --kills 20``."""
-    found = kills(3, points=20)
+    found = kill_sweeps(3, points=20)
     assert found["killed"] == 3
     bad = ("lost", "twice", "different", "orphans", "unclear")
     assert {name: found[name] for name in bad} == dict.fromkeys(bad, 0)
 
 
 def test_a_study_that_cannot_be_pickled_is_refused():
-    """Catches: a cluster that is started for it; pickle's own message."""
+    """Catches: a cluster that is started before the error; pickle's own message."""
     study = Logged("", 0.0)
     study.lock = threading.Lock()
     with pytest.raises(ValueError, match="study must be picklable for other processes"):
@@ -133,8 +133,9 @@ def test_a_study_that_cannot_be_pickled_is_refused():
 def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, monkeypatch):
     """By the command and by the function, with the address of a scheduler.
 
-    Catches: a local cluster instead; sums by another number of threads. Then workers with other code than this
-    process, and an address without a scheduler.
+    Workers with other code and an address without a scheduler are refused.
+
+    Catches: a local cluster instead; sums that depend on the number of threads.
     """
     here = sweep(TrainingStudy(PLAN), OVER, workers=1, progress=False)
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster[0])
