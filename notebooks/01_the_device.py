@@ -11,10 +11,10 @@
 # %% [markdown]
 # # 01 The device
 #
-# A laser lights an array of binary mirrors, a scattering medium mixes what they send on, and a camera takes a picture
-# of the speckle behind it. You will follow the light through this chain, compare the speckle with the laws of optics,
-# let the camera starve and saturate with a slider, and measure the camera as a laboratory would. All of it takes a few
-# seconds.
+# A laser lights an array of binary mirrors, a scattering medium mixes the reflected light, and a camera records the
+# speckle behind it. You will follow the light through this chain, compare the speckle with the laws of optics,
+# under- and overexpose the camera with a slider, and measure the camera as a laboratory would. The notebook takes a
+# few seconds.
 
 # %%
 import os
@@ -48,14 +48,14 @@ plt.show()
 
 # %% [markdown]
 # Every number in this picture is a parameter of a part: `opu.laser`, `opu.dmd`, `opu.medium`, `opu.imaging`,
-# `opu.camera`. The parts are frozen. `opu.replace(camera=replace(opu.camera, bit_depth=4))` is another device, and the
-# short form for sweeps is `opu.replace(**{"camera.bit_depth": 4})`.
+# `opu.camera`. The parts are frozen. `opu.replace(camera=replace(opu.camera, bit_depth=4))` returns a new device, and
+# the short form for sweeps is `opu.replace(**{"camera.bit_depth": 4})`.
 #
 # ## A pattern goes in, speckle comes out
 #
-# Left, what the mirrors send on: a random half of the inputs is ON, and the Gaussian beam lights the middle of the chip
-# more than its corners. Middle, the mean number of photons on the sensor. Right, a frame of that light: whole digital
-# numbers from 0 to 255, with all the noise of the camera.
+# Left: the light on the mirrors. A random half of the inputs is ON, and the Gaussian beam lights the centre of the chip
+# more than its corners. Middle: the mean number of photons on the sensor. Right: a frame of that light, in whole
+# digital numbers from 0 to 255, with all the noise of the camera.
 
 # %%
 patterns = half_on(16, N_IN, seed=0)
@@ -65,20 +65,19 @@ plots.draw_pattern(axes[0], opu, patterns[0])
 plots.draw_speckle(axes[1], opu, patterns[0])
 plots.draw_frame(axes[2], frames[0], opu.camera.top)
 plt.show()
-print(f"{len(frames)} frames of {frames.shape[1]:,} pixels, {frames.dtype}; the clock says {opu.clock.frames} frames")
+print(f"{len(frames)} frames of {frames.shape[1]:,} pixels, {frames.dtype}; {opu.clock.frames} frames on the clock")
 
 # %% [markdown]
-# The clock counts because a real device has one: noise and drift belong to the number of the frame. A device made again
-# from the same seeds and shown the same patterns gives the same frames, bit for bit, however they are split into
-# batches.
+# The clock counts frames, because noise and drift are functions of the frame number. A device that is built again from
+# the same seeds and shows the same patterns gives the same frames, bit for bit, for any split into batches.
 #
 # ## Is it speckle?
 #
-# Behind a thick random medium the field at a point is a sum of many independent contributions, hence a complex
-# Gaussian, and its intensity $I$ has the law $\exp(-I / \langle I \rangle) / \langle I \rangle$: standard deviation
-# over mean, the *contrast*, is 1. That is for one grain of speckle per pixel. A pixel that sees $k$ grains averages
+# Behind a thick random medium the field at a point is a sum of many independent contributions, so it is a complex
+# Gaussian, and its intensity $I$ has the density $\exp(-I / \langle I \rangle) / \langle I \rangle$. The *contrast*,
+# standard deviation over mean, is 1. This holds for one grain of speckle per pixel. A pixel with $k$ grains averages
 # over them, and its contrast is $1/\sqrt{k}$. Without a pupil (`Imaging()`, the default) the model has exactly one
-# grain per pixel; with one, `Imaging.contrast` gives the law.
+# grain per pixel. With a pupil, `Imaging.contrast` gives the expected contrast.
 
 # %%
 bare = presets.lab_bench(N_IN, SIDE**2, seed=1)
@@ -96,13 +95,13 @@ for ax, device, name in zip(axes, (bare, opu), ("one grain per pixel", "a pupil 
 plt.show()
 
 # %% [markdown]
-# Drag the aperture. A small one makes grains of many pixels, a large one puts several grains on each pixel, and the
-# picture loses its contrast. Few grains on the sensor also mean few independent numbers: the measured contrast then
-# scatters about its law.
+# Drag the aperture. With a small aperture a grain covers many pixels. With a large one each pixel has several grains,
+# and the contrast falls. Few grains on the sensor also mean few independent values, so the measured contrast scatters
+# more around its expected value.
 
 
 # %%
-def through_pupil(figure, aperture):
+def draw_aperture(figure, aperture):
     device = opu.replace(**{"imaging.numerical_aperture": aperture})
     photons = device.mean_photons(patterns, ticks, opu.exposure_s, device.light(ticks, opu.exposure_s))
     left, right = figure.subplots(1, 2)
@@ -111,20 +110,20 @@ def through_pupil(figure, aperture):
 
 
 apertures = [0.005, 0.01, 0.02, 0.03, 0.05, 0.09]
-slide(through_pupil, aperture=SelectionSlider(options=apertures, value=0.01, description="aperture"))
+slide(draw_aperture, aperture=SelectionSlider(options=apertures, value=0.01, description="aperture"))
 
 # %% [markdown]
 # ## Light and codes
 #
-# The same light, exposed for longer or shorter. At 1 µs a pixel gets a handful of photons and the frame is mostly noise
-# of the light itself. At 440 µs the range is used well. At a millisecond the bright grains saturate: the range of the
-# camera is $q$ times the mean, and a share $\exp(-q)$ of the pixels sits at the last code. Nothing that happens there
-# can be undone by software, and bright grains are where the signal is. Drag it.
+# Drag the exposure. At 1 µs a pixel gets a few photons, and the frame is mostly shot noise. At 440 µs the camera's
+# range is used well. At a millisecond the bright grains saturate: if the range of the camera is $q$ times the mean, a
+# share $\exp(-q)$ of the pixels has the last code. Software cannot recover saturated pixels, and the bright grains
+# carry most of the signal.
 
 # %%
 
 
-def exposed(figure, exposure):
+def draw_exposure(figure, exposure):
     left, right = figure.subplots(1, 2)
     frames = bare.measure(patterns, exposure * 1e-6)
     photons = plots.mean_photons(bare, patterns[0]).mean() * exposure * 1e-6 / bare.exposure_s
@@ -135,12 +134,12 @@ def exposed(figure, exposure):
 
 
 exposures = [1, 5, 20, 100, 440, 980]
-slide(exposed, exposure=SelectionSlider(options=exposures, value=980, description="exposure, µs"))
+slide(draw_exposure, exposure=SelectionSlider(options=exposures, value=980, description="exposure, µs"))
 
 # %% [markdown]
 # `measure` draws the noise. `mean` and `variance` are its exact moments before saturation, so that a study of noise
-# needs no averaging: here the scatter of repeated frames of one pattern, pixel by pixel, against what the model says.
-# Frames of less than a second do not see the drift of the laser over an hour (0.5 % rms), which `variance` contains:
+# needs no averaging. The figure compares the variance of repeated frames of one pattern, pixel by pixel, with
+# `variance`. `variance` includes the laser's drift over an hour (0.5 % rms), which frames within a second do not show:
 # they follow the dashed line.
 
 # %%
@@ -161,12 +160,13 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# ## Photon transfer: the camera measures itself
+# ## Photon transfer
 #
-# Under uniform light of known strength, variance grows with the mean, because the number of electrons is a Poisson
-# number. The slope is the gain of the camera in DN per electron, whatever the light (EMVA 1288). The intercept is read
-# noise, *if* the quantiser lets it through: an 8-bit camera that spreads 10 000 electrons over 256 codes has 40
-# electrons per code, and read noise of 2.5 electrons is invisible in it. The same sensor with 12 bits shows it.
+# Under uniform light of known strength, the variance grows with the mean, because the number of electrons follows a
+# Poisson distribution. The slope is the gain of the camera in DN per electron, for any light level (EMVA 1288). The
+# intercept is the read noise, *if* the quantiser resolves it: an 8-bit camera that spreads 10 000 electrons over 256
+# codes has 40 electrons per code, and does not resolve a read noise of 2.5 electrons. The same sensor with 12 bits
+# does.
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
@@ -185,8 +185,8 @@ plt.show()
 # %% [markdown]
 # ## What it costs on the bench
 #
-# The clock also knows what a run would have cost on the real device: frames over the frame rate, and that time at the
-# power of the wall socket.
+# `timing` and `energy` give the cost of a run on the real device: the number of frames over the frame rate, and this
+# time multiplied by the electrical power.
 
 # %%
 timing, energy = bare.timing(10_000), bare.energy(10_000)
@@ -196,9 +196,9 @@ print(f"10,000 frames: {timing.seconds:.1f} s, {energy.joules:.0f} J")
 # ## What to try next
 #
 # - `opu.autoexpose(target=0.9)`, then look at the codes again: how much range do you gain, and what does it cost?
-# - `opu.replace(**{"dmd.contrast": 50})`: mirrors that are OFF still leak. Compare `opu.measure` of all mirrors OFF
-#   before and after.
+# - `opu.replace(**{"dmd.contrast": 50})`: mirrors that are OFF leak more light. Compare `opu.measure` of all mirrors
+#   OFF before and after.
 # - `opu.replace(**{"imaging.polarisations": 2})`: two polarisations are two independent speckles, and the contrast
 #   falls to 0.71.
-# - `presets.lighton_aurora(n_in, n_out)` is the commercial device as far as its figures are public.
-# - Next notebook: [02_calibration](02_calibration.ipynb) makes a linear map out of these frames.
+# - `presets.lighton_aurora(n_in, n_out)` is the commercial device, with the figures that are public.
+# - Next notebook: [02_calibration](02_calibration.ipynb) turns these frames into a linear map.

@@ -11,9 +11,9 @@
 # %% [markdown]
 # # 02 Calibration
 #
-# A camera sees $|Tx|^2$, never $Tx$. From such frames alone you will make a linear map in two ways, recover the
-# transmission matrix, send light to any pixel behind the medium with it, and write the report that a laboratory would
-# file. A simulator knows the truth, so every result stands beside the number that theory gives for it.
+# A camera measures $|Tx|^2$, not $Tx$. From such frames alone you will measure a linear map in two ways, recover the
+# transmission matrix, focus light on any pixel behind the medium, and write a calibration report. The simulator knows
+# the true matrix, so every result is compared with the value that theory predicts.
 
 # %%
 import os
@@ -46,12 +46,12 @@ x = half_on(64, N_IN, seed=5)
 part = half_on(64, N_IN, seed=6)
 
 # %% [markdown]
-# ## Intensities do not add, interference does
+# ## Intensities are not additive, projections are
 #
-# Split a pattern into two disjoint parts, $x = x_1 + x_2$. Left, frames: the sum of the two says little about the frame
-# of both, because the two fields interfere. Right, a *projection by anchors*: the device shows $x$ and then the rest of
-# the mirrors, and the difference of the two frames is $\mathrm{Re}(\overline{Ta}\,Tx)$, where $a$ is all mirrors ON.
-# That is linear in $x$, at two frames per vector.
+# Split a pattern into two disjoint parts, $x = x_1 + x_2$. Left: frames. The sum of the two frames differs from the
+# frame of both parts, because the two fields interfere. Right: a *projection by anchors*. The device shows $x$ and then
+# the complementary mirrors, and the two frames give $\mathrm{Re}(\overline{Ta}\,Tx)$, where $a$ is all mirrors ON. This
+# is linear in $x$ and takes two frames per vector.
 
 # %%
 projection = measure_projection(opu, method="anchor")
@@ -68,14 +68,14 @@ plt.show()
 print(f"{projection.frames_per_vector} frames per vector, {projection.valid.mean():.1%} of the rows usable")
 
 # %% [markdown]
-# Some rows are dark: where the anchor itself happens to interfere to nothing, there is nothing to compare with. They
-# are left out (`projection.valid`); fully developed speckle with one anchor has $1 - e^{-0.05} = 4.9\,\%$ of them.
+# Some rows are dark: the anchor's field is close to zero there, so it cannot serve as a reference. These rows are left
+# out (`projection.valid`). In fully developed speckle with one anchor they are $1 - e^{-0.05} = 4.9\,\%$ of all rows.
 #
 # ## Is it the right linear map?
 #
-# The anchor gives $P(x) = \mathrm{Re}(\overline{Ta}\,Tx)/|Ta|$, with scale and sign, and nothing is fitted in this
-# comparison. Phase stepping opens the reference arm and moves its mirror through four phases: four frames per vector,
-# the full complex field, and no row is dark but those that the reference does not reach.
+# The anchor gives $P(x) = \mathrm{Re}(\overline{Ta}\,Tx)/|Ta|$ including scale and sign, and nothing is fitted in this
+# comparison. Phase stepping opens the reference arm and moves its mirror through four phases. It takes four frames per
+# vector and gives the full complex field. Only rows that the reference does not reach are dark.
 
 # %%
 expected = anchor_truth(projection, truth, x)[:, projection.valid]
@@ -97,14 +97,14 @@ print(f"error of a row over its rms, median: anchor {np.median(row_errors(measur
 print(f"phase stepping {np.median(share[stepped.valid]):.2%}")
 
 # %% [markdown]
-# How much light is right? Drag the exposure. With too little, rounding to whole digital numbers wins (the stripes are
-# the camera's codes); then shot noise leads; with too much, bright pixels saturate and the map is no longer linear. The
-# median error is 20 % at 20 µs, 2.2 % at 700 µs, and 2.7 % at 980 µs.
+# How much light is best? Drag the exposure. With too little light, rounding to whole digital numbers dominates (the
+# stripes are the camera's codes); with more light, shot noise dominates; with too much, bright pixels saturate and the
+# map is no longer linear. The median error is 20 % at 20 µs, 2.2 % at 700 µs, and 2.7 % at 980 µs.
 
 # %%
 
 
-def at_exposure(figure, exposure):
+def draw_exposure(figure, exposure):
     opu.exposure_s = exposure * 1e-6
     found = measure_projection(opu)
     values, right = found(x)[:, found.valid], anchor_truth(found, truth, x)[:, found.valid]
@@ -116,13 +116,14 @@ def at_exposure(figure, exposure):
 
 
 exposures = [10, 20, 50, 100, 200, 400, 700, 980]
-slide(at_exposure, exposure=SelectionSlider(options=exposures, value=20, description="exposure, µs"))
+slide(draw_exposure, exposure=SelectionSlider(options=exposures, value=20, description="exposure, µs"))
 
 # %% [markdown]
 # ## The transmission matrix
 #
-# Show a full set of patterns (rows of a Hadamard matrix), step the reference for each, and solve: every complex entry
-# of $T$, with a predicted error. What the frames cannot tell is stated with the result, as its *gauge*.
+# The device shows a full set of patterns (rows of a Hadamard matrix), each at several phases of the reference. The
+# solution is every complex entry of $T$, with a predicted error. The result also states its *gauge*: what frames cannot
+# determine.
 
 # %%
 expose(opu, "phase-stepping")
@@ -141,15 +142,15 @@ axes[0].set(xlabel="true Re t", ylabel="recovered Re t", title="entries")
 drawings.draw_row_errors(axes[1], errors)
 axes[1].set_title(f"stated by the estimate itself: {np.median(estimate.relative_error[estimate.valid]):.3g}")
 plots.draw_singular_values(axes[2], estimate.matrix[estimate.valid])
-axes[2].set_title("a random matrix, as it should be")
+axes[2].set_title("singular values of the recovered matrix")
 plt.show()
 
 # %% [markdown]
 # The singular values of a matrix of independent Gaussian entries follow the law of Marchenko and Pastur. A medium with
-# correlations (a memory effect, say), a saturated camera, or a common background would show here before anywhere else.
+# correlations (such as a memory effect), a saturated camera, or a common background would show here first.
 #
-# No reference arm on your bench? Then interference among the patterns themselves must do. It takes more frames and
-# leaves more open.
+# A bench without a reference arm can use interference between the patterns themselves. This takes more frames and
+# leaves a larger gauge.
 
 # %%
 for method in ("phase-stepping", "numerical-interferometry"):
@@ -162,37 +163,38 @@ opu.exposure_s = usual
 # %% [markdown]
 # ## Focus
 #
-# The best test of a matrix is to use it. To focus on pixel $i$, switch ON the mirrors whose light arrives there within
-# a quarter turn of a common phase. Theory for $N$ binary mirrors and a perfect matrix: $1 + (N/2 - 1)/\pi$ times the
-# mean, on average over foci and phases (the best of many phases does a little better). Drag the pixel.
+# Focusing tests a matrix by using it. To focus on pixel $i$, switch ON the mirrors whose light arrives there within a
+# quarter turn of a common phase. For $N$ binary mirrors and a perfect matrix, theory predicts $1 + (N/2 - 1)/\pi$ times
+# the mean, on average over foci and phases (the best of many phases gives slightly more). Drag the pixel.
 
 # %%
 
 
-def at_pixel(figure, pixel):
-    made = focus(opu, estimate.matrix, [pixel], valid=estimate.valid)
+def draw_pixel(figure, pixel):
+    spot = focus(opu, estimate.matrix, [pixel], valid=estimate.valid)
     left, right = figure.subplots(1, 2)
-    left.imshow(plots.as_image(made.masks[0]), cmap="gray")
-    left.set(xlabel="input column", ylabel="input row", title=f"{made.masks[0].sum()} of {N_IN} inputs ON")
+    left.imshow(plots.as_image(spot.masks[0]), cmap="gray")
+    left.set(xlabel="input column", ylabel="input row", title=f"{spot.masks[0].sum()} of {N_IN} inputs ON")
     left.locator_params(integer=True)
-    drawings.draw_focus(right, made.frame, pixel, opu.frame_shape)
-    right.set_title(f"{made.enhancement[0]:.1f} × the mean, the matrix says {made.predicted[0]:.1f}")
+    drawings.draw_focus(right, spot.frame, pixel, opu.frame_shape)
+    right.set_title(f"{spot.enhancement[0]:.1f} × the mean, predicted {spot.predicted[0]:.1f}")
 
 
 start = int(np.flatnonzero(estimate.valid)[SIDE**2 // 2 - SIDE // 2])
-slide(at_pixel, pixel=IntSlider(start, 0, SIDE**2 - 1, description="pixel", continuous_update=False))
+slide(draw_pixel, pixel=IntSlider(start, 0, SIDE**2 - 1, description="pixel", continuous_update=False))
 
 # %%
 foci = focus(opu, estimate.matrix, 64, valid=estimate.valid, phases=1)
-mean, error, says = foci.enhancement.mean(), foci.enhancement.std() / 8.0, foci.predicted.mean()
-print(f"64 foci: {mean:.1f} ± {error:.1f} times the mean; law {binary_gain(N_IN):.1f}, the matrix {says:.1f}")
+mean, error, predicted = foci.enhancement.mean(), foci.enhancement.std() / 8.0, foci.predicted.mean()
+print(f"64 foci: {mean:.1f} ± {error:.1f} times the mean; ", end="")
+print(f"theory {binary_gain(N_IN):.1f}, predicted from the matrix {predicted:.1f}")
 
 # %% [markdown]
 # ## The report
 #
-# All of this, and the camera's own tests, in one call: a page for people, JSON for programs, and a verdict for each
-# line. `opu calibrate --device lab_bench` does the same from a shell, and `opu calibrate --compare old.json new.json`
-# says what degraded since.
+# One call does all of this and tests the camera. The result is an HTML page, a JSON file, and a verdict for each line.
+# `opu calibrate --device lab_bench` does the same from a shell, and `opu calibrate --compare old.json new.json` lists
+# what has degraded.
 
 # %%
 report = characterize(opu, truth=truth, matrix=estimate)
@@ -209,9 +211,8 @@ for line in report.lines:
 # ## What to try next
 #
 # - A device with a flaw: `opu.replace(**{"camera.bit_depth": 4})` or `opu.replace(**{"dmd.stuck_fraction": 0.05})`.
-#   Which line of the report notices first?
-# - `recover_transmission_matrix(opu, "phase-retrieval")` also needs no reference; `track_drift=True` follows a
-#   reference whose phase wanders.
-# - A medium that drifts: `Drifting(opu.medium, correlation_frames=1e5)`, and the matrix grows old between its first
-#   frame and its last.
+#   Which line of the report shows it?
+# - `recover_transmission_matrix(opu, "phase-retrieval")` also needs no reference; `track_drift=True` tracks a reference
+#   whose phase drifts.
+# - A medium that drifts: with `Drifting(opu.medium, correlation_frames=1e5)` the matrix changes during its measurement.
 # - Next notebook: [03_training_through_light](03_training_through_light.ipynb) trains networks with such projections.

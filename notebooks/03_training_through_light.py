@@ -11,11 +11,11 @@
 # %% [markdown]
 # # 03 Training through light
 #
-# Direct Feedback Alignment trains a network without sending anything backwards through it: the error of the output goes
-# through one fixed random matrix, straight to every hidden layer. That product is what the optical device computes. You
-# will train a network through the simulated light, look at one error on its way through it, and then compare five ways
-# of training: what they learn, and how their updates turn towards the true gradient. All of it on the 8 × 8 digits of
-# scikit-learn, which need no download, and in less than a minute.
+# Direct Feedback Alignment trains a network without propagating errors backwards through it: a fixed random matrix
+# projects the error of the output directly to every hidden layer. The optical device computes this product. You will
+# train a network through the simulated device, follow one error through it, and compare five training methods: what
+# they learn, and how their updates turn towards the true gradient. The data are the 8 × 8 digits of scikit-learn, which
+# need no download. The notebook takes less than a minute.
 
 # %%
 import os
@@ -46,8 +46,7 @@ print(f"{data.name}: {len(images):,} training images of {data.features} pixels, 
 # %% [markdown]
 # ## A training loop of your own
 #
-# `learner.backward(loss, output)` takes the place of `loss.backward()`. Everything else, optimiser included, stays
-# yours.
+# `learner.backward(loss, output)` replaces `loss.backward()`. Everything else, including the optimiser, is unchanged.
 
 # %%
 model = mlp([data.features, *HIDDEN, data.classes], seed=0)
@@ -79,18 +78,18 @@ plt.show()
 print(f"loss {loss.item():.2f} after {steps} steps, {opu.clock.frames:,} frames on the clock")
 
 # %% [markdown]
-# The output layer has its true gradient, 0°. The hidden layers start near 90°, where a random direction is, and turn
-# towards the gradient while the weights above them adapt to the fixed feedback. That turning is the *alignment* in the
-# method's name.
+# The output layer has its true gradient, 0°. The hidden layers start near 90°, like a random direction, and turn
+# towards the gradient while the weights above them adapt to the fixed feedback. This is the *alignment* in the method's
+# name.
 
 # %% [markdown]
-# ## One error on its way through the light
+# ## One error on its way through the device
 #
-# The network, trained for that long, looks at twelve test images. Its error is softmax minus one-hot, ten numbers per
-# image (left). Mirrors are ON or OFF, so the error is *ternarised* to -1, 0, 1 (second): the better it knows an image,
-# the less is left. The positive part and the negative part are shown one after the other, each alone and beside the
-# anchors, and the camera sees speckle (third). What is read back is a random projection with as many entries as there
-# are hidden units (right).
+# The trained network classifies twelve test images. Its error is softmax minus one-hot, ten numbers per image (left).
+# Mirrors are ON or OFF, so the error is *ternarised* to -1, 0, 1 (second): the smaller the error of an image, the fewer
+# codes are not zero. The positive part and the negative part are shown one after the other, each alone and together
+# with the anchors, and the camera records speckle (third). The result is a random projection with as many entries as
+# there are hidden units (right).
 
 # %%
 shown = slice(0, 12)
@@ -111,21 +110,21 @@ plots.draw_frame(axes[2], opu.measure(pattern[None])[0], opu.camera.top)
 axes[2].set_title(f"frame of image {worst}, positive part")
 limit = np.abs(values).max()
 drawn = axes[3].imshow(values[:, : 4 * data.classes], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-axes[3].set(xlabel="hidden unit (the first 40)", ylabel="image", title="projection, read back")
+axes[3].set(xlabel="hidden unit (the first 40)", ylabel="image", title="measured projection")
 axes[3].locator_params(integer=True)
 figure.colorbar(drawn, ax=axes[3], fraction=0.06)
 plt.show()
 
 # %% [markdown]
 # How much of the error should be shown? Drag the threshold, in standard deviations of the error. At 0 the code is the
-# bare sign of the error: it never empties, however well the network does, and trains badly. At 1 (the default) mostly
-# the large entries remain. At 4 nothing is left to learn from. The angle in the title is that between the code and the
-# error: a random projection keeps it, nearly.
+# sign of the error: it never becomes empty, even for a small error, and trains badly. At 1 (the default) mostly the
+# large entries remain. At 4 no entry remains. The title shows the angle between code and error, which a random
+# projection nearly preserves.
 
 # %%
 
 
-def ternarised(figure, deviations):
+def draw_code(figure, deviations):
     codes = Ternary(deviations=deviations)(error).float()
     cosine = float((codes * error).sum() / (codes.norm() * error.norm()).clamp_min(1e-9))
     for ax, picture, name in zip(figure.subplots(1, 2), (error, codes), ("error", "code"), strict=True):
@@ -136,14 +135,14 @@ def ternarised(figure, deviations):
     ax.set_title(f"code: {share:.0%} of the entries shown, {angle:.0f}° from the error")
 
 
-slide(ternarised, deviations=FloatSlider(1.0, min=0.0, max=4.0, step=0.25, description="threshold"))
+slide(draw_code, deviations=FloatSlider(1.0, min=0.0, max=4.0, step=0.25, description="threshold"))
 
 # %% [markdown]
 # ## Five ways to train
 #
 # The same network, data and order of samples: backpropagation; DFA with an exact random matrix; DFA with a ternarised
-# error; the same through the simulated device, noise and all; and, as the control, training of the last layer only. If
-# DFA were not training the hidden layers, it would do no better than that.
+# error; the same through the simulated device with all its noise; and, as a control, training of the last layer only.
+# If DFA did not train the hidden layers, it would not be better than this control.
 
 # %%
 plan = Plan(samples=SAMPLES, hidden=HIDDEN, epochs=EPOCHS, batch_size=32, learning_rate=2e-3)
@@ -162,17 +161,17 @@ optical = next(run for run in runs if run.method == "optical")
 print(f"\nnoise of the optical feedback: {optical.snr_db:.0f} dB below the signal")
 
 # %% [markdown]
-# All three kinds of DFA do better than the last layer alone, so they do train the hidden layers. Most of the cost, in
-# accuracy and in angle, comes with the ternary code; light adds little to it. Two seeds and 360 test images do not tell
-# ternary from optical DFA: one image is 0.28 %. Frames, time and energy are those of the device at its frame rate and
-# power, not of this computer.
+# All three kinds of DFA are better than training the last layer only, so they train the hidden layers. Most of the cost
+# in accuracy and in angle comes from the ternary code; the optics add little. Two seeds and 360 test images cannot
+# distinguish ternary from optical DFA: one image is 0.28 %. Frames, time and energy are those of the device at its
+# frame rate and power, not of this computer.
 #
 # ## What to try next
 #
-# - `Plan(..., encoder=Ternary(sign=True))`: the bare sign, which never empties.
-# - `Plan(..., device_changes={"camera.bit_depth": 3})`, or `exposure=4.0`: which flaw hurts, and which does not?
-#   Notebook [04_sweeping_noise](04_sweeping_noise.ipynb) asks that of every one.
-# - `Plan(data="cora")` is a graph network, `Plan(data="tiny-shakespeare")` a transformer; `opu train --help` has the
-#   rest.
+# - `Plan(..., encoder=Ternary(sign=True))`: the sign alone, which never becomes empty.
+# - `Plan(..., device_changes={"camera.bit_depth": 3})`, or `exposure=4.0`: which flaws matter, and which do not?
+#   Notebook [04_sweeping_noise](04_sweeping_noise.ipynb) tests every flaw.
+# - `Plan(data="cora")` is a graph network, `Plan(data="tiny-shakespeare")` a transformer; `opu train --help` lists all
+#   options.
 # - `opu train --data mnist --method all` trains on all of MNIST; [docs/results.md](../docs/results.md) has four
 #   networks at full size.

@@ -11,10 +11,10 @@
 # %% [markdown]
 # # 04 Sweeping noise
 #
-# Which flaw of the hardware costs accuracy, and how much? You will train the same small network through devices that
-# differ in light, read noise and bit depth, get the answers as a labelled data set, stop and go on without computing a
-# point twice, and end with a budget that ranks the flaws of the bench. The digits here are small so that a point takes
-# about a second; the same lines with `Plan(data="mnist")` are the studies of the documentation.
+# Which flaws of the hardware cost accuracy, and how much? You will train the same small network through devices that
+# differ in exposure, read noise and bit depth, get the results as a labelled data set, extend the sweep without
+# computing a point twice, and end with a budget that ranks the flaws of the bench. The digits are small, so that a
+# point takes about a second; the same lines with `Plan(data="mnist")` are the studies of the documentation.
 
 # %%
 import os
@@ -36,19 +36,19 @@ plt.rcParams.update(STYLE)
 SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run this notebook
 plan = replace(studies.SMALL, epochs=2 if SMALL else 6)
 SEEDS = range(1 if SMALL else 2)
-WORKERS = 0  # in this process; the default is a process for each core, which pays from some minutes on
+WORKERS = 0  # compute in this process; the default is one process per core, worthwhile for sweeps of minutes
 
 # %% [markdown]
 # ## A grid
 #
-# Any parameter goes by its dotted name: `camera.…`, `dmd.…`, `laser.…`, `imaging.…`, `medium.…` of the device,
-# `calibration.…`, `encoder.…`, `training.…`. What comes back is an `xarray.Dataset` that knows its units and where it
-# came from. The store is one SQLite file.
+# Every parameter has a dotted name: `camera.…`, `dmd.…`, `laser.…`, `imaging.…`, `medium.…` of the device,
+# `calibration.…`, `encoder.…`, `training.…`. The result is an `xarray.Dataset` with units and a record of its origin.
+# The store is one SQLite file.
 
 # %%
 store = Path(tempfile.mkdtemp()) / "study.sqlite"
 over = {
-    "training.exposure": [1.0] if SMALL else [0.05, 1.0],  # in multiples of what a person would set
+    "training.exposure": [1.0] if SMALL else [0.05, 1.0],  # relative to opu.autoexpose()
     "camera.bit_depth": [3, 8] if SMALL else [3, 5, 8],
     "camera.read_noise_e": [2.5, 250.0] if SMALL else [2.5, 25.0, 100.0, 250.0],
 }
@@ -59,16 +59,16 @@ print(f"{found.accuracy.size} trainings in {time.perf_counter() - start:.0f} s\n
 print(found)
 
 # %% [markdown]
-# Accuracy along the read noise, a line for each bit depth. Drag the exposure. At the right one, 250 electrons of read
-# noise cost a camera of 8 bits nothing that can be seen here; with a twentieth of the light it loses seven points at 25
-# electrons already, and more cannot be calibrated. A camera of 3 bits can be calibrated only where noise spreads the
-# light over its codes. Where a line ends, the training failed. Bars are standard errors over two seeds; with 360 test
-# images, a difference of a point is nothing.
+# The figure shows accuracy against read noise, with a line for each bit depth. Drag the exposure. At the right
+# exposure, 250 electrons of read noise have no visible cost for a camera of 8 bits. With a twentieth of the light it
+# loses seven points at 25 electrons, and cannot be calibrated with more. A camera of 3 bits can be calibrated only if
+# noise spreads the light over its codes. Training failed where a line ends. Bars are standard errors over two seeds;
+# with 360 test images, differences of a point are not significant.
 
 # %%
 
 
-def at_exposure(figure, exposure):
+def draw_exposure(figure, exposure):
     ax = figure.add_subplot()
     chosen = found.accuracy.sel({"training.exposure": exposure})
     mean, error = chosen.mean("seed"), chosen.std("seed", ddof=min(1, len(SEEDS) - 1)) / len(SEEDS) ** 0.5
@@ -85,31 +85,31 @@ def at_exposure(figure, exposure):
         )
     ax.set_xscale("log")
     ax.set(xlabel="read noise (electrons rms)", ylabel="test accuracy (%)", ylim=(0, 100))
-    ax.set_title(f"exposure {exposure:g} × what a person would set")
+    ax.set_title(f"exposure {exposure:g} × opu.autoexpose()")
     ax.legend(loc="lower left")
 
 
 exposures = over["training.exposure"]
 slide(
-    at_exposure,
+    draw_exposure,
     size=(6.5, 3.8),
     exposure=SelectionSlider(options=exposures, value=exposures[-1], description="exposure"),
 )
 
 # %% [markdown]
-# A point that cannot be is no accident of the sweep: it is stored with its error, and the others go on. Here, frames
-# too dark, too coarse or too noisy to calibrate with.
+# A failing point does not stop the sweep: it is stored with its error, and the other points continue. Here the frames
+# of some points are too dark, too coarse or too noisy for a calibration.
 
 # %%
 errors = sorted(set(found.error.values.ravel()) - {""})
 print(f"{int((found.error != '').sum())} of {found.error.size} points failed", *errors, sep="\n  ")
 
 # %% [markdown]
-# ## Stop, go on, ask for more
+# ## Continue and extend a sweep
 #
-# Each point is stored as soon as it is done, under a key made of the study, the settings, the seed and the code. Run
-# the sweep again with one more value: what is there is not computed twice. A process that is killed loses the points
-# that it was at, and no others. With `DASK_SCHEDULER_ADDRESS` set, the same line runs on a cluster.
+# Each point is stored when it ends, under a key that depends on the study, the settings, the seed and the code. Run the
+# sweep again with one more value: stored points are not computed again. A killed process loses only the points that it
+# was computing. If `DASK_SCHEDULER_ADDRESS` is set, the same line runs on a cluster.
 
 # %%
 over["camera.read_noise_e"] = [*over["camera.read_noise_e"], 1000.0]
@@ -119,14 +119,15 @@ new = more.accuracy.size - found.accuracy.size
 print(f"{more.accuracy.size} trainings, {new} of them new, in {time.perf_counter() - start:.0f} s")
 
 # %% [markdown]
-# ## Studies that are ready
+# ## Prepared studies
 #
-# Each of the known flaws is one function, with values from none of it to far too much, and a picture. The third below
-# is no flaw: a device may have more inputs than the ten that the error needs. The others are ON beside it as the
-# anchor's, the more of them the less of the light is the error's, and in the end its signal is lost in shot noise.
+# Each known flaw has a prepared study, with values from no flaw to far more than on a bench, and a figure. The third
+# study below is not a flaw: a device may have more inputs than the ten that the error needs. The other inputs are ON
+# with the anchor. The more of them there are, the smaller is the error's share of the light, until shot noise hides its
+# signal.
 
 # %%
-print("ready:", ", ".join(studies.STUDIES))
+print("studies:", ", ".join(studies.STUDIES))
 inputs = studies.prepare(
     "input_dimension", plan, values=(20, 200) if SMALL else (20, 200, 2000, 10_000), methods=["anchor"]
 )
@@ -139,13 +140,13 @@ plt.show()
 # %% [markdown]
 # ## The budget
 #
-# Take each flaw of the bench away alone, and make each as bad as on a bad bench, alone. The bars are differences to the
-# bench as it is, seed by seed; pale ones are not told from nothing, as two seeds hardly can. Drift of the medium and a
-# coarse camera lead here; for a table to be cited take `docs/robustness.md`.
+# The budget removes each flaw of the bench alone, and increases each alone to its value on a bad bench. The bars are
+# differences from the unchanged bench for the same seeds. Pale bars are not significant; with two seeds few can be.
+# Drift of the medium and a coarse camera have the largest costs here. For results to cite, use `docs/robustness.md`.
 
 # %%
 flaws = ["read_noise", "bit_depth", "contrast", "stuck_mirrors", "medium_drift", "rin", "prnu"]
-flaws = flaws[:1] if SMALL else flaws  # without any, all that there are
+flaws = flaws[:1] if SMALL else flaws  # an empty list stands for all flaws
 ready = studies.budget(plan, flaws)
 budget = ready.run(SEEDS, store=store, workers=WORKERS, progress=False)
 figure, ax = plt.subplots(figsize=(6.5, 5.2), layout="constrained")
@@ -155,7 +156,7 @@ plt.show()
 # %% [markdown]
 # ## What to try next
 #
-# - `studies.prepare("read_noise").run()` is the study on MNIST; `docs/robustness.md` has what came out of them all.
-# - `studies.two_parameters("read_noise", "bit_depth")`: do two flaws cost more together than each alone?
+# - `studies.prepare("read_noise").run()` is the study on MNIST; `docs/robustness.md` has the results of all studies.
+# - `studies.two_parameters("read_noise", "bit_depth")`: do two flaws cost more together than separately?
 # - `LatinHypercube` and `Random` in `dfa.sweeps.designs` explore many parameters at once.
 # - `opu sweep study.toml --out runs/mine` does all this from a file, with a page of results.

@@ -11,10 +11,9 @@
 # %% [markdown]
 # # 05 Bring your own matrix
 #
-# A transmission matrix that you measured, or computed, takes the place of the random one, and frames that your bench
-# recorded take the place of the simulated ones. You will see what a medium with few open channels does to the speckle's
-# statistics, to the report, and to a network that is trained through it; then how a recording is written, replayed and
-# judged.
+# A transmission matrix that you measured or computed can replace the random one, and frames that your bench recorded
+# can replace the simulated ones. You will see how a medium with few open channels affects the speckle's statistics, the
+# report, and a network that is trained through it, and how to write, replay and evaluate a recording.
 
 # %%
 import os
@@ -55,9 +54,9 @@ folder = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## A matrix from a file
 #
-# As a stand-in for your own: a medium that lets a quarter of its channels through, such as a multimode fibre with fewer
-# modes than you have inputs. The package's convention is $E|t_{ij}|^2 = 1/n_{in}$, which `normalise=True` makes of any
-# other scale. `.npy`, `.npz`, HDF5 and MATLAB files are read; nothing is ever unpickled, and `sha256=` checks a digest.
+# The example is a medium that transmits a quarter of its channels, such as a multimode fibre with fewer modes than
+# inputs. This package's normalisation is $E|t_{ij}|^2 = 1/n_{in}$; `normalise=True` converts any other scale to it.
+# `.npy`, `.npz`, HDF5 and MATLAB files are read, pickles are refused, and `sha256=` checks a digest.
 
 
 # %%
@@ -83,12 +82,13 @@ plots.draw_singular_values(axes[2], medium.block(slice(None), slice(None)))
 plt.show()
 
 # %% [markdown]
-# A frame looks like any speckle, and its histogram follows the exponential law. The singular values tell: three
-# quarters of them are zero, and the rest are spread wider than Marchenko and Pastur allow for independent entries.
+# A frame looks like any speckle, and its histogram follows the exponential law. The singular values differ: three
+# quarters of them are zero, and the rest are spread more widely than the law of Marchenko and Pastur for independent
+# entries.
 #
-# ## Does the report notice?
+# ## Does the report detect this?
 #
-# It knows nothing but frames. Below, the lines that are not a pass, and the advice that goes with them.
+# The report uses frames only. The next cell prints the lines that do not pass, with their advice.
 
 # %%
 usual = opu.exposure_s
@@ -104,18 +104,18 @@ for line in report.lines:
         print(f"{verdict}: {group}, {name}: {found}, expected {wanted}\n    {advice}")
 
 # %% [markdown]
-# ## Does a network mind?
+# ## How does this affect training?
 #
-# Direct Feedback Alignment needs a fixed matrix, not one whose entries are all independent. But if few channels are
-# open, the hidden layer hears few combinations of the ten errors. Drag the number of open channels. After 15 epochs the
-# digits are read to 45 % with one (all errors teach the same thing, up to a sign), 78 % with two, 88 % with three, 91 %
-# with five and 92 % with ten.
+# Direct Feedback Alignment needs a fixed matrix, but not one with independent entries. With few open channels, however,
+# the hidden layer receives few combinations of the ten errors. Drag the number of open channels. After 15 epochs the
+# test accuracy is 45 % with one channel (all errors give the same signal, up to a sign), 78 % with two, 88 % with
+# three, 91 % with five and 92 % with ten.
 
 # %%
 data, EPOCHS = digits(), 3 if SMALL else 15
 
 
-def through_channels(figure, channels):
+def draw_channels(figure, channels):
     bench = presets.lab_bench(20, 160, seed=1).replace(medium=MatrixMedium(few_channels(160, 20, channels)))
     bench.autoexpose()
     model = mlp([data.features, 128, data.classes], seed=0)
@@ -130,15 +130,15 @@ def through_channels(figure, channels):
     right.set(xlabel="epoch", ylabel="angle to the gradient (degrees)", ylim=(0, 120))
 
 
-slide(through_channels, channels=SelectionSlider(options=[1, 2, 3, 5, 10, 20], value=2, description="channels"))
+slide(draw_channels, channels=SelectionSlider(options=[1, 2, 3, 5, 10, 20], value=2, description="channels"))
 
 # %% [markdown]
 # ## Frames of a real bench
 #
-# Calibration asks a device for frames and nothing else, so a recording can stand in for it. `Recorder` wraps a live
-# device and writes down every frame beside its pattern, exposure and reference phase. `RecordedDevice` answers with
-# them, as long as it is asked the same questions in the same order. Here a simulated bench is recorded while a report
-# is made, and the report is made again from the file.
+# Calibration needs only frames from a device, so a recording can replace the device. `Recorder` wraps a live device and
+# records every frame with its pattern, exposure and reference phase. `RecordedDevice` returns these frames if the same
+# patterns are shown in the same order. Here a simulated bench is recorded during a report, and the report is repeated
+# from the file.
 
 # %%
 bench = presets.lab_bench(64, 100, seed=4)
@@ -152,7 +152,7 @@ size = (folder / "monday.h5").stat().st_size / 1e6
 print(f"{sum(equal)} of {len(equal)} lines equal bit for bit, from a file of {size:.1f} MB")
 
 # %% [markdown]
-# Asked for something that was not recorded, it says what and where, and never makes a frame up:
+# For a pattern that was not recorded, it raises an error that names the first difference. It never invents a frame:
 
 # %%
 with RecordedDevice(folder / "monday.h5") as device:
@@ -162,29 +162,31 @@ with RecordedDevice(folder / "monday.h5") as device:
         print(str(error).replace(str(folder), "folder"))
 
 # %% [markdown]
-# A bench that does not run this package answers in three steps. A simulated twin of it, of the same size, asks the
-# questions and `Recorder` writes them down, as above. The bench shows those patterns at those exposures.
-# `write_recording` puts its frames, plain arrays, beside them. Then the report is the bench's own. (Here another
-# simulated device plays the bench: a worse one, of 4 bits, with a twentieth of its mirrors stuck.)
+# A bench that does not run this package is measured in three steps. First, `Recorder` records the patterns that a
+# simulated device of the same size shows, as above. Then the bench shows these patterns at these exposures. Finally
+# `write_recording` stores its frames, plain arrays, with the patterns. The report from this file describes the bench.
+# (Here another simulated device stands for the bench: a worse one, with 4 bits and a twentieth of its mirrors stuck.)
 
 # %%
-questions = Recording(folder / "monday.h5")
-count, asked = len(questions), questions.columns
-shown = np.unpackbits(questions.rows("patterns", 0, count), axis=1, count=questions.n_in).astype(bool)
+recording = Recording(folder / "monday.h5")
+count, settings = len(recording), recording.columns
+shown = np.unpackbits(recording.rows("patterns", 0, count), axis=1, count=recording.n_in).astype(bool)
 
 yours = presets.lab_bench(64, 100, seed=9).replace(**{"camera.bit_depth": 4, "dmd.stuck_fraction": 0.05})
-answers = np.concatenate(
+frames = np.concatenate(
     [
-        yours.measure(shown[i : i + 1], asked["exposure_s"][i])
-        if asked["laser_on"][i]
-        else yours.dark(1, asked["exposure_s"][i])
+        yours.measure(shown[i : i + 1], settings["exposure_s"][i])
+        if settings["laser_on"][i]
+        else yours.dark(1, settings["exposure_s"][i])
         for i in range(count)
     ]
 )
-questions.close()
+recording.close()
 
 description = {name: asdict(getattr(yours, name)) for name in ("laser", "dmd", "imaging", "camera")}
-write_recording(folder / "tuesday.h5", description, shown, answers, asked["exposure_s"], laser_on=asked["laser_on"])
+write_recording(
+    folder / "tuesday.h5", description, shown, frames, settings["exposure_s"], laser_on=settings["laser_on"]
+)
 with RecordedDevice(folder / "tuesday.h5") as device:
     report = characterize(device, seed=1)
 print(f"overall {report.verdict}, from {count} frames")
@@ -194,11 +196,11 @@ for line in report.lines:
         print(f"{verdict:9} {group:11} {name:22} {found:24} expected {wanted}")
 
 # %% [markdown]
-# The stuck mirrors are no fault of a projection: they are part of the background that it subtracts. There are no lines
-# about the camera, since no frames of uniform light were handed over (`uniform=`).
+# Stuck mirrors do not disturb a projection: they are part of the background that it subtracts. There are no lines about
+# the camera, because no frames of uniform light were given (`uniform=`).
 #
 # ## What to try next
 #
-# - `MatrixMedium.load("your.npz")` in the notebooks before this one, in place of the preset's medium.
-# - Keep a recording of each Monday, and `opu calibrate --compare old.json new.json` says what degraded.
-# - `Drifting(MatrixMedium(matrix), correlation_frames=1e5)`: effects go around any medium.
+# - `MatrixMedium.load("your.npz")` in the earlier notebooks, instead of the preset's medium.
+# - Calibrate every Monday and keep the report: `opu calibrate --compare old.json new.json` lists what has degraded.
+# - `Drifting(MatrixMedium(matrix), correlation_frames=1e5)`: effects can be put around any medium.

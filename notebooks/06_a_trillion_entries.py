@@ -11,10 +11,10 @@
 # %% [markdown]
 # # 06 A trillion entries on a laptop
 #
-# The point of the optical processor is its size: a matrix of a million by two million, applied at the speed of light.
-# Stored, it would take 16 terabytes. You will apply one of that size in a fraction of a second, look at any window of
-# another without computing the rest, check that the entries are the same however they are asked for, and see what the
-# real device would take in time and energy.
+# The advantage of the optical processor is its size: a matrix of a million by two million, applied at the speed of
+# light. Stored, it would take 16 terabytes. You will apply a matrix of this size in a fraction of a second, compute any
+# block of another without the rest, check that entries do not depend on how they are computed, and see the time and
+# energy of the real device.
 
 # %%
 import os
@@ -39,9 +39,9 @@ N_IN, N_OUT = (50_000, 100_000) if SMALL else (1_000_000, 2_000_000)
 # %% [markdown]
 # ## Scattering layers: no matrix anywhere
 #
-# Three random phase screens with a Fourier transform behind each do to light what a thick slab of paint does. A
-# projection costs $n \log n$ operations, and the medium holds nothing but its seed: the phases are made anew wherever
-# they are used.
+# Three random phase screens, each followed by a Fourier transform, scatter light like a thick slab of paint. A
+# projection takes of the order of $n \log n$ operations, and the medium stores only its seed: the phases are generated
+# again each time they are used.
 
 # %%
 medium = ScatteringLayers(N_IN, N_OUT, seed=7)
@@ -75,11 +75,11 @@ print(
 )
 
 # %% [markdown]
-# ## The same entries, asked for in two ways
+# ## The same entries, computed in two ways
 #
-# A column of the matrix is the answer to one input alone. Below, entries as a block on the one hand, and on the other
-# the outputs of single inputs; the largest difference is that of rounding. The adjoint, which sends light backwards, is
-# the same matrix, too: $\langle y, Tx \rangle = \langle T^\dagger y, x \rangle$.
+# A column of the matrix is the output for a single input. The next cell compares a block of entries with the outputs of
+# single inputs; the largest difference is due to rounding. The adjoint, which propagates light backwards, has the same
+# entries: $\langle y, Tx \rangle = \langle T^\dagger y, x \rangle$.
 
 # %%
 rows, columns = slice(N_OUT - 5, N_OUT), slice(N_IN // 2, N_IN // 2 + 4)
@@ -98,15 +98,15 @@ print(f"<y, T x> = {forward:.3f}\n<T'y, x> = {backward:.3f}")
 # %% [markdown]
 # ## A truly random matrix: streamed
 #
-# Screens are fast because they are not a matrix of independent entries. Where independence matters, the Gaussian matrix
-# can be *streamed*: each entry is a function of the seed and of its place, made when it is needed and thrown away. A
-# window of it costs what the window holds, wherever it lies. Drag it along the diagonal of two trillion entries.
+# Screens are fast because their entries are not independent. Where independence matters, the Gaussian matrix can be
+# *streamed*: each entry is a function of the seed and its position, generated when it is needed and not kept. The cost
+# of a block is proportional to its size, at any position. Drag a block along the diagonal of two trillion entries.
 
 # %%
 gaussian = GaussianMedium(N_IN, N_OUT, seed=7, storage="streamed")
 
 
-def window(figure, place):
+def draw_block(figure, place):
     row, column = int(place * (N_OUT - 60)), int(place * (N_IN - 60))
     entries = gaussian.block(slice(row, row + 60), slice(column, column + 60))
     left, right = figure.subplots(1, 2)
@@ -120,12 +120,12 @@ def window(figure, place):
 
 
 places = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]
-slide(window, place=SelectionSlider(options=places, value=0.75, description="place"))
+slide(draw_block, place=SelectionSlider(options=places, value=0.75, description="place"))
 
 # %% [markdown]
-# It is the stored matrix, entry for entry: the same block of both, and the same projection but for the order of
-# summation. What streaming costs is time: entries are made at the same rate however many there are, so a projection
-# through all of them would take as long as the last line says. The screens above are what makes this size practical.
+# The streamed matrix equals the stored one, entry for entry: blocks of both are equal, and so are projections except
+# for the order of summation. Streaming takes time: entries are generated at a constant rate, and the last line gives
+# the time of a projection through all of them. Only scattering layers make this size practical.
 
 # %%
 n = 2_000 if SMALL else 12_000
@@ -147,9 +147,9 @@ print(f"{rate:.1e} entries per second here, so {entries:.0e} entries take {entri
 # %% [markdown]
 # ## A device of that size
 #
-# The medium goes into a device like any other, if there are mirrors enough. On the chip of the preset there are 786
-# 432, each an input of its own: that many into two million pixels. A pixel takes the share of all the light that it
-# takes of a thousand inputs in the preset, 6.4e-10 of it.
+# The medium can be used in a device like any other, if there are enough mirrors. The chip of the preset has 786 432
+# mirrors, each one an input here, for two million pixels. A pixel receives the same share of the total light, 6.4e-10,
+# as in the preset with a thousand inputs.
 
 # %%
 inputs = 20_000 if SMALL else 1024 * 768
@@ -170,11 +170,11 @@ print(f"{energy.joules_per_multiplication:.1e} J per complex multiplication")
 
 # %% [markdown]
 # The frame rate is that of a small region of interest (1 kHz); a real camera reads two million pixels more slowly. The
-# energy is that of the whole device at the wall, 40 W, an estimate.
+# energy is that of the whole device at an electrical power of 40 W, an estimate.
 #
 # ## What to try next
 #
-# - `ScatteringLayers(..., layers=1)` and `layers=2` are *not* speckle. Which of the figures above notices?
-# - `oversample=4` brings the singular values from those of a unitary matrix to the law of Marchenko and Pastur.
+# - `ScatteringLayers(..., layers=1)` and `layers=2` do *not* give speckle. Which of the figures above shows it?
+# - `oversample=4` changes the singular values from those of a unitary matrix to the law of Marchenko and Pastur.
 # - `opu.to("cuda")` computes the same entries on a GPU (`pip install opu-sim[cuda12]`).
 # - `opu bench` measures speed and memory of all media on your computer.
