@@ -8,7 +8,7 @@ from dfa.data.planetoid import mask, normalised_adjacency
 
 
 def three_kinds():
-    """60 nodes of three kinds that cite their own."""
+    """Return 60 nodes of three kinds with edges within each kind."""
     rng = np.random.default_rng(5)
     labels = np.arange(60) % 3
     edges = np.argwhere(rng.random((60, 60)) < np.where(labels[:, None] == labels, 0.2, 0.03))

@@ -1,8 +1,8 @@
 """Train in processes that are killed (SIGKILL) at random steps: ``python -m tests.dfa.killed FOLDER SEED``.
 
-Every kind of run is made twice, in ``FOLDER/<kind>/unbroken`` and ``FOLDER/<kind>/killed``, each with its final
-``weights.pt``. A life is a fork of this process, which has imported everything and loaded the compiled kernels: it
-costs no more than its steps. The process itself takes no backward pass, after which torch refuses to fork.
+Every kind of run is executed twice, in ``FOLDER/<kind>/unbroken`` and ``FOLDER/<kind>/killed``, each with its final
+``weights.pt``. A *life* is a fork of this process, which has imported everything and loaded the compiled kernels, so
+that it costs only its steps. The process itself runs no backward pass, after which torch refuses to fork.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from photonics.medium import Drifting
 from tests.dfa.citations import three_kinds
 
 DIGITS = digits()
-torch.optim.SGD([torch.zeros(1)])  # the first optimiser imports a compiler that nobody needs
+torch.optim.SGD([torch.zeros(1)])  # avoids the import of a compiler by the first optimiser
 
 
 def optical():
@@ -40,7 +40,7 @@ def optical():
 
 
 def network(fatal):
-    """A network with dropout, which the process does not survive the given training step of."""
+    """Return a network with dropout that kills the process in the given training step."""
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Linear(64, 24), nn.Tanh(), nn.Dropout(0.2), nn.Linear(24, 24), nn.Tanh(), nn.Dropout(0.2), nn.Linear(24, 10)
@@ -49,7 +49,7 @@ def network(fatal):
 
 
 def dying(model, fatal):
-    """Kill the process in the forward pass of a training step; alignment and evaluation do not count."""
+    """Let the model kill the process in the forward pass of a training step; alignment and evaluation do not count."""
     taken = 0
 
     def count(module, inputs):
@@ -108,7 +108,7 @@ RUNS = {"mlp": mlp_run, "cnn": cnn_run, "graph": graph_run, "text": text_run}
 
 
 def live(kind, folder, resume, fatal):
-    """A life in a process of its own; returns by which signal it ended, 0 for none."""
+    """Run a life in a new process; return the signal that ended it, 0 for none."""
     process = os.fork()
     if process == 0:
         try:
@@ -122,7 +122,7 @@ def live(kind, folder, resume, fatal):
 
 
 def lives(kind, folder, steps):
-    """One life for each step at which it is killed, counted from its start, and a last one to the end."""
+    """Run a life for each step at which it is killed, counted from its start, and a last one to the end."""
     folder.mkdir(parents=True)
     for life, step in enumerate(steps):
         assert live(kind, folder, life > 0, step) == signal.SIGKILL
@@ -130,7 +130,7 @@ def lives(kind, folder, steps):
 
 
 def load_kernels():
-    """Load numba's kernels once, instead of in every life."""
+    """Load numba's kernels once instead of in every life."""
     feedback = optical()
     feedback(torch.tensor([[0.5, -0.5] + [0.0] * 8]), [20])
     RandomFeedback(0)(torch.zeros(1, 10), [20])

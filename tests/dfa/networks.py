@@ -1,6 +1,6 @@
-"""Networks of several shapes with gradients of Direct Feedback Alignment written out by hand, in numpy's float64.
+"""Networks of several shapes with hand-derived gradients of Direct Feedback Alignment, in numpy's float64.
 
-Nothing here uses autograd: what a block learns from its signal delta is derived on paper.
+Nothing here uses autograd: the gradients of a block for its signal delta are derived by hand.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ from torch import nn
 from dfa import RandomFeedback
 
 SEED = 5
-"""Of the feedback."""
+"""Seed of the feedback."""
 
 
 def draw(module, seed=0):
-    """The module in float64, every parameter normal of deviation 0.5, a function of the seed."""
+    """Return the module in float64; its parameters are normal with standard deviation 0.5, a function of the seed."""
     generator = torch.Generator().manual_seed(seed)
     module = module.double()
     with torch.no_grad():
@@ -28,7 +28,7 @@ def normal(*shape, seed=0):
 
 
 def weights(module, prefix=""):
-    """Parameters as numpy arrays, by name."""
+    """Return parameters as numpy arrays, by name."""
     return {name: p.detach().numpy() for name, p in module.named_parameters() if name.startswith(prefix)}
 
 
@@ -45,7 +45,7 @@ def one_hot(labels, classes):
 
 
 def patches(x, side):
-    """Windows of a picture, (batch, channels, h, w) -> (batch, h', w', channels, side, side)."""
+    """Return windows of an image, (batch, channels, h, w) -> (batch, h', w', channels, side, side)."""
     return np.lib.stride_tricks.sliding_window_view(x, (side, side), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
 
 
@@ -54,7 +54,7 @@ def convolve(x, w, b):
 
 
 def convolution_gradients(x, w, delta):
-    """Of the weights and biases, from the gradient delta at the convolution's output."""
+    """Return the gradients of weights and biases, from the gradient delta at the convolution's output."""
     return np.einsum("nhwcij,nohw->ocij", patches(x, w.shape[-1]), delta), delta.sum(axis=(0, 2, 3))
 
 
@@ -62,7 +62,7 @@ def convolution_gradients(x, w, delta):
 
 
 class Block(nn.Module):
-    """Attention and a tanh perceptron, each behind a norm and beside a skip."""
+    """Attention and a tanh perceptron, each after a norm and with a skip connection."""
 
     def __init__(self, width):
         super().__init__()
@@ -100,7 +100,7 @@ def norm_forward(x, gain, shift, eps=1e-5):
 
 
 def norm_backward(kept, gain, delta):
-    """Gradients of the input, of gain and of shift."""
+    """Return the gradients of the input, of gain and of shift."""
     unit, deviation = kept
     d = delta * gain
     back = (d - d.mean(axis=-1, keepdims=True) - unit * (d * unit).mean(axis=-1, keepdims=True)) / deviation
@@ -120,7 +120,7 @@ def block_forward(p, x):
 
 
 def block_backward(p, kept, delta):
-    """Gradients of a block's parameters by name, and of its input, from delta at its output."""
+    """Return the gradients of a block's parameters by name, and of its input, from delta at its output."""
     n, kept1, q, k, v, a, m, u, kept2, t = kept
 
     def outer(left, right):
@@ -144,11 +144,11 @@ def block_backward(p, kept, delta):
     return found, s + back
 
 
-# A network with skips outside its block, the block used twice, and its stem's weight used again as the head.
+# A network with skips outside its block. The block is called twice, and the head has the stem's weight.
 
 
 class Tied(nn.Module):
-    """x0 = S x; h1 = f(x0); s = x0 + h1; h2 = f(s); output S^T (s + h2), with f one and the same tanh layer."""
+    """x0 = S x; h1 = f(x0); s = x0 + h1; h2 = f(s); output S^T (s + h2), where f is one tanh layer."""
 
     def __init__(self, inputs=5, width=6):
         super().__init__()
@@ -179,18 +179,18 @@ class Heads(nn.Module):
         return found if self.kind == "tuple" else dict(zip(("early", "left", "right"), found, strict=True))
 
 
-# What the rule says.
+# The learning rule.
 
 
 def signals(error, widths):
-    """``B_k e`` from the definition: slices of one matrix of unit variance, each over the root of its width."""
+    """Return ``B_k e`` by its definition: slices of one matrix of unit variance, each over the root of its width."""
     matrix = RandomFeedback(SEED).matrix(sum(widths), error.shape[-1]).double().numpy()
     parts = np.split(error @ matrix.T, np.cumsum(widths)[:-1], axis=-1)
     return [part / np.sqrt(width) for part, width in zip(parts, widths, strict=True)]
 
 
 def assert_gradients(model, expected):
-    """To 1e-6 of the largest entry; every parameter must be expected."""
+    """Compare gradients to 1e-6 of the largest entry; `expected` must have every parameter."""
     named = dict(model.named_parameters())
     assert named.keys() == expected.keys()
     for name, gradient in expected.items():

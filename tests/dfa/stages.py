@@ -1,4 +1,4 @@
-"""What a process of tests/dfa/test_parallel.py does: the same training by every rule, and a loss that is no number."""
+"""Program of a process of tests/dfa/rules/test_parallel.py: training by every rule, and a loss that is NaN."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def sizes_of(rule):
 
 
 def model_of(rule):
-    """Blocks at both ends do not learn where the rule says so."""
+    """Return the model; the blocks at both ends are frozen if the rule is."""
     model = mlp(sizes_of(rule))
     if rule.startswith("frozen"):
         for module in (model[0], model[-1]):
@@ -41,7 +41,7 @@ def model_of(rule):
 
 
 def pieces(rule, step):
-    """Micro-batches of a step, and the share of each in the loss."""
+    """Return micro-batches of a step, and the share of each in the loss."""
     x, y = batch(step)
     count = 2 if rule == "halves" else 1
     return [(a, b, 1.0 / count) for a, b in zip(x.chunk(count), y.chunk(count), strict=True)]

@@ -1,4 +1,4 @@
-"""Tensors and the device's arrays are the same memory."""
+"""Tensors and the device's arrays share memory."""
 
 import array_api_strict
 import numpy as np
@@ -15,7 +15,7 @@ from tests.dfa.feedback.test_encoding import errors
 
 
 def test_arrays_and_tensors_share_memory():
-    """Both ways, numpy and DLPack. Catches: a copy."""
+    """In both directions, by numpy and DLPack. Catches: a copy."""
     tensor = torch.zeros(3, 4, dtype=torch.int8)
     array = to_array(tensor.requires_grad_(False))
     array[1, 2] = 7
@@ -38,7 +38,7 @@ def test_arrays_and_tensors_share_memory():
 
 @pytest.mark.gpu
 def test_arrays_and_tensors_of_a_gpu_share_memory(gpu):
-    """Both ways by DLPack. Catches: a way over the host."""
+    """In both directions, by DLPack. Catches: a copy through the host."""
     tensor = torch.zeros(3, 4, device=torch.device("cuda", gpu.device.id))
     array = to_array(tensor, gpu)
     assert array.data.ptr == tensor.data_ptr()
@@ -46,9 +46,9 @@ def test_arrays_and_tensors_of_a_gpu_share_memory(gpu):
 
 
 def test_feedback_copies_neither_codes_nor_signals(monkeypatch):
-    """The device gets the encoder's memory; blocks' signals are slices of one array, the valid pixels of what it gave.
+    """The device reads the encoder's memory; signals are slices of one array, the valid pixels of the projection.
 
-    Catches: a copy of the codes, of all that came back, or of a block's slice.
+    Catches: a copy of the codes, of the whole projection, or of a block's slice.
     """
     opu = presets.ideal(20, 60)
     opu.autoexpose(0.2)

@@ -1,4 +1,4 @@
-"""``opu calibrate``: report and matrix on disk, a killed run that goes on, recordings, comparisons."""
+"""``opu calibrate``: report and matrix on disk, a killed run that is resumed, recordings, comparisons."""
 
 import json
 
@@ -36,7 +36,7 @@ def no_pages(monkeypatch):
 
 
 def test_report_and_matrix_are_written(whole):
-    """Catches: a page without figures, options that are not handed on, frames left behind, a truth used silently."""
+    """Catches: a page without figures, ignored options, frames that are left on disk, a truth used silently."""
     assert {path.name for path in whole.iterdir()} == {"matrix.h5", "report.html", "report.json"}
     estimate = TransmissionEstimate.load(whole / "matrix.h5")
     report = document(whole)
@@ -53,11 +53,11 @@ def test_report_and_matrix_are_written(whole):
     assert "correlation with the truth" not in page
 
 
-def test_a_killed_calibration_goes_on_to_the_same_bits(capfd, tmp_path, monkeypatch, whole, no_pages):
+def test_a_resumed_calibration_gives_the_same_bits(capfd, tmp_path, monkeypatch, whole, no_pages):
     """Stopped in the middle of the recovery, then resumed: the matrix and the report of an unbroken run; recorded, too.
 
-    A third call finds the matrix done and writes its report beside the other one. The recording gives the live report
-    again. Catches: an exposure that is found anew in each part, a matrix that is measured twice, a report that is
+    A third call finds the complete matrix and writes a second report. The recording gives the same report as the
+    device. Catches: an exposure that is set again in each part, a matrix that is measured twice, a report that is
     overwritten.
     """
     folder, file = tmp_path / "r", tmp_path / "r.h5"
@@ -91,7 +91,7 @@ def test_a_killed_calibration_goes_on_to_the_same_bits(capfd, tmp_path, monkeypa
 def test_reports_are_compared(capfd, tmp_path, whole):
     """Exit code 0 for the same report, 1 for a line that degraded, 3 for one that failed.
 
-    Catches: an exit code of 0 whatever is found.
+    Catches: an exit code that is always 0.
     """
     report, worse = whole / "report.json", json.loads((whole / "report.json").read_text())
     assert opu("calibrate", "--compare", report, report) == 0
@@ -105,15 +105,15 @@ def test_reports_are_compared(capfd, tmp_path, whole):
         assert "1 degraded" in capfd.readouterr().out
 
 
-def test_the_truth_is_asked_for(tmp_path, monkeypatch):
-    """Catches: a truth that is used without --truth, or without a word on the page."""
+def test_the_truth_is_used_only_on_request(tmp_path, monkeypatch):
+    """Catches: a truth that is used without --truth, or that the page does not mention."""
     assert opu("calibrate", *SMALL[:4], "--truth", "--out", tmp_path / "r") == 0
     assert document(tmp_path / "r")["provenance"]["truth"].startswith("used")
     assert "the simulated device&#39;s matrix was used" in (tmp_path / "r" / "report.html").read_text()
 
 
 def test_exposures(tmp_path, no_pages):
-    """A TOML file's is kept for plain patterns, or for all, or none. Catches: a device that is silently autoexposed."""
+    """That of a TOML file is kept for plain patterns, for all frames, or for none. Catches: a silent autoexposure."""
     (tmp_path / "bench.toml").write_text(BENCH)
     found = {}
     for name in ("methods", "keep", "auto"):

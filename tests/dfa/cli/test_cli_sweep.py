@@ -1,4 +1,4 @@
-"""``opu sweep`` and ``opu report``: study files, the files of a finished sweep, and how they are made again."""
+"""``opu sweep`` and ``opu report``: study files, the files of a finished sweep, and their reconstruction."""
 
 import re
 import sys
@@ -32,7 +32,7 @@ def opu(*arguments):
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_example_is_a_study(path):
-    """Catches: an example with names that were changed."""
+    """Catches: an example with outdated names."""
     ready, seeds = read_study(path)
     assert len(ready.design.settings) > 3
     assert seeds
@@ -45,7 +45,7 @@ def test_a_name_stands_for_a_file():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("seeds = 1\n", "a study file must have one of the entries study and over, got seeds"),
         ('study = "magic"\n', "study must be one of shot_noise"),
@@ -70,11 +70,11 @@ def test_a_name_stands_for_a_file():
         ("[over\n", "study.toml: "),
     ],
 )
-def test_a_bad_file_is_refused_in_one_line(tmp_path, capsys, text, said):
+def test_a_bad_file_is_refused_in_one_line(tmp_path, capsys, text, message):
     """Catches: an entry that is ignored; a traceback; a folder without a sweep."""
     assert opu("sweep", written(tmp_path, text), "--out", tmp_path / "out") == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -100,8 +100,8 @@ def test_a_file_sets_design_and_figure(tmp_path):
     assert bare.design.settings == ready.design.settings  # a name without quotes, which is a table in TOML
 
 
-def test_a_folder_from_a_file_and_again_from_the_folder(tmp_path, capsys):
-    """Catches: a page that needs the network, a failure that is not shown, a resumed sweep that computes again."""
+def test_a_sweep_writes_its_folder_and_resumes_from_it(tmp_path, capsys):
+    """Catches: a page with external resources, a failure that is not shown, a resumed sweep that repeats points."""
     study = written(tmp_path, 'title = "Noise & light"\nseeds = 1\nreferences = []\n' + OVER + PLAN)
     out = tmp_path / "out"
     assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet") == 0

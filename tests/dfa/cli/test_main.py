@@ -1,4 +1,4 @@
-"""The command line as a user meets it: help without waiting, and one line with exit code 2 for bad input."""
+"""The command line: help without loading torch, and one line with exit code 2 for bad input."""
 
 import subprocess
 import sys
@@ -57,7 +57,7 @@ for command in ([], *([name] for name in COMMANDS)):
     ],
 )
 def test_bad_input_is_one_line(capfd, tmp_path, monkeypatch, arguments, message):
-    """Catches: a traceback, a refusal that does not say what is allowed, a folder that is left behind."""
+    """Catches: a traceback, an error without the allowed values, a folder that is left on disk."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
@@ -67,7 +67,7 @@ def test_bad_input_is_one_line(capfd, tmp_path, monkeypatch, arguments, message)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "small.toml"]
 
 
-def test_help_does_not_wait_for_torch():
+def test_help_does_not_load_torch():
     """Catches: an import of torch outside of a command, for any command."""
     run = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -6,9 +6,9 @@ from tests.command import opu, refused
 
 
 def test_train_and_resume(capfd, tmp_path):
-    """A second call with --resume goes on, and writes its results beside the first ones.
+    """A second call with --resume continues, and writes its results beside the first ones.
 
-    Catches: runs that start anew, results that are overwritten, options that are not handed on.
+    Catches: runs that start again, results that are overwritten, options that are ignored.
     """
     folder = tmp_path / "r"
     common = ["train", "--hidden", 16, "--method", "optical,last-layer", "--seeds", 2, "--quiet", "--out", folder]

@@ -1,4 +1,4 @@
-"""Images: real files, hash-checked; a wrong one is refused by name."""
+"""Images: real files with checked hashes; the error for a wrong file names it."""
 
 import gzip
 import hashlib
@@ -27,7 +27,7 @@ def idx(array):
 
 
 def write_images(folder, rng, train=30, test=10, side=28):
-    """Four files of random pictures under MNIST's names; returns the arrays and their digests."""
+    """Write four files of random images under MNIST's names; return the arrays and their digests."""
     folder.mkdir()
     shapes = [(train, side, side), (train,), (test, side, side), (test,)]
     arrays = [rng.integers(0, 256 if len(shape) == 3 else 10, shape) for shape in shapes]
@@ -63,7 +63,7 @@ def test_mnist():
 @needs("fashion-mnist")
 @pytest.mark.data
 def test_fashion_mnist():
-    """Sizes, 6000 training pictures of each kind, and a standardised training set."""
+    """Sizes, 6000 training images of each class, and a standardised training set."""
     parts = fashion_mnist(validation=0)
     assert parts.train[1].bincount().tolist() == [6000] * 10
     assert abs(float(parts.train[0].mean())) < 0.01
@@ -71,7 +71,7 @@ def test_fashion_mnist():
 
 
 def test_fashion_mnist_reads_its_own_files(tmp_path, monkeypatch, rng):
-    """Small files of the same format: pixels, labels and parts. Catches: the labels of the wrong part, MNIST's mean."""
+    """Small files of the same format: pixels, labels and parts. Catches: the labels of another part, MNIST's mean."""
     (x, y, x_test, y_test), digests = write_images(tmp_path / "fashion-mnist", rng)
     monkeypatch.setenv("OPU_DATA", str(tmp_path))
     monkeypatch.setattr(images, "FASHION_SHA256", digests)
@@ -87,7 +87,7 @@ def test_fashion_mnist_reads_its_own_files(tmp_path, monkeypatch, rng):
 
 
 def test_labels_that_do_not_fit_are_refused(tmp_path, monkeypatch, rng):
-    """Catches: pictures without a label."""
+    """Catches: images without a label."""
     _, digests = write_images(tmp_path / "fashion-mnist", rng)
     name = "train-labels-idx1-ubyte.gz"
     content = idx(np.zeros(29))
@@ -123,7 +123,7 @@ def test_a_missing_file_is_named(tmp_path, monkeypatch, data, folder):
 
 
 def test_no_network_is_one_line(monkeypatch):
-    """Catches: a traceback of the network's, several lines long."""
+    """Catches: a traceback, or a message of several lines."""
     import pooch
 
     monkeypatch.delenv("OPU_DATA", raising=False)
@@ -143,9 +143,9 @@ def test_no_network_is_one_line(monkeypatch):
     [(mnist, MNIST_SHA256, "ossci-datasets"), (fashion_mnist, FASHION_SHA256, "fashion-mnist.s3-website")],
 )
 def test_download_is_checked_and_cached(monkeypatch, tmp_path, data, digests, host):
-    """Without OPU_DATA each file is asked of pooch with its own digest, and a wrong answer is refused all the same.
+    """Without OPU_DATA, pooch downloads each file with its digest, and a wrong file is still refused.
 
-    Catches: a digest that is not handed on, a file that is not checked after the download.
+    Catches: a digest that is not passed on, a file that is not checked after the download.
     """
     asked = []
 
@@ -167,8 +167,8 @@ def test_download_is_checked_and_cached(monkeypatch, tmp_path, data, digests, ho
 
 
 @pytest.mark.parametrize("digest", ["", "md5:0123", None, "A" * 64])
-def test_a_digest_is_a_digest(digest):
-    """Catches: None, for which pooch would take any file."""
+def test_invalid_digests_are_refused(digest):
+    """Catches: None, with which pooch accepts any file."""
     with pytest.raises(ValueError, match="sha256 of x must be 64"):
         read_published("folder", "x", "https://example.org/x", digest)
 
@@ -195,6 +195,6 @@ def test_unknown_names_and_numbers():
 
 @needs("mnist")
 @pytest.mark.data
-def test_validation_leaves_something_to_train_on():
+def test_validation_leaves_training_samples():
     with pytest.raises(ValueError, match="validation must be"):
         mnist(validation=60_000)

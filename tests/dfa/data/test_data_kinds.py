@@ -22,8 +22,8 @@ FEW, GRAPH, TEXT = Dataset("few", (X, Y), (X, Y), (X, Y), classes=2), three_kind
     + [(train_graph, "graph must be a dfa.data.Graph", data) for data in (TEXT, GRAPH.adjacency)]
     + [(train_text, "text must be a dfa.data.Text", data) for data in (FEW, "abab")],
 )
-def test_other_data_are_refused(call, wanted, data):
-    """The error names the function that takes each kind of data. Catches: an error of torch's instead."""
+def test_data_of_another_kind_are_refused(call, wanted, data):
+    """The error names the function that takes each kind of data. Catches: torch's own error."""
     homes = "dfa.training.graphs.train_graph a Graph, dfa.training.language.train_text a T"
     says = rf"{wanted}, got {type(data).__name__}: .* Dataset, {homes}"
     with pytest.raises(ValueError, match=says):

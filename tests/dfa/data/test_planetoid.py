@@ -1,4 +1,4 @@
-"""Graphs: pickles are opened only if their digest is known, and the parts land on the right nodes."""
+"""Graphs: pickles are opened only if their digest is known, and the parts are assigned to the right nodes."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ def needs(name):
 
 
 def example(rng):
-    """Parts of a small graph in Planetoid's format, with two nodes that test.index leaves out."""
+    """Return parts of a small graph in Planetoid's format, with two nodes that are not in test.index."""
     words = sparse.csr_matrix((rng.random((NODES, 7)) < 0.5).astype(np.float32))
     classes = np.eye(3, dtype=np.int32)[rng.integers(0, 3, NODES)]
     kept = np.delete(np.arange(BEFORE, NODES), [1, 5])
@@ -46,7 +46,7 @@ def example(rng):
 
 
 def write(folder, contents, name="tiny"):
-    """Files in ``folder/planetoid``; returns their digests."""
+    """Write the files to ``folder/planetoid``; return their digests."""
     (folder / "planetoid").mkdir(exist_ok=True)
     for part, content in contents.items():
         (folder / "planetoid" / f"ind.{name}.{part}").write_bytes(content)
@@ -60,7 +60,7 @@ def tiny(tmp_path, monkeypatch, rng):
     return contents, write(tmp_path, contents), words, labels, test_index
 
 
-def test_parts_land_on_their_nodes(tiny):
+def test_parts_are_assigned_to_their_nodes(tiny):
     """Features, labels and masks, with isolated test nodes (Citeseer has 15) left empty.
 
     Catches: tx in the order of the node numbers instead of test.index's; gaps not padded; rows that are not divided.
@@ -86,7 +86,7 @@ def test_parts_land_on_their_nodes(tiny):
 
 
 class Trap:
-    """Unpickling it makes a folder."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -96,7 +96,7 @@ class Trap:
 
 
 def test_a_wrong_file_is_never_unpickled(tiny, tmp_path):
-    """Catches: the hash taken after the pickle was opened."""
+    """Catches: a hash that is checked after unpickling."""
     contents, digests, *_ = tiny
     for part in PARTS[:-1]:
         write(tmp_path, contents | {part: pickle.dumps(Trap(tmp_path / "sprung"))})
@@ -116,8 +116,8 @@ def test_every_file_is_checked_before_one_is_opened(tiny, tmp_path, monkeypatch)
     assert opened == []
 
 
-def test_a_digest_alone_does_not_let_code_in(tiny, tmp_path):
-    """The digest is a user's, the pickle a stranger's: nothing but arrays is built. Catches: a plain pickle.load."""
+def test_a_pickle_with_code_is_refused_despite_its_digest(tiny, tmp_path):
+    """The user gives the digest, but the file may be untrusted: only arrays are built. Catches: a plain pickle.load."""
     contents, *_ = tiny
     digests = write(tmp_path, contents | {"graph": pickle.dumps(Trap(tmp_path / "sprung"), protocol=2)})
     with pytest.raises(ValueError, match=r"ind.tiny.graph must be a pickle of arrays \(it contains .*mkdir"):
@@ -125,8 +125,8 @@ def test_a_digest_alone_does_not_let_code_in(tiny, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_an_unknown_digest_is_asked_for(tiny):
-    """Catches: a graph that is read without one."""
+def test_an_unknown_digest_is_an_error(tiny):
+    """Catches: a graph that is read without a digest."""
     _, digests, *_ = tiny
     with pytest.raises(ValueError, match=r"ind.tiny.x has no known SHA-256, .* sha256="):
         read_planetoid("tiny")
@@ -136,7 +136,7 @@ def test_an_unknown_digest_is_asked_for(tiny):
 
 
 def test_all_graphs_have_all_digests():
-    """Catches: a digit or a file lost."""
+    """Catches: a missing digit or file."""
     names = [f"ind.{name}.{part}" for name in ("cora", "citeseer", "pubmed") for part in PARTS]
     assert list(PLANETOID_SHA256) == names
     assert len({*PLANETOID_SHA256.values()}) == 24
@@ -154,8 +154,8 @@ def test_all_graphs_have_all_digests():
         ("y", pickle.dumps(np.zeros((TRAIN + OTHERS + 1, 3)), protocol=3)),
     ],
 )
-def test_parts_that_do_not_fit_are_one_line(tiny, tmp_path, part, content):
-    """Catches: an error of numpy's or pickle's that names no file."""
+def test_inconsistent_parts_are_refused_in_one_line(tiny, tmp_path, part, content):
+    """Catches: an error of numpy or pickle that does not name the file."""
     contents, *_ = tiny
     digests = write(tmp_path, contents | {part: content})
     with pytest.raises(ValueError, match=r"ind\.tiny\.") as caught:

@@ -19,8 +19,8 @@ real = pytest.mark.skipif(
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=2), st.floats(0.1, 0.9))
-def test_numbers_come_back_as_the_text(text, share):
-    """Of any alphabet, in order, nothing lost between the parts. Catches: a vocabulary of bytes."""
+def test_encoding_and_decoding_give_the_same_text(text, share):
+    """For any alphabet; the two parts together are the whole text. Catches: a vocabulary of bytes."""
     parts = split_text("any", text, share)
     assert parts.decode(torch.cat([parts.train, parts.validation])) == text
     assert parts.vocabulary == "".join(sorted(set(text)))
@@ -30,7 +30,7 @@ def test_numbers_come_back_as_the_text(text, share):
 
 
 def test_bad_text_is_refused():
-    """Catches: an unknown character that is given its neighbour's number."""
+    """Catches: an unknown character that gets the number of its neighbour."""
     with pytest.raises(ValueError, match="characters of abc, got 'x'"):
         split_text("abc", "abcabc").encode("cx")
     with pytest.raises(ValueError, match="text of none must not be empty"):

@@ -17,7 +17,7 @@ def record(epoch, test=0.8, **figures):
 
 
 def run(method, seed, at=(1, 2, 3), **missing):
-    """A run whose recorded values are functions of seed and epoch."""
+    """Return a run whose recorded values are functions of seed and epoch."""
     history = []
     for epoch in at:
         figures = {
@@ -38,12 +38,12 @@ def axes():
 
 
 def lines(ax):
-    """Values by colour and style."""
+    """Return values by colour and style."""
     return {(to_hex(line.get_color()), line.get_linestyle()): list(line.get_ydata()) for line in ax.lines}
 
 
 def test_lines_are_means_over_the_seeds():
-    """A colour for each method, a style for each block, the output block's angle left out.
+    """A colour for each method, a style for each block, no line for the angle of the output block.
 
     Catches: one seed only, exchanged blocks, the angle of the output block, which is 0 by definition.
     """
@@ -51,7 +51,7 @@ def test_lines_are_means_over_the_seeds():
     for method in ("dfa", "optical"):
         assert drawn[COLOURS[method], "-"] == [65.0 + epoch for epoch in (1, 2, 3)]
         assert drawn[COLOURS[method], "--"] == [50.0 + epoch for epoch in (1, 2, 3)]
-    assert len(drawn) == 2 * 2 + 1  # and the line of chance
+    assert len(drawn) == 2 * 2 + 1  # with the line at 90 degrees
     drawn = lines(draw_blocks(axes(), RUNS, "gradients", "epoch"))
     assert drawn[COLOURS["dfa"], "-"] == pytest.approx([0.1 * epoch + 0.5 for epoch in (1, 2, 3)])
     assert len(drawn) == 2 * 3
@@ -63,7 +63,7 @@ def test_lines_are_means_over_the_seeds():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["optical DFA"]
 
 
-def test_what_was_not_measured_is_not_drawn():
+def test_missing_values_are_not_drawn():
     """Catches: lines through points without a record, seeds with other points, NaN, zero on a logarithmic axis."""
     short, dark = run("optical", 0, at=(1, 3)), run("last-layer", 0, gradients={"0": 0.0, "head": 0.5})
     drawn = lines(draw_feedback(axes(), [short, run("optical", 1)], ("snr_db",), "dB", "epoch"))

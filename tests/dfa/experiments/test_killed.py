@@ -27,7 +27,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(runs, kind):
     """Dropout, stochastic codes, a device that drifts and is calibrated on a schedule, the best epoch of a graph.
 
     Catches: a checkpoint without torch's random state, the learner's or the optimiser's state, the running loss, the
-    sums of the diagnostics, or the best weights; an order of samples that is drawn again; rows that are written twice.
+    sums of the diagnostics, or the best weights; another order of samples; rows that are written twice.
     """
     unbroken, killed = runs / kind / "unbroken", runs / kind / "killed"
     first, second = (torch.load(folder / "weights.pt", weights_only=True) for folder in (unbroken, killed))

@@ -1,4 +1,4 @@
-"""Plans: what they refuse, what they take from the network, and the devices that they describe."""
+"""Plans: errors for bad settings, defaults of the network, and devices."""
 
 import dataclasses
 import json
@@ -44,14 +44,14 @@ def data():
     ],
 )
 def test_a_bad_setting_is_refused_in_one_line(settings, message):
-    """Catches: a check of the old hand-written ones that the fields do not make."""
+    """Catches: a bad value that the fields accept."""
     with pytest.raises(ValueError, match=f"^Plan: .*{message}") as refused:
         Plan(**settings)
     assert "\n" not in str(refused.value)
 
 
 def test_every_setting_is_described():
-    """Catches: a field without its text or range in the JSON Schema, a plan that JSON cannot hold."""
+    """Catches: a field without description or range in the JSON Schema, a plan that JSON cannot represent."""
     schema = TypeAdapter(Plan).json_schema()
     assert schema["properties"].keys() == {field.name for field in dataclasses.fields(Plan)}
     assert all(entry["description"] for entry in schema["properties"].values())
@@ -60,7 +60,7 @@ def test_every_setting_is_described():
 
 
 def test_a_described_device_is_that_of_its_file(data, tmp_path):
-    """Catches: a description that takes the preset's path, which is sized, exposed or seeded differently."""
+    """Catches: a description that is treated as a preset, with another size, exposure or seed."""
     text = 'exposure_s = 2e-4\n[medium]\ntype = "GaussianMedium"\nn_in = 24\nn_out = 64\n'
     (tmp_path / "bench.toml").write_text(text)
     file = str(tmp_path / "bench.toml")
@@ -74,7 +74,7 @@ def test_a_described_device_is_that_of_its_file(data, tmp_path):
 
 
 def test_a_device_is_built_once_for_each_run(data, monkeypatch):
-    """The first run uses the device that was calibrated for the check. Catches: one more, or another seed's."""
+    """The first run uses the device that was calibrated for the check. Catches: another device or seed."""
     built = []
     build = runs.build_feedback
     monkeypatch.setattr(runs, "build_feedback", lambda *arguments: built.append(arguments) or build(*arguments))

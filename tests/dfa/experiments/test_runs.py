@@ -1,4 +1,4 @@
-"""Training runs: the demo and the README's numbers for it; runs that are stopped and go on."""
+"""Training runs: the demo and its numbers in the README; runs that are stopped and resumed."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ CASES = {
         lambda: split_text("period", "abcdefgh" * 300),
     ),
 }
-"""Plans and the data that they are given."""
+"""Plans and their data."""
 
 
 @pytest.fixture(params=CASES)
@@ -45,11 +45,11 @@ def case(request):
 
 
 class Stopped(Exception):
-    """Stands for the end of the process."""
+    """Represents the end of the process."""
 
 
 def stop_networks_at(step, monkeypatch, into):
-    """Make networks stop in a training step, counted from their start, and append them to a list."""
+    """Let networks raise `Stopped` in a training step, counted from their start, and append them to a list."""
     build = tasks.build_model
 
     def build_stopping(*arguments):
@@ -69,7 +69,7 @@ def stop_networks_at(step, monkeypatch, into):
     monkeypatch.setattr(runs, "build_model", build_stopping)
 
 
-def test_a_stopped_run_goes_on_at_the_step(case, tmp_path, monkeypatch):
+def test_a_stopped_run_resumes_at_its_step(case, tmp_path, monkeypatch):
     """Weights, history and metrics are those of an unbroken run; only the remaining steps are taken.
 
     Catches: a folder, resume or settings that do not reach the training function of a network.
@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_at_the_step(case, tmp_path, monkeypatch):
         run_one("optical", 1, changes, data, tmp_path / "again", resume=True)
 
 
-def test_results_hold_the_diagnostics(case, tmp_path):
+def test_results_contain_the_diagnostics(case, tmp_path):
     """Every record is in results.json. Catches: graphs or text without diagnostics, columns that are missing."""
     plan, data = case
     [run] = compare_methods(plan, data, ["optical"], [0], tmp_path, progress=False, tensorboard=True)
@@ -116,7 +116,7 @@ def test_results_hold_the_diagnostics(case, tmp_path):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """Folder of ``opu demo``."""
+    """Return the folder of ``opu demo``."""
     folder = tmp_path_factory.mktemp("demo") / "r"
     assert opu("demo", "--quiet", "--out", folder) == 0
     return folder
@@ -144,7 +144,7 @@ def test_optical_dfa_is_within_two_points_of_backpropagation(demo_runs):
 
 
 @pytest.mark.slow
-def test_the_readme_has_the_demo_s_numbers(demo_runs):
+def test_the_readme_has_the_numbers_of_the_demo(demo_runs):
     """Accuracy of each method, within a point: processors round differently. Catches: numbers of an earlier version."""
     [text] = re.findall(r"^Digits \(`make demo`.*?\n\n", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     text = " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Results on disk: what is read back gives the same runs and the same table."""
+"""Results on disk: the file gives the same runs and the same table."""
 
 import json
 
@@ -9,7 +9,7 @@ from dfa.experiments import Plan, compare_methods, read_results, summary
 from dfa.feedback.encoding import Ternary
 
 
-def test_what_is_read_is_what_was_written(tmp_path):
+def test_results_survive_writing_and_reading(tmp_path):
     """Every field, with records and missing values. Catches: a field that is left out, NaN that becomes None."""
     plan = Plan(
         hidden=(8, 8), epochs=2, samples=64, encoder=Ternary(threshold=0.1), device_changes={"exposure_s": 2e-4}

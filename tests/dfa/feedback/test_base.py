@@ -35,7 +35,7 @@ def gradients(feedback):
     return learner, [p.grad for p in learner.model.parameters()]
 
 
-def test_functions_and_classes_teach_as_the_feedback_that_they_call():
+def test_functions_and_classes_give_the_gradients_of_the_feedback_that_they_call():
     """Catches: a function that is refused, or whose signals are changed in place."""
     signals = {}
 
@@ -52,7 +52,7 @@ def test_functions_and_classes_teach_as_the_feedback_that_they_call():
 
 
 def test_a_class_keeps_its_state_and_a_function_has_none():
-    """Catches: a state that is not saved, or that a function takes without an error."""
+    """Catches: a state that is not saved, or that a function accepts."""
     learner, _ = gradients(Counted())
     state = learner.state_dict()
     assert state["feedback"] == {"calls": 1}

@@ -58,7 +58,7 @@ def test_fixed_threshold():
 
 
 def test_batch_deviation_threshold_has_no_scale():
-    """The code is that of any multiple of the error. Caught mutation: a threshold that ignores the deviation."""
+    """Any multiple of the error has the same code. Caught mutation: a threshold that ignores the deviation."""
     e = errors()
     code = Ternary(deviations=1.5)(e)
     assert torch.equal(code, Ternary(deviations=1.5)(1e-3 * e))
@@ -67,13 +67,13 @@ def test_batch_deviation_threshold_has_no_scale():
 
 
 def test_relative_threshold():
-    """Catches: the maximum of the batch in place of the row's."""
+    """Catches: the maximum of the batch instead of the row's."""
     e = torch.tensor([[0.5, -0.2, 0.1], [0.05, -0.02, 0.01]])
     assert Ternary(relative=0.3)(e).tolist() == [[1, -1, 0], [1, -1, 0]]
     assert Ternary(relative=0.0)(e).tolist() == [[1, -1, 1], [1, -1, 1]]
 
 
-def test_a_restored_scale_is_the_nearest_one():
+def test_a_restored_scale_is_optimal():
     """No other scale brings the code closer to the error. Catches: the row's maximum as the scale."""
     e = errors()
     code, scale = Ternary(relative=0.3, restore=True)(e)
@@ -96,7 +96,7 @@ def test_a_restored_scale_is_the_nearest_one():
 def test_stochastic_codes_are_unbiased(policy):
     """Mean over 4000 calls against the error, in standard errors of a three-valued draw; 5 of them for 640 entries.
 
-    Catches: no scale on the codes; a probability of the square; the same numbers at every call.
+    Catches: codes without a scale; a probability proportional to the square; the same numbers in every call.
     """
     e, calls = errors(), 4000
     total = torch.zeros_like(e)
@@ -104,7 +104,7 @@ def test_stochastic_codes_are_unbiased(policy):
         code, scale = policy(e, tick)
         total += code * scale
     variance = e.abs() * scale - e**2
-    rare = variance * calls < 30 * scale**2  # drawn too seldom to be normal, or left out too seldom: taken together
+    rare = variance * calls < 30 * scale**2  # probabilities near 0 or 1 are not normal: tested together
     error = (total / calls - e)[~rare] / (variance[~rare] / calls).sqrt()
     assert error.abs().max() < 5
     together = (total / calls - e)[rare].sum() / (variance[rare].sum().clamp_min(1e-9) / calls).sqrt()
@@ -112,10 +112,10 @@ def test_stochastic_codes_are_unbiased(policy):
 
 
 @pytest.mark.parametrize("restore", [False, True])
-def test_pairs_hold_one_of_each_sign(restore):
-    """Errors that add up to zero give balanced codes, so that an offset of the device cancels in each.
+def test_pairs_have_one_entry_of_each_sign(restore):
+    """Errors that sum to zero give balanced codes, so that an offset of the device cancels in each code.
 
-    Catches: a draw of its own for each sign; several entries of one sign.
+    Catches: a separate draw for each sign; several entries of one sign.
     """
     e = errors(2000)
     e[:, 0] -= e.sum(1)  # to the last bit
@@ -128,7 +128,7 @@ def test_pairs_hold_one_of_each_sign(restore):
 def test_pairs_are_unbiased_for_several_heads():
     """Errors of two heads side by side, whose entries of one sign add up to more than 1; in standard errors, 5 of them.
 
-    Caught mutation: a scale of `stochastic` for every row, by which the second head is hardly ever drawn.
+    Caught mutation: a scale of `stochastic` for every row, with which the second head is almost never drawn.
     """
     e, calls = torch.cat([errors(), errors(seed=1)], dim=1), 4000
     codes = [Ternary(stochastic=1.0, pairs=True)(e, tick) for tick in range(calls)]
@@ -148,8 +148,8 @@ def test_stochastic_draws_are_functions_of_seed_and_call():
     assert not torch.equal(first, other)
 
 
-def test_stochastic_feedback_resumes_in_its_sequence():
-    """Catches: a counter of calls that is not in the state, or moves in a rehearsal."""
+def test_resumed_stochastic_feedback_continues_its_sequence():
+    """Catches: a counter of calls that is not in the state, or changes in a rehearsal."""
     e = errors()
     feedback = RandomFeedback(3, Ternary(stochastic=0.5))
     for _ in range(4):

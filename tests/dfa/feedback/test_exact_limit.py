@@ -1,4 +1,4 @@
-"""The limit of a device without noise: feedback through it becomes `RandomFeedback` with its matrix, and how fast."""
+"""The limit of a device without noise: feedback through it converges to `RandomFeedback` with its matrix."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ CLASSES, WIDTHS = 10, [130, 100]
 
 
 class Exact(OPU):
-    """A device whose frames are their own means: photons without end, a camera of real numbers."""
+    """A device whose frames are their expected values: no photon noise, no rounding."""
 
     def measure(self, patterns, exposure_s=None, *, reference_phase=None):
         self.clock.advance(len(patterns))
@@ -50,10 +50,10 @@ def gradients(feedback):
     return [p.grad for p in model.parameters()]
 
 
-def test_without_noise_and_codes_the_device_is_its_matrix():
-    """Gradients to 5e-5 of their rms, twice what is seen.
+def test_without_noise_the_device_equals_its_matrix():
+    """Gradients agree to 5e-5 of their rms, twice the observed error.
 
-    It comes from the codes: 16 bits leave 4e-6 rms of a row's largest error, 1.5e-5 of its rms. Values are float32.
+    The error is that of the codes: 16 bits give 4e-6 rms of a row's largest error, 1.5e-5 of its rms; float32.
     Catches: a matrix of another scale or sign, a unit that reads another pixel, a row's scale lost.
     """
     opu = bench()
@@ -66,9 +66,9 @@ def test_without_noise_and_codes_the_device_is_its_matrix():
 
 
 def test_the_error_falls_as_the_root_of_the_photons():
-    """A hundred times the light, a tenth of the error, until a 16-bit camera's rounding; each as foretold, within 5 %.
+    """A hundred times the light gives a tenth of the error, down to the rounding of 16 bits; as stated, within 5 %.
 
-    Catches: noise that does not follow the light, an error that no noise explains.
+    Catches: noise that does not depend on the light, an error that is not due to noise.
     """
     found, e = [], errors(60).double()
     for well in (1e4, 1e6, 1e8):

@@ -34,7 +34,7 @@ def bench(n_out=120, seed=0, **changes):
 
 
 def recovered(projection, width):
-    """The map's matrix in the pixels that the blocks read, of unit variance; from frames alone."""
+    """Return the projection's matrix in the blocks' pixels, of unit variance, measured from frames."""
     matrix = projection.effective_matrix(repeats=4)[projection.valid] * np.sqrt(2 * projection.opu.n_in)
     if np.iscomplexobj(matrix):  # real and imaginary part of a pixel are two outputs
         matrix = np.stack([matrix.real, matrix.imag], axis=1).reshape(-1, matrix.shape[1])
@@ -78,7 +78,7 @@ def test_without_noise_the_device_is_random_feedback(method, encoder, tolerance)
 
 
 def test_complex_projections_have_two_outputs_per_pixel():
-    """Catches: a capacity counted in pixels."""
+    """Catches: a capacity that is counted in pixels."""
     opu = ideal(60)
     opu = opu.replace(
         imaging=dataclasses.replace(opu.imaging, reference=dataclasses.replace(opu.imaging.reference, intensity=1.0))
@@ -101,7 +101,7 @@ def likeness(a, b):
 
 
 def test_the_device_drifts_while_training_runs():
-    """Two correlation times later the same error gets another signal. Catches: a clock put back, a still medium."""
+    """After two correlation times the same error gets another signal. Catches: a reset clock, a constant medium."""
     e = errors(40)
     for medium, low, high in (("drifting", -0.4, 0.4), ("still", 0.9, 1.0)):
         opu = drifting(3000.0) if medium == "drifting" else bench(200)
@@ -113,7 +113,7 @@ def test_the_device_drifts_while_training_runs():
 
 
 def test_calibration_on_a_schedule_follows_the_drift():
-    """For the device as it is now, a re-measured projection is right and the old one is not. Catches: no schedule."""
+    """After a drift, a re-measured projection is right and the old one is not. Catches: a schedule that is ignored."""
     e = errors(40)
     found = {}
     for every in (0, 2):
@@ -135,7 +135,7 @@ def test_calibration_on_a_schedule_follows_the_drift():
 
 
 @pytest.mark.parametrize("stop", [2, 3])
-def test_a_resumed_run_calibrates_where_it_did(stop):
+def test_a_resumed_run_repeats_its_last_calibration(stop):
     """Bit for bit with a drifting medium, stochastic codes and a schedule of 2 steps, stopped anywhere.
 
     Catches: a resumed run that keeps the first calibration, or repeats the last one with later frames.
@@ -183,8 +183,8 @@ def test_a_rehearsal_neither_calibrates_nor_counts():
     assert feedback.projection is first
 
 
-def test_a_function_may_calibrate():
-    """It gets the device, and its projection must be like the first. Catches: one of another kind taken."""
+def test_a_user_function_may_recalibrate():
+    """It gets the device, and must return a projection like the first. Catches: a projection of another kind."""
     asked = []
 
     def again(opu):
@@ -218,8 +218,8 @@ def test_a_projection_is_measured_again_by_its_own_method():
         OpticalFeedback(projection, recalibrate_every=1)
 
 
-def test_pixels_stay_with_their_units_when_anchors_go_dark():
-    """The first calibration deals out the pixels. Catches: rows counted anew, which would give units other matrices."""
+def test_units_keep_their_pixels_when_anchors_become_dark():
+    """The first calibration assigns the pixels. Catches: a new assignment, which would give units other matrices."""
     feedback = OpticalFeedback(
         measure_projection(bench(), n_inputs=CLASSES), Ternary(threshold=0.1), recalibrate_every=1
     )
@@ -238,8 +238,8 @@ def test_pixels_stay_with_their_units_when_anchors_go_dark():
     assert likeness(first[:, 4:], second[:, 4:]) > 0.9
 
 
-def test_watching_changes_no_signal_and_sees_saturation():
-    """Signal-to-noise as two runs' difference gives it, within 1.5 dB; saturation rises with the exposure."""
+def test_watching_measures_saturation_and_changes_no_signal():
+    """Signal-to-noise agrees with the difference of two runs within 1.5 dB; saturation rises with the exposure."""
     opu = bench(200)
     feedback = OpticalFeedback(measure_projection(opu, n_inputs=CLASSES), Ternary(threshold=0.1))
     state, e = feedback.state_dict(), errors()
@@ -264,8 +264,8 @@ def test_watching_changes_no_signal_and_sees_saturation():
     assert feedback.statistics()["saturated"] > 0.1
 
 
-def test_a_device_that_went_dark_stops_training():
-    """Catches: training on a feedback of zeros."""
+def test_a_dark_device_stops_training():
+    """Catches: training with a feedback of zeros."""
 
     class Dark:
         def __init__(self, projection):
@@ -308,7 +308,7 @@ def test_signals_have_the_type_of_the_error():
     assert feedback(errors().double(), [20])[0].dtype == torch.float64
 
 
-def test_a_frame_leaves_torchs_threads_alone():
+def test_a_frame_does_not_change_the_threads_of_torch():
     """Caught mutation: `numba.get_num_threads`, which starts numba's threads and sets the number of torch's."""
     code = (
         "import torch; from photonics import presets; "
@@ -326,7 +326,7 @@ def optical():
 
 
 def test_empty_errors_are_not_sent(optical):
-    """A sample whose code is empty takes no frame and gets exactly no feedback, the others are as usual."""
+    """A sample whose code is empty takes no frame and gets a feedback of zero; the others are unchanged."""
     e = errors()
     e[5:] *= 1e-4
     clock = optical.projection.opu.clock
@@ -339,8 +339,8 @@ def test_empty_errors_are_not_sent(optical):
     assert signal[:5].abs().sum() > 0
 
 
-def test_noise_follows_the_clock(optical):
-    """The same frames give the same noise; looking in a rehearsal changes nothing."""
+def test_noise_is_a_function_of_the_clock(optical):
+    """The same frame numbers give the same noise; a rehearsal changes nothing."""
     e = errors()
     state = optical.state_dict()
     (first,) = optical(e, [100])
@@ -371,7 +371,7 @@ def test_a_device_that_does_not_fit_is_refused(optical):
 
 
 def test_a_state_of_another_device_is_refused():
-    """Its exposure may differ, as one that is set again does. Catches: a run that goes on through another medium."""
+    """Only its exposure may differ. Catches: a run that continues through another medium."""
 
     def feedback(**changes):
         opu = presets.lab_bench(20, 60, seed=1).replace(**changes)
@@ -390,8 +390,8 @@ def test_a_state_of_another_device_is_refused():
 @pytest.mark.parametrize(
     "projection", [presets.lab_bench(20, 60), None, np.ones((60, 10))], ids=["device", "none", "array"]
 )
-def test_what_is_no_projection_is_refused(projection):
-    """Catches: a device in place of a projection through it, told by Python's own message."""
+def test_other_objects_are_refused_as_a_projection(projection):
+    """Catches: a device instead of a projection, with Python's own message."""
     with pytest.raises(ValueError, match="projection must be the result of"):
         OpticalFeedback(projection)
 

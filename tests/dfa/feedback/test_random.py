@@ -8,7 +8,7 @@ from tests.dfa.feedback.test_encoding import errors
 
 
 def test_random_feedback_is_a_function_of_its_seed():
-    """Same seed, same matrix, entries of variance 1/width (4 standard errors); another seed, another one."""
+    """The same seed gives the same matrix, another seed does not. Entries have variance 1/width (4 standard errors)."""
     e = errors()
     first, again, other = (RandomFeedback(seed)(e, [300, 200]) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -19,8 +19,8 @@ def test_random_feedback_is_a_function_of_its_seed():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_matrix_is_moved_once(shared, monkeypatch):
-    """To the error's type or device, not in every step; a new seed or width counts. Catches: an upload each step."""
+def test_the_matrix_is_converted_once(shared, monkeypatch):
+    """To the error's type or device; again for a new seed or width. Catches: a conversion in each step."""
     feedback, moves, move = RandomFeedback(1, shared=shared), [], torch.Tensor.to
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *to: moves.append(len(tensor)) or move(tensor, *to))
     e = errors().double()
@@ -43,7 +43,7 @@ def test_a_matrix_must_be_finite(value):
 
 
 def test_a_state_of_another_encoder_is_refused():
-    """Catches: a run that goes on with another threshold than it began with."""
+    """Catches: a run that continues with another threshold."""
     state = RandomFeedback(0, Ternary(threshold=0.1)).state_dict()
     RandomFeedback(1, Ternary(threshold=0.1)).load_state_dict(state)
     for other in (None, Ternary(threshold=0.2), torch.sign):

@@ -46,8 +46,8 @@ every = pytest.mark.parametrize("name", MODELS)
 
 
 @every
-def test_blocks_are_the_network(name):
-    """In their order, one after the other, they are the whole of it. Catches: a part outside of every block."""
+def test_the_blocks_in_order_are_the_network(name):
+    """Applied one after the other they give the network's output. Catches: a part outside of every block."""
     make, inputs = MODELS[name]
     model, h = make(), inputs()
     output = model(h)
@@ -61,8 +61,8 @@ def test_blocks_are_the_network(name):
 
 
 @every
-def test_the_seed_is_the_network(name):
-    """Same seed, same weights; another, others; torch's own generator has no say. Catches: weights left to torch."""
+def test_weights_are_a_function_of_the_seed(name):
+    """The global generator of torch has no effect. Catches: weights drawn by torch."""
     make, _ = MODELS[name]
     torch.manual_seed(1)
     first = make(3)
@@ -76,7 +76,7 @@ def test_the_seed_is_the_network(name):
 
 @every
 def test_copies_and_states(name):
-    """A copy and a reloaded state give the same output; a graph is no part of the state.
+    """A copy and a reloaded state give the same output; the state does not contain the graph.
 
     Catches: a buffer that is lost, or saved with the weights.
     """
@@ -103,7 +103,7 @@ def test_autocast(name):
 
 @every
 def test_every_parameter_learns_by_feedback(name):
-    """With the blocks by name; the last has backpropagation's gradient, the others another.
+    """The last block has the gradient of backpropagation, the others have another one.
 
     Catches: a block that is not named, a block whose output has no row for each row of the error.
     """
@@ -124,7 +124,7 @@ def test_every_parameter_learns_by_feedback(name):
 
 
 def test_uniform_weights():
-    """Within 1/sqrt(fan_in), deviation 1/sqrt(3 fan_in). Catches: fan_out, or a kernel that is not counted in."""
+    """Within 1/sqrt(fan_in), deviation 1/sqrt(3 fan_in). Catches: fan_out, or a fan_in without the kernel's size."""
     model = cnn(28, (16, 32), 128)
     fans = {"conv1.1": 9, "conv2.0": 16 * 9, "hidden.1": 32 * 49, "output": 128}
     for name, fan_in in fans.items():
@@ -141,8 +141,8 @@ def test_glorot_weights():
     assert not layer.bias.any()
 
 
-def test_convolutions_move_with_the_picture():
-    """Two pixels in the picture are one in the output of the first block. Catches: pixels in the wrong order."""
+def test_convolutions_are_equivariant_to_shifts():
+    """A shift of two pixels in the image is a shift of one in the first block's output. Catches: exchanged pixels."""
     model = cnn(12, (4,), 16)
     picture = torch.zeros(1, 12, 12)
     picture[0, 3:7, 3:7] = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
@@ -153,7 +153,7 @@ def test_convolutions_move_with_the_picture():
     torch.testing.assert_close(torch.roll(still, (1, 2), (2, 3))[..., 1:5, 2:6], shifted[..., 1:5, 2:6])
 
 
-def test_graph_convolutions_are_their_formula():
+def test_graph_convolutions_equal_their_formula():
     """``A relu(A X W0 + b0) W1 + b1``, for dense and sparse features. Catches: an activation at the end, A left out."""
     model, x = gcn([9, 8, 4], adjacency(), 0.5).eval(), words().relu()
     for layer in model:
@@ -167,8 +167,8 @@ def test_graph_convolutions_are_their_formula():
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 @pytest.mark.parametrize("kind", ["csr_matrix", "coo_array", "torch csr", "torch double"])
-def test_graphs_may_be_scipys(kind):
-    """Adjacency and features, of any layout and width; they learn the same. Catches: a matrix that only torch knows."""
+def test_graphs_may_be_scipy_matrices(kind):
+    """Adjacency and features of any layout and type give the same gradients. Catches: only torch's matrices allowed."""
 
     def converted(matrix):
         if kind == "torch csr":
@@ -189,8 +189,8 @@ def test_graphs_may_be_scipys(kind):
         torch.testing.assert_close(got, wanted)
 
 
-def test_nodes_have_no_order():
-    """Numbering them otherwise numbers the outputs otherwise. Catches: a transposed or misplaced adjacency."""
+def test_outputs_follow_the_numbering_of_the_nodes():
+    """A permutation of the nodes permutes the outputs. Catches: a transposed or misplaced adjacency."""
     order = torch.randperm(NODES, generator=torch.Generator().manual_seed(0))
     place = torch.argsort(order).numpy()
     straight = gcn([9, 8, 4], adjacency(), 0.0)
@@ -199,7 +199,7 @@ def test_nodes_have_no_order():
 
 
 def test_two_layers_reach_two_steps():
-    """On a line of nodes. Catches: a layer that passes messages on twice, or not at all."""
+    """On a line of nodes. Catches: a layer that multiplies by the adjacency twice, or not at all."""
     line = normalised_adjacency(np.stack([np.arange(9), np.arange(1, 10)], axis=1), 10)
     model = gcn([9, 8, 4], line, 0.0)
     x = torch.randn(10, 9, generator=torch.Generator().manual_seed(0))
@@ -211,7 +211,7 @@ def test_two_layers_reach_two_steps():
 
 @pytest.mark.parametrize("layout", ["dense", "sparse"])
 def test_dropout_keeps_the_mean(layout):
-    """Over 2000 draws within 4.5 standard errors of the output without it; in evaluation there is none.
+    """Over 2000 draws within 4.5 standard errors of the output without dropout; evaluation has no dropout.
 
     Catches: dropout of sparse entries without the scale 1 / (1 - p), or none at all.
     """
@@ -227,8 +227,8 @@ def test_dropout_keeps_the_mean(layout):
     assert torch.equal(layer(x), exact)
 
 
-def test_the_transformer_does_not_see_ahead():
-    """A character changes what is said at its place and after it, and nothing before. Catches: attention unmasked."""
+def test_the_transformer_is_causal():
+    """A character changes the outputs at its position and after it, not before. Catches: attention without a mask."""
     model = char_transformer(20, 12, 16, 2, 2)
     x = characters(1, 10)
     other = x.clone()
@@ -237,15 +237,15 @@ def test_the_transformer_does_not_see_ahead():
     assert changed.tolist() == [False] * 6 + [True] * 4
 
 
-def test_the_transformer_knows_places():
-    """The same character everywhere: attention is a mean of equals, only the place tells. Catches: no places."""
+def test_the_transformer_depends_on_positions():
+    """With one repeated character only the position embedding differs. Catches: a missing position embedding."""
     model = char_transformer(20, 12, 16, 2, 2)
     output = model(torch.full((1, 10), 7)).detach()
     assert float((output[0, 1:] - output[0, :-1]).abs().amax(dim=1).min()) > 1e-3
 
 
-def test_heads_attend_apart():
-    """Attention equals the sum over heads, written out. Catches: heads and tokens exchanged in a reshape."""
+def test_heads_attend_independently():
+    """Attention equals an explicit sum over heads. Catches: heads and tokens exchanged in a reshape."""
     attention = char_transformer(20, 12, 16, 1, 4).get_submodule("layer1.1.0.layer")
     h = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
     query, key, value = attention.inputs(h).split(16, dim=2)

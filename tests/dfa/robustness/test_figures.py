@@ -13,7 +13,7 @@ from dfa.robustness.prepared import View
 
 NAN = np.nan
 SCORES = np.array([[92.0, 90.0, 91.0], [NAN, 89.8, 90.8], [92.0, 90.0, 91.0], [NAN, 89.0, NAN]])
-"""Over (values, seeds). The best seed fails first, so the mean over the other seeds falls more than any seed does."""
+"""Scores over (values, seeds). The best seed fails first, so the mean of the others falls more than each seed."""
 VALUES = [0.0, 1.0, 2.0, 3.0]
 
 

@@ -54,8 +54,8 @@ NOISES = Grid({"noise": [0.0, 1.0, 10.0, 99.0]})
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_study_may_run(name):
-    """Catches: a name or value that the device refuses, a position without the flaw outside of the design."""
+def test_every_study_has_allowed_points(name):
+    """Catches: a name or value that the device refuses; a point without the flaw that is not in the design."""
     one = prepare(name, TINY)
     assert 0 < len(STUDIES[name]) < 120
     assert len(one.design.settings) > 2
@@ -88,7 +88,7 @@ def test_device_changes_of_the_plan_are_kept():
     assert plan.device_changes == {"camera.bit_depth": 12}
 
 
-def test_the_budget_has_each_flaw_once_and_the_bench_once():
+def test_the_budget_changes_each_flaw_alone():
     """Catches: a point at the bench's own value; phase noise of a reference arm that is not used."""
     one = budget(TINY)
     points = one.design.settings
@@ -115,7 +115,7 @@ def test_differences_are_paired_by_seed():
     assert np.isnan(error).all()
 
 
-def test_means_leave_failed_seeds_out():
+def test_means_exclude_failed_seeds():
     values = np.array([[1.0, 3.0, np.nan], [np.nan, np.nan, np.nan], [2.0, np.nan, np.nan]])
     mean, error = mean_and_error(values)
     np.testing.assert_array_equal(mean, [2.0, np.nan, 2.0])
@@ -138,7 +138,7 @@ def test_a_figure_needs_the_data_set_alone(tmp_path):
         assert view_of(again) == view_of(one)
         ax = draw(again.load(), Figure().add_subplot())
     line = ax.containers[0].lines[0]
-    np.testing.assert_allclose(line.get_xdata(), [1.0, 10.0])  # 0 is no place on a logarithmic axis
+    np.testing.assert_allclose(line.get_xdata(), [1.0, 10.0])  # a logarithmic axis cannot show 0
     np.testing.assert_allclose(line.get_ydata(), [100.9, 91.0])
     across = {artist.get_label(): artist.get_ydata()[0] for artist in ax.lines if artist.get_label()[0] != "_"}
     assert across.pop("failed") < 91.0
@@ -147,7 +147,7 @@ def test_a_figure_needs_the_data_set_alone(tmp_path):
         draw(one.drop_attrs(), Figure().add_subplot())
 
 
-def test_points_are_joined_in_order():
+def test_lines_connect_points_in_order():
     """The value without the flaw is the first one and may lie in the middle. Catches: a line that turns back."""
     ax = draw(found(Grid({"noise": [2.0, 1.0, 10.0]}), without={"noise": 0}, log=True), Figure().add_subplot())
     np.testing.assert_allclose(ax.containers[0].lines[0].get_xdata(), [1.0, 2.0, 10.0])
@@ -200,10 +200,10 @@ def test_values_as_text():
     assert not is_far(x, 0, False)
 
 
-def test_one_study_from_end_to_end():
-    """Digits, one seed, a network of 32. Catches: errors of real trainings only; a plan `SMALL` that does not run."""
+def test_one_study_end_to_end():
+    """Digits, one seed, a network of 32. Catches: errors of real trainings; a plan `SMALL` that does not run."""
     one = prepare("read_noise", replace(SMALL, epochs=1), values=(0.0, 1e4)).run([0], workers=0, progress=False)
     assert one["camera.read_noise_e"].attrs["units"] == "e-"
     assert float(one.reference.sel(reference_method="bp", seed=0)) > 50.0
-    assert "laser.power_w must be lower" in str(one.error.values[1, 0])  # the noise alone is over the exposure's target
+    assert "laser.power_w must be lower" in str(one.error.values[1, 0])  # the noise alone exceeds the exposure's target
     draw(one, Figure().add_subplot())

@@ -1,4 +1,4 @@
-"""Training as a point of a sweep: names change the right parameter, and metrics are those of the run."""
+"""Training as a point of a sweep: names change the right parameter, and metrics equal those of the run."""
 
 import math
 import pickle
@@ -44,7 +44,7 @@ def test_every_prefix_changes_its_part():
     assert TINY.device_changes == {}
 
 
-def test_a_policy_replaces_the_plan_s():
+def test_a_policy_replaces_that_of_the_plan():
     """Catches: two policies of ternarisation at once."""
     assert change_plan(TINY, {"encoder.threshold": 0.1}).encoder == Ternary(threshold=0.1)
     assert change_plan(TINY, {"encoder.sign": True}).encoder == Ternary(sign=True)
@@ -52,8 +52,8 @@ def test_a_policy_replaces_the_plan_s():
     assert kept == Ternary(relative=0.3, restore=True)
 
 
-def test_a_name_of_the_medium_is_the_effect_s_if_it_has_it():
-    """Catches: a drift whose time constant cannot be swept, a plan whose table is changed in place."""
+def test_a_medium_name_changes_the_effect_around_the_medium():
+    """Catches: a drift whose time constant cannot be swept; a plan that is changed in place."""
     base = replace(TINY, device_changes=DRIFT)
     changes = change_plan(base, {"medium.correlation_frames": 10.0, "medium.storage": "stored"}).device_changes
     assert changes == {"medium": {"type": "Drifting", "correlation_frames": 10.0}, "medium.storage": "stored"}
@@ -61,7 +61,7 @@ def test_a_name_of_the_medium_is_the_effect_s_if_it_has_it():
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"camera.red_noise": 1.0}, "red_noise is not a parameter of Camera"),
         ({"camera.read_noise_e": -1.0}, "read_noise_e must be"),
@@ -92,10 +92,10 @@ def test_a_name_of_the_medium_is_the_effect_s_if_it_has_it():
         ({"medium.correlation_frames": 1e5}, 'device_changes={"medium": {"type": "Drifting", "correlation_frames": 1'),
     ],
 )
-def test_a_bad_setting_is_refused_before_anything_runs(settings, said, monkeypatch):
-    """Catches: a wrong name that is found at the last of a thousand points."""
+def test_a_bad_setting_is_refused_before_anything_runs(settings, message, monkeypatch):
+    """Catches: a wrong name that is detected only at the last of many points."""
     monkeypatch.setattr(TrainingStudy, "run", lambda *_: pytest.fail("ran"))
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         sweep(TrainingStudy(TINY), [{}, settings], workers=0, progress=False)
 
 
@@ -108,7 +108,7 @@ def test_bad_arguments():
 
 
 def test_one_width_is_one_hidden_block():
-    """Catches: a single width that must be written as a list."""
+    """Catches: a single width that is refused."""
     assert [change_plan(TINY, {"training.hidden": width}).hidden for width in (8, np.int64(16), [4, 4])] == [
         (8,),
         (16,),
@@ -116,7 +116,7 @@ def test_one_width_is_one_hidden_block():
     ]
 
 
-def test_a_parameter_of_medium_and_effects_is_the_medium_s():
+def test_a_name_of_medium_and_effect_changes_the_medium():
     assert change_plan(TINY, {"medium.seed": 7}).device_changes == {"medium.seed": 7}
 
 
@@ -126,8 +126,8 @@ def test_every_seed_trains(seed):
     assert TrainingStudy(TINY, "bp").run({}, seed)["accuracy"] > 0
 
 
-def test_a_point_is_the_run_of_its_plan():
-    """Catches: settings or seeds that do not reach the training; a reference that goes through the device."""
+def test_a_point_equals_the_run_of_its_plan():
+    """Catches: settings or seeds that do not reach the training; a reference that uses the device."""
     points = [{"camera.read_noise_e": 20.0}, {"training.method": "bp"}]
     found = sweep(TrainingStudy(TINY), points, seeds=[1, 2], workers=0, progress=False)
     assert (found.error == "").all()
@@ -161,7 +161,7 @@ def test_frames_of_calibration_are_counted():
 def test_inputs_beyond_those_of_the_error_reduce_its_signal():
     """All inputs that are ON share the full well of the pixels: 10 log10(200/20) = 10 dB less SNR, within 3 dB.
 
-    Catches: inputs that do not reach the device, or change it for methods without one.
+    Catches: inputs that do not reach the device, or that change methods without a device.
     """
     study = TrainingStudy(TINY)
     few, many = study.run({"training.inputs": 20}, 0), study.run({"training.inputs": 200}, 0)
@@ -182,7 +182,7 @@ def test_a_device_from_a_file_has_its_own_inputs(tmp_path):
 
 
 def test_photons_are_those_of_the_camera():
-    """Half the range of 8 bits at the 99th percentile: 4.6 means of speckle below it. Catches: a wrong gain."""
+    """Half the range of 8 bits is the 99th percentile of speckle, 4.6 times its mean. Catches: a wrong gain."""
     found = TrainingStudy(TINY).run({}, 0)
     camera = presets.lab_bench(4, 4).camera
     expected = 0.5 * camera.full_well_e / math.log(100.0) / camera.quantum_efficiency
@@ -192,7 +192,7 @@ def test_photons_are_those_of_the_camera():
     assert well["snr_db"] < found["snr_db"] - 3
 
 
-def test_everything_that_decides_a_run_is_described(tmp_path):
+def test_everything_that_determines_a_run_is_described(tmp_path):
     """Catches: two different studies with the same key; a device that is described by the name of its file."""
     base = TrainingStudy(TINY).describe()
     for changes in ({"hidden": (17,)}, {"epochs": 2}, {"encoder": Ternary(threshold=0.1)}, {"device_changes": DRIFT}):
@@ -208,8 +208,8 @@ def test_everything_that_decides_a_run_is_described(tmp_path):
     assert "device.toml" not in str(found)
 
 
-def test_a_device_s_file_is_read_once(tmp_path, monkeypatch):
-    """The study holds the device's description; a changed file does not matter, a changed matrix is refused.
+def test_the_file_of_a_device_is_read_once(tmp_path, monkeypatch):
+    """The study contains the device's description; a changed file has no effect, a changed matrix is refused.
 
     Catches: points of an edited file under the key of the old file; paths that are valid in one folder only.
     """

@@ -1,4 +1,4 @@
-"""Other architectures: gradients equal those derived by hand, and no graph crosses a boundary between blocks."""
+"""Other architectures: gradients equal hand-derived ones, and no graph crosses a boundary between blocks."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ from tests.dfa.networks import (
 
 
 def reached(tensor):
-    """Parameters that the graph of a tensor leads back to, by identity."""
+    """Return the identities of the parameters in the graph of a tensor."""
     found, seen, stack = set(), set(), [tensor.grad_fn]
     while stack:
         node = stack.pop()
@@ -49,7 +49,7 @@ def ids(module):
 
 @pytest.mark.parametrize("spread", ["each", "channels"])
 def test_convolutions(spread):
-    """Two of them and a linear head. Catches: the signal before the slope of tanh; channels read from the last axis."""
+    """Two convolutions and a linear head. Catches: signals without the slope of tanh; channels on the last axis."""
     model = draw(
         nn.Sequential(
             nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Conv2d(3, 4, 2), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 3 * 2, 5)
@@ -77,7 +77,7 @@ def test_convolutions(spread):
 
 
 class GCN(nn.Module):
-    """``A relu(A X W1) W2``, with scipy-made A: (nodes, features) -> (nodes, classes)."""
+    """``A relu(A X W1) W2``, with A from scipy: (nodes, features) -> (nodes, classes)."""
 
     def __init__(self, adjacency):
         super().__init__()
@@ -91,7 +91,7 @@ class GCN(nn.Module):
 
 
 def graph(nodes=12):
-    """Symmetrically normalised adjacency of a random graph with loops."""
+    """Return the symmetrically normalised adjacency of a random graph with loops."""
     edges = scipy.sparse.random(nodes, nodes, 0.2, random_state=0)
     adjacency = ((edges + edges.T) > 0).astype(float) + scipy.sparse.eye(nodes)
     root = scipy.sparse.diags(1 / np.sqrt(np.asarray(adjacency.sum(axis=1)).ravel()))
@@ -134,7 +134,7 @@ def test_graph_convolution_with_some_nodes_in_the_loss(diffuse, encoder):
         shown[mask] = np.sign(rows) * (np.abs(rows) > 0.5 * rows.std())
     [delta] = signals(shown / 4, [6])
     delta = (a @ delta if diffuse else delta) * (received > 0)
-    tolerance = 1e-6 if diffuse != "torch" else 1e-6 + 1e-7  # its A was rounded to float32
+    tolerance = 1e-6 if diffuse != "torch" else 1e-6 + 1e-7  # here A is rounded to float32
     expected = {"first.weight": delta.T @ (a @ x.numpy()), "second.weight": e.T @ (a @ h)}
     for name, gradient in expected.items():
         found = dict(model.named_parameters())[name].grad.numpy()
@@ -170,7 +170,7 @@ def test_transformer():
 
 
 def test_skips_outside_a_block_that_is_called_twice_and_a_tied_head():
-    """Each call has its own slice of B. Catches: one signal for both calls; an output cut for one reader only."""
+    """Each call has its own slice of B. Catches: one signal for both calls; an output detached for one reader only."""
     model = draw(Tied())
     x, target = normal(8, 5), normal(8, 5, seed=1)
     learner = DirectFeedback(model, blocks=["block"], feedback=RandomFeedback(SEED))
@@ -198,8 +198,8 @@ def test_skips_outside_a_block_that_is_called_twice_and_a_tied_head():
 
 
 @pytest.mark.parametrize("name", ["transformer", "heads", "tied"])
-def test_no_graph_crosses_a_cut(name):
-    """What follows a block cannot reach its parameters, nor those before it. Catches: an output handed on attached."""
+def test_no_graph_crosses_a_block_boundary(name):
+    """The graph after a block contains no parameter of it or before it. Catches: an output that is not detached."""
     model, x, blocks = {
         "transformer": (Transformer(depth=3), torch.arange(10).view(2, 5) % 7, None),
         "heads": (Heads("tuple"), normal(3, 4), "trunk"),
@@ -217,8 +217,8 @@ def test_no_graph_crosses_a_cut(name):
         assert not others & reached(taught.output)
 
 
-def test_what_the_model_returns_has_its_true_gradient():
-    """A listed block that makes the output is no hidden one, though found as such. Catches: an output left detached."""
+def test_a_returned_output_has_its_true_gradient():
+    """A block that computes the model's output is not hidden. Catches: an output that stays detached."""
 
     class Plain(nn.Module):
         def __init__(self):
@@ -239,8 +239,8 @@ def test_what_the_model_returns_has_its_true_gradient():
     assert alignment(learner, cross_entropy, x, y)[1] == pytest.approx(0.0, abs=1e-4)
 
 
-def test_terms_of_the_loss_beside_the_output_have_their_gradient():
-    """Weight decay written into the loss reaches hidden blocks, too. Catches: a backward pass from the output alone."""
+def test_other_terms_of_the_loss_have_their_gradient():
+    """Weight decay in the loss also reaches hidden blocks. Catches: a backward pass from the output only."""
     model = draw(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)))
     x, y = normal(5, 4), torch.arange(5) % 3
     grads = []

@@ -11,7 +11,7 @@ SIZES = [6, 9, 8, 4]
 
 
 class Vgg(nn.Module):
-    """Two containers, and parameters beside them."""
+    """Two containers, and parameters outside of them."""
 
     def __init__(self):
         super().__init__()
@@ -22,7 +22,7 @@ class Vgg(nn.Module):
 
 
 def test_blocks_are_found():
-    """Children with parameters of the outermost containers. Catches: containers inside of blocks taken for blocks."""
+    """Children with parameters of the outermost containers. Catches: containers inside of blocks found as blocks."""
     assert DirectFeedback(mlp(SIZES)).names == ["0", "2", "4"]
     assert DirectFeedback(Transformer(depth=3)).names == ["blocks.0", "blocks.1", "blocks.2", "head"]
     vgg = DirectFeedback(Vgg())
@@ -30,12 +30,12 @@ def test_blocks_are_found():
     assert [type(group[-1]).__name__ for group in vgg.blocks] == ["ReLU", "MaxPool2d", "ReLU", "Linear"]
 
 
-def test_containers_in_blocks_are_no_blocks():
+def test_containers_inside_blocks_are_not_blocks():
     model = nn.ModuleDict({"trunk": nn.ModuleList([mlp([3, 4, 3]), mlp([3, 3])]), "head": nn.Linear(3, 2)})
     assert DirectFeedback(model).names == ["trunk.0", "trunk.1", "head"]
 
 
-def test_blocks_are_named():
+def test_blocks_may_be_named():
     model = Transformer(depth=2)
     wanted = ["blocks.0", "blocks.1", "head"]
     for blocks in ("blocks", model.blocks, ["blocks.0", "blocks.1"], [model.blocks[0], "blocks.1"]):
@@ -44,7 +44,7 @@ def test_blocks_are_named():
 
 
 def test_every_parameter_belongs_to_one_block():
-    """Modules outside belong to the next block, or to the head. Catches: parameters counted twice or lost."""
+    """Modules outside of blocks belong to the next block or to the head. Catches: parameters counted twice or lost."""
     for learner, wanted in (
         (DirectFeedback(Vgg()), [3, 2, 4, 2]),
         (DirectFeedback(Transformer(depth=2)), [1 + 12, 12, 4]),

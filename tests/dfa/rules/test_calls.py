@@ -15,7 +15,7 @@ X, Y = normal(12, 5), torch.arange(12) % 3
 
 
 class Net(nn.Module):
-    """Two hidden layers and a head. Parts named in `ways` are called by the given functions."""
+    """Two hidden layers and a head. The functions in `ways` call the parts with these names."""
 
     def __init__(self, **ways):
         super().__init__()
@@ -83,7 +83,7 @@ def test_a_block_may_be_skipped(skip):
         def __init__(self):
             super().__init__()
             self.stem, self.a, self.b, self.head = (nn.Linear(i, j) for i, j in ((5, 8), (8, 8), (8, 8), (8, 3)))
-            self.b.weight = self.a.weight  # tied: what is skipped may hold what is used
+            self.b.weight = self.a.weight  # tied: the skipped block contains parameters that are used
 
         def forward(self, x):
             x = self.stem(x)
@@ -110,7 +110,7 @@ def test_a_block_may_be_called_without_recording_gradients():
 
 @pytest.mark.parametrize(("checked", "feedback"), [(["a"], RandomFeedback(0)), (["a", "b"], None)])
 def test_reentrant_checkpoints_of_blocks_are_refused(checked, feedback):
-    """They record only in the backward pass, too late to detach. Catches: backpropagation in its place."""
+    """They record only in the backward pass, too late to detach. Catches: backpropagation instead of DFA."""
 
     def again(part, x):
         return checkpoint(part, x, use_reentrant=True)

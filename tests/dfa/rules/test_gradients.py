@@ -1,6 +1,6 @@
-"""The package's own networks: every gradient of Direct Feedback Alignment against one derived on paper, in float64.
+"""The package's own networks: every gradient of Direct Feedback Alignment against a hand-derived one, in float64.
 
-The formulas are numpy alone, `tests.dfa.networks` says what the rule is; the tolerance is 1e-6 of the largest entry.
+The formulas use only numpy, `tests.dfa.networks` defines the rule; the tolerance is 1e-6 of the largest entry.
 For the fully connected network see `test_learning`.
 """
 
@@ -30,7 +30,7 @@ from tests.dfa.networks import (
 
 
 def linear_gradients(name, inputs, delta):
-    """Of a linear layer, from the gradient at its output; rows may have several dimensions."""
+    """Return the gradients of a linear layer, from the gradient at its output; rows may have several dimensions."""
     rows = tuple(range(delta.ndim - 1))
     return {f"{name}.weight": np.tensordot(delta, inputs, (rows, rows)), f"{name}.bias": delta.sum(axis=rows)}
 
@@ -40,7 +40,7 @@ def affine(p, name, x):
 
 
 def pool(h):
-    """Largest of 2 x 2 pixels, and by how much each pixel moves it."""
+    """Return the largest of 2 x 2 pixels, and its derivative by each pixel."""
     n, c, height, width = h.shape
     tiles = h.reshape(n, c, height // 2, 2, width // 2, 2)
     largest = tiles.max(axis=(3, 5), keepdims=True)
@@ -54,7 +54,7 @@ def unpool(delta, chosen):
 
 @pytest.mark.parametrize("spread", ["each", "channels"])
 def test_cnn(spread):
-    """Signals arrive after the pooling, which sends them to its largest pixels. Catches: signals before the pool."""
+    """Signals enter after the pooling, which propagates them to its largest pixels. Catches: signals before it."""
     model, x, y = draw(cnn(8, (3, 4), 5, 6)), normal(7, 64), torch.arange(7) % 6
     learner = DirectFeedback(model, feedback=RandomFeedback(SEED), spread=spread)
     assert learner.names == ["conv1", "conv2", "hidden", "output"]
@@ -110,7 +110,7 @@ def test_gcn(sizes, diffused, layout):
 
 
 def attend(p, name, n, heads):
-    """Causal attention of several heads: output, and what its gradient needs."""
+    """Causal attention of several heads; return the output and the values for its gradient."""
     batch, tokens, width = n.shape
     split = affine(p, f"{name}.inputs", n).reshape(batch, tokens, 3, heads, width // heads).transpose(2, 0, 3, 1, 4)
     q, k, v = split
@@ -121,7 +121,7 @@ def attend(p, name, n, heads):
 
 
 def attend_back(p, name, kept, delta):
-    """Gradients of the attention's weights, and of its input."""
+    """Return the gradients of the attention's weights and of its input."""
     n, q, k, v, a, mixed = kept
     (batch, heads, tokens, size), found = q.shape, linear_gradients(f"{name}.output", mixed, delta)
     d = (delta @ p[f"{name}.output.weight"]).reshape(batch, tokens, heads, size).transpose(0, 2, 1, 3)
@@ -148,7 +148,7 @@ def perceive_back(p, name, kept, delta):
 
 
 def test_char_transformer():
-    """Block outputs are taught; attention, norms, skips inside a block by autograd. Catches: a cut inside a block."""
+    """Signals enter at block outputs; inside a block the gradient is exact. Catches: a detachment inside a block."""
     heads, width, classes, tokens = 2, 8, 7, 5
     model = draw(char_transformer(classes, tokens, width, 2, heads))
     x = torch.arange(15).view(3, tokens) ** 2 % classes

@@ -1,4 +1,4 @@
-"""Feedback alignment, sign-symmetric and plain backpropagation behind the learner's interface."""
+"""Feedback alignment, sign-symmetric feedback and backpropagation with the learner's interface."""
 
 import copy
 
@@ -24,7 +24,7 @@ def step(learner, x=X, y=Y):
 
 @pytest.mark.parametrize("weights", ["transposed", "random", "sign"])
 def test_gradients_equal_hand_derived_ones(weights):
-    """``delta_k = (delta_{k+1} B_{k+1}) f'(a_k)``. Catches: B transposed; the last layer's B left out."""
+    """``delta_k = (delta_{k+1} B_{k+1}) f'(a_k)``. Catches: B transposed; a last layer without B."""
     model = draw(mlp(SIZES))
     learner = LayerFeedback(model, weights=weights, seed=3)
     found = step(learner)
@@ -45,7 +45,7 @@ def test_gradients_equal_hand_derived_ones(weights):
 
 
 def test_random_matrices_have_the_variance_of_fresh_weights():
-    """``1/(3 fan_in)``, 4 standard errors, and are functions of seed and layer. Catches: the fan-out in its place."""
+    """``1/(3 fan_in)``, 4 standard errors, and are functions of seed and layer. Catches: the fan-out instead."""
     model = mlp([300, 200, 200, 5])
     learner = LayerFeedback(model, seed=1)
     matrix = learner.matrix(0)
@@ -85,7 +85,7 @@ def test_transposed_is_backpropagation_on_any_network():
 
 
 def test_same_interface():
-    """Angles, whole copies, removal, a state with its seed. Catches: hooks that stay."""
+    """Angles, copies, removal, a state with its seed. Catches: hooks that are not removed."""
     learner = LayerFeedback(draw(mlp(SIZES)), weights="sign")
     angles = alignment(learner, cross_entropy, X, Y)
     assert angles[-1] == pytest.approx(0.0, abs=1e-4)
@@ -115,8 +115,8 @@ def test_same_interface():
 
 
 @pytest.mark.parametrize("weights", ["random", "sign"])
-def test_a_layer_may_be_given_its_input_by_name(weights):
-    """Catches: a hook that sees positions only."""
+def test_a_layer_may_get_its_input_by_keyword(weights):
+    """Catches: a hook that handles positional arguments only."""
 
     class Named(nn.Module):
         def __init__(self):

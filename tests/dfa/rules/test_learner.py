@@ -1,4 +1,4 @@
-"""A learner in use: blocks, copies, files, precision, compiled models, accumulation, evaluation."""
+"""Use of a learner: blocks, copies, files, precision, compiled models, accumulation, evaluation."""
 
 import copy
 import pickle
@@ -20,7 +20,7 @@ X, Y = normal(12, 6).float(), torch.arange(12) % 4
 
 
 def gradients(learner, call=None, x=X, y=Y, **how):
-    """Of a fresh backward pass, parameter by parameter."""
+    """Return the gradients of a new backward pass, parameter by parameter."""
     learner.model.zero_grad()
     output = (learner.model if call is None else call)(x)
     learner.backward(cross_entropy(output, y), output, **how)
@@ -41,8 +41,8 @@ def assert_equal(found, wanted, **tolerance):
         torch.testing.assert_close(a, b, **({"rtol": 0.0, "atol": 0.0} | tolerance))
 
 
-def test_a_frozen_block_leaves_the_others_their_matrices():
-    """Catches: slices of B that shift when a block stops learning."""
+def test_a_frozen_block_does_not_change_the_matrices_of_others():
+    """Catches: slices of B that shift if a block is frozen."""
     learner = direct()
     full = gradients(learner)
     for p in learner.parameters(0):
@@ -57,7 +57,7 @@ def test_a_frozen_block_leaves_the_others_their_matrices():
 # Copies and files
 
 
-def test_a_copy_of_the_learner_is_a_learner(expected):
+def test_a_copy_of_the_learner_works(expected):
     """`deepcopy` and pickle, also between forward and backward. Catches: hooks that call the original."""
     learner = direct()
     output = learner.model(X)
@@ -71,7 +71,7 @@ def test_a_copy_of_the_learner_is_a_learner(expected):
     assert_equal(gradients(learner), expected)
 
 
-def test_a_copy_of_the_model_is_whole():
+def test_a_copy_of_the_model_is_an_ordinary_model():
     """Also in a copy that holds both. Catches: a copied model whose first layers no longer learn by backpropagation."""
     learner = direct()
     model = copy.deepcopy(learner.model)
@@ -84,7 +84,7 @@ def test_a_copy_of_the_model_is_whole():
     assert_equal(gradients(both["learner"]), gradients(learner))
 
 
-def test_a_copied_device_is_a_device_of_its_own():
+def test_a_copied_device_is_independent():
     opu = presets.lab_bench(8, 40)
     opu.autoexpose()
     learner = direct(feedback=OpticalFeedback(measure_projection(opu, n_inputs=4)))
@@ -96,7 +96,7 @@ def test_a_copied_device_is_a_device_of_its_own():
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_state_has_the_seed(shared, expected):
-    """A learner made with another seed goes on with the saved one. Catches: a cached matrix that outlives its seed."""
+    """A learner with another seed continues with the saved seed. Catches: a cached matrix of the old seed."""
     learner = direct(feedback=RandomFeedback(7, shared=shared))
     wanted = gradients(learner)
     state = learner.state_dict()
@@ -149,7 +149,7 @@ def test_a_given_matrix_is_used():
 
 # Precision, compilation, checkpointing
 
-# Dynamo looks at a hook's tensors, and hides the warning that it causes from everyone but pytest.
+# Dynamo reads a hook's tensors, which causes a warning that only pytest shows.
 dynamo = pytest.mark.filterwarnings("ignore:The .grad attribute")
 
 
@@ -233,15 +233,15 @@ def test_checkpointed_blocks(expected):
 # Loops
 
 
-def test_a_call_that_is_never_taught_is_forgotten(expected):
-    """Catches: records of an earlier call that are taught together with those of the last one."""
+def test_a_call_without_backward_is_discarded(expected):
+    """Catches: records of an earlier call that are used together with those of the last one."""
     learner = direct()
     learner.model(3 * X)
     assert_equal(gradients(learner), expected)
 
 
 def test_accumulation_and_the_scale_of_the_loss():
-    """Halves of a batch, each with half the loss, add up to the batch. Catches: codes that follow the loss's scale."""
+    """The gradients of two half batches, each with half the loss, sum to those of the batch. Catches: scaled codes."""
     learner = direct(feedback=RandomFeedback(0, Ternary(threshold=0.2)))
     whole = gradients(learner)
     learner.model.zero_grad()
@@ -265,13 +265,13 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("encoder", PROPORTIONAL + OTHERS)
-def test_the_scale_of_the_loss_matters_to_signals_that_do_not_follow_the_error(encoder):
+def test_loss_scale_with_every_encoder(encoder):
     """A quarter of the loss gives a quarter of the gradient, with `loss_scale`. Catches: codes of the scaled error."""
     found = []
-    for scale, said in ((1.0, 1.0), (0.25, 0.25), (0.25, 1.0)):
+    for scale, given in ((1.0, 1.0), (0.25, 0.25), (0.25, 1.0)):
         learner = direct(feedback=RandomFeedback(0, encoder))
         output = learner.model(X)
-        learner.backward(scale * cross_entropy(output, Y), output, loss_scale=said)
+        learner.backward(scale * cross_entropy(output, Y), output, loss_scale=given)
         found.append(torch.cat([p.grad.flatten() for p in learner.model.parameters()]) / scale)
     torch.testing.assert_close(found[1], found[0])
     assert torch.allclose(found[2], found[0]) == any(encoder is one for one in PROPORTIONAL)
@@ -294,7 +294,7 @@ def test_any_optimiser_and_clipping(optimiser):
     assert losses[-1] < 0.67 * losses[0]
 
 
-def test_evaluation_is_untouched():
+def test_evaluation_is_not_recorded():
     """Calls without gradients are not recorded, also between forward and backward. Catches: records of evaluation."""
     learner = direct()
     plain = mlp(SIZES, seed=0)
@@ -313,7 +313,7 @@ def test_evaluation_is_untouched():
 
 
 def test_a_diverged_run_stops():
-    """Infinite weights, NaN in the data or in the feedback's error; gradients stay as they are."""
+    """Infinite weights, NaN in the data or in the feedback's error; gradients are not changed."""
     learner = direct(feedback=RandomFeedback(0, Ternary()))
     before = gradients(learner)
     bad = X.clone()

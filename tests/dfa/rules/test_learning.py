@@ -28,7 +28,7 @@ def model():
 
 
 def by_hand(model, x, y, matrix, widths, code=lambda e: e):
-    """Gradients of the 3-layer tanh net, written out: delta_k = B_k e, times the slope of tanh, times the input."""
+    """Return hand-derived gradients of the 3-layer tanh net: delta_k = B_k e times the slope of tanh and the input."""
     w1, w2, w3 = (model[i].weight for i in (0, 2, 4))
     b1, b2, b3 = (model[i].bias for i in (0, 2, 4))
     h1 = torch.tanh(x @ w1.T + b1)
@@ -43,7 +43,7 @@ def by_hand(model, x, y, matrix, widths, code=lambda e: e):
 
 @pytest.mark.parametrize("encoder", [None, Ternary(threshold=0.2), Ternary(deviations=1.0)])
 def test_update_equals_the_hand_derived_one(model, batch, encoder):
-    """To 1e-6. Caught mutations: no division by the batch, the signal before the slope of tanh, slices swapped."""
+    """To 1e-6. Caught mutations: no division by the batch size, no slope of tanh, exchanged slices."""
     x, y = batch
     feedback = RandomFeedback(seed=3, encoder=encoder)
     learner = DirectFeedback(model, feedback=feedback)
@@ -70,7 +70,7 @@ def test_reduction_sum_is_the_batch_size_times_the_mean(batch):
 
 
 class Products(TorchDispatchMode):
-    """Counts matrix products one of whose factors is a given weight, transposed or not."""
+    """Counts matrix products with a given weight, transposed or not."""
 
     def __init__(self, weights):
         super().__init__()
@@ -86,7 +86,7 @@ class Products(TorchDispatchMode):
 def test_no_product_with_a_transposed_weight(method, products):
     """Backward through four layers: backpropagation multiplies by 3 weights, DFA by none.
 
-    Caught mutation: blocks whose input is not detached (the product is computed and thrown away, as in public code).
+    Caught mutation: blocks whose input is not detached (public code computes this product and discards it).
     """
     model = mlp([6, 8, 8, 8, 4], seed=0)
     learner = DirectFeedback(model, feedback=RandomFeedback(0)) if method == "dfa" else None
@@ -102,8 +102,8 @@ def test_no_product_with_a_transposed_weight(method, products):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_inside_a_block_autograd_is_whole(batch):
-    """With the whole model as one block DFA is backpropagation; with two blocks, the last is exact."""
+def test_gradients_inside_a_block_are_exact(batch):
+    """With the whole model as one block, DFA is backpropagation; with two blocks, the last one is exact."""
     x, y = batch
     truth = mlp(SIZES, seed=0).double()
     cross_entropy(truth(x), y).backward()
@@ -146,8 +146,8 @@ def test_gradients_accumulate(model, batch):
         torch.testing.assert_close(twice, 2 * once)
 
 
-def test_alignment_is_measured_and_leaves_no_trace(model, batch):
-    """0 degrees for the last block, the angle of the hand-made gradients for the others, grads as they were."""
+def test_alignment_is_measured_and_changes_nothing(model, batch):
+    """0 degrees for the last block, the angle of the hand-derived gradients for the others; gradients are restored."""
     x, y = batch
     learner = DirectFeedback(model, feedback=RandomFeedback(0))
     model[0].weight.grad = torch.ones_like(model[0].weight)
@@ -168,8 +168,8 @@ def test_alignment_is_measured_and_leaves_no_trace(model, batch):
     assert angles[1] == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_alignment_puts_every_generator_back(model, batch, monkeypatch):
-    """Those of two GPUs, which stand for themselves here, too; both passes draw the same. Catches: other dropout."""
+def test_alignment_restores_every_generator(model, batch, monkeypatch):
+    """Also those of two simulated GPUs; both passes draw the same numbers. Catches: different dropout."""
     cuda, seen = [torch.tensor([3]), torch.tensor([4])], []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -211,7 +211,7 @@ def test_bad_blocks(model, blocks, message):
         DirectFeedback(model, blocks=blocks)
 
 
-def test_feedback_in_the_place_of_blocks(model):
+def test_feedback_given_as_blocks_is_refused(model):
     with pytest.raises(ValueError, match=r"list of modules or names, got RandomFeedback, name feedback=\.\.\."):
         DirectFeedback(model, RandomFeedback(0))
     with pytest.raises(ValueError, match=r"list of modules or names, got Linear$"):
@@ -260,10 +260,10 @@ def test_bad_calls(model, batch):
         learner.backward(cross_entropy(first, y), first)
 
 
-def test_a_model_can_be_given_back(model, batch, tmp_path):
-    """`remove`, and a second learner, take the first one's cuts away; the model can be saved meanwhile.
+def test_hooks_can_be_removed(model, batch, tmp_path):
+    """By `remove` and by a second learner; the model can be saved with hooks.
 
-    Caught mutation: hooks that stay leave the first layer without a gradient.
+    Caught mutation: remaining hooks, with which the first layer has no gradient.
     """
     x, y = batch
     first = DirectFeedback(model, feedback=RandomFeedback(0))
@@ -293,8 +293,8 @@ for early in sys.argv[1:]:
 """
 
 
-def test_public_names_are_what_they_are_in_any_order_of_import():
-    """Caught mutation: a file with the name of the function that it holds."""
+def test_public_names_do_not_depend_on_the_order_of_imports():
+    """Caught mutation: a module with the name of the function that it defines."""
     early = ["dfa.experiments.runs", "dfa.training.images", "dfa.training.angles", "dfa.cli.main"]
     run = subprocess.run([sys.executable, "-c", IMPORTS, *early], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

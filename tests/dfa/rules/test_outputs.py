@@ -22,7 +22,7 @@ from tests.dfa.networks import (
 
 @pytest.mark.parametrize("kind", ["tuple", "dict"])
 def test_several_heads(kind):
-    """Each has its true gradient; the trunk learns from all errors side by side. Catches: one head's only."""
+    """Each head has its true gradient; the trunk learns from the errors of all heads. Catches: one head only."""
     model = draw(Heads(kind))
     x, y = normal(9, 4), torch.arange(9) % 2
     learner = DirectFeedback(model, blocks="trunk", feedback=RandomFeedback(SEED))
@@ -45,8 +45,8 @@ def test_several_heads(kind):
     assert_gradients(model, expected)
 
 
-def test_a_pooled_output_teaches_every_token():
-    """Classification of sequences: "features" gives a sample's tokens the same signal. Catches: width by tokens."""
+def test_tokens_learn_from_a_pooled_output():
+    """Classification of sequences: "features" gives a sample's tokens the same signal. Catches: width times tokens."""
 
     class Pooled(nn.Module):
         def __init__(self):
@@ -77,7 +77,7 @@ def test_a_pooled_output_teaches_every_token():
 
 
 def test_a_pooled_block_learns_from_the_mean_error_of_its_tokens():
-    """A sample's state, (batch, width), beside an output for each token. Catches: the first token's error."""
+    """A block with output (batch, width) and a model output for each token. Catches: the first token's error."""
 
     class Broadcast(nn.Module):
         def __init__(self):
@@ -101,7 +101,7 @@ def test_a_pooled_block_learns_from_the_mean_error_of_its_tokens():
 
 
 def test_blocks_with_and_without_tokens_in_one_network():
-    """A block that keeps the tokens and one that pools them, each with its rows. Catches: one shape for all."""
+    """A block that keeps the tokens and one that pools them. Catches: one shape for all blocks."""
 
     class Both(nn.Module):
         def __init__(self):
@@ -134,8 +134,8 @@ def test_blocks_with_and_without_tokens_in_one_network():
         assert np.abs(found - gradient).max() <= 1e-6 * np.abs(gradient).max()
 
 
-def test_classes_may_lie_along_another_dimension():
-    """Output (batch, classes, places), as `cross_entropy` likes it. Catches: places taken for classes."""
+def test_classes_may_be_another_dimension():
+    """Output (batch, classes, places), as for `cross_entropy`. Catches: places used as classes."""
 
     class Swapped(nn.Module):
         def __init__(self):
@@ -160,8 +160,8 @@ def test_classes_may_lie_along_another_dimension():
 
 
 @pytest.mark.parametrize("spread", ["each", "channels", "features"])
-def test_pixels_are_rows_wherever_the_channels_lie(spread):
-    """Convolutions of single pixels are linear layers, also in 4 channels of 4 x 4. Catches: channels as rows."""
+def test_pixels_are_rows_for_any_dimension_of_channels(spread):
+    """1 x 1 convolutions equal linear layers, also with 4 channels of 4 x 4 pixels. Catches: channels as rows."""
     sizes, side = [(2, 4), (4, 4), (4, 3)], 4
     linear = draw(nn.Sequential(*(part for a, b in sizes for part in (nn.Linear(a, b), nn.Tanh())))[:-1])
     images = draw(nn.Sequential(*(part for a, b in sizes for part in (nn.Conv2d(a, b, 1), nn.Tanh())))[:-1])

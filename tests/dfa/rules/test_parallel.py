@@ -17,12 +17,12 @@ from tests.dfa.stages import BATCH, LONG, RULES, SHORT, STEPS, model_of, pieces,
 
 SIZE = 3
 OWN = {len(LONG): ([0], [1, 2], [3]), len(SHORT): ([0], [1], [])}
-"""Hidden blocks of each process; the last one has the output's, too."""
+"""Hidden blocks of each process; the last process also has the output block."""
 
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
-    """What each of three processes found."""
+    """Results of each of three processes."""
     folder = tmp_path_factory.mktemp("stages")
     command = [sys.executable, "-m", "tests.dfa.stages"]
     runs = [
@@ -35,7 +35,7 @@ def stages(tmp_path_factory):
 
 
 class Joined:
-    """The feedback of all processes in one: the last one's encoder, each one's matrices."""
+    """The feedback of all processes in one: encoder of the last process, matrices of each."""
 
     def __init__(self, parts, own):
         self.parts, self.own = parts, own
@@ -49,11 +49,11 @@ class Joined:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_weights_are_those_of_a_single_process(stages, rule):
-    """To rounding.
+def test_weights_equal_those_of_one_process(stages, rule):
+    """Except for rounding.
 
-    Caught mutations: a draw of the code that does not move on where a process has the output alone;
-    a loss scaled by the batch; a block in the wrong process; the input's gradient sent before it is made.
+    Caught mutations: a step that is not counted in a process with only the output block;
+    a loss scaled by the batch size; a block in the wrong process; a gradient that is sent before it is computed.
     """
     model = model_of(rule)
     parts = [RULES[rule](rank) for rank in range(SIZE)]
@@ -73,10 +73,10 @@ def test_the_weights_are_those_of_a_single_process(stages, rule):
 
 
 @pytest.mark.parametrize("rule", ["bp", "dfa", "ternary", "stochastic"])
-def test_bytes_are_those_of_the_formula(stages, rule):
-    """Backpropagation sends gradients of the activations, the others a code; a head of 24 or 28 bytes says what it is.
+def test_bytes_equal_the_formula(stages, rule):
+    """Backpropagation sends gradients of the activations, the others a code; headers have 24 or 28 bytes.
 
-    Catches: activations sent back; codes of a byte each; what is sent in one process only.
+    Catches: activations sent backward; one byte per code; bytes counted in one process only.
     """
     between = (16, 18) if sizes_of(rule) is SHORT else (16, 20)
     sent = [stage[rule]["traffic"] for stage in stages]
@@ -88,18 +88,18 @@ def test_bytes_are_those_of_the_formula(stages, rule):
     assert [s.get("backward", 0) > 0 for s in sent] == ([False, True, True] if rule == "bp" else [False, False, True])
 
 
-def test_every_process_learns_that_the_loss_is_not_finite(stages):
-    """Catches: a process that waits for ever."""
+def test_every_process_stops_if_the_loss_is_not_finite(stages):
+    """Catches: a process that waits forever."""
     for rule in RULES:
         assert all("training has diverged" in stage[rule]["diverged"] for stage in stages)
 
 
-def test_without_a_group_it_says_so():
+def test_a_missing_process_group_is_an_error():
     with pytest.raises(ValueError, match="distributed must be initialised"):
         LayerParallel(mlp(LONG), RandomFeedback())
 
 
-def test_a_parameter_lives_in_one_process():
+def test_a_parameter_in_two_processes_is_refused():
     """Catches: tied weights that become two copies, each with half of the gradient."""
     model = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5))
     share(model, find_blocks(model, None), 0, 3)
@@ -111,7 +111,7 @@ def test_a_parameter_lives_in_one_process():
 
 @pytest.mark.parametrize("count", [0, 4, 7])
 def test_four_codes_fit_in_a_byte(count):
-    """Catches: a shift of one bit; the last byte cut off."""
+    """Catches: a shift of one bit; a missing last byte."""
     code = torch.randint(-1, 2, (count,), generator=torch.Generator().manual_seed(count)).to(torch.int8)
     data = pack(code)
     assert data.nbytes == -(-count // 4)

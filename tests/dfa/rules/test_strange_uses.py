@@ -33,11 +33,11 @@ def assert_equal(found, wanted):
         torch.testing.assert_close(a, b, rtol=0.0, atol=0.0)
 
 
-# Blocks that do not learn
+# Frozen blocks
 
 
 @pytest.mark.parametrize("owned", [False, True], ids=["head", "block"])
-def test_a_frozen_end(owned):
+def test_training_with_a_frozen_end(owned):
     """The hidden blocks learn as if it were not frozen. Catches: an error that is lost with the gradient of the end."""
     model = mlp([6, 9, 8, 4])
     blocks = [[0, 1], [2, 3], [4]] if owned else ["1", "3"]
@@ -81,7 +81,7 @@ def test_a_batch_without_rows(feedback):
         assert opu.clock.frames == frames
 
 
-def test_an_input_may_want_its_gradient():
+def test_an_input_may_require_its_gradient():
     """It gets the gradient of the first block, and no other gradient changes. Catches: a detached input."""
     learner = direct()
     wanted = gradients(learner)
@@ -94,7 +94,7 @@ def test_an_input_may_want_its_gradient():
 
 
 def test_a_block_called_alone_is_not_taught():
-    """A call between forward and backward, to look at its output, is not recorded. Catches: a signal for that call."""
+    """A separate call between forward and backward is not recorded. Catches: a signal for this call."""
     learner = direct()
     wanted = gradients(learner)
     learner.model.zero_grad()
@@ -105,7 +105,7 @@ def test_a_block_called_alone_is_not_taught():
     assert_equal([p.grad for p in learner.model.parameters()], wanted)
 
 
-def test_a_failed_step_leaves_nothing_behind():
+def test_a_failed_step_leaves_no_records():
     """Exceptions in the forward pass, in the feedback and in a layer. Catches: records of the failed call."""
     for make in (direct, lambda: LayerFeedback(mlp([6, 9, 8, 4]))):
         learner = make()
@@ -125,8 +125,8 @@ def test_a_failed_step_leaves_nothing_behind():
 
 
 @pytest.mark.parametrize("train_mode", [True, False])
-def test_a_model_in_evaluation_mode_learns_all_the_same(train_mode):
-    """Without dropout. Catches: cuts that depend on the mode."""
+def test_a_model_in_evaluation_mode_learns(train_mode):
+    """Without dropout. Catches: blocks that are detached in training mode only."""
     model = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Dropout(0.0), nn.Linear(9, 4))
     learner = direct(model)
     wanted = gradients(learner)
@@ -137,7 +137,7 @@ def test_a_model_in_evaluation_mode_learns_all_the_same(train_mode):
 # Several learners
 
 
-def test_a_learner_of_a_part_takes_the_whole_ones_place():
+def test_a_learner_of_a_part_replaces_that_of_the_whole_model():
     """The learner of the whole model then raises an error. Catches: a learner that has lost half of its hooks."""
 
     class Net(nn.Module):

@@ -1,4 +1,4 @@
-"""A model in torch's own wrapper for several processes, here of one: right, or refused."""
+"""A model in torch's wrapper for several processes, here with one process: correct, or refused."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def process():
 
 
 def gradients(inside, frozen=False, **options):
-    """Of the second step, from a learner that is made before the wrapper or of it."""
+    """Return the gradients of the second step, of a learner that is created before the wrapper or for it."""
     model = mlp([6, 9, 8, 4])
     model[4].requires_grad_(not frozen)
     learner = DirectFeedback(model, ["1", "3"], RandomFeedback(0)) if inside else None
@@ -53,7 +53,7 @@ def test_the_plain_wrapper_changes_nothing(inside):
     ],
 )
 def test_wrappers_that_look_for_parameters_are_refused(inside, frozen, option):
-    """They find no hidden block, whose gradients would be those of one process. Catches: silence."""
+    """They would not sum the gradients of hidden blocks over processes. Catches: wrong gradients without an error."""
     with pytest.raises(
         ValueError, match="DistributedDataParallel without static_graph and find_unused_parameters, got"
     ):

@@ -63,7 +63,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def in_notebook(text, known=True):
-    """Return a study as a notebook has it: in ``__main__`` without a file; Python knows the cell if `known`."""
+    """Return a study as in a notebook: in ``__main__`` without a file; Python finds the cell if `known`."""
     name = f"<cell {hash(text)} {known}>"
     if known:
         linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
@@ -74,8 +74,8 @@ def in_notebook(text, known=True):
     return main.Mine()
 
 
-def test_a_key_is_the_content():
-    """Catches: order of names, tuples and numpy's numbers in the key; seeds, settings or code that are not in it."""
+def test_a_key_depends_on_the_content_only():
+    """Catches: keys that depend on order, tuples or numpy types; seeds, settings or code that are not in the key."""
     key = point_key("{}", {"a": 1, "b": (1, 2)}, 0, "m")
     assert key == point_key("{}", {"b": [1, np.int64(2)], "a": np.int32(1)}, 0, "m")
     others = [("{}", {"a": 1}, 0, "m"), ("{}", {"a": 1, "b": (1, 2)}, 1, "m"), ("{}", {"a": 1, "b": (1, 2)}, 0, "n")]
@@ -83,15 +83,15 @@ def test_a_key_is_the_content():
     assert canonical_json({"x": True}, "x") != canonical_json({"x": 1}, "x")
 
 
-def test_the_source_of_class_and_bases_counts():
-    """In a notebook. Catches: results of the cell as it was before it was changed; a base class that is left out."""
+def test_the_source_of_class_and_bases_changes_the_key():
+    """In a notebook. Catches: results of the old version of a cell; a base class that is left out."""
     first = code_of(in_notebook(STUDY))
     assert code_of(in_notebook(STUDY + "\nprint\n")) == first
     found = {code_of(in_notebook(STUDY.replace(*change))) for change in CHANGES}
     assert len(found | {first}) == 1 + len(CHANGES)
 
 
-def test_a_version_counts(folder):
+def test_a_version_changes_the_key(folder):
     """Catches: a version that is not read from the class or from the object, or that replaces the source."""
     study = importlib.import_module("mine").Mine()
     found = {code_of(study)}
@@ -105,7 +105,7 @@ def test_a_version_counts(folder):
 
 
 def test_a_class_without_source_needs_a_version():
-    """As typed into an interpreter. Catches: a key that stays the same when the class is typed again."""
+    """As typed into an interpreter. Catches: a key that does not change when the class is redefined."""
     study = in_notebook(STUDY, known=False)
     with pytest.raises(ValueError, match=r"^study must have an attribute version, .* no source of its class Mine$"):
         code_of(study)
@@ -113,8 +113,8 @@ def test_a_class_without_source_needs_a_version():
     assert code_of(study) == code_of(study)
 
 
-def test_an_edited_file_counts_when_it_is_loaded(folder):
-    """Catches: the old code's numbers under the new code's key."""
+def test_an_edited_file_changes_the_key_when_it_is_loaded(folder):
+    """Catches: results of the old code under the key of the new code."""
     mine = importlib.import_module("mine")
     first = code_of(mine.Mine())
     edit(folder / "mine.py", STUDY.replace(*CHANGES[0]))
@@ -123,7 +123,7 @@ def test_an_edited_file_counts_when_it_is_loaded(folder):
     assert code_of(mine.Mine()) != first
 
 
-def test_autoreload_of_a_notebook_counts(folder):
+def test_autoreload_of_a_notebook_changes_the_key(folder):
     """It changes the functions of a class in place. Catches: the old key for new code."""
     pytest.importorskip("IPython")
     code = f"""
@@ -154,8 +154,8 @@ cell("print(len(code_of(Own()).study))")
     assert [float(value), float(changed), int(length)] == [3.0, 10.0, 64]
 
 
-def test_every_file_of_the_packages_counts(tmp_path, monkeypatch):
-    """Catches: a file in a folder, its name or a comment in it that is left out."""
+def test_every_file_of_the_packages_changes_the_key(tmp_path, monkeypatch):
+    """Catches: a hash without files in subfolders, names of files or comments."""
     (tmp_path / "one" / "inner").mkdir(parents=True)
     for name in ("one/__init__.py", "one/inner/__init__.py", "one/inner/a.py"):
         (tmp_path / name).write_text("")
@@ -172,7 +172,7 @@ def test_every_file_of_the_packages_counts(tmp_path, monkeypatch):
 
 
 def test_a_worker_refuses_other_code(folder):
-    """Catches: a result of other packages, of another file of the study, or of a study that the worker lacks."""
+    """Catches: results of other packages, of another file of the study, or of a study that the worker does not have."""
     study = importlib.import_module("mine").Mine()
     pickled, code = pickle_study(study), code_of(study)
     assert compute_in_worker(pickled, {"x": 1.0}, 0, code).metrics == {"value": 3.0}

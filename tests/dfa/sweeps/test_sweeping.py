@@ -1,4 +1,4 @@
-"""Sweeps: same numbers in every case, no point computed twice, no point lost."""
+"""Sweeps: reproducible results, no point computed twice, no point lost."""
 
 import sqlite3
 
@@ -36,8 +36,8 @@ def test_a_grid_is_labelled_and_a_failed_point_has_its_error():
     assert found.value.attrs["units"] == "1"
 
 
-def test_results_come_back_from_a_file(tmp_path):
-    """Catches: labels or attributes that netCDF cannot hold."""
+def test_results_survive_a_file(tmp_path):
+    """Catches: labels or attributes that netCDF cannot store."""
     found = run({"x": [1, 2], "y": [True, None, "low", (1, 2)]})
     assert found.y.values.tolist() == ["true", "none", "low", "[1, 2]"]
     found.to_netcdf(tmp_path / "x.nc", engine="h5netcdf")
@@ -45,7 +45,7 @@ def test_results_come_back_from_a_file(tmp_path):
         xarray.testing.assert_identical(again.load(), found)
 
 
-def test_nothing_stored_is_computed_again(tmp_path):
+def test_stored_points_are_not_computed_again(tmp_path):
     """Catches: a key that depends on the design, a failed point that is tried again without `retry_failed`."""
     log, store = tmp_path / "log", tmp_path / "new" / "x.db"
     first = run(log=log, store=store)
@@ -186,8 +186,8 @@ def test_designs(tmp_path):
 
 
 @pytest.mark.parametrize("kind", [int, float])
-def test_numbers_beside_a_missing_value_stay_numbers(kind):
-    """The base of `OneAtATime` sets no parameter. Catches: whole numbers that become text beside it."""
+def test_numbers_with_a_missing_value_remain_numbers(kind):
+    """The base of `OneAtATime` sets no parameter. Catches: whole numbers that become strings."""
     values = labels([None, kind(1), kind(100)])
     assert values.dtype == np.float64
     np.testing.assert_array_equal(values, [np.nan, 1.0, 100.0])

@@ -1,4 +1,4 @@
-"""Training on a graph: it learns from few labels, and the figure that it reports is that of the best epoch."""
+"""Training on a graph: it learns from few labels and reports the best epoch."""
 
 import dataclasses
 import os
@@ -22,7 +22,7 @@ real = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def graph():
-    """Two groups of 60 that cite each other rarely, with words of which one in 20 says anything; 4 labels each."""
+    """Return two groups of 60 nodes with few edges between them; one word in 20 is informative; 4 labels each."""
     rng = np.random.default_rng(5)
     labels = np.arange(120) % 2
     chance = np.where(labels[:, None] == labels[None, :], 0.1, 0.01)
@@ -48,8 +48,8 @@ def weights(model):
 
 
 @pytest.mark.parametrize("feedback", [None, RandomFeedback(0)], ids=["bp", "dfa"])
-def test_groups_are_told_apart(graph, feedback):
-    """From eight labels, by the graph: without its edges the same network is near chance. Catches: no messages."""
+def test_groups_are_distinguished(graph, feedback):
+    """From eight labels and the edges: without edges the same network is near chance. Catches: unused edges."""
     model = make(graph)
     learner = feedback and DirectFeedback(model, model.blocks, feedback, diffuse=graph.adjacency)
     run = train_graph(model, graph, learner, epochs=60, progress=False)
@@ -59,7 +59,7 @@ def test_groups_are_told_apart(graph, feedback):
 
 
 def test_the_best_epoch_is_kept(graph):
-    """The model is left as it was at the first epoch of the best validation, whose test accuracy is the run's.
+    """At the end the model has the weights of the best validation epoch, whose test accuracy is reported.
 
     Catches: the last epoch's weights, the best test accuracy.
     """
@@ -73,7 +73,7 @@ def test_the_best_epoch_is_kept(graph):
 
 
 def test_a_run_is_a_function_of_its_seed(graph):
-    """Dropout included, and torch's own random state goes on as if there had been no run. Catches: a global seed."""
+    """Dropout included; torch's own random state is unchanged by a run. Catches: a global seed."""
     ends = []
     for state, seed in ((0, 3), (1, 3), (0, 4)):
         torch.manual_seed(state)
@@ -88,7 +88,7 @@ def test_a_run_is_a_function_of_its_seed(graph):
 
 
 class Plain:
-    """A learner that is backpropagation, and looks at what it is given."""
+    """Backpropagation that records its arguments."""
 
     def __init__(self):
         self.errors = []
@@ -99,10 +99,10 @@ class Plain:
         self.errors.append(output.grad)
 
 
-def test_a_learner_takes_the_place_of_backpropagation(graph):
+def test_a_learner_replaces_backpropagation(graph):
     """The same weights; the error is ``(softmax - onehot) / 8`` at the training nodes and 0 elsewhere.
 
-    Catches: a learner that is not asked, labels of other nodes in the loss.
+    Catches: a learner that is not called, labels of other nodes in the loss.
     """
     model, other, learner = make(graph), make(graph), Plain()
     train_graph(model, graph, epochs=4, progress=False)
@@ -115,7 +115,7 @@ def test_a_learner_takes_the_place_of_backpropagation(graph):
     assert (error[graph.train].argmin(dim=1) == graph.labels[graph.train]).all()
 
 
-def test_validation_and_test_labels_teach_nothing(graph):
+def test_validation_and_test_labels_do_not_affect_training(graph):
     """Catches: training on them."""
     labels = graph.labels.clone()
     labels[graph.test] = 1 - labels[graph.test]
@@ -125,8 +125,8 @@ def test_validation_and_test_labels_teach_nothing(graph):
     assert torch.equal(weights(model), weights(other))
 
 
-def test_what_cannot_be_trained_is_said(graph):
-    """Catches: NaN that goes on, a label of -1 that cross_entropy refuses with a traceback."""
+def test_invalid_input_is_an_error(graph):
+    """Catches: training that continues with NaN; a label of -1 with the traceback of cross_entropy."""
     with pytest.raises(ValueError, match=r"loss must be finite, got .* diverged"):
         train_graph(make(graph), graph, epochs=50, learning_rate=1e30, progress=False)
     unknown = graph.labels.clone()

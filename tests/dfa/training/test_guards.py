@@ -1,4 +1,4 @@
-"""Runs that cannot continue stop with a reason and keep their last good state, for every task. Good runs go on."""
+"""For every task, runs that cannot continue stop with a reason and keep their last good state; others continue."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ CLASSES = {"mlp": 10, "cnn": 10, "gcn": 3, "transformer": 8}
 
 
 def optical(kind, exposure=1.0):
-    """A lab bench; from an exposure of 39 on most of what it sees is white."""
+    """Feedback through a lab bench; from a relative exposure of 39 on most pixels are saturated."""
     opu = presets.lab_bench(2 * CLASSES[kind], 160, seed=0).replace(**{"laser.power_w": 2.0})
     opu.autoexpose()
     projection = measure_projection(opu, n_inputs=CLASSES[kind])
@@ -30,7 +30,7 @@ def optical(kind, exposure=1.0):
 
 
 def run(kind, feedback, steps, spoil=None, **options):
-    """Train a small network for so many steps; `spoil` changes its output from some step on."""
+    """Train a small network for some steps; `spoil` changes its output from some step on."""
     data = three_kinds() if kind == "gcn" else None
     model = {
         "mlp": lambda: mlp([64, 24, 24, 10]),
@@ -54,8 +54,8 @@ def run(kind, feedback, steps, spoil=None, **options):
 
 
 @pytest.mark.parametrize("kind", ["cnn", "gcn", "transformer"])
-def test_a_loss_that_is_no_number(kind, tmp_path):
-    """From step 20 on; the file stays that of step 16. Catches: a state written before the loss is looked at."""
+def test_a_loss_of_nan_stops_a_run(kind, tmp_path):
+    """From step 20 on; the checkpoint is that of step 16. Catches: a state written before the loss is checked."""
     steps = 0
 
     def spoil(module, inputs, output):
@@ -75,8 +75,8 @@ def test_a_loss_that_is_no_number(kind, tmp_path):
     ("kind", "fault"),
     [("gcn", "feedback must reach the hidden blocks"), ("transformer", "camera must not be saturated")],
 )
-def test_feedback_that_teaches_nothing(kind, fault, tmp_path):
-    """Zeros, and a camera that sees only white; `test_loop` has images. Catches: a guard that knows one task alone."""
+def test_useless_feedback_stops_a_run(kind, fault, tmp_path):
+    """Zeros, and a saturated camera; `test_loop` has images. Catches: a guard that works for one task only."""
     dead = RandomFeedback(matrix=torch.zeros(32, CLASSES[kind]))
     feedback = dead if "reach" in fault else optical(kind, exposure=39.0)
     with pytest.raises(Diverged, match=rf"{fault}, .*\(step \d+\); the last good checkpoint is "):
@@ -84,13 +84,13 @@ def test_feedback_that_teaches_nothing(kind, fault, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["cnn", "gcn", "transformer"])
-def test_a_good_run_is_left_alone(kind):
-    """Through the bench, longer than a guard waits. Catches: a guard that counts empty codes."""
+def test_a_good_run_continues(kind):
+    """Through the bench, longer than the patience of the guards. Catches: a guard that counts empty codes."""
     run(kind, optical(kind), PATIENCE + 50)
 
 
-def test_a_run_that_has_learned_is_left_alone():
-    """Late in training 97 % of the trits are zero, most errors are not sent. Catches: few codes taken for none."""
+def test_a_run_that_has_learned_continues():
+    """Late in training 97 % of the codes are zero and most errors are not sent. Catches: few codes treated as none."""
     feedback = optical("mlp")
     feedback.encoder = Ternary(threshold=0.2)
     late = run("mlp", feedback, 5 * PATIENCE, learning_rate=1e-2)[-1]
@@ -99,7 +99,7 @@ def test_a_run_that_has_learned_is_left_alone():
 
 
 def test_a_network_that_has_learned_may_be_trained_again():
-    """No error is over the threshold from the first step on. Catches: a loss judged by the first one only."""
+    """No error exceeds the threshold from the first step on. Catches: a loss compared only with the first one."""
     whole = digits()
     x, y = whole.train
     few = dataclasses.replace(whole, train=(x[:64], y[:64]))

@@ -13,7 +13,7 @@ from dfa.training.language import bits_per_character, sample_contexts, train_tex
 
 
 class Constant(nn.Module):
-    """The same logits at every place."""
+    """The same logits at every position."""
 
     def __init__(self, logits):
         super().__init__()
@@ -53,9 +53,9 @@ def test_bits_of_a_uniform_guess():
 
 
 def test_bits_of_a_known_chain():
-    """A chain that stays with probability 0.9 costs its model its entropy, 0.469 bits, within 4 standard errors.
+    """The exact model of a chain that stays with probability 0.9 has 0.469 bits, its entropy, within 4 standard errors.
 
-    Catches: the character itself as the target, a place that is not counted.
+    Catches: the character itself as the target, a position that is not counted.
     """
     generator = torch.Generator().manual_seed(1)
     numbers = (torch.rand(60_000, generator=generator) < 0.1).long().cumsum(0) % 2
@@ -67,7 +67,7 @@ def test_bits_of_a_known_chain():
 
 
 def test_windows_reach_both_ends():
-    """Catches: an end of the text that no evaluation sees."""
+    """Catches: an end of the text that no evaluation reads."""
     seen = []
 
     class Watch(Constant):
@@ -97,7 +97,7 @@ def test_contexts_are_followed_by_their_next_characters():
 
 
 def test_a_period_is_learned():
-    """From 3 bits to under 0.3; entries at the asked steps and at the end. Catches: no steps, losses not averaged."""
+    """From 3 bits to under 0.3; records at multiples of `every` and at the end. Catches: no steps, summed losses."""
     text = periodic()
     history = train_text(make(text), text, steps=70, every=30, context=16, learning_rate=1e-2, progress=False)
     assert [epoch.step for epoch in history] == [30, 60, 70]
@@ -107,7 +107,7 @@ def test_a_period_is_learned():
 
 
 def test_a_run_is_a_function_of_its_seed():
-    """And torch's own random state goes on as if there had been no run. Catches: contexts from a global state."""
+    """The random state of torch is unchanged by a run. Catches: contexts from a global state."""
     text, ends = periodic(), []
     for state, seed in ((0, 3), (1, 3), (0, 4)):
         model = make(text)
@@ -121,8 +121,8 @@ def test_a_run_is_a_function_of_its_seed():
     assert not torch.equal(ends[0], ends[2])
 
 
-def test_a_learner_takes_the_place_of_backpropagation():
-    """It is given the loss and the very output of the model. Catches: a flattened copy, which no learner knows."""
+def test_a_learner_replaces_backpropagation():
+    """It gets the loss and the model's output itself. Catches: a flattened copy, which a learner does not recognise."""
     given = []
 
     class Plain:
@@ -138,8 +138,8 @@ def test_a_learner_takes_the_place_of_backpropagation():
     assert given == [(4, 16, 8)] * 3
 
 
-def test_what_cannot_be_trained_is_said():
-    """Catches: NaN that goes on, an empty range of starts."""
+def test_invalid_input_is_an_error():
+    """Catches: training that continues with NaN; an empty range of starts."""
     text = periodic()
     with pytest.raises(ValueError, match="loss must be finite, got nan: training has diverged"):
         train_text(Constant([math.nan] * 8), text, steps=2, context=16, progress=False)

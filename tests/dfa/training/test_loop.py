@@ -44,10 +44,10 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def test_a_record_says_what_was_seen(data):
-    """Angles as `alignment` measures them then; shares between 0 and 1; the share of codes is that of the encoder.
+def test_a_record_has_the_measured_values(data):
+    """Angles equal those of `alignment`; shares are between 0 and 1; the share of codes equals the encoder's.
 
-    Catches: the angle on other samples, a share over the rows that were shown only, frames without calibration.
+    Catches: the angle on other samples, a share over the shown rows only, frames without calibration.
     """
     model, learner = make(optical())
     x, y = data.train
@@ -65,7 +65,7 @@ def test_a_record_says_what_was_seen(data):
 
 
 def test_gradients_are_means_of_the_watched_steps(data):
-    """For one step and a record at once, the norms of the gradients that are left. Catches: another block's."""
+    """With a record after one step, they are the norms of its gradients. Catches: those of another block."""
     few = dataclasses.replace(data, train=(data.train[0][:32], data.train[1][:32]))
     model, learner = make(RandomFeedback(0))
     seen = train(model, few, learner, epochs=1, progress=False)[0]
@@ -78,7 +78,7 @@ def test_gradients_are_means_of_the_watched_steps(data):
 
 @pytest.mark.parametrize("kind", ["optical", "bp"])
 def test_diagnostics_change_no_weight(data, kind):
-    """Catches: frames of a watched step or of the alignment that count, gradients left by it."""
+    """Catches: counted frames of watched steps or of the alignment; gradients that the alignment leaves."""
     ends = []
     for watched in (True, False):
         feedback = optical() if kind == "optical" else None
@@ -90,8 +90,8 @@ def test_diagnostics_change_no_weight(data, kind):
     assert ends[0][1] == ends[1][1]
 
 
-def test_metrics_are_the_records(data, tmp_path):
-    """Every number of the table is that of the record, to the last bit; JSON has the settings beside it.
+def test_metrics_files_equal_the_records(data, tmp_path):
+    """Every number of the table equals that of the record, to the last bit; the JSON file also has the settings.
 
     Catches: rounded numbers, NaN in JSON, a missing column.
     """
@@ -112,7 +112,7 @@ def test_metrics_are_the_records(data, tmp_path):
     assert document["records"][0]["validation"] is None
 
 
-def test_the_optimiser_is_the_users_and_the_gradient_is_clipped(data, tmp_path):
+def test_the_optimiser_of_the_user_gets_clipped_gradients(data, tmp_path):
     """One step of SGD at rate 1 moves the weights by the clipped norm. Catches: Adam, a gradient clipped per tensor."""
     few = dataclasses.replace(data, train=(data.train[0][:32], data.train[1][:32]))
     sgd = partial(torch.optim.SGD, lr=1.0)
@@ -135,7 +135,7 @@ def test_the_optimiser_is_the_users_and_the_gradient_is_clipped(data, tmp_path):
     ("first", "second", "message"),
     [
         ({"optimiser": partial(torch.optim.SGD, lr=1.0)}, {"optimiser": partial(torch.optim.SGD, lr=0.1)}, "lr"),
-        ({"learning_rate": 1e-3}, {"learning_rate": 2e-3}, "learning_rate 0.001, this run has 0.002"),
+        ({"learning_rate": 1e-3}, {"learning_rate": 2e-3}, "learning_rate 0.002, got one with 0.001"),
         ({"feedback": RandomFeedback(0)}, {"feedback": RandomFeedback(1)}, "feedback.seed"),
         ({"feedback": RandomFeedback(0)}, {"feedback": RandomFeedback(0, shared=False)}, "feedback.shared"),
         (
@@ -146,14 +146,14 @@ def test_the_optimiser_is_the_users_and_the_gradient_is_clipped(data, tmp_path):
     ],
 )
 def test_a_resumed_run_refuses_other_settings(data, tmp_path, first, second, message):
-    """And goes on with the same ones. Catches: a rate or a seed that is accepted and ignored."""
+    """It continues with the same settings. Catches: a rate or a seed that is accepted and ignored."""
 
     def run(epochs, feedback=None, **options):
         model, learner = make(feedback or RandomFeedback(0))
         train(model, data, learner, epochs=epochs, folder=tmp_path, resume=epochs > 1, progress=False, **options)
 
     run(1, **first)
-    with pytest.raises(ValueError, match=rf"last\.pt belongs to a run with .*{message}"):
+    with pytest.raises(ValueError, match=rf"last\.pt must be of a run with .*{message}"):
         run(2, **second)
     run(2, **first)
 
@@ -171,12 +171,12 @@ def test_a_resumed_run_refuses_another_seed_of_layers(tmp_path):
         )
 
     run(2, 0)
-    with pytest.raises(ValueError, match=r"belongs to a run with learner .*'seed': 0"):
+    with pytest.raises(ValueError, match=r"must be of a run with learner .*, got one with .*'seed': 0"):
         run(4, 1)
 
 
-def test_weights_that_are_no_numbers_stop_a_run(data, tmp_path):
-    """Even where no loss shows it, and nothing of it is written down. Catches: a checkpoint with infinite weights."""
+def test_infinite_weights_stop_a_run(data, tmp_path):
+    """Even if the loss is finite; they are not saved. Catches: a checkpoint with infinite weights."""
 
     def start():
         model, _ = make(learns=False)
@@ -202,15 +202,15 @@ def test_weights_that_are_no_numbers_stop_a_run(data, tmp_path):
     "feedback", [RandomFeedback(matrix=torch.zeros(48, 10)), RandomFeedback(0, Ternary(threshold=2))]
 )
 def test_dead_feedback_stops_a_run(data, feedback, tmp_path):
-    """A signal of zeros, and a threshold over every error. Catches: hidden layers that never learn, silently."""
+    """A signal of zeros, and a threshold above every error. Catches: hidden layers that never learn."""
     model, learner = make(feedback)
     with pytest.raises(Diverged, match=r"feedback must reach the hidden blocks, got none since step 1 at a loss"):
         train(model, data, learner, epochs=60, learning_rate=1e-5, folder=tmp_path, progress=False)
     assert (tmp_path / "last.pt").exists()
 
 
-def test_what_is_learned_may_fall_silent(data):
-    """A fixed threshold empties the codes of samples that are learned: no dead feedback. Catches: a guard on codes."""
+def test_learned_samples_may_have_empty_codes(data):
+    """With a fixed threshold the codes of learned samples become empty. Catches: a guard that counts codes."""
     few = dataclasses.replace(data, train=(data.train[0][:20], data.train[1][:20]))
     model, learner = make(RandomFeedback(0, Ternary(threshold=0.95)))
     history = train(model, few, learner, epochs=200, learning_rate=2e-2, progress=False)
@@ -219,7 +219,7 @@ def test_what_is_learned_may_fall_silent(data):
 
 
 def test_a_saturated_camera_stops_a_run(data, tmp_path):
-    """And names the last checkpoint. Catches: a share of the codes; a limit that no camera reaches."""
+    """The message names the last checkpoint. Catches: a share of the codes; a limit that no camera reaches."""
     model, learner = make(optical(exposure=39.0))
     with pytest.raises(Diverged, match=r"camera must not be saturated, got \d+% .*; the last good checkpoint is "):
         train(model, data, learner, epochs=60, folder=tmp_path, progress=False)
@@ -236,7 +236,7 @@ def test_layerwise_rules_and_text_have_records(tmp_path):
     assert "nonzero" in (tmp_path / "metrics.csv").read_text().splitlines()[0]
 
 
-def test_bad_options_are_said(data):
+def test_bad_options_are_refused(data):
     model, _ = make()
     for options, message in [
         ({"clip_norm": 0.0}, "clip_norm must be positive"),

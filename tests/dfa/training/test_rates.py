@@ -1,4 +1,4 @@
-"""Hidden blocks on fixed feedback learn at a rate of their own."""
+"""Hidden blocks with fixed feedback have their own learning rate."""
 
 import copy
 from dataclasses import replace
@@ -15,7 +15,7 @@ PLAN = Plan(data="tiny-shakespeare", hidden=(16, 16), heads=2, context=12, steps
 
 
 def largest_changes(method, plan):
-    """Of each block's parameters after one step of Adam, which moves each by its rate whatever the gradient."""
+    """Return the largest change of each block's parameters in one step of Adam, which moves each by its rate."""
     data = split_text("period", "abcdefgh" * 300)
     model = build_model(method, plan, data, 0)
     before = copy.deepcopy(model)
@@ -28,7 +28,7 @@ def largest_changes(method, plan):
 
 
 @pytest.mark.parametrize(("method", "share"), [("dfa", 1.0), ("ternary", 0.1), ("dfa", 0.02)])
-def test_hidden_blocks_move_at_their_share_of_the_rate(method, share):
+def test_hidden_blocks_learn_at_their_share_of_the_rate(method, share):
     # The bound is Adam's for a first step; float32 weights of order 3 round a change of 1e-4 to 0.4 %.
     changes = largest_changes(method, replace(PLAN, learning_rate=5e-3, hidden_rate=share))
     torch.testing.assert_close(torch.tensor(changes), 5e-3 * torch.tensor([share, share, 1.0]), rtol=0.01, atol=0)
@@ -41,6 +41,6 @@ def test_backpropagation_and_the_last_layer_have_one_rate(method):
     torch.testing.assert_close(torch.tensor(changes), torch.tensor(expected), rtol=0.01, atol=0)
 
 
-def test_a_rate_that_is_none_is_refused():
+def test_a_rate_of_zero_is_refused():
     with pytest.raises(ValueError, match="hidden_rate must be greater than 0"):
         replace(PLAN, hidden_rate=-0.1)

@@ -55,8 +55,8 @@ def test_a_stopped_run_resumes_to_the_same_weights(data, tmp_path, kind):
     assert sorted(os.listdir(tmp_path)) == ["last.pt", "metrics.csv", "metrics.json"]
 
 
-def test_looking_does_not_change_the_run(data):
-    """Alignment takes frames that do not count. Caught mutation: no rehearsal around it."""
+def test_measuring_alignment_does_not_change_the_run(data):
+    """Frames of the alignment do not count. Caught mutation: alignment without a rehearsal."""
     ends = []
     for align in (0, 64):
         model, learner = make("optical")
@@ -141,8 +141,8 @@ def test_bad_checkpoints_and_numbers(data, tmp_path):
         train(model, few(data), epochs=1, folder=tmp_path / "file" / "x", progress=False)
 
 
-def test_an_earlier_run_is_not_written_over(data, tmp_path):
-    """Before a step is taken. Catches: a checkpoint of many hours replaced by one of a second."""
+def test_an_earlier_run_is_not_overwritten(data, tmp_path):
+    """The error comes before the first step. Catches: a long run's checkpoint that a new run replaces."""
     model, _ = make("bp")
     train(model, few(data), epochs=2, folder=tmp_path, progress=False)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -14,7 +14,7 @@ from dfa.sweeps.store import Store
 
 
 class Hidden:
-    """Holds a function that is not part of a point's key."""
+    """Contains a function that is not part of a point's key."""
 
     def __init__(self, call):
         self.call = call
@@ -47,7 +47,7 @@ def run(call=lambda x: {"value": 1.0}, over=None, **more):
     ],
 )
 def test_values_of_numpy_are_numbers(tmp_path, values, expected):
-    """Catches: labels that are text, values that the store cannot hold."""
+    """Catches: labels that are strings, values that cannot be stored."""
     found = run(over={"x": values}, store=tmp_path / "x.db")
     assert found.x.values.tolist() == expected
     python = [value.tolist() if hasattr(value, "tolist") else value for value in values]
@@ -89,15 +89,15 @@ def test_every_exception_of_a_point_is_recorded(tmp_path, call, error):
 
 
 @pytest.mark.parametrize("name", ["m/x", "", ".", "a\0b", "\udcff", "seed", 3])
-def test_names_that_a_file_cannot_hold_are_refused(name):
-    """Catches: a data set that cannot be written when all points are done; an attribute that the file shortens."""
+def test_names_that_cannot_be_stored_are_refused(name):
+    """Catches: a data set that cannot be written at the end; an attribute that is shortened in the file."""
     assert "a metric must have a name" in run(lambda x: {name: 1.0}).error.item()
     with pytest.raises(ValueError, match="a parameter must have a dotted name"):
         run(over={name: [1]})
 
 
 def test_a_metric_named_like_the_parameter_of_another_point(tmp_path):
-    """Catches: an error of xarray when all points are done, or when points are stored already."""
+    """Catches: an error of xarray at the end, or for stored points."""
     store = tmp_path / "x.db"
     run(lambda x: {"y": 1.0}, over=[{"x": 1}], store=store)
     for kept in (None, store):
@@ -106,13 +106,13 @@ def test_a_metric_named_like_the_parameter_of_another_point(tmp_path):
 
 
 def test_nan_and_infinity_are_results():
-    """Catches: a failure without an error, infinity that does not survive the store."""
+    """Catches: a failure without an error; infinity that is not stored."""
     found = run(lambda x: {"value": {1: np.nan, 2: np.inf, 3: 1}[x]}, over={"x": [1, 2, 3]})
     np.testing.assert_array_equal(found.value.values[:, 0], [np.nan, np.inf, 1])
     assert (found.error == "").all()
 
 
-def test_ctrl_c_keeps_what_is_done(tmp_path):
+def test_ctrl_c_keeps_finished_points(tmp_path):
     """Catches: an interruption that is recorded as an error, points lost, a store that stays locked."""
 
     def interrupted(x):
@@ -135,13 +135,13 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
         ({"over": {"x": [{1: 2}]}}, "finite numbers"),
     ],
 )
-def test_what_cannot_be_stored_is_refused_before_anything_runs(more, match):
+def test_values_that_cannot_be_stored_are_refused_before_anything_runs(more, match):
     with pytest.raises(ValueError, match=match):
         run(raises(AssertionError("ran")), **more)
 
 
 class Taking(Logged):
-    """Removes what it reads from the settings and from lists in them."""
+    """Removes the values that it reads from the settings and from their lists."""
 
     def check(self, settings):
         settings["x"].clear()
@@ -151,7 +151,7 @@ class Taking(Logged):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_study_may_change_the_settings_that_it_is_given(cluster, tmp_path, monkeypatch, workers):
+def test_a_study_may_change_its_settings(cluster, tmp_path, monkeypatch, workers):
     """Catches: seeds that share one dict; settings that are stored or checked after the study changed them."""
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster[0])
     more = {"seeds": (0, 1), "workers": workers, "progress": False}
