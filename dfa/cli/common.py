@@ -41,9 +41,9 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
 def run_folder(out: Path | None, resume: bool = False, resumable: bool = True) -> Iterator[Path]:
     """Open the folder of a run: a new or empty one (by default runs/<time>), or that of the run to resume.
 
-    No other run can use the folder meanwhile. A folder to resume that does not exist is made, and the run starts.
-    Folders that were made are removed again if the run fails before it has written anything. After Ctrl-C, a line says
-    how to continue if the command is `resumable`.
+    No other run can use the folder at the same time. If the folder to resume does not exist, it is created and the run
+    starts. New folders are removed again if the run fails before it has written anything. After Ctrl-C, if the command
+    is `resumable`, a line explains how to continue.
 
     Raises
     ------

@@ -107,7 +107,7 @@ class RandomFeedback(CodedFeedback):
 
     @cached_property
     def _digest(self) -> str | None:
-        """SHA-256 of the matrix that was given; None if matrices are drawn."""
+        """SHA-256 of the user's matrix; None if matrices are drawn."""
         if self._given is None:
             return None
         content = self._given.cpu().contiguous().flatten().view(torch.uint8).numpy()
@@ -115,7 +115,7 @@ class RandomFeedback(CodedFeedback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: D102 (inherited)
         if state.get("matrix", self._digest) != self._digest:
-            raise ValueError("state belongs to feedback through another matrix")
+            raise ValueError("state must be of feedback with this matrix, got that of another matrix")
         super().load_state_dict(state)
         self.seed = check_seed(state.get("seed", self.seed))
         self.shared = bool(state.get("shared", self.shared))

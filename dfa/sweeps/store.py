@@ -28,8 +28,8 @@ CREATE TABLE points (
     checksum INTEGER
 ) WITHOUT ROWID;
 """
-SUMMED = "key, study, settings, seed, metrics, error, traceback, seconds, date, made_with, attempts"
-"""Columns of a point that its checksum covers: all others."""
+CHECKED_COLUMNS = "key, study, settings, seed, metrics, error, traceback, seconds, date, made_with, attempts"
+"""Columns of a point that its checksum covers: all other columns."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Store:
             if "locked" in str(error):
                 raise ValueError(f"store must be free, got {path}, which another sweep is using") from None
             raise ValueError(
-                f"store must be an undamaged file of sweep results, got {path} ({error}): the file is left as it is, "
-                "take another store"
+                f"store must be an undamaged file of sweep results, got {path} ({error}): the file is not changed, "
+                "name another store"
             ) from None
         except BaseException:
             self.rows.close()
@@ -105,8 +105,8 @@ class Store:
         health = run("PRAGMA quick_check(1)").fetchone()[0]
         if health != "ok":
             raise sqlite3.DatabaseError(" ".join(health.split()))
-        for (key,) in run(f"SELECT key FROM points WHERE checksum IS NOT row_sum({SUMMED}) LIMIT 1"):
-            raise sqlite3.DatabaseError(f"point {key:.12} does not have its checksum")
+        for (key,) in run(f"SELECT key FROM points WHERE checksum IS NOT row_sum({CHECKED_COLUMNS}) LIMIT 1"):
+            raise sqlite3.DatabaseError(f"point {key:.12} has a wrong checksum")
 
     def __enter__(self) -> Self:
         return self
@@ -146,12 +146,12 @@ class Store:
                 "made_with = excluded.made_with, attempts = attempts + 1 WHERE error != ''",
                 given,
             )
-            run(f"UPDATE points SET checksum = row_sum({SUMMED}) WHERE key = ?", (job.key,))
+            run(f"UPDATE points SET checksum = row_sum({CHECKED_COLUMNS}) WHERE key = ?", (job.key,))
             run("COMMIT")
         except sqlite3.Error as error:
             raise OSError(
-                f"{self.path} cannot be written ({error}): it keeps the points before; make room and run the same "
-                "sweep again"
+                f"{self.path} cannot be written ({error}): earlier points are kept; make room and run the same sweep "
+                "again"
             ) from None
 
     def find(self, keys: Iterable[str]) -> dict[str, Row]:
@@ -165,5 +165,5 @@ class Store:
 
 
 def row_sum(*values: str | float) -> int:
-    """Checksum of the values of a row."""
+    """Return the checksum of the values of a row."""
     return zlib.crc32(json.dumps(values).encode())

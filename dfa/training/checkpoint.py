@@ -16,11 +16,11 @@ from dfa.rules.learner import Learner
 __all__ = ["Checkpoint", "describe_learner", "describe_optimiser", "random_state", "restore_random_state"]
 
 
-SUM = "opu-sim checkpoint, CRC-32 {:08x}\n"
-"""Last line of the file: checksum of all that is before it. `torch.load` ignores the line."""
+LAST_LINE = "opu-sim checkpoint, CRC-32 {:08x}\n"
+"""Last line of the file, with the checksum of everything before it. `torch.load` ignores the line."""
 
 PLAIN = (bool, int, float, str, type(None))
-"""Types of optimiser options that JSON can hold; other values are described by their text."""
+"""Types of optimiser options that JSON can represent; other values are described by their ``repr``."""
 FIXED = ("rule", "weights", "variant", "encoder", "seed", "shared", "matrix")
 """Entries of the state of a learner or of feedback that do not change during a run."""
 
@@ -54,7 +54,7 @@ class Checkpoint:
         content = io.BytesIO()
         torch.save({"settings": json.dumps(self.settings), **state}, content)
         saved = content.getvalue()
-        replace_file(self.path, saved + SUM.format(zlib.crc32(saved)).encode())
+        replace_file(self.path, saved + LAST_LINE.format(zlib.crc32(saved)).encode())
         self.step = state["step"]
 
     def load(self) -> State | None:
@@ -87,7 +87,7 @@ class Checkpoint:
 
 
 def describe_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, object]:
-    """Kind of an optimiser, and the options of each group of parameters, in plain types: settings of a run."""
+    """Return kind and options of an optimiser, for each group of parameters, in plain types, as settings of a run."""
     groups = [
         {name: value if isinstance(value, PLAIN) else repr(value) for name, value in group.items() if name != "params"}
         for group in optimiser.param_groups
@@ -96,7 +96,7 @@ def describe_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, object]:
 
 
 def describe_learner(learner: Learner) -> dict[str, object]:
-    """Rule, seed and matrices of a learner and of its feedback, in plain types: settings of a run."""
+    """Return rule, seed and matrices of a learner and of its feedback, in plain types, as settings of a run."""
     state = learner.state_dict()
     found = {name: state[name] for name in FIXED if name in state}
     feedback = state.get("feedback", {})
@@ -104,15 +104,15 @@ def describe_learner(learner: Learner) -> dict[str, object]:
 
 
 class Damaged(ValueError):
-    """The content of a file does not have its checksum."""
+    """The checksum of a file is missing or wrong."""
 
 
 def check_sum(content: bytes) -> bytes:
     """Return the content of a checkpoint without its last line, or raise `Damaged`."""
-    size = len(SUM.format(0))
+    size = len(LAST_LINE.format(0))
     saved, last = content[:-size], content[-size:]
-    if last != SUM.format(zlib.crc32(saved)).encode():
-        raise Damaged("its checksum is missing or differs: it is damaged, cut off or of another version")
+    if last != LAST_LINE.format(zlib.crc32(saved)).encode():
+        raise Damaged("its checksum is missing or wrong: it is damaged, incomplete or of another version")
     return saved
 
 

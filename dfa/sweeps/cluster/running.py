@@ -118,9 +118,9 @@ class FlightLimit:
         self.client, self.threads, self.due_s = client, 1, 0.0
 
     def points(self) -> int:
-        """Return the number of points, at least that for one thread; warn if all workers of the user's cluster are lost.
+        """Return the number of points, at least that for one thread; warn if the user's cluster has lost all workers.
 
-        A local cluster starts a lost worker again, which may take a while on a busy machine.
+        A local cluster restarts a lost worker, which may take a while on a busy machine.
         """
         if time.monotonic() >= self.due_s:
             try:

@@ -11,14 +11,14 @@ from tests.command import opu
 
 
 class Noon(datetime):
-    """A clock that stands still."""
+    """A clock with a constant time."""
 
     @classmethod
     def now(cls, tz=None):
         return cls(2026, 1, 2, 12)
 
 
-def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+def test_runs_of_the_same_second_have_separate_folders(tmp_path, monkeypatch):
     """Three at once. Catches: settings of one run beside the weights of another. A failure removes its own folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(common, "datetime", Noon)
@@ -46,8 +46,8 @@ def test_a_folder_in_use_is_refused(tmp_path, resume):
         pass
 
 
-def test_resume_starts_a_run_that_is_not_there(capfd, tmp_path):
-    """Catches: a refusal, where a script restarts its run in any case; a start without a word."""
+def test_resume_starts_a_run_without_a_folder(capfd, tmp_path):
+    """Catches: an error, which stops a script that always resumes; a start without a message."""
     out = tmp_path / "new" / "r"
     train = ("train", "--method", "last-layer", "--hidden", 8, "--epochs", 1, "--quiet", "--resume", "--out", out)
     assert opu(*train) == 0

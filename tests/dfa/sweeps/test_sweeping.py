@@ -140,7 +140,7 @@ def test_a_flipped_bit_in_a_store_is_never_used(tmp_path):
     assert refused > 100
 
 
-def test_a_full_disk_keeps_the_points_before(tmp_path):
+def test_a_full_disk_keeps_earlier_points(tmp_path):
     """SQLite refuses the ninth page. Catches: a traceback; points that are lost; a row without a checksum."""
     path = tmp_path / "x.db"
     with Store(path) as rows:

@@ -101,7 +101,7 @@ def test_divergence_stops_and_keeps_the_checkpoint(data, tmp_path):
 
 
 def test_a_flipped_bit_in_a_checkpoint_is_refused(data, tmp_path):
-    """One bit of 100 bytes of the file, in turn, and two cut ends. Catches: weights that differ and are used."""
+    """One bit of 100 bytes of the file, in turn, and two cut ends. Catches: damaged weights that are used."""
     model, _ = make("bp")
     train(model, few(data), epochs=1, folder=tmp_path, progress=False)
     path = tmp_path / "last.pt"
