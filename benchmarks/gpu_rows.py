@@ -74,7 +74,7 @@ def gaussian() -> Iterator[Row]:
         pool.free_all_blocks()
         before = pool.total_bytes()
         took = seconds(lambda x=x: medium.propagate(x), 1)
-        held = (pool.total_bytes() - before) / 1e9  # the pool keeps its memory, so this is the peak
+        pool_gb = (pool.total_bytes() - before) / 1e9  # the pool keeps its memory, so this is the peak
         name = f"GPU: streamed Gaussian 1e6 x 1e6, batch {batch}"
         yield Row(
             name=f"{name}: time over {bound:.0f} s",
@@ -86,8 +86,8 @@ def gaussian() -> Iterator[Row]:
         yield Row(
             name=f"{name}: memory over {MAX_GB:.0f} GB",
             unit="GB",
-            values={"peak above the input": held, "bound": MAX_GB},
-            ratio=held / MAX_GB,
+            values={"peak above the input": pool_gb, "bound": MAX_GB},
+            ratio=pool_gb / MAX_GB,
             target="<= 1",
             note="growth of cupy's memory pool",
         )

@@ -10,7 +10,7 @@ __all__ = ["peak_mb"]
 
 
 def peak_mb(call: Callable[[], object]) -> float:
-    """Peak memory of the process during a call, less what it held before, MB (1e6 bytes).
+    """Peak memory of the process during a call, less that before the call, MB (1e6 bytes).
 
     Call it in a fresh process (`benchmarks.child`). On Linux the peak is VmHWM: ``ru_maxrss`` would include the peak of
     the parent process.

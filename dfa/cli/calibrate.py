@@ -50,7 +50,7 @@ def calibrate(
     truth: Annotated[
         bool,
         typer.Option(
-            "--truth", help="Also compare projections with the simulated device's matrix; the report says so."
+            "--truth", help="Also compare projections with the simulated device's matrix; the report states this."
         ),
     ] = False,
     recorded: Annotated[Path | None, typer.Option(help="Use this recording (HDF5) instead of a device.")] = None,

@@ -129,7 +129,7 @@ def read_widths(text: str) -> tuple[int, ...]:
 def build_encoder(
     threshold: float | None, deviations: float | None, stochastic: float | None, pairs: bool
 ) -> "Ternary | None":
-    """Build the encoder that the options ask for; None if they are not given."""
+    """Build the encoder of the options; None if there are none."""
     from dfa.feedback.encoding import Ternary
 
     if threshold is None and deviations is None and stochastic is None and not pairs:

@@ -112,10 +112,10 @@ def test_a_sweep_writes_its_folder_and_resumes_from_it(tmp_path, capsys):
         "report.html",
         "study.toml",
     }
-    told = (out / "report.html").read_text(encoding="utf-8")
-    assert "Noise &amp; light" in told
-    assert "laser.power_w must be lower" in told
-    assert not re.search(r"""(src|href)=["']?(http|//)|url\(["']?http|@import""", told)
+    output = (out / "report.html").read_text(encoding="utf-8")
+    assert "Noise &amp; light" in output
+    assert "laser.power_w must be lower" in output
+    assert not re.search(r"""(src|href)=["']?(http|//)|url\(["']?http|@import""", output)
     found = load_results(out)
     assert dict(found.sizes) == {"camera.read_noise_e": 2, "dmd.contrast": 1, "seed": 1}
     first = found.attrs["measured"]
@@ -126,7 +126,7 @@ def test_a_sweep_writes_its_folder_and_resumes_from_it(tmp_path, capsys):
     assert opu("report", out) == 0
     assert (out / "figure.png").exists()
     again = max(out.glob("report-*.html")).read_text(encoding="utf-8")
-    assert again == told == page(found)
+    assert again == output == page(found)
     assert "report-3.html" in capsys.readouterr().out
 
 
@@ -135,13 +135,13 @@ def test_a_sweep_without_results_shows_its_errors(tmp_path, capsys):
     text = "seeds = 1\n" + OVER.replace("0.0, 1e4", "1e4, 2e4") + PLAN
     out = tmp_path / "out"
     assert opu("sweep", written(tmp_path, text), "--out", out, "--workers", 0, "--quiet") == 2
-    told = capsys.readouterr()
-    assert "did not fail, got none; first error: ValueError: " in told.err
-    assert told.err.count("\n") == 1
+    output = capsys.readouterr()
+    assert "did not fail, got none; first error: ValueError: " in output.err
+    assert output.err.count("\n") == 1
     assert opu("report", out) == 2
     again = capsys.readouterr()
-    assert again.err == told.err
-    for line, name in ((told.out, "report.html"), (again.out, "report-2.html")):
+    assert again.err == output.err
+    for line, name in ((output.out, "report.html"), (again.out, "report-2.html")):
         assert line.strip().replace("\n", "").endswith(name)
         page = (out / name).read_text(encoding="utf-8")
         assert "Points that failed" in page

@@ -25,8 +25,8 @@ FEW, GRAPH, TEXT = Dataset("few", (X, Y), (X, Y), (X, Y), classes=2), three_kind
 def test_data_of_another_kind_are_refused(call, wanted, data):
     """The error names the function that takes each kind of data. Catches: torch's own error."""
     homes = "dfa.training.graphs.train_graph a Graph, dfa.training.language.train_text a T"
-    says = rf"{wanted}, got {type(data).__name__}: .* Dataset, {homes}"
-    with pytest.raises(ValueError, match=says):
+    message = rf"{wanted}, got {type(data).__name__}: .* Dataset, {homes}"
+    with pytest.raises(ValueError, match=message):
         call(mlp([4, 2]), data, progress=False)
 
 

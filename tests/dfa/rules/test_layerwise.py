@@ -97,7 +97,7 @@ def test_same_interface():
     for a, b in zip(step(twin), step(learner), strict=True):
         assert torch.equal(a, b)
     assert state == {"rule": "layerwise", "blocks": ["0", "2", "4"], "weights": "sign", "seed": 0}
-    with pytest.raises(ValueError, match="weights 'sign'"):
+    with pytest.raises(ValueError, match="weights 'random', got one with 'sign'"):
         LayerFeedback(draw(mlp(SIZES)), seed=4).load_state_dict(state)
     learner.remove()
     with pytest.raises(ValueError, match="hooks, which were removed"):

@@ -133,9 +133,9 @@ def test_invalid_input_is_an_error(graph):
     unknown[3] = -1
     with pytest.raises(ValueError, match="train must have nodes, all with labels"):
         train_graph(make(graph), dataclasses.replace(graph, labels=unknown), progress=False)
-    nobody = torch.zeros_like(graph.test)
+    no_nodes = torch.zeros_like(graph.test)
     with pytest.raises(ValueError, match="validation must have nodes"):
-        train_graph(make(graph), dataclasses.replace(graph, validation=nobody), progress=False)
+        train_graph(make(graph), dataclasses.replace(graph, validation=no_nodes), progress=False)
     with pytest.raises(ValueError, match="epochs must be positive, got 0"):
         train_graph(make(graph), graph, epochs=0, progress=False)
 
