@@ -71,7 +71,9 @@ def run_folder(out: Path | None, resume: bool = False, resumable: bool = True) -
                 yield folder
             except KeyboardInterrupt:
                 if resumable and any(folder.iterdir()):
-                    typer.echo(f"stopped: {folder} keeps what is done, --resume --out {folder} continues", err=True)
+                    typer.echo(
+                        f"stopped: {folder} keeps the results so far, --resume --out {folder} continues", err=True
+                    )
                 raise
     except BaseException:
         with suppress(OSError):  # rmdir refuses a folder that is not empty

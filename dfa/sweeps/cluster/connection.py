@@ -80,7 +80,7 @@ def client_of(address: str) -> "Iterator[Client]":
     from distributed.comm.addressing import get_address_host_port
 
     try:
-        get_address_host_port(address)  # a client with a malformed address would not end
+        get_address_host_port(address)  # with a malformed address, a client would never return
         client = Client(address, timeout=START_S / 2, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ConnectionError(f"no dask scheduler answers at {address} ({error})") from None

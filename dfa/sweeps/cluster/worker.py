@@ -54,8 +54,10 @@ def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code)
     threadpool_limits(1)
     try:
         return compute(study, settings, seed)
-    except KeyboardInterrupt as problem:  # the study's own: a worker ignores Ctrl-C, and would end with this error
-        return Outcome(metrics={}, error=one_line(problem), traceback=encodable(traceback.format_exc()))
+    except KeyboardInterrupt as problem:  # raised by the study; it would end the worker
+        return Outcome(
+            metrics={}, error=describe_exception(problem), traceback=escape_surrogates(traceback.format_exc())
+        )
 
 
 def check_study_code(study: Study, code: Code) -> None:

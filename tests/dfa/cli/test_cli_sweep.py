@@ -199,7 +199,7 @@ def test_a_folder_without_results_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("package", ["h5netcdf", "xarray"])
-def test_missing_packages_are_said_before_anything_runs(tmp_path, capfd, monkeypatch, package):
+def test_missing_packages_are_reported_before_anything_runs(tmp_path, capfd, monkeypatch, package):
     """Catches: a sweep that computes everything and then cannot write it."""
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("dfa.sweeps.sweeping.outcomes", lambda *_: pytest.fail("points are computed"))

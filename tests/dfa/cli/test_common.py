@@ -56,8 +56,8 @@ def test_resume_starts_a_run_without_a_folder(capfd, tmp_path):
     assert "does not exist" not in capfd.readouterr().err
 
 
-def test_ctrl_c_says_how_to_continue(capsys, tmp_path):
-    """Only if there is something to continue. Catches: a stop without a word."""
+def test_ctrl_c_prints_how_to_continue(capsys, tmp_path):
+    """Only if there is something to continue. Catches: a stop without a message."""
     for content, resumable in (("", True), ("x", False), ("x", True)):
         with pytest.raises(KeyboardInterrupt), run_folder(tmp_path / "r", True, resumable) as folder:
             if content:
