@@ -74,6 +74,7 @@ def test_a_resumed_calibration_gives_the_same_bits(capfd, tmp_path, monkeypatch,
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", killed)
         assert opu(*common, *record) == 130
+    assert f"stopped: {folder} keeps the results so far" in capfd.readouterr().err
     assert (tmp_path / "r.h5.part").exists()
     assert [path.name for path in folder.iterdir()] == ["matrix.h5.part"]
     assert "out must be a new or an empty folder" in refused(capfd, *common)
