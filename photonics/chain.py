@@ -61,6 +61,7 @@ class Chain:
         self.cells = dmd.cells(self.n_in)
         self._lit, self._shares = expand_modes(medium, laser, imaging)
         self._n_out = imaging.pixels(self._lit.shape[0], self._lit.modes)
+        self.window = imaging.window(self._lit.shape[0], self._lit.modes)
         imaging.check_samples(laser.wavelength_m)
         self._unit_rate = laser.photon_rate * float(laser.power_share(self.cells).mean())
         self.clock = Clock()
@@ -187,7 +188,7 @@ class Chain:
             reference = None if phases is None else self.reference_light(phases[part], ticks, exposure_s)
             light = self.light(ticks, exposure_s)
             photons = self.mean_photons(patterns[part, :], ticks, exposure_s, light, reference)
-            frames.append(self.camera.expose(photons, exposure_s, ticks, seed=self.seed))
+            frames.append(self.camera.expose(photons, exposure_s, ticks, self.seed, self.window))
         return frames[0] if len(frames) == 1 else self.backend.xp.concat(frames)
 
     def dark(self, count: int, exposure_s: float | None = None) -> Array:
@@ -195,7 +196,7 @@ class Chain:
         exposure_s = self.exposure_s if exposure_s is None else self.check_exposure(exposure_s)
         ticks = self.clock.advance(integer(count, "count", 0))
         photons = self.backend.zeros((len(ticks), self.n_out), "float32")
-        return self.camera.expose(photons, exposure_s, ticks, seed=self.seed)
+        return self.camera.expose(photons, exposure_s, ticks, self.seed, self.window)
 
     def light(self, ticks: IntArray, exposure_s: float, *, steady: bool = False) -> Array:
         """Field on the mirrors in the given frames, sqrt(photons / s): (batch, n_in).

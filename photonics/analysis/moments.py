@@ -41,7 +41,7 @@ def mean(chain: Chain, patterns: Array, exposure_s: float | None = None, referen
     """Mean DN of each pixel before clipping: (batch, n_in) patterns -> (batch, n_out)."""
     exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
     photons, phase_variance = noiseless_photons(chain, patterns, exposure_s, reference_phase)
-    return chain.camera.mean(average_over_phase(photons, phase_variance)[0], exposure_s)
+    return chain.camera.mean(average_over_phase(photons, phase_variance)[0], exposure_s, chain.window)
 
 
 def variance(
@@ -56,7 +56,8 @@ def variance(
         if gradient.any():
             slope, rest = average_over_phase(central_difference(photons, gradient), phase_variance)
             spread = spread + slope**2 + rest
-    return chain.camera.variance(average, exposure_s) + chain.camera.signal(chain.backend.xp.sqrt(spread)) ** 2
+    of_light = chain.camera.signal(chain.backend.xp.sqrt(spread), chain.window) ** 2
+    return chain.camera.variance(average, exposure_s, chain.window) + of_light
 
 
 def noiseless_photons(

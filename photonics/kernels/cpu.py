@@ -84,10 +84,13 @@ def redraw_dim(means, words, counts, where, mean, term, cumulative, uniforms, dr
 
 
 @jit
-def expose_rows(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read_e, well_e, gain, offset, top, out):
+def expose_rows(
+    photons, ticks, stream, k0, k1, places, response, offset_e, dark_e, read_e, well_e, gain, offset, top, out
+):
     """The camera, from mean photons to digital numbers, for a block of frames.
 
-    ``photons`` (frames, pixels); ``response`` (pixels,) is QE * PRNU, ``offset_e`` (pixels,) the DSNU.
+    ``photons`` (frames, pixels); ``places`` (pixels,) uint32 are the numbers of the pixels on the chip, ``response``
+    (pixels,) is QE * PRNU, ``offset_e`` (pixels,) the DSNU.
     The first pass uses the Cornish-Fisher count everywhere and vectorises; the second draws the dim pixels again, by
     inversion. Pixels go in blocks that stay in the cache.
     """
@@ -102,10 +105,11 @@ def expose_rows(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read
         for first in range(0, photons.shape[1], block):
             pixels = min(block, photons.shape[1] - first)
             light, rate = photons[f, first : first + pixels], response[first : first + pixels]
+            place = places[first : first + pixels]
             fixed, frame = offset_e[first : first + pixels], out[f, first : first + pixels]
             for p in range(pixels):
                 means[p] = light[p] * rate[p] + dark_e
-                w0, w1, w2, _ = philox(U32(first + p), low, high, U32(stream), U32(k0), U32(k1))
+                w0, w1, w2, _ = philox(place[p], low, high, U32(stream), U32(k0), U32(k1))
                 shot, read = normal_pair(w0, w1)
                 noises[p], spare[p] = read * read_e, w2
                 counts[p] = poisson_large(means[p], shot)

@@ -233,13 +233,15 @@ def project(x: Array, first_pair: int, key: Key, scale: np.float32, out: Array) 
 
 
 @cuda.jit
-def expose_kernel(photons, ticks, stream, k0, k1, response, offset_e, dark_e, read_e, well_e, gain, offset, top, out):
+def expose_kernel(
+    photons, ticks, stream, k0, k1, places, response, offset_e, dark_e, read_e, well_e, gain, offset, top, out
+):
     """The camera: as `photonics.kernels.cpu.expose_rows`, a pixel per thread."""
     p, f = cuda.grid(2)
     while p < photons.shape[1] and f < photons.shape[0]:
         t = np.uint64(ticks[f])
         mean = photons[f, p] * response[p] + dark_e
-        w0, w1, w2, _ = philox(U32(p), U32(t), U32(t >> SHIFT), U32(stream), k0, k1)
+        w0, w1, w2, _ = philox(places[p], U32(t), U32(t >> SHIFT), U32(stream), k0, k1)
         shot, read = normal_pair(w0, w1)
         count = poisson_small(mean, w2) if mean < SWITCH else poisson_large(mean, shot)
         e = smaller(count + read * read_e + offset_e[p], well_e)

@@ -8,7 +8,7 @@ from photonics import draws
 from photonics.arrays import Array, FloatArray, IntArray
 from photonics.backend import Backend, backend_of
 from photonics.component import Field, component, number
-from photonics.parts.sensor import Sensor, expose
+from photonics.parts.sensor import Sensor, Window, expose
 from photonics.random import Stream
 
 __all__ = ["Camera"]
@@ -29,6 +29,9 @@ class Camera:
 
     The moments before clipping (`mean`, `variance`) are exact. Drawn counts have a total-variation error of at most
     5.5e-4 up to a mean of 1e4 electrons (`photonics.random.poisson`). Defaults are those of a generic CMOS at 532 nm.
+
+    Flaws and noise of a pixel follow its place on the chip. Methods take the pixels that are read out as a `window`;
+    without one they are pixels 0 to n_pixels - 1, the whole chip.
     """
 
     bit_depth: int = Field(default=8, ge=1, le=16)
@@ -106,29 +109,37 @@ class Camera:
         """Mean dark electrons in an exposure, ``mu_I t``."""
         return self.dark_current_e_per_s * 2.0 ** (self.warming_k / DOUBLING_K) * exposure_s
 
-    def mean(self, photons: Array, exposure_s: float) -> Array:
+    def mean(self, photons: Array, exposure_s: float, window: Window | None = None) -> Array:
         """Mean DN of each pixel before clipping, ``offset + K (QE PRNU mu_p + mu_I t + DSNU)``: (batch, n_pixels)."""
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
-        signal, dsnu = self._signal(photons)
+        signal, dsnu = self._signal(photons, window)
         return (signal + self.dark_electrons(exposure_s) + dsnu) * self.gain + self.offset
 
-    def variance(self, photons: Array, exposure_s: float) -> Array:
+    def variance(self, photons: Array, exposure_s: float, window: Window | None = None) -> Array:
         """Temporal variance before clipping, DN^2: ``K^2 (QE PRNU mu_p + mu_I t + sigma_d0^2) + 1/12``."""
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
-        signal, _ = self._signal(photons)
+        signal, _ = self._signal(photons, window)
         return (signal + self.dark_electrons(exposure_s) + self.read_noise_e**2) * self.gain**2 + QUANTISATION
 
-    def signal(self, photons: Array) -> Array:
+    def signal(self, photons: Array, window: Window | None = None) -> Array:
         """Mean DN due to light, ``K QE PRNU mu_p``: (batch, n_pixels), linear in the photons."""
-        return self._signal(check_photons(photons))[0] * self.gain
+        return self._signal(check_photons(photons), window)[0] * self.gain
 
-    def _signal(self, photons: Array) -> tuple[Array, Array]:
+    def _signal(self, photons: Array, window: Window | None) -> tuple[Array, Array]:
         """Mean electrons due to light, ``QE PRNU mu_p``, and DSNU, in float64 and the library of the photons."""
         backend = backend_of(photons)
-        prnu, dsnu = (backend.asarray(part.astype(np.float64)) for part in nonuniformity(self, photons.shape[1]))
+        flaws = nonuniformity(self, photons.shape[1], window)
+        prnu, dsnu = (backend.asarray(part.astype(np.float64)) for part in flaws)
         return backend.xp.astype(photons, backend.xp.float64) * prnu * self.quantum_efficiency, dsnu
 
-    def expose(self, photons: Array, exposure_s: float, ticks: Array, seed: int | None = None) -> Array:
+    def expose(
+        self,
+        photons: Array,
+        exposure_s: float,
+        ticks: Array,
+        seed: int | None = None,
+        window: Window | None = None,
+    ) -> Array:
         """Frames for the given mean photons.
 
         Parameters
@@ -141,6 +152,9 @@ class Camera:
             Frame numbers, 0 or more; the same number gives the same noise.
         seed : int, optional
             Seed of the noise; `seed` of the camera if not given, which PRNU and DSNU always follow.
+        window : Window, optional
+            The pixels on the chip; flaws and noise of a pixel follow its place there. Pixels 0 to n_pixels - 1 if not
+            given.
 
         Returns
         -------
@@ -155,9 +169,9 @@ class Camera:
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
         ticks = check_ticks(ticks, photons.shape[0])
         backend = backend_of(photons)
-        response, dsnu = response_on(self, photons.shape[1], backend)
+        arrays = response_on(self, photons.shape[1], window, backend)
         numbers = [self.dark_electrons(exposure_s), self.read_noise_e, self.full_well_e]
-        sensor = Sensor(response, dsnu, *np.asarray([*numbers, self.gain, self.offset, self.top], np.float32))
+        sensor = Sensor(*arrays, *np.asarray([*numbers, self.gain, self.offset, self.top], np.float32))
         seed = self.seed if seed is None else seed
         return expose(backend, photons, ticks, seed, sensor, np.dtype(self.dtype).name)
 
@@ -196,10 +210,18 @@ def check_ticks(ticks: Array, count: int) -> IntArray:
     return array.astype(np.int64, copy=False)
 
 
+def places(pixels: int, window: Window | None) -> IntArray:
+    """Numbers of the pixels on the chip, (pixels,), or raise a ``ValueError`` if the window has another size."""
+    numbers = np.arange(pixels) if window is None else window.places()
+    if numbers.size != pixels:
+        raise ValueError(f"photons must have {numbers.size} pixels, as the window has, got {pixels}")
+    return numbers
+
+
 @lru_cache(maxsize=8)
-def nonuniformity(camera: Camera, pixels: int) -> tuple[FloatArray, FloatArray]:
+def nonuniformity(camera: Camera, pixels: int, window: Window | None) -> tuple[FloatArray, FloatArray]:
     """Relative response (PRNU, 0 for dead pixels) and dark offset (DSNU, electrons) of each pixel; read-only."""
-    index = np.arange(pixels)
+    index = places(pixels, window)
     prnu = np.maximum(1.0 + camera.prnu * draws.normals(camera.seed, Stream.PRNU, index), 0.0)
     if camera.dead_pixels:
         prnu = prnu * (draws.uniforms(camera.seed, Stream.DEAD_PIXEL, index) >= camera.dead_pixels)
@@ -210,8 +232,8 @@ def nonuniformity(camera: Camera, pixels: int) -> tuple[FloatArray, FloatArray]:
 
 
 @lru_cache(maxsize=8)
-def response_on(camera: Camera, pixels: int, backend: Backend) -> tuple[Array, Array]:
-    """Mean electrons per photon and DSNU of each pixel, float32 (pixels,) on a backend."""
-    prnu, dsnu = nonuniformity(camera, pixels)
+def response_on(camera: Camera, pixels: int, window: Window | None, backend: Backend) -> tuple[Array, Array, Array]:
+    """Place (uint32), mean electrons per photon and DSNU (float32) of each pixel, (pixels,) on a backend."""
+    prnu, dsnu = nonuniformity(camera, pixels, window)
     response = (camera.quantum_efficiency * prnu).astype(np.float32)
-    return backend.asarray(response), backend.asarray(dsnu)
+    return backend.asarray(places(pixels, window).astype(np.uint32)), backend.asarray(response), backend.asarray(dsnu)

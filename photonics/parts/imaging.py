@@ -14,6 +14,7 @@ from photonics.kernels.threads import for_blocks
 from photonics.parts import pupil as optics
 from photonics.parts.pupil import Pupil
 from photonics.parts.reference import Reference
+from photonics.parts.sensor import Window
 
 __all__ = ["Imaging"]
 
@@ -153,6 +154,11 @@ class Imaging:
                 f"{row + rows - 1}, columns {column} to {column + columns - 1}"
             )
         return rows, columns
+
+    def window(self, n_field: int, modes: int = 1) -> Window | None:
+        """Pixels of the sensor that are in a frame; None for all."""
+        self.frame(n_field, modes)
+        return None if self.region is None else Window(self.sensor_of(n_field, modes)[1], *self.region)
 
     def pixels(self, n_field: int, modes: int = 1) -> int:
         """Number of pixels in a frame, for `n_field` outputs of the medium (all modes together)."""

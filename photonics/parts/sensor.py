@@ -11,7 +11,7 @@ from photonics.kernels import cpu
 from photonics.kernels.threads import for_blocks
 from photonics.random import Stream
 
-__all__ = ["Sensor", "expose"]
+__all__ = ["Sensor", "Window", "expose"]
 
 FRAMES = 32
 """Number of frames that one thread exposes at a time."""
@@ -19,9 +19,29 @@ PIXELS_PER_S = 2e8
 """Pixels that one thread exposes per second, an estimate to keep small work on one thread."""
 
 
+class Window(NamedTuple):
+    """Rectangle of pixels that is read out of a chip."""
+
+    width: int
+    """Pixels in a row of the chip."""
+    row: int
+    """First row of the window."""
+    rows: int
+    column: int
+    """First column of the window."""
+    columns: int
+
+    def places(self) -> IntArray:
+        """Numbers of the window's pixels on the chip, row by row: (rows * columns,)."""
+        rows = np.arange(self.row, self.row + self.rows, dtype=np.int64)
+        return (rows[:, None] * self.width + np.arange(self.column, self.column + self.columns)).reshape(-1)
+
+
 class Sensor(NamedTuple):
     """Parameters that turn mean photons into digital numbers; arrays have shape (n_pixels,)."""
 
+    places: Array
+    """Numbers of the pixels on the chip, row by row, uint32."""
     response: Array
     """Mean electrons per photon."""
     offset_e: Array
@@ -57,10 +77,9 @@ def expose(backend: Backend, photons: Array, ticks: IntArray, seed: int, sensor:
 def expose_portably(backend: Backend, photons: Array, ticks: IntArray, seed: int, sensor: Sensor, dtype: str) -> Array:
     """Return the frames by the reference functions of `photonics.random`, which run on any array library."""
     xp = backend.xp
-    response, offset_e, *numbers = sensor
+    places, response, offset_e, *numbers = sensor
     dark_e, read_e, well_e, gain, offset, top = (float(number) for number in numbers)
-    pixel = backend.asarray(np.arange(photons.shape[1])[None, :])
-    words = random.words(seed, Stream.SENSOR, pixel, backend.asarray(ticks[:, None]))
+    words = random.words(seed, Stream.SENSOR, places[None, :], backend.asarray(ticks[:, None]))
     shot, read = random.normal_pair(*words[:2])
     electrons = random.poisson(photons * response + dark_e, shot, words[2]) + read * read_e + offset_e
     dn = xp.round(xp.where(electrons > well_e, well_e, electrons) * gain + offset)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from photonics import Camera
+from photonics.parts.sensor import Window
 
 EXPOSURE_S = 4e-4
 CAMERA = Camera(bit_depth=12, prnu=0.02, dsnu_e=15.0, seed=9)
@@ -79,6 +80,26 @@ def test_pattern_of_a_pixel_does_not_depend_on_the_sensor_size():
     """Pixel 7 is pixel 7. Catches: a pattern drawn as a whole array."""
     small, large = (CAMERA.mean(np.full((1, n), 50.0), EXPOSURE_S)[0] for n in (10, 1000))
     np.testing.assert_array_equal(small, large[:10])
+
+
+def test_a_window_is_a_crop_of_the_chip():
+    """Frames, mean and variance, bit for bit; a window of another size is refused.
+
+    Catches: flaws or noise drawn by the place in the window, rows for columns.
+    """
+    window, photons = Window(width=23, row=4, rows=5, column=9, columns=3), light(6, 14 * 23)
+    camera = replace(CAMERA, dead_pixels=0.1)
+    part = np.ascontiguousarray(photons.reshape(6, 14, 23)[:, 4:9, 9:12]).reshape(6, 15)
+    for of in (
+        lambda x, w: camera.expose(x, EXPOSURE_S, np.arange(6), window=w),
+        lambda x, w: camera.mean(x, EXPOSURE_S, w),
+        lambda x, w: camera.variance(x, EXPOSURE_S, w),
+        lambda x, w: camera.signal(x, w),
+    ):
+        whole = of(photons, None).reshape(6, 14, 23)
+        np.testing.assert_array_equal(of(part, window), whole[:, 4:9, 9:12].reshape(6, 15))
+    with pytest.raises(ValueError, match=r"^photons must have 15 pixels, as the window has, got 14$"):
+        camera.mean(part[:, :14], EXPOSURE_S, window)
 
 
 def test_same_tick_same_noise():
