@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
-__all__ = ["Field", "Integer", "choose", "component", "documentation", "integer", "number"]
+__all__ = ["Field", "Integer", "Seed", "choose", "component", "documentation", "integer", "number"]
 
 T = TypeVar("T", bound=type)
 V = TypeVar("V")
@@ -32,6 +32,8 @@ def as_integer(value: object) -> object:
 
 Integer: TypeAlias = Annotated[int, Strict(), BeforeValidator(as_integer)]
 """An integer of Python or numpy; floats such as 4.0 are rejected."""
+Seed: TypeAlias = Annotated[int, Strict(), Field(ge=0, le=2**64 - 1), BeforeValidator(as_integer)]
+"""A seed: an integer of Python or numpy from 0 to 2**64 - 1, kept exactly."""
 
 
 @overload
@@ -83,7 +85,8 @@ def build(cls: T, kw_only: bool, eq: bool) -> T:
             raise TypeError(f"{cls.__name__} got {', '.join(sorted(twice))} twice")
         kwargs = by_place | kwargs
         for name, value in kwargs.items():
-            if isinstance(value, (str, bool)) and name in numeric:  # pydantic would read "8" and True as numbers
+            # pydantic would read "8" and True as numbers
+            if isinstance(value, (str, bool, np.bool_)) and name in numeric:
                 raise ValueError(f"{cls.__name__}: {name} must be a valid number, got {value!r}")
             if name in flags and not isinstance(value, (bool, np.bool_)):  # pydantic would read "no" and 1 as booleans
                 raise ValueError(f"{cls.__name__}: {name} must be True or False, got {value!r}")

@@ -16,7 +16,7 @@ from pydantic_core import core_schema
 
 from photonics import medium as media
 from photonics.chain import Chain
-from photonics.component import one_line
+from photonics.component import Seed, one_line
 from photonics.medium.description import MEDIA, Description, Table, build, plain, table_type
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
@@ -63,7 +63,7 @@ class DeviceTable(PartTables):
     """Table of a whole device; defaults are those of `photonics.OPU`."""
 
     medium: Table
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     exposure_s: float = Field(default=4.4e-4, gt=0)
     electrical_power_w: float = Field(default=40.0, ge=0)
     power_source: str = "not stated"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from calibration.device import Device
 from calibration.fields.readings import Bench, RawFrames
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray
-from photonics.component import Field, component, integer
+from photonics.component import Field, Seed, component, integer
 from photonics.random import check_seed
 
 __all__ = ["Block", "Findings", "Gauge", "RecoveryMethod", "RowDiagnostics", "Shots"]
@@ -120,7 +120,7 @@ class RecoveryMethod(ABC, Generic[State]):
     n_inputs: int = Field(ge=1)
     """Inputs whose columns are recovered, the first ones of the device; the others stay OFF unless the method uses
     them."""
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Seed of random patterns, if the method uses any."""
 
     @classmethod

@@ -21,7 +21,7 @@ from calibration.recovery.designs.signs import Probes, SignDesign, complement_pr
 from calibration.recovery.likelihood import read_pixels, refine, retry
 from calibration.recovery.no_reference import NoReferenceMethod, build_block
 from photonics.arrays import ComplexArray, HostArray, RealArray
-from photonics.component import Field, component
+from photonics.component import Field, Seed, component
 
 __all__ = ["Half", "NumericalInterferometry", "anchored_design", "join", "locate"]
 
@@ -71,7 +71,7 @@ class NumericalInterferometry(NoReferenceMethod):
     """Inputs of the device."""
     n_inputs: int = Field(ge=MIN_INPUTS)
     """Inputs whose columns are recovered, the first ones; the others stay OFF."""
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Seed of the signs and the order of the probes."""
     anchors: int = Field(default=5, ge=3, le=64)
     """Number S of anchor patterns in each half; with only two, their fields are collinear in many rows."""

@@ -13,7 +13,7 @@ from calibration.fields.sideband import Sideband, annuli, check_optics, disc, pl
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
 from photonics.arrays import Array, ComplexArray, FloatArray, HostArray
-from photonics.component import Field, component
+from photonics.component import Field, Seed, component
 
 __all__ = ["OffAxisRecovery"]
 
@@ -58,7 +58,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
     """Inputs of the device."""
     n_inputs: int = Field(ge=1)
     """Inputs whose columns are recovered, the first ones; the others stay OFF."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Not used: the probes are fixed."""
     repeats: int = Field(default=16, ge=1, le=4096)
     """Frames of the reference alone."""

@@ -18,7 +18,7 @@ from calibration.recovery.likelihood import Pixels, read_pixels, refine, retry
 from calibration.recovery.no_reference import NoReferenceMethod, build_block
 from photonics import draws
 from photonics.arrays import ComplexArray, HostArray, RealArray
-from photonics.component import Field, component
+from photonics.component import Field, Seed, component
 from photonics.random import PatternSet, Stream
 
 __all__ = ["PhaseRetrieval", "complement_design", "spectral_start"]
@@ -59,7 +59,7 @@ class PhaseRetrieval(NoReferenceMethod):
     """Inputs of the device."""
     n_inputs: int = Field(ge=8)
     """Inputs whose columns are recovered, the first ones; the others stay OFF."""
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Seed of the signs and the order of the probes, and of the starts."""
     frames_per_input: float = Field(default=8.0, ge=5, le=10_000)
     """Frames of the measurement over `n_inputs`; with 8 or more all rows are found."""

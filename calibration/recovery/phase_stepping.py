@@ -25,7 +25,7 @@ from calibration.fields.stepped import (
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
 from photonics.arrays import FloatArray, HostArray
-from photonics.component import Field, component
+from photonics.component import Field, Seed, component
 
 __all__ = ["PhaseStepping"]
 
@@ -78,7 +78,7 @@ class PhaseStepping(RecoveryMethod[State]):
     """Inputs of the device."""
     n_inputs: int = Field(ge=1)
     """Inputs whose columns are recovered, the first ones; the others stay OFF."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Not used: the probes are fixed."""
     steps: int = Field(default=4, ge=3, le=REFERENCE_FRAMES)
     """Frames of a probe, P; at most 16, so that the phases of the reference alone make at least one turn."""

@@ -13,7 +13,7 @@ from calibration.recovery.designs.signs import Probes, SignDesign, draw_probes
 from calibration.recovery.likelihood import Pixels, read_pixels, refine, retry
 from calibration.recovery.no_reference import NoReferenceMethod, build_block
 from photonics.arrays import ComplexArray, HostArray, RealArray
-from photonics.component import Field, component
+from photonics.component import Field, Seed, component
 
 __all__ = ["Popoff", "first_guess", "stepped_design"]
 
@@ -63,7 +63,7 @@ class Popoff(NoReferenceMethod):
     """Inputs of the device."""
     n_inputs: int = Field(ge=MIN_INPUTS)
     """Inputs whose columns are recovered, the first ones; the others serve the references."""
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Seed of the signs and the order of the probes."""
     references: int = Field(default=4, ge=1, le=32)
     """Number S of reference patterns. A single one is nearly in phase or in antiphase with c in too many rows."""

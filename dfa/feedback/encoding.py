@@ -114,7 +114,7 @@ class Ternary:
             raise ValueError("stochastic must be greater than 0, got 0")
         if self.pairs and self.stochastic is None:
             raise ValueError("pairs must be used with stochastic, got pairs=True without it")
-        check_seed(self.seed)
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     def __call__(self, error: Tensor, tick: int = 0) -> Tensor | tuple[Tensor, Tensor]:
         """Encode errors as -1, 0, 1, int8 of the same shape. With `restore` or `stochastic` return the scales, too.

@@ -10,7 +10,7 @@ import numpy as np
 
 from photonics.arrays import Array, ComplexArray, IntArray
 from photonics.backend import HOST, backend_of
-from photonics.component import Field, Integer, component
+from photonics.component import Field, Seed, component
 from photonics.draws import MAX_TICK
 from photonics.medium.base import ScatteringMedium, check_field
 from photonics.medium.drift_laws import LAWS, LEVEL, MAX_LEVELS, Law, Names, Weights
@@ -74,7 +74,7 @@ class Drifting(Effect):
     """``rho(t) = exp(-t / tau)``, scatterers that diffuse (diffusing-wave spectroscopy), or ``exp(-(t / tau)^2)``,
     smooth in time, as in creep and thermal expansion. The intensity's time constants are tau / 2 and tau / sqrt(2)."""
 
-    seed: Integer = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Which drift it is."""
 
     def __post_init__(self) -> None:

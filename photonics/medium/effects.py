@@ -11,7 +11,7 @@ from pydantic import BeforeValidator
 from photonics import draws
 from photonics.arrays import Array, ComplexArray, IntArray
 from photonics.backend import Backend, backend_of
-from photonics.component import Field, Integer, component, number
+from photonics.component import Field, Seed, component, number
 from photonics.medium.base import ScatteringMedium, check_field
 from photonics.random import Stream
 
@@ -206,7 +206,7 @@ class Modes(Effect):
     weights: Annotated[Sequence[float], BeforeValidator(as_weights)]
     """Relative intensity of each mode, positive."""
 
-    seed: Integer = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Seed of the further media."""
 
     @classmethod

@@ -8,7 +8,7 @@ import psutil
 
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
-from photonics.component import Field, Integer, component
+from photonics.component import Field, Integer, Seed, component
 from photonics.kernels.threads import for_blocks
 from photonics.medium import streaming
 from photonics.medium.laws import LAWS, Slab
@@ -49,7 +49,7 @@ class GaussianMedium(StoredMedium):
     n_out: Integer = Field(ge=1, lt=2**31)
     """Number of outputs (rows)."""
 
-    seed: Integer = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Seed of the slab."""
 
     storage: Literal["stored", "streamed", "auto"] = "stored"

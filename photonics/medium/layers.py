@@ -8,7 +8,7 @@ import numpy as np
 from photonics import draws
 from photonics.arrays import Array, ComplexArray, HostArray
 from photonics.backend import backend_of
-from photonics.component import Field, Integer, component
+from photonics.component import Field, Integer, Seed, component
 from photonics.kernels.screens import screen, screen_into
 from photonics.kernels.threads import for_blocks
 from photonics.medium.base import ScatteringMedium, check_field
@@ -68,7 +68,7 @@ class ScatteringLayers(ScatteringMedium):
     n_out: Integer = Field(ge=1, lt=2**32)
     """Number of outputs (rows)."""
 
-    seed: Integer = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Seed of the slab."""
 
     layers: Integer = Field(default=3, ge=1, le=64)

@@ -7,7 +7,7 @@ import numpy as np
 from photonics import draws
 from photonics.arrays import Array, FloatArray, IntArray
 from photonics.backend import Backend, backend_of
-from photonics.component import Field, component, number
+from photonics.component import Field, Seed, component, number
 from photonics.parts.sensor import Sensor, Window, expose
 from photonics.random import Stream
 
@@ -71,7 +71,7 @@ class Camera:
     frame_rate_hz: float = Field(default=1000.0, gt=0, le=1e6)
     """Highest frame rate, Hz (such a CMOS with a region of interest); the slower of camera and mirrors counts."""
 
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Identity of the sensor: seed of PRNU, DSNU and dead pixels, and of the noise if no other seed is given."""
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from photonics import draws
 from photonics.arrays import Array, IntArray
 from photonics.backend import HOST, Backend, backend_of
-from photonics.component import Field, component, number
+from photonics.component import Field, Seed, component, number
 from photonics.parts.aberration import coefficient_drift, phase_parts
 from photonics.parts.blaze import blaze_order, order_share
 from photonics.parts.laser import Cells
@@ -86,7 +86,7 @@ class DMD:
     aberration_drift_time_s: float = Field(default=3600.0, gt=0)
     """Correlation time of the drift of the surface, seconds (1 h, an estimate): autocorrelation ``exp(-t / time)``."""
 
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Identity of the chip: seed of the places of stuck mirrors."""
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from photonics import draws
 from photonics.arrays import Array, IntArray
 from photonics.backend import Backend
-from photonics.component import Field, component
+from photonics.component import Field, Seed, component
 from photonics.random import Stream
 
 __all__ = ["Reference", "as_phases"]
@@ -56,7 +56,7 @@ class Reference:
     """Correlation length of the fixed error, pixels: correlation ``exp(-(r / noise_grain_px)^2)`` (8, the order of
     magnitude for dust on a lens)."""
 
-    seed: int = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Identity of the beam: seed of its fixed error."""
 
     def steady(self) -> "Reference":

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from photonics import draws
 from photonics import random as specification
 from photonics.arrays import Array, BoolArray
-from photonics.component import Field, Integer, component, integer
+from photonics.component import Seed, component, integer
 from photonics.patterns.base import Encoding, grey_values
 from photonics.random import Stream
 
@@ -65,7 +65,7 @@ class Bernoulli(Encoding):
     array([[False,  True, False]])
     """
 
-    seed: Integer = Field(default=0, ge=0, lt=2**64)
+    seed: Seed = 0
     """Key of the generator."""
 
     def encode(self, values: Array, tick: int = 0) -> Array:

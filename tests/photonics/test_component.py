@@ -1,12 +1,18 @@
 """Every part of the bench is frozen, checks its parameters, and names those that it refuses."""
 
+import importlib
+import pkgutil
 import re
 from dataclasses import FrozenInstanceError, asdict, fields, replace
 
+import numpy as np
 import pytest
+from pydantic.dataclasses import is_pydantic_dataclass
 
-from photonics import DMD, Camera, Imaging, Laser
+import photonics
+from photonics import DMD, Camera, Drifting, GaussianMedium, Imaging, Laser, Modes, ScatteringLayers
 from photonics.parts.reference import Reference
+from photonics.patterns.halftone import Bernoulli
 
 PARTS = [Laser, DMD, Imaging, Reference, Camera]
 every_part = pytest.mark.parametrize("part", PARTS)
@@ -81,6 +87,50 @@ BAD = [
     (Reference, "noise_grain_px", 0.0),
     (Reference, "seed", -1),
 ]
+
+
+SEEDED = [
+    (Camera, {}),
+    (DMD, {}),
+    (Reference, {}),
+    (GaussianMedium, {"n_in": 3, "n_out": 3}),
+    (ScatteringLayers, {"n_in": 3, "n_out": 3}),
+    (Drifting, {"medium": GaussianMedium(3, 3), "correlation_frames": 9.0}),
+    (Modes, {"medium": GaussianMedium(3, 3), "weights": (0.5, 0.5)}),
+    (Bernoulli, {}),
+]
+
+
+@pytest.mark.parametrize(("part", "others"), SEEDED, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_seed_is_exact(part, others):
+    """Integers of Python and numpy from 0 to 2**64 - 1 stay what they are, as int; others are refused in one line.
+
+    Catches: a seed that becomes a float on the way, so that seeds over 2**53 make the same device.
+    """
+    for value in (np.int64(2**60 + 1), np.uint64(2**60 + 1), np.uint64(2**64 - 1), 2**53 + 1, np.uint8(7)):
+        made = part(seed=value, **others)
+        assert type(made.seed) is int and made.seed == int(value)
+        assert replace(made, seed=value) == made
+    for value in (-1, 2**64, 2.0**60, np.float64(3), True, np.True_, "3", np.arange(2)):
+        with pytest.raises(ValueError, match=rf"^{part.__name__}: seed must be .*, got ") as error:
+            part(seed=value, **others)
+        assert "\n" not in str(error.value)
+
+
+def test_every_component_with_a_seed_is_here():
+    """A new one joins `SEEDED`. Catches: a seed of another type."""
+    for module in pkgutil.walk_packages(photonics.__path__, "photonics."):
+        if "cuda" not in module.name:
+            importlib.import_module(module.name)
+    kinds = {kind for kind in subclasses(object) if is_pydantic_dataclass(kind) and kind.__module__[:9] == "photonics"}
+    assert {kind for kind, _ in SEEDED} == {
+        kind for kind in kinds if any(field.name == "seed" and field.init for field in fields(kind))
+    }
+
+
+def subclasses(kind):
+    """Every class below a class."""
+    return {below for one in type.__subclasses__(kind) for below in {one} | subclasses(one)}
 
 
 @every_part

@@ -13,6 +13,7 @@ import pytest
 from calibration.fields import drift as stepped_drift
 from calibration.recovery import transmission
 from calibration.recovery.exposure import expose
+from calibration.recovery.methods import METHODS
 from calibration.recovery.transmission import TransmissionEstimate, recover_transmission_matrix
 from calibration.storage.journal import Journal
 from photonics import Camera, GaussianMedium, presets
@@ -160,6 +161,16 @@ def test_bad_arguments(arguments, message):
         recover_transmission_matrix(**({"opu": opu} | arguments))
     assert "\n" not in str(raised.value)
     assert opu.clock.frames == 0
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+def test_the_seed_of_a_method_is_exact(method):
+    """Up to 2**64 - 1, and refused above. Catches: a seed that becomes a float on the way."""
+    for seed in (np.int64(2**60 + 1), np.uint64(2**64 - 1)):
+        made = method(n_in=64, n_inputs=60, seed=seed)
+        assert type(made.seed) is int and made.seed == int(seed)
+    with pytest.raises(ValueError, match=r"seed must be .*, got 18446744073709551616$"):
+        method(n_in=64, n_inputs=60, seed=2**64)
 
 
 def test_a_saturated_camera_and_a_missing_beam_are_refused():
