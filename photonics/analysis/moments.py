@@ -1,10 +1,10 @@
 """Mean and variance of the whole chain, from laser to digital numbers, without random draws.
 
-The mean photons mu on a pixel fluctuate from frame to frame with the light, and the camera adds its noise (law of total
-variance)::
+The mean photons mu on a pixel fluctuate from frame to frame with the light, and the camera adds its noise and rounds
+(`photonics.parts.rounding`)::
 
-    E[y]    = camera.mean(E[mu])
-    Var[y]  = camera.variance(E[mu]) + (K QE PRNU)^2 Var[mu]
+    E[y]    = camera.mean(E[mu], Var[mu])
+    Var[y]  = camera.variance(E[mu], Var[mu])
     Var[mu] = Var_phi[mu] + E_phi[mu^2] (drift^2 + RIN / 2t) + sum_axes E_phi[(d mu / d pointing)^2]
 
 E_phi is the mean over the phase of the reference, which is normal with variance s^2 about the set phase. The photons
@@ -29,6 +29,7 @@ import numpy as np
 from photonics.arrays import Array, HostArray
 from photonics.chain import Chain
 from photonics.parts.reference import as_phases
+from photonics.parts.sensor import Window
 from photonics.patterns.encoding import as_patterns
 
 __all__ = ["mean", "noiseless_photons", "variance"]
@@ -40,8 +41,7 @@ Photons = Callable[..., Array]
 def mean(chain: Chain, patterns: Array, exposure_s: float | None = None, reference_phase: Array | None = None) -> Array:
     """Mean DN of each pixel before clipping: (batch, n_in) patterns -> (batch, n_out)."""
     exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
-    photons, phase_variance = noiseless_photons(chain, patterns, exposure_s, reference_phase)
-    return chain.camera.mean(average_over_phase(photons, phase_variance)[0], exposure_s, chain.window)
+    return chain.camera.mean(*fluctuating_light(chain, patterns, exposure_s, reference_phase))
 
 
 def variance(
@@ -49,6 +49,13 @@ def variance(
 ) -> Array:
     """Temporal variance of each pixel before clipping, DN^2: (batch, n_in) patterns -> (batch, n_out)."""
     exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
+    return chain.camera.variance(*fluctuating_light(chain, patterns, exposure_s, reference_phase))
+
+
+def fluctuating_light(
+    chain: Chain, patterns: Array, exposure_s: float, reference_phase: Array | None
+) -> tuple[Array, float, Window | None, Array]:
+    """Mean photons, exposure, window and variance of the mean photons: arguments of the camera's moments."""
     photons, phase_variance = noiseless_photons(chain, patterns, exposure_s, reference_phase)
     average, spread = average_over_phase(photons, phase_variance)
     spread = spread + (average**2 + spread) * chain.laser.power_variance(exposure_s)
@@ -56,8 +63,7 @@ def variance(
         if gradient.any():
             slope, rest = average_over_phase(central_difference(photons, gradient), phase_variance)
             spread = spread + slope**2 + rest
-    of_light = chain.camera.signal(chain.backend.xp.sqrt(spread), chain.window) ** 2
-    return chain.camera.variance(average, exposure_s, chain.window) + of_light
+    return average, exposure_s, chain.window, spread
 
 
 def noiseless_photons(

@@ -168,3 +168,32 @@ def ornstein_uhlenbeck(ticks, stream, k0, k1, step, out):
             span = half
             level += 1
         out[i] = left
+
+
+@jit
+def code_moments(mean_e, normal, level, gain, real, imaginary, quiet, mean, variance):
+    """`photonics.parts.rounding.code_moments` of flat arrays; ``real + i imaginary = exp(2 pi i k gain) - 1``."""
+    electron = (2.0 * math.pi / gain) ** 2 / 2.0
+    for i in range(mean.size):
+        m, v, c = mean_e[i], normal[i], level[i]
+        middle, noise = c + gain * m, gain * gain * m + v
+        if noise < quiet * quiet:
+            code, up, down = np.rint(middle), 0.0, 0.0
+            if noise > 0.0:
+                up = 0.5 * math.erfc((0.5 + (code - middle)) / math.sqrt(2.0 * noise))
+                down = 0.5 * math.erfc((0.5 - (code - middle)) / math.sqrt(2.0 * noise))
+            mean[i], variance[i] = code + up - down, up + down - (up - down) ** 2
+            continue
+        smooth = real.size * gain < 0.25 or v * electron > 10.0
+        bias, square, product, sign = 0.0, 1.0 / 12.0, 0.0, 1.0
+        for k in range(1, real.size + 1):
+            a, sign = 2.0 * math.pi * k, -sign
+            if smooth and noise * a * a > 50.0:
+                break  # this term and all others are under 1e-11
+            size = sign / (math.pi * k) * math.exp(m * real[k - 1] - v * a * a / 2.0)
+            angle = m * imaginary[k - 1] + c * a
+            sine, cosine = size * math.sin(angle), size * math.cos(angle)
+            bias += sine
+            square += cosine / (math.pi * k)
+            product += sine * m * gain * real[k - 1] + cosine * (m * gain * imaginary[k - 1] + v * a)
+        mean[i], variance[i] = middle + bias, max(noise + square - bias * bias + 2.0 * product, 0.0)

@@ -6,9 +6,9 @@ from scipy import stats
 
 from photonics import Camera, GaussianMedium
 
-# Gains at which the total noise is over half a DN, so that rounding adds 1/12 and no bias.
+# Gains at which the total noise is over a DN, so that rounding adds 1/12 and no bias.
 CAMERAS = [
-    Camera(bit_depth=8, gain_dn_per_e=0.25, offset_dn=20.0, prnu=0.05, dsnu_e=8.0, seed=3),
+    Camera(bit_depth=8, gain_dn_per_e=0.5, offset_dn=20.0, prnu=0.05, dsnu_e=8.0, seed=3),
     Camera(bit_depth=10, gain_dn_per_e=0.3, quantum_efficiency=0.9, dark_current_e_per_s=400.0, offset_dn=10.0),
     Camera(bit_depth=12, read_noise_e=6.0, prnu=0.2, dsnu_e=2.0, warming_k=8.0, seed=2**40),
 ]
