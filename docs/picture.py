@@ -24,7 +24,9 @@ def main() -> None:
         figure = Figure(figsize=(11, 7.6), layout="constrained", dpi=110)
         grid = figure.add_gridspec(2, 3, height_ratios=[1.1, 1])
         draw_bench(figure.add_subplot(grid[0, :]), opu)
-        ax = draw_frame(figure.add_subplot(grid[1, 0]), opu.measure(half_on(1, opu.n_in, 0))[0], opu.camera.top)
+        ax = draw_frame(
+            figure.add_subplot(grid[1, 0]), opu.measure(half_on(1, opu.n_in, 0))[0], opu.camera.top, opu.frame_shape
+        )
         ax.set_title("the camera sees speckle")
         ax = draw_projection(figure.add_subplot(grid[1, 1]), report.curves["projection"])
         ax.set_title("interference makes it a linear map")

@@ -63,7 +63,7 @@ frames = opu.measure(patterns)
 figure, axes = plt.subplots(1, 3, figsize=(13, 3.9), layout="constrained")
 plots.draw_pattern(axes[0], opu, patterns[0])
 plots.draw_speckle(axes[1], opu, patterns[0])
-plots.draw_frame(axes[2], frames[0], opu.camera.top)
+plots.draw_frame(axes[2], frames[0], opu.camera.top, opu.frame_shape)
 plt.show()
 print(f"{len(frames)} frames of {frames.shape[1]:,} pixels, {frames.dtype}; {opu.clock.frames} frames on the clock")
 
@@ -128,7 +128,7 @@ def draw_exposure(figure, exposure):
     frames = bare.measure(patterns, exposure * 1e-6)
     photons = plots.mean_photons(bare, patterns[0]).mean() * exposure * 1e-6 / bare.exposure_s
     mean_dn = float(bare.mean(patterns, exposure * 1e-6).mean()) - bare.camera.offset
-    plots.draw_frame(left, frames[0], bare.camera.top)
+    plots.draw_frame(left, frames[0], bare.camera.top, bare.frame_shape)
     left.set_title(f"{exposure} µs, {photons:,.0f} photons per pixel")
     plots.draw_codes(right, frames, bare.camera, mean_dn)
 

@@ -106,7 +106,7 @@ for ax, picture, name in ((axes[0], error, "error"), (axes[1], code, "ternary co
     ax.set(xlabel="class", ylabel="image", title=name)
     ax.locator_params(integer=True)
     figure.colorbar(drawn, ax=ax, fraction=0.06)
-plots.draw_frame(axes[2], opu.measure(pattern[None])[0], opu.camera.top)
+plots.draw_frame(axes[2], opu.measure(pattern[None])[0], opu.camera.top, opu.frame_shape)
 axes[2].set_title(f"frame of image {worst}, positive part")
 limit = np.abs(values).max()
 drawn = axes[3].imshow(values[:, : 4 * data.classes], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")

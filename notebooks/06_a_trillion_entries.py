@@ -160,8 +160,8 @@ start = time.perf_counter()
 frame = opu.measure(half_on(1, inputs, seed=2))[0]
 seconds = time.perf_counter() - start
 figure, ax = plt.subplots(figsize=(5.2, 4), layout="constrained")
-plots.draw_frame(ax, frame[:40_000], opu.camera.top)
-ax.set_title(f"40,000 of {frame.size:,} pixels")
+plots.draw_frame(ax, frame.reshape(opu.frame_shape)[:200, :200], opu.camera.top)
+ax.set_title(f"200 x 200 of {frame.size:,} pixels")
 plt.show()
 energy = opu.energy(1000)
 print(f"a frame of {frame.size:,} pixels through {inputs * N_OUT:.1e} entries, with all noise: {seconds:.2f} s here")

@@ -43,9 +43,31 @@ def as_image(values: HostArray) -> HostArray:
     return values[: rows * side].reshape(rows, side)
 
 
-def draw_frame(ax: Axes, frame: ArrayLike, top: int) -> Axes:
-    """Show a frame, in digital numbers from 0 to `top`."""
-    picture = ax.imshow(as_image(np.asarray(frame)), cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+def draw_frame(ax: Axes, frame: ArrayLike, top: int, shape: tuple[int, int] | None = None) -> Axes:
+    """Show a frame, in digital numbers from 0 to `top`.
+
+    Parameters
+    ----------
+    ax : Axes
+        Where to draw.
+    frame : array_like
+        Digital numbers, (rows, columns), or (n_out,) as `OPU.measure` gives them.
+    top : int
+        Largest digital number of the colour scale.
+    shape : tuple of int, optional
+        Rows and columns of a flat frame (`OPU.frame_shape`).
+
+    Raises
+    ------
+    ValueError
+        If the frame is flat and `shape` is not given, or has another number of pixels.
+    """
+    image = np.asarray(frame)
+    if image.ndim != 2 if shape is None else image.size != math.prod(shape):
+        wanted = "(rows, columns), or shape must be given (opu.frame_shape)" if shape is None else f"{shape} pixels"
+        raise ValueError(f"frame must have {wanted}, got shape {image.shape}")
+    image = image if shape is None else image.reshape(shape)
+    picture = ax.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
     ax.set_xlabel("pixel column")
     ax.set_ylabel("pixel row")
     ax.figure.colorbar(picture, ax=ax, label="digital number (DN)", fraction=0.046, pad=0.04)

@@ -47,7 +47,7 @@ def speckle_bench():
 
 
 DRAWINGS = {
-    "frame": lambda ax: plots.draw_frame(ax, np.arange(100), 255),
+    "frame": lambda ax: plots.draw_frame(ax, np.arange(100).reshape(5, 20), 255),
     "pattern": lambda ax: plots.draw_pattern(ax, bench(), half_on(1, 50, 0)[0]),
     "speckle": lambda ax: plots.draw_speckle(ax, speckle_bench()),
     "histogram": lambda ax: plots.draw_histogram(ax, np.random.default_rng(0).exponential(size=1000)),
@@ -67,6 +67,26 @@ def test_the_axes_come_back_labelled(name, ax):
         assert all(len(each.get_xlabel()) > 3 or len(each.get_ylabel()) > 3 for each in ax.figure.axes)
         assert ax.get_xlabel()
         assert ax.get_ylabel()
+
+
+def test_a_frame_has_the_rows_of_its_sensor(ax):
+    """Of a device, flat or not; a flat frame without its shape is refused.
+
+    Catches: any frame drawn nearly square, and the pixels that do not fit left out.
+    """
+    opu = bench(50, 260, imaging=Imaging(sensor=(26, 10), region=(3, 20, 2, 7)))
+    frame = opu.measure(half_on(1, 50, 0))[0]
+    for each in (
+        plots.draw_frame(ax, frame, 255, opu.frame_shape),
+        plots.draw_frame(Figure().add_subplot(), frame.reshape(20, 7), 255),
+    ):
+        np.testing.assert_array_equal(each.images[0].get_array(), frame.reshape(20, 7))
+    with pytest.raises(
+        ValueError, match=r"^frame must have \(rows, columns\), or shape must be .*, got shape \(140,\)$"
+    ):
+        plots.draw_frame(ax, frame, 255)
+    with pytest.raises(ValueError, match=r"^frame must have \(26, 10\) pixels, got shape \(140,\)$"):
+        plots.draw_frame(ax, frame, 255, (26, 10))
 
 
 def test_no_global_state():
