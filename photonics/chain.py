@@ -1,5 +1,7 @@
 """The optics of a device: light on the mirrors and at the camera in any frame, and the frames themselves."""
 
+from threading import Lock
+
 import numpy as np
 
 from photonics.arrays import Array, ComplexArray, IntArray
@@ -25,16 +27,22 @@ CHUNK = 2**25
 
 
 class Clock:
-    """Counts the frames that the device has taken."""
+    """Counts the frames that the device has taken; several threads may take frames."""
 
     def __init__(self, frames: int = 0) -> None:
         self.frames = frames
+        self._lock = Lock()
 
     def advance(self, count: int) -> IntArray:
-        """Frame numbers of the next `count` frames, shape (count,)."""
-        ticks = np.arange(self.frames, self.frames + count, dtype=np.int64)
-        self.frames += count
-        return ticks
+        """Frame numbers of the next `count` frames, shape (count,); no two calls get the same."""
+        with self._lock:
+            first = self.frames
+            self.frames = first + count
+        return np.arange(first, first + count, dtype=np.int64)
+
+    def __reduce__(self) -> tuple[type["Clock"], tuple[int]]:
+        """Copies and pickles have a lock of their own."""
+        return Clock, (self.frames,)
 
 
 class Chain:

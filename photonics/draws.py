@@ -7,7 +7,7 @@ from photonics.arrays import FloatArray, IntArray
 from photonics.kernels import cpu
 from photonics.random import check_seed
 
-__all__ = ["key", "normals", "ornstein_uhlenbeck", "uniforms", "words"]
+__all__ = ["further_seed", "key", "normals", "ornstein_uhlenbeck", "uniforms", "words"]
 
 MAX_TICK = 2**48
 """Upper bound of ticks: they are smaller than this number."""
@@ -17,6 +17,12 @@ def key(seed: int) -> tuple[np.uint32, np.uint32]:
     """Philox key of a seed: its low and its high 32 bits."""
     seed = check_seed(seed)
     return np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
+
+
+def further_seed(seed: int, stream: int, number: int) -> int:
+    """Seed number `number`, 0 to 2**64 - 1, of a stream of a seed: independent of it and of the others."""
+    low, high = words(seed, stream, number & 0xFFFFFFFF, number >> 32)[0, :2]
+    return int(low) | int(high) << 32
 
 
 def words(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDArray[np.uint32]:

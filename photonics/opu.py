@@ -8,11 +8,12 @@ import numpy as np
 
 import photonics.analysis.cost as cost
 import photonics.analysis.moments as moments
+from photonics import draws
 from photonics.analysis.exposure import autoexpose
 from photonics.arrays import Array
 from photonics.backend import find_backend
 from photonics.chain import Chain
-from photonics.component import number
+from photonics.component import integer, number
 from photonics.description import (
     NAMES,
     NUMBERS,
@@ -30,6 +31,7 @@ from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
 from photonics.parts.laser import Laser
+from photonics.random import Stream
 
 __all__ = ["OPU"]
 
@@ -44,7 +46,8 @@ class OPU(Chain):
     laser, dmd, imaging, camera
         The other parts, by default with the defaults of their classes.
     seed : int
-        Seed of the run: shot, read and intensity noise, drift. The seeds of the parts determine the device itself.
+        Seed of the run: shot, read and intensity noise, drift. The seeds of the parts determine the device itself. A
+        copy of the device repeats its noise; `spawn` gives the same device other noise.
     exposure_s : float
         Exposure of the camera, seconds, at most `longest_exposure_s`.
     electrical_power_w : float
@@ -160,6 +163,22 @@ class OPU(Chain):
         other.backend = self.backend
         if other.medium is self.medium and other._shares == self._shares and other._lit.shape == self._lit.shape:
             other._lit = self._lit  # keeps the modes that were drawn
+        return other
+
+    def spawn(self, index: int) -> "OPU":
+        """Return the same device in a run of its own: its parts, exposure and clock, and noise that no other run has.
+
+        A copy of a device (`copy.deepcopy`, pickle, a forked process) repeats the noise of the original frame by frame.
+        Give each process or thread ``opu.spawn(i)`` with another `index` instead.
+
+        Parameters
+        ----------
+        index : int
+            Number of the run, 0 to 2**64 - 1; each has its own `seed`, other than that of this device.
+        """
+        seed = draws.further_seed(self.seed, Stream.SPAWN, integer(index, "index", 0, 2**64 - 1))
+        other = self.replace(seed=seed)
+        other.clock.frames = self.clock.frames
         return other
 
     def to_dict(self) -> dict[str, Any]:

@@ -56,7 +56,9 @@ class Stream(IntEnum):
     BERNOULLI = 20
     THREE_BIT = 21
     DEAD_PIXEL = 22
+    NOISE_SEED = 23
     DRIFT_TURN = 24
+    SPAWN = 25
 
 
 class PatternSet(IntEnum):

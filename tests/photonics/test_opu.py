@@ -1,8 +1,11 @@
 """The device: reproducible frames, the clock, and a mean that the ground truth predicts."""
 
+import copy
 import os
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -107,6 +110,46 @@ def test_clock_counts_frames(half_on):
     # A frame follows its number: a device whose clock is put back repeats itself.
     opu.clock.frames = 0
     np.testing.assert_array_equal(opu.measure(np.zeros((2, 30))), opu.replace().measure(np.zeros((2, 30))))
+
+
+def test_threads_share_a_clock():
+    """8 threads, 4000 frames each, one to three at a time: every frame number once. Catches: a clock without a lock."""
+    clock, before = Clock(5), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            runs = pool.map(lambda _: [clock.advance(1 + i % 3) for i in range(2000)], range(8))
+            ticks = np.concatenate([np.concatenate(run) for run in runs])
+    finally:
+        sys.setswitchinterval(before)
+    np.testing.assert_array_equal(np.sort(ticks), np.arange(5, clock.frames))
+
+
+def test_a_copy_repeats_its_noise_and_a_spawned_device_does_not(half_on):
+    """Copies have the frames of the original; spawned ones share the device and no noise beyond 4 standard errors.
+
+    Catches: a clock that cannot be copied, a run that starts at frame 0, two indices with one seed, a seed derived from
+    the camera's, a spawned device of a spawned one that is the first again.
+    """
+    patterns, n = np.repeat(half_on(1, 100), 64, axis=0), 64 * 500
+    opu = presets.lab_bench(100, 500, seed=3).replace(laser=Laser(drift_rms=0.0, rin_db_per_hz=None), exposure_s=3e-4)
+    opu.measure(patterns[:7])
+    copies = [copy.deepcopy(opu), pickle.loads(pickle.dumps(opu))]
+    runs = [opu.spawn(0), opu.spawn(1), opu.spawn(2**64 - 1), opu.spawn(0).spawn(0), opu.spawn(0).spawn(1)]
+    again = opu.spawn(1).measure(patterns)
+    assert {run.clock.frames for run in runs} == {7} and {run.exposure_s for run in runs} == {3e-4}
+    assert all(run.medium is opu.medium and run.camera == opu.camera for run in runs)
+    first = opu.measure(patterns)
+    for other in copies:
+        np.testing.assert_array_equal(other.measure(patterns), first)
+    frames = [first, *(run.measure(patterns) for run in runs)]
+    np.testing.assert_array_equal(frames[2], again)
+    noise = np.array([(each - each.mean(axis=0, dtype=float)).ravel() for each in frames])
+    assert np.abs(np.corrcoef(noise) - np.eye(6)).max() < 4 / np.sqrt(n)
+    means = np.corrcoef([each.mean(axis=0) for each in frames])
+    assert means.min() > 0.999
+    with pytest.raises(ValueError, match=r"^index must be an integer, 0 to 18446744073709551615, got -1$"):
+        opu.spawn(-1)
 
 
 def test_repeated_patterns_give_new_noise(half_on):
