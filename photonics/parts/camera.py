@@ -10,7 +10,7 @@ from photonics.backend import Backend, backend_of
 from photonics.component import Field, Seed, component, number
 from photonics.parts.rounding import code_moments
 from photonics.parts.sensor import Sensor, Window, expose
-from photonics.random import Stream
+from photonics.random import Stream, check_seed
 
 __all__ = ["Camera"]
 
@@ -75,7 +75,7 @@ class Camera:
     """Highest frame rate, Hz (such a CMOS with a region of interest); the slower of camera and mirrors counts."""
 
     seed: Seed = 0
-    """Identity of the sensor: seed of PRNU, DSNU and dead pixels, and of the noise if no other seed is given."""
+    """Identity of the sensor: seed of PRNU, DSNU and dead pixels, and with the seed of the run that of the noise."""
 
     def __post_init__(self) -> None:
         if self.offset >= self.top:
@@ -181,7 +181,8 @@ class Camera:
         ticks : array_like of int, shape (batch,)
             Frame numbers, 0 or more; the same number gives the same noise.
         seed : int, optional
-            Seed of the noise; `seed` of the camera if not given, which PRNU and DSNU always follow.
+            Seed of the run; `seed` of the camera if not given. The noise follows both, so that two cameras of a run do
+            not share it; PRNU and DSNU follow the camera alone.
         window : Window, optional
             The pixels on the chip; flaws and noise of a pixel follow its place there. Pixels 0 to n_pixels - 1 if not
             given.
@@ -202,8 +203,14 @@ class Camera:
         arrays = response_on(self, photons.shape[1], window, backend)
         numbers = [self.dark_electrons(exposure_s), self.read_noise_e, self.full_well_e]
         sensor = Sensor(*arrays, *np.asarray([*numbers, self.gain, self.offset, self.top], np.float32))
-        seed = self.seed if seed is None else seed
-        return expose(backend, photons, ticks, seed, sensor, np.dtype(self.dtype).name)
+        noise = noise_seed(self.seed if seed is None else seed, self.seed)
+        return expose(backend, photons, ticks, noise, sensor, np.dtype(self.dtype).name)
+
+
+def noise_seed(run: int, camera: int) -> int:
+    """Seed of the noise of a camera in a run, another one for each pair; of equal seeds it is that seed itself."""
+    run = check_seed(run)
+    return run if run == camera else draws.further_seed(run, Stream.NOISE_SEED, camera)
 
 
 def check_photons(photons: Array) -> Array:
