@@ -2,6 +2,7 @@
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from numbers import Integral
 from typing import Self
@@ -13,6 +14,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from photonics import presets
+from photonics.analysis.speckle import expected_speckle
 from photonics.arrays import Array, BoolArray, FloatArray, HostArray, IntArray
 from photonics.backend import to_host
 from photonics.component import integer
@@ -27,6 +29,8 @@ DARK_FRAMES = 16
 """Number of dark frames whose mean is subtracted from every frame."""
 EXPOSURE_ROWS = 32
 """Number of samples from which the exposure is set."""
+FULL_CONTRAST = 0.99
+"""Contrast from which on the kernel counts as that of fully developed speckle."""
 USABLE_PIXELS = 0.92
 """Share of pixels assumed to be valid for a linear projection: about 5 % have a dark anchor, and that share varies."""
 
@@ -35,10 +39,13 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     """Random optical features: samples become binary patterns, and frames of these become features.
 
     Nonlinear features of a pattern x are ``(frame - dark) / unit_dn / sqrt(n_components)``: intensities ``|T x|^2``.
-    For many components their inner product tends to the optical kernel, ``(|x|^2 |y|^2 + (x.y)^2) / n_in^2`` for a flat
-    beam (`photonics.analysis.speckle.optical_kernel` with variance 1 / n_in), with a relative standard error of 1.7
-    (orthogonal patterns) to 2.2 (the same pattern) over ``sqrt(n_components)``. Linear ones are ``sqrt(2 /
-    n_components) T_lin x``, and their inner product tends to ``x.y / n_in``.
+    For many components their inner product tends to the optical kernel, ``(|x|^2 |y|^2 + C^2 (x.y)^2) / n_in^2`` for a
+    flat beam (`photonics.analysis.speckle.optical_kernel` with variance 1 / n_in and contrast C), with a relative
+    standard error of 1.7 (orthogonal patterns) to 2.2 (the same pattern) over ``sqrt(n_components)``. Linear ones are
+    ``sqrt(2 / n_components) T_lin x``, and their inner product tends to ``x.y / n_in``, with C = 1.
+    The contrast C is 1 for the presets. It is less where a pixel sums several fields (polarisations, modes,
+    wavelengths, grains); `fit` warns of that, and linear features then have a smaller inner product (C^2 of it for
+    equal fields). The losses of a medium are divided out.
 
     Fitting builds the device, sets its exposure on a few samples (on all inputs ON for linear features) and takes dark
     frames. Frames are noisy as on a bench: a second transform of the same samples has new noise, while a second fit
@@ -74,6 +81,8 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Values above it are ON, for the encoders "median" and "sign".
     dark_ : ndarray, shape (n_components,)
         Mean dark frame, DN.
+    contrast_ : float
+        Contrast C of the speckle of the device, by its parameters; NaN if some light is not scattered.
     n_features_in_ : int
         Number of columns of the fitted samples.
 
@@ -133,6 +142,9 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         self._n_inputs = patterns.shape[1]
         self._n_features_out = self.n_components
         self.opu_ = self._build_device(self._n_inputs)
+        self._transmission, self.contrast_ = expected_speckle(self.opu_)
+        if not self.contrast_ >= FULL_CONTRAST:
+            warnings.warn(kernel_of(self.contrast_), stacklevel=2)
         self.opu_.autoexpose(patterns=self._exposure_patterns(patterns))
         if self.kind == "linear":
             assert self.projection is not None
@@ -155,12 +167,17 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         patterns = self._encode(X)
         if self.kind == "linear":
             values = np.real(to_host(self.projection_(patterns)))[:, self._rows]
-            return np.asarray(values * math.sqrt(2.0 * self.opu_.n_in / self._n_inputs / self.n_components), np.float32)
+            return np.asarray(values * self._linear_scale(), np.float32)
         shown = self.opu_.backend.asarray(self._pad(patterns), "bool")
         frames = to_host(self.opu_.measure(shown))[:, : self.n_components]
         # Entries of the medium have variance 1 / opu.n_in; relative to the inputs in use it is 1 / n_inputs.
         unit = self.opu_.unit_dn * self._n_inputs / self.opu_.n_in * math.sqrt(self.n_components)
-        return np.asarray((frames - self.dark_) / unit, np.float32)
+        return np.asarray((frames - self.dark_) / (unit * self._transmission), np.float32)
+
+    def _linear_scale(self) -> float:
+        """Factor from a projection's unit to that of the features."""
+        share = self._n_inputs / self.opu_.n_in * self._transmission
+        return math.sqrt(2.0 / share / self.n_components)
 
     def _check_parameters(self) -> None:
         integer(self.n_components, "n_components", 1)
@@ -230,6 +247,16 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if tags.transformer_tags is not None:
             tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def kernel_of(contrast: float) -> str:
+    """Warning that says what features of speckle of that contrast tend to."""
+    if math.isnan(contrast):
+        return "device does not scatter all of the light: its features do not tend to the optical kernel"
+    return (
+        f"device makes speckle of contrast {contrast:.2g}: inner products of features tend to "
+        f"(|x|^2 |y|^2 + {contrast**2:.2g} (x.y)^2) / n_in^2, and of linear ones to less than x.y / n_in"
+    )
 
 
 def thresholds(X: HostArray) -> NDArray[np.float64]:

@@ -7,9 +7,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from photonics.arrays import Array
+from photonics.chain import Chain, expand_modes
+from photonics.component import number
+from photonics.medium import Effect, Lossy, Modes
 
 __all__ = [
     "contrast",
+    "expected_speckle",
     "exponential_distance",
     "marchenko_pastur_density",
     "marchenko_pastur_edges",
@@ -34,6 +38,23 @@ def exponential_distance(intensity: Array) -> float:
     return float(result.statistic * math.sqrt(intensity.size))
 
 
+def expected_speckle(chain: Chain) -> tuple[float, float]:
+    """Share of the light that the medium's losses leave, and contrast of a frame, from the parameters of a device.
+
+    The contrast is less than 1 with several polarisations, modes or wavelengths, or grains smaller than a pixel. It is
+    NaN if some light is not scattered. A matrix of the user counts as lossless and fully developed.
+    """
+    medium, _ = expand_modes(chain.medium, chain.laser, chain.imaging)
+    transmission, square = 1.0, chain.imaging.contrast(1, chain.laser.wavelength_m) ** 2
+    while isinstance(medium, Effect):
+        if isinstance(medium, Lossy):
+            transmission *= medium.transmission
+        if isinstance(medium, Modes):
+            square *= sum(amplitude**4 for amplitude in medium.amplitudes)
+        medium = medium.medium
+    return transmission, math.nan if chain.medium.holds_ballistic else math.sqrt(square)
+
+
 def marchenko_pastur_edges(n_out: float, n_in: float) -> tuple[float, float]:
     """Smallest and largest singular value of an i.i.d. (n_out, n_in) matrix with ``E|t|^2 = 1/n_in``.
 
@@ -52,8 +73,8 @@ def marchenko_pastur_density(s: Array, n_out: float, n_in: float) -> NDArray[np.
     return np.sqrt(inside) / (math.pi * share * np.where(s > 0, s, np.inf))
 
 
-def optical_kernel(x: Array, y: Array, variance: float) -> NDArray[np.float64]:
-    """Mean of ``I(x) I(y)`` over the rows of T, ``v^2 (|x|^2 |y|^2 + |<x, y>|^2)``, ``v = E|t|^2``.
+def optical_kernel(x: Array, y: Array, variance: float, contrast: float = 1.0) -> NDArray[np.float64]:
+    """Mean of ``I(x) I(y)`` over the rows of T, ``v^2 (|x|^2 |y|^2 + C^2 |<x, y>|^2)``, ``v = E|t|^2``.
 
     Parameters
     ----------
@@ -61,6 +82,8 @@ def optical_kernel(x: Array, y: Array, variance: float) -> NDArray[np.float64]:
         Fields before the medium, real or complex.
     variance : float
         ``E|t_ij|^2``.
+    contrast : float
+        Contrast C of the speckle, 0 to 1; under 1 where a pixel sums several fields, ``sum_m w_m |t_m x|^2``.
 
     Returns
     -------
@@ -70,6 +93,8 @@ def optical_kernel(x: Array, y: Array, variance: float) -> NDArray[np.float64]:
     ----------
     A. Saade et al., ICASSP 2016; R. Ohana et al., ICASSP 2020.
     """
+    if not 0 <= number(contrast) <= 1:
+        raise ValueError(f"contrast must be 0 to 1, got {contrast!r}")
     x, y = np.asarray(x) * 1.0, np.asarray(y) * 1.0  # bool and int8 would multiply in their own type
     norms = np.outer(np.sum(np.abs(x) ** 2, axis=1), np.sum(np.abs(y) ** 2, axis=1))
-    return variance**2 * (norms + np.abs(x.conj() @ y.T) ** 2)
+    return variance**2 * (norms + contrast**2 * np.abs(x.conj() @ y.T) ** 2)
