@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
 import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, create_model
@@ -47,7 +47,29 @@ Device = TypeVar("Device")
 
 def table_of(part: type[Part]) -> BeforeValidator:
     """Validator that constructs a part from its table."""
-    return BeforeValidator(lambda table: part(**table) if isinstance(table, Mapping) else table)
+
+    def construct(table: object) -> object:
+        if not isinstance(table, Mapping):
+            return table
+        check_nothing_dropped(part, table)
+        return part(**table)
+
+    return BeforeValidator(construct)
+
+
+def check_nothing_dropped(part: type[Part], table: Description) -> None:
+    """Raise a ``ValueError`` if a writer of the table has left out the entries that are None.
+
+    TOML has no null, so some writers drop None, and the entry would take a default that is a number. A table that lacks
+    such an entry and nothing else but entries that may be None was written like that; a table by hand has few entries.
+    """
+    missing = [field for field in fields(part) if field.name not in table]
+    lost = {field.name: default for field in missing if (default := getattr(part(), field.name)) is not None}
+    if lost and all(type(None) in get_args(field.type) for field in missing):
+        raise ValueError(
+            f'{part.__name__}: {", ".join(lost)} must be a number or "none" in a table of all other parameters, got no '
+            f"entry, which would mean {', '.join(map(str, lost.values()))} (TOML has no null: use OPU.to_toml)"
+        )
 
 
 class PartTables(Table):

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+from dataclasses import fields
+from typing import get_args
 
 import jsonschema
 import numpy as np
@@ -22,6 +24,7 @@ from photonics import (
     Reference,
     presets,
 )
+from photonics.description import PARTS
 
 every_preset = pytest.mark.parametrize("name", presets.PRESETS)
 
@@ -109,6 +112,50 @@ def test_missing_entries_take_their_defaults(tmp_path):
     path = tmp_path / "device.toml"
     path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 30\nn_out = 20\n[camera]\nbit_depth = 12\n')
     same_device(OPU.from_toml(path), OPU(medium=GaussianMedium(30, 20), camera=Camera(bit_depth=12)))
+
+
+def without_none(value):
+    """What a writer of TOML without null makes of a table, as the package `toml` does."""
+    if isinstance(value, dict):
+        return {key: without_none(item) for key, item in value.items() if item is not None}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "names"),
+    [
+        ("laser", {"beam_radius_m": None}, "beam_radius_m"),
+        ("laser", {"beam_radius_m": None, "rin_db_per_hz": None}, "beam_radius_m, rin_db_per_hz"),
+        ("dmd", {"contrast": None}, "contrast"),
+    ],
+)
+def test_a_writer_that_drops_none_is_noticed(tmp_path, part, changes, names):
+    """One line with the names; "none" and tables by hand are read. Catches: a flat beam that comes back Gaussian."""
+    opu = presets.lab_bench(30, 20).replace(**{f"{part}.{name}": value for name, value in changes.items()})
+    path = tmp_path / "device.toml"
+    path.write_text(tomli_w.dumps(without_none(opu.to_dict())))
+    with pytest.raises(ValueError, match=rf"{names} must be a number or \"none\" in a table of all other") as error:
+        OPU.from_toml(path)
+    assert "\n" not in str(error.value)
+    described = without_none(opu.to_dict())
+    same_device(OPU.from_dict(described | {part: described[part] | dict.fromkeys(changes, "none")}), opu)
+    whole = presets.lab_bench(30, 20)
+    same_device(OPU.from_dict(without_none(whole.to_dict())), whole)  # None is the default of what was dropped
+
+
+def test_every_part_survives_a_writer_that_drops_none_or_refuses():
+    """For each parameter that may be None. Catches: a new one whose default is a number, outside the check."""
+    whole = presets.lab_bench(30, 20)
+    for part in PARTS:
+        for field in fields(getattr(whole, part)):
+            if type(None) in get_args(field.type):
+                opu = whole.replace(**{f"{part}.{field.name}": None})
+                try:
+                    again = OPU.from_dict(without_none(opu.to_dict()))
+                except ValueError as error:
+                    assert field.name in str(error)
+                else:
+                    assert again.to_dict() == opu.to_dict()
 
 
 def test_matrix_medium_in_a_description(tmp_path):
