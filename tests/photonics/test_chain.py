@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import photonics.chain
-from photonics import DMD, Camera, Dispersive, Drifting, GaussianMedium, Imaging, ScatteringLayers, presets
+from photonics import DMD, Camera, Dispersive, Drifting, GaussianMedium, Imaging, Laser, ScatteringLayers, presets
 from photonics.backend import backend_of, to_host
 from photonics.parts.reference import Reference
 
@@ -98,6 +98,70 @@ def test_the_exposure_is_the_hosts(name, device, patterns):
         found = there.autoexpose(0.4, None if given is None else device.asarray(given))
         assert abs(found / expected - 1) < 0.01
         assert there.exposure_s == found
+
+
+RESTLESS = {
+    "laser": Laser(drift_rms=0.05, drift_time_s=2e-3, rin_db_per_hz=-70, pointing_rad=1e-4),
+    "dmd": DMD(aberration_drift_waves=0.3, aberration_drift_time_s=2e-3),
+    "medium": Drifting(GaussianMedium(N_IN, N_OUT, seed=1), 3),
+    "imaging": Imaging(reference=Reference(phase_jitter_rad=0.3, phase_drift_rad=1.0, phase_drift_time_s=2e-3)),
+}
+
+
+def frames_by_hand(opu, patterns, ticks, phases):
+    """Frames of the given numbers, from the parts."""
+    every = {"frame_period_s": opu.frame_period_s, "seed": opu.seed}
+    light = opu.laser.field(opu.cells, ticks, exposure_s=opu.exposure_s, **every)
+    field = opu.medium.propagate(opu.dmd.modulate(patterns, light, ticks, **every), ticks)
+    power = opu.laser.relative_power(ticks, opu.exposure_s, **every)
+    beam = opu.imaging.reference.field(
+        opu.frame_shape,
+        phases,
+        ticks,
+        unit_rate=opu.laser.photon_rate * float(opu.laser.power_share(opu.cells).mean()) * power,
+        wavelength_m=opu.laser.wavelength_m,
+        pixel_m=opu.imaging.pixel_m,
+        samples=1,
+        backend=backend_of(patterns),
+        **every,
+    )
+    photons = opu.imaging.intensity(field, reference=beam)
+    photons *= opu.exposure_s * opu.dmd.efficiency(opu.laser.wavelength_m)
+    return opu.camera.expose(photons, opu.exposure_s, ticks, opu.seed)
+
+
+@pytest.mark.parametrize("part", RESTLESS)
+def test_frame_k_is_what_the_parts_make_at_tick_k(part, patterns):
+    """Bit for bit, after other frames, for each part that changes from frame to frame, and for the camera's noise.
+
+    Catches: a part that is asked for the frame before or after, ticks counted from the call and not from the clock.
+    """
+    opu, phases = bench("lab_bench").replace(**{part: RESTLESS[part]}), np.linspace(0, 6, 24)
+    opu.dark(3)
+    opu.measure(patterns[:5])
+    frames = opu.measure(patterns, reference_phase=phases)
+    np.testing.assert_array_equal(frames, frames_by_hand(opu, patterns, np.arange(8, 32), phases))
+    beside = frames_by_hand(opu, patterns, np.arange(9, 33), phases)
+    assert (frames != beside).mean() > 0.3
+
+
+def test_frame_k_sees_the_matrix_of_tick_k(device, patterns):
+    """Correlation with ``|T(k) x|^2`` over 0.98, with the frames before and after under 0.9; the medium forgets in 3.
+
+    Catches: `propagate` with another tick than the frame's, in the host's path or a device's.
+    """
+    for opu in (bench("lab_bench"), bench("lab_bench", device)):
+        opu = opu.replace(medium=RESTLESS["medium"], **{"dmd.contrast": None})
+        opu.autoexpose()
+        first = opu.clock.frames
+        frames = to_host(opu.measure(opu.backend.asarray(patterns))).astype(float)
+        for k, frame in enumerate(frames):
+            seen = [
+                np.corrcoef(frame, np.abs(opu.effective_matrix(first + k + off) @ patterns[k]) ** 2)[0, 1]
+                for off in (-1, 0, 1)
+            ]
+            assert seen[1] > 0.98
+            assert max(seen[0], seen[2]) < 0.9
 
 
 @pytest.mark.parametrize("region", [(0, 4, 0, 6), (7, 9, 13, 3), (0, 16, 0, 16)])
