@@ -2,9 +2,9 @@
 
 import math
 
-import numba
 import numpy as np
 
+from photonics.kernels.compiled import compiled
 from photonics.kernels.laws import (
     F32,
     RECIPROCAL,
@@ -22,7 +22,7 @@ from photonics.random import POISSON_TERMS
 PIXELS = 4096
 """Pixels that the camera exposes at a time, so that their buffers stay in the cache."""
 
-jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+jit = compiled(error_model="numpy")
 
 
 @jit

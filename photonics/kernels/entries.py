@@ -5,9 +5,9 @@ same matrix on every processor. `photonics.kernels.product` does allow it: the t
 options.
 """
 
-import numba
 import numpy as np
 
+from photonics.kernels.compiled import compiled
 from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
 from photonics.kernels.product import add_column
 
@@ -16,7 +16,7 @@ __all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_thre
 GROUP = 64
 """Rows that the three-bit law draws together, by 4 Philox calls; the Gaussian law draws pairs of rows, by one call."""
 
-jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+jit = compiled(error_model="numpy")
 
 
 @inline

@@ -10,10 +10,11 @@ A tile is float32 of shape (`INPUTS`, `WIDTH`): one row for each input, with the
 """
 
 import llvmlite.binding as llvm
-import numba
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from photonics.kernels.compiled import compiled
 
 __all__ = ["INPUTS", "OUTPUTS", "PARTS", "WIDTH", "accumulate", "add_column", "copy_tile", "gather", "transpose_tile"]
 
@@ -25,7 +26,7 @@ PARTS = 2 * OUTPUTS
 WIDTH = PARTS + 16
 
 # "contract" allows a multiply and an add to become one instruction; it does not allow sums to be reordered.
-jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
+jit = compiled(error_model="numpy", fastmath={"contract"})
 
 
 FRAMES = 4

@@ -5,15 +5,15 @@ four neighbouring modes their phases. Words are drawn in short blocks, so that b
 the field stays in the first-level cache.
 """
 
-import numba
 import numpy as np
 
+from photonics.kernels.compiled import compiled
 from photonics.kernels.laws import U32, inline, phasor, philox
 
 BLOCK = 64
 """Philox calls in a block: words and phasors take 3 KB."""
 
-jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+jit = compiled(error_model="numpy")
 
 
 @inline

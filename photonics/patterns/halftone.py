@@ -13,7 +13,6 @@ R. A. Ulichney, "Dithering with blue noise", Proc. IEEE 76, 56 (1988).
 
 import math
 
-import numba
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from photonics import draws
 from photonics import random as specification
 from photonics.arrays import Array, BoolArray
 from photonics.component import Seed, component, integer
+from photonics.kernels.compiled import compiled
 from photonics.patterns.base import Encoding, grey_values
 from photonics.random import Stream
 
@@ -121,7 +121,7 @@ class ErrorDiffusion(Encoding):
         return out.reshape(grey.shape)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled()
 def diffuse(images: NDArray[np.float64], out: BoolArray) -> None:
     """Serpentine Floyd-Steinberg of images (batch, rows, columns) into `out`."""
     batch, rows, columns = images.shape

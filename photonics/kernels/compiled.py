@@ -1,0 +1,40 @@
+"""The compiler of the package's loops, whose results are cached on disk where a folder can be written."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import numba
+
+__all__ = ["compiled"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(**options: Any) -> Callable[[F], F]:
+    """Return a decorator that compiles a function with numba, without the interpreter's lock.
+
+    In a read-only installation with a read-only home there is no place for numba's cache. The functions are then
+    compiled anew in each process, and a warning says so.
+    """
+
+    def decorate(function: F) -> F:
+        try:
+            return cast(F, numba.njit(nogil=True, cache=True, **options)(function))
+        except RuntimeError:
+            warn_of_no_cache()
+            return cast(F, numba.njit(nogil=True, **options)(function))
+
+    return decorate
+
+
+@cache
+def warn_of_no_cache() -> None:
+    """Warn once that each process compiles anew."""
+    warnings.warn(
+        "compiled code cannot be kept, because no folder can be written: each process compiles it anew, which takes "
+        "some 20 s; set NUMBA_CACHE_DIR to a folder of your own",
+        RuntimeWarning,
+        stacklevel=2,
+    )
