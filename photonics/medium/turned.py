@@ -48,7 +48,7 @@ class Turned(NamedTuple):
         out = backend_of(field).empty((field.shape[0], width), "complex64")
         together = max(MAX_VALUES // (names.shape[1] * (n_from + width)), 1)
         for start in range(0, field.shape[0], together):
-            part = slice(start, start + together)
+            part = slice(start, min(start + together, field.shape[0]))
             out[part, :] = self.few(field[part, :], ticks[part], names[part], weights[part], adjoint)
         return out
 
