@@ -1,6 +1,6 @@
 """Read a matrix from a NumPy, HDF5 or MATLAB file, without trusting the sizes that the file declares.
 
-Nothing is ever unpickled, no other file is opened, and no memory is taken for an array that the file cannot hold.
+Nothing is ever unpickled, no other file is opened, and no memory is allocated for an array larger than the file allows.
 """
 
 import io
@@ -27,12 +27,12 @@ MATLAB_NUMBERS = "double", "single", "logical", *(f"{sign}int{bits}" for sign in
 
 
 def read_array(content: bytes, path: Path, key: str | None) -> HostArray:
-    """Return the array of that name, or the only one, from the content of a file; `READERS` lists the suffixes.
+    """Return the array `key`, or the only one, from the content of a file; `READERS` lists the suffixes.
 
     Raises
     ------
     ValueError
-        If the content is damaged, holds no such array, or declares an array that it cannot hold.
+        If the content is damaged, has no such array, or declares an array larger than its data.
     """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
@@ -40,7 +40,7 @@ def read_array(content: bytes, path: Path, key: str | None) -> HostArray:
         raise ValueError(f"the name must end in {', '.join(most)} or {last}")
     try:
         return reader(content, key)
-    except Exception as error:  # the readers of these formats raise of every kind
+    except Exception as error:  # the readers of these formats raise many kinds of errors
         text = str(error).splitlines()
         raise ValueError(text[0] if text else type(error).__name__) from None
 
@@ -111,11 +111,11 @@ READERS: dict[str, Callable[[bytes, str | None], HostArray]] = {
     ".hdf5": read_hdf5,
     ".mat": read_mat,
 }
-"""How to read a file, by the end of its name."""
+"""Readers by file suffix."""
 
 
 def choose_name(names: Sequence[str], key: str | None) -> str:
-    """Return the name of the array to read: the one asked for, or the only one there is."""
+    """Return the name of the array to read: `key`, or the only name."""
     if key is None and len(names) == 1:
         return names[0]
     wanted = "" if key is None else key.strip("/")
@@ -125,7 +125,7 @@ def choose_name(names: Sequence[str], key: str | None) -> str:
 
 
 def check_size(shape: Sequence[int], dtype: DTypeLike, stored: int, compression: int) -> None:
-    """Refuse an array that `stored` bytes cannot hold with that compression, or that does not fit into memory."""
+    """Raise a ``ValueError`` if an array exceeds its stored bytes times the compression, or the free memory."""
     needed = math.prod(shape) * np.dtype(dtype).itemsize
     if needed > compression * stored:
         raise ValueError(f"an array of shape {tuple(shape)} takes {needed} bytes, but only {stored} are stored")
@@ -133,12 +133,12 @@ def check_size(shape: Sequence[int], dtype: DTypeLike, stored: int, compression:
 
 
 def check_memory(needed: int) -> None:
-    """Refuse to take more memory than there is."""
+    """Raise a ``ValueError`` if more memory is needed than is free."""
     free = free_bytes()
     if needed > free:
         raise ValueError(f"{needed / 1e9:.3g} GB of memory are needed, {free / 1e9:.3g} GB are free")
 
 
 def free_bytes() -> int:
-    """Memory that is free."""
+    """Return the free memory in bytes."""
     return psutil.virtual_memory().available

@@ -1,14 +1,14 @@
-"""Pixels that do not measure light: hot ones, saturated in the dark, and dead ones, no brighter in light."""
+"""Bad pixels: hot ones are saturated in the dark, dead ones do not respond to light."""
 
 import numpy as np
 
 from photonics.arrays import BoolArray, HostArray
 
-__all__ = ["is_dead", "is_hot", "without"]
+__all__ = ["is_dead", "is_hot", "replace_bad_pixels"]
 
 
 def is_hot(dark: HostArray, saturation_dn: int) -> BoolArray:
-    """Whether a pixel is saturated in dark frames, (..., n_out) -> (n_out,); nowhere if all are, which is a fault."""
+    """Whether a pixel is saturated in dark frames, (..., n_out) -> (n_out,); False for all if every pixel is."""
     full = (dark.reshape(-1, dark.shape[-1]) >= saturation_dn).mean(axis=0) >= 0.5
     return full & ~full.all()
 
@@ -18,8 +18,8 @@ def is_dead(readings: HostArray, dark_dn: float) -> BoolArray:
     return np.asarray((readings == readings[:1]).all(axis=0) | (readings.mean(axis=0) <= dark_dn))
 
 
-def without(readings: HostArray, bad: BoolArray, donor: HostArray) -> HostArray:
-    """Readings (frames, n_rows) in which a bad pixel has those of a good one, (frames,), so that it spoils no other."""
+def replace_bad_pixels(readings: HostArray, bad: BoolArray, donor: HostArray) -> HostArray:
+    """Replace readings of bad pixels, (frames, n_rows), by those of a good one, (frames,), so that sums stay valid."""
     if not bad.any():
         return readings
     return np.where(bad, donor[:, None], readings)

@@ -1,4 +1,4 @@
-"""Misfit: residuals of frames over the noise. What it does to stated errors, and the warning about it."""
+"""Misfit: squared residuals of frames relative to noise, its effect on stated errors, and its warning."""
 
 import math
 import warnings
@@ -18,19 +18,20 @@ __all__ = [
 ]
 
 MAX_MISFIT = 25.0
-"""Misfit above which a row is refused: residuals of five times the noise."""
+"""Misfit above which a row is rejected: residuals of five times the noise."""
 MAX_REPEATED = 0.25
-"""Share of frames that may be equal to the frame of the step before, pixel by pixel: without noise, dark ones are."""
+"""Largest share of frames equal to the frame of the previous step, pixel by pixel; without noise, dark frames are
+equal."""
 MAX_SOUND = 1.1
-"""Misfit that the model of noise allows on a sound bench."""
+"""Largest misfit on a sound bench, due to approximations of the noise model."""
 MAX_REFUSED = 0.2
-"""Share of rows refused for their misfit from which there is a warning. Popoff with few inputs loses 9 % as a rule."""
+"""Share of rejected rows above which a warning is given. Popoff with few inputs typically loses 9 %."""
 
 
 def common_misfit(misfit: RealArray) -> float:
     """Median misfit of the rows if it is significantly above that of a sound bench, and otherwise 1.
 
-    A fault of the bench (lost frames, wrong phase steps, a camera that is not linear) is common to all rows, whose
+    A fault of the bench (lost frames, wrong phase steps, a camera that is not linear) is common to all rows, so the
     median shows it long before a single row does.
 
     Parameters
@@ -47,20 +48,20 @@ def common_misfit(misfit: RealArray) -> float:
 
 
 def variance_factor(misfit: RealArray, freedom: float, common: float = 1.0) -> FloatArray:
-    """Factor on the squared error of each row: its misfit where that is significant, at least the common one."""
+    """Factor on the squared error of each row: its misfit if significant, and at least the common misfit."""
     limit = MAX_SOUND + 5.0 * math.sqrt(2.0 / freedom)
     return np.where(misfit > limit, np.maximum(misfit, common), common).astype(np.float32)
 
 
 def refusal_limit(freedom: float) -> float:
-    """Misfit above which a row is refused; `MAX_MISFIT` for many degrees of freedom."""
+    """Misfit above which a row is rejected; `MAX_MISFIT` for many degrees of freedom."""
     return MAX_MISFIT * (1.0 + math.sqrt(2.0 / freedom))
 
 
 def response_factor(misfit: RealArray, freedom: float) -> FloatArray:
-    """Factor on the variance of the responses to some patterns, infinite where one is refused; it may warn.
+    """Factor on the variance of responses to patterns, infinite for rejected ones; warns if needed.
 
-    A pattern's common misfit is the mean over its rows, outliers cut off; so the factor does not depend on the batch.
+    A pattern's common misfit is the mean over its rows without outliers, so the factor does not depend on the batch.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def response_factor(misfit: RealArray, freedom: float) -> FloatArray:
 
 
 def warn_of_misfit(common: float, refused: float, stacklevel: int = 2) -> None:
-    """Warn if the frames do not fit the model: by the `common_misfit`, and the share of rows that are refused."""
+    """Warn if the frames do not fit the model, judged by the `common_misfit` and the share of rejected rows."""
     if common <= 1.0 and refused <= MAX_REFUSED:
         return
     warnings.warn(

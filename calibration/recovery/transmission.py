@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, check_device
-from calibration.fields.bad_pixels import is_dead, is_hot, without
+from calibration.fields.bad_pixels import is_dead, is_hot, replace_bad_pixels
 from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
 from calibration.fields.readings import Bench, data_sheet_error, switched_unit_dn
 from calibration.recovery.base import Block, RecoveryMethod, RowDiagnostics
@@ -309,7 +309,7 @@ def solve_into(
         bad = hot[rows] | is_dead(readings, bench.noise.dark_dn)
         if donor is None or not bad.all():
             donor = readings[:, np.argmin(bad)].copy()
-        block = plan.solve(without(readings, bad, donor), rows, bench, state)
+        block = plan.solve(replace_bad_pixels(readings, bad, donor), rows, bench, state)
         if bad.any():
             block = leave_out(block, bad)
         matrix[rows] = np.where(block.valid[:, None], block.matrix, np.complex64(0))

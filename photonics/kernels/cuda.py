@@ -66,7 +66,7 @@ COARSE = 256.0
 
 
 def view_for_numba(argument: Any) -> Any:
-    """Return numba's view of a cupy array, without synchronisation; any other argument is returned as it is."""
+    """Return numba's view of a cupy array, without synchronisation; any other argument is returned unchanged."""
     foreign = hasattr(argument, "__cuda_array_interface__") and not hasattr(argument, "__cuda_ndarray__")
     return cuda.as_cuda_array(argument, sync=False) if foreign else argument
 

@@ -25,7 +25,7 @@ MAX_KNOTS, MAX_PARTS = 4, 16
 MIN_STEP = 4.0
 """Smallest distance of the knots, frames, for which the matrix at a knot is computed."""
 FINE = (MAX_LEVELS + 1) * LEVEL
-"""Name of the medium that all fine parts come from."""
+"""Name of the medium from which all fine parts are derived."""
 
 
 @component(kw_only=False)
@@ -33,8 +33,8 @@ class Drifting(Effect):
     """A medium whose transmission matrix drifts: the speckle decorrelates while its statistics stay the same.
 
     ``T(t) = sum_k c_k(t) T_k``, where T_0 is the medium itself and the other T_k are fresh media. The coefficients are
-    real and not random, with ``sum c_k^2 = 1`` (so ``E|t_ij|^2`` is constant) and ``c(t) . c(t') = rho(t - t')``. The
-    correlation of the field is ``rho``, that of its intensity ``rho^2``. T(0) is the medium itself. Frames can be
+    real and deterministic, with ``sum c_k^2 = 1`` (so ``E|t_ij|^2`` is constant) and ``c(t) . c(t') = rho(t - t')``.
+    The correlation of the field is ``rho``, that of its intensity ``rho^2``. T(0) is the medium itself. Frames can be
     computed in any order.
 
     Unscattered light does not drift, so put `Ballistic` outside.
@@ -51,9 +51,9 @@ class Drifting(Effect):
     rho within 0.001. Fields are complex64, so a change under 6e-8 of the field is lost.
 
     Parts of the exponential law with more than 11 halvings (which move T between knots tau / 256 to tau / 128 apart)
-    are one medium whose rows and columns get random turns, other ones for each part. They carry at most 0.4 % of the
-    power. They are uncorrelated, but not independent: within a knot's distance, all of them change an entry by the same
-    modulus.
+    are derived from one medium whose rows and columns get random phase factors, different for each part. They carry at
+    most 0.4 % of the power. They are uncorrelated, but not independent: within a knot's distance, all of them change an
+    entry by the same modulus.
 
     A frame costs up to 13 products of the medium inside and one with a field for each level below the knots, which is
     log2(tau) - 7 (Gaussian: 9 products, and 14 within 4 tau of frame 0). If that medium holds its matrix and knots are
@@ -75,7 +75,7 @@ class Drifting(Effect):
     smooth in time, as in creep and thermal expansion. The intensity's time constants are tau / 2 and tau / sqrt(2)."""
 
     seed: Seed = 0
-    """Which drift it is."""
+    """Seed of the drift."""
 
     def __post_init__(self) -> None:
         if self.medium.holds_ballistic:
@@ -97,7 +97,7 @@ class Drifting(Effect):
 
     @cached_property
     def _kept(self) -> OrderedDict[int, ScatteringMedium]:
-        """Media in use, the one longest unused first."""
+        """Cached media, least recently used first."""
         return OrderedDict()
 
     @property

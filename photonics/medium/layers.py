@@ -34,15 +34,15 @@ class ScatteringLayers(ScatteringMedium):
     ``T = sqrt(n_modes / n_in) P_out D_L F D_{L-1} ... F D_0 P_in^T`` with L layers. The inputs are the first `n_in`
     modes, row by row, of a grid of at least ``oversample * max(n_in, n_out)``; the others stay dark. Each layer
     multiplies every mode by ``exp(i phase)`` with uniform phases (``D``) and takes the orthonormal transform (``F``).
-    The outputs are the first `n_out` modes of the last grid, each with a phase of its own (``D_L``). Intensities do not
-    depend on this phase, but without it the fields of nearby outputs have the correlation ``1/sqrt(n_modes)``. The
+    The outputs are the first `n_out` modes of the last grid, each with an independent phase (``D_L``). Intensities do
+    not depend on this phase, but without it the fields of nearby outputs have the correlation ``1/sqrt(n_modes)``. The
     phases are functions of ``(seed, layer, mode)``, computed when they are applied, so the medium stores only its
     parameters. ``E|t_ij|^2 = 1/n_in``.
 
     Three layers have the intensities, correlations of neighbours, optical kernel and spectrum of fully developed
-    speckle to the order of ``1/n_modes``; a few modes are not enough. Their entries are not independent: with all
-    modes lit, ``sum_j t_ij conj(t_kj) exp(2 pi i s.j)`` for rows i and k at a distance s in the grid (s.j in turns of
-    the grid) has twice the mean square of independent entries, whatever the size. Four layers have the mean square of
+    speckle to the order of ``1/n_modes``; a few modes are not enough. Their entries are not independent: with all modes
+    lit, ``sum_j t_ij conj(t_kj) exp(2 pi i s.j)`` for rows i and k at a distance s in the grid (s.j in turns of the
+    grid) has twice the mean square of independent entries, for any size. Four layers have the mean square of
     independent entries, and take a third longer. One layer has entries of equal modulus. Two layers have an exact
     memory effect: ``|t_ij|`` is a function of the sum of the grid positions of i and j.
 

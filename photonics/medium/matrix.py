@@ -148,7 +148,7 @@ def as_columns(matrix: Any, normalise: bool) -> ComplexArray:
 
 
 def as_numbers(array: HostArray) -> HostArray:
-    """Return records of a real and an imaginary part as complex numbers, and any other array as it is."""
+    """Return records of a real and an imaginary part as complex numbers, and any other array unchanged."""
     names = array.dtype.names or ()
     if tuple(name.lower() for name in names) not in PAIRS:
         return array

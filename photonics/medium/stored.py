@@ -96,5 +96,5 @@ class Mixture(StoredMedium):
         raise NotImplementedError
 
     def fresh(self, seed: int) -> ScatteringMedium:
-        """Not supported: a sum of media has no statistics of its own."""
+        """Not supported: the statistics of a sum of media are unknown."""
         raise NotImplementedError

@@ -1,9 +1,9 @@
 """One pattern per grey image: threshold, random (Bernoulli), and error diffusion.
 
 A binary image b of a grey image g with the right mean, ``E b = g``, has the error ``E (b - g)^2 = g (1 - g)`` at each
-mirror, whatever the method, since ``b^2 = b``. The methods differ in where that noise goes. Bernoulli spreads it over
-all spatial frequencies; error diffusion moves it to high frequencies, which an aperture blocks.
-`photonics.patterns.planes` has no such noise, at the cost of several patterns.
+mirror for any method, since ``b^2 = b``. The methods differ in where that noise goes. Bernoulli spreads it over all
+spatial frequencies; error diffusion moves it to high frequencies, which an aperture blocks. `photonics.patterns.planes`
+has no such noise, at the cost of several patterns.
 
 References
 ----------
