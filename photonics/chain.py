@@ -20,6 +20,8 @@ __all__ = ["SHORTEST_EXPOSURE_S", "Chain", "Clock"]
 
 SHORTEST_EXPOSURE_S = 1e-6
 """Shortest exposure of a camera, seconds."""
+EXPOSURE_S = 4.4e-4
+"""Exposure of a device if none is given and its frames are long enough, seconds."""
 MAX_MODES = 64
 """Largest number of spectral modes of a device: each costs a product, and a matrix if it is stored."""
 CHUNK = 2**25
@@ -57,7 +59,7 @@ class Chain:
         imaging: Imaging,
         camera: Camera,
         seed: int,
-        exposure_s: float,
+        exposure_s: float | None,
     ) -> None:
         kinds = {"medium": ScatteringMedium, "laser": Laser, "dmd": DMD, "imaging": Imaging, "camera": Camera}
         for (name, kind), part in zip(kinds.items(), (medium, laser, dmd, imaging, camera), strict=True):
@@ -73,7 +75,7 @@ class Chain:
         imaging.check_samples(laser.wavelength_m)
         self._unit_rate = laser.photon_rate * float(laser.power_share(self.cells).mean())
         self.clock = Clock()
-        self.exposure_s = exposure_s
+        self.exposure_s = min(EXPOSURE_S, self.longest_exposure_s) if exposure_s is None else exposure_s
 
     # Parts are read-only: `OPU.replace` makes a new device with another part.
     @property

@@ -2,13 +2,14 @@
 
 import functools
 import operator
-from collections.abc import Callable, Container, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from inspect import signature
+from types import MappingProxyType
 from typing import Annotated, Any, SupportsIndex, TypeAlias, TypeVar, cast, dataclass_transform, get_args, overload
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
 __all__ = ["Field", "Integer", "Seed", "choose", "component", "documentation", "integer", "number"]
@@ -93,23 +94,28 @@ def build(cls: T, kw_only: bool, eq: bool) -> T:
         try:
             validate(self, **kwargs)
         except ValidationError as error:
-            raise ValueError(f"{cls.__name__}: {one_line(error)}") from None
+            raise ValueError(f"{cls.__name__}: {one_line(error, checked)}") from None
 
     checked.__init__ = __init__
     return cast(T, checked)
 
 
-def one_line(error: ValidationError, root: str = "", tags: Container[object] = ()) -> str:
+def one_line(
+    error: ValidationError, cls: type | None, root: str = "", tags: Mapping[str, type] = MappingProxyType({})
+) -> str:
     """Describe every problem of a pydantic error in one line, each with its field and value.
 
     Parameters
     ----------
     error : ValidationError
         Error that pydantic raised.
+    cls : type or None
+        Class of the validated object, None if only its tag tells.
     root : str
         Name of the validated object, put before the names of its fields.
-    tags : container of str
-        Tags of discriminated unions, which pydantic puts between the names of fields; they are left out.
+    tags : mapping of str to type
+        Tags of discriminated unions, which pydantic puts between the names of fields, and their classes; the tags are
+        left out.
     """
     problems = []
     for item in error.errors(include_url=False):
@@ -120,7 +126,8 @@ def one_line(error: ValidationError, root: str = "", tags: Container[object] = (
         if kind == "value_error":
             problems.append(text)
         elif kind in ("unexpected_keyword_argument", "extra_forbidden"):
-            problems.append(f"{name} is not a parameter")
+            known = ", ".join(field_names(cls, item["loc"][:-1], tags))
+            problems.append(f"{name} is not a parameter; those are {known}")
         elif kind == "missing":
             problems.append(f"{name} is missing")
         elif kind == "union_tag_not_found":
@@ -132,6 +139,18 @@ def one_line(error: ValidationError, root: str = "", tags: Container[object] = (
         else:
             problems.append(f"{name} must be {text}, got {brief(given)}")
     return "; ".join(problems)
+
+
+def field_names(cls: type | None, path: Sequence[object], tags: Mapping[str, type]) -> list[str]:
+    """Names of the fields of the object at a path of fields and tags, from an object of class `cls`."""
+    for part in path:
+        if isinstance(part, str) and part in tags:
+            cls = tags[part]
+        elif is_dataclass(cls):
+            cls = next((cast(type, field.type) for field in fields(cls) if field.name == part), None)
+    if isinstance(cls, type) and issubclass(cls, BaseModel):
+        return list(cls.model_fields)
+    return [field.name for field in fields(cls) if field.init] if is_dataclass(cls) else []
 
 
 def brief(value: object) -> str:

@@ -86,7 +86,7 @@ class DeviceTable(PartTables):
 
     medium: Table
     seed: Seed = 0
-    exposure_s: float = Field(default=4.4e-4, gt=0)
+    exposure_s: float | None = Field(default=None, gt=0)
     electrical_power_w: float = Field(default=40.0, ge=0)
     power_source: str = "not stated"
 
@@ -148,7 +148,7 @@ def validate(kind: type[Tables], description: Description) -> Tables:
     try:
         return kind.model_validate(plain(description))
     except ValidationError as error:
-        raise ValueError(one_line(error, tags=MEDIA)) from None
+        raise ValueError(one_line(error, kind, tags=MEDIA)) from None
 
 
 def change_parameters(device: Chain, changes: Description) -> dict[str, Any]:
@@ -205,7 +205,7 @@ def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]
         If the file cannot be read, is not TOML, or does not describe a device.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows editors write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"path must be a readable TOML file, got {path} ({error})") from None
     try:

@@ -48,8 +48,9 @@ class OPU(Chain):
     seed : int
         Seed of the run: shot, read and intensity noise, drift. The seeds of the parts determine the device itself. A
         copy of the device repeats its noise; `spawn` gives the same device other noise.
-    exposure_s : float
-        Exposure of the camera, seconds, at most `longest_exposure_s`.
+    exposure_s : float, optional
+        Exposure of the camera, seconds, at most `longest_exposure_s`. If not given, 0.44 ms, or the longest if that is
+        less.
     electrical_power_w : float
         Power that the whole device draws from the wall, watts.
     power_source : str
@@ -80,7 +81,7 @@ class OPU(Chain):
         imaging: Imaging | None = None,
         camera: Camera | None = None,
         seed: int = 0,
-        exposure_s: float = 4.4e-4,
+        exposure_s: float | None = None,
         electrical_power_w: float = 40.0,
         power_source: str = "not stated",
     ) -> None:
@@ -159,7 +160,15 @@ class OPU(Chain):
         check_names(changes)
         if "electrical_power_w" in changes:
             changes = {"power_source": "not stated"} | changes
-        other = OPU(**({name: getattr(self, name) for name in NAMES} | changes))
+        given: dict[str, Any] = {name: getattr(self, name) for name in NAMES} | {"exposure_s": None} | changes
+        other = OPU(**given)
+        if "exposure_s" not in changes:
+            if self.exposure_s > other.longest_exposure_s:
+                raise ValueError(
+                    f"exposure_s must be changed too: that of the device, {self.exposure_s:g} s, is longer than frames "
+                    f"at {1.0 / other.frame_period_s:g} Hz allow, at most {other.longest_exposure_s:g} s"
+                )
+            other.exposure_s = self.exposure_s
         other.backend = self.backend
         if other.medium is self.medium and other._shares == self._shares and other._lit.shape == self._lit.shape:
             other._lit = self._lit  # keeps the modes that were drawn

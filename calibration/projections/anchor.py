@@ -95,6 +95,21 @@ class AnchorProjection(LinearProjection):
         return np.sqrt(squared)
 
 
+def state_of_light(device: Device, mean_dn: float, saturated: float) -> str:
+    """Say how bright the frames are of which this is the mean above dark and the saturated share, and what helps."""
+    longest = device.frame_period_s - device.dmd.settle_s
+    if saturated > 0.1:
+        advice = "shorten the exposure (opu.autoexpose)"
+    elif device.exposure_s > 0.98 * longest:
+        advice = "no longer exposure is possible (opu.autoexpose), more light or slower frames are needed"
+    else:
+        advice = "set the exposure (opu.autoexpose); if that has set it, more bits or anchors are needed"
+    return (
+        f"at {mean_dn:,.2f} DN above dark of {device.camera.top} ({device.camera.bit_depth} bits), {saturated:.0%} "
+        f"saturated, in {device.exposure_s:g} s of at most {longest:.3g} s: {advice}"
+    )
+
+
 @component
 class AnchorMethod(ProjectionMethod):
     """Real projections by interference with anchors, patterns on the same mirrors; see `AnchorProjection`.
@@ -127,8 +142,8 @@ class AnchorMethod(ProjectionMethod):
         valid = (anchor_dn > self.dark_share * mean) & ~lost[choice, rows]
         if mean <= 0 or valid.mean() < 0.5:
             raise ValueError(
-                f"exposure_s {device.exposure_s:g} leaves {valid.mean():.0%} of the pixels with a usable anchor "
-                f"({mean:.2g} DN above dark, {background.saturated.mean():.0%} saturated): call opu.autoexpose()"
+                f"anchors must be bright on half of the pixels: {anchors} of them leave {valid.mean():.0%} of "
+                f"{device.n_out} usable, {state_of_light(device, mean, float(background.saturated.mean()))}"
             )
         return AnchorProjection(
             opu=device,

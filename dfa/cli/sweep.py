@@ -42,7 +42,7 @@ def sweep(
     from dfa.robustness.study_files import read_study
 
     ready, seeds = read_study(study)
-    text = study.read_text(encoding="utf-8") if study.is_file() else f'study = "{study}"\n'
+    text = study.read_text(encoding="utf-8-sig") if study.is_file() else f'study = "{study}"\n'
     with run_folder(out, resume) as folder:
         kept = folder / "study.toml"
         if kept.exists() and loads(kept.read_text(encoding="utf-8")) != loads(text):

@@ -158,7 +158,7 @@ def read_study(path: str | Path) -> tuple[PreparedStudy, list[int]]:
     if str(path) in STUDIES:
         return study_of({"study": str(path)})
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         known = ", ".join(STUDIES)
         raise ValueError(f"study must be a readable TOML file or one of {known}, got {path} ({error})") from None

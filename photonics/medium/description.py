@@ -128,4 +128,4 @@ def from_dict(description: Description) -> ScatteringMedium:
     try:
         return build(adapter(table_type()).validate_python(plain(description)))
     except ValidationError as error:
-        raise ValueError(one_line(error, "medium", MEDIA)) from None
+        raise ValueError(one_line(error, None, "medium", MEDIA)) from None

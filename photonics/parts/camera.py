@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from photonics import draws
-from photonics.arrays import Array, FloatArray, IntArray
+from photonics.arrays import Array, FloatArray, IntArray, shape_text
 from photonics.backend import Backend, backend_of
 from photonics.component import Field, Seed, component, number
 from photonics.parts.rounding import code_moments
@@ -223,7 +223,7 @@ def check_photons(photons: Array) -> Array:
     array = np.asarray(photons)
     if array.ndim != 2 or array.dtype.kind not in "biuf":
         raise ValueError(
-            f"photons must be real, of shape (batch, n_pixels), got shape {array.shape}, dtype {array.dtype}"
+            f"photons must be real, of shape (batch, n_pixels), got {shape_text(photons, array)}, dtype {array.dtype}"
         )
     array = np.ascontiguousarray(array, np.float32)
     if array.size and not (array.min() >= 0 and np.isfinite(array.max())):

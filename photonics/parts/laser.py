@@ -90,7 +90,7 @@ class Laser:
     linewidth_hz: float = Field(default=1e6, ge=0, le=1e13)
     """Full width at half maximum of the Lorentzian line, Hz (1 MHz, data sheets of DPSS lasers)."""
 
-    beam_radius_m: float | None = Field(default=7e-3, gt=0)
+    beam_radius_m: float | None = Field(default=7e-3, gt=0, le=0.1)
     """Radius at which the intensity is 1/e^2 of its peak, metres (7 mm, about the half-width of a 0.7" chip). None
     lights every cell equally, with the peak intensity of a beam of `FLAT_TOP_M` radius; a chip larger than 77 mm^2, the
     area of that beam, then receives more than the power of the laser."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from photonics import draws
-from photonics.arrays import Array, IntArray
+from photonics.arrays import Array, IntArray, unread_text
 from photonics.backend import Backend
 from photonics.component import Field, Seed, component
 from photonics.random import Stream
@@ -168,7 +168,8 @@ def as_phases(phase_rad: Array, batch: int) -> NDArray[np.float64]:
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"reference_phase must be numbers on the host, got {type(phase_rad).__name__}") from None
     if phase.dtype.kind not in "iuf":
-        raise ValueError(f"reference_phase must be a real number or one per pattern, got dtype {phase.dtype}")
+        got = f"dtype {phase.dtype}" if phase.dtype.kind != "O" else unread_text(phase_rad)
+        raise ValueError(f"reference_phase must be a real number or one per pattern, got {got}")
     if phase.shape not in ((), (batch,)):
         raise ValueError(f"reference_phase must have shape () or ({batch},), one per pattern, got {phase.shape}")
     if not np.isfinite(phase).all():

@@ -22,6 +22,7 @@ BAD = [
     (Laser, "power_w", -1.0),
     (Laser, "wavelength_m", 532.0),
     (Laser, "beam_radius_m", 0.0),
+    (Laser, "beam_radius_m", 7),
     (Laser, "rin_db_per_hz", 140.0),
     (Laser, "drift_rms", -0.1),
     (Laser, "drift_time_s", 0.0),
@@ -161,7 +162,8 @@ def test_every_field_has_a_bad_value_here():
 @every_part
 def test_unknown_names_are_refused(part):
     """Catches: a misspelt parameter that is silently ignored."""
-    with pytest.raises(ValueError, match=rf"^{part.__name__}: colour is not a parameter$"):
+    known = ", ".join(field.name for field in fields(part))
+    with pytest.raises(ValueError, match=rf"^{part.__name__}: colour is not a parameter; those are {known}$"):
         part(colour="red")
 
 

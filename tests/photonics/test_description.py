@@ -108,6 +108,38 @@ def test_json_schema():
     assert "electrons rms" in camera["read_noise_e"]["description"]
 
 
+def test_a_byte_order_mark_is_read_over(tmp_path):
+    """Editors of Windows write one. Catches: "Invalid statement (at line 1, column 1)"."""
+    opu, path = presets.lab_bench(30, 20), tmp_path / "device.toml"
+    opu.to_toml(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    same_device(OPU.from_toml(path), opu)
+
+
+def test_the_default_exposure_fits_the_frames():
+    """0.44 ms, or the longest that fast frames allow; a changed rate that the set exposure does not fit says so.
+
+    Catches: a complaint about an exposure that nobody gave.
+    """
+    medium = GaussianMedium(30, 20)
+    assert OPU(medium=medium).exposure_s == 4.4e-4
+    fast = OPU(medium=medium, camera=Camera(frame_rate_hz=5000.0))
+    assert fast.exposure_s == fast.longest_exposure_s == pytest.approx(1.87e-4)
+    assert OPU.from_dict(fast.to_dict()).exposure_s == fast.exposure_s
+    table = {"medium": medium.to_dict(), "camera": {"frame_rate_hz": 5000.0}}
+    assert (
+        OPU.from_dict(table).exposure_s == OPU.from_dict(table | {"exposure_s": "none"}).exposure_s == fast.exposure_s
+    )
+    with pytest.raises(
+        ValueError, match=r"^exposure_s must be changed too: .* 0.00044 s, .* at 5000 Hz .* 0.000187 s$"
+    ):
+        OPU(medium=medium).replace(**{"camera.frame_rate_hz": 5000.0})
+    changed = OPU(medium=medium).replace(exposure_s=1e-4, **{"camera.frame_rate_hz": 5000.0})
+    assert changed.exposure_s == 1e-4
+    with pytest.raises(ValueError, match=r"^exposure_s must be 1e-06 to 0.000187 .*, got 0.00044$"):
+        OPU(medium=medium, camera=Camera(frame_rate_hz=5000.0), exposure_s=4.4e-4)
+
+
 def test_missing_entries_take_their_defaults(tmp_path):
     path = tmp_path / "device.toml"
     path.write_text('[medium]\ntype = "GaussianMedium"\nn_in = 30\nn_out = 20\n[camera]\nbit_depth = 12\n')
@@ -239,12 +271,15 @@ BAD_DESCRIPTIONS = [
     ({}, r"medium is missing$"),
     ({"medium": {}}, r"medium\.type is missing$"),
     ({"medium": {"type": "Fog"}}, r"medium\.type must be one of GaussianMedium, .*, got Fog$"),
-    ({"medium": MEDIUM, "lazer": {}}, r"lazer is not a parameter$"),
+    ({"medium": MEDIUM, "lazer": {}}, r"lazer is not a parameter; those are laser, dmd, .*, power_source$"),
     ({"medium": MEDIUM, "laser": {"watts": 1.0}}, r"Laser: watts is not a parameter"),
     ({"medium": MEDIUM, "camera": {"bit_depth": "many"}}, r"Camera: bit_depth must be .*got 'many'"),
     ({"medium": MEDIUM, "camera": {"bit_depth": 0, "prnu": 7}}, r"Camera: bit_depth must be .*; prnu must be"),
     ({"medium": MEDIUM | {"n_in": -1}}, r"medium.n_in must be greater than or equal to 1"),
-    ({"medium": MEDIUM | {"colour": 1}}, r"medium\.colour is not a parameter$"),
+    (
+        {"medium": MEDIUM | {"colour": 1}},
+        r"medium\.colour is not a parameter; those are n_in, n_out, seed, storage, entries$",
+    ),
     ({"medium": 5}, r"medium must be a table of parameters, got 5"),
     ({"medium": MEDIUM, "dmd": 5}, r"dmd must be a table of parameters, got 5"),
     ({"medium": MEDIUM | {"n_in": 10**6}}, r"n_in must be 1 to 12288 on a chip of 1024 x 768"),

@@ -115,6 +115,26 @@ def test_too_dark_or_too_bright_a_device_is_refused(power):
         measure_projection(opu)
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"camera.bit_depth": 2}, r"DN above dark of 3 \(2 bits\), .*: set the exposure .* more bits or anchors"),
+        (
+            {"laser.power_w": 1e-6},
+            r"0.00 DN above .* 0% saturated, in 0.000987 s of at most 0.000987 s: no longer .* light",
+        ),
+    ],
+)
+def test_a_device_that_has_its_exposure_is_told_what_is_missing(changes, says):
+    """Bits, light and anchors, in one line. Catches: "call opu.autoexpose()" right after it was called."""
+    opu = presets.lab_bench(40, 300).replace(**changes)
+    opu.autoexpose()
+    with pytest.raises(
+        ValueError, match=rf"^anchors must be bright on half .*: 1 of them leave .* of 300 usable, at .*{says}"
+    ):
+        measure_projection(opu, n_inputs=20)
+
+
 def test_no_row_has_a_common_error_in_all_vectors():
     """``M e_i + M e_j - M (e_i + e_j)`` is 0 except for noise and rounding, though some anchors saturate.
 

@@ -38,6 +38,11 @@ def test_every_example_is_a_study(path):
     assert seeds
 
 
+def test_a_byte_order_mark_is_read_over(tmp_path):
+    """Editors of Windows write one. Catches: "Invalid statement (at line 1, column 1)"."""
+    assert read_study(written(tmp_path, '\ufeffstudy = "read_noise"\nseeds = 4\n'))[1] == [0, 1, 2, 3]
+
+
 def test_a_name_stands_for_a_file():
     ready, seeds = read_study("read_noise")
     assert ready.view.x == "camera.read_noise_e"

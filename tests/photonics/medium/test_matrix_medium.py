@@ -13,8 +13,9 @@ import pytest
 import scipy.io
 from scipy import sparse
 
-from photonics import MatrixMedium, matrix_files
+from photonics import Camera, MatrixMedium, matrix_files
 from photonics import medium as media
+from photonics.parts.reference import as_phases
 from photonics.patterns import BitPlanes
 from photonics.patterns.encoding import as_patterns
 
@@ -120,7 +121,7 @@ def test_a_field_that_vanishes_is_refused():
 
 def test_sparse_matrices_are_named():
     """Catches: "got ()", which is what numpy makes of a sparse matrix."""
-    says = r"got {}, which numpy does not read \(use \.toarray\(\) on a sparse matrix\)$"
+    says = r"got {}, which numpy does not read \(use \.toarray\(\) on a sparse matrix\)"
     for kind in (sparse.csr_matrix, sparse.coo_array):
         given, match = kind(np.eye(4)), says.format(kind.__name__)
         calls = [
@@ -128,6 +129,8 @@ def test_sparse_matrices_are_named():
             lambda given=given: MatrixMedium(MATRIX).propagate(given),
             lambda given=given: as_patterns(given, 4),
             lambda given=given: BitPlanes().encode(given),
+            lambda given=given: as_phases(given, 4),
+            lambda given=given: Camera().expose(given, 1e-3, np.arange(4)),
         ]
         for call in calls:
             with pytest.raises(ValueError, match=match):

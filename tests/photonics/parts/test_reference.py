@@ -225,7 +225,9 @@ def test_bad_values_in_a_table_are_named():
         with pytest.raises(ValueError, match=rf"^Imaging: reference.{name} must be ") as error:
             Imaging(reference={name: value})
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match=r"^Imaging: reference.colour is not a parameter$"):
+    with pytest.raises(
+        ValueError, match=r"^Imaging: reference.colour is not a parameter; those are intensity, .*, seed$"
+    ):
         Imaging(reference={"colour": 1.0})
 
 

@@ -300,7 +300,7 @@ BAD_CALLS = [
     (lambda: LeeHologram(period=20), r"spot must be at least the period, 20, to stop order 0, got 16\.0$"),
     (lambda: Superpixel(spot=3.9), r"spot must be greater than or equal to 4, got 3\.9$"),
     (lambda: Superpixel(aperture="slit"), r"aperture must be 'circle' or 'square', got 'slit'$"),
-    (lambda: Superpixel(side=4), r"side is not a parameter$"),
+    (lambda: Superpixel(side=4), r"side is not a parameter; those are spot, aperture"),
     (lambda: Superpixel().decode(np.ones((1, 6, 8))), r"^shown must .* multiples of 4, got 6 x 8$"),
     (lambda: LeeHologram(pixel=3).decode(np.ones((1, 3, 8))), r"^shown must .* multiples of 3, got 3 x 8$"),
     (lambda: Superpixel().decode(np.ones((1, 0, 8))), r"^shown must .* multiples of 4, got 0 x 8$"),
