@@ -111,10 +111,10 @@ def test_a_failed_child_reports_its_error():
 def test_without_a_gpu_the_suite_is_an_error(tmp_path, monkeypatch, capsys):
     """Catches: tests that are run, and a file that is written, without a GPU."""
 
-    def named(device):
+    def find_backend(device):
         raise ValueError(f"device must be one of 0 GPUs, got {device!r}")
 
-    monkeypatch.setattr(gpu, "named", named)
+    monkeypatch.setattr(gpu, "find_backend", find_backend)
     monkeypatch.setattr(gpu, "run_tests", lambda: pytest.fail("ran"))
     assert report.run(gpu.main, ["--out", str(tmp_path / "x.json")]) == 2
     assert capsys.readouterr().err == "opu: device must be one of 0 GPUs, got 'cuda'\n"
