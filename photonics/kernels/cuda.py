@@ -58,8 +58,8 @@ MAX_BLOCKS = 2**15
 """Approximate largest number of blocks in a launch: enough for any GPU, with several rows per thread to share setup."""
 MAX_FUSED = 8
 """Largest number of frames that `project` sums in registers at a time."""
-COLUMNS = 4096
-"""Columns of the matrix that one thread of `project` visits."""
+COLUMNS = 256
+"""Columns of the matrix that one thread of `project` visits, and sums in float32."""
 COARSE = 256.0
 """Steps of `fill_halves` per unit. A normal has at most 1732 steps, and half floats represent every integer up to
 2048."""

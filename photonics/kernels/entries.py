@@ -9,7 +9,7 @@ import numpy as np
 
 from photonics.kernels.compiled import compiled
 from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
-from photonics.kernels.product import add_column
+from photonics.kernels.product import SLICE, add_column, end_slice, move_sum
 
 __all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit"]
 
@@ -55,11 +55,16 @@ def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scal
 
 
 @jit
-def add_gaussian(x, where, first_pair, pairs, stream, k0, k1, scale, buffer, sums):
-    """``sums += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none."""
+def add_gaussian(x, where, first_pair, pairs, stream, k0, k1, scale, buffer, total):
+    """``total += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none."""
+    part, sums, end = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), SLICE
     for column in where:
+        if column >= end:
+            end = end_slice(end, column, part, sums, total)
         gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, buffer)
-        add_column(x[column], buffer[: sums.size], sums)
+        add_column(x[column], buffer[: total.size], part)
+    move_sum(part, sums)
+    move_sum(sums, total)
 
 
 @jit
@@ -94,8 +99,13 @@ def fill_three_bit(first_column, columns, first_group, groups, stream, k0, k1, s
 
 
 @jit
-def add_three_bit(x, where, first_group, groups, stream, k0, k1, scale, buffer, sums):
+def add_three_bit(x, where, first_group, groups, stream, k0, k1, scale, buffer, total):
     """As `add_gaussian`, by groups of 64 rows."""
+    part, sums, end = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), SLICE
     for column in where:
+        if column >= end:
+            end = end_slice(end, column, part, sums, total)
         three_bit_column(column, first_group, groups, stream, k0, k1, scale, buffer)
-        add_column(x[column], buffer[: sums.size], sums)
+        add_column(x[column], buffer[: total.size], part)
+    move_sum(part, sums)
+    move_sum(sums, total)

@@ -13,7 +13,7 @@ from photonics.kernels.threads import for_blocks
 from photonics.medium import streaming
 from photonics.medium.laws import LAWS, Slab
 from photonics.medium.stored import StoredMedium
-from photonics.medium.tiled import MIN_FRAMES
+from photonics.medium.tiled import MIN_FRAMES, Sums
 
 __all__ = ["GaussianMedium"]
 
@@ -132,14 +132,14 @@ class GaussianMedium(StoredMedium):
         else:
             super()._fill(first_input, inputs, first_output, outputs, tile)
 
-    def _add(self, x: FloatArray, first_output: int, sums: FloatArray) -> None:
+    def _add(self, x: FloatArray, first_output: int, total: Sums) -> None:
         if not self.streamed:
-            super()._add(x, first_output, sums)
+            super()._add(x, first_output, total)
             return
         slab, rows = self._slab, self._slab.law.rows
-        groups = -(-(sums.size // 2) // rows)
+        groups = -(-(total.size // 2) // rows)
         buffer = np.empty(2 * rows * groups, np.float32)
-        slab.law.add(x, np.flatnonzero(x), first_output // rows, groups, *slab.key, slab.scale, buffer, sums)
+        slab.law.add(x, np.flatnonzero(x), first_output // rows, groups, *slab.key, slab.scale, buffer, total)
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
         if not self.streamed:

@@ -51,7 +51,8 @@ def propagate_few(slab: Slab, x: Array) -> Array:
         bottom = min(top + band, n_out)
         partial = backend.empty((slices, len(x), 4 * (-(-(bottom - top) // 2))), "float32")
         cuda.project(x, top // 2, slab.key, slab.scale, partial)
-        out[:, top:bottom] = partial.sum(axis=0).view(out.dtype)[:, : bottom - top]
+        total = partial.sum(axis=0, dtype="float64").astype("float32")
+        out[:, top:bottom] = total.view(out.dtype)[:, : bottom - top]
     return out
 
 

@@ -10,7 +10,7 @@ from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
 from photonics.kernels import product
 from photonics.medium.base import ScatteringMedium
-from photonics.medium.tiled import TiledMedium, matmul
+from photonics.medium.tiled import Sums, TiledMedium, matmul, sum_parts
 
 __all__ = ["Mixture", "StoredMedium"]
 
@@ -33,14 +33,15 @@ class StoredMedium(TiledMedium):
     def _fill(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: FloatArray) -> None:
         product.copy_tile(self._columns.view(np.float32), first_input, inputs, 2 * first_output, 2 * outputs, tile)
 
-    def _add(self, x: FloatArray, first_output: int, sums: FloatArray) -> None:
-        product.gather(x, np.flatnonzero(x), self._columns.view(np.float32), 2 * first_output, sums)
+    def _add(self, x: FloatArray, first_output: int, total: Sums) -> None:
+        product.gather(x, np.flatnonzero(x), self._columns.view(np.float32), 2 * first_output, total)
 
     def _on(self, backend: Backend, field: Array, adjoint: bool) -> Array:
         columns, xp = self._copy(backend), backend.xp
         if not adjoint:
             return matmul(field, columns, xp)
-        return xp.matmul(xp.astype(field, xp.complex64, copy=False), xp.conj(xp.matrix_transpose(columns)))
+        field = xp.conj(xp.astype(field, xp.complex64, copy=False))
+        return xp.conj(sum_parts(field, xp.matrix_transpose(columns), xp))
 
     def _copy(self, backend: Backend) -> Array:
         """Matrix on another backend, uploaded once."""

@@ -6,7 +6,7 @@ from photonics import random
 from photonics.arrays import Array
 from photonics.backend import Backend
 from photonics.medium.laws import INPUTS, OUTPUTS, Slab
-from photonics.medium.tiled import matmul
+from photonics.medium.tiled import matmul, sum_parts
 
 __all__ = ["adjoint", "draw_tile", "propagate"]
 
@@ -61,14 +61,14 @@ def propagate(slab: Slab, backend: Backend, field: Array) -> Array:
 def adjoint(slab: Slab, backend: Backend, field: Array) -> Array:
     """``field @ conj(T)`` on a device, tile by tile."""
     xp, (n_out, n_in) = backend.xp, slab.shape
-    field = xp.astype(field, xp.complex64, copy=False)
+    field = xp.conj(xp.astype(field, xp.complex64, copy=False))
     bands = []
     for left in range(0, n_in, INPUTS):
         right, band = min(left + INPUTS, n_in), None
         for top in range(0, n_out, OUTPUTS):
             bottom = min(top + OUTPUTS, n_out)
             tile = draw_tile(slab, backend, left, right, top, bottom)
-            part = xp.matmul(field[:, top:bottom], xp.conj(xp.matrix_transpose(tile)))
+            part = sum_parts(field[:, top:bottom], xp.matrix_transpose(tile), xp)
             band = part if band is None else band + part
-        bands.append(band)
+        bands.append(xp.conj(band))
     return xp.concat(bands, axis=1)

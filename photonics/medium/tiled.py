@@ -1,22 +1,31 @@
 """Products of a medium from tiles of its transmission matrix."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 from array_api_compat import is_cupy_array, is_numpy_array
+from numpy.typing import NDArray
 
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend, backend_of
 from photonics.kernels import product
-from photonics.kernels.product import FRAMES, INPUTS, OUTPUTS, PARTS, WIDTH
+from photonics.kernels.product import BLOCK, FRAMES, INPUTS, OUTPUTS, PARTS, WIDTH
 from photonics.kernels.threads import for_blocks
 from photonics.medium.base import ScatteringMedium, check_field
 
-__all__ = ["TiledMedium"]
+__all__ = ["Sums", "TiledMedium", "matmul", "sum_parts"]
+
+Sums: TypeAlias = NDArray[np.float64]
+"""Sums over many inputs, in double precision."""
 
 MIN_FRAMES = 4
 """Smallest batch that is summed together; fewer frames are summed one by one, over their nonzero inputs."""
+PART, MAX_PARTIAL = 1024, 2**26
+"""Inputs that the library of another device sums in float32 at a time (equal terms are then right to 1e-5), and the
+largest number of such sums in memory."""
 MACS_PER_S = 6e10
 """Multiplications per second, to recognise small products: the order of magnitude of a core with AVX2."""
 
@@ -25,7 +34,7 @@ class TiledMedium(ScatteringMedium):
     """A medium whose entries are available, from memory or from the generator.
 
     On the host, products are computed tile by tile by `photonics.kernels.product`, whose order of summation is fixed.
-    On other devices the library's product is used.
+    On other devices the library's product is used, in parts of the inputs.
     """
 
     @abstractmethod
@@ -36,8 +45,8 @@ class TiledMedium(ScatteringMedium):
         """
 
     @abstractmethod
-    def _add(self, x: FloatArray, first_output: int, sums: FloatArray) -> None:
-        """``sums += T x`` for one frame and the outputs from `first_output` on; real and imaginary parts alternate."""
+    def _add(self, x: FloatArray, first_output: int, total: Sums) -> None:
+        """``total += T x`` for one frame and the outputs from `first_output` on; real and imaginary parts alternate."""
 
     @abstractmethod
     def _on(self, backend: Backend, field: Array, adjoint: bool) -> Array:
@@ -72,16 +81,19 @@ class TiledMedium(ScatteringMedium):
         rows = pad_frames(x)
 
         def sum_one_by_one(start: int, stop: int) -> None:
-            for frame, sums in zip(x, out, strict=True):
-                self._add(frame, start, sums[2 * start : 2 * stop])
+            for frame, target in zip(x, out, strict=True):
+                total = np.zeros(2 * (stop - start))
+                self._add(frame, start, total)
+                target[2 * start : 2 * stop] = total
 
         def sum_together(start: int, stop: int) -> None:
-            tile, sums = np.zeros((INPUTS, WIDTH), np.float32), np.zeros((len(rows), WIDTH), np.float32)
-            for k in range(0, n_in, INPUTS):
-                count = min(INPUTS, n_in - k)
+            tile = np.zeros((INPUTS, WIDTH), np.float32)
+
+            def fill(k: int, count: int) -> FloatArray:
                 self._fill(k, count, start, stop - start, tile)
-                product.accumulate(rows, k, count, tile, sums)
-            out[:, 2 * start : 2 * stop] = sums[: len(x), : 2 * (stop - start)]
+                return tile
+
+            out[:, 2 * start : 2 * stop] = sum_tiles(rows, n_in, fill)[: len(x), : 2 * (stop - start)]
 
         work = sum_one_by_one if len(x) < self._min_frames else sum_together
         for_blocks(work, n_out, OUTPUTS, len(rows) * n_in * 2.0 * n_out / MACS_PER_S)
@@ -93,14 +105,14 @@ class TiledMedium(ScatteringMedium):
         out, rows = np.empty((len(y), n_in), np.float32), pad_frames(y)
 
         def work(start: int, stop: int) -> None:
-            raw = np.zeros((PARTS, INPUTS + 16), np.float32)
-            tile, sums = np.zeros((INPUTS, WIDTH), np.float32), np.zeros((len(rows), WIDTH), np.float32)
-            for i in range(0, n_out, INPUTS // 2):
-                count = min(INPUTS // 2, n_out - i)
-                self._fill(start, stop - start, i, count, raw)
-                product.transpose_tile(raw[: stop - start, : 2 * count], tile)
-                product.accumulate(rows, 2 * i, 2 * count, tile, sums)
-            out[:, start:stop] = sums[: len(y), : stop - start]
+            raw, tile = np.zeros((PARTS, INPUTS + 16), np.float32), np.zeros((INPUTS, WIDTH), np.float32)
+
+            def fill(k: int, count: int) -> FloatArray:
+                self._fill(start, stop - start, k // 2, count // 2, raw)
+                product.transpose_tile(raw[: stop - start, :count], tile)
+                return tile
+
+            out[:, start:stop] = sum_tiles(rows, 2 * n_out, fill)[: len(y), : stop - start]
 
         for_blocks(work, n_in, PARTS, len(rows) * n_in * 2.0 * n_out / MACS_PER_S)
         return out
@@ -109,6 +121,18 @@ class TiledMedium(ScatteringMedium):
     def _min_frames(self) -> int:
         """Smallest batch that is summed together."""
         return MIN_FRAMES
+
+
+def sum_tiles(rows: FloatArray, count: int, fill: Callable[[int, int], FloatArray]) -> Sums:
+    """Product of frames with the tiles of `count` inputs; ``fill(k, inputs)`` returns the tile of the inputs from k."""
+    sums, total = np.zeros((len(rows), WIDTH), np.float32), np.zeros((len(rows), WIDTH))
+    for k in range(0, count, INPUTS):
+        inputs = min(INPUTS, count - k)
+        product.accumulate(rows, k, inputs, fill(k, inputs), sums)
+        if (k + INPUTS) % BLOCK == 0:
+            total += sums
+            sums[:] = 0.0
+    return total + sums
 
 
 def as_complex(parts: FloatArray) -> ComplexArray:
@@ -125,8 +149,25 @@ def pad_frames(x: FloatArray) -> FloatArray:
 def matmul(field: Array, columns: Array, xp: ModuleType) -> Array:
     """``field @ columns`` with complex columns; a real field takes half the work where arrays have views."""
     if field.dtype == xp.complex64:
-        return xp.matmul(field, columns)
+        return sum_parts(field, columns, xp)
     field = xp.astype(field, xp.float32, copy=False)
     if is_numpy_array(columns) or is_cupy_array(columns):
-        return xp.matmul(field, columns.view(xp.float32)).view(xp.complex64)
-    return xp.matmul(xp.astype(field, xp.complex64), columns)
+        return sum_parts(field, columns.view(xp.float32), xp).view(xp.complex64)
+    return sum_parts(xp.astype(field, xp.complex64), columns, xp)
+
+
+def sum_parts(field: Array, columns: Array, xp: ModuleType) -> Array:
+    """``field @ columns`` from products of `PART` inputs, added in double precision: long sums in float32 drift."""
+    (frames, n), width = field.shape, columns.shape[1]
+    count, double = n // PART, xp.complex128 if xp.isdtype(field.dtype, "complex floating") else xp.float64
+    if n <= PART or not frames * width:
+        return xp.matmul(field, columns)
+    split = xp.reshape(columns[: count * PART, :], (count, PART, width))
+    together, totals = max(MAX_PARTIAL // (count * width), 1), []
+    for start in range(0, frames, together):
+        some = field[start : min(start + together, frames), :]
+        parts = xp.reshape(some[:, : count * PART], (some.shape[0], count, PART))
+        total = xp.sum(xp.matmul(xp.permute_dims(parts, (1, 0, 2)), split), axis=0, dtype=double)
+        rest = xp.matmul(some[:, count * PART :], columns[count * PART :, :])
+        totals.append(xp.astype(total + rest, field.dtype))
+    return totals[0] if len(totals) == 1 else xp.concat(totals, axis=0)
