@@ -15,7 +15,7 @@ __all__ = ["Turned"]
 
 ROWS = 2**31
 """Index of the first draw for the rows; draws for the columns have lower indices."""
-MAX_VALUES = 2**24
+MAX_VALUES = 2**22
 """Largest number of field values that are multiplied together, unless a single frame has more."""
 
 
