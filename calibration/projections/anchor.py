@@ -142,8 +142,8 @@ class AnchorMethod(ProjectionMethod):
         valid = (anchor_dn > self.dark_share * mean) & ~lost[choice, rows]
         if mean <= 0 or valid.mean() < 0.5:
             raise ValueError(
-                f"anchors must be bright on half of the pixels: {anchors} of them leave {valid.mean():.0%} of "
-                f"{device.n_out} usable, {state_of_light(device, mean, float(background.saturated.mean()))}"
+                f"anchors must be bright enough on half of the pixels, got {valid.mean():.0%} of {device.n_out} with "
+                f"{anchors} anchor{'s' * (anchors > 1)}, {state_of_light(device, mean, float(background.saturated.mean()))}"
             )
         return AnchorProjection(
             opu=device,

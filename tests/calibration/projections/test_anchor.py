@@ -130,7 +130,8 @@ def test_a_device_that_has_its_exposure_is_told_what_is_missing(changes, says):
     opu = presets.lab_bench(40, 300).replace(**changes)
     opu.autoexpose()
     with pytest.raises(
-        ValueError, match=rf"^anchors must be bright on half .*: 1 of them leave .* of 300 usable, at .*{says}"
+        ValueError,
+        match=rf"^anchors must be bright enough on half of the pixels, got .* of 300 with 1 anchor, at .*{says}",
     ):
         measure_projection(opu, n_inputs=20)
 
