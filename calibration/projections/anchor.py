@@ -141,9 +141,10 @@ class AnchorMethod(ProjectionMethod):
         lost = background.saturated if n_inputs == device.n_in else background.clipped
         valid = (anchor_dn > self.dark_share * mean) & ~lost[choice, rows]
         if mean <= 0 or valid.mean() < 0.5:
+            light = state_of_light(device, mean, float(background.saturated.mean()))
             raise ValueError(
                 f"anchors must be bright enough on half of the pixels, got {valid.mean():.0%} of {device.n_out} with "
-                f"{anchors} anchor{'s' * (anchors > 1)}, {state_of_light(device, mean, float(background.saturated.mean()))}"
+                f"{anchors} anchor{'s' * (anchors > 1)}, {light}"
             )
         return AnchorProjection(
             opu=device,
