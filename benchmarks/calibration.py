@@ -212,7 +212,7 @@ def beam(seed: int, noise: float = 0.0) -> OPU:
 def spare_bench(seed: int, spare: int) -> OPU:
     """Bench with `spare` additional inputs for anchors, and correspondingly more light."""
     opu = bench(seed, n=N + spare)
-    return opu.replace(imaging=Imaging(throughput=3e-6))
+    return opu.replace(imaging=Imaging(throughput=3e-6 / opu.n_in))
 
 
 def cases() -> list[Case]:

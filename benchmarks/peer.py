@@ -78,7 +78,7 @@ def ours(n: int) -> Projection:
     from photonics import GaussianMedium, Imaging
 
     medium, imaging = GaussianMedium(n, n), Imaging(throughput=1.0)
-    return lambda x: imaging.intensity(medium.propagate(x))
+    return lambda x: imaging.intensity(medium.propagate(x), n_in=n)
 
 
 def device(n: int) -> Projection:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from calibration.reports.page import STYLE
-from photonics import DMD, Imaging, presets
+from photonics import DMD, presets
 from photonics.patterns.encoding import half_on
 from photonics.plotting.plots import draw_bench, draw_histogram, draw_pattern, draw_singular_values, draw_speckle
 
@@ -19,12 +19,12 @@ ROWS = slice(0, 1152)
 
 def main() -> None:
     """Draw a bench with a pupil, a pattern, its speckle and histogram, and the singular values of the medium."""
-    imaging = Imaging(numerical_aperture=0.03)
-    opu = presets.lab_bench(N_IN, SIDE**2 * imaging.samples**2).replace(imaging=imaging, dmd=DMD(macropixel=30))
+    opu = presets.lab_bench(N_IN, 4 * SIDE**2)  # 4 field samples per pixel behind a pupil
+    opu = opu.replace(dmd=DMD(macropixel=30), **{"imaging.numerical_aperture": 0.03})
     opu.autoexpose()
     patterns, ticks = half_on(PATTERNS, N_IN, 0), np.arange(PATTERNS)
     photons = opu.mean_photons(patterns, ticks, opu.exposure_s, opu.light(ticks, opu.exposure_s))
-    modes = imaging.contrast() ** -2
+    modes = opu.imaging.contrast() ** -2
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(14, 8.6), layout="constrained", dpi=90)
         grid = figure.add_gridspec(2, 4, height_ratios=[1.45, 1], width_ratios=[1.15, 1.15, 1, 1])

@@ -28,7 +28,7 @@ from calibration.camera.photon_transfer import photon_transfer
 from calibration.reports.chapters.camera import camera_chapter
 from calibration.reports.figures import draw_photon_transfer
 from calibration.reports.page import STYLE
-from photonics import DMD, Imaging, presets
+from photonics import DMD, presets
 from photonics.analysis.speckle import contrast, exponential_distance
 from photonics.patterns.encoding import half_on
 from photonics.plotting import plots
@@ -39,8 +39,8 @@ SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run th
 SIDE, N_IN = (24, 144) if SMALL else (48, 576)
 
 # %%
-pupil = Imaging(numerical_aperture=0.03)
-opu = presets.lab_bench(N_IN, SIDE**2 * pupil.samples**2, seed=1).replace(imaging=pupil, dmd=DMD(macropixel=30))
+opu = presets.lab_bench(N_IN, 4 * SIDE**2, seed=1)  # 4 field samples per pixel behind a pupil
+opu = opu.replace(dmd=DMD(macropixel=30), **{"imaging.numerical_aperture": 0.03})
 opu.autoexpose()
 figure, ax = plt.subplots(figsize=(11, 4.6))
 plots.draw_bench(ax, opu)

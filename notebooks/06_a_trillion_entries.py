@@ -154,7 +154,7 @@ print(f"{rate:.1e} entries per second here, so {entries:.0e} entries take {entri
 # %%
 inputs = 20_000 if SMALL else 1024 * 768
 slab = ScatteringLayers(inputs, N_OUT, seed=7)
-opu = presets.lab_bench(inputs, 16).replace(medium=slab, **{"imaging.throughput": 6.4e-10 * inputs})
+opu = presets.lab_bench(inputs, 16).replace(medium=slab, **{"imaging.throughput": 6.4e-10})
 opu.autoexpose()
 start = time.perf_counter()
 frame = opu.measure(half_on(1, inputs, seed=2))[0]

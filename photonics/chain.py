@@ -156,11 +156,12 @@ class Chain:
     def unit_dn(self) -> float:
         """DN above dark that unit intensity gives at the set exposure, from power meter and data sheets.
 
-        ``K QE throughput (photons / s on the mean input) t``. With ``E|t_ij|^2 = 1/n_in`` it is the expected mean
-        with all inputs ON. It does not depend on the medium.
+        ``K QE n_in throughput (photons / s on the mean input) t``, where the factor n_in is the unit of T. With
+        ``E|t_ij|^2 = 1/n_in`` it is the expected mean with all inputs ON. It does not depend on the medium.
         """
         rate = self._unit_rate * self.dmd.efficiency(self.laser.wavelength_m)
-        return self.camera.gain * self.camera.quantum_efficiency * self.imaging.throughput * rate * self.exposure_s
+        share = self.n_in * self.imaging.throughput
+        return self.camera.gain * self.camera.quantum_efficiency * share * rate * self.exposure_s
 
     def measure(
         self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array | None = None
@@ -266,7 +267,12 @@ class Chain:
         field = self.dmd.modulate(patterns, light, ticks, self.frame_period_s, self.seed)
         speckle = self._lit.propagate(field, ticks)
         rate = self.imaging.intensity(
-            speckle, modes=self._lit.modes, wavelength_m=wavelength, reference=reference, shares=self._shares
+            speckle,
+            n_in=self.n_in,
+            modes=self._lit.modes,
+            wavelength_m=wavelength,
+            reference=reference,
+            shares=self._shares,
         )
         rate *= exposure_s * self.dmd.efficiency(wavelength)
         return rate

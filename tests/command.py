@@ -10,6 +10,8 @@ exposure_s = 4e-4
 frame_rate_hz = 1000.0
 [camera]
 bit_depth = 10
+[imaging]
+throughput = 2e-8
 [medium]
 type = "GaussianMedium"
 n_in = 32

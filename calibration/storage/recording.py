@@ -1,10 +1,10 @@
 """The file of a recorded bench (HDF5): the requests, frame by frame, and the frames.
 
-Layout, version 1. The first axis of every array counts frames in the order in which they were taken.
+Layout, version 2. The first axis of every array counts frames in the order in which they were taken.
 
 ===================== ==================== ==========================================================
 ``/`` (attributes)    ``format``           "opu-recording"
-                      ``version``          1
+                      ``version``          2; in version 1 ``imaging.throughput`` was that of all inputs together
                       ``device``           JSON: the tables laser, dmd, imaging and camera of the device
                                            (`OPU.to_dict`); a table left out takes its defaults
                       ``n_in``             number of inputs of the device
@@ -44,7 +44,7 @@ from photonics.arrays import HostArray
 
 __all__ = ["FORMAT", "VERSION", "Recording", "write_hdf5"]
 
-FORMAT, VERSION = "opu-recording", 1
+FORMAT, VERSION = "opu-recording", 2
 CHUNK_BYTES = 2**19
 """Bytes of a compressed chunk of a data set: a few frames, so that little more than the request is read."""
 
@@ -98,6 +98,14 @@ def write_hdf5(
                 raise ValueError(str(error).replace(str(temporary), str(path))) from None
 
 
+def per_input(device: Mapping[str, Any], n_in: int) -> dict[str, Any]:
+    """Return the device of a recording of version 1, in which all inputs shared the throughput, as of version 2."""
+    imaging = device.get("imaging", {})
+    if not isinstance(imaging, Mapping):
+        return dict(device)  # refused later
+    return {**device, "imaging": {**imaging, "throughput": imaging.get("throughput", 6.4e-7) / n_in}}
+
+
 class Recording:
     """A recording, finished (HDF5) or unfinished (a journal), checked and open for reading.
 
@@ -127,12 +135,14 @@ class Recording:
         file = self._file
         attributes = file.header if isinstance(file, Journal) else get_attributes(file.attrs)
         form, version = attributes.get("format"), attributes.get("version")
-        if form != FORMAT or version != VERSION:
-            raise ValueError(f"format must be {FORMAT!r} version {VERSION}, got {form!r} version {version}")
+        if form != FORMAT or version not in (1, VERSION):
+            raise ValueError(f"format must be {FORMAT!r} version 1 or {VERSION}, got {form!r} version {version}")
         self.device: dict[str, Any] = json.loads(read_text(attributes, "device"))
         if not isinstance(self.device, dict):
             raise ValueError("device must be a JSON object with the tables of the parts")
         self.n_in = int(attributes["n_in"])
+        if version == 1:
+            self.device = per_input(self.device, self.n_in)
         self.exposure_s = read_positive(attributes["exposure_s"], "exposure_s")
         unit = attributes.get("unit_dn_per_s")
         self.unit_dn_per_s = None if unit is None else read_positive(unit, "unit_dn_per_s")

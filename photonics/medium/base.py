@@ -15,6 +15,8 @@ __all__ = ["ScatteringMedium", "check_field"]
 class ScatteringMedium(ABC):
     """A linear medium with transmission matrix T of shape (n_out, n_in), ``E|t_ij|^2 = 1/n_in``.
 
+    All inputs ON at unit amplitude give unit mean intensity in this unit; `photonics.Imaging` takes it back to light.
+
     Fields may be arrays of any library that `photonics.backend` knows; the result is an array of the same library.
     """
 

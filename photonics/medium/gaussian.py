@@ -27,6 +27,9 @@ MAX_BYTES = 2**28
 class GaussianMedium(StoredMedium):
     """Transmission matrix with i.i.d. circular complex normal entries, ``E|t_ij|^2 = 1/n_in``.
 
+    The unit is one of bookkeeping: a device multiplies the intensity by n_in (see `photonics.Imaging`), so that a
+    mirror brings the same light to a pixel, however many inputs there are.
+
     Entry (i, j) is a function of ``(seed, i, j)`` alone: one Philox call with the counter
     ``(j, i // 2, 0, stream)`` gives the rows ``i`` and ``i + 1`` of a pair. So a streamed matrix equals the stored
     one, entry for entry and product for product, bit for bit.

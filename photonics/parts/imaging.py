@@ -33,7 +33,11 @@ class Imaging:
     The output of the medium is the field on a grid of independent samples in the plane of the sensor. A pupil passes
     the plane waves within its numerical aperture (on the side of the sensor, after any magnification)::
 
-        E_sensor = F^-1 [P F [E]],    rate = throughput sum_modes <|E_sensor + R|^2>_pixel
+        E_sensor = F^-1 [P F [E]],    rate = n_in throughput sum_modes <|E_sensor + R|^2>_pixel
+
+    E is ``T f`` for the field f that leaves the mirrors, sqrt(photons / s). The factor n_in is the unit of T, whose
+    entries have ``E|t_ij|^2 = 1/n_in``: input j brings ``throughput |f_j|^2`` to a pixel on average, whatever the
+    number of inputs and the state of the others.
 
     P is constant inside the pupil, ``|f| < NA / lambda`` (``|fx|, |fy|`` for a square one), and scaled so that the mean
     intensity of white light does not change. Speckle grains have the area ``(4/pi) (lambda / 2NA)^2``
@@ -48,10 +52,11 @@ class Imaging:
     J. W. Goodman, *Speckle Phenomena in Optics*, 2nd ed., SPIE 2020, chapters 4 and 5.
     """
 
-    throughput: float = Field(default=6.4e-7, gt=0, le=1)
-    """Mean photon rate on a pixel over that on an input, all inputs ON. It includes all losses: the medium scatters
-    light over a hemisphere, of which a pixel covers about 1e-6. An order of magnitude, chosen so that the default laser
-    fills the well of a pixel in 2 ms with all inputs ON."""
+    throughput: float = Field(default=2.5e-9, gt=0, le=1)
+    """Share of the light of an input that reaches one pixel, on average over the speckle. It includes all losses behind
+    the mirrors, and does not depend on how many inputs there are. The default is an estimate: a pixel of 5.5 um covers
+    2.5e-9 of the hemisphere at 44 mm from the medium. With the default laser and mirrors, 256 inputs that are ON then
+    fill the well in 2 ms."""
 
     numerical_aperture: float | None = Field(default=None, gt=0, le=1)
     """Numerical aperture of the pupil on the side of the sensor; None for one independent grain per pixel. It does not
@@ -199,6 +204,7 @@ class Imaging:
         self,
         speckle: Array,
         *,
+        n_in: int,
         modes: int = 1,
         wavelength_m: float = 532e-9,
         reference: Array = None,
@@ -210,6 +216,8 @@ class Imaging:
         ----------
         speckle : array of complex64, shape (batch, modes * n)
             Output of the medium, mode after mode, of any library that `photonics.backend` knows.
+        n_in : int
+            Inputs of the medium, whose entries have the unit ``E|t_ij|^2 = 1/n_in``.
         modes : int
             Number of fields that do not interfere (polarisations, wavelengths); their intensities add.
         wavelength_m : float
@@ -232,7 +240,7 @@ class Imaging:
         """
         backend = backend_of(speckle)
         if self.numerical_aperture is None and modes == 1 and self.region is None and reference is None:
-            return scale_in_place(square_modulus(speckle, backend), self.throughput)
+            return scale_in_place(square_modulus(speckle, backend), n_in * self.throughput)
         batch, n_field = speckle.shape
         self.check_samples(wavelength_m)
         grid, pixels = self.layout(n_field, modes), self.pixels(n_field, modes)
@@ -247,7 +255,8 @@ class Imaging:
         def work(start: int, stop: int) -> None:
             beam = reference if reference is None or reference.shape[0] == 1 else reference[start:stop, :]
             field = backend.xp.reshape(speckle[start:stop, :], (stop - start, modes, *grid))
-            rate[start:stop, :] = self._rate(field, beam, shares or (1.0,), visibility, filter_, backend)
+            power = self._power(field, beam, shares or (1.0,), visibility, filter_, backend)
+            rate[start:stop, :] = scale_in_place(power, n_in * self.throughput / self.samples_per_pixel**2)
 
         frames = max(BLOCK[backend.on_host] // n_field, 1)
         if backend.on_host:
@@ -274,7 +283,7 @@ class Imaging:
             return 1.0
         return float(np.prod(np.sinc(self.reference.carrier(wavelength_m, self.pixel_m))))
 
-    def _rate(
+    def _power(
         self,
         field: Array,
         reference: Array,
@@ -283,6 +292,7 @@ class Imaging:
         filter_: Array,
         backend: Backend,
     ) -> Array:
+        """Sum of ``|E + R|^2`` over modes and the samples of each pixel: (batch, n_pixels) float32."""
         xp, (batch, modes, rows, columns) = backend.xp, field.shape
         if filter_ is not None:
             field = optics.low_pass(field, filter_, backend)
@@ -295,9 +305,7 @@ class Imaging:
             share = shares[mode] * visibility if mode < len(shares) else 0.0
             part = field[:, mode, ...] if beam is None or not share else field[:, mode, ...] + beam * share
             power += square_modulus(part, backend)
-        k = self.samples_per_pixel
-        power = pixel_sums(power, k)
-        return scale_in_place(xp.reshape(power, (batch, -1)), self.throughput / k**2)
+        return xp.reshape(pixel_sums(power, self.samples_per_pixel), (batch, -1))
 
     def _crop(self, field: Array) -> Array:
         if self.region is None:

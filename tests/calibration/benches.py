@@ -63,7 +63,7 @@ def well(opu, depth_e):
     """The device with another full well and equal relative exposure; only shot noise and a 16-bit quantiser."""
     camera = Camera(bit_depth=16, full_well_e=depth_e, read_noise_e=0.0, dark_current_e_per_s=0.0, prnu=0.0, dsnu_e=0.0)
     laser = dataclasses.replace(opu.laser, drift_rms=0.0, rin_db_per_hz=None, pointing_rad=0.0)
-    imaging = dataclasses.replace(opu.imaging, throughput=6.4e-7 * depth_e / 1e4)
+    imaging = dataclasses.replace(opu.imaging, throughput=6.4e-7 / opu.n_in * depth_e / 1e4)
     return opu.replace(camera=camera, laser=laser, imaging=imaging, exposure_s=opu.exposure_s)
 
 

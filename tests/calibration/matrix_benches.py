@@ -8,7 +8,7 @@ import numpy as np
 from calibration.metrics import matrix_error, output_error
 from calibration.recovery.exposure import expose
 from calibration.recovery.transmission import recover_transmission_matrix
-from photonics import Camera, Imaging, presets
+from photonics import Camera, presets
 from photonics.parts.reference import Reference
 from tests.calibration.benches import field_matrix
 
@@ -19,7 +19,7 @@ def bench(seed=0, n=N, m=M, camera=None, **reference):
     """The device of the figures in docs/calibration.md."""
     camera = Camera(seed=seed, read_noise_e=3.0) if camera is None else camera
     opu = presets.lab_bench(n, m, seed=seed)
-    return opu.replace(camera=camera, imaging=Imaging(reference=Reference(**reference)))
+    return opu.replace(camera=camera, imaging=dataclasses.replace(opu.imaging, reference=Reference(**reference)))
 
 
 def small(seed=0, m=150):
@@ -60,7 +60,8 @@ def well(depth_e):
     opu = bench(camera=camera, m=300, n=64)
     laser = dataclasses.replace(opu.laser, drift_rms=0.0, rin_db_per_hz=None, pointing_rad=0.0)
     dmd = dataclasses.replace(opu.dmd, contrast=None)
-    return opu.replace(laser=laser, dmd=dmd, imaging=Imaging(throughput=6.4e-7 * depth_e / 1e4, reference=Reference()))
+    imaging = dataclasses.replace(opu.imaging, throughput=opu.imaging.throughput * depth_e / 1e4)
+    return opu.replace(laser=laser, dmd=dmd, imaging=imaging)
 
 
 def check_exact(opu, method, **options):

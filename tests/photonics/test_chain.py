@@ -125,7 +125,7 @@ def frames_by_hand(opu, patterns, ticks, phases):
         backend=backend_of(patterns),
         **every,
     )
-    photons = opu.imaging.intensity(field, reference=beam)
+    photons = opu.imaging.intensity(field, n_in=opu.n_in, reference=beam)
     photons *= opu.exposure_s * opu.dmd.efficiency(opu.laser.wavelength_m)
     return opu.camera.expose(photons, opu.exposure_s, ticks, opu.seed)
 

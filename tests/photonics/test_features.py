@@ -77,9 +77,9 @@ def test_nonlinear_features_tend_to_the_optical_kernel(rng, device):
 
 
 GREY = {
-    "polarisations": (200, {"imaging": Imaging(throughput=3.2e-4, polarisations=2)}, 0.5),
+    "polarisations": (200, {"imaging": Imaging(throughput=4e-6, polarisations=2)}, 0.5),
     "modes": (100, {"medium": Modes(GaussianMedium(80, 9000, seed=1), (3.0, 1.0, 1.0))}, 0.44),
-    "grains": (400, {"imaging": Imaging(throughput=3.2e-4, numerical_aperture=0.03, sensor=(90, 100))}, 0.7948),
+    "grains": (400, {"imaging": Imaging(throughput=4e-6, numerical_aperture=0.03, sensor=(90, 100))}, 0.7948),
     "loss": (100, {"medium": Lossy(Lossy(GaussianMedium(80, 9000, seed=1), 0.5), 0.8)}, 1.0),
 }
 

@@ -5,7 +5,7 @@ import pytest
 
 from calibration import measure_projection
 from calibration.metrics import anchor_truth, row_correlation, row_errors
-from photonics import OPU, Camera, GaussianMedium, Laser, MatrixMedium, presets
+from photonics import OPU, Camera, GaussianMedium, Imaging, Laser, MatrixMedium, presets
 from tests.calibration.benches import (
     half_on,
     ternary,
@@ -110,7 +110,7 @@ def test_sign_and_scale_of_a_users_matrix():
 def test_too_dark_or_too_bright_a_device_is_refused(power):
     """Without light, or with every pixel saturated in the short exposure too. Catches: a projection of noise."""
     medium = GaussianMedium(32, 200)
-    opu = OPU(medium=medium, laser=Laser(power_w=power), exposure_s=4.4e-5)
+    opu = OPU(medium=medium, laser=Laser(power_w=power), imaging=Imaging(throughput=2e-8), exposure_s=4.4e-5)
     with pytest.raises(ValueError, match="autoexpose"):
         measure_projection(opu)
 

@@ -23,7 +23,7 @@ def test_figure_of_multilateration(anchors, spare, most):
 
     Catches: the equations alone, without what I(x) says of the length (0.041, 0.029, 0.020); weights of another frame.
     """
-    opu, share = table_bench(Imaging(throughput=3e-6), n_in=256 + spare, share=3e-3)
+    opu, share = table_bench(Imaging(throughput=3e-6 / (256 + spare)), n_in=256 + spare, share=3e-3)
     patterns = half_on(48, 256 + spare, 9)
     patterns[:, 256:] = np.arange(spare) % anchors == np.arange(48)[:, None] % anchors
     expose_to_share(opu, share, patterns)

@@ -43,7 +43,7 @@ def test_a_pixel_that_saturates_is_recovered(name):
     patterns = projection._pad(x)
     if name == "multilateration":
         patterns[:, projection.n_inputs :] = projection.anchors[0, projection.n_inputs :]
-        opu = opu.replace(imaging=dataclasses.replace(opu.imaging, throughput=4e-6))
+        opu = opu.replace(imaging=dataclasses.replace(opu.imaging, throughput=4e-6 / opu.n_in))
     expose_to_share(opu, 1e-2, patterns, **({} if name == "multilateration" else {"reference_phase": 0.0}))
     projection = calibrate(opu, name)
     start = opu.clock.frames
@@ -136,7 +136,7 @@ def test_a_dark_or_blinding_reference_is_refused(name, change):
 def test_a_tilted_reference_keeps_the_scale_of_phase_stepping():
     """Fringes of 0.3 cycles per pixel keep 0.86 of their contrast; the scale is right to 1e-3. Catches: 0.86 of it."""
     tilt = math.asin(0.3 * 532e-9 / 5.5e-6)
-    imaging = Imaging(throughput=3.2e-4, reference=Reference(angle_x_rad=tilt))
+    imaging = Imaging(throughput=3.2e-4 / 64, reference=Reference(angle_x_rad=tilt))
     opu = presets.ideal(64, 400).replace(imaging=imaging, exposure_s=1e-4)
     projection = measure_projection(opu, "phase-stepping")
     x = half_on(20, 64, 0)

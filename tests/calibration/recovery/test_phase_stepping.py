@@ -112,7 +112,7 @@ def test_the_predicted_error_includes_prnu():
     """With much light the error is half of PRNU: pull 1 within 15 %. Catches: PRNU left out (pull 1.4 and more)."""
     camera = Camera(bit_depth=12, prnu=0.05, full_well_e=1e5)
     opu = bench(n=128, m=800, camera=camera)
-    opu = opu.replace(imaging=dataclasses.replace(opu.imaging, throughput=6.4e-6))
+    opu = opu.replace(imaging=dataclasses.replace(opu.imaging, throughput=6.4e-6 / opu.n_in))
     expose(opu)
     estimate = recover_transmission_matrix(opu)
     found = matrix_row_errors(estimate.matrix, opu.effective_matrix(), estimate.gauge)

@@ -26,7 +26,7 @@ def test_all_off_over_all_on_is_one_over_contrast(contrast, phase):
         dmd.cells(n_in), np.arange(2), exposure_s=1e-4, frame_period_s=1e-3, seed=0
     )
     patterns = np.array([[False] * n_in, [True] * n_in])
-    off, on = Imaging().intensity(medium.propagate(dmd.modulate(patterns, light)))
+    off, on = Imaging().intensity(medium.propagate(dmd.modulate(patterns, light)), n_in=n_in)
     np.testing.assert_allclose(off * contrast, on, rtol=1e-4, atol=1e-6 * on.mean())
 
 

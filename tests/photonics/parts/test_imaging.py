@@ -31,7 +31,7 @@ def fields(optic, modes, arm, batch=13, pixels=126, seed=0):
 
 
 def spelled_out(optic, speckle, modes, reference):
-    """Reference implementation of the equations in complex128."""
+    """Reference implementation of the equations in complex128, for 5 inputs."""
     k, batch = optic.samples_per_pixel, len(speckle)
     rows, columns = optic.layout(speckle.shape[1], modes)
     field = speckle.astype(np.complex128).reshape(batch, modes, rows, columns)
@@ -43,7 +43,7 @@ def spelled_out(optic, speckle, modes, reference):
     if optic.region is not None:
         row, height, column, width = optic.region
         power = power[:, row : row + height, column : column + width]
-    return optic.throughput * power.reshape(batch, -1)
+    return 5 * optic.throughput * power.reshape(batch, -1)
 
 
 def test_intensity_is_throughput_times_field_squared(rng):
@@ -51,7 +51,7 @@ def test_intensity_is_throughput_times_field_squared(rng):
     field = (rng.normal(size=(7, 90)) + 1j * rng.normal(size=(7, 90))).astype(np.complex64)
     before = field.copy()
     for view in (field, field[:, ::2], np.asfortranarray(field), field[2:3], field[:0]):
-        rate = Imaging(throughput=3e-4).intensity(view)
+        rate = Imaging(throughput=3e-4).intensity(view, n_in=1)
         assert rate.dtype == np.float32
         assert rate.shape == view.shape
         np.testing.assert_allclose(rate, 3e-4 * np.abs(view.astype(np.complex128)) ** 2, rtol=1e-6)
@@ -59,11 +59,11 @@ def test_intensity_is_throughput_times_field_squared(rng):
 
 
 def test_photon_budget():
-    """All ON, the mean pixel gets the throughput times the mean input, within 4 SE. Catches: a factor n_in."""
+    """The mean pixel gets the throughput times all the light, within 4 SE. Catches: a missing factor n_in."""
     n_out, throughput = 20_000, 1e-3
     light = np.linspace(1, 3, 64, dtype=np.float32)[None]
-    rate = Imaging(throughput=throughput).intensity(GaussianMedium(64, n_out).propagate(light))
-    expected = throughput * (light**2).mean()
+    rate = Imaging(throughput=throughput).intensity(GaussianMedium(64, n_out).propagate(light), n_in=64)
+    expected = throughput * (light**2).sum()
     assert abs(rate.mean() / expected - 1) < 4 / np.sqrt(n_out)
 
 
@@ -75,14 +75,16 @@ def test_path_is_the_equations(optic, modes, arm):
     """
     speckle, reference = fields(optic, modes, arm)
     before = speckle.copy()
-    rate = optic.intensity(speckle, modes=modes, reference=reference)
+    rate = optic.intensity(speckle, n_in=5, modes=modes, reference=reference)
     assert rate.dtype == np.float32
     assert rate.shape == (13, optic.pixels(speckle.shape[1], modes))
     exact = spelled_out(optic, speckle, modes, reference)
     assert np.abs(rate - exact).max() < 3e-6 * exact.max()
     np.testing.assert_array_equal(speckle, before)
-    np.testing.assert_array_equal(optic.intensity(np.asfortranarray(speckle), modes=modes, reference=reference), rate)
-    none = optic.intensity(speckle[:0], modes=modes, reference=None if reference is None else reference[:0])
+    np.testing.assert_array_equal(
+        optic.intensity(np.asfortranarray(speckle), n_in=5, modes=modes, reference=reference), rate
+    )
+    none = optic.intensity(speckle[:0], n_in=5, modes=modes, reference=None if reference is None else reference[:0])
     assert none.shape == (0, rate.shape[1])
 
 
@@ -91,12 +93,14 @@ def test_batch_split_is_bit_identical(optic, modes, arm, set_threads):
     """Any split, order and number of threads. Catches: blocks of frames that share a sum, an FFT across the batch."""
     speckle, reference = fields(optic, modes, arm, batch=2500)  # several blocks of the host
     set_threads(1)
-    whole = optic.intensity(speckle, modes=modes, reference=reference)
+    whole = optic.intensity(speckle, n_in=5, modes=modes, reference=reference)
     set_threads(2)
-    np.testing.assert_array_equal(optic.intensity(speckle, modes=modes, reference=reference), whole)
+    np.testing.assert_array_equal(optic.intensity(speckle, n_in=5, modes=modes, reference=reference), whole)
     for part in (slice(0, 1), slice(1, 3), slice(3, 8), slice(777, 1500), np.arange(20)[::-3]):
         arm_part = None if reference is None else reference[part]
-        np.testing.assert_array_equal(optic.intensity(speckle[part], modes=modes, reference=arm_part), whole[part])
+        np.testing.assert_array_equal(
+            optic.intensity(speckle[part], n_in=5, modes=modes, reference=arm_part), whole[part]
+        )
 
 
 @every_case
@@ -104,11 +108,11 @@ def test_other_libraries(optic, modes, arm):
     """Equal to numpy in float32, on a device that numpy cannot reach. Catches: numpy functions, a trip to the host."""
     speckle, reference = fields(optic, modes, arm)
     there = optic.intensity(
-        STRICT.asarray(speckle), modes=modes, reference=None if reference is None else STRICT.asarray(reference)
+        STRICT.asarray(speckle), n_in=5, modes=modes, reference=None if reference is None else STRICT.asarray(reference)
     )
     assert there.device == STRICT.device
     assert there.dtype == array_api_strict.float32
-    here = optic.intensity(speckle, modes=modes, reference=reference)
+    here = optic.intensity(speckle, n_in=5, modes=modes, reference=reference)
     assert np.abs(to_host(there) - here).max() < 3e-6 * here.max()
 
 
@@ -118,7 +122,7 @@ def test_one_reference_serves_all_frames():
     beam = np.exp(1j * np.arange(speckle.shape[1])).astype(np.complex64)[None]
     repeated = np.repeat(beam, 900, axis=0)
     np.testing.assert_array_equal(
-        optic.intensity(speckle, reference=beam), optic.intensity(speckle, reference=repeated)
+        optic.intensity(speckle, n_in=1, reference=beam), optic.intensity(speckle, n_in=1, reference=repeated)
     )
 
 
@@ -126,14 +130,14 @@ def test_reference_interferes_with_one_mode():
     """Fringes on the first mode, a pedestal from the second. Catches: a reference on the sum of the modes."""
     first, second = np.array([[1.0, 2.0]], np.complex64), np.array([[3.0, 1j]], np.complex64)
     beam = np.array([[2.0, 1j]], np.complex64)
-    rate = Imaging(throughput=1.0).intensity(np.concatenate([first, second], axis=1), modes=2, reference=beam)
+    rate = Imaging(throughput=1.0).intensity(np.concatenate([first, second], axis=1), n_in=1, modes=2, reference=beam)
     np.testing.assert_allclose(rate, [[9.0 + 9.0, 5.0 + 1.0]], rtol=1e-6)
 
 
 def test_two_polarisations_halve_the_variance():
     """(check) Contrast 1/sqrt(2) within 4 SE of the variance. Catches: fields added instead of intensities."""
     speckle, _ = fields(Imaging(), 2, False, batch=200, pixels=500)
-    rate = Imaging(throughput=0.25).intensity(speckle, modes=2).astype(np.float64)  # mean 1
+    rate = Imaging(throughput=0.25).intensity(speckle, n_in=1, modes=2).astype(np.float64)  # mean 1
     n = rate.size  # var of (I - 1)^2 for the mean of two exponentials: mu_4 - mu_2^2 = 1.5 - 0.25
     assert abs(((rate - 1.0) ** 2).mean() - 0.5) < 4 * np.sqrt(1.25 / n)
     assert Imaging().contrast(modes=2) == pytest.approx(0.5**0.5)
@@ -145,8 +149,8 @@ def test_region_is_a_crop(na):
     whole = Imaging(numerical_aperture=na, sensor=(11, 17))
     part = Imaging(numerical_aperture=na, sensor=(11, 17), region=(3, 4, 5, 12))
     speckle, _ = fields(whole, 1, False, pixels=187)
-    full = whole.intensity(speckle).reshape(-1, 11, 17)
-    np.testing.assert_array_equal(part.intensity(speckle).reshape(-1, 4, 12), full[:, 3:7, 5:17])
+    full = whole.intensity(speckle, n_in=1).reshape(-1, 11, 17)
+    np.testing.assert_array_equal(part.intensity(speckle, n_in=1).reshape(-1, 4, 12), full[:, 3:7, 5:17])
     assert part.frame(speckle.shape[1]) == (4, 12)
 
 
@@ -183,7 +187,7 @@ def test_layout(optic, n_field, modes, layout, pixels):
 def test_fields_that_do_not_fit(optic, n_field, modes, says):
     """One line that states what would fit. Catches: pixels rounded down, a region that is silently shorter."""
     speckle = np.ones((1, n_field), np.complex64)
-    for call in (optic.pixels, lambda n, m: optic.intensity(speckle, modes=m, reference=speckle)):
+    for call in (optic.pixels, lambda n, m: optic.intensity(speckle, n_in=1, modes=m, reference=speckle)):
         with pytest.raises(ValueError, match=says) as error:
             call(n_field, modes)
         assert "\n" not in str(error.value)
@@ -193,8 +197,8 @@ def test_grains_smaller_than_a_sample_are_refused():
     """At one grain per sample they pass. Catches: a pupil cut off by the grid; the diameter taken for the radius."""
     optic = Imaging(numerical_aperture=0.2)
     with pytest.raises(ValueError, match=r"^samples must be 5 or more, .*, got 2$"):
-        optic.intensity(np.ones((1, 16), np.complex64))
-    optic.intensity(np.ones((1, 16), np.complex64), wavelength_m=1.1e-6)
+        optic.intensity(np.ones((1, 16), np.complex64), n_in=1)
+    optic.intensity(np.ones((1, 16), np.complex64), n_in=1, wavelength_m=1.1e-6)
     Imaging().check_samples(WAVELENGTH_M)
 
 
@@ -203,9 +207,9 @@ def test_bad_reference():
     speckle = np.ones((3, 8), np.complex64)
     for shape in ((2, 8), (3, 4), (8,), (3, 1)):
         with pytest.raises(ValueError, match=r"^reference must have shape \(3, 8\) or \(1, 8\), got"):
-            Imaging().intensity(speckle, reference=np.ones(shape, np.complex64))
+            Imaging().intensity(speckle, n_in=1, reference=np.ones(shape, np.complex64))
     with pytest.raises(ValueError, match=r"^reference must be a numpy array"):
-        Imaging().intensity(speckle, reference=STRICT.asarray(speckle))
+        Imaging().intensity(speckle, n_in=1, reference=STRICT.asarray(speckle))
 
 
 @pytest.mark.parametrize("bad", [4, (0, 3), (2.5, 2), (True, 3), (1, 2, 3)])

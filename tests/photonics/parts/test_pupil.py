@@ -42,7 +42,7 @@ def test_grain_of_speckle(shape):
     """
     grain, rows, columns, reach = 3.0, 96, 144, 9
     optic = imaging(grain, pupil=shape, sensor=(rows, columns))
-    rate = optic.intensity(white(1, 240, rows * columns)).reshape(-1, rows, columns)
+    rate = optic.intensity(white(1, 240, rows * columns), n_in=1).reshape(-1, rows, columns)
     spectrum = np.abs(np.fft.fft2(rate - 1.0)) ** 2  # the mean is known: 1
     covariance = np.fft.ifft2(spectrum).real[:, : reach + 1, : reach + 1] / (rows * columns)
     y, x = np.mgrid[: reach + 1, : reach + 1] / grain
@@ -103,7 +103,7 @@ def test_pixel_as_large_as_a_grain():
 
     side, samples, frames = 24, 6, 60
     optic = imaging(1.0, samples, pupil="square", sensor=(side, side))
-    rate = optic.intensity(white(2, frames, (side * samples) ** 2))
+    rate = optic.intensity(white(2, frames, (side * samples) ** 2), n_in=1)
     assert rate.shape == (frames, side**2)
     variance = ((rate - 1.0) ** 2).mean(axis=1)
     error = variance.std(ddof=1) / math.sqrt(frames)
@@ -117,7 +117,7 @@ def test_contrast_is_that_of_speckle(shape, grain_px, samples, modes):
     side, frames = 32, 80
     optic = imaging(grain_px, samples, pupil=shape)
     field = white(3, frames, modes * (side * samples) ** 2) / np.float32(math.sqrt(modes))
-    variance = ((optic.intensity(field, modes=modes) - 1.0) ** 2).mean(axis=1)
+    variance = ((optic.intensity(field, n_in=1, modes=modes) - 1.0) ** 2).mean(axis=1)
     assert abs(variance.mean() - optic.contrast(modes) ** 2) < 4 * variance.std(ddof=1) / math.sqrt(frames)
 
 
@@ -131,21 +131,21 @@ def test_energy_is_conserved(shape, grain_px):
     """
     n, samples = (12, 20), 2
     points = np.eye(240 * samples**2, dtype=np.complex64)[:: 240 * samples**2 // 7]
-    rate = imaging(grain_px, samples, pupil=shape, sensor=n).intensity(points)
+    rate = imaging(grain_px, samples, pupil=shape, sensor=n).intensity(points, n_in=1)
     np.testing.assert_allclose(rate.sum(axis=1) * samples**2, 1.0, rtol=3e-6)
 
 
 def test_mean_of_speckle_is_unchanged():
     """Ensemble mean with and without a pupil, within 4 SE. Catches: the light that the pupil stops taken off twice."""
     field = white(4, 2000, 400)
-    rate = imaging(4.0, 1).intensity(field).mean(axis=1)
+    rate = imaging(4.0, 1).intensity(field, n_in=1).mean(axis=1)
     assert abs(rate.mean() - 1.0) < 4 * rate.std(ddof=1) / math.sqrt(len(rate))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_tiny_pupil_is_one_grain(shape):
     """All pixels equal; from frame to frame contrast 1 within 4 SE. Catches: a pupil that closes at frequency 0."""
-    rate = imaging(1e4, 2, pupil=shape).intensity(white(5, 4000, 400))
+    rate = imaging(1e4, 2, pupil=shape).intensity(white(5, 4000, 400), n_in=1)
     assert np.ptp(rate, axis=1).max() < 1e-5 * rate.max()
     frames = rate[:, 0]
     assert abs(frames.var() / frames.mean() ** 2 - 1) < 4 * math.sqrt(8 / len(frames))

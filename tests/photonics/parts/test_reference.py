@@ -59,7 +59,7 @@ def test_four_phases_recover_the_speckle(rng, pupil):
     r = beam(reference, layout)
     frames = []
     for phase in np.arange(4) * np.pi / 2:
-        frames.append(optic.intensity(field, reference=beam(reference, layout, phase)).astype(np.float64))
+        frames.append(optic.intensity(field, n_in=1, reference=beam(reference, layout, phase)).astype(np.float64))
     found = ((frames[0] - frames[2]) + 1j * (frames[1] - frames[3])) / 4 / 0.3
     y = field
     if pupil is not None:
@@ -83,7 +83,7 @@ def test_off_axis_fringes(cycles_x, cycles_y):
     assert reference.carrier(WAVELENGTH_M, PIXEL_M) == pytest.approx((cycles_x, cycles_y))
 
     flat = np.ones((1, rows * columns), np.complex64)
-    fringes = Imaging(throughput=1.0).intensity(flat, reference=field.reshape(1, -1)).reshape(rows, columns)
+    fringes = Imaging(throughput=1.0).intensity(flat, n_in=1, reference=field.reshape(1, -1)).reshape(rows, columns)
     depth = np.fft.fft2(fringes) / fringes.size
     assert depth[0, 0] == pytest.approx(2.0, rel=1e-5)
     nyquist = (2 * np.array(peak)) % (rows, columns) == 0

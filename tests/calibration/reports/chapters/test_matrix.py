@@ -22,7 +22,7 @@ from tests.calibration.reports.test_report import bench, estimate_of
 
 def pupil_bench(n_in, n_pixels, aperture, sensor=None, seed=1):
     """Wide grains, two field samples along a pixel's side."""
-    imaging = Imaging(numerical_aperture=aperture, sensor=sensor)
+    imaging = Imaging(throughput=6.4e-7 / n_in, numerical_aperture=aperture, sensor=sensor)
     opu = OPU(medium=GaussianMedium(n_in, 4 * n_pixels, seed=seed), imaging=imaging)
     opu.autoexpose()
     return opu
