@@ -75,8 +75,9 @@ class Store:
             self.rows.close()
             if "locked" in str(error):
                 raise ValueError(f"store must be free, got {path}, which another sweep is using") from None
+            reason = " ".join(str(error).split())  # SQLite quotes a damaged schema with its lines
             raise ValueError(
-                f"store must be an undamaged file of sweep results, got {path} ({error}): the file is not changed, "
+                f"store must be an undamaged file of sweep results, got {path} ({reason}): the file is not changed, "
                 "name another store"
             ) from None
         except BaseException:
