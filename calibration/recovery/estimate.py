@@ -20,7 +20,6 @@ from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 __all__ = ["TransmissionEstimate", "load_estimate", "write_estimate"]
 
 FORMAT = "opu-sim transmission matrix 1"
-ARRAYS = ("matrix", "standard_error", "valid")
 
 
 @dataclass(frozen=True, eq=False)
