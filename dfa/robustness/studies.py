@@ -109,7 +109,8 @@ GRIDS = {name: curve_of(one) for name, one in FLAWS.items()} | {
     ),
     "input_dimension": GridStudy(
         # With an anchor the other inputs are ON beside the error and bring shot noise. By phase stepping they are OFF
-        # and leak.
+        # and leak. The beam is uniform: the inputs of the error come first, and on a chip with many inputs they lie in
+        # a corner, which a Gaussian beam lights with 0.22 of its mean.
         summary="Inputs of the device, of which the error uses one for each class.",
         title="Input dimension",
         over={
@@ -119,6 +120,7 @@ GRIDS = {name: curve_of(one) for name, one in FLAWS.items()} | {
         label="inputs of the device",
         log=True,
         references=("bp", "dfa", "last-layer"),
+        changes={"laser.beam_radius_m": None},
     ),
     "output_dimension": GridStudy(
         summary="Width of the hidden blocks, which is the number of pixels of the device, for each method.",

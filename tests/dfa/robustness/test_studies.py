@@ -9,6 +9,7 @@ import xarray
 from matplotlib.figure import Figure
 
 from dfa.experiments.plans import Plan
+from dfa.experiments.teachers import build_device
 from dfa.robustness import Grid, OneAtATime, Random, Range
 from dfa.robustness.figures import draw, format_value, is_clear, is_far, mean_and_error
 from dfa.robustness.flaws import FLAWS
@@ -51,6 +52,15 @@ def found(design, seeds=(0, 1, 2), **view):
 
 
 NOISES = Grid({"noise": [0.0, 1.0, 10.0, 99.0]})
+
+
+def test_inputs_of_the_error_are_lit_as_the_others():
+    """At every size of the device. Catches: ten inputs in the dark corner of the beam, at 0.22 of the mean light."""
+    study = prepare("input_dimension").study
+    for inputs in (20, 10_000):
+        opu = build_device(replace(study.plan, inputs=inputs), 10, 4, 0)
+        light = opu.laser.power_share(opu.dmd.cells(opu.n_in))
+        np.testing.assert_allclose(light[:10].mean(), light.mean(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", STUDIES)
