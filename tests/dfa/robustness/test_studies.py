@@ -60,7 +60,7 @@ def test_inputs_of_the_error_are_lit_as_the_others():
     for inputs in (20, 10_000):
         opu = build_device(replace(study.plan, inputs=inputs), 10, 4, 0)
         light = opu.laser.power_share(opu.dmd.cells(opu.n_in))
-        np.testing.assert_allclose(light[:10].mean(), light.mean(), rtol=1e-6)
+        np.testing.assert_allclose(light[:10].mean(), light.mean(), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", STUDIES)
