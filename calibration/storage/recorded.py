@@ -31,7 +31,8 @@ class RecordedDevice:
     Its parts are built from the description in the file; it has no medium. Frames must be requested in the recorded
     order, but batches may differ. The next frame is the first one taken at the clock's frame number or later, so that a
     measurement that advances the clock, such as a resumed recovery, continues from there. The file of an interrupted
-    recording (``<path>.part``) can be replayed, too.
+    recording (``<path>.part``) can be replayed, too. A copy or pickle has the path, not the frames, and continues from
+    the same place.
 
     Raises
     ------
@@ -62,6 +63,17 @@ class RecordedDevice:
         self.exposure_s = record.exposure_s
         self.clock = Clock(int(record.columns["frame_number"][0]) if len(record) else 0)
         self._next_uniform = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Path and place in the recording: a copy, or a process that gets a pickle, opens the file again."""
+        place = {"exposure_s": self.exposure_s, "frames": self.clock.frames, "next_uniform": self._next_uniform}
+        return {"path": self.path.absolute(), **place}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the recording at its place. The copy has a clock of its own."""
+        self.__init__(state["path"])
+        self.exposure_s, self._next_uniform = state["exposure_s"], state["next_uniform"]
+        self.clock.frames = state["frames"]
 
     @property
     def _next(self) -> int:

@@ -73,6 +73,10 @@ class Recorder(Wrapper):
         if isinstance(self._light, UniformLight):
             self._light.ticks = self._earlier.uniform_left
 
+    def __reduce__(self) -> str:
+        """Refuse to be copied: two recorders would append to one file."""
+        raise TypeError(f"Recorder must not be copied or pickled, two would write to {self.path}; copy its .device")
+
     def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
         """Frames of patterns from the device: (batch, n_in) -> (batch, n_out)."""
         start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s

@@ -6,7 +6,6 @@ from photonics.patterns.holograms import LeeHologram, Superpixel
 from photonics.patterns.planes import BitPlanes, TernaryPair
 
 __all__ = [
-    "ENCODINGS",
     "Bernoulli",
     "BitPlanes",
     "Encoding",
@@ -16,14 +15,3 @@ __all__ = [
     "TernaryPair",
     "Threshold",
 ]
-
-ENCODINGS: dict[str, type[Encoding]] = {
-    "threshold": Threshold,
-    "bernoulli": Bernoulli,
-    "error-diffusion": ErrorDiffusion,
-    "ternary-pair": TernaryPair,
-    "bit-planes": BitPlanes,
-    "lee-hologram": LeeHologram,
-    "superpixel": Superpixel,
-}
-"""Every encoding by its name: frozen components, whose fields are the parameters."""

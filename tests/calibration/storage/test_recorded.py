@@ -1,5 +1,8 @@
 """A recording replays what was measured, bit for bit, and nothing else."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -52,6 +55,24 @@ def test_replay_is_the_session_bit_for_bit(path):
     for a, b in zip(live[0], replayed[0], strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda device: pickle.loads(pickle.dumps(device))])
+def test_copy_continues_at_its_place(path, duplicate):
+    """With an exposure and a clock of its own. Catches: "h5py objects cannot be pickled", a shared clock."""
+    device = RecordedDevice(path)
+    device.measure(half(5))
+    device.exposure_s = 2e-4
+    again = duplicate(device)
+    np.testing.assert_array_equal(again.measure(half(3, 1)), device.measure(half(3, 1)))
+    assert again.clock is not device.clock and again.clock.frames == device.clock.frames == 8
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_recorder_refuses_copies(tmp_path, duplicate):
+    """Catches: two recorders that write to one file, "cannot pickle '_io.FileIO' object"."""
+    with Recorder(bench(), tmp_path / "bench.h5") as recorder, pytest.raises(TypeError, match=r"must not be copied"):
+        duplicate(recorder)
 
 
 def test_both_are_devices_and_have_no_medium(path):
