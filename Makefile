@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+READY_DOCS := .venv/.ready_docs
 
-.PHONY: demo test lint bench notebooks clean
+.PHONY: demo test lint bench notebooks docs links clean
 
 demo: $(READY)
 	$(BIN)/opu demo
@@ -22,10 +23,22 @@ bench: $(READY)
 notebooks: $(READY)
 	$(BIN)/python docs/notebooks.py
 
+# The site is in build/docs. A warning fails the build.
+docs: $(READY_DOCS)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+
+# The links of the site to other sites. Without a network it says so, and succeeds.
+links: $(READY_DOCS)
+	$(BIN)/python docs/links.py
+
+$(READY_DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]" -c constraints.txt
+	touch $@
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist docs/gallery docs/reference/api

@@ -45,7 +45,7 @@ class Focus:
     predicted: NDArray[np.float64]
     """Enhancement predicted by the matrix if it is exact, shape (k,)."""
     phase_only: NDArray[np.float64]
-    """Enhancement predicted by the matrix for phase modulators, (sum |t|)^2; shape (k,)."""
+    """Enhancement predicted by the matrix for phase modulators, ``(sum |t|)^2``; shape (k,)."""
     saturated: BoolArray
     """Whether the target saturated, so that its enhancement is a lower bound, shape (k,)."""
     frame: FloatArray

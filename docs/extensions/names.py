@@ -1,0 +1,72 @@
+"""The reference of the public names: a page for every name in ``__all__`` of a public module."""
+
+import importlib
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+from docs.extensions.gallery import write
+
+__all__ = ["MODULES", "setup"]
+
+MODULES = {
+    "photonics": "Devices and their parts",
+    "photonics.presets": "Devices that are ready to use",
+    "photonics.medium": "Scattering media",
+    "photonics.patterns": "Encodings of values as patterns",
+    "photonics.patterns.encoding": "Patterns of bits",
+    "photonics.analysis.speckle": "Statistics of speckle",
+    "photonics.plotting.plots": "Figures of a device",
+    "calibration": "Projections, matrices, reports and recordings",
+    "calibration.metrics": "Errors of a projection and of a matrix",
+    "calibration.wavefront.focusing": "Focus through a medium",
+    "calibration.wavefront.images": "Images through a medium",
+    "dfa": "Training and sweeps",
+    "dfa.data": "Data sets",
+    "dfa.models": "Networks",
+    "dfa.experiments": "Plans, methods and their comparison",
+    "dfa.robustness": "Studies and designs",
+    "dfa.robustness.studies": "Predefined studies",
+    "dfa.robustness.figures": "Figures of a study",
+}
+"""Modules whose names a user imports, and what they hold."""
+
+
+def make_pages(_: Sphinx, config: Config) -> None:
+    """Write one page for each module, with a table of its names; autosummary makes the pages of the names."""
+    folder = Path(__file__).parents[1] / "reference" / "api"
+    folder.mkdir(parents=True, exist_ok=True)
+    homes: dict[int, str] = {}
+    for name, title in MODULES.items():
+        module = importlib.import_module(name)
+        found = {public: f"{name}.{public}" for public in module.__all__ if f"{name}.{public}" not in MODULES}
+        for public, full in found.items():
+            homes.setdefault(id(getattr(module, public)), full)
+        own = [public for public, full in found.items() if homes[id(getattr(module, public))] == full]
+        elsewhere = [homes[id(getattr(module, public))] for public in found if public not in own]
+        write(folder / f"{name}.rst", page_of(name, title, own, elsewhere).encode())
+    for stale in {path.stem for path in folder.glob("names/*.rst")} - {*homes.values()}:
+        (folder / "names" / f"{stale}.rst").unlink()
+
+
+def page_of(name: str, title: str, own: list[str], elsewhere: list[str]) -> str:
+    """Page of a module: its text, a table of the names that have a page here, and links to the others."""
+    lines = [name, "=" * len(name), "", f"{title}.", "", f".. automodule:: {name}", "   :no-members:", ""]
+    lines += [
+        ".. autosummary::",
+        "   :toctree: names",
+        "   :nosignatures:",
+        "",
+        *(f"   {public}" for public in own),
+        "",
+    ]
+    if elsewhere:
+        lines += ["Also importable from here: " + ", ".join(f":obj:`{full}`" for full in elsewhere) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the pages with Sphinx."""
+    app.connect("config-inited", make_pages)
+    return {"parallel_read_safe": True}
