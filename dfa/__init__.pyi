@@ -1,5 +1,6 @@
 from .experiments.plans import Plan
 from .feedback.encoding import Graded, Ternary
+from .feedback.medium import MediumFeedback
 from .feedback.optical import OpticalFeedback
 from .feedback.random import RandomFeedback
 from .rules.direct import DirectFeedback
@@ -14,6 +15,7 @@ __all__ = [
     "Graded",
     "LayerFeedback",
     "LayerParallel",
+    "MediumFeedback",
     "OpticalFeedback",
     "Plan",
     "RandomFeedback",

@@ -9,6 +9,8 @@ from photonics.random import check_seed
 
 __all__ = ["further_seed", "key", "normals", "ornstein_uhlenbeck", "uniforms", "words"]
 
+MAX_INDEX = 2**32
+"""Upper bound of indices: they are smaller than this number."""
 MAX_TICK = 2**48
 """Upper bound of ticks: they are smaller than this number."""
 
@@ -50,8 +52,17 @@ def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> Fl
 
 
 def places(index: ArrayLike, tick: ArrayLike) -> tuple[IntArray, IntArray]:
-    """Broadcast `index` and `tick` to flat arrays; they are copies, because numba rejects read-only views."""
-    where, when = np.broadcast_arrays(np.asarray(index, np.int64), np.asarray(tick, np.int64))
+    """Broadcast `index` and `tick` to flat arrays; they are copies, because numba rejects read-only views.
+
+    Raises
+    ------
+    ValueError
+        If an index is negative, or 2**32 or more: the counter has 32 bits for it, so the draws would repeat.
+    """
+    index = np.asarray(index, np.int64)
+    if index.size and not (index.min() >= 0 and index.max() < MAX_INDEX):
+        raise ValueError(f"index must be from 0 to 2**32 - 1, got {index.min()} to {index.max()}")
+    where, when = np.broadcast_arrays(index, np.asarray(tick, np.int64))
     return where.flatten(), when.flatten()
 
 

@@ -77,3 +77,11 @@ def test_seeds_and_streams_are_independent(other):
 def test_frame_number_out_of_range(ticks):
     with pytest.raises(ValueError, match=r"^ticks must be from 0 to 2\*\*48 - 1, got"):
         process(ticks, 0.1)
+
+
+@pytest.mark.parametrize("index", [[-1], [0, 2**32]])
+@pytest.mark.parametrize("draw", [draws.words, draws.uniforms, draws.normals])
+def test_index_out_of_range(draw, index):
+    """The counter has 32 bits for the index. Catches: draws that repeat after 2**32 entries."""
+    with pytest.raises(ValueError, match=r"index must be from 0 to 2\*\*32 - 1"):
+        draw(0, Stream.FEEDBACK, index)
