@@ -1,14 +1,22 @@
 """The blocks of a network, and the parameters that belong to each block."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import permutations
 from typing import TypeAlias, cast
 
 from torch import nn
+from torch.jit import ScriptModule
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import UninitializedParameter
+from torch.nn.utils.parametrize import ParametrizationList
 
-__all__ = ["Blocks", "find_blocks", "name_of", "parameters_of", "unwrap"]
+__all__ = ["Blocks", "check_present", "find_blocks", "name_of", "parameters_of", "unwrap"]
 
 Blocks: TypeAlias = str | Sequence[nn.Module | str | Sequence[int]]
 """Modules of a model, dotted names, or positions of the children of an ``nn.Sequential``; or a container's name."""
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+"""Norms of torch: batch and instance norms, and the others."""
 
 
 def find_blocks(model: nn.Module, blocks: Blocks | None) -> list[list[nn.Module]]:
@@ -21,8 +29,13 @@ def find_blocks(model: nn.Module, blocks: Blocks | None) -> list[list[nn.Module]
         be found.
     """
     model = unwrap(model)
-    if blocks is None:
-        return default_blocks(model)
+    if isinstance(model, ScriptModule):
+        raise ValueError("model must not come from torch.jit, whose code calls no hooks: use torch.compile")
+    return check_apart(model, default_blocks(model) if blocks is None else named_blocks(model, blocks))
+
+
+def named_blocks(model: nn.Module, blocks: Blocks) -> list[list[nn.Module]]:
+    """Modules of each block that the user has named."""
     if isinstance(blocks, str):
         container = by_name(model, blocks)
         if not isinstance(container, nn.Sequential | nn.ModuleList):
@@ -56,8 +69,27 @@ def default_blocks(model: nn.Module) -> list[list[nn.Module]]:
     return groups
 
 
+def check_apart(model: nn.Module, groups: list[list[nn.Module]]) -> list[list[nn.Module]]:
+    """Return the groups, or raise a ``ValueError`` if a block is inside another one or ends with scripted code."""
+    inside = [{id(part) for module in group for part in list(module.modules())[1:]} for group in groups]
+    for outer, inner in permutations(range(len(groups)), 2):
+        if any(id(module) in inside[outer] for module in groups[inner]):
+            raise ValueError(
+                f"blocks must not contain each other, got {name_of(model, groups[inner])!r} inside "
+                f"{name_of(model, groups[outer])!r}: name one of them"
+            )
+    if any(isinstance(group[-1], ScriptModule) for group in groups):
+        raise ValueError(
+            "blocks must not end with a module from torch.jit, which takes no hooks: wrap it, as "
+            "nn.Sequential(module, nn.Identity())"
+        )
+    return groups
+
+
 def containers(module: nn.Module) -> Iterator[nn.Sequential | nn.ModuleList]:
-    """``nn.Sequential`` and ``nn.ModuleList`` modules that are in no other such module."""
+    """``nn.Sequential`` and ``nn.ModuleList`` modules that are in no other such module, without parametrisations."""
+    if isinstance(module, ParametrizationList):
+        return
     if isinstance(module, nn.Sequential | nn.ModuleList):
         yield module
         return
@@ -66,13 +98,21 @@ def containers(module: nn.Module) -> Iterator[nn.Sequential | nn.ModuleList]:
 
 
 def children_in_groups(container: nn.Sequential | nn.ModuleList) -> list[list[nn.Module]]:
-    """One group for each child with parameters and the children after it; the first also has those before it."""
+    """One group for each layer and the children after it that are no layers; the first also has those before it."""
     groups: list[list[nn.Module]] = []
     for child in container:
-        if not groups or (has_parameters([child]) and has_parameters(groups[-1])):
+        if not groups or (is_layer(child) and any(is_layer(before) for before in groups[-1])):
             groups.append([])
         groups[-1].append(child)
     return check_ends([group for group in groups if has_parameters(group)])
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module has weights of two or more dimensions. Norms, PReLU, scales and biases have none."""
+    parts = [part for part in module.modules() if not isinstance(part, NORMS)]
+    return any(
+        isinstance(p, UninitializedParameter) or p.ndim > 1 for part in parts for p in part.parameters(recurse=False)
+    )
 
 
 def by_positions(model: nn.Sequential, blocks: Sequence[Sequence[int]]) -> list[list[nn.Module]]:
@@ -125,8 +165,14 @@ def parameters_of(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> li
 
     A module outside all blocks belongs to the next block, in the order in which modules were added to the model:
     embeddings to the first block, a norm after the last block to the head.
+
+    Raises
+    ------
+    ValueError
+        If a block's module is no longer in the model.
     """
     model = unwrap(model)
+    check_present(model, groups)
     order = {id(module): i for i, module in enumerate(model.modules())}
     owner: dict[int, int] = {}
     for k, group in enumerate(groups):
@@ -144,6 +190,17 @@ def parameters_of(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> li
                 seen.add(id(parameter))
                 found[k].append(parameter)
     return found
+
+
+def check_present(model: nn.Module, groups: Sequence[Sequence[nn.Module]]) -> None:
+    """Raise a ``ValueError`` if a module of a block is no longer in the model."""
+    present = {id(module) for module in unwrap(model).modules()}
+    gone = [type(module).__name__ for group in groups for module in group if id(module) not in present]
+    if gone:
+        raise ValueError(
+            f"blocks must be modules of the model, got {gone[0]} that was replaced after the learner was "
+            "created: create the learner again"
+        )
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dfa.rules.blocks import parameters_of, unwrap
+from dfa.rules.blocks import check_present, parameters_of, unwrap
 
 __all__ = ["Call", "Taught", "check_called", "check_wrapper"]
 
@@ -73,6 +73,7 @@ def check_called(
     missed = sorted(set(range(len(blocks))) - {t.block for t in taught})
     if not missed:
         return
+    check_present(model, blocks)
     found = {id(parameter) for parameter in parameters_behind([*outputs, *(t.output for t in taught)])}
     wrong = [k for k in missed if any(id(p) in found for p in own_parameters(model, blocks, k))]
     if wrong:
