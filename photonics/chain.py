@@ -42,6 +42,9 @@ class Clock:
             self.frames = first + count
         return np.arange(first, first + count, dtype=np.int64)
 
+    def __repr__(self) -> str:
+        return f"Clock(frames={self.frames})"
+
     def __reduce__(self) -> tuple[type["Clock"], tuple[int]]:
         """Copies and pickles have a lock of their own."""
         return Clock, (self.frames,)

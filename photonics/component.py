@@ -2,9 +2,9 @@
 
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from inspect import signature
+from collections.abc import Callable, Mapping, Sequence, Sized
+from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import Field as DataclassField
 from types import MappingProxyType
 from typing import Annotated, Any, SupportsIndex, TypeAlias, TypeVar, cast, dataclass_transform, get_args, overload
 
@@ -12,7 +12,9 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
-__all__ = ["Field", "Integer", "Seed", "choose", "component", "documentation", "integer", "number"]
+from photonics.parameters import plain_signature, with_parameters
+
+__all__ = ["Field", "Integer", "Seed", "changed", "choose", "component", "documentation", "integer", "number"]
 
 T = TypeVar("T", bound=type)
 V = TypeVar("V")
@@ -61,7 +63,8 @@ def component(cls: Any = None, /, *, kw_only: bool = True, eq: bool = True) -> A
     Returns
     -------
     type
-        The same class as a pydantic dataclass. Constructing it, or ``dataclasses.replace`` on an
+        The same class as a pydantic dataclass, whose docstring lists its fields with type, range, default and text, so
+        that ``help`` shows them. Constructing it, or ``dataclasses.replace`` on an
         instance, raises a one-line ``ValueError`` that names the field, the bound and the value.
     """
     if cls is None:
@@ -75,7 +78,8 @@ def build(cls: T, kw_only: bool, eq: bool) -> T:
     validate = checked.__init__
     numeric = {field.name for field in fields(checked) if set(get_args(field.type) or [field.type]) <= NUMERIC}
     flags = {field.name for field in fields(checked) if field.type is bool}
-    names = [] if kw_only else list(signature(checked).parameters)
+    plain = plain_signature(checked)
+    names = [] if kw_only else list(plain.parameters)
 
     @functools.wraps(validate)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -97,6 +101,8 @@ def build(cls: T, kw_only: bool, eq: bool) -> T:
             raise ValueError(f"{cls.__name__}: {one_line(error, checked)}") from None
 
     checked.__init__ = __init__
+    cast(Any, checked).__signature__ = plain
+    checked.__doc__ = with_parameters(checked)
     return cast(T, checked)
 
 
@@ -157,6 +163,32 @@ def brief(value: object) -> str:
     """Return a value's text if it is one short line, and its type's name otherwise."""
     text = repr(value)
     return text if len(text) <= 200 and "\n" not in text else f"a value of type {type(value).__name__}"
+
+
+def changed(instance: Any) -> str:
+    """Return a dataclass as a call with only the fields that differ from their defaults, in one short line."""
+    given = {field: getattr(instance, field.name) for field in fields(instance) if field.init and field.repr}
+    texts = [
+        f"{field.name}={shorten(value)}"
+        for field, value in given.items()
+        if type(value) is not type(default := default_of(field)) or value != default
+    ]
+    return f"{type(instance).__name__}({', '.join(texts)})"
+
+
+def default_of(field: "DataclassField[Any]") -> object:
+    """Default of a dataclass field; `MISSING` if it has none."""
+    default = getattr(field.default, "default", field.default)  # that of pydantic's field
+    factory = getattr(field.default, "default_factory", None) or field.default_factory
+    return default if factory in (None, MISSING) else factory()
+
+
+def shorten(value: object) -> str:
+    """Return a value's text if it is one short line, and its type and length otherwise."""
+    text = changed(value) if is_dataclass(value) else repr(value)
+    if len(text) <= 200 and "\n" not in text:
+        return text
+    return f"<{type(value).__name__} of {len(value)}>" if isinstance(value, Sized) else f"<{type(value).__name__}>"
 
 
 def documentation(part: object, name: str) -> str:

@@ -94,7 +94,12 @@ class OPU(Chain):
         self.power_source = str(power_source)
 
     def __repr__(self) -> str:
-        return f"OPU(n_in={self.n_in}, n_out={self.n_out}, seed={self.seed}, exposure_s={self.exposure_s:.3g})"
+        place = "" if self.backend.on_host else f", on {self.backend.device}"
+        camera = f"{self.camera.bit_depth}-bit camera, {1.0 / self.frame_period_s:g} frames/s"
+        return (
+            f"OPU(n_in={self.n_in}, n_out={self.n_out}, seed={self.seed}, exposure_s={self.exposure_s:.3g}; "
+            f"{type(self.medium).__name__}, {camera}, {self.clock.frames} taken{place})"
+        )
 
     def mean(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array | None = None) -> Array:
         """Mean DN of each pixel before clipping, over all noise: (batch, n_out).

@@ -17,6 +17,10 @@ class Dataset:
     test: tuple[Tensor, Tensor]
     classes: int
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {len(getattr(self, name)[1])}" for name in ("train", "validation", "test"))
+        return f"Dataset({self.name}: {counts}; {self.features} features, {self.classes} classes)"
+
     @property
     def features(self) -> int:
         """Number of features of a sample."""

@@ -79,6 +79,11 @@ class Graph:
     classes: int
     """Number of classes."""
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {int(getattr(self, name).sum())}" for name in ("train", "validation", "test"))
+        nodes, features = self.features.shape
+        return f"Graph({self.name}: {nodes} nodes, {counts}; {features} features, {self.classes} classes)"
+
 
 def cora() -> Graph:
     """2708 papers on machine learning, 5278 citations, 1433 words, 7 classes.

@@ -25,6 +25,10 @@ class Text:
     validation: Tensor
     vocabulary: str
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {len(getattr(self, name))}" for name in ("train", "validation"))
+        return f"Text({self.name}: {counts}; {self.classes} different characters)"
+
     @property
     def classes(self) -> int:
         """Number of different characters."""

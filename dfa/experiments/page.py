@@ -27,7 +27,7 @@ def comparison_page(plan: Plan, data: Data, runs: Sequence[Run]) -> str:
     interval = "some steps" if plan.steps else "each epoch"
     caption = f"{plan.metric.name.capitalize()} after {interval}; the band is the range over the seeds."
     curves = [picture(lambda ax: draw_scores(ax, plan, runs), caption)]
-    text = describe_training(plan, data, len({run.seed for run in runs}))
+    text = describe_training(plan, data, runs)
     first = [Section("Result", text, curves, [Table(columns, rows)]), diagnostics_section(runs, axis_label(plan))]
     title = f"Training by Direct Feedback Alignment: {data.name}"
     if all(run.method != "optical" for run in runs):
@@ -43,8 +43,10 @@ def axis_label(plan: Plan) -> str:
     return "step" if plan.steps else "epoch"
 
 
-def describe_training(plan: Plan, data: Data, seeds: int) -> str:
+def describe_training(plan: Plan, data: Data, runs: Sequence[Run]) -> str:
     """Settings and quantities of the page, in words."""
+    seeds = len({run.seed for run in runs})
+    power = next((run.power_source for run in runs if run.power_source), "electrical power")
     hidden = "-".join(str(n) for n in plan.hidden or ())
     length = f"{plan.steps} steps" if plan.steps else f"{plan.epochs} epochs"
     batches = f", batches of {plan.batch_size}" if plan.batch_size else ""
@@ -58,7 +60,7 @@ def describe_training(plan: Plan, data: Data, seeds: int) -> str:
         "output is ternarised and shown on the mirrors, the medium scatters the light, the camera takes frames, and "
         "interference turns the frames into a linear projection of the error: the teaching signal of every hidden "
         "block. No error is propagated backwards through the network. Frames include calibration. Time and energy are "
-        "those of the device at its frame rate and electrical power."
+        f"those of the device at its frame rate and {power}."
     )
 
 

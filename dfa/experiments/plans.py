@@ -13,7 +13,7 @@ from dfa.experiments.networks import NETWORKS, Metric, networks_for
 from dfa.feedback.encoding import Ternary
 from dfa.rules.rows import SPREADS
 from photonics import OPU, presets
-from photonics.component import Field, component, integer
+from photonics.component import Field, changed, component, integer
 
 __all__ = ["Plan"]
 
@@ -199,6 +199,9 @@ class Plan:
             opu = presets.get(str(self.device))(self.inputs or 4, 16)  # no matrix is drawn before the first frame
         change_device(opu, self.device_changes)
         return self
+
+    def __repr__(self) -> str:
+        return changed(self)
 
     @property
     def metric(self) -> Metric:

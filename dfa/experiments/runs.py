@@ -42,6 +42,8 @@ class Run:
     """Time of these frames on the real device, seconds: frames over its frame rate."""
     energy_j: float = 0.0
     """Energy that the real device draws in that time, joules."""
+    power_source: str = ""
+    """Electrical power of the device and its source, in words; empty without a device."""
     nonzero: float = math.nan
     """Share of the codes of the last step that are not zero, over all rows of the error."""
     saturated: float = math.nan
@@ -137,6 +139,7 @@ def run_one(
         frames=opu.clock.frames,
         optical_s=seconds,
         energy_j=seconds * opu.electrical_power_w,
+        power_source=f"{opu.electrical_power_w:g} W from the wall ({opu.power_source})",
         saturated=last.get("saturated", math.nan),
         snr_db=last.get("snr_db", math.nan),
         calibrations=feedback.calibrations,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dfa.feedback.encoding import Code, Encoder, encode
+from photonics.component import changed
 
 __all__ = ["CodedFeedback", "Feedback", "FeedbackFunction", "FunctionFeedback", "State", "as_feedback"]
 
@@ -70,6 +71,9 @@ class FunctionFeedback(Feedback):
     def __init__(self, function: FeedbackFunction) -> None:
         self.function = function
 
+    def __repr__(self) -> str:
+        return f"FunctionFeedback({getattr(self.function, '__qualname__', type(self.function).__qualname__)})"
+
     def __call__(self, error: Tensor, widths: Sequence[int]) -> list[Tensor]:
         """Signals that the function returns."""
         return self.function(error, widths)
@@ -102,6 +106,14 @@ class CodedFeedback(Feedback):
         self.steps = 0
         """Number of calls so far."""
         self._code: Code | None = None
+
+    def __repr__(self) -> str:
+        encoder = changed(self.encoder) if is_dataclass(self.encoder) else self._encoder_name
+        return f"{type(self).__name__}({self._source()}, encoder={encoder}, steps={self.steps})"
+
+    def _source(self) -> str:
+        """Describe where the signals come from, in a few words."""
+        return self.variant
 
     def __call__(self, error: Tensor, widths: Sequence[int]) -> list[Tensor]:
         """Teaching signals of the blocks: (rows, classes) -> one (rows, width) tensor for each width."""

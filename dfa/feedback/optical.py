@@ -108,6 +108,9 @@ class OpticalFeedback(CodedFeedback):
         """Frames that the device has taken, calibration included."""
         return self.projection.opu.clock.frames
 
+    def _source(self) -> str:
+        return repr(self.projection)
+
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
         values, scale = code
         width = sum(widths)

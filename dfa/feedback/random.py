@@ -86,6 +86,10 @@ class RandomFeedback(CodedFeedback):
         self._matrices: dict[tuple[int, int, int], Tensor] = {}
         self._moved: dict[tuple[int | None, int, int, torch.device, torch.dtype], Tensor] = {}
 
+    def _source(self) -> str:
+        given = "" if self._given is None else f", matrix={' x '.join(map(str, self._given.shape))}"
+        return f"seed={self.seed}, shared={self.shared}{given}"
+
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
         if self.storage is not None:
             return self._from_media(code, widths, dtype)

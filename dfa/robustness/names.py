@@ -9,6 +9,7 @@ from dfa.feedback.encoding import POLICIES, Ternary
 from dfa.sweeps.protocol import Settings
 from photonics import medium as media
 from photonics.description import NUMBERS, PARTS
+from photonics.parameters import unit_of
 from photonics.parts.reference import Reference
 
 __all__ = ["change_plan", "unit_of", "units_of_names"]
@@ -26,23 +27,6 @@ UNITS = {
     "training.recalibrate_every": "steps",
     "medium.correlation_frames": "frames",
 }
-SUFFIXES = {
-    "_dn_per_e": "DN/e-",
-    "_e_per_s": "e-/s",
-    "_db_per_hz": "dB/Hz",
-    "_rad": "rad",
-    "_waves": "waves",
-    "_frames": "frames",
-    "_hz": "Hz",
-    "_px": "px",
-    "_dn": "DN",
-    "_e": "e-",
-    "_k": "K",
-    "_m": "m",
-    "_s": "s",
-    "_w": "W",
-}
-"""Units by the ending of a parameter's name."""
 
 
 def change_plan(plan: Plan, settings: Settings) -> Plan:
@@ -118,8 +102,3 @@ def units_of_names() -> dict[str, str]:
     names += [f"medium.{name}" for kind in media.effects().values() for name in media.parameters(kind)]
     found = {name: unit for name in (*names, *NUMBERS) if (unit := unit_of(name))}
     return found | UNITS
-
-
-def unit_of(name: str) -> str:
-    """Return the unit according to the ending of a name, empty if there is none."""
-    return next((unit for suffix, unit in SUFFIXES.items() if name.endswith(suffix)), "")

@@ -65,6 +65,10 @@ class PreparedStudy:
     references: tuple[str, ...] = ("bp",)
     """Methods that are trained with the same plan, for comparison."""
 
+    def __repr__(self) -> str:
+        points = len(self.design.settings)
+        return f"PreparedStudy({self.view.title!r}: {points} points, references {self.references}, {self.study!r})"
+
     def run(
         self,
         seeds: Iterable[int] = range(3),

@@ -79,6 +79,9 @@ class LayerFeedback(Learner):
             )
         self._attach()
 
+    def _rule(self) -> str:
+        return f"weights={self.weights!r}, seed={self.seed}"
+
     def backward(self, loss: Tensor, output: Output | None = None, *, loss_scale: float = 1.0) -> None:
         """Add the gradient to ``.grad`` of every parameter.
 

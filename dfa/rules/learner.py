@@ -58,6 +58,15 @@ class Learner(ABC):
         self._handles: list[RemovableHandle] = []
         self._connected = False
 
+    def __repr__(self) -> str:
+        names = self.names if len(self.names) <= 6 else [*self.names[:3], "...", *self.names[-2:]]
+        blocks = f"{type(self.model).__name__}, {len(self.names)} blocks: {', '.join(names)}"
+        return f"{type(self).__name__}({blocks}; {self._rule()})"
+
+    def _rule(self) -> str:
+        """Describe what teaches the blocks, in a few words."""
+        return f"feedback={self._feedback!r}"
+
     @property
     def feedback(self) -> Feedback | None:
         """Source of the teaching signals; None for a rule without one. A plain function may be set, too."""

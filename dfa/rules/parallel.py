@@ -106,6 +106,12 @@ class LayerParallel:
         self._input: Tensor | None = None
         self._made: list[Tensor] = []
 
+    def __repr__(self) -> str:
+        return (
+            f"LayerParallel(process {self.rank} of {self.size}, {len(self._blocks)} blocks here; "
+            f"feedback={self.feedback!r})"
+        )
+
     @property
     def last(self) -> bool:
         """Whether this process computes the output and the loss."""

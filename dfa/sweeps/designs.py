@@ -71,6 +71,12 @@ class Range:
         return [float(value) for value in np.clip(values, self.low, self.high)]
 
 
+def describe_size(design: Design) -> str:
+    """Name of a design, its number of points and its dimensions, in one line."""
+    dims = ", ".join(f"{name}: {length}" for name, length in design.dims.items())
+    return f"{type(design).__name__}({len(design.settings)} points; {dims})"
+
+
 class Grid:
     """Every combination of the values, one dimension for each parameter.
 
@@ -82,6 +88,9 @@ class Grid:
 
     def __init__(self, over: Mapping[str, Iterable[object]]) -> None:
         self.over = lists_of(over)
+
+    def __repr__(self) -> str:
+        return describe_size(self)
 
     @property
     def settings(self) -> list[Point]:
@@ -117,6 +126,9 @@ class Paired:
         if not self.points:
             raise ValueError("points must be one or more, got none")
         check_names(name for point in self.points for name in point)
+
+    def __repr__(self) -> str:
+        return describe_size(self)
 
     @property
     def settings(self) -> list[Point]:

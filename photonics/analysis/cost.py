@@ -26,6 +26,9 @@ class Timing:
     sources: dict[str, str]
     """Source of each figure."""
 
+    def __repr__(self) -> str:
+        return f"Timing({self.seconds:.4g} s for {self.frames} frames, {self.frame_s:.4g} s each, limit: {self.limit})"
+
 
 @dataclass(frozen=True)
 class Energy:
@@ -41,6 +44,16 @@ class Energy:
     """Energy per complex multiplication; a frame makes one for each entry of the matrix."""
     sources: dict[str, str]
     """Source of each figure."""
+
+    def __repr__(self) -> str:
+        return f"Energy({self})"
+
+    def __str__(self) -> str:
+        _, _, source = self.sources["electrical_power_w"].partition(": ")
+        return (
+            f"{self.joules:.4g} J for {self.frames} frames, {self.joules_per_frame:.4g} J each, at {self.watts:g} W "
+            f"from the wall; source of the power: {source}"
+        )
 
 
 def timing(chain: Chain, frames: int) -> Timing:
