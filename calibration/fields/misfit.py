@@ -92,13 +92,20 @@ def response_factor(misfit: RealArray, freedom: float) -> FloatArray:
     return np.where(refused, np.inf, common[:, None]).astype(np.float32)
 
 
-def warn_of_misfit(common: float, refused: float, stacklevel: int = 2) -> None:
-    """Warn if the frames do not fit the model, judged by the `common_misfit` and the share of rejected rows."""
+def warn_of_misfit(common: float, refused: float, stacklevel: int = 2) -> bool:
+    """Warn if the frames do not fit the model, judged by the `common_misfit` and the share of rejected rows.
+
+    Returns
+    -------
+    bool
+        Whether a warning was given.
+    """
     if common <= 1.0 and refused <= MAX_REFUSED:
-        return
+        return False
     warnings.warn(
         f"frames do not fit the model: a misfit of {common:.3g}, where noise gives 1, and "
         f"{refused:.1%} of the rows refused (misfit over {MAX_MISFIT:g}); stated errors are multiplied by the root of "
         "the misfit. Frames may be lost or doubled, phase steps wrong, the camera not linear, or light may change",
         stacklevel=stacklevel + 1,
     )
+    return True

@@ -14,7 +14,7 @@ from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 
-__all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_anchors"]
+__all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_anchors", "state_of_light"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -15,7 +15,7 @@ import numpy as np
 from calibration.camera.noise import Background, measure_background
 from calibration.device import Device
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
-from calibration.projections.anchor import anchor_patterns, frames_with_anchors
+from calibration.projections.anchor import anchor_patterns, frames_with_anchors, state_of_light
 from calibration.projections.anchor_placement import anchor_sets, place
 from calibration.projections.base import LinearProjection, ProjectionMethod, Response
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
@@ -205,8 +205,8 @@ def check_plane(ratio: float) -> None:
 def anchor_error(opu: Device, valid: BoolArray, mean: float, clipped: BoolArray) -> ValueError:
     """Error for a device on which under half of the pixels have usable anchors."""
     return ValueError(
-        f"exposure_s {opu.exposure_s:g} leaves {valid.mean():.0%} of the pixels with usable anchors ({mean:.2g} DN "
-        f"above dark, {clipped.mean():.0%} saturated): change the exposure or the anchors"
+        f"anchors must be bright enough, and apart in the complex plane, on half of the pixels, got {valid.mean():.0%} "
+        f"of {opu.n_out}, {state_of_light(opu, mean, float(clipped.mean()))}"
     )
 
 

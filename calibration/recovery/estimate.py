@@ -58,12 +58,16 @@ class TransmissionEstimate:
 
     @property
     def relative_error(self) -> NDArray[np.float64]:
-        """Predicted error of each row over the row's length, (n_out,); inf where not `valid`."""
+        """Predicted error of each row over the true row's length, (n_out,); inf where not `valid`.
+
+        Noise makes a row longer, so its squared error is subtracted from its squared length. The result is infinite
+        where nothing is left: noise hides the row.
+        """
         error = np.asarray(self.standard_error, np.float64)
-        squared = error**2 if error.ndim == 2 else error[:, None] ** 2
-        length = np.mean(np.abs(self.matrix) ** 2, axis=1)
-        total = np.where(self.valid, squared.mean(axis=1), np.inf)
-        return np.sqrt(total / np.where(self.valid & (length > 0), length, 1.0))
+        squared = np.mean(error**2, axis=1) if error.ndim == 2 else error**2
+        length = np.mean(np.abs(self.matrix) ** 2, axis=1, dtype=np.float64) - squared
+        known = self.valid & (length > 0)
+        return np.where(known, np.sqrt(squared / np.where(known, length, 1.0)), np.inf)
 
     def __repr__(self) -> str:
         n_out, n_inputs = self.matrix.shape

@@ -22,7 +22,8 @@ MAX_ITERATIONS = 40
 MAX_SATURATED = 0.2
 """Share of saturated pixels above which frames are rejected."""
 MAX_EXPECTED_ERROR = 0.2
-"""Expected relative error of a row above which frames are rejected."""
+"""Relative error above which frames (by the expected error) and rows (by their own) are rejected. Above it a wrong
+minimum may fit the frames as well as the true one: 14 % of the rows of phase retrieval at 0.26, 46 % at 0.35."""
 ERROR_OVER_TOLERANCE = 3.0
 """Smallest possible relative error of a row, divided by `tolerance`."""
 COARSE_FRAMES_PER_INPUT = 12
@@ -156,11 +157,13 @@ def read_pixels(frames: HostArray, bench: Bench) -> Pixels:
     return Pixels(signal, noise.floor_dn2 / gain, gain, bench.saturation_dn - noise.dark_dn - 0.5)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def climb(design: SignDesign, pixels: Pixels, start: ComplexArray, iterations: int) -> Fit:
     """Do what `refine` does, for rows that are solved together.
 
     Each step goes through the frames twice, part by part of the design, so that intermediate results of a part are used
-    while they are in the processor's cache.
+    while they are in the processor's cache. The misfit of rows that diverge (dark ones, frames of another measurement)
+    is not finite.
     """
     values = np.concatenate([start.real, start.imag], axis=1).astype(np.float32)
     fields, change = design.forward(values), np.zeros((design.frames, values.shape[1]), np.float32)

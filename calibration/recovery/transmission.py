@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -317,9 +318,15 @@ def solve_into(
         valid.append(block.valid)
         for name, values in block.diagnostics.present().items():
             diagnostics.setdefault(name, []).append(values)
+    told = False
     if "misfit" in diagnostics:
         misfit = np.concatenate(diagnostics["misfit"])
-        warn_of_misfit(common_misfit(misfit), float(np.mean(misfit > MAX_MISFIT)), stacklevel=4)
+        told = warn_of_misfit(common_misfit(misfit), float(np.mean(misfit > MAX_MISFIT)), stacklevel=4)
+    if not (told or np.concatenate(valid).any()):
+        warnings.warn(
+            f"no row is valid: the frames of {plan.name} are too dark, or do not fit its model; lengthen the exposure",
+            stacklevel=5,
+        )
     drift = plan.findings(state).present()
     about = dict(journal.header)
     return TransmissionEstimate(

@@ -47,7 +47,8 @@ def expected_variance(
     """
     rounds = collect_rounds(design, gain, real, imag, weight)
     sizes = np.array([len(group) for group in design.groups])
-    least = 1e-9 * np.array([1.0, 0.0, 1.0])[:, None] * max(float(part.light.max()) for part in rounds)
+    brightest = np.max([part.light.max(axis=(0, 1)) for part in rounds], axis=0)  # of each row: others may be NaN
+    least = 1e-9 * np.array([1.0, 0.0, 1.0])[:, None] * brightest.astype(np.float64)
     added = [part.count * part.light.mean(axis=1, dtype=np.float64) for part in rounds]
     unused = [np.zeros_like(information) for information in added]  # (1 - n / N) G^-1
     for _ in range(ROUNDS):

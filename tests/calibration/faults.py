@@ -8,14 +8,14 @@ FAULTS = {
     "a camera that clips at 240 DN": lambda frames, _: np.minimum(frames, 240),
     "a camera that is not linear": lambda frames, _: np.rint(frames - 0.1 * frames.astype(float) ** 2 / 255.0),
     "stray light that changes": lambda frames, start: (
-        frames + np.rint(np.random.default_rng(start).uniform(0.0, 10.0, (len(frames), 1))).clip(0, 255)
-    ),
+        frames + np.rint(np.random.default_rng(start).uniform(0.0, 10.0, (len(frames), 1)))
+    ).clip(0, 255),
     "steps 5 % short": lambda frames, _: frames,
 }
 
 
 def with_fault(opu, name):
-    """Frames of the device changed by a fault from `FAULTS`, dark frames excepted."""
+    """Frames of the device changed by a fault from `FAULTS`, dark frames excepted; unchanged if None."""
     take, taken = opu.measure, [0]
 
     def measure(patterns, *arguments, reference_phase=None):
@@ -23,7 +23,7 @@ def with_fault(opu, name):
         phase = None if reference_phase is None else short * np.asarray(reference_phase)
         frames = take(patterns, *arguments, reference_phase=phase)
         start, taken[0] = taken[0], taken[0] + len(frames)
-        if name == "a dropped frame" and not start <= 60 < start + len(frames):
+        if name is None or (name == "a dropped frame" and not start <= 60 < start + len(frames)):
             return frames
         return np.asarray(FAULTS[name](frames, start)).astype(frames.dtype)
 

@@ -78,3 +78,13 @@ def check_exact(opu, method, **options):
         truth = field_matrix(opu)[:, : x.shape[1]]
         assert output_error(estimate.matrix, truth, x, estimate.gauge) < 1e-3
     return estimate
+
+
+def fibre(m, n, seed=0, decades=1.75):
+    """A matrix of correlated rows, whose norms span so many decades, like that of a multimode fibre: (m, n)."""
+    rng, k = np.random.default_rng(seed), np.arange(m)
+    mixing, modes = rng.normal(size=(2, m, n)), rng.normal(size=(2, n, n))
+    blur = np.exp(-np.minimum(((k[:, None] - k) / 3.0) ** 2 / 2.0, 50.0))
+    matrix = blur @ (mixing[0] + 1j * mixing[1]) @ (modes[0] + 1j * modes[1])
+    matrix *= (10 ** (decades / 2 * np.sin(6 * np.pi * k / m)) / np.linalg.norm(matrix, axis=1))[:, None]
+    return matrix / np.sqrt(n * np.mean(np.abs(matrix) ** 2))

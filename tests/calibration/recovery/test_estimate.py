@@ -9,6 +9,7 @@ import pytest
 
 from calibration import TransmissionEstimate, recover_transmission_matrix
 from calibration.recovery import transmission
+from calibration.recovery.base import Gauge
 from photonics import presets
 
 OLD = Path(__file__).parents[1] / "storage" / "data" / "estimate_v1.h5"
@@ -45,6 +46,20 @@ def spoil(name, place, value, summed=True):
 
 def attribute(name, value):
     return lambda file: file.attrs.__setitem__(name, value)
+
+
+def test_the_relative_error_of_a_row_in_noise_exceeds_1():
+    """An error of 6.6 times the entries: that ratio within 10 % (4 standard errors), infinite without a signal.
+
+    Catches: the error over the length of the estimate, noise included, which is never above 1.
+    """
+    draw = np.random.default_rng(0).normal(size=(3, 2, 1, 100_000)).astype(np.float32)
+    truth, noise, _ = (part + 1j * other for part, other in draw / np.sqrt(np.float32(2.0)))
+    matrix = np.concatenate([truth + 6.6 * noise, 6.0 * noise])
+    one = np.ones(2, np.bool_)
+    estimate = TransmissionEstimate(matrix, np.full(2, 6.6, np.float32), one, "phase-stepping", Gauge(""), 1, 1.0, {})
+    assert estimate.relative_error[0] == pytest.approx(6.6, rel=0.1)
+    assert estimate.relative_error[1] == np.inf
 
 
 DAMAGES = [
