@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dfa.rules.blocks import check_present, parameters_of, unwrap
 
-__all__ = ["Call", "Taught", "check_called", "check_wrapper"]
+__all__ = ["Call", "Taught", "check_called", "check_wrapper", "parameters_behind"]
 
 
 class Taught(NamedTuple):
@@ -40,9 +40,11 @@ class Call:
     late: set[int] = field(default_factory=set)
     """During the backward pass: numbers of hooked modules that the call itself did not record."""
 
-    def detach(self, tensor: Tensor) -> Tensor:
-        """Detach a tensor, and remember the original."""
+    def detach(self, tensor: Tensor, end: bool = False) -> Tensor:
+        """Detach a tensor, and remember the original. At the `end` of the model it is a leaf of the output."""
         constant = tensor.detach()
+        if end and tensor.requires_grad:
+            constant.requires_grad_()
         self.constants.append((constant, tensor))
         return constant
 

@@ -1,6 +1,7 @@
 """Direct Feedback Alignment: every block learns from the output's error, and not from the block after it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -15,7 +16,8 @@ from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State
 from dfa.rules.blocks import Blocks, unwrap
 from dfa.rules.calls import Call, Taught, check_called, check_wrapper
 from dfa.rules.learner import Hook, Learner, Output, map_tensors, tensors
-from dfa.rules.rows import SPREADS, count_taught, features_dim, join_heads, rows_of, spread_over, sum_samples, width_of
+from dfa.rules.outputs import find_errors, find_outputs
+from dfa.rules.rows import SPREADS, Rows, count_taught, features_dim, rows_of, spread_over, sum_samples, width_of
 
 __all__ = ["DirectFeedback"]
 
@@ -30,8 +32,9 @@ class DirectFeedback(Learner):
     random. The parameters get the gradient of ``L(output) + sum_k <h_k, delta_k>``, where h_k is a constant for every
     module that reads it, because it is passed on detached. So no product with a transposed weight crosses a boundary
     between blocks. Modules outside the blocks belong to the graph that reads them: an embedding to the first block, a
-    norm to the block after it. Everything after the last block, the *head*, has its true gradient. A block whose output
-    the model returns also has its true gradient.
+    norm to the block after it. Everything after the last block, the *head*, has its true gradient. A last block without
+    parameters after it also has its true gradient. The error of an output that ends with a softmax, its logarithm or a
+    sigmoid is taken before it, at the logits: the error at probabilities does not vanish as the loss does.
 
     Parameters
     ----------
@@ -41,8 +44,8 @@ class DirectFeedback(Learner):
         Blocks in order: modules of the model or their dotted names (for an ``nn.Sequential`` also sequences of
         positions of children, which together cover all children); or the name of the ``nn.Sequential`` or
         ``nn.ModuleList`` that contains them. A module without parameters, such as an activation, may be named: the
-        modules before it belong to its block. By default the blocks are the children with parameters of the outermost
-        such containers, each with the children that follow it.
+        modules before it belong to its block. By default the blocks are the layers (children with weights of two or
+        more dimensions) of the outermost such containers, each with the children after it: norms, activations, dropout.
     feedback : Feedback or callable, optional
         Source of the teaching signals; a plain function ``feedback(error, widths)`` returns one tensor (rows, width)
         for each width. None trains the head only.
@@ -76,7 +79,7 @@ class DirectFeedback(Learner):
     Rows: an output (batch, classes), (batch, tokens, classes) or (nodes, classes) has one row for each sample, token or
     node. A block whose output has the same leading dimensions is taught row by row. A block that shares only the batch
     is taught by the sum of each sample's errors, scaled to the mean. Errors of several heads are joined along the
-    classes. Rows are compared by their number only: a block with output (tokens, batch, width) in a model that returns
+    classes. One of the two may have its rows in one dimension, (tokens batch, classes) for (tokens, batch, width). Rows are compared by their number only: a block with output (tokens, batch, width) in a model that returns
     (batch, tokens, classes) is refused, unless there are as many tokens as samples. Use one layout in the whole model.
 
     A block that is called several times (tied weights) is taught after each call, each time by its own slice of B. If a
@@ -147,8 +150,9 @@ class DirectFeedback(Learner):
         loss : Tensor, scalar
             Loss of this batch.
         output : Tensor, or tuple, list or dict of Tensor
-            Output of the model from which `loss` was computed: shapes (batch, classes), (batch, tokens, classes),
-            (nodes, classes) or (batch,).
+            Output of the model from which `loss` was computed, or a tensor computed from it: shapes (batch, classes),
+            (batch, tokens, classes), (nodes, classes) or (batch,). Tensors without dimensions (a loss) are passed over,
+            and so are outputs of hidden blocks, if the loss depends on another output.
         loss_scale : float
             Factor by which the loss was multiplied for technical reasons (1 / number of accumulated batches, a scaler
             for float16). The error is encoded without it. It matters for every encoder whose signal is not proportional
@@ -165,37 +169,29 @@ class DirectFeedback(Learner):
         check_loss(loss)
         if not loss_scale > 0:
             raise ValueError(f"loss_scale must be positive, got {loss_scale!r}")
-        outputs = tensors(output)
-        check_wrapper(self.model, outputs)
+        if not self._handles:
+            raise ValueError("model must have this learner's hooks, which were removed by remove or another learner")
+        check_wrapper(self.model, tensors(output))
         call = self._call
-        if not outputs or any(all(given is not t for t in call.returned) for given in outputs):
-            raise ValueError("output must be the result of the model's last call, with gradients enabled")
-        if not any(given.requires_grad for given in outputs):
-            raise ValueError(
-                "output must depend on a parameter after the last block: leave the block that computes it out of blocks"
-            )
+        outputs = find_outputs(call, output)
         check_called(self.model, self.blocks, call.taught, outputs)
-        order = sorted(call.taught, key=attrgetter("block"))  # calls of one block keep their order
-        taught = [t for t in order if all(t.output is not given for given in outputs)]
         self._call = Call(late=call.unrecorded - {t.module for t in call.taught})
         try:
-            self._send(loss, outputs, taught, loss_scale)
+            self._send(loss, outputs, call, loss_scale)
         finally:
             self._call.late.clear()
 
-    def _send(self, loss: Tensor, outputs: list[Tensor], taught: list[Taught], loss_scale: float) -> None:
+    def _send(self, loss: Tensor, outputs: list[Tensor], call: Call, loss_scale: float) -> None:
         """Run the backward pass of the loss and, with their signals, of the hidden blocks."""
-        if self.feedback is None or not taught:
+        if self.feedback is None and not any(constant.requires_grad for constant, _ in call.constants):
             loss.backward()
             return
-        outputs = [given for given in outputs if given.requires_grad]
-        # The graph between output and loss is kept: it is small, and the loss may have terms besides the output's.
-        gradients = torch.autograd.grad(loss, outputs, retain_graph=True, allow_unused=True)
-        if all(gradient is None for gradient in gradients):
-            raise ValueError("loss must be computed from output, got one that does not depend on it")
-        errors = [torch.zeros_like(h) if g is None else g for g, h in zip(gradients, outputs, strict=True)]
-        signals = self._signals(join_heads(errors, self.class_dim), [t.output for t in taught], loss_scale)
-        roots = [(t.output, s) for t, s in zip(taught, signals, strict=True) if t.output.requires_grad]
+        errors = find_errors(loss, outputs, call, self.class_dim)
+        own = {id(t) for t in errors.carriers} | {id(t) for t, _ in errors.ends}
+        order = sorted(call.taught, key=attrgetter("block"))  # calls of one block keep their order
+        taught = [t.output for t in order if id(t.output) not in own] if self.feedback is not None else []
+        signals = self._signals(errors.joined, taught, loss_scale) if taught else []
+        roots = [(t, s) for t, s in zip(taught, signals, strict=True) if t.requires_grad] + errors.ends
         torch.autograd.backward([loss, *(root for root, _ in roots)], [None, *(signal for _, signal in roots)])
 
     def state_dict(self) -> State:
@@ -222,18 +218,17 @@ class DirectFeedback(Learner):
         dims = [-1 if self.diffuse is not None else features_dim(error, o, self.class_dim) for o in outputs]
         outputs = [output.movedim(dim, -1) for output, dim in zip(outputs, dims, strict=True)]
         rows = [self._rows(error, output) for output in outputs]
-        widths = [width_of(output, r, self.spread) for output, r in zip(outputs, rows, strict=True)]
+        widths = [width_of(output, r.dims, self.spread) for output, r in zip(outputs, rows, strict=True)]
         signals: list[Tensor] = list(outputs)
-        for count in sorted(set(rows), reverse=True):
-            summed = error if count == error.ndim - 1 or self.diffuse is not None else sum_samples(error)
-            found = self._feed(summed.flatten(0, -2), widths, loss_scale)
+        for each in sorted({r.each for r in rows}, reverse=True):
+            found = self._feed((error if each else sum_samples(error)).flatten(0, -2), widths, loss_scale)
             for k, (output, r) in enumerate(zip(outputs, rows, strict=True)):
-                if r == count:
-                    signals[k] = spread_over(found[k], output, r, self.spread).to(output.dtype)
+                if r.each == each:
+                    signals[k] = spread_over(found[k], output, r.dims, self.spread).to(output.dtype)
         return [signal.movedim(-1, dim) for signal, dim in zip(signals, dims, strict=True)]
 
-    def _rows(self, error: Tensor, output: Tensor) -> int:
-        rows = rows_of(error, output) if self.diffuse is None else 1
+    def _rows(self, error: Tensor, output: Tensor) -> Rows:
+        rows = rows_of(error, output) if self.diffuse is None else Rows(1, True)
         if rows is None:
             raise ValueError(
                 f"a block's output must have the rows of the error {tuple(error.shape[:-1])} before its features, or "
@@ -296,8 +291,10 @@ class DirectFeedback(Learner):
                 )
             return None
         before = sum(t.module == place for t in call.taught)
-        call.taught.append(Taught(owners[min(before, len(owners) - 1)], floats[0], place))
-        return map_tensors(call.detach, output)
+        block = owners[min(before, len(owners) - 1)]
+        call.taught.append(Taught(block, floats[0], place))
+        end = block == len(self.names) - 1 and not torch.compiler.is_compiling()  # no parameters after this block
+        return map_tensors(partial(call.detach, end=end), output)
 
     def _check_late(self, place: int, module: nn.Module) -> None:
         if place in self._call.late and torch.is_grad_enabled():

@@ -241,7 +241,7 @@ class LayerParallel:
         error = code.values.new_empty(()).expand(shape)
         leading = len(shape) - 1
         for output in made:
-            if rows_of(error, output) != leading:
+            if rows_of(error, output) != (leading, True):
                 raise ValueError(
                     f"a block's output must have the rows of the error {tuple(shape[:-1])} before its features, "
                     f"got shape {tuple(output.shape)}"

@@ -2,13 +2,25 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 __all__ = [
-    "SPREADS", "count_taught", "features_dim", "join_heads", "rows_of", "spread_over", "sum_samples", "width_of",
+    "SPREADS", "Rows", "count_taught", "features_dim", "join_heads", "rows_of", "spread_over", "sum_samples",
+    "width_of",
 ]  # fmt: skip
+
+
+class Rows(NamedTuple):
+    """Rows that a block's output shares with the error."""
+
+    dims: int
+    """Number of leading dimensions of the output that are rows."""
+    each: bool
+    """Whether each row has its own error; False if the rows of a sample share the sum of its errors."""
+
 
 SPREADS = ("each", "channels", "features")
 """Which entries of an output have their own entry in the signal; see `dfa.DirectFeedback`."""
@@ -45,16 +57,22 @@ def count_taught(error: Tensor) -> int:
     return max(int((error != 0).any(dim=1).sum()), 1)
 
 
-def rows_of(error: Tensor, output: Tensor) -> int | None:
-    """Number of leading dimensions of a block's output that are rows of the error; None if they share no rows.
+def rows_of(error: Tensor, output: Tensor) -> Rows | None:
+    """Rows of the error that a block's output shares; None if it shares none.
 
     If the shapes agree in all rows of the error, each row (a token, a node) learns from its own error. If they agree
-    only in the first (pooling inside the network), the rows of a sample learn from the sum of its errors.
+    only in the first (pooling inside the network), the rows of a sample learn from the sum of its errors. One of the
+    two may have its rows in one dimension, (tokens batch, classes) for (tokens, batch, width), in the same order.
     """
     rows = error.shape[:-1]
     if output.ndim > len(rows) and output.shape[: len(rows)] == rows:
-        return len(rows)
-    return 1 if output.ndim > 1 and len(output) == rows[0] else None
+        return Rows(len(rows), True)
+    if output.ndim < 2:
+        return None
+    if len(output) == rows[0]:
+        return Rows(1, False)
+    flat = output.ndim == 2 or (output.ndim == 3 and len(rows) == 1)
+    return Rows(output.ndim - 1, True) if flat and output.shape[:-1].numel() == rows.numel() else None
 
 
 def width_of(output: Tensor, rows: int, spread: str) -> int:
