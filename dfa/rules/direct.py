@@ -79,8 +79,9 @@ class DirectFeedback(Learner):
     Rows: an output (batch, classes), (batch, tokens, classes) or (nodes, classes) has one row for each sample, token or
     node. A block whose output has the same leading dimensions is taught row by row. A block that shares only the batch
     is taught by the sum of each sample's errors, scaled to the mean. Errors of several heads are joined along the
-    classes. One of the two may have its rows in one dimension, (tokens batch, classes) for (tokens, batch, width). Rows are compared by their number only: a block with output (tokens, batch, width) in a model that returns
-    (batch, tokens, classes) is refused, unless there are as many tokens as samples. Use one layout in the whole model.
+    classes. One of the two may have its rows in one dimension, (tokens batch, classes) for (tokens, batch, width).
+    Rows are compared by their number only: a block with output (tokens, batch, width) in a model that returns (batch,
+    tokens, classes) is refused, unless there are as many tokens as samples. Use one layout in the whole model.
 
     A block that is called several times (tied weights) is taught after each call, each time by its own slice of B. If a
     block returns several tensors, the first one is taught; all of them are passed on detached. A residual sum outside
