@@ -5,4 +5,8 @@ Names are imported on first use, because scikit-learn, which `OPUFeatures` needs
 
 import lazy_loader
 
+from opu_sim import check
+
+check("photonics")
+
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
