@@ -13,6 +13,8 @@ __all__ = ["PACKAGES", "__version__", "check", "collisions", "main"]
 
 PACKAGES = ("photonics", "calibration", "dfa")
 """Packages of this distribution; each imports those before it."""
+__version__: str
+"""Version of the distribution opu-sim."""
 HOME = Path(__file__).resolve().parents[1]
 """Folder of the packages: site-packages, or a checkout."""
 REMEDY = "install opu-sim in an environment of its own (python -m venv .venv)"

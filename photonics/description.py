@@ -9,13 +9,13 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
-import tomli_w
 from pydantic import BeforeValidator, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from photonics import medium as media
 from photonics.chain import Chain
+from photonics.commented import commented
 from photonics.component import Seed, one_line
 from photonics.medium.description import MEDIA, Description, Table, build, plain, table_type
 from photonics.parts.camera import Camera
@@ -34,12 +34,15 @@ __all__ = [
     "device_schema",
     "parts_of",
     "read_toml",
+    "toml_text",
     "write_toml",
 ]
 
 PARTS = {"laser": Laser, "dmd": DMD, "imaging": Imaging, "camera": Camera}
 NUMBERS = ("seed", "exposure_s", "electrical_power_w", "power_source")
 NAMES = (*PARTS, "medium", *NUMBERS)
+HEADING = 'A device of opu-sim, read by OPU.from_toml. Entries that are left out take their defaults; "none" is None.'
+"""First comment of a TOML file."""
 
 Part: TypeAlias = Laser | DMD | Imaging | Camera | Reference
 Device = TypeVar("Device")
@@ -225,8 +228,7 @@ def write_toml(path: str | Path, description: Description) -> None:
         If the file exists or cannot be written, or the description holds a matrix that is not in a file.
     """
     path = Path(path)
-    validate(device_table(), description)
-    text = tomli_w.dumps(replace_null(resolve_paths(description, Path.cwd())))
+    text = toml_text(description, HEADING)
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             temporary = Path(folder) / path.name
@@ -236,6 +238,25 @@ def write_toml(path: str | Path, description: Description) -> None:
         raise ValueError(f"path must be new, got {path}, which exists: files are never overwritten") from None
     except OSError as error:
         raise ValueError(f"path must be in a writable folder, got {path} ({error.strerror})") from None
+
+
+def toml_text(description: Description, heading: str = HEADING) -> str:
+    """TOML text of a device for `read_toml`, with a comment on each parameter.
+
+    Parameters
+    ----------
+    description : mapping
+        Result of ``OPU.to_dict``.
+    heading : str
+        First comment.
+
+    Raises
+    ------
+    ValueError
+        If the description holds a matrix that is not in a file.
+    """
+    validate(device_table(), description)
+    return commented(replace_null(resolve_paths(description, Path.cwd())), heading)
 
 
 def resolve_paths(description: Description, folder: Path) -> dict[str, Any]:

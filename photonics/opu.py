@@ -225,7 +225,7 @@ class OPU(Chain):
         return read_toml(path, cls.from_dict)
 
     def to_toml(self, path: str | Path) -> None:
-        """Write the device to a new TOML file that `from_toml` can read.
+        """Write the device to a new TOML file that `from_toml` can read; a comment explains each parameter.
 
         Raises
         ------

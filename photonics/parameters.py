@@ -32,6 +32,8 @@ UNITS = {
     "_w": "W",
 }
 """Units by the ending of a parameter's name."""
+MAX_DIGITS = 10
+"""Longest default that is written exactly; an angle of 12 degrees is 0.20944."""
 SECTION = re.compile(r"^(?:Attributes|Raises|See Also|Notes|References|Examples)\n---", re.MULTILINE)
 """First section of a numpydoc docstring that comes after the parameters."""
 
@@ -125,7 +127,10 @@ def default_text(info: FieldInfo) -> str | None:
     """Default of a field as Python writes it; None if there is none."""
     if info.default_factory is not None:
         return {dict: "{}", list: "[]", tuple: "()"}.get(info.default_factory, "computed")  # type of an empty value
-    return None if info.default in (PydanticUndefined, MISSING, ...) else repr(info.default)
+    if info.default in (PydanticUndefined, MISSING, ...):
+        return None
+    exact = repr(info.default)
+    return f"{info.default:.5g}" if isinstance(info.default, float) and len(exact) > MAX_DIGITS else exact
 
 
 def type_text(annotation: Any) -> str:

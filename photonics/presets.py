@@ -5,8 +5,9 @@ inputs ON give the same frames at any size. A preset for more inputs has a dimme
 another size in the same bench (`OPU.replace`) has other frames, as it would have there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from photonics.component import choose, integer
 from photonics.medium import GaussianMedium
@@ -130,16 +131,20 @@ def is_file(device: str) -> bool:
     return device.endswith(".toml")
 
 
-def load(device: str, n_in: int, n_out: int, seed: int = 0) -> OPU:
-    """Build a preset of the given size and set its exposure, or read a device from a TOML file unchanged.
+def load(device: str, n_in: int, n_out: int, seed: int = 0, changes: Mapping[str, Any] | None = None) -> OPU:
+    """Build a preset of the given size and set its exposure, or read a device from a TOML file with its own.
+
+    `changes` are parameters by dotted name, as for `OPU.replace`; an exposure among them is kept.
 
     Raises
     ------
     ValueError
-        If there is no such preset, or the file does not describe a device.
+        If there is no such preset, the file does not describe a device, or a change is unknown or out of range.
     """
+    changes = dict(changes or {})
     if is_file(device):
-        return OPU.from_toml(device)
-    opu = get(device)(n_in, n_out, seed=seed)
-    opu.autoexpose()
+        return OPU.from_toml(device).replace(**changes)
+    opu = get(device)(n_in, n_out, seed=seed).replace(**changes)
+    if "exposure_s" not in changes:
+        opu.autoexpose()
     return opu

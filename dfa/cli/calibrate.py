@@ -9,27 +9,54 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dfa.cli.common import Device, Out, Quiet, print_table, run_folder, show_progress
+from dfa.cli.common import (
+    DEVICE_PANEL,
+    RESULTS_PANEL,
+    Device,
+    Json,
+    NIn,
+    NOut,
+    Out,
+    Quiet,
+    Seed,
+    print_json,
+    print_table,
+    read_changes,
+    run_folder,
+    show_progress,
+)
 
 if TYPE_CHECKING:
     from calibration import Report
 
 __all__ = ["calibrate"]
 
+METHOD_PANEL = "Methods"
+RECORDING_PANEL = "Recordings"
 FAILED = 3
 """Exit code if a verdict is failed. A comparison that found something worse gives 1, bad input 2."""
 
 
 def calibrate(
     device: Device = "lab_bench",
-    n_in: Annotated[int, typer.Option(min=1, help="Number of inputs of a preset.")] = 256,
-    n_out: Annotated[int, typer.Option(min=1, help="Number of pixels of a preset.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of a preset.")] = 0,
+    n_in: NIn = 256,
+    n_out: NOut = 1000,
+    seed: Seed = 0,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change a parameter, as OPU.replace does, for instance camera.bit_depth=6; may be repeated.",
+            rich_help_panel=DEVICE_PANEL,
+        ),
+    ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
             help="Method that measures projections (default: anchor), or that recovers the transmission matrix "
-            "(default: no recovery); may be repeated. phase-stepping and off-axis do both."
+            "(default: no recovery); may be repeated. phase-stepping and off-axis do both.",
+            rich_help_panel=METHOD_PANEL,
         ),
     ] = None,
     option: Annotated[
@@ -38,45 +65,59 @@ def calibrate(
             metavar="NAME=VALUE",
             help="Option of the recovery, for instance steps=3, track_drift=true, anchors=8 or n_inputs=128; may be "
             "repeated.",
+            rich_help_panel=METHOD_PANEL,
         ),
     ] = None,
     exposure: Annotated[
         Literal["methods", "keep", "auto"],
         typer.Option(
             help="methods: plain patterns use the device's exposure; a recovery or a reference beam sets its own. "
-            "keep: all frames use the device's exposure. auto: all exposures are set."
+            "keep: all frames use the device's exposure. auto: all exposures are set.",
+            rich_help_panel=METHOD_PANEL,
         ),
     ] = "methods",
     truth: Annotated[
         bool,
         typer.Option(
-            "--truth", help="Also compare projections with the simulated device's matrix; the report states this."
+            "--truth",
+            help="Also compare projections with the simulated device's matrix; the report states this.",
+            rich_help_panel=METHOD_PANEL,
         ),
     ] = False,
-    recorded: Annotated[Path | None, typer.Option(help="Use this recording (HDF5) instead of a device.")] = None,
-    record: Annotated[Path | None, typer.Option(help="Record patterns and frames to this new HDF5 file.")] = None,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(help="Use this recording (HDF5) instead of a device.", rich_help_panel=RECORDING_PANEL),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Record patterns and frames to this new HDF5 file.", rich_help_panel=RECORDING_PANEL),
+    ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
             metavar="A B",
             help="Only compare two files report.json; exit code 1 if a verdict got worse, 3 if one became failed.",
+            rich_help_panel=RESULTS_PANEL,
         ),
     ] = None,
     out: Out = None,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Continue a calibration that was killed: the recovery in --out and the recording --record."
+            "--resume",
+            help="Continue a calibration that was killed: the recovery in --out and the recording --record.",
+            rich_help_panel=RESULTS_PANEL,
         ),
     ] = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Characterise a device and write report.html, report.json and, after a recovery, matrix.h5.
 
     The exit code is 0 if the verdict is pass or degraded, 3 if it is failed, 2 for bad input.
     """
     if compare is not None:
-        compare_reports(*compare)
+        compare_reports(*compare, as_json)
         return
     from calibration import RecordedDevice, Recorder, characterize
     from photonics import presets
@@ -84,7 +125,10 @@ def calibrate(
     methods = choose_methods(method or [], option or [])
     if truth and recorded:
         raise ValueError(f"truth must be left out for a recording, which has no true matrix, got {recorded}")
-    opu = RecordedDevice(recorded) if recorded else presets.load(device, n_in, n_out, seed)
+    changes = read_changes(change or [])
+    if changes and recorded:
+        raise ValueError(f"set must be left out for a recording, which is what it is, got {', '.join(changes)}")
+    opu = RecordedDevice(recorded) if recorded else presets.load(device, n_in, n_out, seed, changes)
     known = opu.effective_matrix() if truth and not isinstance(opu, RecordedDevice) else None
     with (
         run_folder(out, resume) as folder,
@@ -99,7 +143,7 @@ def calibrate(
             exposure=exposure,
             progress=show_progress(quiet),
         )
-        write_report(report, folder)
+        write_report(report, folder, as_json)
     if report.verdict == "failed":
         raise typer.Exit(FAILED)
 
@@ -153,8 +197,11 @@ def recovery_options(options: list[str]) -> dict[str, Any]:
     return found
 
 
-def write_report(report: "Report", folder: Path) -> None:
-    """Write report.html and report.json, under the name report-2 and so on if a report exists, and print the table."""
+def write_report(report: "Report", folder: Path, as_json: bool) -> None:
+    """Write report.html and report.json, under the name report-2 and so on if a report exists.
+
+    Print the table, or the content of report.json and the name of the page.
+    """
     from calibration.reports.html import row
 
     names = ("report" if number == 1 else f"report-{number}" for number in count(1))
@@ -162,6 +209,10 @@ def write_report(report: "Report", folder: Path) -> None:
     name = next(name for name in names if not any((folder / f"{name}.{kind}").exists() for kind in kinds))
     for kind, write in kinds.items():
         write(folder / f"{name}.{kind}")
+    if as_json:
+        content = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        print_json(content | {"report": folder / f"{name}.html"})
+        return
     columns = ["", "quantity", "expected", "measured", "verdict"]
     rows = [[cells[0], cells[1], *cells[3:6]] for cells in map(row, report.lines)]
     print_table(columns, rows)
@@ -170,18 +221,23 @@ def write_report(report: "Report", folder: Path) -> None:
     typer.echo(f"{report.verdict}: {folder / name}.html")
 
 
-def compare_reports(before: Path, after: Path) -> None:
+def compare_reports(before: Path, after: Path, as_json: bool) -> None:
     """Print the differences of two reports; exit code 1 if a verdict got worse, 3 if one became failed."""
     from calibration.reports.comparison import compare
 
     found = compare(before, after)
-    rows = found.rows()
-    if rows:
-        print_table(["", "quantity", "before", "after", "verdict", "trend"], rows)
-    for name, old, new in found.device:
-        typer.echo(f"device: {name} was {old}, is {new}")
+    rows, columns = found.rows(), ["group", "quantity", "before", "after", "verdict", "trend"]
     same = sum(change.trend == "same" for change in found.changes)
-    typer.echo(f"{len(found.degraded)} degraded, {same} unchanged of {len(found.changes)}")
+    if as_json:
+        changes = [dict(zip(columns, row, strict=True)) for row in rows]
+        device = [dict(zip(("name", "before", "after"), line, strict=True)) for line in found.device]
+        print_json({"changes": changes, "device": device, "degraded": len(found.degraded), "unchanged": same})
+    else:
+        if rows:
+            print_table(["", *columns[1:]], rows)
+        for name, old, new in found.device:
+            typer.echo(f"device: {name} was {old}, is {new}")
+        typer.echo(f"{len(found.degraded)} degraded, {same} unchanged of {len(found.changes)}")
     if any(change.after and change.after.verdict == "failed" for change in found.degraded):
         raise typer.Exit(FAILED)
     raise typer.Exit(1 if found.degraded else 0)

@@ -1,22 +1,57 @@
 """Options that the commands share, the folder of a run, and tables."""
 
+import json
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Device", "Out", "Quiet", "Seeds", "print_table", "run_folder", "show_progress"]
-
-Out = Annotated[Path | None, typer.Option(help="New or empty folder for the results. Default: runs/<time>.")]
-Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, 2 and so on.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.")]
-Device = Annotated[
-    str, typer.Option(help="The device: a preset (ideal, lab_bench, lighton_aurora) or the path of a TOML file.")
+__all__ = [
+    "DEVICE_PANEL",
+    "RESULTS_PANEL",
+    "Device",
+    "Json",
+    "NIn",
+    "NOut",
+    "Out",
+    "Quiet",
+    "Seed",
+    "Seeds",
+    "print_json",
+    "print_table",
+    "read_changes",
+    "run_folder",
+    "show_progress",
 ]
+
+DEVICE_PANEL = "Device"
+RESULTS_PANEL = "Results"
+"""Groups of options in the help."""
+Out = Annotated[
+    Path | None,
+    typer.Option(help="New or empty folder for the results. Default: runs/<time>.", rich_help_panel=RESULTS_PANEL),
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, 2 and so on.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.", rich_help_panel=RESULTS_PANEL)]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON instead of a table, for programs.", rich_help_panel=RESULTS_PANEL),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        help="The device: a preset (ideal, lab_bench, lighton_aurora) or the path of a TOML file (see opu device).",
+        rich_help_panel=DEVICE_PANEL,
+    ),
+]
+NIn = Annotated[int, typer.Option(min=1, help="Number of inputs of a preset.", rich_help_panel=DEVICE_PANEL)]
+NOut = Annotated[int, typer.Option(min=1, help="Number of pixels of a preset.", rich_help_panel=DEVICE_PANEL)]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of a preset.", rich_help_panel=DEVICE_PANEL)]
 
 
 def show_progress(quiet: bool) -> bool:
@@ -35,6 +70,34 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
     for cells in rows:
         table.add_row(*cells)
     Console().print(table)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a JSON document; NaN and infinity, which JSON lacks, become null."""
+    from calibration.reports.findings import replace_nonfinite
+
+    typer.echo(json.dumps(replace_nonfinite(document), indent=1, default=str, ensure_ascii=False))
+
+
+def read_changes(changes: list[str]) -> dict[str, Any]:
+    """Read options of the form NAME=VALUE; values are those of TOML, and a word without quotes is a text.
+
+    Raises
+    ------
+    ValueError
+        If an option has another form.
+    """
+    found: dict[str, Any] = {}
+    for change in changes:
+        name, equals, text = (part.strip() for part in change.partition("="))
+        if not equals or not text or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"set must be NAME=VALUE, such as camera.bit_depth=6, got {change!r}")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        found[name] = None if value == "none" else value
+    return found
 
 
 @contextmanager

@@ -10,16 +10,31 @@ import typer
 from typer.exceptions import TyperException
 
 from dfa.cli.calibrate import calibrate
+from dfa.cli.device import device
+from dfa.cli.doctor import doctor
+from dfa.cli.installation import describe_version, extra_of, install_line
 from dfa.cli.sweep import report, sweep
 from dfa.cli.train import demo, train
 
 __all__ = ["main"]
 
-app = typer.Typer(
-    help="Simulate an optical co-processor and train neural networks through it.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        typer.echo(describe_version())
+        raise typer.Exit
+
+
+@app.callback(epilog="First steps: opu doctor, then opu demo. The same in Python: help(photonics), help(dfa).")
+def opu(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Simulate an optical co-processor and train neural networks through it."""
 
 
 def bench(
@@ -48,9 +63,39 @@ def bench(
     raise typer.Exit(subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}).returncode)
 
 
-COMMANDS = {"demo": demo, "train": train, "calibrate": calibrate, "sweep": sweep, "report": report, "bench": bench}
+COMMANDS = {
+    "demo": demo,
+    "train": train,
+    "calibrate": calibrate,
+    "sweep": sweep,
+    "report": report,
+    "device": device,
+    "doctor": doctor,
+    "bench": bench,
+}
+EXAMPLES = {
+    "demo": ["opu demo", "opu demo --seeds 1 --out runs/demo", "opu demo --resume --out runs/demo"],
+    "train": [
+        "opu train --data mnist --method all --seeds 3",
+        "opu train --device bench.toml --hidden 256,256 --epochs 10",
+        "opu train --set camera.bit_depth=4 --set training.recalibrate_every=100",
+        "opu train --data cora --method bp,optical --json > result.json",
+    ],
+    "calibrate": [
+        "opu calibrate --device lab_bench --n-in 256 --n-out 1000",
+        "opu calibrate --device bench.toml --method numerical-interferometry",
+        "opu calibrate --recorded frames.h5",
+        "opu calibrate --compare old.json new.json",
+    ],
+    "sweep": ["opu sweep read_noise", "opu sweep study.toml --out runs/study", "opu sweep budget --workers 4 --quiet"],
+    "report": ["opu report runs/study"],
+    "device": ["opu device lab_bench > bench.toml", "opu device bench.toml --set camera.bit_depth=10 > other.toml"],
+    "doctor": ["opu doctor", "opu doctor --json"],
+    "bench": ["opu bench --quick", "opu bench --only stored --only camera --out results.json"],
+}
+"""Lines at the end of each help."""
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    app.command(name, epilog="\n\n".join(["Examples:", *EXAMPLES[name]]))(command)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -60,12 +105,11 @@ def main(argv: list[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     arguments = argv or sys.argv[1:] or ["--help"]
     try:
-        sys.exit(app(args=arguments, standalone_mode=False))
+        sys.exit(app(args=arguments, prog_name="opu", standalone_mode=False))
     except TyperException as error:
         problem = f"{error.format_message().rstrip('.')}; {usage(arguments[0])}"
     except ModuleNotFoundError as error:
-        extra = "cluster" if error.name in ("dask", "distributed", "h5netcdf", "xarray") else "train"
-        problem = f"{error.name} is not installed: pip install 'opu-sim[{extra}]'"
+        problem = f"{error.name} is not installed: {install_line(extra_of(error.name))}"
     except MemoryError as error:
         problem = f"not enough memory: {error}"
     except (ValueError, OSError) as error:

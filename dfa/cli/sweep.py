@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dfa.cli.common import Out, Quiet, print_table, run_folder, show_progress
+from dfa.cli.common import Json, Out, Quiet, print_json, print_table, run_folder, show_progress
 
 __all__ = ["report", "sweep"]
 
@@ -30,6 +30,7 @@ def sweep(
         typer.Option(min=0, help="Processes on this machine; 0 computes in this process. Default: one per core."),
     ] = None,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Run a robustness study and write points.db, results.nc, figures and report.html.
 
@@ -53,6 +54,9 @@ def sweep(
         found = ready.run(seeds, folder / "points.db", workers, show_progress(quiet), retry_failed)
         write_results(found, folder)
         page = write_report(found, folder)
+    if as_json:
+        print_json({"dataset": found.to_dict(), "results": folder / "results.nc", "report": page})
+        return
     typer.echo(f"report: {page}")
     rows = table(found, brief=True)
     print_table(list(rows.columns), [list(row) for row in rows.rows])

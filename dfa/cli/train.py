@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dfa.cli.common import Device, Out, Quiet, Seeds, print_table, run_folder, show_progress
+from dfa.cli.common import (
+    DEVICE_PANEL,
+    RESULTS_PANEL,
+    Device,
+    Json,
+    Out,
+    Quiet,
+    Seeds,
+    print_json,
+    print_table,
+    read_changes,
+    run_folder,
+    show_progress,
+)
 
 if TYPE_CHECKING:
     from dfa.experiments import Plan, Run
@@ -14,16 +27,26 @@ if TYPE_CHECKING:
 
 __all__ = ["demo", "train"]
 
+TRAINING_PANEL = "Training"
+ENCODER_PANEL = "Encoder of the error (at most one of the first three)"
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue from the checkpoints in --out.", rich_help_panel=RESULTS_PANEL),
+]
 
-def demo(seeds: Seeds = 3, out: Out = None, quiet: Quiet = False) -> None:
+
+def demo(
+    seeds: Seeds = 3, out: Out = None, resume: Resume = False, quiet: Quiet = False, as_json: Json = False
+) -> None:
     """Train a network on handwritten digits by five methods, one of them optical, and write a report."""
     from dfa.data import digits
     from dfa.experiments import DEMO, STANDARD_METHODS, compare_methods
 
     data = digits()
-    with run_folder(out, resumable=False) as folder:
-        runs = compare_methods(DEMO, data, STANDARD_METHODS, range(seeds), folder, progress=show_progress(quiet))
-        report_runs(DEMO, data, runs, folder)
+    with run_folder(out, resume) as folder:
+        progress = show_progress(quiet)
+        runs = compare_methods(DEMO, data, STANDARD_METHODS, range(seeds), folder, resume, progress)
+        report_runs(DEMO, data, runs, folder, as_json)
 
 
 def train(
@@ -49,53 +72,94 @@ def train(
             "channels, then units); 16 (gcn); 128,128,128,128 (transformer)."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs. Default: 5 for images, 250 for graphs.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps on text. Default: 600.")] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Epochs. Default: 5 for images, 250 for graphs.", rich_help_panel=TRAINING_PANEL),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps on text. Default: 600.", rich_help_panel=TRAINING_PANEL)
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Batch size. Default: 128 images or 32 pieces of text.")
+        int | None,
+        typer.Option(
+            min=1, help="Batch size. Default: 128 images or 32 pieces of text.", rich_help_panel=TRAINING_PANEL
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Adam's learning rate. Default: 0.001; graphs 0.01; text 0.003.")
+        float | None,
+        typer.Option(
+            help="Adam's learning rate. Default: 0.001; graphs 0.01; text 0.003.", rich_help_panel=TRAINING_PANEL
+        ),
     ] = None,
     hidden_rate: Annotated[
         float | None,
         typer.Option(
             help="Learning rate of hidden blocks with fixed feedback, relative to --learning-rate. Default: "
-            "1; text 0.1."
+            "1; text 0.1.",
+            rich_help_panel=TRAINING_PANEL,
         ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Number of training samples, from the start. Default: all.")
+        int | None,
+        typer.Option(
+            min=1, help="Number of training samples, from the start. Default: all.", rich_help_panel=TRAINING_PANEL
+        ),
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Ternarise the error at this fixed threshold. Default for graphs: 0.2.")
+        float | None,
+        typer.Option(
+            help="Ternarise the error at this fixed threshold. Default for graphs: 0.2.", rich_help_panel=ENCODER_PANEL
+        ),
     ] = None,
     deviations: Annotated[
         float | None,
-        typer.Option(help="Ternarise at this many standard deviations of the batch's error. Default for images: 1."),
+        typer.Option(
+            help="Ternarise at this many standard deviations of the batch's error. Default for images: 1.",
+            rich_help_panel=ENCODER_PANEL,
+        ),
     ] = None,
     stochastic: Annotated[
         float | None,
-        typer.Option(help="Ternarise at random, without bias for errors up to this value. Default for text: 1."),
+        typer.Option(
+            help="Ternarise at random, without bias for errors up to this value. Default for text: 1.",
+            rich_help_panel=ENCODER_PANEL,
+        ),
     ] = None,
     pairs: Annotated[
         bool,
         typer.Option(
-            "--pairs", help="With --stochastic: show at most one positive and one negative entry. Default for text."
+            "--pairs",
+            help="With --stochastic: show at most one positive and one negative entry. Default for text.",
+            rich_help_panel=ENCODER_PANEL,
         ),
     ] = False,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change a parameter of the device (camera.bit_depth=6), the training (training.context=32), the "
+            "encoder (encoder.restore=true) or the calibration (calibration.method=phase-stepping); may be repeated.",
+            rich_help_panel=DEVICE_PANEL,
+        ),
+    ] = None,
     seeds: Seeds = 1,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoints in --out.")] = False,
+    resume: Resume = False,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write the diagnostics as TensorBoard events.")
+        bool,
+        typer.Option(
+            "--tensorboard", help="Also write the diagnostics as TensorBoard events.", rich_help_panel=RESULTS_PANEL
+        ),
     ] = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Train a network, by default with optical feedback, and write a report."""
     from dfa.data import load
     from dfa.experiments import STANDARD_METHODS, Plan, compare_methods
     from dfa.experiments.teachers import check_methods
+    from dfa.robustness.names import change_plan
 
     plan = Plan(
         data=data,
@@ -110,12 +174,13 @@ def train(
         device=device,
         encoder=build_encoder(threshold, deviations, stochastic, pairs),
     )
+    plan = change_plan(plan, read_changes(change or []))
     methods = check_methods(list(STANDARD_METHODS) if method == "all" else method.split(","), plan)
-    loaded = load(data)
+    loaded = load(plan.data)
     with run_folder(out, resume) as folder:
         progress = show_progress(quiet)
         runs = compare_methods(plan, loaded, methods, range(seeds), folder, resume, progress, tensorboard)
-        report_runs(plan, loaded, runs, folder)
+        report_runs(plan, loaded, runs, folder, as_json)
 
 
 def read_widths(text: str) -> tuple[int, ...]:
@@ -137,10 +202,18 @@ def build_encoder(
     return Ternary(threshold=threshold, deviations=deviations, stochastic=stochastic, pairs=pairs)
 
 
-def report_runs(plan: "Plan", data: "Data", runs: "list[Run]", folder: Path) -> None:
-    """Print the table and write the report of a comparison."""
+def report_runs(plan: "Plan", data: "Data", runs: "list[Run]", folder: Path, as_json: bool) -> None:
+    """Write the report of a comparison; print the table, or JSON."""
     from calibration.storage.files import write_unused
     from dfa.experiments import comparison_page, summary
 
+    page = write_unused(folder / "report.html", comparison_page(plan, data, runs))
+    if as_json:
+        names = ("method", "seed", "score", "validation", "angle", "frames", "optical_s", "energy_j", "power_source")
+        found = [{name: getattr(run, name) for name in names} for run in runs]
+        print_json({"metric": plan.metric.name, "runs": found, "folder": folder, "report": page})
+        return
     print_table(*summary(plan, runs))
-    typer.echo(f"report: {write_unused(folder / 'report.html', comparison_page(plan, data, runs))}")
+    if power := next((run.power_source for run in runs if run.power_source), ""):
+        typer.echo(f"time and energy: the device at its frame rate and {power}")
+    typer.echo(f"report: {page}")

@@ -223,7 +223,8 @@ class OpticalFeedback(CodedFeedback):
         if not 0 < peak < math.inf:
             raise Diverged(
                 f"feedback must be finite and not zero, got a projection with the largest value {peak} for "
-                f"{len(code)} errors: check that light reaches the camera and that it is exposed (opu.autoexpose())"
+                f"{len(code)} errors in {opu.exposure_s:g} s of at most {opu.frame_period_s:g} s: check that light "
+                "reaches the camera; if opu.autoexpose() has set this exposure, more light (laser.power_w) is needed"
             )
         if measured is not None:
             self._measured |= quality(values, read(measured.noise), read(measured.saturated))

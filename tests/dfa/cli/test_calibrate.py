@@ -104,6 +104,9 @@ def test_reports_are_compared(capfd, tmp_path, whole):
         capfd.readouterr()
         assert opu("calibrate", "--compare", report, tmp_path / "worse.json") == expected
         assert "1 degraded" in capfd.readouterr().out
+    assert opu("calibrate", "--compare", report, tmp_path / "worse.json", "--json") == 3
+    found = json.loads(capfd.readouterr().out)
+    assert found["degraded"] == 1 and [change["quantity"] for change in found["changes"]] == [line["name"]]
 
 
 def test_the_truth_is_used_only_on_request(tmp_path, monkeypatch):
@@ -113,14 +116,15 @@ def test_the_truth_is_used_only_on_request(tmp_path, monkeypatch):
     assert "the simulated device&#39;s matrix was used" in (tmp_path / "r" / "report.html").read_text()
 
 
-def test_exposures(tmp_path, no_pages):
+def test_exposures(capfd, tmp_path, no_pages):
     """That of a TOML file is kept for plain patterns, for all frames, or for none. Catches: a silent autoexposure."""
     (tmp_path / "bench.toml").write_text(BENCH)
     found = {}
     for name in ("methods", "keep", "auto"):
         folder = tmp_path / name
         arguments = ["--device", tmp_path / "bench.toml", "--method", "phase-retrieval", "--exposure", name]
-        assert opu("calibrate", *arguments, "--quiet", "--out", folder) == 0
+        assert opu("calibrate", *arguments, "--quiet", "--json", "--out", folder) == 0
+        assert json.loads(capfd.readouterr().out)["verdict"] == document(folder)["verdict"]
         used = TransmissionEstimate.load(folder / "matrix.h5").provenance["exposure_s"]
         found[name] = document(folder)["provenance"]["exposure_s"], used
         assert document(folder)["device"]["camera"]["bit_depth"] == 10

@@ -1,5 +1,6 @@
 """``opu sweep`` and ``opu report``: study files, the files of a finished sweep, and their reconstruction."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -125,7 +126,11 @@ def test_a_sweep_writes_its_folder_and_resumes_from_it(tmp_path, capsys):
     assert dict(found.sizes) == {"camera.read_noise_e": 2, "dmd.contrast": 1, "seed": 1}
     first = found.attrs["measured"]
     assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet") == 2
-    assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet", "--resume") == 0
+    capsys.readouterr()
+    assert opu("sweep", study, "--out", out, "--workers", 0, "--quiet", "--resume", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)["dataset"]
+    assert printed["coords"]["camera.read_noise_e"]["data"] == [0.0, 1e4]
+    assert len(printed["data_vars"]["accuracy"]["data"]) == 2
     assert load_results(out).attrs["measured"] == first
     (out / "figure.png").unlink()
     assert opu("report", out) == 0

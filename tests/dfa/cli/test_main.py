@@ -1,12 +1,15 @@
 """The command line: help without loading torch, and one line with exit code 2 for bad input."""
 
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
-from dfa.cli.main import COMMANDS
-from tests.command import BENCH, refused
+from dfa.cli.installation import checkout
+from dfa.cli.main import COMMANDS, EXAMPLES
+from tests.command import BENCH, opu, refused
 
 HELP = """
 import sys
@@ -52,7 +55,14 @@ for command in ([], *([name] for name in COMMANDS)):
         (["demo", "--out", "full"], "out must be a new or an empty folder"),
         (["bench", "--only", "nope"], "only must be one of stored, streamed"),
         (["bench", "--out", "file/x"], "out must be a file that can be written"),
-        (["sing"], "No such command 'sing'; commands are demo, train, calibrate, sweep, report, bench"),
+        (["sing"], "No such command 'sing'; commands are demo, train, calibrate, sweep, report, device, doctor, bench"),
+        (["demo", "--resume"], "out must be the folder of the run to resume"),
+        (["device", "nope"], "preset must be one of"),
+        (["device", "--set", "camera.bit_depth"], "set must be NAME=VALUE"),
+        (["device", "--set", "camera.bits=4"], "bits is not a parameter of Camera; those are"),
+        (["calibrate", "--set", "camera.bit_depth=40"], "bit_depth must be less than or equal to 16, got 40"),
+        (["calibrate", "--recorded", "nope.h5", "--set", "seed=4"], "set must be left out for a recording"),
+        (["train", "--set", "training.widht=4"], "training.NAME must have one of"),
         (["demo", "--loud"], "opu demo --help lists what is allowed"),
     ],
 )
@@ -65,6 +75,38 @@ def test_bad_input_is_one_line(capfd, tmp_path, monkeypatch, arguments, message)
     (tmp_path / "small.toml").write_text(BENCH.replace("n_in = 32", "n_in = 8"))
     assert message in refused(capfd, *arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "small.toml"]
+
+
+def test_a_missing_extra_has_a_line_that_works(capfd, monkeypatch):
+    """From a checkout it installs the checkout. Catches: ``pip install opu-sim[train]``, which no index has."""
+
+    def load():
+        raise ModuleNotFoundError("No module named 'xarray'", name="xarray")
+
+    monkeypatch.setattr("dfa.data.digits", load)
+    monkeypatch.chdir(checkout())
+    assert refused(capfd, "demo") == 'opu: xarray is not installed: pip install -e ".[cluster]"\n'
+
+
+def test_every_command_has_examples_that_parse(capfd):
+    """Catches: an example with an option that does not exist, a command without examples."""
+    assert EXAMPLES.keys() == COMMANDS.keys()
+    for name, lines in EXAMPLES.items():
+        assert opu(name, "--help") == 0
+        text = capfd.readouterr().out
+        for line in lines:
+            assert line.split()[:2] == ["opu", name]
+            options = [word for word in line.split(" > ")[0].split() if word.startswith("--")]
+            assert all(option in text for option in options), line
+
+
+def test_version_module_and_completion():
+    """``opu --version``, ``python -m dfa`` and the completion of a shell. Catches: an entry that does not start."""
+    run = subprocess.run([sys.executable, "-m", "dfa", "--version"], capture_output=True, text=True)
+    assert run.stdout == f"opu-sim {version('opu-sim')}\n"
+    asked = {"_OPU_COMPLETE": "complete_bash", "COMP_WORDS": "opu do", "COMP_CWORD": "1"}
+    run = subprocess.run([sys.executable, "-m", "dfa"], capture_output=True, text=True, env=os.environ | asked)
+    assert run.stdout.split() == ["doctor"]
 
 
 def test_help_does_not_load_torch():

@@ -1,0 +1,45 @@
+"""``opu device``: a device as a TOML file, with every parameter explained."""
+
+from typing import Annotated
+
+import typer
+
+from dfa.cli.common import DEVICE_PANEL, Json, NIn, NOut, Seed, print_json, read_changes
+
+__all__ = ["device"]
+
+
+def device(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="DEVICE", help="A preset (ideal, lab_bench, lighton_aurora) or the path of a TOML file."
+        ),
+    ] = "lab_bench",
+    n_in: NIn = 256,
+    n_out: NOut = 1000,
+    seed: Seed = 0,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change a parameter, as OPU.replace does, for instance camera.bit_depth=6; may be repeated.",
+            rich_help_panel=DEVICE_PANEL,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Print a device as TOML; a comment gives type, range, default, unit and source of each parameter.
+
+    Every command takes the file as --device, and OPU.from_toml reads it.
+    """
+    from photonics import OPU, presets
+    from photonics.description import toml_text
+
+    opu = OPU.from_toml(name) if presets.is_file(name) else presets.get(name)(n_in, n_out, seed=seed)
+    opu = opu.replace(**read_changes(change or []))
+    if as_json:
+        print_json(opu.to_dict())
+    else:
+        typer.echo(toml_text(opu.to_dict()), nl=False)

@@ -1,0 +1,103 @@
+"""The installation: where it is, which extras it has, and the command that adds one."""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+import opu_sim
+
+__all__ = ["Needed", "checkout", "describe_version", "extra_of", "install_line", "requirements"]
+
+NAME = "opu-sim"
+USED = {"train": "training networks", "cluster": "sweeps", "notebooks": "the notebooks"}
+"""Extras that a user needs, and what for."""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A distribution that this one or one of its extras requires."""
+
+    name: str
+    found: str | None
+    """Installed version; None if it is not installed."""
+    allowed: str
+    """Versions that are allowed."""
+    extra: str
+    """Extra that requires it; empty if it is always required."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether an allowed version is installed."""
+        return self.found is not None and Requirement(f"{self.name}{self.allowed}").specifier.contains(
+            self.found, prereleases=True
+        )
+
+
+def checkout() -> Path | None:
+    """Folder of the checkout that is used; None for an installed wheel."""
+    return opu_sim.HOME if (opu_sim.HOME / "pyproject.toml").is_file() else None
+
+
+def describe_version() -> str:
+    """Version of this distribution, of its installation, and of the folder that it is in."""
+    try:
+        return f"{NAME} {version(NAME)}"
+    except PackageNotFoundError:
+        return f"{NAME}, not installed"
+
+
+def install_line(extra: str = "") -> str:
+    """Command that installs this distribution with an extra, from where it came."""
+    extras = f"[{extra}]" if extra else ""
+    folder = checkout()
+    if folder is not None:
+        place = "." if Path.cwd() == folder else str(folder)
+        return f'pip install -e "{place}{extras}"'
+    url = address()
+    return f'pip install "{NAME}{extras} @ {url}"' if url else f'pip install "{NAME}{extras}"'
+
+
+def address() -> str | None:
+    """Address of the wheel or folder that was installed; None if it came from an index."""
+    try:
+        text = distribution(NAME).read_text("direct_url.json")
+    except PackageNotFoundError:
+        return None
+    return json.loads(text)["url"] if text else None
+
+
+def requirements() -> list[Needed]:
+    """Distributions that this one and the extras in `USED` require, in the order of the metadata."""
+    try:
+        lines = distribution(NAME).requires or []
+    except PackageNotFoundError:
+        return []
+    found = []
+    for line in map(Requirement, lines):
+        for extra in ("", *USED):
+            if applies(line, extra):
+                found.append(Needed(line.name, version_of(line.name), str(line.specifier), extra))
+                break
+    return found
+
+
+def applies(line: Requirement, extra: str) -> bool:
+    """Whether a requirement is that of an extra on this machine."""
+    return line.marker is None or line.marker.evaluate({"extra": extra})
+
+
+def version_of(name: str) -> str | None:
+    """Installed version of a distribution; None if it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def extra_of(module: str | None) -> str:
+    """Extra that provides a module which could not be imported."""
+    names = {needed.name.replace("-", "_"): needed.extra for needed in requirements()}
+    return names.get({"dask": "distributed"}.get(str(module), str(module)), "train")
