@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 
 from calibration import recover_transmission_matrix
 from calibration.metrics import matrix_error
-from calibration.recovery.exposure import expose
 from calibration.reports.page import STYLE
 from photonics import OPU
 from photonics.arrays import HostArray
@@ -85,7 +84,6 @@ def recovery_error(name: str, depth_e: float, bits: int) -> Point:
     options = RECOVERIES[name]
     opu = tilted("lab_bench", 64, seed=2) if name == "off-axis" else bench(2, n=128 if name == "popoff" else 64, m=300)
     opu = shot_noise_only(opu, depth_e, bits)
-    expose(opu, name, **options)
     estimate = recover_transmission_matrix(opu, name, **options)
     truth, valid = field_matrix(opu)[:, : estimate.matrix.shape[1]], estimate.valid
     error = matrix_error(estimate.matrix[valid], truth[valid], estimate.gauge)

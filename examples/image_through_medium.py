@@ -29,7 +29,7 @@ def digits(count: int) -> BoolArray:
 def main(path: str = "image_through_medium.png", count: int = 5, n_out: int = 1600) -> tuple[HostArray, HostArray]:
     """Recover a matrix and pictures, save a figure, and return the similarity to the pictures that were sent."""
     opu, pictures = presets.lab_bench(SIDE**2, n_out, seed=1), digits(count)
-    estimate = recover_transmission_matrix(opu, "phase-stepping", exposure="auto")
+    estimate = recover_transmission_matrix(opu, "phase-stepping")
     opu.autoexpose(patterns=pictures)
 
     sent = send(opu, pictures)

@@ -30,7 +30,6 @@ from calibration import (
     RecordedDevice,
     Recorder,
     characterize,
-    expose,
     measure_projection,
     recover_transmission_matrix,
     write_recording,
@@ -92,7 +91,6 @@ plt.show()
 
 # %%
 usual = opu.exposure_s
-expose(opu, "phase-stepping")
 estimate = recover_transmission_matrix(opu, "phase-stepping")
 opu.exposure_s = usual
 report = characterize(opu, matrix=estimate)

@@ -10,7 +10,7 @@ from calibration.device import Device
 from calibration.fields.readings import MAX_SATURATED
 from photonics.arrays import BoolArray, FloatArray, HostArray
 
-__all__ = ["Saturated", "check_frames"]
+__all__ = ["Saturated", "check_first_frames", "check_frames"]
 
 MAX_CLIPPED = 20
 """Readings of the highest code that are chance; more than that, and five times as many as of a code below, are not."""
@@ -41,12 +41,26 @@ def check_frames(device: Device, hot: BoolArray, parts: Iterable[HostArray]) -> 
         count += len(frames)
     check_clipping(codes)
     share = (readings / count).astype(np.float32)
-    if share[~hot].mean() > MAX_SATURATED:
-        raise Saturated(
-            f"exposure_s {device.exposure_s:.4g} saturates {share[~hot].mean():.1%} of the readings, "
-            f"{MAX_SATURATED:.0%} is allowed: shorten it (calibration.recovery.exposure.expose)"
-        )
+    refuse_saturated(device, float(share[~hot].mean()))
     return share
+
+
+def check_first_frames(device: Device, hot: BoolArray, frames: HostArray) -> None:
+    """Raise a `Saturated` if the first frames of a measurement, (count, n_out), show that all would be refused.
+
+    Their brightest eighth does not count, because a method may begin with patterns that are brighter than the others.
+    """
+    share = np.sort((frames[:, ~hot] >= device.camera.saturation_dn).mean(axis=1))
+    refuse_saturated(device, float(share[: len(share) - len(share) // 8].mean()))
+
+
+def refuse_saturated(device: Device, share: float) -> None:
+    """Raise a `Saturated` if more than 2 % of the readings are saturated."""
+    if share > MAX_SATURATED:
+        raise Saturated(
+            f"exposure_s {device.exposure_s:.4g} saturates {share:.1%} of the readings, {MAX_SATURATED:.0%} is "
+            "allowed: shorten it (calibration.recovery.exposure.expose), or use exposure='auto'"
+        )
 
 
 def check_clipping(codes: NDArray[np.int64]) -> None:

@@ -9,13 +9,14 @@ from calibration.device import Device, check_device
 from calibration.fields.bad_pixels import is_hot
 from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.methods import build_method, take_frames
+from calibration.storage.files import WrongFile
 from photonics.analysis.exposure import Aim, search_exposure
 from photonics.arrays import HostArray
 from photonics.component import number
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
-__all__ = ["expose", "expose_method", "expose_patterns"]
+__all__ = ["expose", "expose_method", "expose_patterns", "expose_recovery"]
 
 SAMPLES = 64
 """Number of frames from which the exposure is set, spread over the measurement."""
@@ -60,6 +61,14 @@ def expose_method(device: Device, plan: RecoveryMethod, saturated: float = 1e-3)
     some = np.unique(np.linspace(0, plan.frames - 1, SAMPLES).astype(int))
     shots = [plan.shots(int(frame), int(frame) + 1) for frame in some]
     return search(device, lambda: np.concatenate([take_frames(device, shot) for shot in shots]), saturated)
+
+
+def expose_recovery(device: Device, plan: RecoveryMethod) -> float:
+    """Set the exposure of a recovery, as `expose_method`; the error of a recording names the other policy."""
+    try:
+        return expose_method(device, plan)
+    except WrongFile as error:
+        raise WrongFile(f"{error}; frames that were recorded at one exposure need exposure='keep'") from None
 
 
 def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> float:

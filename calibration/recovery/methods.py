@@ -39,7 +39,7 @@ def check_recovery(
     n_inputs: int | None = None,
     steps: int = 4,
     track_drift: bool = False,
-    exposure: Literal["auto"] | None = None,
+    exposure: Literal["auto", "keep"] = "auto",
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = False,
@@ -53,8 +53,8 @@ def check_recovery(
     ValueError
         As `recover_transmission_matrix` does before it takes a frame.
     """
-    if exposure not in (None, "auto"):
-        raise ValueError(f"exposure must be 'auto' or None (keep that of the device), got {exposure!r}")
+    if exposure not in ("auto", "keep"):
+        raise ValueError(f"exposure must be 'auto' or 'keep' (that of the device), got {exposure!r}")
     for name, value, default in (("steps", steps, 4), ("track_drift", track_drift, False)):
         if value != default:  # options of phase stepping; the other methods reject them
             options[name] = value

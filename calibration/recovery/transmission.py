@@ -21,10 +21,11 @@ from calibration.fields.bad_pixels import is_dead, is_hot, replace_bad_pixels
 from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
 from calibration.fields.readings import Bench, data_sheet_error, switched_unit_dn
 from calibration.recovery.base import Block, RecoveryMethod, RowDiagnostics
-from calibration.recovery.brightness import Saturated, check_frames
+from calibration.recovery.brightness import check_first_frames, check_frames
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
-from calibration.recovery.exposure import expose_method
+from calibration.recovery.exposure import expose_recovery
 from calibration.recovery.methods import METHODS, check_recovery, take_frames
+from calibration.recovery.refused import keep_refused
 from calibration.storage.descriptions import check_same
 from calibration.storage.hdf5 import lay_out, new_hdf5
 from calibration.storage.journal import Journal, StoredArray, create_journal
@@ -37,6 +38,8 @@ __all__ = ["METHODS", "TransmissionEstimate", "recover_transmission_matrix"]
 
 DARK_FRAMES = 8
 """Frames with the laser's shutter closed, before the others."""
+FIRST_FRAMES = DARK_FRAMES + 64
+"""Frames after which a run that saturates ends."""
 CHUNK_PIXELS = 2**22
 """Pixels (or mirrors) of the frames taken and written at a time."""
 CHUNK_FRAMES = 256
@@ -54,7 +57,7 @@ def recover_transmission_matrix(
     n_inputs: int | None = None,
     steps: int = 4,
     track_drift: bool = False,
-    exposure: Literal["auto"] | None = None,
+    exposure: Literal["auto", "keep"] = "auto",
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = False,
@@ -76,9 +79,10 @@ def recover_transmission_matrix(
         Phase steps of "phase-stepping", 3 or more.
     track_drift : bool
         With "phase-stepping": one more frame per probe, from which the phase of the reference in every frame is found.
-    exposure : "auto", optional
-        By default the device keeps its exposure. "auto" sets the exposure that suits the frames of the method
-        (`calibration.recovery.exposure.expose`), or that of the run to resume. The device stays at this exposure.
+    exposure : {"auto", "keep"}
+        "auto" sets the exposure that suits the frames of the method (`calibration.recovery.exposure.expose`), or that
+        of the run to resume. The device stays at this exposure. "keep" keeps the device's exposure, for instance for a
+        recording at one exposure.
     out : path, optional
         HDF5 file for the result, which must not exist. During the run its frames are in ``<out>.part``. By default the
         frames are in a temporary file and the result is in memory.
@@ -101,8 +105,9 @@ def recover_transmission_matrix(
     Raises
     ------
     ValueError
-        If an argument is wrong, `out` exists or belongs to another measurement, or more than 2 % of the readings are
-        saturated; frames of such a run are not kept.
+        If an argument is wrong, `out` exists or belongs to another measurement, or the frames cannot be used, for
+        instance because more than 2 % of the readings are saturated, which 64 frames usually show. The message says
+        where the frames are kept.
     """
     device = check_device(opu)
     plan, target = check_recovery(
@@ -118,17 +123,14 @@ def recover_transmission_matrix(
         else:
             part = target.with_name(target.name + ".part")
         if exposure == "auto" and not part.exists():
-            expose_method(device, plan)
+            expose_recovery(device, plan)
         journal = stack.enter_context(open_frames(part, device, plan, resume, exposure))
-        take_missing_frames(device, plan, journal, progress)
-        try:
+        with keep_refused(part, target):
+            take_missing_frames(device, plan, journal, progress)
             frames, size = journal.arrays["frames"], frames_at_a_time(device)
             hot = is_hot(frames[:DARK_FRAMES], device.camera.saturation_dn)
             saturated = check_frames(device, hot, (frames[part] for part in slices(DARK_FRAMES, len(frames), size)))
-        except Saturated:
-            part.unlink()  # such frames are useless, and would prevent a run at another exposure
-            raise
-        estimate = solve(device, plan, journal, target, saturated, progress)
+            estimate = solve(device, plan, journal, target, saturated, progress)
         if target is not None:
             part.unlink()
     return estimate
@@ -196,11 +198,16 @@ def take_missing_frames(device: Device, plan: RecoveryMethod, journal: Journal, 
             if done < DARK_FRAMES:
                 frames = device.dark(DARK_FRAMES - done)
             else:
-                stop = min(done + size, count)
+                stop = min(done + size, count, FIRST_FRAMES if done < FIRST_FRAMES else count)
                 frames = take_frames(device, plan.shots(done - DARK_FRAMES, stop - DARK_FRAMES))
             journal.append({"frames": frames})
             done += len(frames)
             bar.update(len(frames))
+            if done == FIRST_FRAMES < count:
+                first = journal.arrays["frames"][:done]
+                check_first_frames(
+                    device, is_hot(first[:DARK_FRAMES], device.camera.saturation_dn), first[DARK_FRAMES:]
+                )
 
 
 def slices(start: int, stop: int, size: int) -> list[slice]:

@@ -122,7 +122,7 @@ def characterize(
         run.take_frames()
         estimate = matrix if isinstance(matrix, TransmissionEstimate) else None
         if recovery is not None:
-            estimate = run.recover({"progress": progress, "exposure": "auto" if suit else None, **recovery})
+            estimate = run.recover({"progress": progress, "exposure": "auto" if suit else "keep", **recovery})
             opu.exposure_s = exposure_s
             run.take_frames()
         if estimate is not None:

@@ -3,7 +3,9 @@
 import numpy as np
 
 FAULTS = {
-    "a dropped frame": lambda frames, start: np.concatenate([frames[: 60 - start], frames[61 - start :], frames[-1:]]),
+    "a dropped frame": lambda frames, start: np.concatenate(
+        [frames[: max(60 - start, 0)], frames[max(61 - start, 1) :], frames[-1:]]
+    ),
     "doubled frames": lambda frames, _: np.repeat(frames[::2], 2, axis=0)[: len(frames)],
     "a camera that clips at 240 DN": lambda frames, _: np.minimum(frames, 240),
     "a camera that is not linear": lambda frames, _: np.rint(frames - 0.1 * frames.astype(float) ** 2 / 255.0),
@@ -23,7 +25,7 @@ def with_fault(opu, name):
         phase = None if reference_phase is None else short * np.asarray(reference_phase)
         frames = take(patterns, *arguments, reference_phase=phase)
         start, taken[0] = taken[0], taken[0] + len(frames)
-        if name is None or (name == "a dropped frame" and not start <= 60 < start + len(frames)):
+        if name is None or (name == "a dropped frame" and start + len(frames) <= 60):
             return frames
         return np.asarray(FAULTS[name](frames, start)).astype(frames.dtype)
 

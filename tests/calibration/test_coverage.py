@@ -87,7 +87,7 @@ def recovered(name, seed):
     else:
         opu = bench(seed, n=128 if method == "popoff" else 64, m=300)
     expose(opu, method, share, **options)
-    return opu, recover_transmission_matrix(opu, method, **options)
+    return opu, recover_transmission_matrix(opu, method, exposure="keep", **options)
 
 
 @pytest.mark.parametrize("name", CASES)

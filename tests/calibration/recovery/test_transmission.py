@@ -4,9 +4,11 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,7 +154,7 @@ def test_a_measurement_is_resumed_by_its_own_device_only(tmp_path, monkeypatch):
         (small(m=50), {"resume": False}, "use resume=True"),
         (small(1, m=50), {}, "whose device.seed is 0, not 1"),
         (small(m=50), {"steps": 5}, "whose options.steps is 4, not 5"),
-        (other, {}, "whose exposure_s is"),
+        (other, {"exposure": "keep"}, "whose exposure_s is"),
     ):
         with pytest.raises(ValueError, match=message):
             recover_transmission_matrix(device, out=out, **({"resume": True} | options))
@@ -220,31 +222,51 @@ def test_the_seed_of_a_method_is_exact(method):
         method(n_in=64, n_inputs=60, seed=2**64)
 
 
-def test_a_saturated_camera_and_a_missing_beam_are_refused():
-    """The error says what to change. Catches: a solution from any frames."""
+@pytest.mark.parametrize("method", ["phase-stepping", "popoff", "numerical-interferometry", "phase-retrieval"])
+@pytest.mark.parametrize("preset", [presets.lab_bench, presets.lighton_aurora])
+def test_a_device_exposed_for_plain_patterns_is_accepted(preset, method):
+    """After `autoexpose`, for plain patterns, a recovery sets its own exposure. Catches: frames too bright."""
+    opu = preset(64, 200, seed=1)
+    opu.autoexpose()
+    estimate = recover_transmission_matrix(opu, method)
+    assert estimate.valid.mean() > 0.8
+    assert estimate.provenance["exposure_s"] == opu.exposure_s
+
+
+def test_a_saturated_camera_and_a_missing_beam_are_refused(tmp_path, monkeypatch):
+    """The error says what to change, and where the frames are. Catches: a solution from any frames; frames lost."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     opu = bench(n=31, m=200)
     expose(opu)
     opu.exposure_s *= 2.0
     with pytest.raises(ValueError, match=r"saturates .* of the readings, 2% is allowed: shorten it"):
-        recover_transmission_matrix(opu)
+        recover_transmission_matrix(opu, exposure="keep")
     dark = bench(n=31, m=200, intensity=0.0)
-    with pytest.raises(ValueError, match=r"imaging.reference.intensity must exceed the noise"):
+    with pytest.raises(
+        ValueError, match=r"imaging.reference.intensity must exceed the noise.* kept in (.*)$"
+    ) as raised:
         recover_transmission_matrix(dark)
+    assert frames_in(Path(str(raised.value).rpartition(" ")[2])) == 8 + 140
     with pytest.raises(ValueError, match="saturated must be"):
         expose(opu, saturated=0.5)
 
 
-def test_saturated_frames_are_not_kept(tmp_path):
-    """The same `out` works with a shorter exposure. Catches: an old file of frames that no run can resume."""
+def test_saturated_frames_are_few_and_kept(tmp_path):
+    """64 frames show it; the same `out` works with a shorter exposure.
+
+    Catches: a refusal after all frames; frames deleted; an old file of frames that no run can resume.
+    """
     opu, out = bench(n=31, m=200), tmp_path / "matrix.h5"
     expose(opu)
     right = opu.exposure_s
     opu.exposure_s = 2.0 * right
-    with pytest.raises(ValueError, match="saturates"):
-        recover_transmission_matrix(opu, out=out, resume=True)
-    assert os.listdir(tmp_path) == []
+    for kept in ("matrix.h5.refused", "matrix.h5-2.refused"):
+        with pytest.raises(ValueError, match=f"saturates .*; the frames are kept in .*{kept}$"):
+            recover_transmission_matrix(opu, out=out, resume=True, exposure="keep")
+        assert frames_in(tmp_path / kept) == 8 + 64
+    assert not (tmp_path / "matrix.h5.part").exists()
     opu.exposure_s = right
-    assert recover_transmission_matrix(opu, out=out, resume=True).valid.mean() > 0.9
+    assert recover_transmission_matrix(opu, out=out, resume=True, exposure="keep").valid.mean() > 0.9
 
 
 def test_the_error_about_another_measurement_gives_a_remedy(tmp_path):

@@ -118,12 +118,12 @@ def test_a_refused_measurement_leaves_its_frames(tmp_path):
     opu = bench()
     opu.exposure_s *= 2.0
     with pytest.raises(ValueError, match="saturates"), Recorder(opu, tmp_path / "r.h5") as recorder:
-        recover_transmission_matrix(recorder)
+        recover_transmission_matrix(recorder, exposure="keep")
     assert os.listdir(tmp_path) == ["r.h5.part"]
     with pytest.raises(ValueError, match=r"r.h5.part: use resume=True, or remove the file"):
         Recorder(opu, tmp_path / "r.h5")
     with pytest.raises(ValueError, match="saturates"):
-        recover_transmission_matrix(RecordedDevice(tmp_path / "r.h5.part"))
+        recover_transmission_matrix(RecordedDevice(tmp_path / "r.h5.part"), exposure="keep")
     with pytest.raises(ValueError, match=r"whose device.exposure_s is") as stop:
         Recorder(bench(), tmp_path / "r.h5", resume=True)
     assert "\n" not in str(stop.value)
