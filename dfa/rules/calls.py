@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,8 @@ class Taught(NamedTuple):
     """Output of the block, whose graph leads back into it."""
     module: int
     """Number of the hooked module."""
+    call: int = 0
+    """Number of the call of this block, from 0."""
 
 
 @dataclass
@@ -47,6 +50,10 @@ class Call:
             constant.requires_grad_()
         self.constants.append((constant, tensor))
         return constant
+
+    def in_order(self) -> list[Taught]:
+        """Outputs of the blocks in the order of the blocks. Calls of one block keep their order."""
+        return sorted(self.taught, key=attrgetter("block"))
 
     def attached(self, tensor: Tensor) -> Tensor:
         """The original of a detached tensor; any other tensor unchanged."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 import torch
@@ -15,6 +14,7 @@ from dfa.errors import check_loss
 from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State
 from dfa.rules.blocks import Blocks, unwrap
 from dfa.rules.calls import Call, Taught, check_called, check_wrapper
+from dfa.rules.layout import Layout, Slice
 from dfa.rules.learner import Hook, Learner, Output, map_tensors, tensors
 from dfa.rules.outputs import find_errors, find_outputs
 from dfa.rules.rows import SPREADS, Rows, count_taught, features_dim, rows_of, spread_over, sum_samples, width_of
@@ -83,7 +83,9 @@ class DirectFeedback(Learner):
     Rows are compared by their number only: a block with output (tokens, batch, width) in a model that returns (batch,
     tokens, classes) is refused, unless there are as many tokens as samples. Use one layout in the whole model.
 
-    A block that is called several times (tied weights) is taught after each call, each time by its own slice of B. If a
+    A block that is called several times (tied weights) is taught after each call, each time by its own slice of B. The
+    first step decides the order of the slices. A block that is skipped, or called with a shorter output, keeps its
+    slice; a new block, call or length is added at the end. If a
     block returns several tensors, the first one is taught; all of them are passed on detached. A residual sum outside
     the blocks bypasses them: name an ``nn.Identity`` after the sum, or the modules before the first block are taught by
     all readers of the sum. A call may skip a block (stochastic depth). A block may not be used without being called
@@ -141,6 +143,7 @@ class DirectFeedback(Learner):
         if diffuse is not None:
             self.diffuse = diffuse if callable(diffuse) else as_sparse(diffuse, "diffuse", "a callable")
         self._call = Call()
+        self._layout = Layout()
         self._attach()
 
     def backward(self, loss: Tensor, output: Output, *, loss_scale: float = 1.0) -> None:
@@ -189,15 +192,15 @@ class DirectFeedback(Learner):
             return
         errors = find_errors(loss, outputs, call, self.class_dim)
         own = {id(t) for t in errors.carriers} | {id(t) for t, _ in errors.ends}
-        order = sorted(call.taught, key=attrgetter("block"))  # calls of one block keep their order
-        taught = [t.output for t in order if id(t.output) not in own] if self.feedback is not None else []
+        taught = [t for t in call.in_order() if id(t.output) not in own] if self.feedback is not None else []
         signals = self._signals(errors.joined, taught, loss_scale) if taught else []
-        roots = [(t, s) for t, s in zip(taught, signals, strict=True) if t.requires_grad] + errors.ends
+        roots = [(t.output, s) for t, s in zip(taught, signals, strict=True) if t.output.requires_grad] + errors.ends
         torch.autograd.backward([loss, *(root for root, _ in roots)], [None, *(signal for _, signal in roots)])
 
     def state_dict(self) -> State:
-        """Rule, blocks and the state of the feedback (seed, variant, counters), in plain types."""
-        rule = {"rule": "direct", "blocks": self.names, "reduction": self.reduction, "spread": self.spread}
+        """Rule, blocks, slices of B, and the state of the feedback (seed, variant, counters), in plain types."""
+        rule: State = {"rule": "direct", "blocks": self.names, "reduction": self.reduction, "spread": self.spread}
+        rule["layout"] = [list(one) for one in self._layout.slices]
         return rule | {"feedback": {} if self.feedback is None else self.feedback.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -208,21 +211,25 @@ class DirectFeedback(Learner):
         ValueError
             If the state belongs to a learner with other blocks or another kind of feedback.
         """
-        self._check_state(state)
+        self._check_state({**state, "layout": self.state_dict()["layout"]})
+        self._layout = Layout(state.get("layout", ()))
         if self.feedback is not None:
             self.feedback.load_state_dict(state["feedback"])
         elif state["feedback"]:
             raise ValueError(f"state must be of a learner without feedback, got one with {state['feedback']}")
 
-    def _signals(self, error: Tensor, outputs: Sequence[Tensor], loss_scale: float) -> list[Tensor]:
+    def _signals(self, error: Tensor, taught: Sequence[Taught], loss_scale: float) -> list[Tensor]:
         """Teaching signals in the blocks' shapes, by one call of the feedback for all blocks with the same rows."""
-        dims = [-1 if self.diffuse is not None else features_dim(error, o, self.class_dim) for o in outputs]
-        outputs = [output.movedim(dim, -1) for output, dim in zip(outputs, dims, strict=True)]
+        dims = [-1 if self.diffuse is not None else features_dim(error, t.output, self.class_dim) for t in taught]
+        outputs = [t.output.movedim(dim, -1) for t, dim in zip(taught, dims, strict=True)]
         rows = [self._rows(error, output) for output in outputs]
-        widths = [width_of(output, r.dims, self.spread) for output, r in zip(outputs, rows, strict=True)]
+        wanted = [
+            Slice(t.block, t.call, width_of(output, r.dims, self.spread))
+            for t, output, r in zip(taught, outputs, rows, strict=True)
+        ]
         signals: list[Tensor] = list(outputs)
         for each in sorted({r.each for r in rows}, reverse=True):
-            found = self._feed((error if each else sum_samples(error)).flatten(0, -2), widths, loss_scale)
+            found = self._feed((error if each else sum_samples(error)).flatten(0, -2), wanted, loss_scale)
             for k, (output, r) in enumerate(zip(outputs, rows, strict=True)):
                 if r.each == each:
                     signals[k] = spread_over(found[k], output, r.dims, self.spread).to(output.dtype)
@@ -237,7 +244,7 @@ class DirectFeedback(Learner):
             )
         return rows
 
-    def _feed(self, error: Tensor, widths: Sequence[int], loss_scale: float) -> list[Tensor]:
+    def _feed(self, error: Tensor, wanted: Sequence[Slice], loss_scale: float) -> list[Tensor]:
         """Errors of all rows, (n_rows, classes), to signals (n_rows, width) on the scale of the loss."""
         assert self.feedback is not None
         if error.dtype in (torch.bfloat16, torch.float16):
@@ -245,7 +252,7 @@ class DirectFeedback(Learner):
         samples = count_taught(error) if self.reduction == "mean" else 1
         factor = samples / loss_scale
         with torch.no_grad(), torch.autocast(error.device.type, enabled=False):
-            signals = self.feedback(error * factor, widths)
+            signals = self._layout.take(self.feedback(error * factor, self._layout.widths(wanted)), wanted)
             # Coded feedback returns new tensors, which may be changed in place: new memory costs 5 % of a step.
             divide = Tensor.div_ if isinstance(self.feedback, CodedFeedback) else Tensor.div
             return [self._apply_diffusion(divide(signal, factor)) for signal in signals]
@@ -293,7 +300,7 @@ class DirectFeedback(Learner):
             return None
         before = sum(t.module == place for t in call.taught)
         block = owners[min(before, len(owners) - 1)]
-        call.taught.append(Taught(block, floats[0], place))
+        call.taught.append(Taught(block, floats[0], place, sum(t.block == block for t in call.taught)))
         end = block == len(self.names) - 1 and not torch.compiler.is_compiling()  # no parameters after this block
         return map_tensors(partial(call.detach, end=end), output)
 
