@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+from tests.pages import ROOT, blocks, python_blocks
+
 WRONG = {
     "projection": "from calibration import measure_projection\nmeasure_projection(3)\n",
     "setting": "from calibration import measure_projection\nfrom photonics import presets\n"
@@ -24,38 +24,29 @@ WRONG = {
 """Files that a type checker must refuse."""
 
 
-def examples():
-    """Every Python block of the pages, by a name for its file."""
-    return {
-        f"{page.stem}_{number}": code
-        for page in PAGES
-        for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.M))
-    }
-
-
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory):
     """Errors of pyright in standard mode, line and message, by file, in a folder outside the repository."""
     folder = tmp_path_factory.mktemp("user")
     (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
-    for name, code in (examples() | {f"wrong_{name}": code for name, code in WRONG.items()}).items():
+    for name, code in (python_blocks() | {f"wrong_{name}": code for name, code in WRONG.items()}).items():
         (folder / f"{name}.py").write_text(code, encoding="utf-8")
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert run.returncode in (0, 1), run.stdout + run.stderr
     found = json.loads(run.stdout)
-    assert found["summary"]["filesAnalyzed"] == len(examples()) + len(WRONG)
+    assert found["summary"]["filesAnalyzed"] == len(python_blocks()) + len(WRONG)
     lines = {}
     for item in found["generalDiagnostics"]:
         lines.setdefault(Path(item["file"]).stem, []).append((item["range"]["start"]["line"], item["message"]))
     return lines
 
 
-def test_there_are_examples():
-    assert {name.rpartition("_")[0] for name in examples()} >= {"README", "robustness", "sweeps"}
+def test_there_are_python_blocks():
+    assert {name.rpartition("_")[0] for name in python_blocks()} >= {"README", "robustness", "sweeps"}
 
 
-@pytest.mark.parametrize("name", examples())
+@pytest.mark.parametrize("name", python_blocks())
 def test_a_type_checker_accepts_the_example(errors, name):
     """Catches: ``measure_projection(opu)`` with an `OPU` that is no `Device`, names that are not in the stubs."""
     assert errors.get(name, []) == []
@@ -69,7 +60,7 @@ def test_the_type_checker_knows_the_packages(errors, name):
 
 def test_readme_example_runs_as_printed(tmp_path):
     """The README's first example runs in a separate process and prints the number given in the README."""
-    code = examples()["README_0"]
+    code = next(block.code for block in blocks("README") if block.language == "python")
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
