@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx_copybutton",
     "sphinx_design",
+    "docs.extensions.formulas",
     "docs.extensions.gallery",
     "docs.extensions.names",
     "docs.extensions.parameters",
@@ -32,6 +33,7 @@ nitpick_ignore_regex = [("py:obj", ".*")]
 # Text: MyST, with the outputs that are stored in the notebooks
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 4
+html_math_renderer = "mathml"
 nb_execution_mode = "off"
 nb_merge_streams = True
 

@@ -198,7 +198,9 @@ def poisson(mean: Array, normal: Array, word: Array) -> Array:
     word : array of uint64
         A 32-bit word for each mean, used below `POISSON_SWITCH`; independent of `normal`.
 
-    Notes ----- Below a mean of 10 the draw inverts the distribution function, exactly to the 2**-32 of the word. Above,
+    Notes
+    -----
+    Below a mean of 10 the draw inverts the distribution function, exactly to the 2**-32 of the word. Above,
     it is the Cornish-Fisher form with the terms of skewness and kurtosis and Sheppard's correction for the rounding,
     ``rint(m + sqrt(m) z + (z**2 - 1)/6 - (2 z + z**3)/(72 sqrt(m)))``. Its total-variation error, integrated
     numerically, is 5.5e-4 at mean 10 and 4.5e-5 at 50, and decreases up to a mean of about 100; the rounding of float32

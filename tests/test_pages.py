@@ -88,6 +88,12 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
 
 def test_a_wrong_command_is_found():
     """Catches: a check that accepts everything."""
-    for line in ("opu sweep read_noise --seed 3", "opu sweeps", "make doc", 'pip install ".[gpu]"', "python -m benchmark"):
+    for line in (
+        "opu sweep read_noise --seed 3",
+        "opu sweeps",
+        "make doc",
+        'pip install ".[gpu]"',
+        "python -m benchmark",
+    ):
         with pytest.raises((AssertionError, TyperException)):
             check_command(*words(line))

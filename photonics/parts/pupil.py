@@ -80,10 +80,11 @@ def transfer(pupil: Pupil, grid: tuple[int, int], cutoff: tuple[float, float], b
         In the order of an FFT. A frequency cell on the edge passes a share of the power, so that the grain is a smooth
         function of the aperture. Frequency 0 always passes, which is the limit of a tiny pupil.
 
-    Notes ----- On n samples the correlation of the field is the exact one times ``sinc(x / n)``: too low by ``(pi x /
-    n)^2 / 6`` at a distance of x samples, a few 1e-3 over a pixel on grids of 32. The sum over all distances (the
-    variance of the mean over the sensor) is too low by up to ``grain / n`` of the area of a grain, because of the
-    periodic edges.
+    Notes
+    -----
+    On n samples the correlation of the field is the exact one times ``sinc(x / n)``: too low by ``(pi x / n)^2 / 6`` at
+    a distance of x samples, a few 1e-3 over a pixel on grids of 32. The sum over all distances (the variance of the
+    mean over the sensor) is too low by up to ``grain / n`` of the area of a grain, because of the periodic edges.
     """
     rows, columns = (np.arange(n // 2 + 1, dtype=np.float64) for n in grid)
     high, wide = cutoff
