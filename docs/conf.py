@@ -21,6 +21,7 @@ extensions = [
     "sphinx_design",
     "docs.extensions.formulas",
     "docs.extensions.gallery",
+    "docs.extensions.imports",
     "docs.extensions.names",
     "docs.extensions.parameters",
     "docs.extensions.citation",
@@ -39,9 +40,6 @@ nb_merge_streams = True
 
 # Docstrings: numpydoc; `name` links to a public object if there is one, and is plain code otherwise
 default_role = "autolink"
-autosummary_generate = True
-autosummary_ignore_module_all = False
-autosummary_imported_members = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 autodoc_class_signature = "mixed"

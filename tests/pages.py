@@ -3,7 +3,8 @@
 A comment before a block, which no reader sees, says what the tests do with it:
 
 - ``<!-- file: bench.toml -->`` writes it to a file of this name, beside which the later blocks of the page run;
-- ``<!-- test: epochs=40 -> epochs=1; "cuda" -> "cpu" -->`` replaces text, so that the block is quick or can run anywhere;
+- ``<!-- test: epochs=40 -> epochs=1; "cuda" -> "cpu" -->`` replaces text, so that the block is quick, or runs
+  anywhere;
 - ``<!-- test: run -->`` before a block of shell commands runs its ``opu`` lines, which are otherwise only parsed.
 """
 

@@ -9,6 +9,7 @@ import tomllib
 import matplotlib as mpl
 import pytest
 import typer
+import xarray as xr
 from typer.exceptions import TyperException
 
 from dfa.cli.main import app
@@ -59,6 +60,13 @@ def check_python(first, *others):
         assert (ROOT / first).is_file() or first.startswith("my_"), f"python {first}"
 
 
+def check_sweeps(name, values):
+    """Raise an error if a sweep among the values has failed points, which do not stop it."""
+    for found in values.values():
+        if isinstance(found, xr.Dataset) and "error" in found:
+            assert set(found.error.values.ravel()) == {""}, name
+
+
 @with_code
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     """Catches: an example that was never run, or that the code has left behind; a wrong option in a command.
@@ -77,7 +85,7 @@ def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
             path = tmp_path / f"{block.name}.py"
             path.write_text(block.reduced(), encoding="utf-8")
             with mpl.rc_context({"backend": "Agg"}):
-                runpy.run_path(str(path), run_name="__main__")
+                check_sweeps(block.name, runpy.run_path(str(path), run_name="__main__"))
         elif block.language == "sh":
             for line in block.reduced().replace("\\\n", " ").splitlines():
                 if command := words(line):

@@ -79,7 +79,13 @@ def write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
+def link_to_gallery(_: Sphinx, name: str, source: list[str]) -> None:
+    """Lead links to a notebook, which the repository's host shows in its own folder, to its page in the gallery."""
+    source[0] = re.sub(r"\]\(\.\./\.\./notebooks/", "](../gallery/", source[0])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the gallery with Sphinx."""
     app.connect("config-inited", make_gallery)
+    app.connect("source-read", link_to_gallery)
     return {"parallel_read_safe": True}

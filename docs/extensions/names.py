@@ -58,6 +58,14 @@ def make_pages(_: Sphinx, config: Config) -> None:
         write(folder / f"{name}.rst", page_of(name, title, own, elsewhere).encode())
     for stale in {path.stem for path in folder.glob("names/*.rst")} - {*homes.values()}:
         (folder / "names" / f"{stale}.rst").unlink()
+    config.autosummary_generate = [str(folder / f"{name}.rst") for name in MODULES]
+    config.autosummary_context = {"fields_of": fields_of}
+
+
+def fields_of(full: str) -> list[str]:
+    """Fields of a component class, which its text describes as parameters; empty for other classes."""
+    module, _, name = full.rpartition(".")
+    return list(getattr(getattr(importlib.import_module(module), name), "__pydantic_fields__", {}))
 
 
 def page_of(name: str, title: str, own: list[str], elsewhere: list[str]) -> str:
