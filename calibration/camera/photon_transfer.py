@@ -1,20 +1,27 @@
 """Photon transfer of a camera: gain, quantum efficiency and noise from frames of known, uniform light (EMVA 1288)."""
 
+import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.camera.dark_current import dark_current
+from calibration.camera.datasheet import decibel, saturation_e, sensitivity_threshold
+from calibration.camera.estimate import HIDDEN, Estimate, share_of
+from calibration.camera.pixels import Defects, find_defects, nonuniformity
 from calibration.device import Device
 from photonics import Camera
 from photonics.arrays import BoolArray, HostArray
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Estimate", "PhotonTransfer", "UniformLight", "UniformSource", "photon_transfer", "uniform_light"]
+__all__ = ["PhotonTransfer", "UniformLight", "UniformSource", "photon_transfer", "uniform_light"]
 
 MIN_DARK_NOISE_DN = 0.5
 """Smallest dark noise that quantisation does not hide, DN; EMVA 1288 requires at least this."""
+STACK = 32
+"""Frames in each of the two stacks from which the pixels are compared."""
 
 
 @runtime_checkable
@@ -52,18 +59,6 @@ def uniform_light(source: Camera | Device | UniformSource) -> UniformSource:
     return UniformLight(source if isinstance(source, Camera) else source.camera)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A measured value with its standard error; both are NaN if quantisation hides the value."""
-
-    value: float
-    error: float
-
-
-HIDDEN = Estimate(float("nan"), float("nan"))
-"""A value hidden by quantisation."""
-
-
 @dataclass(frozen=True, eq=False)
 class PhotonTransfer:
     """Photon transfer curve and the camera's figures from it; curve arrays have one entry for each light level."""
@@ -92,6 +87,20 @@ class PhotonTransfer:
     """Photo response non-uniformity, relative."""
     dsnu_e: Estimate
     """Dark signal non-uniformity, electrons rms."""
+    dark_variance_dn2: float
+    """Temporal variance of dark frames, with that of rounding, DN^2."""
+    threshold_photons: Estimate
+    """Absolute sensitivity threshold: photons at which the signal equals the noise."""
+    dynamic_range_db: Estimate
+    """Photons of saturation over those of the threshold, dB."""
+    deviation: NDArray[np.float64]
+    """Relative deviation from the straight line; NaN outside 5 to 95 % of the level of the highest variance."""
+    dead: Estimate
+    """Share of dead pixels, which are left out of all other figures, as hot ones are (`calibration.camera.pixels`)."""
+    hot: Estimate
+    """Share of hot pixels."""
+    exposure_s: float
+    """Exposure of the light levels, seconds."""
     frames: int
     """Number of frames taken."""
 
@@ -118,29 +127,81 @@ def photon_transfer(
     -----
     Gain is the slope of variance against mean, ``s^2 = K^2 sigma_d^2 + 1/12 + K mu`` [1]_. Quantum efficiency is the
     slope of mean against photons, divided by K. Dark noise is measured in dark frames. If it is below half a code,
-    quantisation hides it, and read noise and DSNU are NaN.
+    quantisation hides it, and read noise and DSNU are NaN. Dead and hot pixels are left out.
 
     References
     ----------
     .. [1] EMVA Standard 1288, release 4.0 Linear, 2021: photon transfer and spatial non-uniformity.
     """
-    run = FrameSource(uniform_light(source), pixels)
-    camera = run.camera
+    source = uniform_light(source)
+    camera = source.camera
     full = saturation_e(camera) / camera.quantum_efficiency
     photons = np.concatenate([np.linspace(0.01, 0.9, levels - 3), [1.0, 1.1, 1.2]]) * full
-    dark, dark_variance = run.pair(0.0, exposure_s)
-    pairs = np.array([run.pair(p, exposure_s) for p in photons])
-    signal, variance = pairs[:, 0] - dark, pairs[:, 1]
+    shots = take_shots(source, photons, 0.5 * full, exposure_s, pixels)
+    defects = find_defects(shots.light, shots.unlit, camera.saturation_dn - camera.offset)
+    return analyse(shots.without(~defects.good), photons, exposure_s, defects)
+
+
+class Shots(NamedTuple):
+    """Frames of a photon transfer, DN: pairs (2, n_pixels) and stacks (`STACK`, n_pixels)."""
+
+    dark: NDArray[np.float64]
+    """A pair in the dark."""
+    pairs: list[NDArray[np.float64]]
+    """A pair at each level of light."""
+    light: NDArray[np.float64]
+    """A stack at half of saturation."""
+    unlit: NDArray[np.float64]
+    """A stack in the dark."""
+    series: list[tuple[float, NDArray[np.float64]]]
+    """Pairs in the dark, with their exposures in seconds."""
+    taken: int
+    """Number of frames."""
+
+    def without(self, bad: BoolArray) -> "Shots":
+        """These frames without some pixels; unchanged if no pixel, or every pixel, is bad."""
+        if bad.all() or not bad.any():
+            return self
+        pairs, series = [pair[:, ~bad] for pair in self.pairs], [(time, pair[:, ~bad]) for time, pair in self.series]
+        return Shots(self.dark[:, ~bad], pairs, self.light[:, ~bad], self.unlit[:, ~bad], series, self.taken)
+
+
+def take_shots(
+    source: UniformSource, photons: NDArray[np.float64], half: float, exposure_s: float, pixels: int
+) -> Shots:
+    """Take the frames of a photon transfer; exposures in the dark go up to 20 s or half of saturation."""
+    count = 0
+
+    def take(level: float, seconds: float, number: int = 2) -> NDArray[np.float64]:
+        nonlocal count
+        count += number
+        return np.asarray(source.uniform(level, seconds, number, pixels)).astype(np.float64)
+
+    dark, *pairs = (take(level, exposure_s) for level in (0.0, *photons))
+    light, unlit = (take(level, exposure_s, STACK) for level in (half, 0.0))
+    camera = source.camera
+    longest_s = min(20.0, 0.5 * saturation_e(camera) / max(camera.dark_electrons(1.0), 1e-9))
+    series = [(float(time), take(0.0, time)) for time in np.linspace(0.5, 1.0, 6) * longest_s]
+    return Shots(dark, pairs, light, unlit, series, count)
+
+
+def analyse(shots: Shots, photons: NDArray[np.float64], exposure_s: float, defects: Defects) -> PhotonTransfer:
+    """Figures of a camera from frames without defect pixels."""
+    kept, pixels = shots.light.shape[1], defects.good.size
+    (dark, dark_variance), *moments = (pair_moments(pair) for pair in (shots.dark, *shots.pairs))
+    signal, variance = np.array(moments).T - np.array([[dark], [0.0]])
     saturation = signal.max()
     below = signal < 0.7 * saturation
     fitted = below & (variance > MIN_DARK_NOISE_DN**2 + QUANTISATION)
-    gain = fit_gain(signal[fitted], variance[fitted], pixels)
+    gain = fit_gain(signal[fitted], variance[fitted], kept)
     slope = float(np.sum(signal[below]) / np.sum(photons[below]))
     efficiency = Estimate(slope / gain.value, slope / gain.value * gain.error / gain.value)
-
-    prnu, dsnu = run.nonuniformity(0.5 * full, exposure_s, gain.value)
-    current = run.dark_current(gain)
+    saturated = Estimate(float(saturation / gain.value), float(saturation * gain.error / gain.value**2))
+    prnu, dsnu = nonuniformity(shots.light, shots.unlit, gain.value)
+    current = dark_current(shots.series, gain)
     hidden = np.sqrt(max(dark_variance - QUANTISATION, 0.0)) < MIN_DARK_NOISE_DN
+    threshold = threshold_of(dark_variance, gain, efficiency, kept)
+    deviation = linearity(photons, signal, variance)
     return PhotonTransfer(
         photons=photons,
         signal_dn=signal,
@@ -148,27 +209,51 @@ def photon_transfer(
         fitted=fitted,
         gain=gain,
         quantum_efficiency=efficiency,
-        read_noise_e=HIDDEN if hidden else read_noise(dark_variance, gain, current.value * exposure_s, pixels),
+        read_noise_e=HIDDEN if hidden else read_noise(dark_variance, gain, current.value * exposure_s, kept),
         dark_current_e_per_s=current,
-        linearity_error=linearity(photons, signal, variance, pixels),
-        saturation_e=Estimate(float(saturation / gain.value), float(saturation * gain.error / gain.value**2)),
+        linearity_error=linearity_error(deviation, signal, variance, kept),
+        saturation_e=saturated,
         prnu=prnu,
         dsnu_e=HIDDEN if hidden else dsnu,
-        frames=run.ticks,
+        dark_variance_dn2=dark_variance,
+        threshold_photons=threshold,
+        dynamic_range_db=range_of(saturated, efficiency, threshold),
+        deviation=deviation,
+        dead=share_of(int(defects.dead.sum()), pixels),
+        hot=share_of(int(defects.hot.sum()), pixels),
+        exposure_s=exposure_s,
+        frames=shots.taken,
     )
+
+
+def pair_moments(pair: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean of two frames, and the temporal variance from their difference (EMVA 1288)."""
+    return float(pair.mean()), float(np.var(pair[0] - pair[1]) / 2.0)
 
 
 def read_noise(dark_variance: float, gain: Estimate, dark_e: float, pixels: int) -> Estimate:
     """Read noise, electrons rms: dark frame noise after subtraction of quantisation and dark current noise."""
     sigma_dn = np.sqrt(dark_variance - QUANTISATION)
-    electrons = np.sqrt(max(sigma_dn**2 / gain.value**2 - dark_e, 0.0))
+    electrons = np.sqrt(max(sigma_dn**2 / gain.value**2 - (dark_e if np.isfinite(dark_e) else 0.0), 0.0))
     share = np.hypot(dark_variance / sigma_dn**2 / np.sqrt(2.0 * pixels), gain.error / gain.value)
     return Estimate(float(electrons), float(electrons * share))
 
 
-def saturation_e(camera: Camera) -> float:
-    """Electrons at which the well or the converter saturates, by the data sheet."""
-    return (camera.saturation_dn - camera.offset) / camera.gain
+def threshold_of(dark_variance: float, gain: Estimate, efficiency: Estimate, pixels: int) -> Estimate:
+    """Absolute sensitivity threshold, photons.
+
+    Its K cancels in ``eta K``, which is known much better; the error is that of the dark noise and of ``K / 2 eta K``.
+    """
+    value = sensitivity_threshold(dark_variance, gain.value, efficiency.value)
+    half = 0.5 / efficiency.value
+    noise = (value - half) / math.sqrt(2.0 * pixels) / 2.0
+    return Estimate(value, math.hypot(noise, half * gain.error / gain.value))
+
+
+def range_of(saturation: Estimate, efficiency: Estimate, threshold: Estimate) -> Estimate:
+    """Dynamic range, dB; in the photons of saturation, too, K cancels."""
+    value = decibel(saturation.value / efficiency.value / threshold.value)
+    return Estimate(value, 20.0 / math.log(10.0) * threshold.error / threshold.value)
 
 
 def fit_gain(signal: NDArray[np.float64], variance: NDArray[np.float64], pixels: int) -> Estimate:
@@ -180,56 +265,10 @@ def fit_gain(signal: NDArray[np.float64], variance: NDArray[np.float64], pixels:
     return Estimate(float(line[0]), float(np.sqrt(covariance[0, 0])))
 
 
-class FrameSource:
-    """Takes frames of uniform light and counts them."""
-
-    def __init__(self, source: UniformSource, pixels: int) -> None:
-        self.source, self.camera, self.pixels, self.ticks = source, source.camera, pixels, 0
-
-    def frames(self, photons: float, exposure_s: float, count: int) -> NDArray[np.float64]:
-        """Take frames at a number of photons per pixel: (count, pixels), DN."""
-        self.ticks += count
-        return np.asarray(self.source.uniform(photons, exposure_s, count, self.pixels)).astype(np.float64)
-
-    def pair(self, photons: float, exposure_s: float) -> tuple[float, float]:
-        """Take two frames: their mean, and the temporal variance from their difference (EMVA 1288)."""
-        a, b = self.frames(photons, exposure_s, 2)
-        return float((a.mean() + b.mean()) / 2.0), float(np.var(a - b) / 2.0)
-
-    def nonuniformity(
-        self, photons: float, exposure_s: float, gain: float, count: int = 32
-    ) -> tuple[Estimate, Estimate]:
-        """Measure PRNU (relative) and DSNU (electrons) from averages over frames, temporal noise subtracted."""
-        stacks = [self.frames(level, exposure_s, count) for level in (photons, 0.0)]
-        spatial = [s.mean(axis=0).var(ddof=1) - s.var(axis=0, ddof=1).mean() / count for s in stacks]
-        means = [s.mean() for s in stacks]
-        dsnu = np.sqrt(max(spatial[1], 0.0)) / gain
-        prnu = np.sqrt(max(spatial[0] - spatial[1], 0.0)) / (means[0] - means[1])
-        errors = [s.mean(axis=0).var(ddof=1) / np.sqrt(2.0 * self.pixels) for s in stacks]
-        return (
-            Estimate(float(prnu), errors[0] / max(prnu, 1e-9) / (means[0] - means[1]) ** 2),
-            Estimate(float(dsnu), errors[1] / max(dsnu, 1e-9) / gain**2),
-        )
-
-    def dark_current(self, gain: Estimate) -> Estimate:
-        """Fit the dark current to the mean of dark frames against exposure, up to 20 s or half of saturation."""
-        longest_s = min(20.0, 0.5 * saturation_e(self.camera) / max(self.camera.dark_electrons(1.0), 1e-9))
-        times = np.linspace(0.5, 1.0, 6) * longest_s
-        frames = [self.frames(0.0, t, 2) for t in times]
-        means = np.array([f.mean() for f in frames])
-        errors = np.array([np.sqrt((f[0] - f[1]).var() / 4.0 + QUANTISATION) / np.sqrt(self.pixels) for f in frames])
-        line, covariance = np.polyfit(times, means, 1, w=1.0 / errors, cov="unscaled")
-        value, error = line[0] / gain.value, np.sqrt(covariance[0, 0]) / gain.value
-        return Estimate(float(value), float(np.hypot(error, value * gain.error / gain.value)))
-
-
 def linearity(
-    photons: NDArray[np.float64],
-    signal: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    pixels: int,
-) -> Estimate:
-    """Mean relative deviation from the line fitted with weights 1/signal, over 5 to 95 % (EMVA 1288).
+    photons: NDArray[np.float64], signal: NDArray[np.float64], variance: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Relative deviation from the line fitted with weights 1/signal, over 5 to 95 % of saturation (EMVA 1288).
 
     Saturation is the level of the highest variance, as in the standard; above it the noise is clipped.
     """
@@ -237,5 +276,15 @@ def linearity(
     inside = (signal > 0.05 * saturation) & (signal < 0.95 * saturation)
     x, y = photons[inside], signal[inside]
     line = np.polyval(np.polyfit(x, y, 1, w=1.0 / y), x)
-    noise = np.sqrt(variance[inside] / (2.0 * pixels)) / y
-    return Estimate(float(np.mean(np.abs(y - line) / line)), float(noise.mean()))
+    deviation = np.full(len(photons), np.nan)
+    deviation[inside] = (y - line) / line
+    return deviation
+
+
+def linearity_error(
+    deviation: NDArray[np.float64], signal: NDArray[np.float64], variance: NDArray[np.float64], pixels: int
+) -> Estimate:
+    """Mean of the deviations from the line, without their signs."""
+    inside = np.isfinite(deviation)
+    noise = np.sqrt(variance[inside] / (2.0 * pixels)) / signal[inside]
+    return Estimate(float(np.mean(np.abs(deviation[inside]))), float(noise.mean()))

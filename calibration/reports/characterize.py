@@ -25,7 +25,7 @@ from calibration.reports.chapters.common import Chapter, noise_model, refusal
 from calibration.reports.chapters.focusing import focusing_chapter
 from calibration.reports.chapters.matrix import matrix_chapter
 from calibration.reports.chapters.projection import projection_chapter, truth_chapter
-from calibration.reports.chapters.speckle import speckle_chapter
+from calibration.reports.chapters.speckle import dim_ratio, speckle_chapter
 from calibration.reports.chapters.stability import Witness, stability_chapter
 from calibration.reports.report import Report
 from calibration.storage.descriptions import Description
@@ -114,6 +114,8 @@ def characterize(
     with tqdm(total=4 if matrix is None else 6 if recovery is None else 7, unit="part", disable=not progress) as bar:
         run = Run(opu, seed, bar)
         transfer, noise = run.measure_camera()
+        run.exposures = {"camera": transfer.exposure_s} if transfer else {}
+        run.exposures["speckle"] = exposure_s
         run.measure_speckle(noise)
         about = {"projection": method, "truth": "not used" if truth is None else "used, for the projection"}
         run.about |= about
@@ -129,12 +131,14 @@ def characterize(
             run.judge_matrix(estimate, noise)
         run.take_frames()
         run.add("stability", lambda: stability_chapter(run.witness, noise))
+        run.exposures["stability"] = exposure_s
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": version("opu-sim"),
         "frames": opu.clock.frames - start,
         "camera_frames": transfer.frames if transfer else 0,
         "exposure_s": exposure_s,
+        "exposures_s": run.exposures,
         "seed": seed,
         **run.about,
     }
@@ -154,6 +158,10 @@ class Run:
     """Finished chapters, in order."""
     about: dict[str, Any] = field(default_factory=dict)
     """Methods and exposures, for the report's provenance."""
+    exposures: dict[str, float] = field(default_factory=dict)
+    """Exposure of each chapter, seconds."""
+    dim_ratio: float = 1.0
+    """Share of dim readings relative to fully developed speckle."""
 
     def __post_init__(self) -> None:
         self.witness = Witness(self.opu, self.seed)
@@ -184,6 +192,7 @@ class Run:
         patterns = patterns[patterns.any(axis=1)]
         frames = np.asarray(self.opu.measure(patterns))
         self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise))
+        self.dim_ratio = dim_ratio(self.opu, frames, noise)
         self.take_frames()
 
     def recover(self, options: Description) -> TransmissionEstimate | None:
@@ -203,9 +212,13 @@ class Run:
         self.about["matrix"]["gauge"] = estimate.gauge._asdict()
         source = estimate.provenance
         self.about["matrix"] |= {name: source[name] for name in ("date", "exposure_s") if name in source}
+        if "exposure_s" in source:
+            self.exposures["matrix"] = source["exposure_s"]
         self.add("matrix", lambda: matrix_chapter(self.opu, estimate, noise, self.seed))
         if estimate.valid.any():
             self.add("focusing", lambda: focusing_chapter(self.opu, estimate, self.seed))
+            if "focusing" in self.chapters[-1].curves:
+                self.exposures["focusing"] = self.chapters[-1].curves["focusing"]["exposure_s"]
 
 
 def check_arguments(
@@ -265,12 +278,12 @@ def judge_projection(
         return Chapter([refusal("projection", "anchor", refused, advice)], {})
     if suit and method in RECOVERIES:  # a reference beam makes frames brighter
         expose(opu, method, n_inputs=n_inputs, seed=seed)
-    about["projection_exposure_s"] = opu.exposure_s
+    about["projection_exposure_s"] = run.exposures["projection"] = opu.exposure_s
     projection = measure_projection(opu, method=method, n_inputs=n_inputs)
     x = half_on(vectors, projection.n_inputs, seed, PatternSet.PROJECTION_VECTORS)
     result = projection.measure(x)
     about |= projection.describe()
-    found = projection_chapter(projection, x, result, seed)
+    found = projection_chapter(projection, x, result, seed, run.dim_ratio)
     if truth is None:
         return found
     against = truth_chapter(projection, x, result, truth)

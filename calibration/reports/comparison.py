@@ -11,8 +11,9 @@ from calibration.storage.descriptions import flatten
 __all__ = ["Change", "Comparison", "compare"]
 
 Trend = Literal["degraded", "improved", "changed", "same", "new", "gone"]
-RANK: dict[Verdict, int] = {"pass": 0, "not measurable": 0, "degraded": 1, "failed": 2}
-"""Order of the verdicts, worst last. A value that is not measurable counts as a pass, as in a report's verdict."""
+RANK: dict[Verdict, int] = {"pass": 0, "differs": 0, "not measurable": 0, "degraded": 1, "failed": 2}
+"""Order of the verdicts, worst last. A value that is not measurable, or a property that differs from the law, counts as
+a pass, as in a report's verdict."""
 MIN_SIGNIFICANCE = 3.0
 """Number of standard errors above which a difference of two values is significant."""
 
@@ -47,7 +48,7 @@ class Change:
         was, now = self.before.verdict, self.after.verdict
         if RANK[now] > RANK[was]:
             return "degraded"
-        if (was == "not measurable") != (now == "not measurable"):
+        if any((was == word) != (now == word) for word in ("not measurable", "differs")):
             return "changed"
         if RANK[now] < RANK[was]:
             return "improved"

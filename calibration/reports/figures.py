@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
@@ -19,16 +21,22 @@ __all__ = [
     "draw_held_out",
     "draw_histogram",
     "draw_linearity",
+    "draw_misfit",
     "draw_photon_transfer",
     "draw_power",
     "draw_projection",
     "draw_row_errors",
+    "draw_row_map",
     "draw_singular_values",
+    "draw_snr",
     "draw_speckle",
     "draw_stability",
 ]
 
 BLUE, LIGHT, RED, GREY = "#2563a8", "#9db8d6", "#c0211f", "#5b6875"
+ROW_NAMES = ("valid", "misfit", "saturated", "dark or bad pixel")
+ROW_COLOURS = ("#dce6f1", "#c0211f", "#e8a33d", "#1f2933")
+"""States of a row of the matrix."""
 
 
 def draw_histogram(ax: Axes, curve: Curve) -> Axes:
@@ -67,14 +75,53 @@ def draw_photon_transfer(ax: Axes, curve: Curve) -> Axes:
     return ax
 
 
+def draw_snr(ax: Axes, curve: Curve) -> Axes:
+    """Signal-to-noise ratio against photons, with the data sheet's and the sensitivity threshold."""
+    below = slice(int(np.argmax(curve["variance_dn2"])) + 1)  # clipped frames have no noise
+    ax.plot(curve["photons"][below], curve["snr"][below], "o", color=BLUE, ms=4, label="frames")
+    ax.plot(curve["sheet_photons"], curve["sheet_snr"], color=RED, lw=1.2, label="data sheet")
+    threshold = curve["threshold_photons"]
+    if threshold is not None and math.isfinite(threshold):
+        ax.axvline(threshold, color=GREY, lw=1.0, ls="--", label=f"threshold, {threshold:.3g} photons")
+    ax.axhline(1.0, color=GREY, lw=0.6)
+    top = max(curve["sheet_snr"])
+    ax.set(xscale="log", yscale="log", xlabel="photons per pixel", ylabel="signal / noise", ylim=(0.3, 10.0 * top))
+    ax.legend(loc="upper left")
+    return ax
+
+
 def draw_linearity(ax: Axes, curve: Curve) -> Axes:
-    """Mean signal against photons."""
-    photons, signal = np.asarray(curve["photons"]), np.asarray(curve["signal_dn"])
-    ax.plot(photons, signal, "o", color=BLUE, ms=4, label="frames")
-    below = signal < 0.7 * signal.max()
-    slope = signal[below].sum() / photons[below].sum()
-    ax.plot(photons, slope * photons, color=RED, lw=1.2, label="line through the points under 70 %")
-    ax.set(xlabel="photons per pixel", ylabel="mean above dark (DN)", ylim=(0, 1.35 * signal.max()))
+    """Deviation of the mean signal from the fitted line against photons, in percent."""
+    deviation = np.array([math.nan if value is None else value for value in curve["deviation"]])
+    known = np.isfinite(deviation)
+    ax.axhline(0.0, color=RED, lw=1.2, label="line fitted over 5 to 95 %")
+    ax.plot(np.asarray(curve["photons"])[known], 100.0 * deviation[known], "o-", color=BLUE, ms=4, lw=0.8)
+    reach = max(0.1, 1.4 * 100.0 * float(np.abs(deviation[known]).max(initial=0.0)))
+    ax.set(xlabel="photons per pixel", ylabel="deviation (%)", ylim=(-reach, reach), xlim=(0, None))
+    ax.legend()
+    return ax
+
+
+def draw_row_map(ax: Axes, curve: Curve) -> Axes:
+    """Rows of the matrix in the sensor's layout: valid, or why not."""
+    state = np.asarray(curve["state"]).reshape(curve["shape"])
+    ax.imshow(state, cmap=ListedColormap(ROW_COLOURS), vmin=-0.5, vmax=3.5, interpolation="nearest")
+    label_pixels(ax)
+    counts = [int((state == k).sum()) for k in range(len(ROW_NAMES))]
+    marks = [Patch(color=ROW_COLOURS[k], label=f"{ROW_NAMES[k]}: {count}") for k, count in enumerate(counts) if count]
+    ax.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    return ax
+
+
+def draw_misfit(ax: Axes, curve: Curve) -> Axes:
+    """Histogram of the misfit of the rows, with the limit above which rows are refused."""
+    values = np.maximum(np.asarray(curve["values"]), 1e-3)
+    low, high = min(values.min(), 0.5), 1.5 * max(values.max(), curve["limit"])
+    ax.hist(values, np.geomspace(low, high, 41).tolist(), color=LIGHT)
+    ax.axvline(1.0, color=GREY, lw=1.0, ls="--", label="noise alone: 1")
+    ax.axvline(curve["limit"], color=RED, lw=1.2, label=f"refused above {curve['limit']:g}")
+    ax.set(xscale="log", xlabel="misfit of the row", ylabel="rows")
+    ax.margins(y=0.25)
     ax.legend()
     return ax
 

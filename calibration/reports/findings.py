@@ -14,7 +14,27 @@ __all__ = ["Curve", "Findings", "Line", "Verdict", "format_number", "replace_non
 
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-Verdict = Literal["pass", "degraded", "failed", "not measurable"]
+Verdict = Literal["pass", "degraded", "failed", "differs", "not measurable"]
+"""A property of the device passes or differs from the law; a line that judges the calibration is never "differs"."""
+VERDICTS: tuple[Verdict, ...] = ("failed", "degraded", "differs", "pass", "not measurable")
+"""All verdicts, in the order in which they are counted."""
+OF_MEDIUM = frozenset(
+    {
+        ("speckle", "contrast"),
+        ("speckle", "distance to exp(-I)"),
+        ("speckle", "correlation area"),
+        ("matrix", "fourth moment"),
+        ("matrix", "largest singular value"),
+    }
+)
+"""Chapter and name of the lines that compare the medium with a Gaussian one."""
+PROPERTIES = OF_MEDIUM | {
+    ("speckle", "mean intensity"),
+    ("focusing", "enhancement"),
+    ("focusing", "F_amp"),
+    ("focusing", "phase-only, predicted"),
+}
+"""Lines that describe medium and illumination. They say nothing about the calibration."""
 Curve: TypeAlias = Mapping[str, Any]
 """Numbers behind a figure, by name, as in JSON: a number, a list of numbers, or a table of numbers."""
 
@@ -62,20 +82,30 @@ class Line:
     """Reason why the check failed or could not run; the verdict is then "failed", whatever was measured."""
 
     @property
+    def is_property(self) -> bool:
+        """Whether the line describes the medium or its illumination, and does not judge the calibration."""
+        return (self.group, self.name) in PROPERTIES
+
+    @property
+    def allowed(self) -> float:
+        """Largest deviation that passes: the limit, or three standard errors if that is more; a bound is the limit."""
+        if self.expected is None or not math.isfinite(self.uncertainty):
+            return self.limit
+        return max(self.limit, 3.0 * self.uncertainty)
+
+    @property
     def verdict(self) -> Verdict:
-        """Pass within the limit, or within three standard errors if that is more; degraded within 3 times this."""
+        """Pass within `allowed`, degraded within 3 times this, and failed beyond; "differs" for a property."""
         if self.reason:
             return "failed"
         if not math.isfinite(self.measured):
             return "not measurable"
-        allowed, distance = self.limit, self.measured
-        if self.expected is not None:
-            distance = abs(self.measured - self.expected)
-            if math.isfinite(self.uncertainty):
-                allowed = max(allowed, 3.0 * self.uncertainty)
-        if distance <= allowed:
+        distance = self.measured if self.expected is None else abs(self.measured - self.expected)
+        if distance <= self.allowed:
             return "pass"
-        return "degraded" if distance <= 3.0 * allowed else "failed"
+        if self.is_property:
+            return "differs"
+        return "degraded" if distance <= 3.0 * self.allowed else "failed"
 
     @classmethod
     def from_dict(cls, entry: Description) -> Self:
@@ -101,17 +131,40 @@ class Findings:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst verdict of all lines that could be measured."""
-        verdicts = {line.verdict for line in self.lines}
+        """The worst verdict on the calibration: a medium that differs from the law is no fault of it."""
         for worst in ("failed", "degraded", "pass"):
-            if worst in verdicts:
+            if self.counts[worst]:
                 return worst
         return "not measurable"
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """Number of lines by verdict."""
+        found = [line.verdict for line in self.lines]
+        return {verdict: found.count(verdict) for verdict in VERDICTS}
+
+    @property
+    def summary(self) -> str:
+        """The verdict and the number of lines by verdict: "pass (40 pass, 2 not measurable)"."""
+        parts = [f"{count} {verdict}" for verdict, count in self.counts.items() if count]
+        return f"{self.verdict} ({', '.join(parts)})"
+
+    @property
+    def medium(self) -> str:
+        """Whether the medium has the statistics of a Gaussian matrix, and where it differs."""
+        measured = [line for line in self.lines if (line.group, line.name) in OF_MEDIUM]
+        judged = [line for line in measured if line.verdict in ("pass", "differs")]
+        different = [line.name for line in judged if line.verdict == "differs"]
+        if not judged:
+            return "not measurable"
+        return f"not Gaussian: {', '.join(different)}" if different else "Gaussian"
 
     def to_dict(self) -> dict[str, Any]:
         """All findings in plain types; values that could not be measured are None."""
         document = {
             "verdict": self.verdict,
+            "counts": self.counts,
+            "medium": self.medium,
             "provenance": dict(self.provenance),
             "device": dict(self.device),
             "lines": [asdict(line) | {"verdict": line.verdict} for line in self.lines],

@@ -15,6 +15,13 @@ from photonics.plotting.plots import draw_bench
 
 __all__ = ["Plot", "bench_picture", "line_table", "pictures", "plots", "row", "sections"]
 
+RULE = (
+    "A line passes if its measured value is within the limit of the expected one, or within 3 standard errors (3 s.e.) "
+    "if that is more. Up to 3 times as far it is degraded, and beyond failed. A bound (≤) has no such margin. "
+    "A property of the medium or its illumination that is not that of a Gaussian medium differs; it is no fault of the "
+    "calibration."
+)
+"""The rule of the verdicts, as the page gives it."""
 NAMES = {
     "camera": "Camera",
     "speckle": "Speckle",
@@ -62,14 +69,31 @@ def summary(report: Findings) -> str:
     frames_only = str(about.get("truth", "not used")) == "not used"
     truth = "no true matrix was used" if frames_only else "the simulated device's matrix was used to judge projections"
     return (
-        f"Overall: {report.verdict}. {about['frames']} frames of the device, {about['camera_frames']} of the camera, "
-        f"exposure {about['exposure_s'] * 1e6:.0f} µs, {about['date']}, opu-sim {about['version']}. "
-        f"The report uses frames and data sheets; {truth}."
+        f"Overall: {report.summary}. The medium: {report.medium}. "
+        f"{about['frames']} frames of the device, {about['camera_frames']} of the camera, "
+        f"exposure {microseconds(about['exposure_s'])}, {about['date']}, opu-sim {about['version']}. "
+        f"The report uses frames and data sheets; {truth}.\n{RULE}"
     )
 
 
+def microseconds(seconds: float) -> str:
+    """An exposure as text.
+
+    >>> microseconds(4.4e-4)
+    '440 µs'
+    """
+    return f"{format_number(1e6 * seconds, 3)} µs"
+
+
 def remark(report: Findings, group: str) -> str:
-    """Text before the figures of a chapter: the method, and what its gauge leaves undetermined."""
+    """Text before the figures of a chapter: its exposure, its method, and what the gauge leaves undetermined."""
+    exposures = dict(report.provenance.get("exposures_s") or {})
+    exposure = f"Exposure: {microseconds(exposures[group])}. " if group in exposures else ""
+    return (exposure + method_of(report, group)).strip()
+
+
+def method_of(report: Findings, group: str) -> str:
+    """Method and gauge of a chapter."""
     about = report.provenance
     if group == "projection":
         gauge = about.get("projection_gauge")
@@ -111,7 +135,9 @@ def row(line: Line) -> list[str]:
     unit = f" {line.unit}" if line.unit else ""
     expected = f"≤ {format_number(line.limit, 3)}{unit}"
     if line.expected is not None:
-        expected = f"{format_number(line.expected, 4)} ± {format_number(line.limit, 2)}{unit}"
+        expected = f"{format_number(line.expected, 4)} ± {format_number(line.allowed, 2)}{unit}"
+        if line.allowed > line.limit:
+            expected += " (3 s.e.)"
     if line.expected is None and not math.isfinite(line.limit):
         expected = "–"
     measured = "–"
@@ -134,7 +160,7 @@ def plots(report: Findings) -> list[Plot]:
     curves, bits = report.curves, dict(report.device.get("camera") or {}).get("bit_depth", 8)
     made = []
     for name, group, draw, caption in FIGURES:
-        if name in curves:
+        if name in curves and REQUIRED.get(draw, "") in ("", *curves[name]):
             made.append(Plot(group, lambda ax, draw=draw, name=name: draw(ax, curves[name]), caption))
     if "frame" in curves:
         frame, size = curves["frame"], curves.get("frame_shape", (1, -1))
@@ -150,7 +176,11 @@ def plots(report: Findings) -> list[Plot]:
 FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], object], str], ...] = (
     ("photon_transfer", "camera", drawings.draw_photon_transfer,
      "Photon transfer curve. The slope is the gain K; filled points were fitted. The full well cuts off the noise."),
-    ("photon_transfer", "camera", drawings.draw_linearity, "Mean signal against photons per pixel."),
+    ("photon_transfer", "camera", drawings.draw_snr,
+     "Signal over temporal noise. The dynamic range begins at the absolute sensitivity threshold of EMVA 1288, for "
+     "which the dark noise is 0.49 DN or more."),
+    ("photon_transfer", "camera", drawings.draw_linearity,
+     "Linearity: deviation of the mean signal from the fitted line, over 5 to 95 % of saturation."),
     ("intensity_histogram", "speckle", drawings.draw_histogram,
      "Intensity over its mean, pooled over frames, against the law exp(-I) of fully developed speckle."),
     ("autocovariance", "speckle", drawings.draw_autocovariance,
@@ -165,6 +195,10 @@ FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], object], str], ...] = (
      "Patterns that were not used in the recovery: measured against predicted intensity, relative to the mean."),
     ("matrix_rows", "matrix", lambda ax, curve: drawings.draw_row_errors(ax, curve["error"]),
      "Error of each row of the recovered matrix, by such patterns, noise subtracted; first bin: none found."),
+    ("row_map", "matrix", drawings.draw_row_map,
+     "Rows of the matrix in the sensor's layout. Refused rows are zero in the matrix and not used."),
+    ("misfit", "matrix", drawings.draw_misfit,
+     "Misfit of the rows: mean squared residual of the frames over that of noise."),
     ("singular_values", "matrix", drawings.draw_singular_values,
      "Singular values of the recovered matrix against the law of a matrix of independent Gaussian entries."),
     ("focusing", "focusing", drawings.draw_budget,
@@ -174,3 +208,5 @@ FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], object], str], ...] = (
     ("stability", "stability", drawings.draw_power,
      "Total light of the same frames relative to its mean, against time: the drift of the laser."),
 )  # fmt: skip
+REQUIRED: dict[Callable[[Axes, Any], object], str] = {drawings.draw_snr: "snr", drawings.draw_linearity: "deviation"}
+"""Curves that reports of earlier versions lack; their figures are left out."""

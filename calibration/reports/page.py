@@ -49,6 +49,7 @@ class Section:
 
     title: str
     text: str = ""
+    """Paragraphs, one per line."""
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = field(default=())
 

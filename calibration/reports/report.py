@@ -27,7 +27,7 @@ class Report(Findings):
         return render("Characterisation of the optical processing unit", sections(self))
 
     def __repr__(self) -> str:
-        return f"Report({self.verdict}, {len(self.lines)} lines, {self.provenance['date']})"
+        return f"Report({self.summary}, {self.provenance['date']})"
 
     def _repr_html_(self) -> str:
         # An iframe keeps the page's style separate from the notebook.

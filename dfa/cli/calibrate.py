@@ -218,7 +218,8 @@ def write_report(report: "Report", folder: Path, as_json: bool) -> None:
     print_table(columns, rows)
     for reason in dict.fromkeys(line.reason for line in report.lines if line.reason):
         typer.echo(f"failed: {reason}")
-    typer.echo(f"{report.verdict}: {folder / name}.html")
+    typer.echo(f"medium: {report.medium}")
+    typer.echo(f"{report.summary}: {folder / name}.html")
 
 
 def compare_reports(before: Path, after: Path, as_json: bool) -> None:

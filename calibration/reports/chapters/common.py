@@ -7,11 +7,13 @@ from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel, dark_level
 from calibration.device import Device
+from calibration.fields.readings import frame_shape
 from calibration.reports.findings import Line
-from photonics.arrays import HostArray
+from photonics.arrays import BoolArray, HostArray
+from photonics.backend import HOST
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Chapter", "noise_model", "refusal"]
+__all__ = ["Chapter", "independent_pixels", "noise_model", "refusal", "signal_of"]
 
 DARK_FRAMES = 8
 """Dark frames for the noise model."""
@@ -41,3 +43,23 @@ def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> No
 def signal_of(frames: HostArray, noise: NoiseModel) -> NDArray[np.float64]:
     """Frames above the dark level, DN."""
     return np.asarray(frames).astype(np.float64) - noise.dark_dn
+
+
+def independent_pixels(opu: Device, chosen: BoolArray) -> float:
+    """Number of independent pixels among the chosen ones, ``M^2 / sum_ij |mu_ij|^2``.
+
+    mu is the correlation of the field at two pixels due to the pupil, with periodic edges of the sensor. The variance
+    of a mean over the M pixels is that over so many independent ones; for the whole sensor it is the number of
+    frequencies that the pupil passes. Without a pupil it is M.
+    """
+    imaging, count = opu.imaging, float(chosen.sum())
+    if imaging.numerical_aperture is None or not count:
+        return count
+    (height, width), k = frame_shape(opu), imaging.samples_per_pixel
+    more = 1 if imaging.region is None else 2  # the sensor extends beyond a region
+    passed = imaging.filter((k * more * height, k * more * width), opu.laser.wavelength_m, HOST).astype(np.float64)
+    match = np.abs(np.fft.ifft2(passed**2)[::k, ::k]) ** 2
+    known = np.zeros(match.shape)
+    known[:height, :width] = chosen.reshape(height, width)
+    pairs = np.fft.ifft2(np.abs(np.fft.fft2(known)) ** 2).real
+    return count**2 * float(match[0, 0] / np.sum(pairs * match))

@@ -29,8 +29,14 @@ MAX_EXCESS_DARK = 0.02
 """Largest excess of dark rows over the expected share; doubled if rows hidden by noise are dropped as well."""
 
 
-def projection_chapter(projection: LinearProjection, x: BoolArray, result: Projected, seed: int) -> Chapter:
-    """Additivity on disjoint patterns, repeatability and dark rows; needs no ground truth."""
+def projection_chapter(
+    projection: LinearProjection, x: BoolArray, result: Projected, seed: int, dim_ratio: float = 1.0
+) -> Chapter:
+    """Additivity on disjoint patterns, repeatability and dark rows; needs no ground truth.
+
+    The law for dark rows holds for fully developed speckle; `dim_ratio` is how many times as many dim readings as in it
+    the frames of random patterns have.
+    """
     valid, n = projection.valid, projection.n_outputs
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x & part), projection.measure(x & ~part)
@@ -50,7 +56,8 @@ def projection_chapter(projection: LinearProjection, x: BoolArray, result: Proje
     twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
     rows, outputs = median_errors(twin, result.values, valid)
     dark = float(1.0 - valid.mean())
-    expected = projection.expected_dark_share()
+    law = projection.expected_dark_share()
+    expected = None if law is None else min(law * max(dim_ratio, 1.0), 1.0)
     dark_error = math.sqrt(max(dark * (1.0 - dark), 1.0 / n) / n * dark_share_variance(projection.opu))
     most = 0.1 if expected is None else MAX_EXCESS_DARK * (2.0 if projection.drops_noisy_rows else 1.0)
     if expected is not None and dark < expected and speckle_shape(projection.opu) > MAX_SINGLE_GRAIN_SHAPE:

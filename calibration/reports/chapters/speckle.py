@@ -4,23 +4,34 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaincc
+from scipy.special import gammainc, gammaincc
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
+from calibration.fields.bad_pixels import is_dead
 from calibration.fields.readings import frame_shape
-from calibration.reports.chapters.common import Chapter, signal_of
-from calibration.reports.findings import Curve, Line
+from calibration.reports.chapters.common import Chapter, independent_pixels, signal_of
+from calibration.reports.findings import Curve, Line, format_number
 from photonics.analysis.speckle import exponential_distance
 from photonics.arrays import BoolArray, HostArray
 from photonics.parts.pupil import correlation
 
-__all__ = ["grain", "speckle_chapter"]
+__all__ = ["dim_ratio", "grain", "speckle_chapter"]
 
 MAX_LAG = 2.0
 """Largest lag in the sum of the autocovariance, in grain widths; theory supplies the larger lags."""
 MIN_SHARE = 0.25
 """Smallest share of the grain's area in those lags."""
+MAX_SATURATED = 2e-3
+"""Share of saturated readings that is allowed above that of fully developed speckle."""
+MAX_LAW = 1e-2
+"""Largest share of saturated readings, by the law, at which the exposure suits."""
+DIM = 0.1
+"""Share of the mean of a frame under which a reading is dim."""
+MAX_BAD = 5e-3
+"""Share of bad pixels that is allowed above that of the data sheet."""
+MIN_MEAN_DN = 6.0
+"""Smallest mean of the frames, DN, at which a pixel that shows no light in all patterns counts as bad."""
 
 
 def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: NoiseModel) -> Chapter:
@@ -28,7 +39,8 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
 
     Each frame is divided by its own mean, because patterns differ in the number of ON inputs. Two patterns share half
     of their ON inputs, so their fields have the correlation 1/2, their means 1/4, and their contrasts 1/16 (the second
-    Laguerre polynomial of the intensity).
+    Laguerre polynomial of the intensity). A sensor with few grains has less contrast, because a frame's own mean
+    follows its bright grains: K independent exponential intensities have the squared contrast ``(K - 1) / (K + 1)``.
     """
     count, modes = len(frames), opu.imaging.polarisations
     signal = signal_of(frames, noise)
@@ -37,37 +49,29 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
     if not means.min() > 0:
         raise ZeroDivisionError("no light above dark")
     expected_contrast = opu.imaging.contrast(modes, opu.laser.wavelength_m)
-    grains = opu.n_out / max(grain_pixels(opu), 1.0)
+    grains = max(independent_pixels(opu, np.ones(opu.n_out, bool)), 1.0)
     mean_error, contrast_error = (
         math.sqrt((1.0 + rho * (count - 1)) / (count * grains)) for rho in (1.0 / 4.0, 1.0 / 16.0)
     )
     shares = (signal.var(axis=1) - noise.variance(frames).mean(axis=1)) / means[:, 0] ** 2
     contrast = math.sqrt(max(float(shares.mean()), 0.0))
-    reach = opu.camera.saturation_dn - noise.dark_dn
-    clipped = float((frames >= opu.camera.saturation_dn).mean())
-    shape = 1.0 / expected_contrast**2  # intensity averaged over grains follows nearly a gamma law
-    expected_clip = float(gammaincc(shape, shape * reach / means).mean())
-    clip_error = math.sqrt(max(expected_clip, 1e-9) / frames.size)
+    contrast_of_frame = expected_contrast * math.sqrt((grains - 1.0) / (grains + 1.0))
     unit = float(np.mean(means[:, 0] / (patterns.mean(axis=1) * opu.unit_dn)))
     lines = [
-        Line("speckle", "contrast", "√(var I - noise) / mean I", "", contrast, contrast_error, expected_contrast, 0.03,
-             "under 1: several speckle patterns add up (polarisation, linewidth), or frames saturate"),
-        Line("speckle", "saturated share", "exp(-range / mean); tail of a gamma law for several grains", "",
-             clipped, clip_error, expected_clip, 1e-3,
-             "shorten the exposure (opu.autoexpose)"),
+        Line("speckle", "contrast", "√(var I - noise) / mean I", "", contrast, contrast_error, contrast_of_frame, 0.03,
+             "under the law: several speckle patterns or a background add up, or frames saturate; above: few channels"),
+        *saturation_lines(opu, frames, means, noise, expected_contrast, grains),
         Line("speckle", "mean intensity", "mean I over its value by photometry", "", unit, mean_error, 1.0, 0.1,
              "laser power, alignment or throughput changed"),
+        bad_pixel_line(opu, frames, noise, mean),
     ]  # fmt: skip
-    if clipped > 0.2:
-        lines.append(Line(
-            "speckle", "range", "share of pixels at the last code", "", clipped, math.nan, None, 1e-3,
-            "shorten the exposure (opu.autoexpose)", f"the camera is saturated: {clipped:.0%} of the pixels",
-        ))  # fmt: skip
     if expected_contrast > 0.97:  # the law does not hold for pixels that average several grains
         distance = float(np.mean([exponential_distance(np.maximum(s, 0.0)) for s in signal]))
+        share = math.sqrt(grains / opu.n_out)  # pixels of a grain are not independent
         lines.insert(1, Line(
-            "speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √N, mean", "", distance, math.nan, None,
-            1.63 + math.sqrt(opu.n_out) / mean, "see the histogram: a background or a clipped tail",
+            "speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √K, mean, K independent pixels", "",
+            distance * share, math.nan, None, 1.63 + math.sqrt(grains) / mean,
+            "see the histogram: a background or a clipped tail",
         ))  # fmt: skip
     step = max(1, round(mean / 5.0))  # bins of whole codes, or the histogram shows a comb
     edges = np.arange(-0.5, 8.0 * mean, step) / mean
@@ -77,6 +81,48 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
     found, shape = grain(opu, signal, noise.variance(frames)), frame_shape(opu)
     curves["frame_shape"] = list(shape)
     return Chapter(lines + found.lines, curves | found.curves)
+
+
+def saturation_lines(
+    opu: Device, frames: HostArray, means: NDArray[np.float64], noise: NoiseModel, contrast: float, grains: float
+) -> list[Line]:
+    """Share of saturated readings, at most that of fully developed speckle (up to 1 %), 3 standard errors and 0.2 %."""
+    clipped = float((frames >= opu.camera.saturation_dn).mean())
+    shape = 1.0 / contrast**2  # intensity averaged over grains follows nearly a gamma law
+    law = float(gammaincc(shape, shape * (opu.camera.saturation_dn - noise.dark_dn) / means).mean())
+    error = math.sqrt(law / (len(frames) * grains))
+    advice, formula = "shorten the exposure (opu.autoexpose)", f"readings at the last code; law {format_number(law, 2)}"
+    found = Line("speckle", "saturated share", formula, "", clipped, error,
+                 None, min(law, MAX_LAW) + 3.0 * error + MAX_SATURATED, advice)  # fmt: skip
+    if clipped <= 0.2:
+        return [found]
+    reason = f"the camera is saturated: {clipped:.0%} of the pixels"
+    return [found, Line("speckle", "range", "share of pixels at the last code", "", clipped, math.nan, None, 1e-3,
+                        advice, reason)]  # fmt: skip
+
+
+def bad_pixel_line(opu: Device, frames: HostArray, noise: NoiseModel, mean: float) -> Line:
+    """Share of pixels that show no light, or are saturated, in all patterns; not measurable in the dark."""
+    dead = is_dead(frames, noise.dark_dn)
+    hot = (frames >= opu.camera.saturation_dn).all(axis=0)
+    share = float((dead | hot).mean()) if mean > MIN_MEAN_DN and not hot.all() else math.nan
+    error = math.sqrt(max(share * (1.0 - share), 1.0 / opu.n_out) / opu.n_out) if math.isfinite(share) else math.nan
+    limit = opu.camera.dead_pixels + max(MAX_BAD, 3.0 * math.sqrt(opu.camera.dead_pixels / opu.n_out))
+    return Line("speckle", "bad pixels", f"share without light, or saturated, in all {len(frames)} patterns", "", share,
+                error, None, limit, "leave out these rows; list the pixels for the camera's correction")  # fmt: skip
+
+
+def dim_ratio(opu: Device, frames: HostArray, noise: NoiseModel) -> float:
+    """Share of dim readings (under `DIM` of the mean) over that in fully developed speckle, without dead pixels.
+
+    1 if the readings are too few codes above dark to tell.
+    """
+    signal = signal_of(frames, noise)[:, ~is_dead(frames, noise.dark_dn)]
+    if not signal.size or DIM * signal.mean() < 1.0:
+        return 1.0
+    shape = 1.0 / opu.imaging.contrast(wavelength_m=opu.laser.wavelength_m) ** 2
+    share = float((signal < DIM * signal.mean(axis=1, keepdims=True)).mean())
+    return share / max(float(gammainc(shape, shape * DIM)), 1.0 / signal.size)
 
 
 def grain_pixels(opu: Device) -> float:
@@ -111,8 +157,11 @@ def grain(opu: Device, signal: NDArray[np.float64], variance: HostArray) -> Chap
     spread = float((total - area * zero).std(ddof=1) / zero.mean())
     error = spread * math.sqrt((1.0 + 0.25 * (len(total) - 1)) / len(total))
     scale = opu.imaging.contrast(1, opu.laser.wavelength_m) ** 2 if share >= MIN_SHARE else math.nan
-    line = Line("speckle", "grain area", "C₁² Σ_lags autocovariance / variance", "pixels", scale * area, scale * error,
-                expected, 0.15 * expected, "check aperture and focus of the imaging optics")  # fmt: skip
+    name, advice = "grain area", "check aperture and focus of the imaging optics"
+    if opu.imaging.numerical_aperture is None:  # then pixels are independent by assumption
+        name, advice = "correlation area", "neighbouring pixels share light: a pupil, or a medium with few channels"
+    line = Line("speckle", name, "C₁² Σ_lags autocovariance / variance", "pixels", scale * area, scale * error,
+                expected, 0.15 * expected, advice)  # fmt: skip
     lags += total[:, None, None] / pixels
     mean = lags.mean(axis=0) / zero.mean()
     across = {"lag_x": list(range(-reach[1], reach[1] + 1)), "x": mean[reach[0]].tolist()}

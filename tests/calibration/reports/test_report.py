@@ -272,6 +272,38 @@ def test_files_that_are_not_reports_are_refused(tmp_path, text):
     assert "\n" not in str(stop.value)
 
 
+def test_reports_of_earlier_versions_are_read(tmp_path, report):
+    """Without counts, exposures and newer curves: the page is drawn, and lines on the medium are judged as today.
+
+    Catches: a KeyError, an old failure of the medium that shows as an improvement.
+    """
+    document = json.loads(json.dumps(report.to_dict()))
+    for name in ("counts", "medium"):
+        del document[name]
+    del document["provenance"]["exposures_s"], document["curves"]["row_map"]
+    for name in ("snr", "deviation"):
+        del document["curves"]["photon_transfer"][name]
+    moment = next(entry for entry in document["lines"] if entry["name"] == "fourth moment")
+    moment |= {"measured": 10.0 * moment["expected"], "verdict": "failed"}
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    old = Report.from_json(tmp_path / "old.json")
+    assert old.medium == "not Gaussian: fourth moment"
+    assert old.html().count("<figure") == report.html().count("<figure") - 3
+    assert [row[-1] for row in compare(old, report).rows()] == ["changed"]
+
+
+def test_the_page_gives_counts_rule_exposures_and_refused_rows(report):
+    """Catches: an interval that is wider than the stated limit without a word, a chapter without its exposure."""
+    page = html.unescape(report.html())
+    assert f"Overall: {report.summary}. The medium: Gaussian." in page
+    assert "or within 3 standard errors (3 s.e.) if that is more" in page
+    wider = [line for line in report.lines if line.allowed > line.limit]
+    assert page.count("(3 s.e.)</td>") == len(wider) > 0
+    assert page.count("Exposure: ") == len(report.provenance["exposures_s"]) - ("matrix" not in page) >= 5
+    assert "Rows of the matrix in the sensor's layout" in page
+    assert report.curves["row_map"] == {"state": [0] * 600, "shape": [24, 25]}
+
+
 def test_gauge_is_stated(report):
     """Of the projection and of the matrix, in JSON and on the page. Catches: a report that leaves it out."""
     about, page = report.to_dict()["provenance"], html.unescape(report.html())

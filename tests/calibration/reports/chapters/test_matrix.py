@@ -5,15 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from calibration.reports.chapters.common import noise_model
-from calibration.reports.chapters.matrix import (
-    align_conjugation,
-    independent_rows,
-    matrix_chapter,
-    measure_held_out,
-    row_quality,
-    singular_values,
-)
+from calibration.reports.chapters.common import independent_pixels, noise_model
+from calibration.reports.chapters.held_out import measure_held_out, row_quality
+from calibration.reports.chapters.matrix import matrix_chapter
+from calibration.reports.chapters.spectrum import align_conjugation, singular_values
 from photonics import OPU, GaussianMedium, Imaging
 from tests.calibration.benches import field_matrix
 from tests.calibration.matrix_benches import tilted
@@ -57,7 +52,7 @@ def test_singular_values_behind_a_pupil_follow_the_law_of_its_frequencies(n_in, 
     """
     opu = tilted("ideal", n_in, side=side, band=band, seed=seed)
     valid = np.random.default_rng(1).random(side * side) >= unknown
-    lines = singular_values(field_matrix(opu), valid, independent_rows(opu, valid)).lines
+    lines = singular_values(field_matrix(opu), valid, independent_pixels(opu, valid)).lines
     assert [line.name for line in lines] == ["fourth moment", "largest singular value"]
     for line in lines:
         assert line.verdict == "pass"
@@ -71,12 +66,12 @@ def test_independent_rows_count_frequencies():
     """
     opu = tilted("ideal", 16, side=64, band=0.2)
     every = np.ones(64 * 64, bool)
-    assert independent_rows(opu, every) == pytest.approx(math.pi * (0.2 * 64) ** 2, rel=0.05)
+    assert independent_pixels(opu, every) == pytest.approx(math.pi * (0.2 * 64) ** 2, rel=0.05)
     two = np.zeros((64, 64), bool)
     two[0, 0] = two[30, 31] = True
-    assert independent_rows(opu, two.ravel()) == pytest.approx(2.0, rel=1e-3)
+    assert independent_pixels(opu, two.ravel()) == pytest.approx(2.0, rel=1e-3)
     plain = OPU(medium=GaussianMedium(16, 100, seed=1))
-    assert independent_rows(plain, np.arange(100) > 9) == 90.0
+    assert independent_pixels(plain, np.arange(100) > 9) == 90.0
     matrix = field_matrix(plain)
     before, after = singular_values(matrix, every[:100]), singular_values(matrix, every[:100], 100.0)
     assert before == after
@@ -94,7 +89,7 @@ def test_conjugation_of_rows_is_aligned():
     found = align_conjugation(np.where(swapped[:, None], truth.conj(), truth), valid, (32, 32))
     alike = np.all(found == truth, axis=1)[valid].mean()
     assert max(alike, 1.0 - alike) > 0.99
-    assert all(line.verdict == "pass" for line in singular_values(found, valid, independent_rows(opu, valid)).lines)
+    assert all(line.verdict == "pass" for line in singular_values(found, valid, independent_pixels(opu, valid)).lines)
 
 
 @pytest.mark.parametrize(

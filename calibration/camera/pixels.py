@@ -1,0 +1,60 @@
+"""Differences between the pixels of a camera: defect pixels, PRNU and DSNU, by EMVA 1288."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.estimate import Estimate
+from photonics.arrays import BoolArray
+
+__all__ = ["Defects", "find_defects", "nonuniformity"]
+
+MIN_RESPONSE = 0.5
+"""A pixel is dead if its response to light is under this share of the median response."""
+MAX_DARK_SHARE = 0.05
+"""A pixel is hot if its dark level is above the median one by over this share of the camera's range."""
+
+
+class Defects(NamedTuple):
+    """Pixels that are left out of the camera's figures. EMVA 1288 leaves the definition to the user."""
+
+    dead: BoolArray
+    """Pixels of less than half of the median response to light: (n_pixels,)."""
+    hot: BoolArray
+    """Pixels whose dark level is over 5 % of the range above the median: (n_pixels,)."""
+
+    @property
+    def good(self) -> BoolArray:
+        """All other pixels."""
+        return ~(self.dead | self.hot)
+
+
+def find_defects(light: NDArray[np.float64], dark: NDArray[np.float64], range_dn: float) -> Defects:
+    """Find dead and hot pixels in stacks of frames at half of saturation and in the dark: (count, n_pixels)."""
+    level = dark.mean(axis=0)
+    response = light.mean(axis=0) - level
+    hot = np.asarray(level > np.median(level) + MAX_DARK_SHARE * range_dn)
+    return Defects(~hot & (response < MIN_RESPONSE * np.median(response)), hot)
+
+
+def nonuniformity(light: NDArray[np.float64], dark: NDArray[np.float64], gain: float) -> tuple[Estimate, Estimate]:
+    """PRNU (relative) and DSNU (electrons) from averages over frames, temporal noise subtracted.
+
+    Parameters
+    ----------
+    light, dark : ndarray, shape (count, n_pixels)
+        Frames at half of saturation and in the dark, DN.
+    gain : float
+        DN per electron.
+    """
+    stacks, (count, pixels) = (light, dark), light.shape
+    spatial = [s.mean(axis=0).var(ddof=1) - s.var(axis=0, ddof=1).mean() / count for s in stacks]
+    signal = light.mean() - dark.mean()
+    dsnu = np.sqrt(max(spatial[1], 0.0)) / gain
+    prnu = np.sqrt(max(spatial[0] - spatial[1], 0.0)) / signal
+    errors = [s.mean(axis=0).var(ddof=1) / np.sqrt(2.0 * pixels) for s in stacks]
+    return (
+        Estimate(float(prnu), float(errors[0] / max(prnu, 1e-9) / signal**2)),
+        Estimate(float(dsnu), float(errors[1] / max(dsnu, 1e-9) / gain**2)),
+    )

@@ -1,0 +1,145 @@
+"""Frames of random patterns that no calibration used, against the prediction of a recovered matrix."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from calibration.camera.noise import NoiseModel
+from calibration.device import Device
+from calibration.fields.readings import frame_shape
+from calibration.fields.sideband import pixel_transfer
+from calibration.reports.chapters.common import signal_of
+from calibration.reports.findings import Curve
+from calibration.wavefront.focusing import leaked_field, pad_to_device
+from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
+
+__all__ = ["PROBES", "HeldOut", "frame_error", "measure_held_out", "reason_to_distrust", "row_quality", "scatter"]
+
+PROBES = 64
+"""Held-out patterns."""
+MIN_CORRELATION = 0.5
+"""Smallest correlation of prediction and frames; below it the matrix does not describe the frames."""
+MAX_SATURATED_SHARE = 0.2
+"""Largest share of saturated pixels in the held-out frames."""
+
+
+class HeldOut(NamedTuple):
+    """Frames of random patterns that no calibration used, and their prediction: arrays of shape (n_probes, n_out)."""
+
+    frames: HostArray
+    """Frames of the camera, unchanged."""
+    measured: NDArray[np.float64]
+    """Frames above dark, DN."""
+    predicted: NDArray[np.float64]
+    """``|T x|^2`` in DN, with a common scale fitted by least squares."""
+    variance: FloatArray
+    """Variance of `measured` due to the camera's noise, DN^2."""
+    good: BoolArray
+    """Readings that are not saturated and belong to a valid row."""
+
+
+def measure_held_out(opu: Device, matrix: ArrayLike, valid: ArrayLike, noise: NoiseModel, seed: int) -> HeldOut:
+    """Take frames of random half-ON patterns and predict them by a matrix of shape (n_out, n_inputs).
+
+    Only the common scale is fitted; phases and conjugations of rows do not show in intensities.
+    """
+    matrix = np.asarray(matrix)
+    x = half_on(PROBES, matrix.shape[1], seed, PatternSet.HELD_OUT)
+    frames = np.asarray(opu.measure(pad_to_device(x, opu.n_in)))
+    field = x.astype(np.float32) @ matrix.T + leaked_field(opu, matrix)
+    intensity = np.abs(field).astype(np.float64) ** 2
+    unknown = ~np.asarray(valid, bool)
+    good = (frames < opu.camera.saturation_dn) & ~unknown
+    measured = signal_of(frames, noise)
+    # Pixels receive some light of their neighbours. Where the matrix has no row, that light is taken from the frames.
+    intensity[:, unknown] = measured[:, unknown] / max(fit_scale(measured, intensity, good), 1e-30)
+    predicted = average_over_pixels(opu, intensity)
+    predicted *= fit_scale(measured, predicted, good)
+    return HeldOut(frames, measured, predicted, noise.variance(frames), good)
+
+
+def fit_scale(measured: NDArray[np.float64], predicted: NDArray[np.float64], good: BoolArray) -> float:
+    """Factor that fits predictions to the frames, by least squares."""
+    return float(np.sum(measured * predicted, where=good) / max(np.sum(predicted**2, where=good), 1e-30))
+
+
+def average_over_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intensity averaged over pixels, (batch, n_out), from the intensity at their centres.
+
+    Behind a pupil of band B, an intensity has the band 2 B. If that is below 1/2, the centres determine it. Without a
+    pupil, or with smaller grains, the intensity is returned unchanged.
+    """
+    imaging, per_wave = opu.imaging, opu.imaging.pixel_m / opu.laser.wavelength_m
+    aperture = imaging.numerical_aperture
+    if aperture is None or imaging.region is not None or 2.0 * aperture * per_wave >= 0.5:
+        return intensity
+    rows, columns = frame_shape(opu)
+    transfer = pixel_transfer(np.asarray(np.fft.fftfreq(rows), np.float64), imaging.samples_per_pixel)[:, None]
+    transfer = transfer * pixel_transfer(np.asarray(np.fft.rfftfreq(columns), np.float64), imaging.samples_per_pixel)
+    seen = np.fft.irfft2(np.fft.rfft2(intensity.reshape(-1, rows, columns)) * transfer, (rows, columns))
+    return seen.reshape(intensity.shape)
+
+
+def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Error of the field and correlation of the intensity in each row, without the noise of the test frames.
+
+    An error d of the field y of a pattern changes the intensity by ``2 Re(conj(y) d)``, of mean square ``2 E|y|^2
+    E|d|^2``. To first order in d, the error of the field is therefore ``sqrt(mean((I - P)^2 - noise) / 2) / mean I``.
+    """
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.sum(values, axis=0, where=test.good) / np.maximum(test.good.sum(axis=0), 1)
+
+    level = np.maximum(mean(test.measured), 1e-12)
+    excess = mean((test.measured - test.predicted) ** 2 - test.variance)
+    error = np.sqrt(np.maximum(excess, 0.0) / 2.0) / level
+    a, b = test.measured - mean(test.measured), test.predicted - mean(test.predicted)
+    spread = np.maximum(mean(a**2 - test.variance), 1e-12) * np.maximum(mean(b**2), 1e-12)
+    return error, mean(a * b) / np.sqrt(spread)
+
+
+def frame_error(test: HeldOut) -> tuple[float, float]:
+    """Relative error of predicted frames, ``sqrt(sum((I - P)^2 - noise) / sum I^2)``, and its standard error.
+
+    In fully developed speckle it is the error of the field. Dim rows, whose relative error is large, weigh little.
+    """
+    excess = np.sum((test.measured - test.predicted) ** 2 - test.variance, axis=1, where=test.good)
+    power = np.sum(test.measured**2 - test.variance, where=test.good) / len(excess)
+    found = math.sqrt(max(float(excess.mean() / max(power, 1e-12)), 0.0))
+    return found, float(excess.std() / math.sqrt(len(excess)) / max(2.0 * found * power, 1e-12))
+
+
+def reason_to_distrust(test: HeldOut, correlation: float, opu: Device) -> str:
+    """Reason why the matrix cannot be trusted; empty if it can."""
+    saturated = float((test.frames >= opu.camera.saturation_dn).mean())
+    if saturated > MAX_SATURATED_SHARE:
+        return f"the camera is saturated in {saturated:.0%} of the pixels, so intensities are not measured"
+    if correlation > MIN_CORRELATION:
+        return ""
+    a, b = (part - part.mean(axis=0) for part in (test.measured, test.predicted))
+    norms = np.sqrt(np.outer((a**2).sum(axis=1), (b**2).sum(axis=1)))
+    match = a @ b.T / np.maximum(norms, 1e-30)  # correlation of each frame with each prediction
+    best = match.argmax(axis=1)
+    moved = best != np.arange(len(best))
+    if np.median(match.max(axis=1)) > MIN_CORRELATION and moved.mean() > 0.2:
+        first = int(np.argmax(moved))
+        return (
+            f"patterns are shuffled: {moved.sum()} of {len(best)} frames show another pattern than the one sent "
+            f"(frame {first} shows pattern {best[first]})"
+        )
+    return (
+        f"the matrix does not predict the frames (correlation {correlation:.2f}): the medium drifted since the "
+        "calibration, or the device showed other patterns than those sent"
+    )
+
+
+def scatter(test: HeldOut, points: int = 3000) -> Curve:
+    """Predicted and measured intensity relative to the mean, for the figure."""
+    mean = float(test.measured[test.good].mean())
+    keep = slice(None, None, max(1, int(test.good.sum()) // points))
+    both = {"predicted": test.predicted, "measured": test.measured}
+    return {name: (values[test.good][keep] / mean).tolist() for name, values in both.items()}
