@@ -19,8 +19,10 @@ START_S = 60.0
 MAX_STARTS = 3
 """Attempts to start a local cluster. An attempt fails if a worker is killed."""
 SETTINGS = {
-    # A point that kills its worker is tried twice, and a third time alone.
-    "distributed.scheduler.allowed-failures": 1,
+    # A point that kills its worker is returned at once; it is tried once more, alone.
+    "distributed.scheduler.allowed-failures": 0,
+    # Points stay where they were sent: each thread has at most one.
+    "distributed.scheduler.work-stealing": False,
     # A study may block the interpreter for a long time; this does not mean that its worker is dead.
     "distributed.scheduler.worker-ttl": None,
     # On a busy machine, processes may take minutes to connect. A dead process closes its socket at once.

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["outcomes"]
 
 Results = Generator[tuple[Job, Outcome], None, None]
-POINTS_PER_THREAD = 2
-"""Points in flight for each thread of the cluster, so that a worker need not wait for the next one."""
 POLL_S = 0.02
 """Interval between checks whether a point has ended."""
-REFRESH_S = 5.0
+REFRESH_S = 1.0
 """Interval between checks of the number of workers."""
-WORKER_DIED = "WorkerDied: the process that computed this point died each time (killed, crashed or out of memory)"
+WORKER_DIED = "WorkerDied: the process that computed this point died both times (killed, crashed or out of memory)"
 
 
 def outcomes(study: Study, jobs: Iterable[Job], workers: int, code: Code) -> Results:
@@ -77,31 +75,37 @@ def pickle_study(study: Study) -> bytes:
 
 
 def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code, suspects: list[Job]) -> Results:
-    """Compute jobs on a cluster with a bounded number of them in flight.
+    """Compute jobs on a cluster, one in flight for each thread.
 
-    Jobs whose worker died twice are added to `suspects`: each of them may have killed the worker.
+    A worker gets its next job when the result of the last one is here, so that its death costs no finished job. A job
+    whose worker died is added to `suspects`: it may have killed the worker.
     """
     from distributed import CancelledError, Future, KilledWorker, as_completed
 
-    waiting, flying = deque(jobs), dict[Future, Job]()
-    ended, limit = as_completed(loop=client.loop), FlightLimit(client)
+    waiting, flying, places = deque(jobs), dict[Future, tuple[Job, str]](), Places(client)
+    ended = as_completed(loop=client.loop)
     while waiting or flying:
-        while waiting and len(flying) < limit.points():
+        while waiting and (free := places.find_free(place for _, place in flying.values())):
             job = waiting.popleft()
             # pure=False gives each task a new key: the scheduler remembers a task that killed its workers.
-            future = client.submit(compute_in_worker, pickled, job.settings, job.seed, code, pure=False)
-            flying[future] = job
+            # Another worker may take the point if this one is lost meanwhile.
+            future = client.submit(
+                compute_in_worker, pickled, job.settings, job.seed, code, pure=False, workers=free,
+                allow_other_workers=True,
+            )  # fmt: skip
+            flying[future] = (job, free)
             ended.add(future)
         if not ended.has_ready():
-            limit.points()
+            places.refresh()
             time.sleep(POLL_S)
             continue
         for future in ended.next_batch():
-            job = flying.pop(future)
+            job, _ = flying.pop(future)
             try:
                 outcome = future.result()
             except KilledWorker:
                 suspects.append(job)
+                places.due_s = 0.0  # there is a worker less
                 continue
             except (CancelledError, OSError, TimeoutError):
                 if future.status == "error":  # raised in the worker
@@ -111,24 +115,30 @@ def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code
             yield job, outcome
 
 
-class FlightLimit:
-    """Maximum number of points in flight on a cluster whose size may change."""
+class Places:
+    """Threads of a cluster whose size may change; each of them takes one point at a time."""
 
     def __init__(self, client: "Client") -> None:
-        self.client, self.threads, self.due_s = client, 1, 0.0
+        self.client, self.threads, self.due_s = client, dict[str, int](), 0.0
 
-    def points(self) -> int:
-        """Return the number of points, at least that for one thread; warn if the user's cluster has lost all workers.
+    def find_free(self, taken: Iterable[str]) -> str | None:
+        """Return the address of a worker with a free thread, or None; `taken` has one for each point in flight."""
+        self.refresh()
+        count = Counter(taken)
+        return next((worker for worker, threads in self.threads.items() if count[worker] < threads), None)
+
+    def refresh(self) -> None:
+        """Look up the workers if that is due; warn if the user's cluster has lost all of them.
 
         A local cluster restarts a lost worker, which may take a while on a busy machine.
         """
-        if time.monotonic() >= self.due_s:
-            try:
-                found = self.client.nthreads()
-            except (OSError, TimeoutError):
-                raise scheduler_error() from None
-            threads = sum(found.values()) if isinstance(found, dict) else 0
-            if not threads and self.threads and self.client.cluster is None:
-                warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
-            self.threads, self.due_s = threads, time.monotonic() + REFRESH_S
-        return POINTS_PER_THREAD * max(1, self.threads)
+        if time.monotonic() < self.due_s:
+            return
+        try:
+            found = self.client.nthreads()
+        except (OSError, TimeoutError):
+            raise scheduler_error() from None
+        threads = dict(found) if isinstance(found, dict) else {}
+        if not threads and self.threads and self.client.cluster is None:
+            warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
+        self.threads, self.due_s = threads, time.monotonic() + REFRESH_S

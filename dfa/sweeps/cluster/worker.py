@@ -4,10 +4,12 @@ import copy
 import functools
 import os
 import pickle
+import reprlib
 import signal
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +28,8 @@ ONE_THREAD = {
     "VECLIB_MAXIMUM_THREADS": "1",
 }
 """Environment variables that numerical libraries read when they are loaded."""
+MAX_MESSAGE, MAX_TRACEBACK, MAX_METRICS = 2000, 20_000, 1000
+"""Longest error and traceback of a point, characters, and its largest number of metrics: the store keeps them all."""
 LIBRARIES = ("opu-sim", "numpy", "scipy", "numba", "torch")
 
 
@@ -55,9 +59,7 @@ def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code)
     try:
         return compute(study, settings, seed)
     except KeyboardInterrupt as problem:  # raised by the study; it would end the worker
-        return Outcome(
-            metrics={}, error=describe_exception(problem), traceback=escape_surrogates(traceback.format_exc())
-        )
+        return Outcome(metrics={}, error=describe_exception(problem), traceback=format_traceback())
 
 
 def check_study_code(study: Study, code: Code) -> None:
@@ -77,11 +79,12 @@ def compute(study: Study, settings: Settings, seed: int) -> Outcome:
     start = time.perf_counter()
     metrics, error, trace = {}, "", ""
     try:
-        metrics = check_metrics(study.run(copy.deepcopy(dict(settings)), seed), settings)
+        with warnings.catch_warnings():  # filters that the study sets end with the point
+            metrics = check_metrics(study.run(copy.deepcopy(dict(settings)), seed), settings)
     except KeyboardInterrupt:
         raise
     except BaseException as problem:  # also SystemExit, and CancelledError of asyncio
-        error, trace = describe_exception(problem), escape_surrogates(traceback.format_exc())
+        error, trace = describe_exception(problem), format_traceback()
     seconds = time.perf_counter() - start
     return Outcome(metrics=metrics, error=error, traceback=trace, seconds=seconds, made_with=libraries())
 
@@ -110,7 +113,19 @@ def describe_exception(problem: BaseException) -> str:
         text = " ".join(str(problem).split())
     except Exception:
         text = "(its message cannot be read)"
-    return escape_surrogates(f"{type(problem).__name__}: {text}")
+    return escape_surrogates(shorten(f"{type(problem).__name__}: {text}", MAX_MESSAGE))
+
+
+def format_traceback() -> str:
+    """Return the traceback of the exception that is handled; the middle of a very long one is left out."""
+    return escape_surrogates(shorten(traceback.format_exc(), MAX_TRACEBACK))
+
+
+def shorten(text: str, length: int) -> str:
+    """Return a text of about `length` characters at most, without its middle if it is longer."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length // 2]} ... ({len(text) - length} characters left out) ... {text[-length // 2 :]}"
 
 
 def escape_surrogates(text: str) -> str:
@@ -122,6 +137,8 @@ def check_metrics(metrics: object, settings: Settings) -> dict[str, float]:
     """Return the metrics of a point as floats, or raise a ``ValueError``."""
     if not isinstance(metrics, Mapping):
         raise ValueError(f"metrics must be a mapping of names to numbers, got {type(metrics).__name__}")
+    if len(metrics) > MAX_METRICS:
+        raise ValueError(f"metrics must be {MAX_METRICS} numbers or less, got {len(metrics)}")
     for name in metrics:
         if not is_name(name) or name in settings:
             others = ", ".join((*RESERVED, *settings))
@@ -129,7 +146,7 @@ def check_metrics(metrics: object, settings: Settings) -> dict[str, float]:
     try:
         return {name: float(value) for name, value in metrics.items()}
     except (TypeError, ValueError):
-        raise ValueError(f"metrics must be numbers, got {dict(metrics)!r}") from None
+        raise ValueError(f"metrics must be numbers, got {reprlib.repr(dict(metrics))}") from None
 
 
 @functools.cache

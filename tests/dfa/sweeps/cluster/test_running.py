@@ -14,7 +14,7 @@ from dfa.cli.main import main
 from dfa.experiments.plans import Plan
 from dfa.robustness import TrainingStudy
 from dfa.robustness.results import load_results
-from dfa.sweeps.cluster.running import FlightLimit
+from dfa.sweeps.cluster.running import Places
 from dfa.sweeps.keys import Code
 
 PLAN = Plan(data="digits", hidden=(16,), epochs=1, samples=200)
@@ -86,20 +86,24 @@ class Threads:
 
 
 def test_a_cluster_without_workers_gives_one_warning(monkeypatch):
-    """Catches: a sweep that waits without a warning; a warning every few seconds."""
+    """Points wait, and each worker that comes takes as many as it has threads.
+
+    Catches: a sweep that waits without a warning; a warning every few seconds; a point behind another one.
+    """
     monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", -1.0)
-    limit = FlightLimit(Threads())
-    assert limit.points() == 4
+    places = Places(Threads())
+    assert places.find_free(["a"]) == "a"
     with pytest.warns(UserWarning, match="waiting for workers"):
-        assert limit.points() == 2
-    assert [limit.points(), limit.points()] == [2, 2]
+        assert places.find_free([]) is None
+    assert places.find_free([]) is None
+    assert places.find_free(["b", "a"]) is None
 
 
 def test_a_restarted_worker_of_a_local_cluster_gives_no_warning(monkeypatch):
     """Catches: a warning, an error in tests, while the new worker starts on a busy machine."""
     monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", -1.0)
-    limit = FlightLimit(Threads(cluster="local"))
-    assert [limit.points() for _ in range(4)] == [4, 2, 2, 2]
+    places = Places(Threads(cluster="local"))
+    assert [places.find_free([]) for _ in range(4)] == ["a", None, None, "b"]
 
 
 def test_a_scheduler_that_is_lost_at_the_start_is_a_one_line_error(cluster, monkeypatch):

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sys
+import warnings
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -79,12 +81,19 @@ class Mute(Exception):
         (lambda _: 3, "ValueError: metrics must be a mapping"),
         (lambda _: {"x": 3}, "ValueError: a metric must have a name other than"),
         (lambda _: {"value": [1, 2]}, "ValueError: metrics must be numbers"),
+        (lambda _: {"value": [0] * 10**6}, "ValueError: metrics must be numbers"),
+        (lambda _: {f"m{i}": 1.0 for i in range(1001)}, "ValueError: metrics must be 1000 numbers or less, got 1001"),
+        (raises(ValueError("long " * 10**6)), "ValueError: long"),
+        (lambda _: warnings.simplefilter("error") or warnings.warn("odd", stacklevel=1), "UserWarning: odd"),
     ],
 )
 def test_every_exception_of_a_point_is_recorded(tmp_path, call, error):
-    """Catches: a point that stops the others."""
+    """Catches: a point that stops the others; an error of many megabytes; filters of warnings that stay."""
+    filters = list(warnings.filters)
     found = run(call, store=tmp_path / "x.db")
     assert found.error.item().startswith(error)
+    assert (tmp_path / "x.db").stat().st_size < 2e5
+    assert warnings.filters == filters
     assert run(store=tmp_path / "x.db").equals(found)
 
 
@@ -166,14 +175,21 @@ class Deadly(Logged):
     """Ends its process at one point."""
 
     def run(self, settings, seed):
+        found = super().run(settings, seed)
         if settings["x"] == 3:
             os._exit(1)
-        return super().run(settings, seed)
+        return found
 
 
-def test_a_point_that_kills_its_worker_is_recorded_alone():
-    """Catches: other points recorded as failed; a sweep that never ends."""
-    found = sweep(Deadly("", 0.05), {"x": [1, 2, 3, 4, 5, 6]}, workers=1, progress=False)
+def test_a_point_that_kills_its_worker_is_recorded_alone(tmp_path):
+    """It is tried twice, and each of the others once.
+
+    Catches: other points recorded as failed, or computed again after they had ended; a sweep that never ends.
+    """
+    log = tmp_path / "log"
+    found = sweep(Deadly(str(log), 0.05), {"x": [1, 2, 3, 4, 5, 6]}, workers=2, progress=False)
     errors = found.error.values[:, 0].tolist()
     assert [bool(error) for error in errors] == [False, False, True, False, False, False]
     assert errors[2].startswith("WorkerDied")
+    runs = Counter(line.split()[1] for line in log.read_text().splitlines())
+    assert runs == {"1,0": 1, "2,0": 1, "3,0": 2, "4,0": 1, "5,0": 1, "6,0": 1}
