@@ -1,5 +1,6 @@
 from .experiments.plans import Plan
 from .feedback.encoding import Graded, Ternary
+from .feedback.fitted import KolenPollack, LeastSquares
 from .feedback.medium import MediumFeedback
 from .feedback.optical import OpticalFeedback
 from .feedback.random import RandomFeedback
@@ -13,8 +14,10 @@ from .training.images import train
 __all__ = [
     "DirectFeedback",
     "Graded",
+    "KolenPollack",
     "LayerFeedback",
     "LayerParallel",
+    "LeastSquares",
     "MediumFeedback",
     "OpticalFeedback",
     "Plan",

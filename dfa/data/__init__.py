@@ -3,6 +3,7 @@
 Files are read from the folder that OPU_DATA names, or downloaded. Each file is checked by its SHA-256.
 """
 
+from dfa.data.cifar import cifar10, cifar100
 from dfa.data.images import digits, fashion_mnist, mnist
 from dfa.data.parts import Dataset
 from dfa.data.planetoid import Graph, citeseer, cora, pubmed, read_planetoid
@@ -16,6 +17,8 @@ __all__ = [
     "Dataset",
     "Graph",
     "Text",
+    "cifar10",
+    "cifar100",
     "citeseer",
     "cora",
     "digits",
@@ -27,7 +30,13 @@ __all__ = [
     "tiny_shakespeare",
 ]
 
-DATASETS = {"digits": digits, "mnist": mnist, "fashion-mnist": fashion_mnist}
+DATASETS = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "cifar100": cifar100,
+}
 """Samples with one label each, for `dfa.train`."""
 
 GRAPHS = {"cora": cora, "citeseer": citeseer, "pubmed": pubmed}

@@ -16,6 +16,8 @@ class Dataset:
     validation: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     classes: int
+    colours: int = 1
+    """Channels of an image, whose pixels lie one channel after the other; 1 for grey images and other features."""
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {len(getattr(self, name)[1])}" for name in ("train", "validation", "test"))

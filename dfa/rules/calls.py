@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dfa.rules.blocks import check_present, parameters_of, unwrap
 
-__all__ = ["Call", "Taught", "check_called", "check_wrapper", "parameters_behind"]
+__all__ = ["Call", "Taught", "check_called", "check_wrapper", "parameters_behind", "start_graph"]
 
 
 class Taught(NamedTuple):
@@ -40,16 +40,31 @@ class Call:
     """Tensors that the model returned."""
     unrecorded: set[int] = field(default_factory=set)
     """Numbers of hooked modules that were called without recording gradients."""
+    tracked: bool = False
+    """Whether the copies record gradients, so that the true gradients can be found piece by piece."""
+    leaves: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    """In a tracked call: starts of the pieces of the graph, each with the tensor of which it is a copy."""
     late: set[int] = field(default_factory=set)
     """During the backward pass: numbers of hooked modules that the call itself did not record."""
 
     def detach(self, tensor: Tensor, end: bool = False) -> Tensor:
         """Detach a tensor, and remember the original. At the `end` of the model it is a leaf of the output."""
         constant = tensor.detach()
-        if end and tensor.requires_grad:
+        if (end or self.tracked) and tensor.requires_grad:
             constant.requires_grad_()
+        if self.tracked and tensor.requires_grad:
+            self.leaves.append((constant, tensor))
+            constant = constant if end else constant.clone()  # readers may change it in place: not allowed for a leaf
         self.constants.append((constant, tensor))
         return constant
+
+    def check_late(self, place: int, module: nn.Module) -> None:
+        """Raise a ``ValueError`` if a hooked module records gradients only in the backward pass."""
+        if place in self.late and torch.is_grad_enabled():
+            raise ValueError(
+                f"a block must be called while gradients are recorded, got {type(module).__name__} recorded only in "
+                "the backward pass: checkpoint it with use_reentrant=False"
+            )
 
     def in_order(self) -> list[Taught]:
         """Outputs of the blocks in the order of the blocks. Calls of one block keep their order."""
@@ -58,6 +73,11 @@ class Call:
     def attached(self, tensor: Tensor) -> Tensor:
         """The original of a detached tensor; any other tensor unchanged."""
         return next((original for constant, original in self.constants if constant is tensor), tensor)
+
+
+def start_graph(tensor: Tensor) -> Tensor:
+    """Return the same numbers as a view of a new leaf, because a wrapper for several processes ignores leaves."""
+    return tensor.detach().requires_grad_().view_as(tensor) if tensor.is_floating_point() else tensor
 
 
 def check_called(

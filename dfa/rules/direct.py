@@ -12,12 +12,14 @@ from torch.utils.hooks import RemovableHandle
 from dfa.arrays import as_sparse
 from dfa.errors import check_loss
 from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State
+from dfa.feedback.learned import LearnedFeedback
 from dfa.rules.blocks import Blocks, unwrap
-from dfa.rules.calls import Call, Taught, check_called, check_wrapper
+from dfa.rules.calls import Call, Taught, check_called, check_wrapper, start_graph
 from dfa.rules.layout import Layout, Slice
 from dfa.rules.learner import Hook, Learner, Output, map_tensors, tensors
 from dfa.rules.outputs import find_errors, find_outputs
 from dfa.rules.rows import SPREADS, Rows, count_taught, features_dim, rows_of, spread_over, sum_samples, width_of
+from dfa.rules.targets import find_targets, pass_norm, teach_feedback, true_gradients, warn_of_missing_norms
 
 __all__ = ["DirectFeedback"]
 
@@ -63,6 +65,9 @@ class DirectFeedback(Learner):
     class_dim : int
         Dimension of the classes in the output, for layouts such as (batch, classes, height, width). The features of a
         block's output lie in the same dimension if it has the same rows around it: (batch, channels, height, width).
+    through : {"norm"}, optional
+        "norm": the signal enters behind a norm without parameters of each row of h_k, and passes its derivative, which
+        uses no forward weights. For blocks that end in a residual sum, and deep convolutions without a norm.
 
     Attributes
     ----------
@@ -131,14 +136,19 @@ class DirectFeedback(Learner):
         spread: str = "each",
         diffuse: Diffuse | None = None,
         class_dim: int = -1,
+        through: str | None = None,
     ) -> None:
         super().__init__(model, blocks)
         if reduction not in ("mean", "sum"):
             raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
         if spread not in SPREADS:
             raise ValueError(f"spread must be one of {SPREADS}, got {spread!r}")
+        if through not in (None, "norm"):
+            raise ValueError(f"through must be 'norm' or None, got {through!r}")
         self.feedback = feedback
-        self.reduction, self.spread, self.class_dim = reduction, spread, class_dim
+        self.reduction, self.spread, self.class_dim, self.through = reduction, spread, class_dim, through
+        if feedback is not None and through is None:
+            warn_of_missing_norms(model, self.blocks)
         self.diffuse: Tensor | Callable[[Tensor], Tensor] | None = None
         if diffuse is not None:
             self.diffuse = diffuse if callable(diffuse) else as_sparse(diffuse, "diffuse", "a callable")
@@ -193,14 +203,15 @@ class DirectFeedback(Learner):
         errors = find_errors(loss, outputs, call, self.class_dim)
         own = {id(t) for t in errors.carriers} | {id(t) for t, _ in errors.ends}
         taught = [t for t in call.in_order() if id(t.output) not in own] if self.feedback is not None else []
-        signals = self._signals(errors.joined, taught, loss_scale) if taught else []
+        true = true_gradients(loss, call)
+        signals = self._signals(errors.joined, taught, loss_scale, true) if taught else []
         roots = [(t.output, s) for t, s in zip(taught, signals, strict=True) if t.output.requires_grad] + errors.ends
         torch.autograd.backward([loss, *(root for root, _ in roots)], [None, *(signal for _, signal in roots)])
 
     def state_dict(self) -> State:
         """Rule, blocks, slices of B, and the state of the feedback (seed, variant, counters), in plain types."""
         rule: State = {"rule": "direct", "blocks": self.names, "reduction": self.reduction, "spread": self.spread}
-        rule["layout"] = [list(one) for one in self._layout.slices]
+        rule |= {"through": self.through, "layout": [list(one) for one in self._layout.slices]}
         return rule | {"feedback": {} if self.feedback is None else self.feedback.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -218,9 +229,12 @@ class DirectFeedback(Learner):
         elif state["feedback"]:
             raise ValueError(f"state must be of a learner without feedback, got one with {state['feedback']}")
 
-    def _signals(self, error: Tensor, taught: Sequence[Taught], loss_scale: float) -> list[Tensor]:
+    def _signals(
+        self, error: Tensor, taught: Sequence[Taught], loss_scale: float, true: Mapping[int, Tensor]
+    ) -> list[Tensor]:
         """Teaching signals in the blocks' shapes, by one call of the feedback for all blocks with the same rows."""
         dims = [-1 if self.diffuse is not None else features_dim(error, t.output, self.class_dim) for t in taught]
+        targets = find_targets(self.feedback, [t.output for t in taught], dims, true)
         outputs = [t.output.movedim(dim, -1) for t, dim in zip(taught, dims, strict=True)]
         rows = [self._rows(error, output) for output in outputs]
         wanted = [
@@ -229,10 +243,15 @@ class DirectFeedback(Learner):
         ]
         signals: list[Tensor] = list(outputs)
         for each in sorted({r.each for r in rows}, reverse=True):
-            found = self._feed((error if each else sum_samples(error)).flatten(0, -2), wanted, loss_scale)
+            known = [
+                t.rows(r.dims, self.spread, self.through) if r.each == each else None
+                for t, r in zip(targets, rows, strict=True)
+            ]
+            found = self._feed((error if each else sum_samples(error)).flatten(0, -2), wanted, loss_scale, known)
             for k, (output, r) in enumerate(zip(outputs, rows, strict=True)):
                 if r.each == each:
-                    signals[k] = spread_over(found[k], output, r.dims, self.spread).to(output.dtype)
+                    signal = spread_over(found[k], output, r.dims, self.spread)
+                    signals[k] = pass_norm(signal, output, r.dims, self.through).to(output.dtype)
         return [signal.movedim(-1, dim) for signal, dim in zip(signals, dims, strict=True)]
 
     def _rows(self, error: Tensor, output: Tensor) -> Rows:
@@ -244,7 +263,9 @@ class DirectFeedback(Learner):
             )
         return rows
 
-    def _feed(self, error: Tensor, wanted: Sequence[Slice], loss_scale: float) -> list[Tensor]:
+    def _feed(
+        self, error: Tensor, wanted: Sequence[Slice], loss_scale: float, targets: Sequence[Tensor | None]
+    ) -> list[Tensor]:
         """Errors of all rows, (n_rows, classes), to signals (n_rows, width) on the scale of the loss."""
         assert self.feedback is not None
         if error.dtype in (torch.bfloat16, torch.float16):
@@ -252,7 +273,9 @@ class DirectFeedback(Learner):
         samples = count_taught(error) if self.reduction == "mean" else 1
         factor = samples / loss_scale
         with torch.no_grad(), torch.autocast(error.device.type, enabled=False):
-            signals = self._layout.take(self.feedback(error * factor, self._layout.widths(wanted)), wanted)
+            error, widths = error * factor, self._layout.widths(wanted)
+            teach_feedback(self.feedback, error, self._layout.place(targets, wanted), factor)
+            signals = self._layout.take(self.feedback(error, widths), wanted)
             # Coded feedback returns new tensors, which may be changed in place: new memory costs 5 % of a step.
             divide = Tensor.div_ if isinstance(self.feedback, CodedFeedback) else Tensor.div
             return [self._apply_diffusion(divide(signal, factor)) for signal in signals]
@@ -279,13 +302,13 @@ class DirectFeedback(Learner):
 
     def _begin(self, module: nn.Module, inputs: object) -> None:
         if self._active:
-            self._call = Call(inside=True)
+            self._call = Call(inside=True, tracked=isinstance(self.feedback, LearnedFeedback) and self.feedback.due)
 
     def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: object, output: object) -> object:
         """Record a block's output, and pass it on detached."""
         call = self._call
         if self._connected or not call.inside:
-            self._check_late(place, module)
+            call.check_late(place, module)
             return None
         if not torch.is_grad_enabled():
             call.unrecorded.add(place)
@@ -303,13 +326,6 @@ class DirectFeedback(Learner):
         call.taught.append(Taught(block, floats[0], place, sum(t.block == block for t in call.taught)))
         end = block == len(self.names) - 1 and not torch.compiler.is_compiling()  # no parameters after this block
         return map_tensors(partial(call.detach, end=end), output)
-
-    def _check_late(self, place: int, module: nn.Module) -> None:
-        if place in self._call.late and torch.is_grad_enabled():
-            raise ValueError(
-                f"a block must be called while gradients are recorded, got {type(module).__name__} recorded only in "
-                "the backward pass: checkpoint it with use_reentrant=False"
-            )
 
     def _end(self, module: nn.Module, inputs: object, output: object) -> object:
         """Return the recorded tensor instead of its detached copy, so that the last block has its true gradient."""
@@ -330,8 +346,3 @@ class DirectFeedback(Learner):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_call": Call()}
-
-
-def start_graph(tensor: Tensor) -> Tensor:
-    """Return the same numbers as a view of a new leaf, because a wrapper for several processes ignores leaves."""
-    return tensor.detach().requires_grad_().view_as(tensor) if tensor.is_floating_point() else tensor

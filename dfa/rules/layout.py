@@ -45,6 +45,11 @@ class Layout:
                     self.slices.append(Slice(block, call, missing))
         return [s.width for s in self.slices]
 
+    def place(self, targets: Sequence[Tensor | None], wanted: Sequence[Slice]) -> list[Tensor | None]:
+        """Targets in the order of all slices; None for a slice that no target fits, by block, call and width."""
+        found = dict(zip(wanted, targets, strict=True))
+        return [found.get(s) for s in self.slices]
+
     def take(self, signals: Sequence[Tensor], wanted: Sequence[Slice]) -> list[Tensor]:
         """Wanted signals, (rows, width), from those of all slices, which have variances of 1 over the width."""
         if self.slices == wanted:
