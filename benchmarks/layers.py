@@ -1,5 +1,6 @@
 """Time of scattering layers, relative to their Fourier transforms."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +10,8 @@ from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
 from benchmarks.timing import cpu_seconds
-from photonics import ScatteringLayers
+from photonics import DMD, OPU, Imaging, ScatteringLayers
+from photonics.arrays import BoolArray
 
 LAYERS = 3
 MAX_MB = 200.0
@@ -35,6 +37,7 @@ def rows(quick: bool) -> Iterator[Row]:
         ratio=took / transforms,
         target="<= 1.5",
     )
+    yield whole_device(medium, x, size)
     peak, bound = call_in_new_process(memory, n_in, n_out)["peak_mb"], 5 * 8e-6 * medium.n_modes
     for limit, name in ((bound, "5 x 8 x n_modes bytes"), (MAX_MB, f"{MAX_MB:.0f} MB")):
         yield Row(
@@ -45,6 +48,22 @@ def rows(quick: bool) -> Iterator[Row]:
             target="<= 1",
             note="VmHWM of a fresh process, input included",
         )
+
+
+def whole_device(medium: ScatteringLayers, x: BoolArray, size: str) -> Row:
+    """Time of a frame with laser, mirrors, camera and noise, relative to the projection."""
+    n_in = medium.shape[1]
+    dmd = DMD(columns=1024, rows=1024, macropixel=1024 // math.isqrt(n_in))
+    opu = OPU(medium=medium, dmd=dmd, imaging=Imaging(throughput=6.4e-7 / n_in))
+    opu.autoexpose()
+    frame, projection = cpu_seconds(lambda: opu.measure(x), lambda: medium.propagate(x))
+    return Row(
+        name=f"whole device ({size}), one frame: time over its projection",
+        unit="ms",
+        values={"measure": frame * 1e3, "propagate": projection * 1e3},
+        ratio=frame / projection,
+        note="mirrors, light path and camera of lab_bench, on a chip of 1024 x 1024 mirrors",
+    )
 
 
 def memory(n_in: int, n_out: int) -> dict[str, float]:
