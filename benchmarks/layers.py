@@ -58,7 +58,7 @@ def whole_device(medium: ScatteringLayers, x: BoolArray, size: str) -> Row:
     opu.autoexpose()
     frame, projection = cpu_seconds(lambda: opu.measure(x), lambda: medium.propagate(x))
     return Row(
-        name=f"whole device ({size}), one frame: time over its projection",
+        name=f"{size}: time of a frame of a whole device over its projection",
         unit="ms",
         values={"measure": frame * 1e3, "propagate": projection * 1e3},
         ratio=frame / projection,

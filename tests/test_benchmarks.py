@@ -30,7 +30,7 @@ def test_a_quick_run_writes_every_requested_row(capfd, tmp_path, monkeypatch):
     assert content["machine"]["blas"]
     assert {"python", "numpy", "numba"} <= set(content["versions"])
     rows = content["rows"]
-    assert len(rows) == 6
+    assert len(rows) == 7
     for row in rows:
         assert set(row) == FIELDS
         assert row["name"].startswith(("scattering layers", "camera"))
