@@ -15,6 +15,7 @@ from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 __all__ = [
     "Sideband",
     "annuli",
+    "bad_pixels",
     "check_optics",
     "disc",
     "find_sideband",
@@ -26,6 +27,8 @@ __all__ = [
 
 MAX_PASSES = 12
 """Largest number of iterations of the fit. Its error is 1e-6 of the field, or 1e-4 with 15 adjacent pixels lost."""
+MIN_RESPONSE = 0.01
+"""Smallest response to the reference beam, relative to the mean pixel, of a pixel that is not bad."""
 MAX_GRADIENT = 1e-10
 """Squared gradient, over the squared image, at which the fit ends."""
 MAX_BAND = 0.5 / (1.0 + 3.0 / math.sqrt(2.0))
@@ -163,9 +166,10 @@ class Sideband:
         """Fringes ``2 Re(ramp G)``: (batch, rows, columns)."""
         return np.float32(2.0) * (fft.ifft2(spectrum) * self.ramp).real
 
-    def subtract_fringes(self, image: FloatArray) -> FloatArray:
-        """Subtract the fringes from an image: (n_out,) -> (n_out,)."""
-        spectrum = self._fit(image[None], np.zeros((1, len(image)), np.bool_), self.passes)
+    def subtract_fringes(self, image: FloatArray, lost: BoolArray | None = None) -> FloatArray:
+        """Subtract the fringes from an image, without its lost (bad) pixels: (n_out,) -> (n_out,)."""
+        lost = np.zeros(len(image), np.bool_) if lost is None else lost
+        spectrum = self._fit(image[None], lost[None], MAX_PASSES if lost.any() else self.passes)
         return image - self._fringes(spectrum).ravel()
 
     def variance(self, variance: FloatArray) -> FloatArray:
@@ -288,6 +292,11 @@ def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency)
             f"at {center[0]:.3g}, {center[1]:.3g} cycles per pixel: set them to the beam's true angle"
         )
     return center, room
+
+
+def bad_pixels(reference_dn: FloatArray, saturated: BoolArray) -> BoolArray:
+    """Pixels that the fit must leave out: no response to the reference beam alone, or saturated by it, (n_out,)."""
+    return saturated | (reference_dn <= MIN_RESPONSE * float(reference_dn.mean()))
 
 
 def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from calibration.device import Device
-from calibration.fields.sideband import Frequency, Sideband, annuli, check_optics, fft, place_sideband
+from calibration.fields.sideband import Frequency, Sideband, annuli, bad_pixels, check_optics, fft, place_sideband
 from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
 from photonics.arrays import BoolArray, FloatArray, HostArray
@@ -30,13 +30,16 @@ class OffAxisProjection(ReferencedProjection):
     The frame of the reference alone is subtracted, and the field is divided by the reference's amplitude on each pixel,
     so that aberrations of the beam cause no bias. They only move some light out of the disc that is cut from the
     spectrum. Pixels within a speckle grain are not independent outputs: a field of band B (``NA pixel / lambda``,
-    cycles per pixel) has ``pi B^2 n_out`` independent ones. Saturated pixels are left out of the fit.
+    cycles per pixel) has ``pi B^2 n_out`` independent ones. Saturated and bad pixels are left out of the fit: their
+    neighbours share the light that is missing there.
     """
 
     sideband: Sideband
     """The disc of the spectrum that holds the field."""
     reference_frame: FloatArray
     """Mean frame of the reference beam with all mirrors OFF, DN: (n_out,)."""
+    bad: BoolArray
+    """Pixels that do not respond to the reference beam, or that it saturates: (n_out,)."""
     lost: float
     """Relative amplitude of the light outside the disc, due to aberrations of the beam; part of the standard error."""
 
@@ -60,11 +63,11 @@ class OffAxisProjection(ReferencedProjection):
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = frames[:, 0] >= self.opu.camera.saturation_dn
-        values = self.sideband.demodulate(frames[:, 0] - self.reference_frame, full)
+        values = self.sideband.demodulate(frames[:, 0] - self.reference_frame, full | self.bad)
         if not uncertain:
             return Response(values, None, None)
         variance = self.sideband.variance(self.noise.variance(frames[:, 0]))
-        return Response(values, variance, self.sideband.outputs_affected(full))
+        return Response(values, variance, self.sideband.outputs_affected(full & ~self.bad))
 
 
 @component
@@ -77,16 +80,17 @@ class OffAxisMethod(ProjectionMethod):
         shape, band, carrier = check_optics(device)
         arm = measure_arm(device, np.zeros(1), self.repeats)
         valid = check_arm(device, arm, self.dark_share)
-        center, radius, lost = locate(device, n_inputs, arm, shape, band, (-carrier[0], -carrier[1]))
+        bad = bad_pixels(arm.reference_dn, arm.saturated)
+        center, radius, lost = locate(device, n_inputs, arm, bad, shape, band, (-carrier[0], -carrier[1]))
         visibility = device.imaging.visibility(device.laser.wavelength_m)
         sideband = Sideband.at(shape, center, radius, band, device.imaging.samples_per_pixel, visibility)
         # Light leaked by OFF mirrors makes fringes with the beam, which are not part of the beam's own intensity.
-        reference = sideband.subtract_fringes(arm.reference_dn)
+        reference = sideband.subtract_fringes(arm.reference_dn, bad)
         return OffAxisProjection(
             opu=device,
             method=self,
             n_inputs=n_inputs,
-            valid=valid & (reference > 0),
+            valid=valid & (reference > 0) & ~bad,
             unit_dn=self.unit_of(device),
             noise=arm.noise,
             reference_dn=reference,
@@ -94,12 +98,13 @@ class OffAxisMethod(ProjectionMethod):
             shared_variance=sideband.variance(arm.frame_variance)[0],
             sideband=sideband,
             reference_frame=arm.frames_dn[0],
+            bad=bad,
             lost=lost,
         )
 
 
 def locate(
-    opu: Device, n_inputs: int, arm: Arm, shape: tuple[int, int], band: float, expected: Frequency
+    opu: Device, n_inputs: int, arm: Arm, bad: BoolArray, shape: tuple[int, int], band: float, expected: Frequency
 ) -> tuple[Frequency, float, float]:
     """Find the sideband of ``conj(R) y`` with a few probes: its centre, its radius, and the relative amplitude outside.
 
@@ -110,11 +115,11 @@ def locate(
     patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, PatternSet.SIDEBAND)
     alone = opu.measure(patterns).astype(np.float32)
     both = opu.measure(patterns, reference_phase=0.0).astype(np.float32)
-    cross = both - alone - arm.reference_dn
+    cross = np.where(bad, np.float32(0.0), both - alone - arm.reference_dn)
     power = (np.abs(fft.fft2(cross.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
     center, room = place_sideband(power, band, expected)
     wide = Sideband.at(shape, center, room, band, 1)
-    field = wide.demodulate(cross, both >= opu.camera.saturation_dn)
+    field = wide.demodulate(cross, (both >= opu.camera.saturation_dn) | bad)
     power = (np.abs(fft.fft2(field.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
     radii, count, density = annuli(power)
     # Noise is white: each bin of the spectrum has the sum of the variances of all pixels.

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
-from calibration.fields.sideband import Sideband, annuli, check_optics, disc, place_sideband
+from calibration.fields.sideband import Sideband, annuli, bad_pixels, check_optics, disc, place_sideband
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
-from photonics.arrays import Array, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array, BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, Seed, component
 
 __all__ = ["OffAxisRecovery"]
@@ -94,7 +94,8 @@ class OffAxisRecovery(RecoveryMethod[State]):
         alone = raw.frames(0, self.repeats).mean(axis=0, dtype=np.float64).astype(np.float32)
         seen = np.unique(np.linspace(self.repeats, raw.count - 1, MAX_LOCATING_FRAMES).astype(int))
         frames = np.concatenate([raw.frames(int(frame), int(frame) + 1) for frame in seen])
-        sideband = locate_sideband(frames, alone, bench)
+        bad = bad_pixels(alone - np.float32(bench.noise.dark_dn), alone >= bench.saturation_dn)
+        sideband = locate_sideband(frames, alone, bad, bench)
         with tempfile.TemporaryFile(prefix="opu-") as file:
             fields = np.memmap(file, np.complex64, "w+", shape=(self.design.order, bench.n_out))
         variance, touched = np.zeros(bench.n_out, np.float64), np.zeros(bench.n_out, np.float64)
@@ -103,11 +104,11 @@ class OffAxisRecovery(RecoveryMethod[State]):
             part = raw.frames(start, min(start + size, raw.count))
             full = part >= bench.saturation_dn
             probes = slice(start - self.repeats, start - self.repeats + len(part))
-            fields[probes] = sideband.demodulate(part - alone, full)
+            fields[probes] = sideband.demodulate(part - alone, full | bad)
             variance += 2.0 * sideband.variance(bench.noise.variance(part)).sum(axis=0)
-            touched += sideband.outputs_affected(full).sum(axis=0)
+            touched += sideband.outputs_affected(full & ~bad).sum(axis=0)
         count = self.design.order
-        reference = sideband.subtract_fringes(alone - np.float32(bench.noise.dark_dn))
+        reference = sideband.subtract_fringes(alone - np.float32(bench.noise.dark_dn), bad)
         reference = reference - np.float32(abs(bench.leakage) ** 2 * bench.unit_dn)
         share = (touched / count).astype(np.float32)
         return State(fields, reference, (variance / count).astype(np.float32), share, sideband.center, sideband.radius)
@@ -141,7 +142,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
         return Findings(sideband_center=np.asarray(state.center), sideband_radius=state.radius)
 
 
-def locate_sideband(frames: HostArray, alone: FloatArray, bench: Bench) -> Sideband:
+def locate_sideband(frames: HostArray, alone: FloatArray, bad: BoolArray, bench: Bench) -> Sideband:
     """Find the sideband of ``conj(R) y`` in frames, (count, n_out), after the reference alone is subtracted.
 
     The disc at the centre, of twice the field's band, contains the field's own intensity and is left out. If the centre
@@ -151,7 +152,7 @@ def locate_sideband(frames: HostArray, alone: FloatArray, bench: Bench) -> Sideb
     assert bench.field_band is not None  # OffAxisRecovery.check requires a pupil
     shape, band = bench.frame_shape, bench.field_band
     expected = -bench.carrier[0], -bench.carrier[1]
-    cross, full = frames - alone, frames >= bench.saturation_dn
+    cross, full = np.where(bad, np.float32(0.0), frames - alone), (frames >= bench.saturation_dn) | bad
     power = mean_power(cross, shape)
     power[disc(shape, (0.0, 0.0), 2.0 * band + 0.5 / min(shape))] = 0.0
     center, room = place_sideband(power, band, expected)
