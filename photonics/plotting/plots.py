@@ -33,6 +33,8 @@ __all__ = [
     "draw_speckle",
 ]
 
+MAX_STRETCH = 8.0
+"""Largest ratio of the sides of a frame that is drawn with square pixels."""
 INK, DARK, BARS, LAW = "#1f2933", "#39424e", "#8fa3b8", "#c2410c"
 
 
@@ -44,7 +46,7 @@ def as_image(values: HostArray) -> HostArray:
 
 
 def draw_frame(ax: Axes, frame: ArrayLike, top: int, shape: tuple[int, int] | None = None) -> Axes:
-    """Show a frame, in digital numbers from 0 to `top`.
+    """Show a frame, in digital numbers from 0 to `top`; pixels of a line sensor are drawn as stripes.
 
     Parameters
     ----------
@@ -67,7 +69,11 @@ def draw_frame(ax: Axes, frame: ArrayLike, top: int, shape: tuple[int, int] | No
         wanted = "(rows, columns), or shape must be given (opu.frame_shape)" if shape is None else f"{shape} pixels"
         raise ValueError(f"frame must have {wanted}, got shape {image.shape}")
     image = image if shape is None else image.reshape(shape)
-    picture = ax.imshow(image, cmap="magma", vmin=0, vmax=top, interpolation="nearest")
+    rows, columns = image.shape
+    square = 1 / MAX_STRETCH < rows / columns < MAX_STRETCH
+    picture = ax.imshow(
+        image, cmap="magma", vmin=0, vmax=top, interpolation="nearest", aspect="equal" if square else "auto"
+    )
     ax.set_xlabel("pixel column")
     ax.set_ylabel("pixel row")
     ax.figure.colorbar(picture, ax=ax, label="digital number (DN)", fraction=0.046, pad=0.04)

@@ -89,6 +89,13 @@ def test_a_frame_has_the_rows_of_its_sensor(ax):
         plots.draw_frame(ax, frame, 255, (26, 10))
 
 
+def test_a_line_of_pixels_is_visible(ax):
+    """A prime number of pixels is one row, drawn as stripes. Catches: a frame drawn as a line of 1 pixel's height."""
+    plots.draw_frame(ax, np.arange(263), 255, bench(20, 263).frame_shape)
+    ax.figure.canvas.draw()
+    assert ax.images[0].get_window_extent().height > 50
+
+
 def test_no_global_state():
     """The functions never load pyplot, so no figure stays open anywhere. Catches: `plt.gca()`."""
     code = "import photonics.plotting.plots, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
