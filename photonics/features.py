@@ -9,13 +9,15 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
+from sklearn.utils.sparsefuncs import csc_median_axis_0
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from photonics import presets
 from photonics.analysis.speckle import expected_speckle
-from photonics.arrays import Array, BoolArray, FloatArray, HostArray, IntArray
+from photonics.arrays import Array, BoolArray, FloatArray, IntArray
 from photonics.backend import to_host
 from photonics.component import integer
 from photonics.opu import OPU
@@ -62,7 +64,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Map from samples to patterns. "median": ON where a value exceeds the median of its column over the fitted
         samples, or equals it if the median is the maximum, so that binary columns are kept as they are. "sign": ON
         where a value is positive. A callable maps samples, (n, n_features), to patterns of bool or 0/1, (n, n_in) with
-        any n_in.
+        any n_in; it gets sparse samples as `scipy.sparse.csr_array`, and images flat.
     kind : {"nonlinear", "linear"}
         Intensities, or a linear projection.
     projection : callable, optional
@@ -83,8 +85,10 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Mean dark frame, DN.
     contrast_ : float
         Contrast C of the speckle of the device, by its parameters; NaN if some light is not scattered.
+    sample_shape_ : tuple of int
+        Shape of a fitted sample.
     n_features_in_ : int
-        Number of columns of the fitted samples.
+        Number of columns of the fitted samples, or of values of an image.
 
     References
     ----------
@@ -123,8 +127,8 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
         Parameters
         ----------
-        X : array_like, shape (n_samples, n_features)
-            Real samples.
+        X : array_like or scipy sparse, shape (n_samples, n_features), or array_like (n_samples, rows, columns, ...)
+            Real samples. Images are read row by row, as the inputs lie on the mirrors.
         y : None
             Not used.
 
@@ -133,7 +137,9 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         ValueError
             If a parameter is out of range, the device is too small, or the samples are not finite numbers.
         """
-        X = np.asarray(validate_data(self, X, dtype="numeric"))
+        X, shape = flatten(X)
+        X = as_samples(validate_data(self, X, accept_sparse="csr", dtype="numeric"))
+        self.sample_shape_ = shape if len(shape) > 1 else X.shape[1:]
         self._check_parameters()
         if not callable(self.encoder):
             self.threshold_ = thresholds(X) if self.encoder == "median" else np.zeros(X.shape[1])
@@ -155,15 +161,18 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return self
 
     def transform(self, X: Array) -> FloatArray:
-        """Features of samples: (n, n_features) -> (n, n_components) float32.
+        """Features of samples: (n, n_features) or (n, rows, columns, ...) -> (n, n_components) float32.
 
         Raises
         ------
         ValueError
-            If the number of columns is not that of the fitted samples, or the samples are not finite numbers.
+            If the shape of a sample is not that of the fitted ones, or the samples are not finite numbers.
         """
         check_is_fitted(self)
-        X = np.asarray(validate_data(self, X, dtype="numeric", reset=False))
+        X, shape = flatten(X)
+        if len(shape) > 1 and shape != self.sample_shape_:
+            raise ValueError(f"X must have samples of shape {self.sample_shape_} as in fit, got {shape}")
+        X = as_samples(validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=False))
         patterns = self._encode(X)
         if self.kind == "linear":
             values = np.real(to_host(self.projection_(patterns)))[:, self._rows]
@@ -230,10 +239,10 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def _encode(self, X: Array) -> BoolArray:
         """Map samples to patterns: (n, n_features) -> (n, n_in)."""
         if not callable(self.encoder):
-            return self.threshold_ < X
+            return above(X, self.threshold_)
         patterns = np.asarray(self.encoder(X))
-        if patterns.ndim != 2 or len(patterns) != len(X):
-            raise ValueError(f"encoder must return patterns of shape ({len(X)}, n_in), got {patterns.shape}")
+        if patterns.ndim != 2 or len(patterns) != X.shape[0]:
+            raise ValueError(f"encoder must return patterns of shape ({X.shape[0]}, n_in), got {patterns.shape}")
         return as_patterns(patterns, self._n_inputs or patterns.shape[1], "encoder's patterns")
 
     def _pad(self, patterns: BoolArray) -> BoolArray:
@@ -243,6 +252,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     def __sklearn_tags__(self) -> Tags:
         """Tags for scikit-learn: frames are noisy, and features are float32 for any input."""
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.non_deterministic = True
         if tags.transformer_tags is not None:
             tags.transformer_tags.preserves_dtype = []
@@ -259,7 +269,36 @@ def kernel_of(contrast: float) -> str:
     )
 
 
-def thresholds(X: HostArray) -> NDArray[np.float64]:
+def flatten(X: Array) -> tuple[Array, tuple[int, ...]]:
+    """Samples with one axis for the values of an image, and the shape of a sample."""
+    shape = tuple(getattr(X, "shape", None) or np.asarray(X).shape)
+    return (np.reshape(np.asarray(X), (shape[0], math.prod(shape[1:]))) if len(shape) > 2 else X), shape[1:]
+
+
+def as_samples(X: Array) -> Array:
+    """A numpy array, or a sparse one without repeated entries."""
+    if not sparse.issparse(X):
+        return np.asarray(X)
+    X = sparse.csr_array(X)
+    X.sum_duplicates()
+    return X
+
+
+def above(X: Array, threshold: NDArray[np.float64]) -> BoolArray:
+    """Whether each value exceeds the threshold of its column: (n, n_features), also of sparse samples."""
+    if not sparse.issparse(X):
+        return threshold < X
+    patterns = np.tile(threshold < 0, (X.shape[0], 1))
+    entries = X.tocoo()
+    patterns[entries.row, entries.col] = threshold[entries.col] < entries.data
+    return patterns
+
+
+def thresholds(X: Array) -> NDArray[np.float64]:
     """Median of each column, or the next lower number where the median is the maximum."""
-    median = np.median(X, axis=0).astype(np.float64)
-    return np.where(median < X.max(axis=0), median, np.nextafter(median, -np.inf))
+    if sparse.issparse(X):
+        median, highest = csc_median_axis_0(sparse.csc_matrix(X)), X.max(axis=0).toarray().ravel()
+    else:
+        median, highest = np.median(X, axis=0), X.max(axis=0)
+    median = median.astype(np.float64)
+    return np.where(median < highest, median, np.nextafter(median, -np.inf))

@@ -40,6 +40,8 @@ VALUES = {
         "rin_db_per_hz": -70.0,
         "drift_rms": 0.1,
         "drift_time_s": 1e-3,
+        "warm_up": 0.5,
+        "warm_up_time_s": 5e-3,
         "pointing_rad": 1e-4,
         "pointing_lever_m": 3.0,
     },

@@ -88,6 +88,7 @@ def switched_unit_dn(opu: Device, unit_dn: float) -> float:
 def data_sheet_error(opu: Device) -> float:
     """Relative standard error of a row's scale due to pixel response and laser power, which frames cannot show.
 
-    Amplitudes have half the relative error of intensities (PRNU and the laser's drift, by their data sheets).
+    Amplitudes have half the relative error of intensities (PRNU, and drift and warm-up of the laser, by their data
+    sheets).
     """
-    return float(np.hypot(opu.camera.prnu, opu.laser.drift_rms)) / 2.0
+    return float(np.hypot(np.hypot(opu.camera.prnu, opu.laser.drift_rms), opu.laser.warm_up)) / 2.0

@@ -76,8 +76,9 @@ class Cells:
 class Laser:
     """Continuous-wave laser with a Gaussian beam centred on the mirrors.
 
-    The relative power of a frame is ``1 + drift + RIN``, the same for every pixel of the frame: a stationary
-    Ornstein-Uhlenbeck drift, and white intensity noise averaged over the exposure. The beam's centre moves from frame
+    The relative power of a frame is ``1 + drift + RIN + warm_up exp(-t / warm_up_time_s)``, the same for every pixel of
+    the frame: a stationary Ornstein-Uhlenbeck drift, white intensity noise averaged over the exposure, and a transient
+    that begins with frame 0, when the laser is switched on. The beam's centre moves from frame
     to frame by the lever times the pointing. Defaults are those of a diode-pumped solid-state laser.
     """
 
@@ -104,6 +105,15 @@ class Laser:
     drift_time_s: float = Field(default=3600.0, gt=0)
     """Correlation time of the drift, seconds (1 h): autocorrelation ``exp(-t / drift_time_s)``."""
 
+    warm_up: float = Field(default=0.0, ge=-0.9, le=10)
+    """Relative excess of the power at frame 0, negative for a laser that gets brighter (0: switched on long before;
+    data sheets of DPSS lasers state the power after the warm-up only). Moments (`OPU.mean`) are those of the warm
+    laser."""
+
+    warm_up_time_s: float = Field(default=200.0, gt=0)
+    """Time constant of the warm-up, seconds (200 s: 5 % of the excess is left after the 10 minutes of warm-up that data
+    sheets of DPSS lasers ask for)."""
+
     pointing_rad: float = Field(default=5e-6, ge=0, le=1e-3)
     """Rms angle of the beam about its mean, radians per axis (5 urad, data sheets of DPSS lasers), independent from
     frame to frame. On a real bench part of it is slower than a frame."""
@@ -112,8 +122,8 @@ class Laser:
     """Distance from laser to mirrors, metres, which converts the angle into a shift (1 m, an estimate)."""
 
     def steady(self) -> "Laser":
-        """The same laser without intensity noise, drift and pointing."""
-        return replace(self, rin_db_per_hz=None, drift_rms=0.0, pointing_rad=0.0)
+        """The same laser, warm, without intensity noise, drift and pointing."""
+        return replace(self, rin_db_per_hz=None, drift_rms=0.0, pointing_rad=0.0, warm_up=0.0)
 
     @property
     def photons_per_joule(self) -> float:
@@ -153,6 +163,8 @@ class Laser:
     ) -> NDArray[np.float64]:
         """Power of each frame over the nominal power, shape (batch,); never negative."""
         power = np.ones(len(ticks))
+        if self.warm_up:
+            power += self.warm_up * np.exp(-frame_period_s / self.warm_up_time_s * ticks)
         if self.drift_rms:
             step = frame_period_s / self.drift_time_s
             power += self.drift_rms * draws.ornstein_uhlenbeck(seed, Stream.LASER_DRIFT, ticks, step)

@@ -54,6 +54,8 @@ BAD = [
     (Camera, "dsnu_e", -1.0),
     (Camera, "seed", 2**64),
     (Laser, "linewidth_hz", -1.0),
+    (Laser, "warm_up", -1.0),
+    (Laser, "warm_up_time_s", 0.0),
     (Laser, "pointing_rad", -1e-6),
     (Laser, "pointing_lever_m", -1.0),
     (DMD, "fill_factor", 1.1),

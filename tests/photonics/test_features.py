@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.kernel_ridge import KernelRidge
@@ -201,6 +202,26 @@ def test_a_given_device_does_not_change(rng):
     assert np.array_equal(
         features.opu_.medium.block(slice(0, 3), slice(0, 12)), opu.medium.block(slice(0, 3), slice(0, 12))
     )
+
+
+@pytest.mark.parametrize("encoder", ["median", "sign"])
+def test_sparse_samples_and_images_have_the_features_of_dense_rows(rng, encoder):
+    """Bit for bit, with negative values, columns of ones, repeated entries. Catches: zeros that are not stored."""
+    X = rng.integers(-2, 3, (40, 12)) * (rng.random((40, 12)) < [0.1, 0.3, 0.5, 0.7, 0.9, 1.0] * 2)
+    X[:, 3], X[:, 4] = 1, -np.abs(X[:, 4])
+    entries = sparse.coo_array(X)
+    twice = (np.tile(entries.data / 2, 2), (np.tile(entries.row, 2), np.tile(entries.col, 2)))
+    wanted = OPUFeatures(30, encoder=encoder).fit(X).transform(X)
+    for other in (sparse.csr_array(X), sparse.csc_matrix(X), sparse.coo_array(twice, X.shape), X.reshape(40, 3, 4)):
+        np.testing.assert_array_equal(OPUFeatures(30, encoder=encoder).fit(other).transform(other), wanted)
+
+
+def test_images_of_another_shape_are_refused(rng):
+    """With as many values. Catches: rows and columns swapped without a word."""
+    features = OPUFeatures(8).fit(rng.normal(size=(9, 3, 4)))
+    assert features.sample_shape_ == (3, 4) and features.n_features_in_ == 12
+    with pytest.raises(ValueError, match=r"^X must have samples of shape \(3, 4\) as in fit, got \(4, 3\)$"):
+        features.transform(rng.normal(size=(9, 4, 3)))
 
 
 def test_samples_that_encode_to_all_off():

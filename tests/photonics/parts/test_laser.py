@@ -1,13 +1,14 @@
 """The laser: photon budget, illumination of the mirrors, fluctuations of power and pointing, coherence."""
 
 import math
+from dataclasses import replace
 
 import array_api_strict as strict
 import numpy as np
 import pytest
 from scipy import integrate, special
 
-from photonics import DMD, Laser
+from photonics import DMD, Laser, presets
 from photonics.backend import backend_of, to_host
 from photonics.parts.laser import Cells, mode_weights
 
@@ -103,6 +104,20 @@ def test_drift_correlation(lag):
     assert abs((drift[:, 0] * drift[:, 1]).mean() / 0.02**2 - expected) < 4 * np.sqrt((1 + expected**2) / seeds)
     assert np.abs((drift**2).mean(axis=0) / 0.02**2 - 1).max() < 4 * np.sqrt(2 / seeds)
     assert laser.power_variance(1e-4) == pytest.approx(0.02**2)
+
+
+def test_a_laser_warms_up():
+    """``1 + w exp(-t / tau)`` from frame 0: 5 % of it is left after 600 s; frames show it, moments do not.
+
+    Catches: a time in frames, a transient that begins with each call or changes the expected moments.
+    """
+    laser = Laser(warm_up=-0.3, **STEADY)
+    np.testing.assert_allclose(powers(laser, [0, 200_000, 600_000]), 1 - 0.3 * np.exp([0.0, -1.0, -3.0]), rtol=1e-12)
+    opu = presets.ideal(20, 400).replace(laser=replace(laser, beam_radius_m=None, warm_up_time_s=0.02, power_w=100.0))
+    on = np.ones((60, 20), bool)
+    signal = np.concatenate([opu.measure(on[:25]), opu.measure(on[25:])]).mean(axis=1) - opu.camera.offset
+    expected = (opu.mean(on[:1]) - opu.camera.offset).mean() * (1 - 0.3 * np.exp(-np.arange(60) / 20))
+    np.testing.assert_allclose(signal, expected, rtol=1e-3)
 
 
 def test_drift_and_intensity_noise_add():
