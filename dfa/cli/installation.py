@@ -98,6 +98,6 @@ def version_of(name: str) -> str | None:
 
 
 def extra_of(module: str | None) -> str:
-    """Extra that provides a module which could not be imported."""
+    """Extra that provides a module which could not be imported; empty if every installation has it."""
     names = {needed.name.replace("-", "_"): needed.extra for needed in requirements()}
-    return names.get({"dask": "distributed"}.get(str(module), str(module)), "train")
+    return names.get({"dask": "distributed"}.get(str(module), str(module)), "" if names else "train")
