@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import IO
 from zipfile import ZipFile
 
-import h5py
 import numpy as np
 import psutil
-import scipy.io
+import scipy
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike
 
@@ -75,6 +74,8 @@ def read_stream(start: Callable[[], IO[bytes]], size: int) -> HostArray:
 
 def read_hdf5(content: bytes, key: str | None) -> HostArray:
     """One dataset of an HDF5 file."""
+    import h5py  # takes longer to load than the rest of this package's files
+
     with h5py.File(io.BytesIO(content), "r") as tree:
         names: list[str] = []
         tree.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)

@@ -71,3 +71,17 @@ def test_files_installed_over_these_are_found(tmp_path, monkeypatch):
 
 def test_no_collision_here():
     assert opu_sim.collisions() == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "later"),
+    [
+        ("import photonics", {"numpy", "numba", "scipy", "pydantic"}),
+        ("from photonics import OPU", {"h5py", "scipy.io", "scipy.linalg", "scipy.special", "sklearn", "matplotlib"}),
+    ],
+)
+def test_a_light_import(code, later):
+    """What takes long to load is loaded when it is used. Catches: an import at the top of a file."""
+    found = run(f"{code}; import sys; print(*sys.modules)")
+    assert found.returncode == 0, found.stderr
+    assert set(found.stdout.split()) & later == set()

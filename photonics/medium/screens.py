@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple, cast
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from photonics import draws
 from photonics.arrays import Array, ComplexArray
@@ -53,7 +53,7 @@ def grid_shape(n: int) -> tuple[int, int]:
     >>> grid_shape(1024), grid_shape(37), grid_shape(2_000_003)
     ((32, 32), (5, 8), (1350, 1500))
     """
-    size = cast(int, fft.next_fast_len(n, real=True))
+    size = cast(int, scipy.fft.next_fast_len(n, real=True))
     rows = max(r for r in range(1, math.isqrt(size) + 1) if size % r == 0)
     return rows, size // rows
 
@@ -84,7 +84,7 @@ def transform(planes: ComplexArray, lit: int, seen: int, inverse: bool) -> None:
         parts = [(planes, (1,)), (planes[:, :seen], (2,))]
     else:
         parts = [(planes, (1, 2))]
-    dft = cast(Callable[..., ComplexArray], fft.ifftn if inverse else fft.fftn)
+    dft = cast(Callable[..., ComplexArray], scipy.fft.ifftn if inverse else scipy.fft.fftn)
     for part, axes in parts:
         result = dft(part, axes=axes, norm="forward" if inverse else "backward", overwrite_x=True, workers=1)
         if not np.may_share_memory(result, part):  # scipy may overwrite its input, but does not have to

@@ -4,10 +4,9 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 from scipy.constants import c, h
-from scipy.linalg import eigvalsh_tridiagonal
-from scipy.special import erf
 
 from photonics import draws
 from photonics.arrays import Array, IntArray
@@ -148,7 +147,7 @@ class Laser:
         """Share of the power between neighbouring boundaries along one axis: (..., lines) -> (..., lines - 1)."""
         if self.beam_radius_m is None:
             return np.abs(np.diff(edges)) / (math.sqrt(math.pi / 2.0) * FLAT_TOP_M)
-        return np.abs(np.diff(erf(math.sqrt(2.0) / self.beam_radius_m * edges))) / 2.0
+        return np.abs(np.diff(scipy.special.erf(math.sqrt(2.0) / self.beam_radius_m * edges))) / 2.0
 
     def power_variance(self, exposure_s: float) -> float:
         """Relative variance of the power of a frame: ``drift_rms^2 + RIN / (2 t)``."""
@@ -327,7 +326,7 @@ def mode_weights(times: float, count: int) -> NDArray[np.float64]:
     low = times + 2.0 * np.arange(few + 6 * math.ceil(times) + 80)  # orders of the Bessel functions minus one
     diagonal = 2.0 * times / (low * (low + 2.0))
     beside = times / ((low + 2.0) * np.sqrt((low + 1.0) * (low + 3.0)))
-    first = eigvalsh_tridiagonal(diagonal, beside[:-1])[::-1][:few]
+    first = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside[:-1])[::-1][:few]
 
     m = 4.0 * (times - 1.0) ** 2
     b = 8.0 * math.pi * (np.arange(few + 1, count + 1) + times / 2.0 - 0.75)

@@ -5,9 +5,8 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import scipy.fft
+import scipy
 from numpy.typing import NDArray
-from scipy.special import j1
 
 from photonics.arrays import Array, HostArray
 from photonics.backend import Backend
@@ -40,7 +39,7 @@ def correlation(pupil: Pupil, numerical_aperture: float, wavelength_m: float, x_
         return np.sinc(scale * np.asarray(x_m)) * np.sinc(scale * np.asarray(y_m))
     u = math.pi * scale * np.hypot(x_m, y_m)
     safe = np.where(u > 0.0, u, 1.0)
-    return np.where(u > 0.0, 2.0 * j1(safe) / safe, 1.0)
+    return np.where(u > 0.0, 2.0 * scipy.special.j1(safe) / safe, 1.0)
 
 
 def pixel_contrast(
