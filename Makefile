@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 READY_DOCS := .venv/.ready_docs
 
-.PHONY: demo test lint bench notebooks docs links clean
+.PHONY: demo test lint bench notebooks docs links package clean
 
 demo: $(READY)
 	$(BIN)/opu demo
@@ -39,6 +39,19 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
 	touch $@
+
+# Wheel and source distribution in dist, checked, installed into an empty environment and used from another folder.
+package:
+	rm -rf build/package dist
+	$(PYTHON) -m venv build/package
+	build/package/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	build/package/bin/python -m build --outdir dist
+	build/package/bin/twine check --strict dist/*
+	rm -rf build/package
+	$(PYTHON) -m venv build/package
+	build/package/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	build/package/bin/python -m pip check
+	cd build/package && bin/python -P $(CURDIR)/tests/installed.py
 
 clean:
 	rm -rf .venv build dist docs/gallery docs/reference/api
