@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import opu_sim
+from tests.public_names import names
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,3 +86,12 @@ def test_a_light_import(code, later):
     found = run(f"{code}; import sys; print(*sys.modules)")
     assert found.returncode == 0, found.stderr
     assert set(found.stdout.split()) & later == set()
+
+
+def test_public_names_are_frozen():
+    """Catches: a name, parameter or option that is removed or renamed without deprecation (see CONTRIBUTING.md)."""
+    frozen = (ROOT / "tests" / "public_names.txt").read_text("utf-8").splitlines()
+    found = list(names())
+    gone, new = [line for line in frozen if line not in found], [line for line in found if line not in frozen]
+    remedy = "if that is intended: python -m tests.public_names > tests/public_names.txt"
+    assert (gone, new) == ([], []), remedy
