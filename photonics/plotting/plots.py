@@ -74,6 +74,8 @@ def draw_frame(ax: Axes, frame: ArrayLike, top: int, shape: tuple[int, int] | No
     picture = ax.imshow(
         image, cmap="magma", vmin=0, vmax=top, interpolation="nearest", aspect="equal" if square else "auto"
     )
+    if rows == 1:
+        ax.set_yticks([0])
     ax.set_xlabel("pixel column")
     ax.set_ylabel("pixel row")
     ax.figure.colorbar(picture, ax=ax, label="digital number (DN)", fraction=0.046, pad=0.04)
