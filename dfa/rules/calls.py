@@ -3,17 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dfa.rules.blocks import check_present, parameters_of, unwrap
 
-__all__ = ["Call", "Taught", "check_called", "check_wrapper", "parameters_behind", "start_graph"]
+__all__ = ["Call", "Follower", "Taught", "check_called", "check_wrapper", "parameters_behind", "start_graph"]
 
 
-class Taught(NamedTuple):
+@dataclass
+class Taught:
     """Output of a block in one call, while gradients were recorded."""
 
     block: int
@@ -24,6 +24,22 @@ class Taught(NamedTuple):
     """Number of the hooked module."""
     call: int = 0
     """Number of the call of this block, from 0."""
+    joined: bool = False
+    """Whether the block is taught by the signal of another one, with which it is summed before an activation."""
+
+
+@dataclass
+class Follower:
+    """What follows one call of a block."""
+
+    taught: Taught
+    """Record of the block's output, which becomes that of the activation."""
+    layer: bool
+    """Whether the block ends with a single layer, which is rarely taught without an activation."""
+    found: bool | None = None
+    """Whether an activation was found; None as long as the search goes on."""
+    reader: str = ""
+    """Function that ended the search."""
 
 
 @dataclass
@@ -36,6 +52,8 @@ class Call:
     """Outputs of the blocks, in the order of their calls."""
     constants: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     """Detached tensors that were passed on, each with the tensor of which it is a copy."""
+    followers: list[Follower] = field(default_factory=list)
+    """Blocks after which an activation was sought."""
     returned: list[Tensor] = field(default_factory=list)
     """Tensors that the model returned."""
     unrecorded: set[int] = field(default_factory=set)
@@ -68,7 +86,7 @@ class Call:
 
     def in_order(self) -> list[Taught]:
         """Outputs of the blocks in the order of the blocks. Calls of one block keep their order."""
-        return sorted(self.taught, key=attrgetter("block"))
+        return sorted((t for t in self.taught if not t.joined), key=attrgetter("block"))
 
     def attached(self, tensor: Tensor) -> Tensor:
         """The original of a detached tensor; any other tensor unchanged."""

@@ -1,24 +1,22 @@
 """Direct Feedback Alignment: every block learns from the output's error, and not from the block after it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from scipy.sparse import sparray, spmatrix
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from dfa.arrays import as_sparse
 from dfa.errors import check_loss
 from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State
-from dfa.feedback.learned import LearnedFeedback
-from dfa.rules.blocks import Blocks, unwrap
-from dfa.rules.calls import Call, Taught, check_called, check_wrapper, start_graph
+from dfa.rules.blocks import Blocks
+from dfa.rules.calls import Call, Taught, check_called, check_wrapper
 from dfa.rules.layout import Layout, Slice
-from dfa.rules.learner import Hook, Learner, Output, map_tensors, tensors
+from dfa.rules.learner import Output, tensors
 from dfa.rules.outputs import find_errors, find_outputs
 from dfa.rules.rows import SPREADS, Rows, count_taught, features_dim, rows_of, spread_over, sum_samples, width_of
+from dfa.rules.separate import SeparateBlocks
 from dfa.rules.targets import find_targets, pass_norm, teach_feedback, true_gradients, warn_of_missing_norms
 
 __all__ = ["DirectFeedback"]
@@ -27,7 +25,7 @@ Diffuse: TypeAlias = Tensor | sparray | spmatrix | Callable[[Tensor], Tensor]
 """Sparse matrix of torch or scipy, or a function of a signal."""
 
 
-class DirectFeedback(Learner):
+class DirectFeedback(SeparateBlocks):
     """Train any ``nn.Module`` by Direct Feedback Alignment.
 
     For block k with output h_k and ``e = dL/d(output)``, the teaching signal is ``delta_k = B_k e`` with B_k fixed and
@@ -87,6 +85,11 @@ class DirectFeedback(Learner):
     classes. One of the two may have its rows in one dimension, (tokens batch, classes) for (tokens, batch, width).
     Rows are compared by their number only: a block with output (tokens, batch, width) in a model that returns (batch,
     tokens, classes) is refused, unless there are as many tokens as samples. Use one layout in the whole model.
+
+    A block is taught after the activation that follows it, also if that is a function (``torch.relu(block(x))``), with
+    dropout, pooling, reshaping, a constant or, for a single layer, a norm between them: the first call looks for it. An
+    activation made by hand of other functions is not found, and a warning names the block. In compiled code nothing
+    is looked for: name modules that end with the activation.
 
     A block that is called several times (tied weights) is taught after each call, each time by its own slice of B. The
     first step decides the order of the slices. A block that is skipped, or called with a shorter output, keeps its
@@ -152,7 +155,6 @@ class DirectFeedback(Learner):
         self.diffuse: Tensor | Callable[[Tensor], Tensor] | None = None
         if diffuse is not None:
             self.diffuse = diffuse if callable(diffuse) else as_sparse(diffuse, "diffuse", "a callable")
-        self._call = Call()
         self._layout = Layout()
         self._attach()
 
@@ -288,61 +290,3 @@ class DirectFeedback(Learner):
         if self.diffuse.dtype != signal.dtype or self.diffuse.device != signal.device:
             self.diffuse = self.diffuse.to(signal)
         return self.diffuse @ signal
-
-    def _hook(self) -> list[RemovableHandle]:
-        """Hooks at the start of the model's call, the end of each block, and the end of the model's call."""
-        places: dict[int, tuple[nn.Module, list[int]]] = {}
-        for k, group in enumerate(self.blocks):
-            places.setdefault(id(group[-1]), (group[-1], []))[1].append(k)
-        root = unwrap(self.model)
-        handles = [root.register_forward_pre_hook(Hook(self, self._begin))]
-        for i, (module, owners) in enumerate(places.values()):
-            handles.append(module.register_forward_hook(Hook(self, self._cut, i, owners)))
-        return [*handles, root.register_forward_hook(Hook(self, self._end))]
-
-    def _begin(self, module: nn.Module, inputs: object) -> None:
-        if self._active:
-            self._call = Call(inside=True, tracked=isinstance(self.feedback, LearnedFeedback) and self.feedback.due)
-
-    def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: object, output: object) -> object:
-        """Record a block's output, and pass it on detached."""
-        call = self._call
-        if self._connected or not call.inside:
-            call.check_late(place, module)
-            return None
-        if not torch.is_grad_enabled():
-            call.unrecorded.add(place)
-            return None
-        floats = [t for t in tensors(output) if t.is_floating_point()]
-        if not floats:
-            if output is not None and not tensors(output):
-                raise ValueError(
-                    "a block's output must be a tensor, or a tuple, list or dict of tensors, got "
-                    f"{type(output).__name__}"
-                )
-            return None
-        before = sum(t.module == place for t in call.taught)
-        block = owners[min(before, len(owners) - 1)]
-        call.taught.append(Taught(block, floats[0], place, sum(t.block == block for t in call.taught)))
-        end = block == len(self.names) - 1 and not torch.compiler.is_compiling()  # no parameters after this block
-        return map_tensors(partial(call.detach, end=end), output)
-
-    def _end(self, module: nn.Module, inputs: object, output: object) -> object:
-        """Return the recorded tensor instead of its detached copy, so that the last block has its true gradient."""
-        if not self._active:
-            return None
-        call = self._call
-        call.inside = False
-        call.returned = [call.attached(returned) for returned in tensors(output)]
-        changed = any(a is not b for a, b in zip(call.returned, tensors(output), strict=True))
-        given = map_tensors(call.attached, output) if changed else None
-        if not call.taught or any(t.requires_grad for t in call.returned) or self.parameters(len(self.names) - 1):
-            return given
-        # Everything after the hidden blocks is frozen and has no gradient, but the hidden blocks need the error.
-        call.taught = [t for t in call.taught if all(t.output is not own for own in call.returned)]
-        given = map_tensors(start_graph, output if given is None else given)
-        call.returned = tensors(given)
-        return given
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_call": Call()}

@@ -118,7 +118,7 @@ def find_errors(loss: Tensor, outputs: Sequence[Tensor], call: Call, class_dim: 
     ValueError
         If the loss depends on none of the outputs.
     """
-    hidden = {id(t.output) for t in call.taught}
+    hidden = {id(original) for _, original in call.constants}
     leaves = [pair for pair in call.constants if pair[0].requires_grad and pair[0].is_leaf]
     if all(id(output) in hidden for output in outputs) or (
         leaves and any(isinstance(leaf, nn.Parameter) for leaf in parameters_behind(outputs))

@@ -180,8 +180,8 @@ def test_pixels_are_rows_for_any_dimension_of_channels(spread):
 
 
 def test_rows_that_do_not_fit_are_refused():
-    model = nn.Sequential(nn.Linear(4, 5), nn.Unflatten(1, (5, 1)), nn.Flatten(0, 1), nn.Tanh(), nn.Linear(1, 2))
-    learner = DirectFeedback(model, blocks=["0"], feedback=RandomFeedback(0))
+    model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Unflatten(1, (5, 1)), nn.Flatten(0, 1), nn.Linear(1, 2))
+    learner = DirectFeedback(model, blocks=["1"], feedback=RandomFeedback(0))
     output = model(torch.ones(6, 4))
     with pytest.raises(ValueError, match=r"must have the rows of the error \(30,\)"):
         learner.backward(output.sum(), output)

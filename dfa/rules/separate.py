@@ -1,0 +1,111 @@
+"""The hooks that record the outputs of a model's blocks, and separate the blocks from each other."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.jit import ScriptModule
+from torch.utils.hooks import RemovableHandle
+
+from dfa.feedback.learned import LearnedFeedback
+from dfa.rules.blocks import Blocks, unwrap
+from dfa.rules.calls import Call, Follower, Taught, start_graph
+from dfa.rules.following import is_single_layer, may_continue, open_output, plain, warn_of
+from dfa.rules.learner import Hook, Learner, map_tensors, tensors
+
+__all__ = ["SeparateBlocks"]
+
+
+class SeparateBlocks(Learner):
+    """A learner whose blocks pass on their outputs detached, so that no error crosses a boundary between blocks.
+
+    A block is recorded after the activation that follows it.
+    """
+
+    def __init__(self, model: nn.Module, blocks: Blocks | None) -> None:
+        super().__init__(model, blocks)
+        self._call = Call()
+        self._follows: dict[tuple[int, int], bool] = {}
+        """Whether an activation follows a block in a call, as the first call has shown."""
+
+    def _hook(self) -> list[RemovableHandle]:
+        """Hooks at the start of the model's call, the end of each block, and the end of the model's call."""
+        places: dict[int, tuple[nn.Module, list[int]]] = {}
+        for k, group in enumerate(self.blocks):
+            places.setdefault(id(group[-1]), (group[-1], []))[1].append(k)
+        root = unwrap(self.model)
+        handles = [root.register_forward_pre_hook(Hook(self, self._begin))]
+        for module in {id(group[0]): group[0] for group in self.blocks}.values():
+            if isinstance(module, ScriptModule):
+                continue  # it takes no hooks
+            handles.append(module.register_forward_pre_hook(Hook(self, self._enter), with_kwargs=True))
+        for i, (module, owners) in enumerate(places.values()):
+            handles.append(module.register_forward_hook(Hook(self, self._cut, i, owners)))
+        return [*handles, root.register_forward_hook(Hook(self, self._end))]
+
+    def _begin(self, module: nn.Module, inputs: object) -> None:
+        if self._active:
+            self._call = Call(inside=True, tracked=isinstance(self.feedback, LearnedFeedback) and self.feedback.due)
+
+    def _enter(self, module: nn.Module, inputs: object, named: object) -> object:
+        """End the search for activations at a block's inputs: what the block does belongs to itself."""
+        if not self._call.inside or all(f.found is not None for f in self._call.followers):
+            return None
+        return map_tensors(plain, inputs), map_tensors(plain, named)
+
+    def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: object, output: object) -> object:
+        """Record a block's output, and pass it on detached."""
+        call = self._call
+        if self._connected or not call.inside:
+            call.check_late(place, module)
+            return None
+        if not torch.is_grad_enabled():
+            call.unrecorded.add(place)
+            return None
+        floats = [t for t in tensors(output) if t.is_floating_point()]
+        if not floats:
+            if output is not None and not tensors(output):
+                raise ValueError(
+                    "a block's output must be a tensor, or a tuple, list or dict of tensors, got "
+                    f"{type(output).__name__}"
+                )
+            return None
+        before = sum(t.module == place for t in call.taught)
+        block = owners[min(before, len(owners) - 1)]
+        taught = Taught(block, floats[0], place, sum(t.block == block for t in call.taught))
+        call.taught.append(taught)
+        if torch.compiler.is_compiling():
+            return map_tensors(call.detach, output)
+        end = block == len(self.names) - 1  # no parameters after this block
+        if end or not self._follows.get((block, taught.call), may_continue(module)):
+            return map_tensors(partial(call.detach, end=end), output)
+        follower = Follower(taught, is_single_layer(module))
+        call.followers.append(follower)
+        return map_tensors(lambda t: open_output(t, call, follower) if t is floats[0] else call.detach(t), output)
+
+    def _end(self, module: nn.Module, inputs: object, output: object) -> object:
+        """Return the recorded tensor instead of its detached copy, so that the last block has its true gradient."""
+        if not self._active:
+            return None
+        call = self._call
+        call.inside = False
+        call.returned = [plain(call.attached(returned)) for returned in tensors(output)]
+        changed = any(a is not b for a, b in zip(call.returned, tensors(output), strict=True))
+        found = iter(call.returned)
+        given = map_tensors(lambda _: next(found), output) if changed else None
+        for follower in call.followers:
+            key = follower.taught.block, follower.taught.call
+            if key not in self._follows:
+                self._follows[key] = bool(follower.found)
+                warn_of(self.names[follower.taught.block], follower)
+        if not call.taught or any(t.requires_grad for t in call.returned) or self.parameters(len(self.names) - 1):
+            return given
+        # Everything after the hidden blocks is frozen and has no gradient, but the hidden blocks need the error.
+        call.taught = [t for t in call.taught if all(t.output is not own for own in call.returned)]
+        given = map_tensors(start_graph, output if given is None else given)
+        call.returned = tensors(given)
+        return given
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_call": Call()}
