@@ -5,8 +5,17 @@ Names are imported on first use, so that ``opu --help`` does not wait for torch.
 
 import lazy_loader
 
-from opu_sim import check
+from opu_sim import check, install_line
 
 check("dfa")
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_find, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return _find(name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(f"torch is not installed: {install_line('train')}", name="torch") from None

@@ -9,8 +9,10 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["PACKAGES", "__version__", "check", "collisions", "main"]
+__all__ = ["NAME", "PACKAGES", "__version__", "check", "checkout", "collisions", "install_line", "main"]
 
+NAME = "opu-sim"
+"""Name of the distribution."""
 PACKAGES = ("photonics", "calibration", "dfa")
 """Packages of this distribution; each imports those before it."""
 __version__: str
@@ -48,7 +50,7 @@ def owner(name: str) -> str:
     """Distribution that provides a package, in brackets; empty if none does."""
     from importlib.metadata import packages_distributions, version
 
-    others = [other for other in packages_distributions().get(name, []) if other != "opu-sim"]
+    others = [other for other in packages_distributions().get(name, []) if other != NAME]
     return f" ({others[0]} {version(others[0])})" if others else ""
 
 
@@ -72,6 +74,33 @@ def check(package: str) -> None:
         warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
+def checkout() -> Path | None:
+    """Folder of the checkout that is used; None for an installed wheel."""
+    return HOME if (HOME / "pyproject.toml").is_file() else None
+
+
+def install_line(extra: str = "") -> str:
+    """Command that installs this distribution with an extra, from where it came."""
+    extras = f"[{extra}]" if extra else ""
+    folder = checkout()
+    if folder is not None:
+        return f'pip install -e "{"." if Path.cwd() == folder else folder}{extras}"'
+    url = address()
+    return f'pip install "{NAME}{extras} @ {url}"' if url else f'pip install "{NAME}{extras}"'
+
+
+def address() -> str | None:
+    """Address of the wheel or folder that was installed; None if it came from an index."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        text = distribution(NAME).read_text("direct_url.json")
+    except PackageNotFoundError:
+        return None
+    return json.loads(text)["url"] if text else None
+
+
 def main() -> None:
     """Run the command ``opu``; one line and exit code 2 if another distribution hides the packages."""
     if found := collisions():
@@ -86,5 +115,5 @@ def __getattr__(name: str) -> str:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("opu-sim")
+        return version(NAME)
     raise AttributeError(f"module 'opu_sim' has no attribute {name!r}")

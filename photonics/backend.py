@@ -7,6 +7,7 @@ import array_api_compat
 import array_api_compat.numpy
 import numpy as np
 
+from opu_sim import install_line
 from photonics.arrays import Array, HostArray
 
 __all__ = ["HOST", "Backend", "backend_of", "find_backend", "to_host"]
@@ -105,7 +106,7 @@ def find_backend(device: str) -> Backend:
         import array_api_compat.cupy as xp
         import cupy  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise ValueError("device 'cuda' needs cupy: install the extra cuda12 or cuda13") from None
+        raise ValueError(f"device 'cuda' needs cupy: {install_line('cuda13')} (or cuda12)") from None
     count = cupy.cuda.runtime.getDeviceCount() if cupy.cuda.is_available() else 0  # cupy imports without a GPU, too
     if int(number or 0) >= count:
         raise ValueError(f"device must be one of {count} GPUs, got {device!r}")

@@ -95,3 +95,14 @@ def test_public_names_are_frozen():
     gone, new = [line for line in frozen if line not in found], [line for line in found if line not in frozen]
     remedy = "if that is intended: python -m tests.public_names > tests/public_names.txt"
     assert (gone, new) == ([], []), remedy
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "code"),
+    [("torch", "train", "from dfa import train"), ("xarray", "cluster", "import dfa; dfa.sweep(None, {})")],
+)
+def test_a_missing_extra_has_its_line_in_python(module, extra, code):
+    """Catches: "No module named 'torch'" without a remedy."""
+    found = run(f"import sys; sys.modules['{module}'] = None; {code}")
+    assert found.stderr.splitlines()[-1].startswith(f"ModuleNotFoundError: {module} is not installed: pip install -e ")
+    assert found.stderr.rstrip().endswith(f'[{extra}]"')

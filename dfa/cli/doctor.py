@@ -11,7 +11,8 @@ import typer
 
 import opu_sim
 from dfa.cli.common import Json, print_json, print_table
-from dfa.cli.installation import USED, checkout, describe_version, install_line, requirements
+from dfa.cli.installation import USED, describe_version, requirements
+from opu_sim import checkout, install_line
 
 __all__ = ["doctor"]
 

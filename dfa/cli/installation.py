@@ -1,17 +1,14 @@
-"""The installation: where it is, which extras it has, and the command that adds one."""
+"""The installation: its version, and which extras it has."""
 
-import json
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
-import opu_sim
+from opu_sim import NAME
 
-__all__ = ["Needed", "checkout", "describe_version", "extra_of", "install_line", "requirements"]
+__all__ = ["Needed", "describe_version", "extra_of", "requirements"]
 
-NAME = "opu-sim"
 USED = {"train": "training networks", "cluster": "sweeps", "notebooks": "the notebooks"}
 """Extras that a user needs, and what for."""
 
@@ -36,37 +33,12 @@ class Needed:
         )
 
 
-def checkout() -> Path | None:
-    """Folder of the checkout that is used; None for an installed wheel."""
-    return opu_sim.HOME if (opu_sim.HOME / "pyproject.toml").is_file() else None
-
-
 def describe_version() -> str:
     """Version of this distribution, of its installation, and of the folder that it is in."""
     try:
         return f"{NAME} {version(NAME)}"
     except PackageNotFoundError:
         return f"{NAME}, not installed"
-
-
-def install_line(extra: str = "") -> str:
-    """Command that installs this distribution with an extra, from where it came."""
-    extras = f"[{extra}]" if extra else ""
-    folder = checkout()
-    if folder is not None:
-        place = "." if Path.cwd() == folder else str(folder)
-        return f'pip install -e "{place}{extras}"'
-    url = address()
-    return f'pip install "{NAME}{extras} @ {url}"' if url else f'pip install "{NAME}{extras}"'
-
-
-def address() -> str | None:
-    """Address of the wheel or folder that was installed; None if it came from an index."""
-    try:
-        text = distribution(NAME).read_text("direct_url.json")
-    except PackageNotFoundError:
-        return None
-    return json.loads(text)["url"] if text else None
 
 
 def requirements() -> list[Needed]:

@@ -12,9 +12,10 @@ from typer.exceptions import TyperException
 from dfa.cli.calibrate import calibrate
 from dfa.cli.device import device
 from dfa.cli.doctor import doctor
-from dfa.cli.installation import describe_version, extra_of, install_line
+from dfa.cli.installation import describe_version, extra_of
 from dfa.cli.sweep import report, sweep
 from dfa.cli.train import demo, train
+from opu_sim import install_line
 
 __all__ = ["main"]
 

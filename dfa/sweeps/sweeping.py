@@ -17,6 +17,7 @@ from dfa.sweeps.keys import canonical_json, code_of, point_key, to_plain
 from dfa.sweeps.labelled import check_labels, dataset
 from dfa.sweeps.protocol import Study
 from dfa.sweeps.store import Job, Row, Store
+from opu_sim import install_line
 from photonics.component import integer
 
 if TYPE_CHECKING:
@@ -75,7 +76,12 @@ def sweep(
         If the named cluster cannot be reached, the local one does not start, or a worker has other code. Stored points
         are kept.
     """
-    import xarray  # noqa: F401 (for the result: without it the sweep ends before the first point)
+    try:
+        import xarray  # noqa: F401 (for the result: without it the sweep ends before the first point)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is not installed: {install_line('cluster')}", name=error.name
+        ) from None
 
     check_study(study)
     design, seeds = design_of(over), check_seeds(seeds)

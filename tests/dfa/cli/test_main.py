@@ -7,8 +7,8 @@ from importlib.metadata import version
 
 import pytest
 
-from dfa.cli.installation import checkout
 from dfa.cli.main import COMMANDS, EXAMPLES
+from opu_sim import checkout
 from tests.command import BENCH, opu, refused
 
 HELP = """
