@@ -135,7 +135,7 @@ class OPU(Chain):
         self.backend = find_backend(device)
         return self
 
-    def autoexpose(self, target: float = 0.5, patterns: Array | None = None) -> float:
+    def autoexpose(self, target: float = 0.5, patterns: Array | None = None, *, reference_phase: Array = None) -> float:
         """Set the exposure so that the 99th percentile of the frames is at `target` of the camera's range.
 
         See `photonics.analysis.exposure.autoexpose`; its frames advance the clock.
@@ -145,7 +145,7 @@ class OPU(Chain):
         float
             The exposure, seconds; `longest_exposure_s` if there is too little light.
         """
-        return autoexpose(self, target, patterns)
+        return autoexpose(self, target, patterns, reference_phase=reference_phase)
 
     def replace(self, **changes: Any) -> "OPU":
         """Return a new device with some parts or numbers changed, its clock at zero.

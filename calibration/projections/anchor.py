@@ -99,9 +99,9 @@ def state_of_light(device: Device, mean_dn: float, saturated: float) -> str:
     """Say how bright the frames are of which this is the mean above dark and the saturated share, and what helps."""
     longest = device.frame_period_s - device.dmd.settle_s
     if saturated > 0.1:
-        advice = "shorten the exposure (opu.autoexpose)"
+        advice = "shorten the exposure (opu.exposure_s)"
     elif device.exposure_s > 0.98 * longest:
-        advice = "no longer exposure is possible (opu.autoexpose), more light or slower frames are needed"
+        advice = "no longer exposure is possible: more light (laser.power_w) or slower frames are needed"
     else:
         advice = "set the exposure (opu.autoexpose); if that has set it, more bits or anchors are needed"
     return (

@@ -260,7 +260,9 @@ def attempt(group: str, write: Callable[[], Chapter]) -> Chapter:
         raise  # a file of another measurement is not a finding about the device
     except ArithmeticError:
         reason = "the frames have no light above dark, so that ratios of levels are undefined"
-        return Chapter([refusal(group, "light", reason, "open the shutter; opu.autoexpose")], {})
+        return Chapter(
+            [refusal(group, "light", reason, "open the shutter; more light (laser.power_w) or a longer exposure")], {}
+        )
     except ValueError as error:
         return Chapter([refusal(group, "calibration", str(error), "see the reason")], {})
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -46,6 +47,9 @@ class Recorder(Wrapper):
     -----
     As a context manager it closes the file at the end of the block. After an exception the part is kept.
 
+    Several threads may use a recorder: it takes the frames of one request after the other. Frames that a thread takes
+    from `opu` directly are not in the recording, and their numbers are missing.
+
     Frames that cannot be written, for instance because the disk is full, end the recording with an ``OSError``: later
     calls and `close` raise it again, so that no file with missing frames appears.
     """
@@ -55,6 +59,7 @@ class Recorder(Wrapper):
         self.path, part = new_recording(path, resume)
         self._light, about = uniform_light(opu), attributes(opu)
         self._earlier: RecordedDevice | None = None
+        self._lock = Lock()
         self._open = True
         self._complete = True
         if not part.exists():
@@ -79,37 +84,40 @@ class Recorder(Wrapper):
 
     def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
         """Frames of patterns from the device: (batch, n_in) -> (batch, n_out)."""
-        start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
-        if (held := self._replay_part()) is not None:
-            frames = held.measure(to_host(patterns), set_s, reference_phase=reference_phase)
-            self.clock.frames = held.clock.frames
+        with self._lock:
+            start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
+            if (held := self._replay_part()) is not None:
+                frames = held.measure(to_host(patterns), set_s, reference_phase=reference_phase)
+                self.clock.frames = held.clock.frames
+                return frames
+            frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
+            shown = as_patterns(to_host(patterns), self.n_in)
+            self._keep(frame_arrays(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
             return frames
-        frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
-        shown = as_patterns(to_host(patterns), self.n_in)
-        self._keep(frame_arrays(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
-        return frames
 
     def dark(self, count: int, exposure_s: float | None = None) -> Array:
         """Frames with the laser's shutter closed: (count, n_out)."""
-        start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
-        if (held := self._replay_part()) is not None:
-            frames = held.dark(count, set_s)
-            self.clock.frames = held.clock.frames
+        with self._lock:
+            start, set_s = self.clock.frames, self.exposure_s if exposure_s is None else exposure_s
+            if (held := self._replay_part()) is not None:
+                frames = held.dark(count, set_s)
+                self.clock.frames = held.clock.frames
+                return frames
+            frames = self.device.dark(count, exposure_s)
+            shown = np.zeros((count, self.n_in), bool)
+            kept = frame_arrays(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}
+            self._keep(kept | {"frames": to_host(frames)})
             return frames
-        frames = self.device.dark(count, exposure_s)
-        shown = np.zeros((count, self.n_in), bool)
-        kept = frame_arrays(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}
-        self._keep(kept | {"frames": to_host(frames)})
-        return frames
 
     def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> HostArray:
         """Frames of uniform light for the camera's photon transfer: (count, pixels)."""
-        if self._earlier is not None and self._earlier.uniform_left:
-            return self._earlier.uniform(photons, exposure_s, count, pixels)
-        frames = self._light.uniform(photons, exposure_s, count, pixels)
-        light, seconds = np.full(count, photons, np.float64), np.full(count, exposure_s, np.float64)
-        self._keep({"uniform/frames": frames, "uniform/photons": light, "uniform/exposure_s": seconds})
-        return frames
+        with self._lock:
+            if self._earlier is not None and self._earlier.uniform_left:
+                return self._earlier.uniform(photons, exposure_s, count, pixels)
+            frames = self._light.uniform(photons, exposure_s, count, pixels)
+            light, seconds = np.full(count, photons, np.float64), np.full(count, exposure_s, np.float64)
+            self._keep({"uniform/frames": frames, "uniform/photons": light, "uniform/exposure_s": seconds})
+            return frames
 
     def _keep(self, arrays: Arrays) -> None:
         """Append frames to the part. An error ends the recording, because later frames would leave a gap."""

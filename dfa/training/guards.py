@@ -60,7 +60,7 @@ class Guards:
             raise Diverged(
                 f"camera must not be saturated, got {values['saturated']:.0%} of the feedback from saturated pixels, "
                 f"more than {MAX_SATURATED:.0%} since step {self.state['saturated']}: shorten the exposure "
-                "(opu.autoexpose()) and measure the projection again"
+                "(opu.exposure_s) and measure the projection again"
             )
 
     def _persists(self, name: str, step: int, fault: bool) -> bool:

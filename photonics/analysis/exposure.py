@@ -129,7 +129,9 @@ def search_exposure(device: Exposable, level: Callable[[float], float], aim: Aim
         exposure = wanted
 
 
-def autoexpose(chain: Chain, target: float = 0.5, patterns: Array | None = None) -> float:
+def autoexpose(
+    chain: Chain, target: float = 0.5, patterns: Array | None = None, *, reference_phase: Array = None
+) -> float:
     """Set the exposure so that the 99th percentile of the frames is at `target` of the camera's range.
 
     In fully developed speckle the mean is then ``target / 4.6`` of the range, and at 0.5 about one pixel in 10 000
@@ -144,6 +146,9 @@ def autoexpose(chain: Chain, target: float = 0.5, patterns: Array | None = None)
         Target level as a share of the range from offset to the last code, 0.01 to 0.9.
     patterns : array_like, shape (batch, n_in), optional
         Patterns typical of the application; by default 8 random half-ON patterns.
+    reference_phase : float or array_like, shape (batch,), optional
+        Opens the reference arm at this phase (radians), as in `photonics.OPU.measure`: frames with the reference are
+        brighter.
 
     Returns
     -------
@@ -166,7 +171,7 @@ def autoexpose(chain: Chain, target: float = 0.5, patterns: Array | None = None)
     span = chain.camera.saturation_dn - chain.camera.offset
 
     def level(exposure_s: float) -> float:
-        frames = to_host(chain.measure(shown, exposure_s))
+        frames = to_host(chain.measure(shown, exposure_s, reference_phase=reference_phase))
         return float((np.percentile(frames, 99) - chain.camera.offset) / span)
 
     aim = Aim(target=target, low=target / 8.0, high=0.95, step_up=8.0, step_down=0.125)

@@ -1,5 +1,6 @@
 """The Gaussian medium: a slab so thick that the entries of T are independent complex normals."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
@@ -85,8 +86,9 @@ class GaussianMedium(StoredMedium):
     def with_fixed_storage(self) -> "GaussianMedium":  # noqa: D102 (inherited)
         if self.storage != "auto":
             return self
-        storage = "stored" if 8 * self.n_in * self.n_out <= MAX_BYTES else "streamed"
-        return GaussianMedium(self.n_in, self.n_out, self.seed, storage, self.entries)
+        fixed = replace(self)
+        object.__setattr__(fixed, "streamed", 8 * self.n_in * self.n_out > MAX_BYTES)  # instead of the free memory
+        return fixed
 
     @cached_property
     def _slab(self) -> Slab:
@@ -104,8 +106,9 @@ class GaussianMedium(StoredMedium):
     def _drawn(self) -> ComplexArray:
         needed, free = 8 * self.n_in * self.n_out, psutil.virtual_memory().available
         if needed > free:
+            other = "" if self.storage == "auto" else " or 'auto'"
             raise ValueError(
-                f"storage must be 'streamed' or 'auto' for a matrix of {needed / 1e9:.3g} GB where "
+                f"storage must be 'streamed'{other} for a matrix of {needed / 1e9:.3g} GB where "
                 f"{free / 1e9:.3g} GB are free, got {self.storage!r}"
             )
         columns = np.empty((self.n_in, self.n_out), np.complex64)

@@ -52,7 +52,7 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
             advice = "check the order of the frames; wait until the medium is stable"
             return Chapter([share, refusal(GROUP, "held-out probes", reason, advice)], rows)
         reason = "every anchor or reference is dark, or every pixel is saturated: no row is known"
-        return Chapter([share, refusal(GROUP, "held-out probes", reason, "light the anchor; opu.autoexpose")], rows)
+        return Chapter([share, refusal(GROUP, "held-out probes", reason, "another exposure or anchor")], rows)
     test = measure_held_out(opu, matrix, valid, noise, seed)
     of_rows, correlation = row_quality(test)
     error, correlation = of_rows[valid], correlation[valid]

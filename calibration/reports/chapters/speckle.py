@@ -91,7 +91,7 @@ def saturation_lines(
     shape = 1.0 / contrast**2  # intensity averaged over grains follows nearly a gamma law
     law = float(gammaincc(shape, shape * (opu.camera.saturation_dn - noise.dark_dn) / means).mean())
     error = math.sqrt(law / (len(frames) * grains))
-    advice, formula = "shorten the exposure (opu.autoexpose)", f"readings at the last code; law {format_number(law, 2)}"
+    advice, formula = "shorten the exposure (opu.exposure_s)", f"readings at the last code; law {format_number(law, 2)}"
     found = Line("speckle", "saturated share", formula, "", clipped, error,
                  None, min(law, MAX_LAW) + 3.0 * error + MAX_SATURATED, advice)  # fmt: skip
     if clipped <= 0.2:

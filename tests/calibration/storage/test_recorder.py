@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 
+import h5py
 import numpy as np
 import pytest
 
@@ -127,6 +129,22 @@ def test_a_refused_measurement_leaves_its_frames(tmp_path):
     with pytest.raises(ValueError, match=r"whose device.exposure_s is") as stop:
         Recorder(bench(), tmp_path / "r.h5", resume=True)
     assert "\n" not in str(stop.value)
+
+
+def test_threads_record_the_frames_that_they_get(tmp_path):
+    """Frames from number 16 on by four threads, each with its own pattern.
+
+    Catches: frames beside the number or the pattern of another thread.
+    """
+    opu = bench()
+    patterns = np.eye(4, opu.n_in, dtype=bool)
+    with Recorder(opu, tmp_path / "r.h5") as recorder, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda i: recorder.measure(patterns[i % 4 : i % 4 + 1]), range(40)))
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert file["frame_number"][:].tolist() == list(range(16, 56))
+        shown = np.unpackbits(file["patterns"][:], axis=1, count=opu.n_in).astype(bool)
+        frames = file["frames"][:]
+    np.testing.assert_array_equal(frames, bench().measure(shown))
 
 
 def full(*_):

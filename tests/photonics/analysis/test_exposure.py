@@ -64,6 +64,17 @@ def test_users_patterns_count():
     assert ratio == pytest.approx(4, rel=0.15)  # 8 equal frames each: 4 SE of the ratio of two percentiles
 
 
+def test_frames_with_the_reference_beam():
+    """They are at the target, and brighter than those without. Catches: a phase that is not passed on."""
+    opu = presets.lab_bench(64, 400, seed=1)
+    plain_s = opu.autoexpose()
+    opu.autoexpose(target=0.5, patterns=np.tri(64) > 0, reference_phase=0.3)
+    frames = opu.measure(np.tri(64) > 0, reference_phase=0.3)
+    span = opu.camera.saturation_dn - opu.camera.offset
+    assert abs((np.percentile(frames, 99) - opu.camera.offset) / span - 0.5) < 0.02
+    assert opu.exposure_s < 0.8 * plain_s
+
+
 def test_mean_speckle_sits_at_a_share_of_the_target(half_on):
     """At target 0.5 the mean is 0.5/4.6 of the range and few pixels clip. Catches: another percentile."""
     opu = bench(laser=Laser(power_w=1.0))
