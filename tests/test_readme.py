@@ -15,7 +15,7 @@ WRONG = {
     "setting": "from calibration import measure_projection\nfrom photonics import presets\n"
     "measure_projection(presets.ideal(4, 4), 'phase-stepping', steps='4')\n",
     "exposure": "from calibration import recover_transmission_matrix\nfrom photonics import presets\n"
-    "recover_transmission_matrix(presets.ideal(4, 4), exposure='keep')\n",
+    "recover_transmission_matrix(presets.ideal(4, 4), exposure='none')\n",
     "exposures": "from calibration import characterize\nfrom photonics import presets\n"
     "characterize(presets.ideal(4, 4), exposure='none')\n",
     "plan": "from dfa import Plan\nPlan(hidden='wide')\n",

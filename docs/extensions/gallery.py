@@ -1,27 +1,29 @@
-"""The gallery: every notebook with the outputs that are stored in it, and a card with its first picture."""
+"""The gallery: a card with a picture for every notebook, with the outputs stored in it, and for every example.
 
+The notebooks are not executed. The examples are, because their pictures are stored nowhere; they take some seconds.
+"""
+
+import ast
 import base64
 import json
 import re
+import runpy
 from pathlib import Path
+from typing import NamedTuple
 
+import matplotlib as mpl
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-__all__ = ["setup"]
+__all__ = ["setup", "write"]
 
 ROOT = Path(__file__).parents[2]
-CARD = """:::{{grid-item-card}} {title}
-:link: {name}
-:link-type: doc
-:img-top: thumbnails/{name}.png
+FOLDER = ROOT / "docs" / "gallery"
+PAGE = """# Gallery
 
-{text}
-:::
-"""
-PAGE = """# Notebooks
+## Notebooks
 
-Each notebook runs in under two minutes on a laptop. The pages show the outputs that are stored in the repository; the
+Each notebook runs in under two minutes on a laptop. The pages show the outputs that are stored in the repository. The
 sliders work when you run the notebook yourself:
 
 ```sh
@@ -29,11 +31,13 @@ pip install -e ".[train,cluster,notebooks]" jupyterlab
 jupyter lab notebooks
 ```
 
-::::{{grid}} 1 2 2 3
-:gutter: 3
+{notebooks}
 
-{cards}
-::::
+## Examples
+
+Programs of a page, in the folder `examples`. The files `*.toml` beside them are studies for `opu sweep`.
+
+{examples}
 
 ```{{toctree}}
 :hidden:
@@ -41,36 +45,72 @@ jupyter lab notebooks
 {names}
 ```
 """
+CARDS = "::::{{grid}} 1 2 2 3\n:gutter: 3\n\n{}\n::::"
+CARD = """:::{{grid-item-card}} {card.title}
+:link: {card.name}
+:link-type: doc
+:img-top: thumbnails/{card.name}.png
+
+{card.text}
+:::
+"""
+EXAMPLE = """# {card.title}
+
+{card.text}
+
+![The picture that the example makes](thumbnails/{card.name}.png)
+
+```{{literalinclude}} ../../examples/{card.name}.py
+:language: python
+```
+"""
 
 
-def pictures(notebook: dict) -> list[bytes]:
-    """Every PNG that the cells of a notebook show, in order."""
-    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    return [
-        base64.b64decode(output["data"]["image/png"]) for output in outputs if "image/png" in output.get("data", {})
-    ]
+class Card(NamedTuple):
+    """A card of the gallery."""
 
-
-def opening(notebook: dict) -> tuple[str, str]:
-    """Title and first paragraph of a notebook."""
-    title, text, *_ = "".join(notebook["cells"][0]["source"]).split("\n\n")
-    return title.removeprefix("# "), " ".join(text.split())
+    name: str
+    title: str
+    text: str
 
 
 def make_gallery(_: Sphinx, config: Config) -> None:
-    """Copy the notebooks into the sources of the site, and write the page of cards."""
-    folder = ROOT / "docs" / "gallery"
-    (folder / "thumbnails").mkdir(parents=True, exist_ok=True)
-    cards, names = [], []
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        text = path.read_text(encoding="utf-8")
-        notebook = json.loads(text)
-        title, paragraph = opening(notebook)
-        write(folder / path.name, re.sub(r"\]\(\.\./docs/", "](../", text).encode())
-        write(folder / "thumbnails" / f"{path.stem}.png", pictures(notebook)[0])
-        cards.append(CARD.format(title=title, name=path.stem, text=paragraph))
-        names.append(path.stem)
-    write(folder / "index.md", PAGE.format(cards="\n".join(cards), names="\n".join(names)).encode())
+    """Write the pages of the notebooks and of the examples, and the page of cards."""
+    (FOLDER / "thumbnails").mkdir(parents=True, exist_ok=True)
+    notebooks = [add_notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+    examples = [add_example(path) for path in sorted((ROOT / "examples").glob("*.py"))]
+    names = "\n".join(card.name for card in (*notebooks, *examples))
+    groups = [CARDS.format("\n".join(CARD.format(card=card) for card in group)) for group in (notebooks, examples)]
+    write(FOLDER / "index.md", PAGE.format(notebooks=groups[0], examples=groups[1], names=names).encode())
+
+
+def add_notebook(path: Path) -> Card:
+    """Copy a notebook into the sources of the site, with its first picture apart; return its card."""
+    text = path.read_text(encoding="utf-8")
+    cells = json.loads(text)["cells"]
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    picture = next(data["image/png"] for data in outputs if "image/png" in data)
+    write(FOLDER / path.name, text.replace("](../docs/", "](../").encode())
+    write(FOLDER / "thumbnails" / f"{path.stem}.png", base64.b64decode(picture))
+    title, paragraph, *_ = "".join(cells[0]["source"]).split("\n\n")
+    return Card(path.stem, title.removeprefix("# "), first_sentences(paragraph))
+
+
+def add_example(path: Path) -> Card:
+    """Run an example for its picture, unless there is one that is newer; write its page and return its card."""
+    picture = FOLDER / "thumbnails" / f"{path.stem}.png"
+    if not picture.exists() or picture.stat().st_mtime < path.stat().st_mtime:
+        with mpl.rc_context({"backend": "Agg"}):
+            runpy.run_path(str(path), run_name="example")["main"](str(picture))
+    about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    card = Card(path.stem, path.stem.replace("_", " ").capitalize(), first_sentences(about.split("\n\n")[0]))
+    write(FOLDER / f"{path.stem}.md", EXAMPLE.format(card=card).encode())
+    return card
+
+
+def first_sentences(paragraph: str, count: int = 2) -> str:
+    """First sentences of a paragraph, in one line."""
+    return " ".join(re.split(r"(?<=[.?!]) (?=[A-Z])", " ".join(paragraph.split()))[:count])
 
 
 def write(path: Path, content: bytes) -> None:
@@ -81,7 +121,7 @@ def write(path: Path, content: bytes) -> None:
 
 def link_to_gallery(_: Sphinx, name: str, source: list[str]) -> None:
     """Lead links to a notebook, which the repository's host shows in its own folder, to its page in the gallery."""
-    source[0] = re.sub(r"\]\(\.\./\.\./notebooks/", "](../gallery/", source[0])
+    source[0] = source[0].replace("](../../notebooks/", "](../gallery/")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

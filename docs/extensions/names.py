@@ -36,7 +36,8 @@ MODULES = {
     "dfa.data": "Data sets",
     "dfa.models": "Networks",
     "dfa.experiments": "Plans, methods and their comparison",
-    "dfa.robustness": "Studies and designs",
+    "dfa.sweeps": "Sweeps and their designs",
+    "dfa.robustness": "Studies of training",
     "dfa.robustness.studies": "Predefined studies",
     "dfa.robustness.figures": "Figures of a study",
 }
