@@ -54,4 +54,4 @@ package:
 	cd build/package && bin/python -P $(CURDIR)/tests/installed.py
 
 clean:
-	rm -rf .venv build dist docs/gallery docs/reference/api
+	rm -rf .venv build dist docs/gallery docs/reference/api docs/reference/commands

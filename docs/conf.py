@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx_copybutton",
     "sphinx_design",
+    "docs.extensions.commands",
     "docs.extensions.formulas",
     "docs.extensions.gallery",
     "docs.extensions.imports",

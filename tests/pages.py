@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-MADE = ("gallery", "api")
+MADE = ("gallery", "api", "commands")
 """Folders of docs/ that a build of the site makes."""
 FENCE = re.compile(
     r"(?:^<!-- (?P<kind>test|file): (?P<note>.*?) -->\n)?^```(?P<language>[a-z]*)\n(?P<code>.*?)^```$", re.DOTALL | re.M

@@ -1,7 +1,7 @@
 """Sweeps over the parameters of a device, its calibration or a training.
 
-A :class:`Study` is one point; a design (:class:`Grid`, :class:`Random` ...) lists the points; :func:`dfa.sweep`
-computes them, on this machine or on a cluster, and returns an ``xarray.Dataset``.
+A `Study` is one point; a design (`Grid`, `Random` ...) lists the points; `dfa.sweep` computes them, on this machine or
+on a cluster, and returns an ``xarray.Dataset``.
 """
 
 from dfa.robustness.training_study import TrainingStudy
