@@ -5,11 +5,12 @@ import warnings
 
 import numpy as np
 
-from photonics.arrays import FloatArray, RealArray
+from photonics.arrays import FloatArray, HostArray, RealArray
 
 __all__ = [
     "MAX_MISFIT",
     "MAX_REPEATED",
+    "check_repeats",
     "common_misfit",
     "refusal_limit",
     "response_factor",
@@ -22,10 +23,24 @@ MAX_MISFIT = 25.0
 MAX_REPEATED = 0.25
 """Largest share of frames equal to the frame of the previous step, pixel by pixel; without noise, dark frames are
 equal."""
+MIN_PIXELS = 16
+"""Number of pixels from which on equal frames are not chance."""
 MAX_SOUND = 1.1
 """Largest misfit on a sound bench, due to approximations of the noise model."""
 MAX_REFUSED = 0.2
 """Share of rejected rows above which a warning is given. Popoff with few inputs typically loses 9 %."""
+
+
+def check_repeats(before: HostArray, after: HostArray) -> None:
+    """Raise a ``ValueError`` if frames of different patterns, (..., n_out) each, are equal pixel by pixel."""
+    if before.shape[-1] < MIN_PIXELS or not before.size:
+        return
+    repeated = float((before == after).all(axis=-1).mean())
+    if repeated > MAX_REPEATED:
+        raise ValueError(
+            f"frames of different patterns must differ, but {repeated:.0%} are equal: the camera or the recording "
+            "repeats them, or the patterns do not change"
+        )
 
 
 def common_misfit(misfit: RealArray) -> float:
@@ -58,7 +73,7 @@ def refusal_limit(freedom: float) -> float:
     return MAX_MISFIT * (1.0 + math.sqrt(2.0 / freedom))
 
 
-def response_factor(misfit: RealArray, freedom: float) -> FloatArray:
+def response_factor(misfit: RealArray, freedom: float, quantile: float | None = None) -> FloatArray:
     """Factor on the variance of responses to patterns, infinite for rejected ones; warns if needed.
 
     A pattern's common misfit is the mean over its rows without outliers, so the factor does not depend on the batch.
@@ -69,6 +84,9 @@ def response_factor(misfit: RealArray, freedom: float) -> FloatArray:
         Misfit of each response; NaN where it is not known.
     freedom : float
         Degrees of freedom of a response.
+    quantile : float, optional
+        If the misfit is significant, that of all rows is this quantile in place of the mean. For faults that most rows
+        do not show.
 
     Returns
     -------
@@ -81,14 +99,16 @@ def response_factor(misfit: RealArray, freedom: float) -> FloatArray:
     mean = cut.sum(axis=1) / count
     error = np.sqrt(2.0 / freedom / count)
     bright = np.sum(misfit, axis=1, where=known) / count
+    if quantile is not None and known.any():
+        bright = np.nanquantile(np.where(known.any(axis=1, keepdims=True), misfit, 0.0), quantile, axis=1)
     common = np.where(mean > np.maximum(MAX_SOUND, 1.0 + 5.0 * error), bright, 1.0)
-    refused = known & ((misfit > refusal_limit(freedom)) | (common[:, None] > MAX_MISFIT))
+    refused = (known & (misfit > refusal_limit(freedom))) | (common[:, None] > MAX_MISFIT)
     pooled = float(np.average(mean, weights=count))
     if pooled > max(MAX_SOUND, 1.0 + 5.0 * math.sqrt(2.0 / freedom / count.sum())):
         told = max(pooled, float(common.mean()))
     else:
         told = 1.0
-    warn_of_misfit(told, float(refused.sum() / max(known.sum(), 1)), stacklevel=4)
+    warn_of_misfit(told, float((refused & known).sum() / max(known.sum(), 1)), stacklevel=4)
     return np.where(refused, np.inf, common[:, None]).astype(np.float32)
 
 

@@ -214,7 +214,7 @@ class LinearProjection(ABC):
             terms.add(values, part, response.values)
             terms.add(variance, part, response.variance, power=2)
             terms.flag(saturated, part, response.saturated)
-        scale = self._scale()
+        scale, variance[:, ~self.valid] = self._scale(), 0.0
         noise = np.sqrt(variance) * scale
         # The error that all responses share cancels between the positive and the negative half of a vector.
         variance += terms.balance[:, None] ** 2 * self._shared_variance()

@@ -14,12 +14,13 @@ import numpy as np
 
 from calibration.camera.noise import Background, measure_background
 from calibration.device import Device
+from calibration.fields.misfit import check_repeats, response_factor
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.anchor import anchor_patterns, frames_with_anchors, state_of_light
 from calibration.projections.anchor_placement import anchor_sets, place
 from calibration.projections.base import LinearProjection, ProjectionMethod, Response
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
-from calibration.projections.trilateration import Anchors, locate, shared_error
+from calibration.projections.trilateration import Anchors, locate, misfit, shared_error
 from photonics.arrays import BoolArray, FloatArray, HostArray, IntArray
 from photonics.component import Field, component, integer
 
@@ -38,6 +39,11 @@ MAX_ROW_RANK_RATIO = 0.5
 """Largest `MultilaterationProjection.rank_ratio` of a row. Above it, noise may reflect anchors across a line."""
 MIN_ANCHOR_SNR = 2.0
 """Smallest mean intensity of the anchors, in standard errors of a pixel."""
+MIN_CHECKED_ANCHORS = 4
+"""Smallest number of anchors whose frames fix their positions with some redundancy; with three, the error of a position
+may be many times the expected one."""
+SOUND_MISFIT = 1.5
+"""Largest misfit of a pattern on a sound bench, whose anchors have errors that the patterns share."""
 MAX_MISFIT = 20.0
 """Largest misfit of a row's anchors, relative to the median row."""
 
@@ -51,6 +57,10 @@ class MultilaterationProjection(LinearProjection):
     step then leads to the most likely field. It uses ``I(x)``, which depends on ``|T x|^2``, and weights each frame by
     its noise; this lowers the error to 0.7 to 0.8 of that of the linear equations. Saturated frames are left out if
     four others remain. The estimate is linear in the vector except for errors of second order in the noise.
+
+    With 4 anchors or more, the S - 1 degrees of freedom of a value's frames give a misfit. It refuses values, enlarges
+    errors by its root, and is told by a warning. A camera that is not linear by a few per cent moves the values by less
+    than their noise, and is not seen.
 
     References
     ----------
@@ -109,11 +119,17 @@ class MultilaterationProjection(LinearProjection):
         lost = np.count_nonzero(~full, axis=0) < MIN_READINGS
         weight = np.moveaxis(1.0 / self.noise.variance(frames), 1, 0)
         weight = np.where(full & ~lost, np.float32(0.0), weight)
-        y, solution = locate(self.places, np.moveaxis(frames - self.off_dn, 1, 0), weight)
+        check_repeats(frames[:, :-1], frames[:, 1:])
+        signal = np.moveaxis(frames - self.off_dn, 1, 0)
+        y, solution = locate(self.places, signal, weight)
         values = (y[0] + 1j * y[1]).astype(np.complex64)
+        factor = np.float32(1.0)
+        if len(self.anchors) >= MIN_CHECKED_ANCHORS:
+            found = np.where(full.any(axis=0) | ~self.valid, np.nan, misfit(self.places, signal, weight, y))
+            factor = response_factor(found / SOUND_MISFIT, len(self.anchors) - 1)
         if not uncertain:
             return Response(values, None, None)
-        return Response(values, solution.variance(), lost)
+        return Response(values, solution.variance() * factor, lost)
 
     def _scale(self) -> FloatArray:
         return np.where(self.valid, 1.0 / np.sqrt(switched_unit_dn(self.opu, self.unit_dn)), 0.0).astype(np.float32)
@@ -234,6 +250,7 @@ def place_block(background: Background, rows: slice, members: IntArray, leak_dn:
     places = Anchors(
         positions=np.ascontiguousarray(found.positions.transpose(1, 2, 0), np.float32),
         leak=np.ascontiguousarray(found.leak.T, np.float32),
+        position_variance=np.diagonal(found.covariance, 0, 1, 2)[:, :-2].max(axis=1).astype(np.float32),
         leak_variance=(np.trace(found.covariance[:, -2:, -2:], axis1=1, axis2=2) / 2.0).astype(np.float32),
         off_variance=background.off_variance[rows],
         floor_dn2=background.noise.floor_dn2,

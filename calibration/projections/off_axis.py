@@ -1,12 +1,14 @@
 """Complex projections by a tilted reference beam: the fringes in one frame of each pattern give the field."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from calibration.device import Device
+from calibration.fields.misfit import check_repeats
 from calibration.fields.sideband import Frequency, Sideband, annuli, bad_pixels, check_optics, fft, place_sideband
 from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
@@ -19,6 +21,8 @@ __all__ = ["OffAxisMethod", "OffAxisProjection"]
 
 PROBES = 8
 """Number of half-ON patterns whose mean spectrum shows the sideband."""
+MIN_BEND = 0.01
+"""Smallest change of the speckle's reading by the beam that is told."""
 MIN_RING_SHARE = 1e-5
 """Smallest share of the light at which a ring of the spectrum is part of the disc that is cut out."""
 
@@ -32,6 +36,11 @@ class OffAxisProjection(ReferencedProjection):
     spectrum. Pixels within a speckle grain are not independent outputs: a field of band B (``NA pixel / lambda``,
     cycles per pixel) has ``pi B^2 n_out`` independent ones. Saturated and bad pixels are left out of the fit: their
     neighbours share the light that is missing there.
+
+    A camera that is not linear changes the reading of the speckle when the beam is added. Probes of the calibration,
+    with the beam and without, show this; it is part of the standard error, and a warning tells it. A single frame fits
+    any field: a lost frame, after which each vector has the field of the next one, is not seen. Doubled frames are
+    refused.
     """
 
     sideband: Sideband
@@ -42,6 +51,9 @@ class OffAxisProjection(ReferencedProjection):
     """Pixels that do not respond to the reference beam, or that it saturates: (n_out,)."""
     lost: float
     """Relative amplitude of the light outside the disc, due to aberrations of the beam; part of the standard error."""
+    bend: float = 0.0
+    """Relative change of the speckle's reading by the beam (`bend_of`) if significant, else 0; part of the standard
+    error."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
@@ -56,10 +68,13 @@ class OffAxisProjection(ReferencedProjection):
         return 1
 
     def _scale_error(self) -> FloatArray:
-        return np.hypot(super()._scale_error(), np.float32(self.lost))
+        return np.hypot(super()._scale_error(), np.float32(math.hypot(self.lost, self.bend)))
 
     def _frames(self, half: BoolArray) -> HostArray:
-        return self.opu.measure(self._pad(half), reference_phase=0.0)[:, None]
+        frames = self.opu.measure(self._pad(half), reference_phase=0.0)
+        changed = (half[1:] != half[:-1]).any(axis=1)
+        check_repeats(frames[:-1][changed], frames[1:][changed])
+        return frames[:, None]
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = frames[:, 0] >= self.opu.camera.saturation_dn
@@ -81,7 +96,7 @@ class OffAxisMethod(ProjectionMethod):
         arm = measure_arm(device, np.zeros(1), self.repeats)
         valid = check_arm(device, arm, self.dark_share)
         bad = bad_pixels(arm.reference_dn, arm.saturated)
-        center, radius, lost = locate(device, n_inputs, arm, bad, shape, band, (-carrier[0], -carrier[1]))
+        center, radius, lost, bend = locate(device, n_inputs, arm, bad, shape, band, (-carrier[0], -carrier[1]))
         visibility = device.imaging.visibility(device.laser.wavelength_m)
         sideband = Sideband.at(shape, center, radius, band, device.imaging.samples_per_pixel, visibility)
         # Light leaked by OFF mirrors makes fringes with the beam, which are not part of the beam's own intensity.
@@ -100,13 +115,14 @@ class OffAxisMethod(ProjectionMethod):
             reference_frame=arm.frames_dn[0],
             bad=bad,
             lost=lost,
+            bend=bend,
         )
 
 
 def locate(
     opu: Device, n_inputs: int, arm: Arm, bad: BoolArray, shape: tuple[int, int], band: float, expected: Frequency
-) -> tuple[Frequency, float, float]:
-    """Find the sideband of ``conj(R) y`` with a few probes: its centre, its radius, and the relative amplitude outside.
+) -> tuple[Frequency, float, float, float]:
+    """Find the sideband of ``conj(R) y`` with a few probes: centre, radius, relative amplitude outside, and `bend_of`.
 
     Frames of reference and speckle together, minus those of each alone, contain only the two sidebands. The radius is
     that at which noise exceeds the light.
@@ -119,7 +135,10 @@ def locate(
     power = (np.abs(fft.fft2(cross.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
     center, room = place_sideband(power, band, expected)
     wide = Sideband.at(shape, center, room, band, 1)
-    field = wide.demodulate(cross, (both >= opu.camera.saturation_dn) | bad)
+    left_out = (both >= opu.camera.saturation_dn) | bad
+    field = wide.demodulate(cross, left_out)
+    rest = np.where(left_out, np.float32(0.0), cross - 2.0 * (wide.ramp.ravel() * field).real)
+    bend = bend_of(rest, np.where(left_out, 0.0, alone - np.float32(arm.noise.dark_dn)), arm, opu.laser.drift_rms)
     power = (np.abs(fft.fft2(field.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
     radii, count, density = annuli(power)
     # Noise is white: each bin of the spectrum has the sum of the variances of all pixels.
@@ -141,4 +160,27 @@ def locate(
     # Noise also leaves some power outside: two of its standard errors are subtracted.
     chance = 2.0 * noise * math.sqrt(float(count[outside].sum()) / PROBES)
     lost = max(float(light[outside].sum()) - chance, 0.0) / inside
-    return center, radius, math.sqrt(lost)
+    return center, radius, math.sqrt(lost), bend
+
+
+def bend_of(rest: FloatArray, speckle: FloatArray, arm: Arm, drift_rms: float) -> float:
+    """Relative change of the speckle's reading when the beam is added: 0 for a linear camera, within its error.
+
+    A linear camera leaves no rest of frames of both, less those of each alone and the fringes. The rest is fitted by
+    the beam and the speckle, (probes, n_out); both are 0 on lost pixels. If the camera reads ``I - k I^2``, the
+    coefficient of the speckle is ``-2 k |R|^2``, the relative error of the field is as large, and a warning is given.
+    """
+    lit = np.where(speckle != 0, arm.reference_dn, np.float32(0.0))
+    aa, ab, bb = (lit**2).sum(axis=1), (speckle * lit).sum(axis=1), (speckle**2).sum(axis=1)
+    found = aa * (rest * speckle).sum(axis=1) - ab * (rest * lit).sum(axis=1)
+    found /= np.maximum(aa * bb - ab**2, 1e-9 * aa * bb + 1e-9)
+    error = math.hypot(float(found.std()) / math.sqrt(len(found) - 1), drift_rms)
+    bend = abs(float(found.mean()))
+    if bend < max(MIN_BEND, 4.0 * error):
+        return 0.0
+    warnings.warn(
+        f"frames do not fit the model: the beam changes the reading of the speckle by {found.mean():.1%} (noise and "
+        f"drift: {error:.1%}); the stated error contains it. The camera may not be linear, or frames lost or doubled",
+        stacklevel=6,
+    )
+    return bend

@@ -38,6 +38,8 @@ class SteppingProjection(ReferencedProjection):
 
     If the phase changes within the P frames of a pattern, a share of ``conj(y)`` and of the intensity is added to y.
     White jitter of 0.1 rad rms raises an error of 0.03 to 0.08, and 0.4 rad raises it to 0.30 (measured, four steps).
+    A camera that is not linear also changes the scale, which no misfit shows: with 10 % less at full scale and four
+    steps, the error is 0.045 where 0.040 is stated.
 
     A pixel that saturates in some frames is recovered from the others. Three readings determine the fringe. Two
     readings and the beam's intensity determine it if all light interferes with the beam (one polarisation, one grain

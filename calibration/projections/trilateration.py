@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from photonics.arrays import FloatArray
 
-__all__ = ["Anchors", "Solution", "locate", "shared_error"]
+__all__ = ["Anchors", "Solution", "locate", "misfit", "shared_error"]
 
 RIDGE = 1e-6
 """Relative ridge on the normal matrix, so that it is invertible even if the anchors lie on a line (invalid rows)."""
+STEPS = 2
+"""Further Gauss-Newton steps before residuals are compared with noise."""
 
 Real = FloatArray
 
@@ -27,6 +29,7 @@ class Anchors(NamedTuple):
     positions: Real  # (S, 2, n_out)
     leak: Real  # c, (2, n_out)
     leak_variance: Real  # of a component, DN: (n_out,)
+    position_variance: Real  # of a component of an anchor, the largest one, DN: (n_out,)
     off_variance: Real  # of I(0), DN^2: (n_out,)
     floor_dn2: float
     slope_dn: float
@@ -35,7 +38,7 @@ class Anchors(NamedTuple):
     @staticmethod
     def join(blocks: Sequence["Anchors"]) -> "Anchors":
         """Join blocks of rows."""
-        names = ("positions", "leak", "leak_variance", "off_variance")
+        names = ("positions", "leak", "leak_variance", "position_variance", "off_variance")
         arrays = {name: np.concatenate([getattr(block, name) for block in blocks], axis=-1) for name in names}
         return blocks[0]._replace(**arrays)
 
@@ -128,6 +131,32 @@ def locate(anchors: Anchors, signal: Real, weight: Real) -> tuple[Real, Solution
     weight = np.where(weight > 0, 1.0 / anchors.variances(y), np.float32(0.0))
     solution = normal_equations(anchors, weight, y)
     return solve_fields(anchors, equations, weight, solution, y), solution
+
+
+def misfit(anchors: Anchors, signal: Real, weight: Real, y: Real) -> Real:
+    """Squared residuals of the most likely fields over those that noise and the anchors' errors explain.
+
+    The S + 1 frames have S - 1 degrees of freedom. Arguments are those of `locate`, and its fields, which further
+    Gauss-Newton steps improve first. The result has the shape (batch, n_out).
+    """
+    equations = signal.copy()
+    equations[1:] -= anchors.added[:, None]
+    for _ in range(STEPS):
+        weight = np.where(weight > 0, 1.0 / anchors.variances(y), np.float32(0.0))
+        y = solve_fields(anchors, equations, weight, normal_equations(anchors, weight, y), y)
+    total = np.zeros(y.shape[1:], np.float32)
+    alone = ((y + 2.0 * anchors.leak[:, None]) * y).sum(axis=0)
+    variances = anchors.variances(y) + anchors.off_variance
+    for i in range(len(signal)):
+        model, field = alone, y
+        if i:
+            q = anchors.positions[i - 1][:, None]
+            model, field = alone + anchors.added[i - 1] + 2.0 * (q * y).sum(axis=0), y + q
+        slack = 4.0 * anchors.leak_variance * (field**2).sum(axis=0)
+        if i:
+            slack += 4.0 * anchors.position_variance * ((field + anchors.leak[:, None]) ** 2).sum(axis=0)
+        total += (signal[i] - model) ** 2 / (variances[i] + slack)
+    return total / np.float32(len(signal) - 2)
 
 
 def solve_fields(anchors: Anchors, equations: Real, weight: Real, solution: Solution, y: Real | None) -> Real:
