@@ -17,10 +17,10 @@ from photonics.component import Field, component, integer
 
 __all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_anchors", "state_of_light"]
 
-MAX_CHECKED_ROWS = 4096
-"""Approximate number of rows whose frames a projection without errors checks."""
 SOUND_MISFIT = np.float32(1.5)
 """Largest misfit of a pattern on a sound bench: 0.7 with speckle, 1.4 with a real matrix (all rows at the bound)."""
+DARK_VARIANCE = np.float32(0.25)
+"""Squared error of the dark level, DN^2: half a code where the noise is too small to average the rounding out."""
 FURTHEST = 0.95
 """Quantile of the misfits that shows the size of a fault; most rows hardly exceed their bound in spite of it."""
 
@@ -39,8 +39,9 @@ class AnchorProjection(LinearProjection):
     the anchor they cancel to order ``eps^2``.
 
     The two frames of a value fit any field, within one bound: its square is at most ``I(x) I(b)`` (Cauchy and Schwarz).
-    Values beyond the bound by more than noise show lost or doubled frames and light that changes: their misfit enlarges
-    the errors of all rows, and a warning tells it. Other faults, such as a camera that is not linear by a few per cent
+    In `measure`, values beyond the bound by more than noise show lost frames, light that changes and a calibration at
+    another exposure: their misfit enlarges the errors of all rows, and a warning tells it. A call only refuses doubled
+    frames. Other faults, such as a camera that is not linear by a few per cent
     or clips, change a value within the bound and are not seen; `calibration.characterize` tests additivity.
     """
 
@@ -81,29 +82,27 @@ class AnchorProjection(LinearProjection):
         values = disjoint_anchor(other, alone, self.anchor_dn) if formula is None else formula
         check_repeats(alone, other)
         if not uncertain:
-            rows = slice(None, None, max(self.n_outputs // MAX_CHECKED_ROWS, 1))
-            response_factor(self._misfit(alone[:, rows], other[:, rows], values[:, rows], rows), 1.0, FURTHEST)
             return Response(values, None, None)
         variance = (self.noise.variance(alone) + self.noise.variance(other)) / np.float32(4.0)
-        misfit = self._misfit(alone, other, values, slice(None))
+        misfit = self._misfit(alone, other, values)
         factor = response_factor(misfit, 1.0, FURTHEST)
         top = self.opu.camera.saturation_dn
         return Response(values, variance * factor, (alone >= top) | (other >= top))
 
-    def _misfit(self, alone: HostArray, other: HostArray, values: HostArray, rows: slice) -> FloatArray:
-        """Squared distance of some rows' values beyond their bound over its variance, (batch, n); NaN within it.
+    def _misfit(self, alone: HostArray, other: HostArray, values: HostArray) -> FloatArray:
+        """Squared distance of values beyond their bound over its variance, (batch, n_out); NaN within it.
 
         The variance of ``I(x) I(b) - v^2`` is that of the three frames, the leaked light and the drift of the laser.
         """
-        anchor, light = self.anchor_dn[rows], alone - np.float32(self.noise.dark_dn)
+        anchor, light = self.anchor_dn, alone - np.float32(self.noise.dark_dn)
         leak = np.float32(2.0 * self.leakage * self.unit_dn)
-        of_anchor = self.anchor_variance[rows] + (np.float32(self.opu.laser.drift_rms) * anchor) ** 2 + leak * anchor
+        of_anchor = self.anchor_variance + (np.float32(self.opu.laser.drift_rms) * anchor) ** 2 + leak * anchor
         own, swing = (anchor - values, light - values) if self.complementary else (anchor + values, light + values)
-        variance = own**2 * (self.noise.variance(alone) + leak * np.maximum(light, 0.0))
+        variance = own**2 * (self.noise.variance(alone) + leak * np.maximum(light, 0.0) + DARK_VARIANCE)
         variance += values**2 * self.noise.variance(other) + swing**2 * of_anchor
         beyond = values**2 - light * anchor
         top = self.opu.camera.saturation_dn
-        known = (beyond > 0) & self.valid[rows] & (alone < top) & (other < top)
+        known = (beyond > 0) & self.valid & (alone < top) & (other < top)
         return np.where(known, beyond**2 / np.maximum(SOUND_MISFIT * variance, np.float32(1e-12)), np.float32(np.nan))
 
     def _select_anchor_frame(self, frames: HostArray) -> HostArray:

@@ -29,6 +29,11 @@ MAX_EXCESS_DARK = 0.02
 """Largest excess of dark rows over the expected share; doubled if rows hidden by noise are dropped as well."""
 
 
+def usable(result: Projected) -> BoolArray:
+    """Values that are neither saturated nor refused."""
+    return ~result.saturated & np.isfinite(result.noise)
+
+
 def projection_chapter(
     projection: LinearProjection, x: BoolArray, result: Projected, seed: int, dim_ratio: float = 1.0
 ) -> Chapter:
@@ -40,18 +45,22 @@ def projection_chapter(
     valid, n = projection.valid, projection.n_outputs
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x & part), projection.measure(x & ~part)
-    good = ~(first.saturated | second.saturated | result.saturated) & valid
+    good = usable(first) & usable(second) & usable(result) & valid
+    if not good.any():
+        raise ValueError(
+            "frames of projections must fit the model, got a misfit over the limit in all: see the warning"
+        )
     # Errors common to the three cancel, except for one term of the calibration's noise, which the shortest vector
     # shows.
     total, whole = (first.values + second.values)[good], result.values[good]
-    shared = (first.standard_error**2 - first.noise**2).min(axis=0)
+    shared = (first.standard_error**2 - np.where(np.isfinite(first.noise), first.noise, 0.0) ** 2).min(axis=0)
     error = np.sqrt(first.noise**2 + second.noise**2 + result.noise**2 + shared)[good]
     axes = 2.0 if np.iscomplexobj(whole) else 1.0  # standard errors are those of each of the real and imaginary parts
     pull = float(np.sqrt(np.mean(np.abs((total - whole) / error) ** 2) / axes))
     explained = float(1.0 - np.mean(np.abs(total - whole) ** 2) / np.var(whole))
     noise_share = float(axes * np.mean(error**2) / np.var(whole))
     spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean() / axes))
-    snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[:, valid] ** 2))))
+    snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[usable(result) & valid] ** 2))))
     again = projection.measure(x)
     twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
     rows, outputs = median_errors(twin, result.values, valid)
@@ -111,7 +120,7 @@ def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected,
     rows = np.sqrt(np.mean(np.abs(difference) ** 2, 0) / np.maximum(np.mean(np.abs(expected) ** 2, 0), 1e-30))[valid]
     _, outputs = median_errors(difference, expected, valid)
     correlation = row_match(result.values, expected)[valid]
-    good = ~result.saturated & valid
+    good = usable(result) & valid
     axes = 2.0 if np.iscomplexobj(expected) else 1.0
     pull = float(np.sqrt(np.mean(np.abs(difference[good] / result.standard_error[good]) ** 2) / axes))
     spread = float(1.2533 * rows.std() / math.sqrt(rows.size))
