@@ -60,7 +60,7 @@ def projection_chapter(
     explained = float(1.0 - np.mean(np.abs(total - whole) ** 2) / np.var(whole))
     noise_share = float(axes * np.mean(error**2) / np.var(whole))
     spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean() / axes))
-    snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[usable(result) & valid] ** 2))))
+    snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[np.isfinite(result.noise) & valid] ** 2))))
     again = projection.measure(x)
     twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
     rows, outputs = median_errors(twin, result.values, valid)
