@@ -12,7 +12,7 @@ from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_sh
 from calibration.reports.chapters.common import Chapter
 from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.findings import Line
-from photonics.arrays import BoolArray, HostArray
+from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
@@ -29,9 +29,23 @@ MAX_EXCESS_DARK = 0.02
 """Largest excess of dark rows over the expected share; doubled if rows hidden by noise are dropped as well."""
 
 
-def usable(result: Projected) -> BoolArray:
-    """Values that are neither saturated nor refused."""
-    return ~result.saturated & np.isfinite(result.noise)
+def usable(*results: Projected) -> BoolArray:
+    """Values that are neither saturated nor refused in any of the results; raises a ``ValueError`` if there are none."""
+    found = np.all([~result.saturated & np.isfinite(result.noise) for result in results], axis=0)
+    if not found.any():
+        raise ValueError(
+            "frames of projections must fit the model, got a misfit over the limit in all: see the warning"
+        )
+    return found
+
+
+def additivity_error(first: Projected, second: Projected, whole: Projected) -> FloatArray:
+    """Standard error of the sum of two results less the whole.
+
+    Errors common to the three cancel, except for one term of the calibration's noise, which the shortest vector shows.
+    """
+    shared = (first.standard_error**2 - np.where(np.isfinite(first.noise), first.noise, 0.0) ** 2).min(axis=0)
+    return np.sqrt(first.noise**2 + second.noise**2 + whole.noise**2 + shared)
 
 
 def projection_chapter(
@@ -50,11 +64,8 @@ def projection_chapter(
         raise ValueError(
             "frames of projections must fit the model, got a misfit over the limit in all: see the warning"
         )
-    # Errors common to the three cancel, except for one term of the calibration's noise, which the shortest vector
-    # shows.
     total, whole = (first.values + second.values)[good], result.values[good]
-    shared = (first.standard_error**2 - np.where(np.isfinite(first.noise), first.noise, 0.0) ** 2).min(axis=0)
-    error = np.sqrt(first.noise**2 + second.noise**2 + result.noise**2 + shared)[good]
+    error = additivity_error(first, second, result)[good]
     axes = 2.0 if np.iscomplexobj(whole) else 1.0  # standard errors are those of each of the real and imaginary parts
     pull = float(np.sqrt(np.mean(np.abs((total - whole) / error) ** 2) / axes))
     explained = float(1.0 - np.mean(np.abs(total - whole) ** 2) / np.var(whole))
