@@ -30,7 +30,7 @@ MAX_EXCESS_DARK = 0.02
 
 
 def usable(*results: Projected) -> BoolArray:
-    """Values that are neither saturated nor refused in any of the results; raises a ``ValueError`` if there are none."""
+    """Values neither saturated nor refused in any of the results; raises a ``ValueError`` if there are none."""
     found = np.all([~result.saturated & np.isfinite(result.noise) for result in results], axis=0)
     if not found.any():
         raise ValueError(
