@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks import gpu, report, suite
+from benchmarks import gpu, report, suite, verdicts
 from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
 from benchmarks.row import Row
+from benchmarks.verdict_devices import faulty, sound
 from dfa.cli import main as cli
 from tests.command import opu, refused
 
@@ -121,3 +122,15 @@ def test_without_a_gpu_the_suite_is_an_error(tmp_path, monkeypatch, capsys):
     assert report.run(gpu.main, ["--fast"]) == 2
     assert capsys.readouterr().err == "opu: unrecognized arguments: --fast\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_verdicts_of_sound_and_faulty_devices():
+    """A tally counts a pass, a fault, and a refusal. Catches: a refused device that is counted as a pass."""
+    tally = verdicts.Tally("some")
+    for name in ("two inputs swapped", "PRNU of 5 %, 1 % by the data sheet"):
+        tally.judge(faulty(name, 0), 0)
+    case = faulty("two inputs swapped", 0)
+    tally.judge(case._replace(matrix="popoff", device=case.device.real.replace(**{"camera.bit_depth": 1})), 0)
+    assert tally.cells()[1:5] == ["3", "1", "0", "2"]
+    assert "camera, PRNU (1)" in tally.cells()[5]
+    assert [sound(seed).method for seed in range(4)] == ["anchor", "phase-stepping", "off-axis", "multilateration"]

@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from calibration.camera.noise import NoiseModel, dark_level
+from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
 from calibration.device import Device
 from calibration.fields.readings import frame_shape
 from calibration.reports.findings import Line
@@ -13,7 +15,15 @@ from photonics.arrays import BoolArray, HostArray
 from photonics.backend import HOST
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Chapter", "independent_pixels", "noise_model", "refusal", "signal_of"]
+__all__ = [
+    "Chapter",
+    "independent_pixels",
+    "is_noise_hidden",
+    "noise_model",
+    "refusal",
+    "signal_of",
+    "student_factor",
+]
 
 DARK_FRAMES = 8
 """Dark frames for the noise model."""
@@ -63,3 +73,16 @@ def independent_pixels(opu: Device, chosen: BoolArray) -> float:
     known[:height, :width] = chosen.reshape(height, width)
     pairs = np.fft.ifft2(np.abs(np.fft.fft2(known)) ** 2).real
     return count**2 * float(match[0, 0] / np.sum(pairs * match))
+
+
+def is_noise_hidden(noise: NoiseModel, level_dn: float) -> bool:
+    """Whether the noise at a level above dark is under half a code, so that rounding decides what frames scatter."""
+    return noise.floor_dn2 - QUANTISATION + noise.slope_dn * level_dn < MIN_DARK_NOISE_DN**2
+
+
+def student_factor(free: float) -> float:
+    """Factor on a standard error that was taken from the scatter of `free` independent values, at least 2.
+
+    Three such errors are exceeded as rarely as three errors that are known (0.27 %).
+    """
+    return float(student.ppf(0.99865, free - 1.0)) / 3.0

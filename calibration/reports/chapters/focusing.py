@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from calibration.device import Device
 from calibration.recovery.estimate import TransmissionEstimate
-from calibration.reports.chapters.common import Chapter, independent_pixels
+from calibration.reports.chapters.common import Chapter, independent_pixels, student_factor
 from calibration.reports.chapters.matrix import predicted_error
 from calibration.reports.findings import Line
 from calibration.wavefront.focusing import binary_gain, focus, phase_gain
@@ -97,12 +96,8 @@ def chosen(n_out: int, targets: NDArray[np.intp]) -> BoolArray:
 
 
 def standard_error(values: NDArray[np.float64], free: float) -> float:
-    """Standard error of a mean of which `free` values are independent; NaN for under `MIN_FREE`.
-
-    The scatter is taken from the same few values, so it is multiplied by Student's factor: three such errors are
-    exceeded as rarely as three errors that are known (0.27 %).
-    """
+    """Standard error of a mean of which `free` values are independent (`student_factor`); NaN for under `MIN_FREE`."""
     if free < MIN_FREE:
         return math.nan
     spread = float(np.std(values)) / math.sqrt(1.0 - 1.0 / free)
-    return spread / math.sqrt(free) * float(student.ppf(0.99865, free - 1.0)) / 3.0
+    return spread / math.sqrt(free) * student_factor(free)

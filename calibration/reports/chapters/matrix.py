@@ -10,7 +10,7 @@ from calibration.device import Device
 from calibration.fields.misfit import MAX_MISFIT as MAX_ROW_MISFIT
 from calibration.fields.readings import frame_shape
 from calibration.recovery.estimate import TransmissionEstimate
-from calibration.reports.chapters.common import Chapter, refusal
+from calibration.reports.chapters.common import Chapter, is_noise_hidden, refusal
 from calibration.reports.chapters.held_out import (
     PROBES,
     frame_error,
@@ -69,7 +69,7 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
              told * of_output, of_output_error, None, 0.06 + leak, "as for the error per row"),
         Line(GROUP, "correlation per row", "1 - median correlation of I with |Tx|², noise-corrected", "",
              float(1.0 - np.median(correlation)), math.nan, None, 0.02, "as for the error per row"),
-        stated_line(estimate, of_rows, test.measured.mean(axis=0), leak, told),
+        stated_line(estimate, of_rows, test.measured.mean(axis=0), leak, noise),
         share,
         Line(GROUP, "condition number", "largest over smallest singular value of the probes", "",
              float(estimate.condition_number), math.nan, None, 100.0, "choose other probes: they amplify errors"),
@@ -106,15 +106,26 @@ def row_curves(opu: Device, estimate: TransmissionEstimate) -> dict[str, Curve]:
 
 
 def stated_line(
-    estimate: TransmissionEstimate, error: NDArray[np.float64], level: NDArray[np.float64], leak: float, told: float
+    estimate: TransmissionEstimate,
+    error: NDArray[np.float64],
+    level: NDArray[np.float64],
+    leak: float,
+    noise: NoiseModel,
 ) -> Line:
-    """Errors of rows of at least `MIN_ROW_DN` relative to the stated ones; `told` is NaN if they cannot be told."""
+    """Errors of rows of at least `MIN_ROW_DN` relative to the stated ones.
+
+    They are not known in dim frames, nor if they are below the stated ones where rounding hides the camera's noise:
+    methods assume the variance of rounding, which averages out.
+    """
     matrix, bright = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool) & (level >= MIN_ROW_DN)
     pull = math.nan
     if bright.any():
         pull = float(np.sqrt(np.mean(error[bright] ** 2))) / pattern_error(estimate, matrix, bright, leak)
+    mean = float(level.mean())
+    if mean < MIN_SIGNAL_DN or (pull < 1.0 and is_noise_hidden(noise, mean)):
+        pull = math.nan
     name, formula = "stated uncertainty", f"rms error of rows over {MIN_ROW_DN:g} DN, over the predicted one"
-    return Line(GROUP, name, formula, "", told * pull, 1.0 / math.sqrt(2.0 * PROBES), 1.0, 0.4,
+    return Line(GROUP, name, formula, "", pull, 1.0 / math.sqrt(2.0 * PROBES), 1.0, 0.4,
                 "above 1: drift, or light that the model does not include")  # fmt: skip
 
 

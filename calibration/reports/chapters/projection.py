@@ -1,6 +1,7 @@
 """The linear projection: its linearity, its noise and, if the truth is known, its error."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,7 +10,7 @@ from calibration.device import Device
 from calibration.metrics import anchor_truth
 from calibration.projections.base import LinearProjection, Projected
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_shape
-from calibration.reports.chapters.common import Chapter
+from calibration.reports.chapters.common import Chapter, is_noise_hidden
 from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.findings import Line
 from photonics.arrays import BoolArray, FloatArray, HostArray
@@ -53,10 +54,9 @@ def projection_chapter(
 ) -> Chapter:
     """Additivity on disjoint patterns, repeatability and dark rows; needs no ground truth.
 
-    The law for dark rows holds for fully developed speckle; `dim_ratio` is how many times as many dim readings as in it
-    the frames of random patterns have.
+    `dim_ratio` is that of `dark_row_line`.
     """
-    valid, n = projection.valid, projection.n_outputs
+    valid = projection.valid
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x & part), projection.measure(x & ~part)
     good = usable(first) & usable(second) & usable(result) & valid
@@ -75,25 +75,20 @@ def projection_chapter(
     again = projection.measure(x)
     twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
     rows, outputs = median_errors(twin, result.values, valid)
-    dark = float(1.0 - valid.mean())
-    law = projection.expected_dark_share()
-    expected = None if law is None else min(law * max(dim_ratio, 1.0), 1.0)
-    dark_error = math.sqrt(max(dark * (1.0 - dark), 1.0 / n) / n * dark_share_variance(projection.opu))
-    most = 0.1 if expected is None else MAX_EXCESS_DARK * (2.0 if projection.drops_noisy_rows else 1.0)
-    if expected is not None and dark < expected and speckle_shape(projection.opu) > MAX_SINGLE_GRAIN_SHAPE:
-        expected, most = None, expected + most  # the law is an upper bound if pixels average over grains
     scatter = math.log2(max(projection.noise.slope_dn / projection.opu.camera.gain, 1e-3))
+    # If the noise is under half a code, rounding decides how frames scatter.
+    sheet = replace(projection.noise, slope_dn=projection.opu.camera.gain)
+    told = math.nan if is_noise_hidden(sheet, 0.5 * projection.unit_dn) else 1.0
     lines = [
         Line(GROUP, "scatter of repeated frames", "log₂ of variance, less dark noise, over that of shot noise", "",
-             scatter, math.nan, None, MAX_SCATTER, "the medium or the laser drifts: measure faster, fix the sample"),
+             told * scatter, math.nan, None, MAX_SCATTER,
+             "the medium or the laser drifts: measure faster, fix the sample"),
         Line(GROUP, "linearity R²", "1 - |P(x₁) + P(x₂) - P(x₁ + x₂)|² / |P - mean|²", "", explained,
              3.0 * noise_share / math.sqrt(2.0 * valid.sum()), 1.0 - noise_share, 0.01,
              "not linear: saturated frames or a drifting device"),
-        Line(GROUP, "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its noise", "", pull,
+        Line(GROUP, "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its noise", "", told * pull,
              1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "not linear: saturated frames or a drifting device"),
-        Line(GROUP, "dark rows", "share of rows whose anchor or reference is under its limit", "", dark,
-             dark_error, expected, most,
-             "the speckle is not fully developed, pixels are dead, or the mirrors of the anchor are not lit"),
+        dark_row_line(projection, dim_ratio),
         Line(GROUP, "noise over signal", f"10^(-SNR/20); SNR {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits", "",
              10.0 ** (-snr_db / 20.0), math.nan, None, 0.2, "more light, or average frames"),
         Line(GROUP, "row repeats", "median over rows of |P - P again| / √2 |P|, over the vectors", "", rows,
@@ -104,6 +99,25 @@ def projection_chapter(
     keep = slice(None, None, max(1, len(whole) // POINTS))
     points = {"whole": np.real(whole)[keep].astype(float).tolist(), "sum": np.real(total)[keep].astype(float).tolist()}
     return Chapter(lines, {"additivity": points})
+
+
+def dark_row_line(projection: LinearProjection, dim_ratio: float) -> Line:
+    """Share of dropped rows against its law in fully developed speckle.
+
+    In another medium it grows by `dim_ratio`: how many times as many dim readings as in fully developed speckle the
+    frames of random patterns have.
+    """
+    n = projection.n_outputs
+    dark = float(1.0 - projection.valid.mean())
+    law = projection.expected_dark_share()
+    expected = None if law is None else min(law * max(dim_ratio, 1.0), 1.0)
+    dark_error = math.sqrt(max(dark * (1.0 - dark), 1.0 / n) / n * dark_share_variance(projection.opu))
+    most = 0.1 if expected is None else MAX_EXCESS_DARK * (2.0 if projection.drops_noisy_rows else 1.0)
+    if expected is not None and dark < expected and speckle_shape(projection.opu) > MAX_SINGLE_GRAIN_SHAPE:
+        expected, most = None, expected + most  # the law is an upper bound if pixels average over grains
+    advice = "the speckle is not fully developed, pixels are dead, or the mirrors of the anchor are not lit"
+    formula = "share of rows whose anchor or reference is under its limit"
+    return Line(GROUP, "dark rows", formula, "", dark, dark_error, expected, most, advice)
 
 
 def dark_share_variance(opu: Device) -> float:

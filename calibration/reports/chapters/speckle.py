@@ -10,7 +10,7 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.bad_pixels import is_dead
 from calibration.fields.readings import frame_shape
-from calibration.reports.chapters.common import Chapter, independent_pixels, signal_of
+from calibration.reports.chapters.common import Chapter, independent_pixels, signal_of, student_factor
 from calibration.reports.findings import Curve, Line, format_number
 from photonics.analysis.speckle import exponential_distance
 from photonics.arrays import BoolArray, HostArray
@@ -155,7 +155,8 @@ def grain(opu: Device, signal: NDArray[np.float64], variance: HostArray) -> Chap
     # Patterns share half of their inputs, so the intensities of their speckle have the correlation 1/4, and so do the
     # sums.
     spread = float((total - area * zero).std(ddof=1) / zero.mean())
-    error = spread * math.sqrt((1.0 + 0.25 * (len(total) - 1)) / len(total))
+    grains = max(independent_pixels(opu, np.ones(opu.n_out, bool)), 2.0)
+    error = spread * math.sqrt((1.0 + 0.25 * (len(total) - 1)) / len(total)) * student_factor(grains)
     scale = opu.imaging.contrast(1, opu.laser.wavelength_m) ** 2 if share >= MIN_SHARE else math.nan
     name, advice = "grain area", "check aperture and focus of the imaging optics"
     if opu.imaging.numerical_aperture is None:  # then pixels are independent by assumption
