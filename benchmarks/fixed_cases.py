@@ -150,7 +150,7 @@ def optical(seed: int, **options: Any) -> OpticalFeedback:
     """Feedback through a small bench."""
     opu = presets.lab_bench(20, 160, seed=seed)
     opu.autoexpose()
-    return OpticalFeedback(measure_projection(opu, n_inputs=10), **options)
+    return OpticalFeedback(measure_projection(opu, n_inputs=10), Ternary(deviations=1.0), **options)
 
 
 LEARNERS: dict[str, Callable[[Any], Any]] = {

@@ -26,15 +26,14 @@ CASES = {
     "54 GB of B, four scattering layers": ("layers", PAIRS, 13_500_000, 1000, 32),
     "40 GB of B, streamed, pairs": ("streamed", PAIRS, 1_000_000_000, 10, 1),
     "1.35 TB of B, four scattering layers": ("layers", PAIRS, 13_500_000, 25_000, 1),
-    "1.1 GB of B, stored": (None, None, 4832, 57_000, 1),
 }
 
 
-def build(source: str | None, code: Encoder | None, width: int, classes: int) -> CodedFeedback:
+def build(source: str, code: Encoder | None, width: int, classes: int) -> CodedFeedback:
     """Feedback of a case."""
     if source == "layers":
         return MediumFeedback(ScatteringLayers(classes, -(-width // 2), seed=0, layers=4), code)
-    return RandomFeedback(0, code, storage="streamed" if source == "streamed" else None)
+    return RandomFeedback(0, code, storage="streamed")
 
 
 def measure(name: str) -> None:

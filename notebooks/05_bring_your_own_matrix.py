@@ -37,7 +37,7 @@ from calibration import (
 from calibration.reports.html import row
 from calibration.reports.page import STYLE
 from calibration.storage.recording import Recording
-from dfa import DirectFeedback, OpticalFeedback, train
+from dfa import DirectFeedback, OpticalFeedback, Ternary, train
 from dfa.data import digits
 from dfa.models import mlp
 from photonics import MatrixMedium, presets
@@ -117,7 +117,8 @@ def draw_channels(figure, channels):
     bench = presets.lab_bench(20, 160, seed=1).replace(medium=MatrixMedium(few_channels(160, 20, channels)))
     bench.autoexpose()
     model = mlp([data.features, 128, data.classes], seed=0)
-    learner = DirectFeedback(model, feedback=OpticalFeedback(measure_projection(bench, n_inputs=10)))
+    projection = measure_projection(bench, n_inputs=10)
+    learner = DirectFeedback(model, feedback=OpticalFeedback(projection, Ternary(deviations=1.0)))
     history = train(model, data, learner, epochs=EPOCHS, batch_size=32, progress=False)
     left, right = figure.subplots(1, 2)
     epochs = [point.epoch for point in history]

@@ -51,17 +51,21 @@ def demo(
 
 def train(
     data: Annotated[
-        str, typer.Option(help="Data: digits, mnist, fashion-mnist, cora, citeseer, pubmed or tiny-shakespeare.")
+        str,
+        typer.Option(
+            help="Data: digits, mnist, fashion-mnist, cifar10, cifar100, cora, citeseer, pubmed or tiny-shakespeare."
+        ),
     ] = "digits",
     network: Annotated[
         str | None,
-        typer.Option(help="Network: mlp (default) or cnn for images, gcn for graphs, transformer for text."),
+        typer.Option(help="Network: mlp (default), cnn or norm-cnn for images, gcn for graphs, transformer for text."),
     ] = None,
     method: Annotated[
         str,
         typer.Option(
             help="Training methods, separated by commas: bp, dfa, ternary, optical, last-layer; all for these five; "
-            "separate (DFA with a matrix for each block), alignment (feedback alignment), sign (sign-symmetric)."
+            "separate (DFA with a matrix for each block), alignment (feedback alignment), sign (sign-symmetric), "
+            "learned (a matrix fitted behind the device)."
         ),
     ] = "optical",
     device: Device = "lab_bench",
@@ -69,12 +73,14 @@ def train(
         str | None,
         typer.Option(
             help="Widths of the hidden blocks, separated by commas. Default: 1024,1024 (mlp); 16,32,128 (cnn: "
-            "channels, then units); 16 (gcn); 128,128,128,128 (transformer)."
+            "channels, then units); 32,64,128,96 (norm-cnn); 16 (gcn); 128,128,128,128 (transformer)."
         ),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Epochs. Default: 5 for images, 250 for graphs.", rich_help_panel=TRAINING_PANEL),
+        typer.Option(
+            min=1, help="Epochs. Default: 5 for images (norm-cnn 8), 250 for graphs.", rich_help_panel=TRAINING_PANEL
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Steps on text. Default: 600.", rich_help_panel=TRAINING_PANEL)
@@ -82,7 +88,7 @@ def train(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Batch size. Default: 128 images or 32 pieces of text.", rich_help_panel=TRAINING_PANEL
+            min=1, help="Batch size. Default: 128 images (norm-cnn 64) or 32 texts.", rich_help_panel=TRAINING_PANEL
         ),
     ] = None,
     learning_rate: Annotated[
@@ -114,14 +120,14 @@ def train(
     deviations: Annotated[
         float | None,
         typer.Option(
-            help="Ternarise at this many standard deviations of the batch's error. Default for images: 1.",
+            help="Ternarise at this many standard deviations of the batch's error. Default for mlp and cnn: 1.",
             rich_help_panel=ENCODER_PANEL,
         ),
     ] = None,
     stochastic: Annotated[
         float | None,
         typer.Option(
-            help="Ternarise at random, without bias for errors up to this value. Default for text: 1.",
+            help="Ternarise at random, without bias for errors up to this value. Default for norm-cnn and text: 1.",
             rich_help_panel=ENCODER_PANEL,
         ),
     ] = None,
@@ -129,7 +135,7 @@ def train(
         bool,
         typer.Option(
             "--pairs",
-            help="With --stochastic: show at most one positive and one negative entry. Default for text.",
+            help="With --stochastic: show at most one positive and one negative entry. Default for norm-cnn and text.",
             rich_help_panel=ENCODER_PANEL,
         ),
     ] = False,

@@ -26,6 +26,7 @@ COLOURS = {
     "separate": "#7c3aed",
     "alignment": "#b45309",
     "sign": "#be185d",
+    "learned": "#15803d",
 }
 """Colour of each method."""
 STYLES: list[LineStyleType] = ["-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4))]

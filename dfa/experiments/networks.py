@@ -1,4 +1,4 @@
-"""The four networks that can be trained: the data that each learns, its default settings and its score."""
+"""The networks that can be trained: the data that each learns, its default settings and its score."""
 
 from dataclasses import dataclass
 
@@ -45,7 +45,7 @@ NETWORKS = {
         metric=ACCURACY,
         hidden=(1024, 1024),
         learning_rate=1e-3,
-        encoder=Ternary(),
+        encoder=Ternary(deviations=1.0),
         epochs=5,
         batch_size=128,
     ),
@@ -54,9 +54,18 @@ NETWORKS = {
         metric=ACCURACY,
         hidden=(16, 32, 128),
         learning_rate=1e-3,
-        encoder=Ternary(),
+        encoder=Ternary(deviations=1.0),
         epochs=5,
         batch_size=128,
+    ),
+    "norm-cnn": Network(
+        data=tuple(DATASETS),
+        metric=ACCURACY,
+        hidden=(32, 64, 128, 96),
+        learning_rate=1e-3,
+        encoder=Ternary(),
+        epochs=8,
+        batch_size=64,
     ),
     "gcn": Network(
         data=tuple(GRAPHS),

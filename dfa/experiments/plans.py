@@ -44,24 +44,27 @@ class Plan:
     """
 
     data: str = Field(default="digits", json_schema_extra={"enum": [*DATASETS, *GRAPHS, *TEXTS]})
-    """Images: digits, mnist or fashion-mnist. Graphs: cora, citeseer or pubmed. Text: tiny-shakespeare."""
+    """Images: digits, mnist, fashion-mnist, cifar10 or cifar100. Graphs: cora, citeseer or pubmed. Text:
+    tiny-shakespeare."""
 
     network: str | None = Field(default=None, json_schema_extra={"enum": [*NETWORKS, None]})
-    """mlp or cnn (both tanh) for images, gcn for graphs, transformer for text. Default: mlp for images."""
+    """mlp or cnn (both tanh) or norm-cnn (ReLU and batch norms) for images, gcn for graphs, transformer for text.
+    Default: mlp for images."""
 
     hidden: tuple[int, ...] | None = Field(default=None)
     """Widths of the hidden blocks, 1 or more each: units of each layer (mlp, default 1024, 1024; gcn, default 16);
-    channels of each convolution, then units of the fully connected layer (cnn, default 16, 32, 128); the same width for
-    each block (transformer, default 128 four times). A single number stands for one block."""
+    channels of each convolution, then units of the fully connected layer (cnn, default 16, 32, 128; norm-cnn, default
+    32, 64, 128, 96); the same width for each block (transformer, default 128 four times). A single number stands for
+    one block."""
 
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training images, default 5; steps on a graph, default 250. Not for text."""
+    """Passes over the training images, default 5 (norm-cnn 8); steps on a graph, default 250. Not for text."""
 
     steps: int | None = Field(default=None, ge=1)
     """Training steps on text, default 600. Not for images and graphs."""
 
     batch_size: int | None = Field(default=None, ge=1)
-    """Images in a step, default 128, or pieces of text, default 32. Not for graphs."""
+    """Images in a step, default 128 (norm-cnn 64), or pieces of text, default 32. Not for graphs."""
 
     learning_rate: float | None = Field(default=None, gt=0)
     """Adam's learning rate. Default 0.001 for images, 0.01 for graphs, 0.003 for text."""
@@ -90,12 +93,22 @@ class Plan:
     """Which entries of a block's output have their own teaching signal: each, channels or features, see
     `dfa.DirectFeedback`."""
 
+    through: str | None = Field(default=None, json_schema_extra={"enum": ["norm", None]})
+    """"norm": signals enter behind a norm without parameters of each block's output, see `dfa.DirectFeedback`."""
+
     diffuse: bool = Field(default=True, strict=True)
     """Whether the teaching signals of a gcn are averaged over neighbouring nodes once."""
 
     encoder: InstanceOf[Ternary] | None = Field(default=None)
-    """Ternarisation of the error; a stochastic one is seeded by the run. Default ``Ternary()`` for images,
-    ``Ternary(threshold=0.2)`` for graphs and ``Ternary(stochastic=1.0, pairs=True)`` for text."""
+    """Ternarisation of the error; a stochastic one is seeded by the run. Default ``Ternary(deviations=1.0)`` for mlp
+    and cnn, ``Ternary()`` for norm-cnn, ``Ternary(threshold=0.2)`` for graphs and
+    ``Ternary(stochastic=1.0, pairs=True)`` for text."""
+
+    pixels: int = Field(default=64, ge=1)
+    """Pixels of the device that the method learned reads, see `dfa.LeastSquares`."""
+
+    fit_every: int = Field(default=20, ge=1)
+    """Steps from one fit of the method learned to the next."""
 
     device: str | Mapping[str, Any] = Field(default="lab_bench")
     """Name of a preset, path of a TOML file, or description of a device as `OPU.to_dict` returns it. A preset is built
@@ -133,7 +146,17 @@ class Plan:
         return widths
 
     @field_validator(
-        "epochs", "steps", "batch_size", "context", "heads", "samples", "inputs", "recalibrate_every", mode="before"
+        "epochs",
+        "steps",
+        "batch_size",
+        "context",
+        "heads",
+        "samples",
+        "inputs",
+        "recalibrate_every",
+        "pixels",
+        "fit_every",
+        mode="before",
     )
     @classmethod
     def _refuse_fractions(cls, value: SupportsIndex | None, info: ValidationInfo) -> int | None:
@@ -168,13 +191,15 @@ class Plan:
     def _fit_network(self) -> "Plan":
         hidden = self.hidden
         assert hidden is not None
-        if self.network == "cnn" and len(hidden) < 2:
+        if self.network in ("cnn", "norm-cnn") and len(hidden) < 2:
             raise ValueError(f"hidden must have channels of one or more convolutions, then units, got {hidden}")
         if self.network == "transformer" and (len(set(hidden)) > 1 or hidden[0] % self.heads):
             raise ValueError(f"hidden must be one width for all blocks, divisible by {self.heads} heads, got {hidden}")
         for name, value in (("dropout", self.dropout), ("weight_decay", self.weight_decay)):
             if value is not None and self.network != "gcn":
                 raise ValueError(f"{name} must be left out for {self.network}, got {value!r}")
+        if self.through not in (None, "norm"):
+            raise ValueError(f"through must be 'norm' or None, got {self.through!r}")
         if self.spread not in SPREADS:
             raise ValueError(f"spread must be one of {', '.join(SPREADS)}, got {self.spread!r}")
         return self

@@ -15,9 +15,8 @@ from calibration.storage.files import write_unused
 from dfa.data import load
 from dfa.experiments.plans import Plan
 from dfa.experiments.tasks import Data, build_model, limit_samples, train_plan
-from dfa.experiments.teachers import METHODS, build_feedback, build_learner, check_methods
-from dfa.feedback.base import CodedFeedback
-from dfa.feedback.optical import OpticalFeedback
+from dfa.experiments.teachers import METHODS, OPTICAL, build_feedback, build_learner, check_methods, optical_source
+from dfa.feedback.base import Feedback
 from dfa.training.epoch import Epoch
 from photonics import OPU
 
@@ -79,7 +78,7 @@ def run_one(
     resume: bool = False,
     progress: bool = False,
     tensorboard: bool = False,
-    feedback: CodedFeedback | None = None,
+    feedback: Feedback | None = None,
 ) -> Run:
     """Train the network of a plan once.
 
@@ -101,7 +100,7 @@ def run_one(
         Show a progress bar.
     tensorboard : bool
         Also write the diagnostics as TensorBoard events.
-    feedback : CodedFeedback, optional
+    feedback : Feedback, optional
         What `build_feedback` returned for this method, plan and seed; built here if not given.
 
     Raises
@@ -114,7 +113,8 @@ def run_one(
     model = build_model(method, plan, data, seed)
     feedback = feedback or build_feedback(method, plan, data, seed)
     learner = build_learner(method, plan, model, data, seed, feedback)
-    opu = feedback.projection.opu if isinstance(feedback, OpticalFeedback) else None
+    source = optical_source(feedback)
+    opu = source.projection.opu if source is not None else None
     history, best = train_plan(
         method,
         plan,
@@ -131,9 +131,9 @@ def run_one(
     run = Run(method, seed, tuple(history), best)
     if feedback is not None and uses_encoder(method):
         run = replace(run, nonzero=feedback.statistics().get("nonzero", math.nan))
-    if not isinstance(feedback, OpticalFeedback) or not isinstance(opu, OPU):
+    if source is None or not isinstance(opu, OPU):
         return run
-    seconds, last = opu.clock.frames * opu.frame_period_s, feedback.statistics()
+    seconds, last = opu.clock.frames * opu.frame_period_s, source.statistics()
     return replace(
         run,
         frames=opu.clock.frames,
@@ -142,24 +142,28 @@ def run_one(
         power_source=f"{opu.electrical_power_w:g} W from the wall ({opu.power_source})",
         saturated=last.get("saturated", math.nan),
         snr_db=last.get("snr_db", math.nan),
-        calibrations=feedback.calibrations,
+        calibrations=source.calibrations,
     )
 
 
 def uses_encoder(method: str) -> bool:
     """Whether a method encodes the error."""
-    return method in ("ternary", "optical")
+    return method in ("ternary", *OPTICAL)
 
 
 def settings_to_resume(method: str, plan: Plan) -> dict[str, object]:
     """Settings that must not change when a run is resumed: all but its length and what the method does not use."""
     settings = asdict(plan)
     del settings["epochs"], settings["steps"]
-    if method != "optical":
+    if method not in OPTICAL:
         for name in ("device", "inputs", "device_changes", "exposure", "calibration", "recalibrate_every"):
             del settings[name]
     if not uses_encoder(method):
         del settings["encoder"]
+    if plan.through is None:
+        del settings["through"]
+    if method != "learned":
+        del settings["pixels"], settings["fit_every"]
     return {"method": method, "plan": settings}
 
 
@@ -199,7 +203,7 @@ def compare_methods(
         If a method is unknown, the device does not fit, the folder cannot be written, or a run diverges.
     """
     methods = check_methods(list(methods), plan)
-    ready: dict[tuple[str, int], CodedFeedback | None] = {}
+    ready: dict[tuple[str, int], Feedback | None] = {}
     if "optical" in methods and seeds:  # built first, so that a device that does not fit stops the comparison early
         ready["optical", seeds[0]] = build_feedback("optical", plan, data, seeds[0])
     runs = []

@@ -20,6 +20,8 @@ from dfa.training.loop import RunOptions
 __all__ = ["Data", "build_model", "limit_samples", "signal_width", "train_plan"]
 
 Data = Dataset | Graph | Text
+CONVOLUTIONAL = ("cnn", "norm-cnn")
+"""Networks whose hidden widths are channels, and then units."""
 
 
 def limit_samples(data: Data, samples: int | None) -> Data:
@@ -50,20 +52,22 @@ def build_model(method: str, plan: Plan, data: Data, seed: int) -> nn.Module:
         return gcn(sizes, data.adjacency, plan.regularisation(method)[0], seed)
     if isinstance(data, Text):
         return char_transformer(data.classes, plan.context, plan.hidden[0], len(plan.hidden), plan.heads, seed)
-    if plan.network == "cnn":
-        return cnn(image_side(data), plan.hidden[:-1], plan.hidden[-1], data.classes, seed)
+    if plan.network in CONVOLUTIONAL:
+        kind, norm = (nn.ReLU, True) if plan.network == "norm-cnn" else (nn.Tanh, False)
+        *channels, units = plan.hidden
+        return cnn(image_side(data), channels, units, data.classes, seed, kind, data.colours, norm)
     return mlp([data.features, *plan.hidden, data.classes], seed)
 
 
 def image_side(data: Dataset) -> int:
     """Pixels along the side of a square image."""
-    return round(data.features**0.5)
+    return round((data.features / data.colours) ** 0.5)
 
 
 def signal_width(plan: Plan, data: Data) -> int:
     """Entries of the teaching signals of all hidden blocks together: the pixels that the device must have."""
     assert plan.hidden is not None
-    if plan.network != "cnn" or plan.spread == "channels" or not isinstance(data, Dataset):
+    if plan.network not in CONVOLUTIONAL or plan.spread == "channels" or not isinstance(data, Dataset):
         return sum(plan.hidden)
     *channels, units = plan.hidden
     sides = [image_side(data) // 2**k for k in range(1, len(plan.hidden))]

@@ -11,7 +11,9 @@ from dfa.data import Graph
 from dfa.experiments.devices import change_device
 from dfa.experiments.plans import Plan
 from dfa.experiments.tasks import Data, signal_width
-from dfa.feedback.base import CodedFeedback, Feedback
+from dfa.feedback.base import Feedback
+from dfa.feedback.fitted import LeastSquares
+from dfa.feedback.learned import LearnedFeedback
 from dfa.feedback.optical import OpticalFeedback
 from dfa.feedback.random import RandomFeedback
 from dfa.rules.direct import DirectFeedback
@@ -20,7 +22,10 @@ from dfa.rules.learner import Learner
 from photonics import OPU, presets
 from photonics.component import choose
 
-__all__ = ["METHODS", "STANDARD_METHODS", "build_device", "build_feedback", "build_learner", "check_methods"]
+__all__ = [
+    "METHODS", "OPTICAL", "STANDARD_METHODS", "build_device", "build_feedback", "build_learner", "check_methods",
+    "optical_source",
+]  # fmt: skip
 
 METHODS = {
     "bp": "backpropagation",
@@ -31,12 +36,15 @@ METHODS = {
     "separate": "DFA, separate matrices",
     "alignment": "feedback alignment",
     "sign": "sign-symmetric",
+    "learned": "learned feedback, optical",
 }
 """Training methods by name, with the label that tables and figures show."""
 STANDARD_METHODS = ("bp", "dfa", "ternary", "optical", "last-layer")
 """The methods that "all" stands for; the others are variants of DFA."""
 LAYERWISE = {"alignment": "random", "sign": "sign"}
 """Methods that send the error back layer by layer, with the kind of their matrices in `LayerFeedback`."""
+OPTICAL = ("optical", "learned")
+"""Methods that send the error through the device."""
 USABLE_PIXELS = 0.92
 """Share of the pixels that is assumed to be usable. About 5 % have a dark anchor, and this share varies."""
 
@@ -45,6 +53,8 @@ def check_methods(methods: list[str], plan: Plan) -> list[str]:
     """Return the methods if all are known and can train the network, else raise a ``ValueError``."""
     for method in methods:
         choose(METHODS, method, "method")
+        if method == "learned" and plan.network == "gcn" and plan.diffuse:
+            raise ValueError("method must not be 'learned' for gcn with diffuse: signals are fitted before diffusion")
         if method in LAYERWISE and plan.network == "gcn":
             raise ValueError(f"method must not be {method!r} for gcn: it needs a chain of linear layers")
     return methods
@@ -80,8 +90,8 @@ def build_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     return opu
 
 
-def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | None = None) -> CodedFeedback | None:
-    """Build the source of a method's teaching signals; for ``optical``, the device is built and calibrated.
+def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | None = None) -> Feedback | None:
+    """Build the source of a method's teaching signals; for ``optical`` and ``learned``, the device is calibrated.
 
     None for methods without fixed feedback from the output: ``bp``, ``last-layer``, ``alignment``, ``sign``. `opu` is
     the device from `build_device`, if it has been built already.
@@ -92,14 +102,22 @@ def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | No
         return RandomFeedback(seed, shared=method == "dfa")
     if method == "ternary":
         return RandomFeedback(seed, encoder)
-    if method != "optical":
+    if method not in OPTICAL:
         return None
 
     def calibrate(device: Device) -> LinearProjection:
         return measure_projection(device, n_inputs=data.classes, **plan.calibration)
 
-    opu = opu or build_device(plan, data.classes, signal_width(plan, data), seed)
-    return OpticalFeedback(calibrate(opu), encoder, recalibrate_every=plan.recalibrate_every, recalibrate=calibrate)
+    width = plan.pixels if method == "learned" else signal_width(plan, data)
+    opu = opu or build_device(plan, data.classes, width, seed)
+    source = OpticalFeedback(calibrate(opu), encoder, recalibrate_every=plan.recalibrate_every, recalibrate=calibrate)
+    return LeastSquares(source, plan.pixels, every=plan.fit_every) if method == "learned" else source
+
+
+def optical_source(feedback: Feedback | None) -> OpticalFeedback | None:
+    """The feedback that shows errors to the device: itself, or the source of one that learns; None without a device."""
+    source = feedback.source if isinstance(feedback, LearnedFeedback) else feedback
+    return source if isinstance(source, OpticalFeedback) else None
 
 
 def build_learner(
@@ -111,4 +129,4 @@ def build_learner(
     if method in LAYERWISE:
         return LayerFeedback(model, LAYERWISE[method], seed)
     diffuse = data.adjacency if isinstance(data, Graph) and plan.diffuse else None
-    return DirectFeedback(model, feedback=feedback, spread=plan.spread, diffuse=diffuse)
+    return DirectFeedback(model, feedback=feedback, spread=plan.spread, diffuse=diffuse, through=plan.through)

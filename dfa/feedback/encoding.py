@@ -18,6 +18,8 @@ __all__ = ["Code", "Encoder", "Graded", "Ternary", "encode"]
 
 POLICIES = ("threshold", "deviations", "relative", "stochastic")
 """Fields of `Ternary` that select a policy and have a value."""
+DEFAULT = {"stochastic": 1.0, "pairs": True, "restore": True}
+"""Policy of `Ternary` if none is given: it holds for every activation (docs/codes.md)."""
 
 
 class Code(NamedTuple):
@@ -43,12 +45,17 @@ class Ternary:
     loses 4 to 5 points on MNIST. An empty code is not shown. A row whose error is zero (outside of the loss) always has
     an empty code.
 
+    Without a policy the code is ``Ternary(stochastic=1.0, pairs=True, restore=True)``. It is unbiased, so it does not
+    depend on the network's activation: with ReLU, the thresholds lose up to 50 points. Every row with an error is
+    shown in each step. ``restore=False`` saves frames, because rows that are learned are shown less often, and adds
+    variance.
+
     Parameters
     ----------
     threshold : float, optional
         Fixed threshold, in units of the error of one row (softmax minus one-hot lies between -1 and 1).
     deviations : float, optional
-        Threshold in standard deviations of the error over the batch, without rows of zeros. 1 if no policy is given.
+        Threshold in standard deviations of the error over the batch, without rows of zeros. For tanh units.
     relative : float, optional
         Threshold as a share of the row's largest magnitude, 0 to 1. Use it with `restore`.
     stochastic : float, optional
@@ -104,7 +111,8 @@ class Ternary:
             chosen = ", ".join([f"{name}={value}" for name, value in given.items()] + ["sign=True"] * bool(self.sign))
             raise ValueError(f"threshold, deviations, relative, stochastic and sign exclude each other, got {chosen}")
         if not given and not self.sign:
-            object.__setattr__(self, "deviations", 1.0)
+            for name, value in DEFAULT.items():
+                object.__setattr__(self, name, value)
         for name, value in given.items():
             if not 0 <= number(value) < float("inf"):
                 raise ValueError(f"{name} must be 0 or more and finite, got {value!r}")

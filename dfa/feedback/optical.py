@@ -51,8 +51,7 @@ class OpticalFeedback(CodedFeedback):
         Measured through the device (`calibration.measure_projection`, any method), with as many inputs as there are
         classes, and at least as many valid outputs as the hidden blocks have units.
     encoder : callable, optional
-        Encodes the error: `Ternary` (the default, with a threshold of one standard deviation), `Graded`, or another
-        function whose result the projection can show.
+        Encodes the error: `Ternary` (the default), `Graded`, or another function whose result the projection can show.
     recalibrate_every : int
         Steps after which the projection is measured again, 0 for never. The units keep their pixels.
     recalibrate : callable, optional

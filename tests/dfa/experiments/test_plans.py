@@ -22,7 +22,7 @@ def data():
     ("settings", "message"),
     [
         ({"data": "imagenet"}, "data must be one of digits, .*, tiny-shakespeare, got 'imagenet'"),
-        ({"network": "gcn"}, "network must be one of mlp, cnn for digits, got 'gcn'"),
+        ({"network": "gcn"}, "network must be one of mlp, cnn, norm-cnn for digits, got 'gcn'"),
         ({"hidden": (8, 1.5)}, "hidden must be one or more positive whole numbers"),
         ({"network": "cnn", "hidden": 8}, "hidden must have channels of one or more convolutions, then units"),
         ({"data": "tiny-shakespeare", "hidden": (6,)}, "hidden must be one width for all blocks, divisible by 4 heads"),
@@ -34,6 +34,7 @@ def data():
         ({"samples": 0}, "samples must be greater than or equal to 1, got 0"),
         ({"learning_rate": float("inf")}, "learning_rate must be a finite number, got inf"),
         ({"diffuse": 1}, "diffuse must be True or False, got 1"),
+        ({"through": "batch"}, "through must be 'norm' or None, got 'batch'"),
         ({"spread": "all"}, "spread must be one of each, channels, features, got 'all'"),
         ({"encoder": {"threshold": 1.0}}, "encoder must be an instance of Ternary"),
         ({"device": "nope"}, "preset must be one of"),

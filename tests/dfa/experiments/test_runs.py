@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -112,6 +113,24 @@ def test_results_contain_the_diagnostics(case, tmp_path):
     assert 0 < seen["nonzero"] <= 1
     assert all(norm > 0 for norm in seen["gradients"].values())
     assert list((tmp_path / "optical-0" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("through", [None, "norm"])
+def test_learned_feedback_is_a_method(through, tmp_path):
+    """A small convolutional network with norms, through the bench: fewer pixels than units, all frames counted.
+
+    A resumed run has the same score. Catches: a device for all units; frames of the fit left out; lost matrices.
+    """
+    plan = Plan(network="norm-cnn", hidden=(4, 6, 8), epochs=2, samples=100, pixels=12, fit_every=2, through=through)
+    whole = run_one("learned", 0, plan, digits())
+    assert whole.frames == whole.history[-1].frames > 100
+    assert math.isfinite(whole.snr_db)
+    assert 0 < whole.angle < 90
+    run_one("learned", 0, dataclasses.replace(plan, epochs=1), digits(), tmp_path)
+    again = run_one("learned", 0, plan, digits(), tmp_path, resume=True)
+    assert (again.score, again.frames, again.angle) == (whole.score, whole.frames, whole.angle)
+    with pytest.raises(ValueError, match="method must not be 'learned' for gcn with diffuse"):
+        run_one("learned", 0, Plan(data="cora"), three_kinds())
 
 
 @pytest.fixture(scope="module")

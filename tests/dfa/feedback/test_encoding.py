@@ -63,7 +63,16 @@ def test_batch_deviation_threshold_has_no_scale():
     code = Ternary(deviations=1.5)(e)
     assert torch.equal(code, Ternary(deviations=1.5)(1e-3 * e))
     assert torch.equal(code, (e.sign() * (e.abs() > 1.5 * e.std(correction=0))).to(torch.int8))
-    assert Ternary() == Ternary(deviations=1.0)
+
+
+def test_the_default_is_unbiased_pairs():
+    """Of any size of the error, with a scale for each row. Catches: a default that a ReLU network cannot learn from."""
+    assert Ternary() == Ternary(stochastic=1.0, pairs=True, restore=True)
+    e = 1e-3 * errors(2000)
+    code, scale = Ternary()(e)
+    assert bool((code.abs().sum(1) == 2).all())
+    assert bool((code.sum(1) == 0).all())
+    torch.testing.assert_close(scale, e.clamp(min=0).sum(1, keepdim=True), rtol=1e-4, atol=1e-9)
 
 
 def test_relative_threshold():

@@ -205,7 +205,9 @@ def test_a_user_function_may_recalibrate():
 def test_a_projection_is_measured_again_by_its_own_method():
     """Phase stepping with its settings; not multilateration. Catches: a second calibration by anchors."""
     feedback = OpticalFeedback(
-        measure_projection(bench(), "phase-stepping", n_inputs=CLASSES, steps=3, repeats=4), recalibrate_every=1
+        measure_projection(bench(), "phase-stepping", n_inputs=CLASSES, steps=3, repeats=4),
+        Ternary(threshold=0.1),
+        recalibrate_every=1,
     )
     [first] = feedback(errors(), [50])
     method = feedback.projection.method
