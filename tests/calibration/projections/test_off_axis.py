@@ -80,3 +80,14 @@ def test_the_sideband_is_found_where_the_beam_is():
     projection = measure_projection(Mislabelled(), "off-axis")
     assert abs(projection.sideband.center[0] + 0.26) < 0.03
     assert np.median(errors(dataclasses.replace(projection, opu=true), half_on(60, true.n_in))) < 0.15
+
+
+def test_sensors_that_are_too_small_or_cropped_are_told():
+    """A side under one over the band is refused; a region warns. Catches: errors 20 times the stated ones."""
+    opu = bench("lab_bench", "off-axis")
+    with pytest.raises(ValueError, match=r"imaging.sensor must have 13 rows and columns or more .* got 20 x 12"):
+        cropped = dataclasses.replace(opu.imaging, region=(0, 20, 0, 12))
+        measure_projection(opu.replace(imaging=cropped), "off-axis")
+    cropped = dataclasses.replace(opu.imaging, region=(0, 18, 0, 18))
+    with pytest.warns(UserWarning, match="wrap around the edges of a region"):
+        measure_projection(opu.replace(imaging=cropped), "off-axis")
