@@ -19,7 +19,11 @@ __all__ = ["setup", "write"]
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "gallery"
-PAGE = """# Gallery
+PAGE = """---
+html_theme.sidebar_secondary.remove: true
+---
+
+# Gallery
 
 ## Notebooks
 
