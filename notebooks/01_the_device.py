@@ -175,11 +175,11 @@ for ax, bits in zip(axes, (8, 12), strict=True):
     chapter = camera_chapter(camera, photon_transfer(camera, pixels=4096 if SMALL else 65536))
     draw_photon_transfer(ax, chapter.curves["photon_transfer"])
     ax.set_title(f"{bits} bits")
-    print(f"\n{bits} bits           measured ± error              data sheet")
+    print(f"\n{bits} bits               measured ± error                data sheet")
     for line in chapter.lines:
         sheet = f"at most {line.limit:g}" if line.expected is None else f"{line.expected:.4g}"
         found = f"{line.measured:9.4g} ± {line.uncertainty:.1g} {line.unit}"
-        print(f"{line.name:18}{found:28}{sheet:16}{line.verdict}")
+        print(f"{line.name:22}{found:30}{sheet:16}{line.verdict}")
 plt.show()
 
 # %% [markdown]
