@@ -213,6 +213,8 @@ def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]
         raise ValueError(f"path must be a readable TOML file, got {path} ({error})") from None
     try:
         return build_device(resolve_paths(tomllib.loads(text), Path(path).parent))
+    except RecursionError:
+        raise ValueError(f"{path}: tables and lists must not be nested this deeply") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

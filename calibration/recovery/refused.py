@@ -1,14 +1,25 @@
-"""Frames of a recovery that was refused: they are kept, and the error says where."""
+"""Frames of a recovery that are kept: of one that was refused, and of one to resume."""
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from calibration.device import Device
 from calibration.recovery.brightness import Saturated
 from calibration.storage.files import WrongFile, publish_unused
+from calibration.storage.journal import Journal
 
-__all__ = ["keep_refused"]
+__all__ = ["check_kept", "keep_refused"]
+
+
+def check_kept(device: Device, journal: Journal) -> None:
+    """Raise a `WrongFile` if the frames of a run to resume are not of this device's camera."""
+    frames = journal.arrays.get("frames")
+    if frames is None or (frames.dtype, frames.shape[1:]) != (device.camera.dtype, (device.n_out,)):
+        raise WrongFile(
+            f"out must have frames of {device.n_out} pixels, got {journal.path}: remove it, or take another out"
+        )
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from calibration.recovery.brightness import check_first_frames, check_frames
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.recovery.exposure import expose_recovery
 from calibration.recovery.methods import METHODS, check_recovery, take_frames
-from calibration.recovery.refused import keep_refused
+from calibration.recovery.refused import check_kept, keep_refused
 from calibration.storage.descriptions import check_same
 from calibration.storage.hdf5 import lay_out, new_hdf5
 from calibration.storage.journal import Journal, StoredArray, create_journal
@@ -81,8 +81,7 @@ def recover_transmission_matrix(
         With "phase-stepping": one more frame per probe, from which the phase of the reference in every frame is found.
     exposure : {"auto", "keep"}
         "auto" sets the exposure that suits the frames of the method (`calibration.recovery.exposure.expose`), or that
-        of the run to resume. The device stays at this exposure. "keep" keeps the device's exposure, for instance for a
-        recording at one exposure.
+        of the run to resume; the device stays at it. "keep" keeps that of the device, as for a recording at one.
     out : path, optional
         HDF5 file for the result, which must not exist. During the run its frames are in ``<out>.part``. By default the
         frames are in a temporary file and the result is in memory.
@@ -163,8 +162,9 @@ def open_frames(part: Path, device: Device, plan: RecoveryMethod, resume: bool, 
     journal = Journal(part, True, "out")
     try:
         if exposure == "auto":
-            device.exposure_s = float(journal.header["exposure_s"])
+            device.exposure_s = float(journal.header.get("exposure_s", device.exposure_s))
         check_same(part, journal.header, describe_measurement(device, plan), ("start_frame",))
+        check_kept(device, journal)
     except BaseException:
         journal.close()
         raise

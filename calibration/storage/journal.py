@@ -156,11 +156,14 @@ class Journal:
                     break
                 if zlib.crc32(view[start:stop]) != checksum:
                     raise self._error(f"is damaged at byte {start}")
-                about = json.loads(bytes(view[start : start + line]))
-                if header is None:
-                    header = about
-                else:
-                    self._register(about, start + line)
+                try:
+                    about = json.loads(bytes(view[start : start + line]))
+                    if header is None:
+                        header = dict(about)
+                    else:
+                        self._register(about, start + line, stop)
+                except (ValueError, TypeError, AttributeError, RecursionError):
+                    raise self._error(f"has a record of another type at byte {at}") from None
                 at = self._end = stop
         if header is None:
             raise self._error("is truncated before the end of its first record")
@@ -172,13 +175,17 @@ class Journal:
             f"choose another {self._name}"
         )
 
-    def _register(self, about: Mapping[str, tuple[str, list[int]]], place: int) -> None:
-        """Register the arrays of a record, which begin at byte `place`."""
+    def _register(self, about: Mapping[str, tuple[str, list[int]]], place: int, stop: int) -> None:
+        """Register the arrays of a record, from byte `place` to `stop`; a ``ValueError`` if their types differ."""
         for name, (kind, (count, *row)) in about.items():
             dtype = np.dtype(kind)
             stored = self._arrays.setdefault(name, StoredArray(self._content, dtype, tuple(row)))
+            if dtype.hasobject or (dtype, tuple(row)) != (stored.dtype, stored.shape[1:]) or min(count, *row, 0) < 0:
+                raise ValueError(f"{name} must be {stored.dtype} of rows {stored.shape[1:]}, got {dtype} of {row}")
             stored.grow(count, place)
             place += dtype.itemsize * math.prod((count, *row))
+        if place != stop:
+            raise ValueError(f"arrays must end at byte {stop}, got {place}")
 
     def _content(self) -> mmap.mmap:
         """The file, mapped into memory; pages are read as they are used."""
@@ -226,8 +233,8 @@ class Journal:
                 ) from None
             raise
         self._mapped = None
-        self._register(about, self._end + HEAD.size + len(parts[1]))
-        self._end += sum(len(part) for part in parts)
+        start, self._end = self._end + HEAD.size + len(parts[1]), self._end + sum(len(part) for part in parts)
+        self._register(about, start, self._end)
 
     def close(self) -> None:
         """Close the file; its records are kept."""

@@ -192,8 +192,8 @@ def recovery_options(options: list[str]) -> dict[str, Any]:
             raise ValueError(f"option must be NAME=VALUE with the name of an option of the method, got {option!r}")
         try:
             found[name] = json.loads(text)
-        except ValueError:
-            raise ValueError(f"option {name} must be a number, true, false or a list, got {text!r}") from None
+        except (ValueError, RecursionError):
+            raise ValueError(f"option {name} must be a number, true, false or a list, got {text!r:.80}") from None
     return found
 
 

@@ -96,6 +96,8 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
+        except RecursionError:
+            raise ValueError(f"set must have values that are nested less deeply, got {name}={text:.40}...") from None
         found[name] = None if value == "none" else value
     return found
 

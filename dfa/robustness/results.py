@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from calibration.reports.page import STYLE, Section, Table, picture, render
 from calibration.storage.files import replace_file, replacement, write_unused
+from calibration.storage.hdf5 import check_room
 from dfa.robustness.figures import change_name, draw, figure_size, format_value, is_clear, mean_and_error
 from dfa.robustness.prepared import has_score, paired_difference, score_name, view_of
 
@@ -35,6 +36,7 @@ OTHER_METRICS = {
 def write_results(found: "Dataset", folder: Path) -> Path:
     """Write a data set to ``results.nc`` in a folder, replace an earlier one, and return the path."""
     with replacement(folder / RESULTS) as temporary:
+        check_room(temporary, found.nbytes)
         found.to_netcdf(temporary, engine="h5netcdf")
     return folder / RESULTS
 
@@ -58,7 +60,10 @@ def load_results(folder: Path) -> "Dataset":
         with open_dataset(path, engine="h5netcdf") as found:
             found = found.load()
     except (OSError, ValueError) as error:
-        raise ValueError(f"folder must contain complete results, got {path} ({error})") from None
+        raise ValueError(
+            f"folder must contain complete results, got {path} ({' '.join(str(error).split())}): remove it and run "
+            "opu sweep --resume"
+        ) from None
     view_of(found)
     return found
 

@@ -16,6 +16,7 @@ from dfa.robustness.studies import MNIST, STUDIES, bench_values, prepare
 from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.designs import Design, Grid, LatinHypercube, OneAtATime, Random, Range
 from dfa.sweeps.labelled import labels
+from dfa.sweeps.sweeping import MAX_SEEDS
 from photonics.component import Field, component
 
 __all__ = ["NamedStudy", "OwnStudy", "read_study"]
@@ -39,11 +40,11 @@ def read_plan(table: object) -> object:
 
 def read_seeds(given: object) -> object:
     """Return a list of seeds unchanged, and 0, 1, 2 ... for a number of seeds."""
-    if isinstance(given, int) and not isinstance(given, bool) and given > 0:
+    if isinstance(given, int) and not isinstance(given, bool) and 0 < given <= MAX_SEEDS:
         return list(range(given))
     if isinstance(given, list) and given:
         return given
-    raise ValueError(f"seeds must be a number of seeds or a list of them, got {given!r}")
+    raise ValueError(f"seeds must be a number of seeds, 1 to {MAX_SEEDS}, or a list of them, got {given!r}")
 
 
 @component
@@ -164,6 +165,8 @@ def read_study(path: str | Path) -> tuple[PreparedStudy, list[int]]:
         raise ValueError(f"study must be a readable TOML file or one of {known}, got {path} ({error})") from None
     try:
         return study_of(tomllib.loads(text))
+    except RecursionError:
+        raise ValueError(f"{path}: tables and lists must not be nested this deeply") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -74,7 +74,9 @@ class Store:
         except (sqlite3.Error, UnicodeError) as error:
             self.rows.close()
             if "locked" in str(error):
-                raise ValueError(f"store must be free, got {path}, which another sweep is using") from None
+                raise ValueError(
+                    f"store must be free, got {path}, which another sweep is using: wait for it, or name another store"
+                ) from None
             reason = " ".join(str(error).split())  # SQLite quotes a damaged schema with its lines
             raise ValueError(
                 f"store must be an undamaged file of sweep results, got {path} ({reason}): the file is not changed, "
@@ -137,6 +139,8 @@ class Store:
             "made_with": outcome.made_with,
         }
         run = self.rows.execute
+        if self.path is not None and not self.path.exists():
+            raise OSError(f"{self.path} was deleted during the sweep: its points are lost, run the same sweep again")
         try:
             run("BEGIN")
             run(

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,10 @@ from photonics.component import integer
 if TYPE_CHECKING:
     from xarray import Dataset
 
-__all__ = ["sweep"]
+__all__ = ["MAX_SEEDS", "sweep"]
+
+MAX_SEEDS = 1_000_000
+"""Largest number of seeds of a sweep, whose points are all in memory."""
 
 
 def sweep(
@@ -149,7 +153,9 @@ def check_seeds(seeds: Iterable[int]) -> list[int]:
     """Return seeds as a list of different integers, or raise a ``ValueError``."""
     if not isinstance(seeds, Iterable):
         raise ValueError(f"seeds must be one or more different integers, got {seeds!r}")
-    given = [integer(seed, "seeds", 0, 2**63 - 1) for seed in seeds]
+    given = [integer(seed, "seeds", 0, 2**63 - 1) for seed in islice(seeds, MAX_SEEDS + 1)]
+    if len(given) > MAX_SEEDS:
+        raise ValueError(f"seeds must be {MAX_SEEDS} or less, got more")
     if not given or len(set(given)) < len(given):
         raise ValueError(f"seeds must be one or more different integers, got {given}")
     return given

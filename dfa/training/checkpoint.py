@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,6 +52,10 @@ class Checkpoint:
         """Replace the file by a state: tensors and plain values, including ``step``."""
         if self.path is None:
             return
+        if self.step is not None and not self.path.exists():
+            warnings.warn(
+                f"{self.path} was deleted during the run: it is written again, other files are lost", stacklevel=2
+            )
         content = io.BytesIO()
         torch.save({"settings": json.dumps(self.settings), **state}, content)
         saved = content.getvalue()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calibration.storage.files import WrongFile
-from calibration.storage.journal import Journal, create_journal, is_journal
+from calibration.storage.journal import Journal, create_journal, encode_head, is_journal
 
 HEADER = {"method": "m", "start_frame": 17}
 FRAMES = np.random.default_rng(0).integers(0, 4096, (37, 103)).astype(np.uint16)
@@ -193,3 +193,18 @@ def test_twenty_kills_lose_nothing_that_was_written(tmp_path):
         assert reported <= len(found) <= reported + 3
         np.testing.assert_array_equal(found[:, 0], np.repeat(np.arange(len(found) // 3), 3))
         assert (found == found[:, :1]).all()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[1, 2]", '{"frames": ["<f8", [1, 1]]}', '{"frames": ["|O", [1, 1]]}', '{"frames": ["|u1", [9, 1]]}', "[" * 9000],
+)
+def test_a_record_of_another_type_is_one_line(tmp_path, line):
+    """Its checksum is right. Catches: an error of another kind, bytes that are read as another type."""
+    path, data = tmp_path / "a.part", b"12345678"
+    with create_journal(path, {"a": 1}, {"frames": np.zeros((0, 1), np.uint8)}):
+        pass
+    head = encode_head([line.encode(), data], len(data))
+    path.write_bytes(path.read_bytes() + head + line.encode() + data)
+    with pytest.raises(WrongFile, match=r"a.part, which has a record of another type at byte \d+"):
+        Journal(path)

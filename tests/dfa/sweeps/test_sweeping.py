@@ -10,7 +10,8 @@ from benchmarks.sweeps import Logged
 from dfa import sweep
 from dfa.robustness import Grid, LatinHypercube, OneAtATime, Random, Range
 from dfa.sweeps.labelled import labels
-from dfa.sweeps.store import Store
+from dfa.sweeps.protocol import Outcome
+from dfa.sweeps.store import Job, Store
 
 POINTS = {"x": [1, 7, 9], "y": [0.5, 1.5]}
 
@@ -72,6 +73,7 @@ def test_stored_points_are_not_computed_again(tmp_path):
         ({"x": [float("nan")]}, {}, "finite"),
         ({"x": [1]}, {"seeds": (1, 1)}, "seeds must be"),
         ({"x": [1]}, {"seeds": ()}, "seeds must be"),
+        ({"x": [1]}, {"seeds": range(10**11)}, "seeds must be 1000000 or less, got more"),
         ({"x": [1]}, {"workers": -1}, "workers must be"),
         (3, {}, "over must map"),
     ],
@@ -161,9 +163,17 @@ def test_a_full_disk_keeps_earlier_points(tmp_path):
     assert 0 < len(lines(log)) < 100
 
 
+def test_a_store_that_is_deleted_ends_the_sweep(tmp_path):
+    """Catches: later points that are written to a file without a name."""
+    with Store(tmp_path / "x.db") as rows:
+        (tmp_path / "x.db").unlink()
+        with pytest.raises(OSError, match=r"x.db was deleted during the sweep: .* run the same sweep again"):
+            rows.put(1, Job("k", {}, 0), Outcome(metrics={}))
+
+
 def test_two_sweeps_cannot_use_one_store(tmp_path):
     """Catches: two sweeps that compute the same points."""
-    with Store(tmp_path / "x.db"), pytest.raises(ValueError, match="another sweep is using"):
+    with Store(tmp_path / "x.db"), pytest.raises(ValueError, match="another sweep is using: wait for it, or name"):
         run(store=tmp_path / "x.db")
     run(store=tmp_path / "x.db")
 

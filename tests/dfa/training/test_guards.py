@@ -11,6 +11,7 @@ from dfa.data import digits
 from dfa.data.text import split_text
 from dfa.errors import Diverged
 from dfa.models import char_transformer, cnn, gcn, mlp
+from dfa.training.checkpoint import Checkpoint
 from dfa.training.graphs import train_graph
 from dfa.training.guards import PATIENCE
 from dfa.training.language import train_text
@@ -108,3 +109,14 @@ def test_a_network_that_has_learned_may_be_trained_again():
     train(model, few, learner, epochs=80, batch_size=64, learning_rate=1e-2, align=0, progress=False)
     again = train(model, few, learner, epochs=PATIENCE + 50, batch_size=64, learning_rate=1e-5, align=0, progress=False)
     assert max(epoch.shown for epoch in again) == 0.0
+
+
+def test_a_checkpoint_that_was_deleted_is_told(tmp_path):
+    """Catches: a folder that is made again silently, with the last state only."""
+    checkpoint = Checkpoint(tmp_path / "run", {})
+    checkpoint.save({"step": 1})
+    (tmp_path / "run" / "last.pt").unlink()
+    (tmp_path / "run").rmdir()
+    with pytest.warns(UserWarning, match=r"run/last.pt was deleted during the run: it is written again"):
+        checkpoint.save({"step": 2})
+    assert checkpoint.load()["step"] == 2
