@@ -1,5 +1,6 @@
 """Base classes for sources of teaching signals."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from torch import Tensor
 from dfa.feedback.encoding import Code, Encoder, encode
 from photonics.component import changed
 
-__all__ = ["CodedFeedback", "Feedback", "FeedbackFunction", "FunctionFeedback", "State", "as_feedback"]
+__all__ = ["CodedFeedback", "Feedback", "FeedbackFunction", "FunctionFeedback", "State", "as_feedback", "scale_of"]
 
 State: TypeAlias = dict[str, Any]
 """State that a checkpoint keeps: tensors, numbers, strings, and lists and dictionaries of these."""
@@ -28,6 +29,8 @@ class Feedback(ABC):
     replaces those that do not apply to it. `DirectFeedback` also takes a plain function (`FeedbackFunction`).
     """
 
+    default_scale: ClassVar[float] = 1.0
+    """Scale of the signals in `DirectFeedback` if none is given."""
     watch: bool = False
     """Measure saturation and noise in each step, for `statistics`, if the feedback has any."""
 
@@ -94,10 +97,19 @@ def as_feedback(feedback: Feedback | FeedbackFunction | None) -> Feedback | None
     return FunctionFeedback(feedback)
 
 
+def scale_of(feedback: Feedback | None, given: float | None) -> float:
+    """Scale of the signals: the given one, or the default of the feedback."""
+    if given is not None:
+        return given
+    return 1.0 if feedback is None else feedback.default_scale
+
+
 class CodedFeedback(Feedback):
     """Feedback that encodes the error, and counts its steps so that a resumed run draws the same random numbers."""
 
     variant: ClassVar[str]
+    default_scale: ClassVar[float] = 1.0 / math.sqrt(3.0)
+    """B then has the variance of torch's initial weights, 1/(3 width)."""
 
     def __init__(self, encoder: Encoder | None) -> None:
         if encoder is not None and not callable(encoder):

@@ -6,10 +6,20 @@ from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from dfa.rules.blocks import check_present, parameters_of, unwrap
 
-__all__ = ["Call", "Follower", "Taught", "check_called", "check_wrapper", "parameters_behind", "start_graph"]
+__all__ = [
+    "Call",
+    "Follower",
+    "Taught",
+    "check_called",
+    "check_wrapper",
+    "nodes_behind",
+    "parameters_behind",
+    "start_graph",
+]
 
 
 @dataclass
@@ -46,6 +56,8 @@ class Follower:
 class Call:
     """Record of one call of a model."""
 
+    number: int = 0
+    """Number of the call, from 1."""
     inside: bool = False
     """Whether the call is in progress."""
     taught: list[Taught] = field(default_factory=list)
@@ -158,14 +170,19 @@ def own_parameters(model: nn.Module, blocks: Sequence[Sequence[nn.Module]], bloc
 
 def parameters_behind(outputs: Sequence[Tensor]) -> Iterator[Tensor]:
     """Leaf tensors in the graphs of some tensors."""
-    seen: set[torch.autograd.graph.Node] = set()
-    waiting = [tensor.grad_fn for tensor in outputs]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in nodes_behind(outputs):
         leaf = getattr(node, "variable", None)  # only nodes that accumulate into a leaf have one, without a public type
         if leaf is not None:
             yield leaf
-        waiting += [before for before, _ in node.next_functions]
+
+
+def nodes_behind(outputs: Sequence[Tensor]) -> Iterator[Node]:
+    """Nodes of the graphs of some tensors."""
+    seen: set[Node] = set()
+    waiting = [torch.autograd.graph.get_gradient_edge(tensor).node for tensor in outputs if tensor.requires_grad]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [before for before, _ in node.next_functions if before is not None]

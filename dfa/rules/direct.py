@@ -1,5 +1,6 @@
 """Direct Feedback Alignment: every block learns from the output's error, and not from the block after it."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 
 from dfa.arrays import as_sparse
 from dfa.errors import check_loss
-from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State
+from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State, scale_of
 from dfa.rules.blocks import Blocks
 from dfa.rules.calls import Call, Taught, check_called, check_wrapper
+from dfa.rules.inspection import check_sharding, inspect_step, warn_of_unreached
 from dfa.rules.layout import Layout, Slice
 from dfa.rules.learner import Output, tensors
 from dfa.rules.outputs import find_errors, find_outputs
@@ -60,6 +62,10 @@ class DirectFeedback(SeparateBlocks):
     diffuse : sparse matrix or callable, optional
         For graphs: the signal of each block, (nodes, width), is multiplied from the left by this matrix (a normalised
         adjacency; or nodes by graphs, if the error has a row for each graph), or is passed through the callable.
+    scale : float, optional
+        Factor of the signals. By default 1/sqrt(3) for random and optical feedback: B has the variance of torch's
+        initial weights, 1/(3 width), so that the signals have the size of backpropagation's, which matters with SGD. 1
+        for a plain function and for feedback that learns.
     class_dim : int
         Dimension of the classes in the output, for layouts such as (batch, classes, height, width). The features of a
         block's output lie in the same dimension if it has the same rows around it: (batch, channels, height, width).
@@ -140,6 +146,7 @@ class DirectFeedback(SeparateBlocks):
         diffuse: Diffuse | None = None,
         class_dim: int = -1,
         through: str | None = None,
+        scale: float | None = None,
     ) -> None:
         super().__init__(model, blocks)
         if reduction not in ("mean", "sum"):
@@ -148,7 +155,9 @@ class DirectFeedback(SeparateBlocks):
             raise ValueError(f"spread must be one of {SPREADS}, got {spread!r}")
         if through not in (None, "norm"):
             raise ValueError(f"through must be 'norm' or None, got {through!r}")
-        self.feedback = feedback
+        if scale is not None and not 0 < scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, or None, got {scale!r}")
+        self.feedback, self.given_scale = feedback, scale
         self.reduction, self.spread, self.class_dim, self.through = reduction, spread, class_dim, through
         if feedback is not None and through is None:
             warn_of_missing_norms(model, self.blocks)
@@ -157,6 +166,11 @@ class DirectFeedback(SeparateBlocks):
             self.diffuse = diffuse if callable(diffuse) else as_sparse(diffuse, "diffuse", "a callable")
         self._layout = Layout()
         self._attach()
+
+    @property
+    def scale(self) -> float:
+        """Factor of the signals."""
+        return scale_of(self.feedback, self.given_scale)
 
     def backward(self, loss: Tensor, output: Output, *, loss_scale: float = 1.0) -> None:
         """Add the DFA gradient to ``.grad`` of every parameter; the only new line in a training loop.
@@ -191,11 +205,21 @@ class DirectFeedback(SeparateBlocks):
         call = self._call
         outputs = find_outputs(call, output)
         check_called(self.model, self.blocks, call.taught, outputs)
+        if not self._inspector.steps:
+            self._inspect_first(loss, outputs, call, loss_scale)
+        self._inspector.check_outputs(t for t in call.in_order() if all(t.output is not o for o in outputs))
+        self._teaching = call.number
         self._call = Call(late=call.unrecorded - {t.module for t in call.taught})
         try:
             self._send(loss, outputs, call, loss_scale)
         finally:
             self._call.late.clear()
+
+    def _inspect_first(self, loss: Tensor, outputs: Sequence[Tensor], call: Call, loss_scale: float) -> None:
+        """Checks of the first step, which are too slow for every step."""
+        check_sharding(self.model)
+        inspect_step(loss, outputs, call, self.feedback, self.class_dim, loss_scale)
+        warn_of_unreached(self.blocks, self.names, loss, call)
 
     def _send(self, loss: Tensor, outputs: list[Tensor], call: Call, loss_scale: float) -> None:
         """Run the backward pass of the loss and, with their signals, of the hidden blocks."""
@@ -213,6 +237,7 @@ class DirectFeedback(SeparateBlocks):
     def state_dict(self) -> State:
         """Rule, blocks, slices of B, and the state of the feedback (seed, variant, counters), in plain types."""
         rule: State = {"rule": "direct", "blocks": self.names, "reduction": self.reduction, "spread": self.spread}
+        rule |= {} if self.feedback is None else {"scale": self.scale}
         rule |= {"through": self.through, "layout": [list(one) for one in self._layout.slices]}
         return rule | {"feedback": {} if self.feedback is None else self.feedback.state_dict()}
 
@@ -280,7 +305,7 @@ class DirectFeedback(SeparateBlocks):
             signals = self._layout.take(self.feedback(error, widths), wanted)
             # Coded feedback returns new tensors, which may be changed in place: new memory costs 5 % of a step.
             divide = Tensor.div_ if isinstance(self.feedback, CodedFeedback) else Tensor.div
-            return [self._apply_diffusion(divide(signal, factor)) for signal in signals]
+            return [self._apply_diffusion(divide(signal, factor / self.scale)) for signal in signals]
 
     def _apply_diffusion(self, signal: Tensor) -> Tensor:
         if self.diffuse is None:

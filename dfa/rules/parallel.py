@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dfa.errors import Diverged, check_loss
-from dfa.feedback.base import CodedFeedback
+from dfa.feedback.base import CodedFeedback, scale_of
 from dfa.feedback.encoding import Code
 from dfa.rules.blocks import Blocks, find_blocks
 from dfa.rules.rows import SPREADS, count_taught, rows_of, spread_over, width_of
@@ -45,6 +45,8 @@ class LayerParallel:
     blocks : str or sequence, optional
         As for `DirectFeedback`; at least as many as there are processes.
     spread : {"each", "channels", "features"}
+        As for `DirectFeedback`.
+    scale : float, optional
         As for `DirectFeedback`.
 
     Attributes
@@ -87,6 +89,7 @@ class LayerParallel:
         *,
         blocks: Blocks | None = None,
         spread: str = "each",
+        scale: float | None = None,
     ) -> None:
         if not dist.is_initialized():
             raise ValueError(
@@ -97,7 +100,7 @@ class LayerParallel:
         if spread not in SPREADS:
             raise ValueError(f"spread must be one of {SPREADS}, got {spread!r}")
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.feedback, self.spread = feedback, spread
+        self.feedback, self.spread, self.scale = feedback, spread, scale_of(feedback, scale)
         groups = share(model, find_blocks(model, blocks), self.rank, self.size)
         names = {id(child): name for name, child in model.named_children()}
         self.module = nn.Sequential(OrderedDict((names[id(child)], child) for group in groups for child in group))
@@ -248,6 +251,7 @@ class LayerParallel:
                 )
         widths = [width_of(output, leading, self.spread) for output in made]
         signals = self.feedback.signals(code, widths, made[0].dtype)
+        factor /= self.scale
         given = [spread_over(s / factor, h, leading, self.spread) for s, h in zip(signals, made, strict=True)]
         taught = [k for k, output in enumerate(made) if output.requires_grad]  # others are frozen
         if taught:

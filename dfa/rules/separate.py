@@ -1,10 +1,11 @@
 """The hooks that record the outputs of a model's blocks, and separate the blocks from each other."""
 
+import warnings
 from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.jit import ScriptModule
 from torch.utils.hooks import RemovableHandle
 
@@ -12,6 +13,7 @@ from dfa.feedback.learned import LearnedFeedback
 from dfa.rules.blocks import Blocks, unwrap
 from dfa.rules.calls import Call, Follower, Taught, start_graph
 from dfa.rules.following import is_single_layer, may_continue, open_output, plain, warn_of
+from dfa.rules.inspection import Inspector, check_recorded, check_sharding
 from dfa.rules.learner import Hook, Learner, map_tensors, tensors
 
 __all__ = ["SeparateBlocks"]
@@ -25,7 +27,10 @@ class SeparateBlocks(Learner):
 
     def __init__(self, model: nn.Module, blocks: Blocks | None) -> None:
         super().__init__(model, blocks)
+        check_sharding(model)
         self._call = Call()
+        self._calls, self._teaching = 0, 0
+        self._inspector = Inspector(self.names)
         self._follows: dict[tuple[int, int], bool] = {}
         """Whether an activation follows a block in a call, as the first call has shown."""
 
@@ -46,7 +51,12 @@ class SeparateBlocks(Learner):
 
     def _begin(self, module: nn.Module, inputs: object) -> None:
         if self._active:
-            self._call = Call(inside=True, tracked=isinstance(self.feedback, LearnedFeedback) and self.feedback.due)
+            self._calls += 1
+            self._call = Call(
+                number=self._calls,
+                inside=True,
+                tracked=isinstance(self.feedback, LearnedFeedback) and self.feedback.due,
+            )
 
     def _enter(self, module: nn.Module, inputs: object, named: object) -> object:
         """End the search for activations at a block's inputs: what the block does belongs to itself."""
@@ -73,6 +83,7 @@ class SeparateBlocks(Learner):
             return None
         before = sum(t.module == place for t in call.taught)
         block = owners[min(before, len(owners) - 1)]
+        check_recorded(self.blocks[block], inputs, floats[0])
         taught = Taught(block, floats[0], place, sum(t.block == block for t in call.taught))
         call.taught.append(taught)
         if torch.compiler.is_compiling():
@@ -99,6 +110,12 @@ class SeparateBlocks(Learner):
             if key not in self._follows:
                 self._follows[key] = bool(follower.found)
                 warn_of(self.names[follower.taught.block], follower)
+        if not torch.compiler.is_compiling():
+            self._calls += 1
+            call.number = self._calls
+            for returned in call.returned:
+                if returned.requires_grad and returned.ndim > 0:
+                    returned.register_hook(partial(self._check_number, call.number))
         if not call.taught or any(t.requires_grad for t in call.returned) or self.parameters(len(self.names) - 1):
             return given
         # Everything after the hidden blocks is frozen and has no gradient, but the hidden blocks need the error.
@@ -109,3 +126,13 @@ class SeparateBlocks(Learner):
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_call": Call()}
+
+    def _check_number(self, number: int, gradient: Tensor) -> None:
+        """In the backward pass, at an output of a call: warn if it is not the call that teaches."""
+        if number != self._teaching and self._inspector.first_time(-1, "calls"):
+            warnings.warn(
+                "loss depends on two calls of the model, and only the last one teaches the hidden blocks: concatenate "
+                "the inputs along the batch, and call the model once",
+                UserWarning,
+                stacklevel=2,
+            )

@@ -183,10 +183,10 @@ class Heads(nn.Module):
 
 
 def signals(error, widths):
-    """Return ``B_k e`` by its definition: slices of one matrix of unit variance, each over the root of its width."""
+    """Return ``B_k e`` by its definition: slices of one matrix of unit variance, each over the root of 3 widths."""
     matrix = RandomFeedback(SEED).matrix(sum(widths), error.shape[-1]).double().numpy()
     parts = np.split(error @ matrix.T, np.cumsum(widths)[:-1], axis=-1)
-    return [part / np.sqrt(width) for part, width in zip(parts, widths, strict=True)]
+    return [part / np.sqrt(3 * width) for part, width in zip(parts, widths, strict=True)]
 
 
 def assert_gradients(model, expected):

@@ -29,7 +29,7 @@ class Counted(Feedback):
 
 
 def gradients(feedback):
-    learner = DirectFeedback(mlp([6, 9, 8, 4]), feedback=feedback)
+    learner = DirectFeedback(mlp([6, 9, 8, 4]), feedback=feedback, scale=1.0)
     output = learner.model(X)
     learner.backward(cross_entropy(output, Y), output)
     return learner, [p.grad for p in learner.model.parameters()]

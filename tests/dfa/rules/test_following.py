@@ -103,7 +103,7 @@ def test_pooling_before_or_after_the_activation(act):
     assert h.grad_fn.name() in ("ReluBackward0", "TanhBackward0")
     error = torch.autograd.grad(cross_entropy(output, Y), output, retain_graph=True)[0]
     [signal] = RandomFeedback(SEED)(error, [h[0].numel()])
-    wanted = torch.autograd.grad(h, list(layers[0].parameters()), signal.view_as(h))
+    wanted = torch.autograd.grad(h, list(layers[0].parameters()), signal.view_as(h) * learner.scale)
     torch.testing.assert_close([found["layers.0.weight"], found["layers.0.bias"]], list(wanted))
 
 

@@ -155,7 +155,7 @@ dynamo = pytest.mark.filterwarnings("ignore:The .grad attribute")
 
 def test_bfloat16_autocast(expected):
     """Gradients are float32 and those of full precision within 5 % rms. Catches: signals computed in bfloat16."""
-    learner = direct()
+    learner = direct(scale=RandomFeedback.default_scale)
     seen = []
     learner.feedback = lambda e, widths: seen.append(e.dtype) or RandomFeedback(0)(e, widths)
     for inside in (True, False):

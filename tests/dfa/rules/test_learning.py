@@ -1,5 +1,6 @@
 """The rule: hand-derived updates, no transposed product between blocks, and the limits of feedback."""
 
+import copy
 import subprocess
 import sys
 
@@ -9,8 +10,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dfa import DirectFeedback, RandomFeedback, Ternary, alignment
+from calibration import measure_projection
+from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, Ternary, alignment
 from dfa.models import mlp
+from photonics import presets
 
 SIZES = [7, 11, 9, 5]
 
@@ -35,8 +38,8 @@ def by_hand(model, x, y, matrix, widths, code=lambda e: e):
     h2 = torch.tanh(h1 @ w2.T + b2)
     e = torch.softmax(h2 @ w3.T + b3, 1) - nn.functional.one_hot(y, SIZES[-1])
     parts = (code(e).to(e.dtype) @ matrix.T).split(widths, dim=1)
-    d1 = parts[0] / widths[0] ** 0.5 * (1 - h1**2) / len(x)
-    d2 = parts[1] / widths[1] ** 0.5 * (1 - h2**2) / len(x)
+    d1 = parts[0] / (3 * widths[0]) ** 0.5 * (1 - h1**2) / len(x)
+    d2 = parts[1] / (3 * widths[1]) ** 0.5 * (1 - h2**2) / len(x)
     e = e / len(x)
     return [d1.T @ x, d1.sum(0), d2.T @ h1, d2.sum(0), e.T @ h2, e.sum(0)]
 
@@ -54,6 +57,49 @@ def test_update_equals_the_hand_derived_one(model, batch, encoder):
         expected = by_hand(model, x, y, matrix, SIZES[1:3], encoder or (lambda e: e))
     for parameter, gradient in zip(model.parameters(), expected, strict=True):
         assert (parameter.grad - gradient).abs().max() <= 1e-6 * gradient.abs().max()
+
+
+def test_signals_have_the_scale():
+    """By default 1/sqrt(3) for random and optical feedback, 1 for a function. Catches: a scale that is not applied."""
+    x, y = torch.randn(9, 7, generator=torch.Generator().manual_seed(0)), torch.arange(9) % 5
+    opu = presets.lab_bench(10, 40)
+    opu.autoexpose()
+    projection = measure_projection(opu, n_inputs=5)
+
+    def gradient(feedback, **options):
+        model = mlp(SIZES, seed=0)
+        learner = DirectFeedback(model, feedback=feedback, **options)
+        output = model(x)
+        learner.backward(cross_entropy(output, y), output)
+        return model[0].weight.grad
+
+    for build, default in (
+        (lambda: RandomFeedback(1), 3**-0.5),
+        (lambda: OpticalFeedback(copy.deepcopy(projection)), 3**-0.5),
+        (lambda: lambda e, widths: RandomFeedback(1)(e, widths), 1.0),
+    ):
+        whole = gradient(build(), scale=1.0)
+        torch.testing.assert_close(gradient(build(), scale=0.25), 0.25 * whole)
+        torch.testing.assert_close(gradient(build()), default * whole)
+    with pytest.raises(ValueError, match="scale must be positive and finite, or None, got 0"):
+        gradient(None, scale=0)
+
+
+def test_signals_have_the_size_of_those_of_backpropagation():
+    """At torch's initial weights, rms over the units within 15 % (3 standard errors). Catches: the root of 3."""
+    x, y = torch.randn(64, 7, generator=torch.Generator().manual_seed(0)), torch.arange(64) % 10
+    found = []
+    for true in (False, True):
+        model = mlp([7, 2000, 10], seed=0)
+        learner = DirectFeedback(model, feedback=RandomFeedback(1))
+        if true:
+            learner.remove()
+            cross_entropy(model(x), y).backward()
+        else:
+            output = model(x)
+            learner.backward(cross_entropy(output, y), output)
+        found.append(float(model[0].bias.grad.square().mean().sqrt()))
+    assert found[0] == pytest.approx(found[1], rel=0.15)
 
 
 def test_reduction_sum_is_the_batch_size_times_the_mean(batch):

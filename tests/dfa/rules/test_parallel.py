@@ -57,7 +57,11 @@ def test_weights_equal_those_of_one_process(stages, rule):
     """
     model = model_of(rule)
     parts = [RULES[rule](rank) for rank in range(SIZE)]
-    learner = None if parts[0] is None else DirectFeedback(model, feedback=Joined(parts, OWN[len(sizes_of(rule))]))
+    learner = (
+        None
+        if parts[0] is None
+        else DirectFeedback(model, feedback=Joined(parts, OWN[len(sizes_of(rule))]), scale=RandomFeedback.default_scale)
+    )
     optimiser = torch.optim.SGD(model.parameters(), 0.5)
     for step in range(STEPS):
         optimiser.zero_grad()

@@ -123,7 +123,7 @@ def test_through_norm_teaches_behind_a_norm_of_every_token():
     torch.manual_seed(0)
     model, x, y = char_transformer(4, 6, 8, 2, 2), torch.randint(4, (5, 6)), torch.randint(4, (5, 6))
     source = RandomFeedback(1)
-    learner = DirectFeedback(model, feedback=source, through="norm")
+    learner = DirectFeedback(model, feedback=source, through="norm", scale=1.0)
     output = model(x)
     hidden = [t.output for t in learner._call.taught][:-1]
     error = torch.autograd.grad(cross_entropy(output.flatten(0, 1), y.flatten()), output, retain_graph=True)[0]

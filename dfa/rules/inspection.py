@@ -1,0 +1,171 @@
+"""Checks of the first steps of a training: mistakes that are allowed, but that mean a wrong or a weak gradient."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor, nn
+
+from dfa.feedback.base import CodedFeedback, Feedback
+from dfa.rules.calls import Call, Taught, nodes_behind
+from dfa.rules.learner import tensors
+from dfa.rules.outputs import normalisation, operation
+
+__all__ = ["Inspector", "check_recorded", "check_sharding", "inspect_step", "warn_of_unreached"]
+
+MAX_GROWTH = 30.0
+"""Growth of the rms of a block's output since the first step that a warning names. In trainings that work it stays
+below 10; without the derivative of the activation it passes 100."""
+MAX_CONSTANT = 0.9
+"""Share of the units that give the same output for every row, from which a warning names a block."""
+SCALER = 8.0
+"""Smallest factor of a loss that is taken for that of a gradient scaler."""
+EVERY = 50
+"""Steps between two checks of the outputs."""
+MIN_ROWS = 8
+"""Samples that a batch must have to tell a constant unit."""
+
+
+class Inspector:
+    """Checks of a learner's steps. Each warning comes once.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the blocks.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names, self.steps = names, 0
+        self.first: dict[tuple[int, int], float] = {}
+        """Rms of each block's output in its first checked step, by block and call."""
+        self.told: set[tuple[int, str]] = set()
+
+    def check_outputs(self, taught: Iterable[Taught]) -> None:
+        """In every 50th step: warn of blocks whose output grows without bound, or whose units are constant."""
+        self.steps += 1
+        if (self.steps - 1) % EVERY:
+            return
+        for t in taught:
+            h = t.output.detach().float().flatten(1) if t.output.ndim > 1 else t.output.detach().float()[None]
+            size = float(h.square().mean().sqrt())
+            growth = size / max(self.first.setdefault((t.block, t.call), size), 1e-30)
+            still = float((h.std(dim=0) <= 1e-3 * size).float().mean()) if len(h) >= MIN_ROWS else 0.0
+            if growth > MAX_GROWTH and self.first_time(t.block, "growth"):
+                warn(
+                    f"the output of block {self.names[t.block]!r} has grown {growth:.0f} times since the first step: "
+                    "lower the learning rate, put a norm into the block, or name a block that ends with the activation"
+                )
+            if still > MAX_CONSTANT and self.first_time(t.block, "constant"):
+                warn(
+                    f"{still:.0%} of the units of block {self.names[t.block]!r} give the same output for every sample "
+                    "(saturated, or dead): lower the learning rate, or put a norm into the block"
+                )
+
+    def first_time(self, block: int, fault: str) -> bool:
+        """Whether a fault of a block has not been told yet."""
+        new = (block, fault) not in self.told
+        self.told.add((block, fault))
+        return new
+
+
+def inspect_step(
+    loss: Tensor, outputs: Sequence[Tensor], call: Call, feedback: Feedback | None, class_dim: int, loss_scale: float
+) -> None:
+    """Warn of a loss that was scaled, of other classes than those of the loss, and of outputs that look normalised."""
+    coded = isinstance(feedback, CodedFeedback) and feedback.encoder is not None
+    factor = constant_factor(loss) if coded and loss_scale == 1.0 else 1.0
+    rows = [n for o in outputs for n in (len(o), o[..., 0].numel())]
+    if factor != 1.0 and all(abs(factor * n - 1.0) > 1e-5 for n in rows):  # not the mean of a sum
+        warn(
+            f"loss seems to be multiplied by {factor:g} (accumulated batches, a scaler): pass loss_scale={factor:g} to "
+            "backward, or the encoder codes a scaled error"
+        )
+    for output in outputs:
+        dim = class_dim_of(loss, output)
+        if dim is not None and dim != class_dim % output.ndim:
+            warn(
+                f"class_dim is {class_dim}, but the loss takes the classes of an output of shape {tuple(output.shape)} "
+                f"in dimension {dim}: pass class_dim={dim}"
+            )
+        if normalisation(output, class_dim) is None and looks_normalised(output, class_dim):
+            warn(
+                f"output of shape {tuple(output.shape)} seems to be probabilities or their logarithm, whose error does "
+                "not vanish as the network learns: return the logits"
+            )
+
+
+def warn(message: str) -> None:
+    """Warn in the line that calls `backward`."""
+    warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def constant_factor(loss: Tensor) -> float:
+    """Whole number by which the loss was divided last, or large factor by which it was multiplied; else 1."""
+    node = loss.grad_fn
+    other = getattr(node, "_saved_other", None)
+    if node is None or operation(node) not in ("Mul", "Div") or not isinstance(other, Tensor) or other.numel() != 1:
+        return 1.0
+    value = float(other)
+    if operation(node) == "Mul":
+        return value if value >= SCALER else 1.0
+    return 1.0 / value if value >= 2.0 and value == round(value) else 1.0
+
+
+def class_dim_of(loss: Tensor, output: Tensor) -> int | None:
+    """Dimension of the softmax that the loss applies to this output; None if there is no such softmax."""
+    node, steps = loss.grad_fn, 0
+    while node is not None and steps < 8:
+        before = node.next_functions[0][0] if node.next_functions else None
+        if operation(node) in ("LogSoftmax", "Softmax"):
+            dim = getattr(node, "_saved_dim", None)
+            if before is not output.grad_fn or not isinstance(dim, int):
+                return None
+            return (dim - 2**64 if dim >= 2**63 else dim) % output.ndim
+        node, steps = before, steps + 1
+    return None
+
+
+def looks_normalised(output: Tensor, class_dim: int) -> bool:
+    """Whether every row of an output, or of its exponential, is a distribution."""
+    values = output.detach().float()
+    if values.ndim < 2 or values.shape[class_dim] < 2 or not values.numel():
+        return False
+    positive = values.exp() if bool((values <= 0).all()) else values
+    return bool((positive >= 0).all() and ((positive.sum(dim=class_dim) - 1.0).abs() < 1e-3).all())
+
+
+def warn_of_unreached(blocks: Sequence[Sequence[nn.Module]], names: Sequence[str], loss: Tensor, call: Call) -> None:
+    """Warn of trainable parameters of called blocks that no output depends on; they get no gradient."""
+    found = set()
+    for node in nodes_behind([loss, *call.returned, *(t.output for t in call.taught)]):
+        if operation(node) == "CheckpointFunction":
+            return  # a reentrant checkpoint hides its parameters until the backward pass
+        found.add(id(getattr(node, "variable", None)))
+    for k in sorted({t.block for t in call.taught if t.output.requires_grad}):
+        parts = [name for m in blocks[k] for name, p in m.named_parameters() if p.requires_grad and id(p) not in found]
+        if parts:
+            warn(
+                f"{len(parts)} parameters of block {names[k]!r} ({parts[0]} ...) do not affect its output and will not "
+                "learn: they are not used, or computed under no_grad or in a checkpoint without use_reentrant=False"
+            )
+
+
+def check_recorded(group: Sequence[nn.Module], inputs: object, output: Tensor) -> None:
+    """Raise a ``ValueError`` if a block with trainable parameters returns a constant that is not its input."""
+    if output.requires_grad or any(output is t for t in tensors(inputs)):
+        return
+    if any(p.requires_grad for module in group for p in module.parameters()):
+        raise ValueError(
+            f"a block's output must depend on its parameters, got a constant from {type(group[-1]).__name__}: use "
+            "use_reentrant=False for a checkpoint inside it, or freeze the parameters of a block that needs no gradient"
+        )
+
+
+def check_sharding(model: nn.Module) -> None:
+    """Raise a ``ValueError`` if the parameters are sharded by FSDP, which gathers them by hooks on the whole graph."""
+    for module in model.modules():
+        if any(kind.__name__ in ("FSDPModule", "FullyShardedDataParallel") for kind in type(module).__mro__):
+            raise ValueError(
+                "model must not be sharded by fully_shard or FullyShardedDataParallel, whose hooks need one graph for "
+                "the whole model: use DistributedDataParallel, or dfa.LayerParallel with a share of the blocks each"
+            )

@@ -1,0 +1,185 @@
+"""Mistakes that are allowed, but told: each warning comes for its mistake, and for nothing else."""
+
+import warnings
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
+
+from dfa import DirectFeedback, RandomFeedback, Ternary
+from dfa.models import mlp
+from tests.dfa.networks import normal
+
+X, Y = normal(12, 6).float(), torch.arange(12) % 4
+CODED = {"feedback": RandomFeedback(0, Ternary(threshold=0.1))}
+
+
+def step(model, loss=cross_entropy, x=X, y=Y, scale=1.0, **options):
+    """Take one step, and return the learner."""
+    learner = DirectFeedback(model, **({"feedback": RandomFeedback(0)} | options))
+    output = model(x)
+    learner.backward(loss(output, y), output, loss_scale=scale)
+    return learner
+
+
+def images(output, y):
+    return cross_entropy(output, y[:, None, None].expand(-1, *output.shape[2:]))
+
+
+def convolutions():
+    return nn.Sequential(nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 5, 1), nn.Tanh(), nn.Conv2d(5, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("said", "run"),
+    [
+        (
+            r"multiplied by 0\.25 .* pass loss_scale=0\.25",
+            lambda: step(mlp([6, 8, 4]), lambda o, y: cross_entropy(o, y) / 4, **CODED),
+        ),
+        (r"multiplied by 1024", lambda: step(mlp([6, 8, 4]), lambda o, y: 1024.0 * cross_entropy(o, y), **CODED)),
+        (r"class_dim is -1, but .* dimension 1: pass class_dim=1", lambda: step(convolutions(), images)),
+        (
+            "seems to be probabilities",
+            lambda: step(
+                nn.Sequential(mlp([6, 8, 4]), nn.Softmax(1), nn.Threshold(0.0, 0.0)), lambda o, y: o.square().sum()
+            ),
+        ),
+    ],
+)
+def test_a_mistake_is_told(said, run):
+    """In the first step. Catches: a wrong scale, wrong classes, an error that does not vanish, silently."""
+    with pytest.warns(UserWarning, match=said) as seen:
+        run()
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: step(mlp([6, 8, 4]), lambda o, y: cross_entropy(o, y) / 4, scale=0.25, **CODED),
+        lambda: step(mlp([6, 8, 4]), lambda o, y: cross_entropy(o, y) / 4),
+        lambda: step(mlp([6, 8, 4]), lambda o, y: cross_entropy(o, y, reduction="sum") / len(o), **CODED),
+        lambda: step(mlp([6, 8, 4]), lambda o, y: 0.5 * cross_entropy(o, y), **CODED),
+        lambda: step(convolutions(), images, class_dim=1),
+        lambda: step(nn.Sequential(mlp([6, 8, 4]), nn.LogSoftmax(1)), nn.functional.nll_loss),
+        lambda: step(nn.Sequential(mlp([6, 8, 4]), nn.ReLU()), lambda o, y: o.square().sum()),
+    ],
+)
+def test_right_uses_are_not_told(run):
+    """Catches: a warning for a mean, for feedback that is proportional to the error, or for a scale that is given."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run()
+
+
+def test_a_loss_of_two_calls_is_told():
+    """Once; not for calls before each backward. Catches: a first view that teaches no hidden block, silently."""
+    model = mlp([6, 8, 4])
+    learner = DirectFeedback(model, feedback=RandomFeedback(0))
+    for _ in range(2):
+        output = model(X)
+        learner.backward(cross_entropy(output, Y), output)
+    first, second = model(X), model(2 * X)
+    with pytest.warns(UserWarning, match="loss depends on two calls of the model"):
+        learner.backward(cross_entropy(first, Y) + cross_entropy(second, Y), second)
+
+
+class Part(nn.Module):
+    """Two layers, of which the first `way` computes."""
+
+    def __init__(self, way, second=True):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6) if second else nn.Identity()
+        self.way = way
+
+    def forward(self, x):
+        return self.b(self.way(self.a, x)).tanh()
+
+
+def frozen(part, x):
+    with torch.no_grad():
+        return part(x)
+
+
+def again(part, x):
+    return checkpoint(part, x, use_reentrant=True)
+
+
+def unused(part, x):
+    return x
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("way", [again, frozen])
+def test_a_block_without_a_graph_is_refused(way):
+    """A reentrant checkpoint, or no_grad, inside a block. Catches: gradients of None, silently."""
+    with pytest.raises(ValueError, match=r"must depend on its parameters, got a constant from Part: use use_reentrant"):
+        step(nn.Sequential(Part(way, second=False), nn.Linear(6, 4)))
+    model = nn.Sequential(Part(way, second=False).requires_grad_(False), nn.Linear(6, 4))
+    step(model)
+    assert model[1].weight.grad.any()
+
+
+def test_a_block_may_return_its_input():
+    """Stochastic depth inside a block. Catches: an error for a block that skips itself."""
+
+    class Skip(nn.Linear):
+        def forward(self, x):
+            return x
+
+    step(nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Sequential(Skip(6, 6)), nn.Linear(6, 4)))
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("way", [again, frozen, unused])
+def test_parameters_that_do_not_learn_are_told(way):
+    """A part of a block without a graph. Catches: gradients of None, silently."""
+    with pytest.warns(UserWarning, match=r"2 parameters of block '0' \(a.weight ...\) do not affect its output"):
+        step(nn.Sequential(Part(way), nn.Linear(6, 4)))
+
+
+def test_outputs_that_grow_are_told():
+    """Once for each block, in a checked step. Catches: weights that run away for epochs without a word."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    learner = DirectFeedback(model, feedback=RandomFeedback(0))
+    with pytest.warns(UserWarning) as seen:
+        for k in range(160):
+            if k == 49:
+                model[0].weight.data *= 100.0
+                model[2].bias.data += 1e4
+            output = model(X)
+            learner.backward(cross_entropy(output, Y), output)
+    texts = [str(w.message) for w in seen]
+    assert len(texts) == 2
+    assert "output of block '0' has grown" in texts[0]
+    assert "of the units of block '2' give the same output for every sample" in texts[1]
+
+
+@pytest.fixture
+def process():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_sharded_models_are_refused(process, first):
+    """Before or after the learner is created. Catches: a training in which nothing changes."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    def shard(model):
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+
+    model = mlp([6, 8, 4])
+    with pytest.raises(ValueError, match="must not be sharded by fully_shard"):
+        if first:
+            shard(model)
+        learner = DirectFeedback(model, feedback=RandomFeedback(0))
+        shard(model)
+        output = model(X)
+        learner.backward(cross_entropy(output, Y), output)
