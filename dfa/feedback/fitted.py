@@ -24,7 +24,9 @@ class LeastSquares(LearnedFeedback):
     With `exact` the fit uses the exact error, which electronics knows: ``u' = P e`` in place of u in A_k, and
     ``S = E[u' u'^T] + E[(u - u') (u - u')^T]``. The averages are the same for an unbiased code and unbiased noise, but
     neither disturbs A_k. P is measured through the source: each unit vector is shown `repeats` times before the first
-    fit.
+    fit. For a device that drifts, set `exact` to False.
+
+    A step with a fit does not work in a model compiled by ``torch.compile``, which raises an error.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ from dfa.rules.learner import Output, tensors
 from dfa.rules.outputs import find_errors, find_outputs
 from dfa.rules.rows import SPREADS, Rows, count_taught, features_dim, rows_of, spread_over, sum_samples, width_of
 from dfa.rules.separate import SeparateBlocks
-from dfa.rules.targets import find_targets, pass_norm, teach_feedback, true_gradients, warn_of_missing_norms
+from dfa.rules.targets import check_feedback, find_targets, pass_norm, teach_feedback, true_gradients
 
 __all__ = ["DirectFeedback"]
 
@@ -159,8 +159,7 @@ class DirectFeedback(SeparateBlocks):
             raise ValueError(f"scale must be positive and finite, or None, got {scale!r}")
         self.feedback, self.given_scale = feedback, scale
         self.reduction, self.spread, self.class_dim, self.through = reduction, spread, class_dim, through
-        if feedback is not None and through is None:
-            warn_of_missing_norms(model, self.blocks)
+        check_feedback(self.feedback, model, self.blocks, through, diffuse is not None)
         self.diffuse: Tensor | Callable[[Tensor], Tensor] | None = None
         if diffuse is not None:
             self.diffuse = diffuse if callable(diffuse) else as_sparse(diffuse, "diffuse", "a callable")

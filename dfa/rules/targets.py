@@ -11,7 +11,7 @@ from dfa.feedback.base import Feedback
 from dfa.feedback.learned import LearnedFeedback
 from dfa.rules.calls import Call
 
-__all__ = ["Target", "find_targets", "pass_norm", "teach_feedback", "true_gradients", "warn_of_missing_norms"]
+__all__ = ["Target", "check_feedback", "find_targets", "pass_norm", "teach_feedback", "true_gradients"]
 
 EPSILON = 1e-5
 """Added to the variance of a row, as in `torch.nn.LayerNorm`."""
@@ -133,10 +133,19 @@ def normalise(output: Tensor, rows: int) -> tuple[Tensor, Tensor]:
     return (output - mean) / deviation, deviation
 
 
-def warn_of_missing_norms(model: nn.Module, blocks: Sequence[Sequence[nn.Module]]) -> None:
-    """Warn of a model with three or more blocks of convolutions and no norm."""
+def check_feedback(
+    feedback: Feedback | None,
+    model: nn.Module,
+    blocks: Sequence[Sequence[nn.Module]],
+    through: str | None,
+    diffused: bool,
+) -> None:
+    """Refuse feedback that learns with diffused signals; warn of deep convolutions without a norm."""
+    if isinstance(feedback, LearnedFeedback) and diffused:
+        raise ValueError("diffuse must be None for feedback that learns, which is fitted to signals before diffusion")
     deep = sum(any(isinstance(part, CONVOLUTIONS) for module in block for part in module.modules()) for block in blocks)
-    if deep >= DEEP and not any(isinstance(module, NORMS) for module in model.modules()):
+    bare = deep >= DEEP and not any(isinstance(module, NORMS) for module in model.modules())
+    if feedback is not None and through is None and bare:
         warnings.warn(
             f"{deep} blocks of convolutions without a norm learn little from fixed feedback (CIFAR-10: 25 % against "
             "52 % with batch norms): put a norm into each block, or set through='norm'",

@@ -162,6 +162,10 @@ def test_learned_feedback_comes_close_to_the_gradient():
             "with pixels 6, got one with 5",
         ),
         (
+            lambda: DirectFeedback(mlp([4, 3, 2]), feedback=KolenPollack(RandomFeedback(0)), diffuse=torch.eye(4)),
+            "diffuse must be None for feedback that learns",
+        ),
+        (
             lambda: KolenPollack(RandomFeedback(0)).load_state_dict(LeastSquares(RandomFeedback(0)).state_dict()),
             "with variant 'kolen-pollack', got one with 'least squares'",
         ),
