@@ -26,7 +26,7 @@ def opu(*arguments: str) -> str:
 
 def main() -> None:
     """Import, project, report and call the command line."""
-    assert ROOT not in Path(calibration.__file__).parents, calibration.__file__
+    assert Path(calibration.__file__).parents[1] != ROOT, calibration.__file__
     assert opu_sim.collisions() == {}
     projection = measure_projection(presets.lab_bench(20, 160), n_inputs=10)
     assert projection(np.eye(10, dtype=np.int8)).shape == (10, 160)
