@@ -69,7 +69,7 @@ def imported_names(path):
 def fronts():
     """Modules of the packages' lazy names, from their stubs: ``photonics.OPU`` is in ``photonics.opu``."""
     homes = {}
-    for stub in sorted(ROOT.glob("*/**/__init__.pyi")):
+    for stub in sorted(stub for name in PACKAGES for stub in (ROOT / name).rglob("__init__.pyi")):
         for name in imported_names(stub):
             home, _, last = name.rpartition(".")
             homes[f"{module(stub)}.{last}"] = name if name in MODULES else home
