@@ -45,7 +45,7 @@ class Tally:
                 return []
         self.verdicts[report.verdict] += 1
         told = [line for line in report.lines if line.verdict in ("degraded", "failed")]
-        self.lines.update({f"{line.group}, {line.name}" for line in told})
+        self.lines.update(dict.fromkeys((f"{line.group}, {line.name}" for line in told), 1))
         return told
 
     def cells(self) -> list[str]:
