@@ -107,6 +107,9 @@ class Plan:
     pixels: int = Field(default=64, ge=1)
     """Pixels of the device that the method learned reads, see `dfa.LeastSquares`."""
 
+    draws: int = Field(default=1, ge=1)
+    """Number of times that the method learned shows each error; it uses the mean."""
+
     fit_every: int = Field(default=20, ge=1)
     """Steps from one fit of the method learned to the next."""
 
@@ -155,6 +158,7 @@ class Plan:
         "inputs",
         "recalibrate_every",
         "pixels",
+        "draws",
         "fit_every",
         mode="before",
     )

@@ -163,7 +163,7 @@ def settings_to_resume(method: str, plan: Plan) -> dict[str, object]:
     if plan.through is None:
         del settings["through"]
     if method != "learned":
-        del settings["pixels"], settings["fit_every"]
+        del settings["pixels"], settings["draws"], settings["fit_every"]
     return {"method": method, "plan": settings}
 
 

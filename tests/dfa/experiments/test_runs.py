@@ -121,7 +121,9 @@ def test_learned_feedback_is_a_method(through, tmp_path):
 
     A resumed run has the same score. Catches: a device for all units; frames of the fit left out; lost matrices.
     """
-    plan = Plan(network="norm-cnn", hidden=(4, 6, 8), epochs=2, samples=100, pixels=12, fit_every=2, through=through)
+    plan = Plan(
+        network="norm-cnn", hidden=(4, 6, 8), epochs=2, samples=100, pixels=12, draws=2, fit_every=2, through=through
+    )
     whole = run_one("learned", 0, plan, digits())
     assert whole.frames == whole.history[-1].frames > 100
     assert math.isfinite(whole.snr_db)
