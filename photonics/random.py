@@ -85,6 +85,8 @@ class PatternSet(IntEnum):
     """Patterns from which a report sets the exposure."""
     SIDEBAND = 8_000_000
     """Patterns that locate the sideband of an off-axis reference."""
+    CHECKS = 9_000_000
+    """Patterns of check frames, which a recovery takes but does not fit."""
     HADAMARD_ORDER = 2**40
     """Order and inverted inputs of Hadamard probes: two ticks for each set of probes."""
     START_VECTOR = 2**41

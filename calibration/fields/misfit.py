@@ -43,7 +43,7 @@ def check_repeats(before: HostArray, after: HostArray) -> None:
         )
 
 
-def common_misfit(misfit: RealArray) -> float:
+def common_misfit(misfit: RealArray, grain: float = 1.0) -> float:
     """Median misfit of the rows if it is significantly above that of a sound bench, and otherwise 1.
 
     A fault of the bench (lost frames, wrong phase steps, a camera that is not linear) is common to all rows, so the
@@ -53,12 +53,14 @@ def common_misfit(misfit: RealArray) -> float:
     ----------
     misfit : ndarray, shape (n_rows,)
         Mean squared residual over its expectation; NaN where it is not known.
+    grain : float
+        Number of neighbouring rows whose misfits are equal, the pixels of a grain.
     """
     known = misfit[np.isfinite(misfit)]
     if not known.size:
         return 1.0
     middle = float(np.median(known))
-    error = 1.2533 * 1.4826 * float(np.median(np.abs(known - middle))) / math.sqrt(known.size)
+    error = 1.2533 * 1.4826 * float(np.median(np.abs(known - middle))) / math.sqrt(max(known.size / grain, 1.0))
     return middle if middle > MAX_SOUND + 4.0 * error else 1.0
 
 

@@ -47,6 +47,8 @@ class Bench:
     """Contrast of the fringes on point-like pixels, `photonics.Imaging.visibility`."""
     scale_error: float = 0.0
     """Relative standard error of a row's scale by the data sheets: half of PRNU and of the laser's drift."""
+    laser_drift: float = 0.0
+    """Relative rms drift of the laser's power, by its data sheet."""
     noise: NoiseModel
     """Dark level and floor from dark frames of this run; slope from the camera's data sheet."""
 

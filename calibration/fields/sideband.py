@@ -170,11 +170,15 @@ class Sideband:
         """Fringes ``2 Re(ramp G)``: (batch, rows, columns)."""
         return np.float32(2.0) * (fft.ifft2(spectrum) * self.ramp).real
 
-    def subtract_fringes(self, image: FloatArray, lost: BoolArray | None = None) -> FloatArray:
-        """Subtract the fringes from an image, without its lost (bad) pixels: (n_out,) -> (n_out,)."""
-        lost = np.zeros(len(image), np.bool_) if lost is None else lost
-        spectrum = self._fit(image[None], lost[None], MAX_PASSES if lost.any() else self.passes)
-        return image - self._fringes(spectrum).ravel()
+    def subtract_fringes(self, images: FloatArray, lost: BoolArray) -> FloatArray:
+        """Subtract the fringes from images, fitted without their lost (bad) pixels: (batch, n_out)."""
+        spectrum = self._fit(images, lost, MAX_PASSES if lost.any() else self.passes)
+        return images - self._fringes(spectrum).reshape(images.shape)
+
+    @property
+    def independent(self) -> float:
+        """Number of independent fields on the sensor: bins of the disc."""
+        return float(np.count_nonzero(self.band))
 
     def variance(self, variance: FloatArray) -> FloatArray:
         """Variance of the real and of the imaginary part of fields, from that of independent pixels: (batch, n_out)."""

@@ -1,13 +1,13 @@
 """Complex projections by a tilted reference beam: the fringes in one frame of each pattern give the field."""
 
 import math
-import warnings
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from calibration.device import Device
+from calibration.fields.linearity import bend_of
 from calibration.fields.misfit import check_repeats
 from calibration.fields.sideband import Frequency, Sideband, annuli, bad_pixels, check_optics, fft, place_sideband
 from calibration.projections.base import ProjectionMethod, Response
@@ -21,8 +21,6 @@ __all__ = ["OffAxisMethod", "OffAxisProjection"]
 
 PROBES = 8
 """Number of half-ON patterns whose mean spectrum shows the sideband."""
-MIN_BEND = 0.01
-"""Smallest change of the speckle's reading by the beam that is told."""
 MIN_RING_SHARE = 1e-5
 """Smallest share of the light at which a ring of the spectrum is part of the disc that is cut out."""
 
@@ -100,7 +98,7 @@ class OffAxisMethod(ProjectionMethod):
         visibility = device.imaging.visibility(device.laser.wavelength_m)
         sideband = Sideband.at(shape, center, radius, band, device.imaging.samples_per_pixel, visibility)
         # Light leaked by OFF mirrors makes fringes with the beam, which are not part of the beam's own intensity.
-        reference = sideband.subtract_fringes(arm.reference_dn, bad)
+        reference = sideband.subtract_fringes(arm.reference_dn[None], bad[None])[0]
         return OffAxisProjection(
             opu=device,
             method=self,
@@ -138,7 +136,8 @@ def locate(
     left_out = (both >= opu.camera.saturation_dn) | bad
     field = wide.demodulate(cross, left_out)
     rest = np.where(left_out, np.float32(0.0), cross - 2.0 * (wide.ramp.ravel() * field).real)
-    bend = bend_of(rest, np.where(left_out, 0.0, alone - np.float32(arm.noise.dark_dn)), arm, opu.laser.drift_rms)
+    speckle = np.where(left_out, np.float32(0.0), alone - np.float32(arm.noise.dark_dn))
+    bend = bend_of(rest, speckle, arm.reference_dn, opu.laser.drift_rms, stacklevel=5)
     power = (np.abs(fft.fft2(field.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
     radii, count, density = annuli(power)
     # Noise is white: each bin of the spectrum has the sum of the variances of all pixels.
@@ -161,26 +160,3 @@ def locate(
     chance = 2.0 * noise * math.sqrt(float(count[outside].sum()) / PROBES)
     lost = max(float(light[outside].sum()) - chance, 0.0) / inside
     return center, radius, math.sqrt(lost), bend
-
-
-def bend_of(rest: FloatArray, speckle: FloatArray, arm: Arm, drift_rms: float) -> float:
-    """Relative change of the speckle's reading when the beam is added: 0 for a linear camera, within its error.
-
-    A linear camera leaves no rest of frames of both, less those of each alone and the fringes. The rest is fitted by
-    the beam and the speckle, (probes, n_out); both are 0 on lost pixels. If the camera reads ``I - k I^2``, the
-    coefficient of the speckle is ``-2 k |R|^2``, the relative error of the field is as large, and a warning is given.
-    """
-    lit = np.where(speckle != 0, arm.reference_dn, np.float32(0.0))
-    aa, ab, bb = (lit**2).sum(axis=1), (speckle * lit).sum(axis=1), (speckle**2).sum(axis=1)
-    found = aa * (rest * speckle).sum(axis=1) - ab * (rest * lit).sum(axis=1)
-    found /= np.maximum(aa * bb - ab**2, 1e-9 * aa * bb + 1e-9)
-    error = math.hypot(float(found.std()) / math.sqrt(len(found) - 1), drift_rms)
-    bend = abs(float(found.mean()))
-    if bend < max(MIN_BEND, 4.0 * error):
-        return 0.0
-    warnings.warn(
-        f"frames do not fit the model: the beam changes the reading of the speckle by {found.mean():.1%} (noise and "
-        f"drift: {error:.1%}); the stated error contains it. The camera may not be linear, or frames lost or doubled",
-        stacklevel=6,
-    )
-    return bend

@@ -182,6 +182,10 @@ class RecoveryMethod(ABC, Generic[State]):
         """Return what `prepare` found out about the run."""
         return Findings()
 
+    def grain(self, state: State) -> float:
+        """Number of neighbouring rows whose misfits are equal: 1 if rows are independent."""
+        return 1.0
+
     def unknown_leak(self, bench: Bench) -> float:
         """Mean intensity leaked by mirrors that are not recovered, in the unit of T."""
         return abs(bench.leakage) ** 2 * (1.0 - self.n_inputs / self.n_in)

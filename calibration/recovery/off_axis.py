@@ -1,13 +1,16 @@
 """Transmission matrix by off-axis holography: one frame per probe."""
 
 import tempfile
-from typing import ClassVar, NamedTuple
+from dataclasses import replace
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from calibration.device import Device
+from calibration.fields.check_frames import Checked, check_bend, check_fields, check_patterns, stray_level
+from calibration.fields.misfit import MAX_MISFIT, refusal_limit, variance_factor
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.sideband import Sideband, annuli, bad_pixels, check_optics, disc, place_sideband
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
@@ -34,10 +37,12 @@ class State(NamedTuple):
     """Mean over probes of the variance of a field, real and imaginary part together, DN^2: (n_out,)."""
     touched: FloatArray
     """Share of probes in which a saturated pixel contributed to the field of this pixel, (n_out,)."""
-    center: tuple[float, float]
-    """Centre of the sideband, cycles per pixel along x and y."""
-    radius: float
-    """Radius of the sideband, cycles per pixel."""
+    sideband: Sideband
+    """The disc of the spectrum that holds the fields."""
+    stray_dn: float
+    """Scatter of the level of the reference's frames, DN (`calibration.fields.check_frames.stray_level`)."""
+    checked: Checked | None
+    """Result of the check frames, if there are any."""
 
 
 @component
@@ -50,6 +55,9 @@ class OffAxisRecovery(RecoveryMethod[State]):
     `calibration.recovery.designs.probes.choose_design`. The method needs a pupil, so that speckle grains are wider than
     fringes; neighbouring rows within a grain are then correlated, and so are their errors. See
     `calibration.projections.off_axis.OffAxisProjection` for its limits.
+
+    Check frames (`checks`) show lost and doubled frames, light that changes, and a camera that is not linear: rows are
+    then refused or have a larger error, and a warning is given.
     """
 
     name: ClassVar[str] = "off-axis"
@@ -62,6 +70,9 @@ class OffAxisRecovery(RecoveryMethod[State]):
     """Not used: the probes are fixed."""
     repeats: int = Field(default=16, ge=1, le=4096)
     """Frames of the reference alone."""
+    checks: int = Field(default=8, ge=0, le=4096)
+    """Random patterns that are predicted from the result and not fitted (`calibration.fields.check_frames`), after
+    the probes: a frame of each with the reference, and one without. With 0 or 1 nothing is checked."""
 
     @property
     def design(self) -> Design:
@@ -70,7 +81,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
 
     @property
     def frames(self) -> int:  # noqa: D102
-        return self.repeats + self.design.order
+        return self.repeats + self.design.order + 2 * self.checks
 
     @property
     def condition_number(self) -> float:  # noqa: D102
@@ -84,15 +95,24 @@ class OffAxisRecovery(RecoveryMethod[State]):
         check_optics(device)
 
     def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
-        probe = np.arange(start, stop) - self.repeats
+        probe, order = np.arange(start, stop) - self.repeats, self.design.order
         patterns = np.zeros((len(probe), self.n_in), np.bool_)
-        shown = probe >= 0
+        shown, check = (probe >= 0) & (probe < order), probe >= order
         patterns[shown, : self.n_inputs] = self.design.patterns(probe[shown], self.n_inputs)
-        return Shots(patterns, np.zeros(len(probe)))
+        if check.any():
+            which = (probe[check] - order) % self.checks
+            patterns[check, : self.n_inputs] = check_patterns(self.checks, self.n_inputs)[which]
+        return Shots(patterns, np.where(probe < order + self.checks, 0.0, np.nan))
+
+    def for_exposure(self) -> Self:
+        """Return the method without check frames, some of which are dim."""
+        return replace(self, checks=0)
 
     def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
-        alone = raw.frames(0, self.repeats).mean(axis=0, dtype=np.float64).astype(np.float32)
-        seen = np.unique(np.linspace(self.repeats, raw.count - 1, MAX_LOCATING_FRAMES).astype(int))
+        beams = raw.frames(0, self.repeats)
+        alone = beams.mean(axis=0, dtype=np.float64).astype(np.float32)
+        end = self.repeats + self.design.order
+        seen = np.unique(np.linspace(self.repeats, end - 1, MAX_LOCATING_FRAMES).astype(int))
         frames = np.concatenate([raw.frames(int(frame), int(frame) + 1) for frame in seen])
         bad = bad_pixels(alone - np.float32(bench.noise.dark_dn), alone >= bench.saturation_dn)
         sideband = locate_sideband(frames, alone, bad, bench)
@@ -100,18 +120,38 @@ class OffAxisRecovery(RecoveryMethod[State]):
             fields = np.memmap(file, np.complex64, "w+", shape=(self.design.order, bench.n_out))
         variance, touched = np.zeros(bench.n_out, np.float64), np.zeros(bench.n_out, np.float64)
         size = max(CHUNK_PIXELS // bench.n_out, 1)
-        for start in range(self.repeats, raw.count, size):
-            part = raw.frames(start, min(start + size, raw.count))
+        for start in range(self.repeats, end, size):
+            part = raw.frames(start, min(start + size, end))
             full = part >= bench.saturation_dn
             probes = slice(start - self.repeats, start - self.repeats + len(part))
             fields[probes] = sideband.demodulate(part - alone, full | bad)
             variance += 2.0 * sideband.variance(bench.noise.variance(part)).sum(axis=0)
             touched += sideband.outputs_affected(full & ~bad).sum(axis=0)
         count = self.design.order
-        reference = sideband.subtract_fringes(alone - np.float32(bench.noise.dark_dn), bad)
+        beam = (alone - np.float32(bench.noise.dark_dn))[None]
+        reference = sideband.subtract_fringes(beam, bad[None])[0]
         reference = reference - np.float32(abs(bench.leakage) ** 2 * bench.unit_dn)
-        share = (touched / count).astype(np.float32)
-        return State(fields, reference, (variance / count).astype(np.float32), share, sideband.center, sideband.radius)
+        share, variance = (touched / count).astype(np.float32), (variance / count).astype(np.float32)
+        checked = self.check_frames(raw, alone, fields, variance, sideband, bad, bench)
+        return State(fields, reference, variance, share, sideband, stray_level(beams, bench), checked)
+
+    def check_frames(
+        self, raw: RawFrames, alone: FloatArray, fields: ComplexArray, variance: FloatArray, sideband: Sideband,
+        bad: BoolArray, bench: Bench,
+    ) -> Checked | None:  # fmt: skip
+        """Compare the check frames with what the probes predict; None if there are fewer than two patterns."""
+        if self.checks < 2:
+            return None
+        start = self.repeats + self.design.order
+        both, dim = raw.frames(start, start + self.checks), raw.frames(start + self.checks, raw.count)
+        found = sideband.demodulate(both - alone, (both >= bench.saturation_dn) | bad)
+        noise = 2.0 * sideband.variance(bench.noise.variance(both))
+        patterns = np.zeros((self.design.order, self.checks), np.float32)
+        patterns[: self.n_inputs] = check_patterns(self.checks, self.n_inputs).T
+        predicted = self.design.solve_transposed(patterns).T.astype(np.complex64) @ fields
+        noise += self.design.pattern_gain(self.n_inputs) * variance
+        misfit, common = check_fields(found, predicted, noise, sideband, bad, bench)
+        return Checked(misfit, common, check_bend(both, dim, alone, sideband, bad, bench))
 
     def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
         reference, variance = state.reference[rows], state.variance[rows]
@@ -122,7 +162,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
         length, light = np.mean(np.abs(matrix) ** 2, axis=1), np.mean(np.abs(fields) ** 2, axis=0) * squared_scale
         probe = variance * squared_scale
         alone = bench.noise.variance(reference + np.float32(bench.noise.dark_dn)) / self.repeats
-        relative = np.sqrt(alone) / (2.0 * np.where(valid, reference, np.float32(1.0)))
+        relative = np.sqrt(alone + (2.0 * state.stray_dn) ** 2) / (2.0 * np.where(valid, reference, np.float32(1.0)))
         gain = float(self.design.gain(self.n_inputs).mean())
         error = np.sqrt(gain * probe + length * (bench.scale_error**2 + relative**2))
         share = self.design.pattern_gain(self.n_inputs) + 1.0 / self.repeats
@@ -130,7 +170,15 @@ class OffAxisRecovery(RecoveryMethod[State]):
         # in intensity is 4 times half of PRNU in the field; the division by |R| and the pixel's own share of its grain
         # reduce it to 3 times.
         pattern = share * probe + light * (relative**2 + (3.0 * bench.scale_error) ** 2) + self.unknown_leak(bench)
+        misfit = None
+        if state.checked is not None:
+            misfit, freedom = state.checked.misfit[rows], 2.0 * self.checks
+            valid &= ~(misfit > refusal_limit(freedom)) & (state.checked.common <= MAX_MISFIT)
+            factor = variance_factor(misfit, freedom, state.checked.common)
+            error = np.sqrt(error**2 * factor + length * state.checked.bend**2)
+            pattern = pattern * factor + light * state.checked.bend**2
         diagnostics = RowDiagnostics(
+            misfit=misfit,
             reference_dn=reference,
             touched=state.touched[rows],
             pattern_error=np.sqrt(pattern).astype(np.float32),
@@ -139,7 +187,10 @@ class OffAxisRecovery(RecoveryMethod[State]):
         return Block(matrix.astype(np.complex64), error, valid, diagnostics)
 
     def findings(self, state: State) -> Findings:  # noqa: D102
-        return Findings(sideband_center=np.asarray(state.center), sideband_radius=state.radius)
+        return Findings(sideband_center=np.asarray(state.sideband.center), sideband_radius=state.sideband.radius)
+
+    def grain(self, state: State) -> float:  # noqa: D102
+        return len(state.reference) / state.sideband.independent
 
 
 def locate_sideband(frames: HostArray, alone: FloatArray, bad: BoolArray, bench: Bench) -> Sideband:

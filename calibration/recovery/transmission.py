@@ -258,6 +258,7 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
         carrier=imaging.reference.carrier(device.laser.wavelength_m, imaging.pixel_m),
         frame_shape=shape,
         scale_error=data_sheet_error(device),
+        laser_drift=float(device.laser.drift_rms),
         noise=NoiseModel(floor, camera.gain, float(values.mean())),
     )
 
@@ -328,7 +329,9 @@ def solve_into(
     told = False
     if "misfit" in diagnostics:
         misfit = np.concatenate(diagnostics["misfit"])
-        told = warn_of_misfit(common_misfit(misfit), float(np.mean(misfit > MAX_MISFIT)), stacklevel=4)
+        told = warn_of_misfit(
+            common_misfit(misfit, plan.grain(state)), float(np.mean(misfit > MAX_MISFIT)), stacklevel=4
+        )
     if not (told or np.concatenate(valid).any()):
         warnings.warn(
             f"no row is valid: the frames of {plan.name} are too dark, or do not fit its model; lengthen the exposure",

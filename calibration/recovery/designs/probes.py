@@ -39,6 +39,13 @@ class Design(ABC):
         """``X^-1`` times the fields of all probes: (order, m) -> (order, m), of the same dtype."""
 
     @abstractmethod
+    def solve_transposed(self, values: HostArray) -> HostArray:
+        """Inverse of the transpose of X, times values of all inputs: (order, m) -> (order, m).
+
+        The columns are the weights of the probes' fields in the field of a pattern x: ``T x = Z^T X^-T x``.
+        """
+
+    @abstractmethod
     def gain(self, n: int) -> NDArray[np.float64]:
         """Variance of each of the first `n` entries over that of a field: squared lengths of rows of X^-1, (n,)."""
 
@@ -90,6 +97,9 @@ class RegularHadamard(Design):
         sums = self.column_sums().astype(np.real(fields[:0]).dtype)
         mean = (sums @ fields) / (self.order * (self.order + sums.sum()))
         return (2.0 / self.order) * self.transform(fields) - (2.0 * sums)[:, None] * mean[None, :]
+
+    def solve_transposed(self, values: HostArray) -> HostArray:  # noqa: D102
+        return self.solve(values)  # X^-1 is symmetric
 
     def transform(self, fields: HostArray) -> HostArray:
         """``G`` times fields, fast: (order, m) -> (order, m)."""
@@ -150,6 +160,10 @@ class CyclicS(Design):
         if not np.iscomplexobj(fields):
             folded = folded.real
         return (2.0 * folded - fields.sum(axis=0)) * (2.0 / (self.order + 1))
+
+    def solve_transposed(self, values: HostArray) -> HostArray:  # noqa: D102
+        mirror = -np.arange(self.order)  # modulo the order, which reverses rows and columns of X, and so transposes it
+        return self.solve(values[mirror])[mirror]
 
     def gain(self, n: int) -> NDArray[np.float64]:  # noqa: D102
         return np.full(n, 4.0 * self.order / (self.order + 1.0) ** 2)

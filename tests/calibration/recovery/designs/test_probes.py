@@ -20,6 +20,7 @@ def test_solve_inverts_the_patterns(probes):
     fields = matrix(probes) @ columns
     np.testing.assert_allclose(probes.solve(fields), columns, atol=1e-11)
     np.testing.assert_allclose(probes.solve(fields.real), columns.real, atol=1e-11)
+    np.testing.assert_allclose(matrix(probes).T @ probes.solve_transposed(columns), columns, atol=1e-11)
     single = probes.solve(fields.astype(np.complex64))
     assert single.dtype == np.complex64
     assert np.abs(single - columns).max() < 1e-5 * np.abs(columns).max() * np.sqrt(probes.order)

@@ -1,0 +1,130 @@
+"""Check frames of a recovery with a reference beam: patterns that are predicted from the result, not fitted."""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from calibration.fields.linearity import bend_of
+from calibration.fields.misfit import common_misfit
+from calibration.fields.readings import Bench
+from calibration.fields.sideband import Sideband
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
+
+__all__ = ["Checked", "check_bend", "check_fields", "check_patterns", "stray_level"]
+
+MAX_LEVEL = 0.25
+"""Scatter of the mean of a frame, DN, that is not told: on a bench without noise it is due to rounding."""
+
+
+class Checked(NamedTuple):
+    """What check frames say about a recovery."""
+
+    misfit: FloatArray
+    """Mean squared deviation of fields from the predicted ones, over its expectation: (n_out,), NaN on bad pixels."""
+    common: float
+    """Misfit common to all rows, 1 if not significant (`calibration.fields.misfit.common_misfit`)."""
+    bend: float
+    """Relative change of the speckle's reading by the beam (`calibration.fields.linearity.bend_of`)."""
+
+
+def check_patterns(count: int, n_inputs: int) -> BoolArray:
+    """Random half-ON patterns of the check frames: (count, n_inputs)."""
+    return half_on(count, n_inputs, 0, PatternSet.CHECKS)
+
+
+def check_fields(
+    found: ComplexArray,
+    predicted: ComplexArray,
+    variance: FloatArray,
+    sideband: Sideband,
+    bad: BoolArray,
+    bench: Bench,
+) -> tuple[FloatArray, float]:
+    """Misfit of each row, (n_out,), and the common one, of the fields of check frames.
+
+    Frames that are lost or doubled, light or a medium that changes, and a response that is not linear make fields
+    differ from the predicted ones. The phase of the beam in a check frame is fitted, as it has no part in the result.
+
+    Parameters
+    ----------
+    found : ndarray, shape (checks, n_out)
+        Fields of the check frames.
+    predicted : ndarray, shape (checks, n_out)
+        Fields predicted for their patterns.
+    variance : ndarray, shape (checks, n_out)
+        Variance of the difference by the camera's noise, real and imaginary part together.
+    sideband : Sideband
+        The disc from which the fields were taken.
+    bad : ndarray, shape (n_out,)
+        Pixels that do not count.
+    bench : Bench
+        The bench.
+    """
+    turn = np.sum(predicted[:, ~bad].conj() * found[:, ~bad], axis=1)
+    predicted = predicted * (turn / np.maximum(np.abs(turn), 1e-30))[:, None].astype(np.complex64)
+    # The laser's drift changes the scale of a frame.
+    light = np.mean(np.abs(predicted) ** 2, axis=0) * np.float32(2.0 * bench.scale_error**2)
+    independent = max(sideband.independent, 2.0)  # the fitted phase takes half of one
+    expected = (variance + light) * (1.0 - 0.5 / independent)
+    misfit = np.mean(np.abs(found - predicted) ** 2 / expected, axis=0).astype(np.float32)
+    misfit[bad] = np.nan
+    return misfit, common_misfit(misfit, bench.n_out / independent)
+
+
+def check_bend(
+    both: HostArray, alone: HostArray, beam: FloatArray, sideband: Sideband, bad: BoolArray, bench: Bench
+) -> float:
+    """Relative change of the speckle's reading by the beam, from frames of patterns with it and without.
+
+    Parameters
+    ----------
+    both, alone : ndarray, shape (checks, n_out)
+        Frames of the same patterns with the beam and without.
+    beam : ndarray, shape (n_out,)
+        Mean frame of the beam alone.
+    sideband : Sideband
+        The fringes.
+    bad : ndarray, shape (n_out,)
+        Pixels that do not count.
+    bench : Bench
+        The bench.
+    """
+    dark = np.float32(bench.noise.dark_dn)
+    lost = (both >= bench.saturation_dn) | bad
+    cross = np.where(lost, np.float32(0.0), both.astype(np.float32) - alone - (beam - dark))
+    rest = np.where(lost, np.float32(0.0), sideband.subtract_fringes(cross, lost))
+    speckle = np.where(lost, np.float32(0.0), alone - dark)
+    return bend_of(rest, speckle, beam - dark, bench.laser_drift, stacklevel=7)
+
+
+def stray_level(frames: HostArray, bench: Bench) -> float:
+    """Scatter of the level of frames of the reference alone that noise and laser do not explain, DN; 0 if none.
+
+    Stray light that changes adds to the frames of the reference, and not to the dark frames, so the reference seems
+    stronger than it is. A warning is given.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (count, n_out)
+        Frames of the reference alone.
+    bench : Bench
+        The bench.
+    """
+    if len(frames) < 3:
+        return 0.0
+    level = frames.mean(axis=1, dtype=np.float64)
+    scatter = float(level.std(ddof=1))
+    noise = float(np.sqrt(bench.noise.variance(frames).mean() / frames.shape[1]))
+    laser = 2.0 * bench.laser_drift * (float(level.mean()) - bench.noise.dark_dn)
+    if scatter < max(4.0 * math.hypot(noise, laser), MAX_LEVEL):
+        return 0.0
+    warnings.warn(
+        f"frames do not fit the model: the level of the reference alone changes by {scatter:.2g} DN between frames "
+        f"(noise {noise:.2g}); the stated error contains it. Stray light may change, or frames be lost",
+        stacklevel=7,
+    )
+    return scatter
