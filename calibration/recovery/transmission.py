@@ -19,7 +19,7 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device, check_device
 from calibration.fields.bad_pixels import is_dead, is_hot, replace_bad_pixels
 from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
-from calibration.fields.readings import Bench, data_sheet_error, switched_unit_dn
+from calibration.fields.readings import Bench, data_sheet_error, frame_shape, switched_unit_dn
 from calibration.recovery.base import Block, RecoveryMethod, RowDiagnostics
 from calibration.recovery.brightness import check_first_frames, check_frames
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
@@ -29,7 +29,6 @@ from calibration.recovery.refused import check_kept, keep_refused
 from calibration.storage.descriptions import check_same
 from calibration.storage.hdf5 import lay_out, new_hdf5
 from calibration.storage.journal import Journal, StoredArray, create_journal
-from photonics import Imaging
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray
 from photonics.kernels.threads import one_blas_thread
 from photonics.parts.camera import QUANTISATION
@@ -238,10 +237,6 @@ class MethodFrames:
 def describe_bench(device: Device, dark: HostArray) -> Bench:
     """Describe the device as far as methods may know it, including its camera's noise."""
     imaging, camera = device.imaging, device.camera
-    if imaging.region is not None:
-        shape = (imaging.region[1], imaging.region[3])
-    else:
-        shape = imaging.sensor or Imaging().sensor_of(device.n_out)
     values, per_wave = dark.astype(np.float32), imaging.pixel_m / device.laser.wavelength_m
     values = values[:, ~is_hot(dark, camera.saturation_dn)]
     floor = max(float(values.var(axis=0, ddof=1).mean()), QUANTISATION)
@@ -256,7 +251,7 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
         coherent=imaging.polarisations == 1 and imaging.samples_per_pixel == 1,
         visibility=imaging.visibility(device.laser.wavelength_m),
         carrier=imaging.reference.carrier(device.laser.wavelength_m, imaging.pixel_m),
-        frame_shape=shape,
+        frame_shape=frame_shape(device),
         scale_error=data_sheet_error(device),
         laser_drift=float(device.laser.drift_rms),
         noise=NoiseModel(floor, camera.gain, float(values.mean())),
