@@ -5,9 +5,9 @@ Names are imported on first use, so that ``opu --help`` does not wait for torch.
 
 import lazy_loader
 
-from opu_sim import check, install_line
+import opu_sim
 
-check("dfa")
+opu_sim.check("dfa")
 
 _find, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
@@ -18,4 +18,4 @@ def __getattr__(name: str) -> object:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise ModuleNotFoundError(f"torch is not installed: {install_line('train')}", name="torch") from None
+        raise ModuleNotFoundError(f"torch is not installed: {opu_sim.install_line('train')}", name="torch") from None

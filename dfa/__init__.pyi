@@ -4,6 +4,7 @@ from .feedback.fitted import KolenPollack, LeastSquares
 from .feedback.medium import MediumFeedback
 from .feedback.optical import OpticalFeedback
 from .feedback.random import RandomFeedback
+from .rules.check import check
 from .rules.direct import DirectFeedback
 from .rules.layerwise import LayerFeedback
 from .rules.parallel import LayerParallel
@@ -24,6 +25,7 @@ __all__ = [
     "RandomFeedback",
     "Ternary",
     "alignment",
+    "check",
     "sweep",
     "train",
 ]

@@ -31,6 +31,8 @@ class Feedback(ABC):
 
     default_scale: ClassVar[float] = 1.0
     """Scale of the signals in `DirectFeedback` if none is given."""
+    proportional: bool = True
+    """Whether the signals are proportional to the error, so that its scale does not matter."""
     watch: bool = False
     """Measure saturation and noise in each step, for `statistics`, if the feedback has any."""
 
@@ -115,6 +117,7 @@ class CodedFeedback(Feedback):
         if encoder is not None and not callable(encoder):
             raise ValueError(f"encoder must be a function of the error, or None, got {encoder!r:.80}")
         self.encoder = encoder
+        self.proportional = encoder is None
         self.steps = 0
         """Number of calls so far."""
         self._code: Code | None = None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import torch
 from scipy.sparse import sparray, spmatrix
@@ -213,6 +213,11 @@ class DirectFeedback(SeparateBlocks):
             self._send(loss, outputs, call, loss_scale)
         finally:
             self._call.late.clear()
+
+    def restart(self) -> Self:
+        """Forget what earlier calls have shown of the model, and the slices of B."""
+        self._layout = Layout()
+        return super().restart()
 
     def _inspect_first(self, loss: Tensor, outputs: Sequence[Tensor], call: Call, loss_scale: float) -> None:
         """Checks of the first step, which are too slow for every step."""

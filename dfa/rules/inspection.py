@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
 
-from dfa.feedback.base import CodedFeedback, Feedback
+from dfa.feedback.base import Feedback
 from dfa.rules.calls import Call, Taught, nodes_behind
 from dfa.rules.learner import tensors
 from dfa.rules.outputs import normalisation, operation
@@ -49,7 +49,9 @@ class Inspector:
             h = t.output.detach().float().flatten(1) if t.output.ndim > 1 else t.output.detach().float()[None]
             size = float(h.square().mean().sqrt())
             growth = size / max(self.first.setdefault((t.block, t.call), size), 1e-30)
-            still = float((h.std(dim=0) <= 1e-3 * size).float().mean()) if len(h) >= MIN_ROWS else 0.0
+            still = (
+                float((h.std(dim=0) <= 1e-3 * size).float().mean()) if len(h) >= MIN_ROWS and self.steps > 1 else 0.0
+            )
             if growth > MAX_GROWTH and self.first_time(t.block, "growth"):
                 warn(
                     f"the output of block {self.names[t.block]!r} has grown {growth:.0f} times since the first step: "
@@ -72,7 +74,7 @@ def inspect_step(
     loss: Tensor, outputs: Sequence[Tensor], call: Call, feedback: Feedback | None, class_dim: int, loss_scale: float
 ) -> None:
     """Warn of a loss that was scaled, of other classes than those of the loss, and of outputs that look normalised."""
-    coded = isinstance(feedback, CodedFeedback) and feedback.encoder is not None
+    coded = feedback is not None and not feedback.proportional
     factor = constant_factor(loss) if coded and loss_scale == 1.0 else 1.0
     rows = [n for o in outputs for n in (len(o), o[..., 0].numel())]
     if factor != 1.0 and all(abs(factor * n - 1.0) > 1e-5 for n in rows):  # not the mean of a sum

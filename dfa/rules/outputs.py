@@ -120,19 +120,22 @@ def find_errors(loss: Tensor, outputs: Sequence[Tensor], call: Call, class_dim: 
     """
     hidden = {id(original) for _, original in call.constants}
     leaves = [pair for pair in call.constants if pair[0].requires_grad and pair[0].is_leaf]
-    if all(id(output) in hidden for output in outputs) or (
-        leaves and any(isinstance(leaf, nn.Parameter) for leaf in parameters_behind(outputs))
-    ):
-        leaves = []
     edges = [logits_edge(output, class_dim) for output in outputs]
     edges += [get_gradient_edge(leaf) for leaf, _ in leaves]
     # The graph between output and loss is kept: it is small, and the loss may have terms besides the output's.
     gradients = torch.autograd.grad(loss, edges, retain_graph=True, allow_unused=True)
     found = list(zip(outputs, gradients, strict=False))
     used = [(output, gradient) for output, gradient in found if gradient is not None]
-    if not used:
-        raise ValueError("loss must be computed from output, got one that does not depend on it")
+    ends = [(t, g) for (_, t), g in zip(leaves, gradients[len(outputs) :], strict=True) if g is not None]
+    after = parameters_behind([output for output in outputs if id(output) not in hidden]) if ends else ()
+    if any(isinstance(leaf, nn.Parameter) for leaf in after):
+        ends = []  # a head with parameters that belong to a block
     heads = [(output, gradient) for output, gradient in used if id(output) not in hidden] or used
+    if not heads and ends:  # the model has computed the loss itself
+        errors = [at_logits(original, gradient, class_dim) for original, gradient in ends]
+        return Errors(join_heads(errors, class_dim), [], ends)
+    if not heads:
+        raise ValueError("loss must be computed from output, got one that does not depend on it")
     carriers = [output for output, _ in heads]
     rows = rows_shape(heads[0][1], class_dim)
     errors = []
@@ -141,8 +144,14 @@ def find_errors(loss: Tensor, outputs: Sequence[Tensor], call: Call, class_dim: 
             errors.append(gradient)
         elif gradient is None and id(output) not in hidden and rows_shape(output, class_dim) == rows:
             errors.append(torch.zeros_like(output))
-    ends = [(t, g) for (_, t), g in zip(leaves, gradients[len(outputs) :], strict=True) if g is not None]
     return Errors(join_heads(errors, class_dim), carriers, ends)
+
+
+def at_logits(output: Tensor, gradient: Tensor, class_dim: int) -> Tensor:
+    """Gradient at the input of the final normalisation of an output, from that at the output."""
+    if normalisation(output, class_dim) is None:
+        return gradient
+    return torch.autograd.grad(output, [logits_edge(output, class_dim)], gradient, retain_graph=True)[0]
 
 
 def rows_shape(error: Tensor, class_dim: int) -> torch.Size:

@@ -2,7 +2,7 @@
 
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,12 @@ class SeparateBlocks(Learner):
         self._inspector = Inspector(self.names)
         self._follows: dict[tuple[int, int], bool] = {}
         """Whether an activation follows a block in a call, as the first call has shown."""
+
+    def restart(self) -> Self:
+        """Forget what earlier calls have shown of the model."""
+        self._call, self._inspector = Call(), Inspector(self.names)
+        self._follows.clear()
+        return self
 
     def _hook(self) -> list[RemovableHandle]:
         """Hooks at the start of the model's call, the end of each block, and the end of the model's call."""

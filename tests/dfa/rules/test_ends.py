@@ -179,6 +179,22 @@ def test_a_loss_among_the_outputs(wanted):
         assert_same(gradients(Net(end), ["a", "b"], lambda output, y: next(iter(tensors(output)))), wanted)
 
 
+@pytest.mark.parametrize("end", [None, nn.LogSoftmax(1)])
+def test_a_loss_that_the_model_computes_from_its_last_block(end, wanted):
+    """The last layer is a block whose output the model returns. Catches: a loss that depends on no output."""
+
+    class Own(Net):
+        def __init__(self):
+            super().__init__()
+            self.head = self.head if end is None else nn.Sequential(self.head, end)
+
+        def forward(self, x):
+            logits = super().forward(x)
+            return (cross_entropy if end is None else nll_loss)(logits, Y), logits
+
+    assert_same(gradients(Own(), ["a", "b", "head"], lambda output, y: output[0]), wanted)
+
+
 def test_a_model_that_returns_only_its_loss_is_refused():
     with pytest.raises(ValueError, match="got only a loss: return the logits, too"):
         gradients(Net(lambda z, *h: cross_entropy(z, Y)), ["a", "b"], lambda output, y: output)
