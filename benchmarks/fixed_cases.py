@@ -107,6 +107,7 @@ PROJECTIONS: dict[str, tuple[Callable[[], OPU], dict[str, Any]]] = {
     "phase-stepping, 5": (lambda: presets.lab_bench(64, 300, seed=1), {"method": "phase-stepping", "steps": 5}),
     "off-axis": (DEVICES["grains"], {"method": "off-axis"}),
     "multilateration": (lambda: presets.lab_bench(60, 300, seed=1), {"method": "multilateration", "n_inputs": 20}),
+    "reference-pairs": (lambda: presets.lab_bench(64, 300, seed=1), {"method": "reference-pairs"}),
 }
 
 

@@ -3,8 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from calibration.fields.readings import switched_unit_dn
 from calibration.projections.anchor import AnchorProjection
 from calibration.projections.base import LinearProjection
+from calibration.projections.reference_pairs import PairProjection
 from calibration.recovery.base import Gauge
 from photonics.arrays import BoolArray
 
@@ -17,6 +19,7 @@ __all__ = [
     "matrix_error",
     "matrix_row_errors",
     "output_error",
+    "pair_truth",
     "row_correlation",
     "row_errors",
 ]
@@ -49,6 +52,35 @@ def anchor_truth(projection: LinearProjection, matrix: ArrayLike, x: ArrayLike) 
     anchor = fields[projection.choice, np.arange(matrix.shape[0])]
     y = np.asarray(x, np.float64) @ matrix[:, : projection.n_inputs].T
     return np.real(np.conj(anchor) * y) / np.abs(anchor)
+
+
+def pair_truth(projection: PairProjection, matrix: ArrayLike, x: ArrayLike, values: ArrayLike) -> NDArray[np.float64]:
+    """Values of a projection by pairs with a reference without noise: ``Re(exp(-i rho) T x) + |T|^2 x / (2 |R|)``.
+
+    Parameters
+    ----------
+    projection : PairProjection
+        It has the intensity of the beam R on each pixel.
+    matrix : array_like of complex, shape (n_out, n_in)
+        As for `anchor_truth`.
+    x : array_like, shape (batch, n_inputs)
+    values : array_like, shape (batch, n_out)
+        Measured values; the phase rho of each row is fitted to them, as the gauge leaves it undetermined.
+
+    Returns
+    -------
+    ndarray, shape (batch, n_out)
+    """
+    matrix = np.asarray(matrix, np.complex128)[:, : projection.n_inputs]
+    x = np.asarray(x, np.float64)
+    beam = np.sqrt(np.maximum(projection.reference_dn, 1e-6) / switched_unit_dn(projection.opu, projection.unit_dn))
+    light, field = (x @ np.abs(matrix.T) ** 2) / (2.0 * beam), x @ matrix.T
+    rest = np.asarray(values, np.float64) - light
+    # Least squares of rest = a Re(field) + b Im(field) in each row; only the direction of (a, b) is unknown.
+    normal = np.einsum("bri,brj->rij", *(np.stack([field.real, field.imag], axis=-1),) * 2)
+    side = np.stack([(field.real * rest).sum(axis=0), (field.imag * rest).sum(axis=0)], axis=-1)
+    a, b = np.einsum("rij,rj->ir", np.linalg.pinv(normal), side)
+    return np.real(field * np.exp(-1j * np.arctan2(b, a))) + light
 
 
 def row_errors(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
-from calibration.projections.signed_patterns import split
+from calibration.projections.signed_patterns import Terms, split
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 
@@ -177,7 +177,7 @@ class LinearProjection(ABC):
 
     def frames_of(self, x: ArrayLike) -> int:
         """Number of frames that the projection of these vectors takes."""
-        return len(split(x, self.n_inputs, self.bits).plane) * self.frames_per_vector
+        return len(self._split(x).plane) * self.frames_per_vector
 
     def __call__(self, x: ArrayLike) -> HostArray:
         """Project vectors.
@@ -196,7 +196,7 @@ class LinearProjection(ABC):
         ValueError
             If the shape is wrong or an entry is not in that range.
         """
-        terms = split(x, self.n_inputs, self.bits)
+        terms = self._split(x)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         for part in terms.parts(self._chunk):
             terms.add(values, part, self._respond(self._frames(terms.halves(part)), False).values)
@@ -205,7 +205,7 @@ class LinearProjection(ABC):
 
     def measure(self, x: ArrayLike) -> Projected:
         """Project vectors as a call does; also return the error of each value and whether it saturated."""
-        terms = split(x, self.n_inputs, self.bits)
+        terms = self._split(x)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
         for part in terms.parts(self._chunk):
@@ -246,6 +246,10 @@ class LinearProjection(ABC):
             for _ in range(repeats):
                 matrix[:, inputs] += self(units).T
         return matrix / np.float32(repeats)
+
+    def _split(self, x: ArrayLike) -> Terms:
+        """Binary patterns that are shown for vectors."""
+        return split(x, self.n_inputs, self.bits)
 
     @property
     def _chunk(self) -> int:

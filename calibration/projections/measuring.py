@@ -63,13 +63,15 @@ def measure_projection(
     opu : Device
         The device, its exposure set (see `OPU.autoexpose`; with a reference beam or anchors the frames are brighter
         than those of a pattern alone).
-    method : {"anchor", "phase-stepping", "off-axis", "multilateration"} or ProjectionMethod
+    method : {"anchor", "phase-stepping", "off-axis", "multilateration", "reference-pairs"} or ProjectionMethod
         How fields are obtained from intensities (`calibration.projections.methods.METHODS`):
 
         - "anchor": a real map, by interference with other patterns of the same mirrors; 2 frames per vector.
         - "phase-stepping": a complex map, by the reference arm at `steps` phases; `steps` frames per vector.
         - "off-axis": a complex map, by the fringes of a tilted reference beam on a 2-D sensor behind a pupil; 1 frame.
         - "multilateration": a complex map without a reference beam; `anchors` + 1 frames per vector.
+        - "reference-pairs": a real map, by the reference arm at one phase; 1 frame for each entry that is not 0. For
+          codes with one 1 and one -1, and for a medium that drifts.
     n_inputs : int, optional
         Length of the vectors; the device's inputs beyond it are the anchors' mirrors. By default all inputs carry
         data, and the anchor is all of them ON, so that the second frame of a vector shows its complement.

@@ -8,12 +8,14 @@ from calibration.projections.base import ProjectionMethod
 from calibration.projections.multilateration import MultilaterationMethod
 from calibration.projections.off_axis import OffAxisMethod
 from calibration.projections.phase_stepping import PhaseSteppingMethod
+from calibration.projections.reference_pairs import ReferencePairsMethod
 from photonics.component import choose
 
 __all__ = ["METHODS", "choose_method"]
 
 METHODS: dict[str, type[ProjectionMethod]] = {
-    kind.name: kind for kind in (AnchorMethod, PhaseSteppingMethod, OffAxisMethod, MultilaterationMethod)
+    kind.name: kind
+    for kind in (AnchorMethod, PhaseSteppingMethod, OffAxisMethod, MultilaterationMethod, ReferencePairsMethod)
 }
 """Every method by its name. A new method is one file and one entry here."""
 

@@ -66,6 +66,21 @@ class Terms(NamedTuple):
         group = 2 * self.digit[part] + (self.sign[part] < 0)
         return (group == one for one in np.unique(group))
 
+    def one_by_one(self) -> "Terms":
+        """The same vectors by terms with a single ON input, those of a vector one after the other."""
+        term, entry = np.nonzero(self.planes[self.plane] == self.sign[:, None])
+        order = np.argsort(self.owner[term], kind="stable")
+        term, entry = term[order], entry[order]
+        sign, inputs = self.sign[term], self.planes.shape[1]
+        return self._replace(
+            planes=sign[:, None] * (entry[:, None] == np.arange(inputs)).astype(np.int8),
+            plane=np.arange(len(term)),
+            sign=sign,
+            owner=self.owner[term],
+            weight=self.weight[term],
+            digit=self.digit[term] * inputs + entry,
+        )
+
     @property
     def balance(self) -> FloatArray:
         """Sum of a vector's weights, (batch,): multiplicity of an offset common to all frames."""

@@ -6,7 +6,8 @@ import math
 import numpy as np
 
 from calibration import measure_projection
-from calibration.metrics import anchor_truth
+from calibration.metrics import anchor_truth, pair_truth
+from calibration.projections.reference_pairs import PairProjection
 from photonics import DMD, OPU, GaussianMedium, presets
 from photonics.backend import HOST
 from photonics.parts.camera import Camera
@@ -19,6 +20,7 @@ METHODS = {
     "4 steps": ("phase-stepping", {}),
     "off-axis": ("off-axis", {}),
     "multilateration": ("multilateration", {"n_inputs": 64, "anchors": 6}),
+    "reference pairs": ("reference-pairs", {"n_inputs": 64}),
 }
 """Arguments of `measure_projection`, by a name for the test's id."""
 
@@ -85,6 +87,8 @@ def field_matrix(opu):
 def truth_of(projection, x, values):
     """Noiseless values, in the gauge that is nearest to `values`."""
     matrix = field_matrix(projection.opu)
+    if isinstance(projection, PairProjection):
+        return pair_truth(projection, matrix, x, values)
     if projection.dtype is np.float32:
         return anchor_truth(projection, matrix, x)
     fields = np.asarray(x, np.float64) @ matrix[:, : projection.n_inputs].T

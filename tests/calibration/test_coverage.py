@@ -54,6 +54,8 @@ def test_projections(name):
             opu = opu.replace(imaging=dataclasses.replace(opu.imaging, throughput=8.0 * opu.imaging.throughput))
         projection = calibrate(opu, name)
         x = half_on(40, projection.n_inputs, seed)
+        if name == "reference pairs":  # an error common to all vectors looks like a turn of the phase, which is fitted
+            x = x.astype(int) - half_on(40, projection.n_inputs, 50 + seed)
         got = projection.measure(x)
         good = ~got.saturated & projection.valid
         truth = truth_of(projection, x, np.where(got.saturated, 0, got.values))

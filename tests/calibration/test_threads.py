@@ -60,6 +60,7 @@ PROJECTIONS = {
     "phase-stepping": (lambda: presets.lab_bench(64, 1000), {}),
     "off-axis": (lambda: grains(64), {}),
     "multilateration": (lambda: presets.lab_bench(128, 1000), {"n_inputs": 64}),
+    "reference-pairs": (lambda: presets.lab_bench(64, 1000), {}),
 }
 
 

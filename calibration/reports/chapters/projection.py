@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.device import Device
-from calibration.metrics import anchor_truth
+from calibration.metrics import anchor_truth, pair_truth
 from calibration.projections.base import LinearProjection, Projected
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_shape
+from calibration.projections.reference_pairs import PairProjection
 from calibration.reports.chapters.common import Chapter, is_noise_hidden
 from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.findings import Line
@@ -171,9 +172,11 @@ def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected,
 def true_values(projection: LinearProjection, x: BoolArray, values: HostArray, truth: ArrayLike) -> HostArray:
     """Output of a noiseless device, in the projection's gauge.
 
-    A real projection has the phase of its anchors. For a complex projection, the phase of each row is fitted to its
-    values, and so is its conjugation if the gauge leaves it undetermined.
+    A projection by anchors has their phase. For other projections the phase of each row is fitted to its values, and so
+    is its conjugation if the gauge leaves it undetermined.
     """
+    if isinstance(projection, PairProjection):
+        return pair_truth(projection, truth, x, values)
     if not np.iscomplexobj(values):
         return anchor_truth(projection, truth, x)
     field = x.astype(np.complex128) @ np.asarray(truth, np.complex128)[:, : projection.n_inputs].T

@@ -227,7 +227,7 @@ def test_gauge_repr_and_frame_count_are_described(name):
     assert "phase" in projection.gauge
     assert len(repr(projection)) < 120
     assert "\n" not in repr(projection)
-    frames = {"anchor": 2, "3": 3, "4": 4, "off-axis": 1, "multilateration": 7}
+    frames = {"anchor": 2, "3": 3, "4": 4, "off-axis": 1, "multilateration": 7, "reference": 1}
     assert projection.frames_per_vector == frames[name.split(",")[0].split(" ")[0]]
 
 

@@ -62,7 +62,11 @@ def test_options_change_a_method():
 @pytest.mark.parametrize(
     ("method", "arguments", "message"),
     [
-        ("magic", {}, "method must be one of anchor, phase-stepping, off-axis, multilateration, got 'magic'"),
+        (
+            "magic",
+            {},
+            "method must be one of anchor, phase-stepping, off-axis, multilateration, reference-pairs, got 'magic'",
+        ),
         ("anchor", {"n_inputs": 0}, "n_inputs must be an integer, 1 to"),
         ("anchor", {"n_inputs": N_IN + 1}, "n_inputs must be an integer, 1 to"),
         ("anchor", {"n_inputs": 2.5}, "n_inputs must be an integer"),

@@ -1,0 +1,154 @@
+"""Real projections by a still reference arm: one frame for each entry of a vector, and differences of frames."""
+
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from calibration.device import Device
+from calibration.fields.misfit import check_repeats
+from calibration.fields.readings import data_sheet_error, switched_unit_dn
+from calibration.projections.base import LinearProjection, ProjectionMethod, Response
+from calibration.projections.reference_arm import check_arm, measure_arm
+from calibration.projections.signed_patterns import Terms
+from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.component import component
+
+__all__ = ["PairProjection", "ReferencePairsMethod"]
+
+MAX_PULL = 5.0
+"""Change of a frame's mean light, in standard errors, above which the frame does not fit the calibration."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class PairProjection(LinearProjection):
+    """A real linear map from frames with a reference beam R at one phase, one frame for each entry of a vector.
+
+    An input j alone gives ``[I(j + R) - I(R)] / (2 |R|) = Re(exp(-i rho) t_j) + |t_j|^2 / (2 |R|)``, with rho the phase
+    of the beam on that pixel: this is the entry ``M_ij`` of the map. A vector is shown entry by entry, the entries of a
+    vector one after the other, and so the map is linear. A code with one 1 and one -1 (`dfa.Ternary` with
+    ``stochastic=1, pairs=True``) takes two frames, ``[I(x+ + R) - I(x- + R)] / 2``; the light of the beam cancels, so
+    that no value of the calibration but the beam's strength is used.
+
+    Dense vectors take many dim frames: phase stepping is better for them.
+
+    The unit is that of T (`unit_dn`). Each row is multiplied by the square root of its pixel's relative response
+    (PRNU). Light that OFF mirrors leak is part of R. If the phase of the beam drifts, the map drifts with it: the real
+    part is then that along another direction.
+
+    The frames of a value fit any field, but the mean light of a frame is known: a frame that is brighter or darker by
+    more than the speckle explains (stray light, a laser that changes) enlarges the stated error of its value by the
+    change, and a warning tells it. A lost frame is not seen.
+    """
+
+    reference_dn: FloatArray
+    """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
+    reference_variance: FloatArray
+    """Variance of `reference_dn`, DN^2."""
+    offset_dn: FloatArray
+    """Mean frame of the beam alone, dark level included, DN: (n_out,)."""
+    offset_variance: FloatArray
+    """Variance of `offset_dn`, DN^2."""
+
+    @property
+    def gauge(self) -> str:  # noqa: D102 (inherited)
+        return (
+            "Each row is the real part of T's row, its phase relative to that of the reference beam on that pixel, "
+            "plus the light of each input over twice the beam's amplitude. Sign and scale are fixed."
+        )
+
+    @property
+    def frames_per_vector(self) -> int:
+        """Frames for a vector with one entry that is not 0; each entry takes a frame, or one for each bit plane."""
+        return 1
+
+    @property
+    def dtype(self) -> type[np.float32]:  # noqa: D102 (inherited)
+        return np.float32
+
+    def _split(self, x: ArrayLike) -> Terms:
+        return super()._split(x).one_by_one()
+
+    def _frames(self, half: BoolArray) -> HostArray:
+        frames = self.opu.measure(self._pad(half), reference_phase=0.0)
+        changed = np.flatnonzero((half[1:] != half[:-1]).any(axis=1))
+        check_repeats(frames[changed], frames[changed + 1])
+        return frames[:, None]
+
+    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
+        taken = frames[:, 0]
+        change = np.subtract(taken, self.offset_dn, dtype=np.float32)
+        values = change / np.float32(2.0)
+        if not uncertain:
+            return Response(values, None, None)
+        variance = self.noise.variance(taken) / np.float32(4.0)
+        variance += self._excess(change, variance)[:, None]
+        return Response(values, variance, np.asarray(taken >= self.opu.camera.saturation_dn))
+
+    def _excess(self, change: FloatArray, variance: FloatArray) -> FloatArray:
+        """Squared error of the responses of a frame whose mean light does not fit, DN^2: (batch,); else 0.
+
+        The mean of ``I(j + R) - I(R)`` over the pixels is the light of one input, give or take the interference of the
+        grains, the noise and the drift of the laser.
+        """
+        valid, beam = self.valid, float(self.reference_dn[self.valid].mean())
+        light = switched_unit_dn(self.opu, self.unit_dn) / self.opu.n_in
+        spread = 2.0 * beam * light + 4.0 * variance[:, valid].mean(axis=1)
+        spread = spread / (valid.sum() * grains_per_pixel(self.opu)) + light**2
+        spread += (2.0 * data_sheet_error(self.opu) * beam) ** 2
+        shift = change[:, valid].mean(axis=1) - light
+        wrong = shift**2 > MAX_PULL**2 * spread
+        if wrong.any():
+            warnings.warn(
+                f"frames do not fit the model: the mean light of {wrong.mean():.0%} of them differs from that of the "
+                f"reference beam by up to {np.abs(shift).max():.3g} DN of {beam:.3g}, where one input gives "
+                f"{light:.3g}; stated errors include it. Light may change, or the beam may be another than calibrated",
+                stacklevel=4,
+            )
+        return np.where(wrong, shift**2 / 4.0, 0.0).astype(np.float32)
+
+    def _scale(self) -> FloatArray:
+        length = np.where(self.valid, self.reference_dn * switched_unit_dn(self.opu, self.unit_dn), np.inf)
+        return (1.0 / (np.sqrt(length) * self.opu.imaging.visibility(self.opu.laser.wavelength_m))).astype(np.float32)
+
+    def _shared_variance(self) -> FloatArray:
+        return self.offset_variance / np.float32(4.0)
+
+    def _scale_error(self) -> FloatArray:
+        beam = np.where(self.valid, self.reference_dn, np.float32(np.inf))
+        return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(data_sheet_error(self.opu)))
+
+
+def grains_per_pixel(opu: Device) -> float:
+    """Number of independent speckle grains on a pixel, at most 1: the area of the field's band in cycles per pixel."""
+    aperture = opu.imaging.numerical_aperture
+    if aperture is None:
+        return 1.0
+    return min(np.pi * (aperture * opu.imaging.pixel_m / opu.laser.wavelength_m) ** 2, 1.0)
+
+
+@component
+class ReferencePairsMethod(ProjectionMethod):
+    """Real projections by the reference arm at one phase, one frame for each entry; see `PairProjection`.
+
+    No piezo is needed. Made for codes with one 1 and one -1 on a medium that drifts: only the medium itself goes stale.
+    """
+
+    name: ClassVar[str] = "reference-pairs"
+
+    def calibrate(self, device: Device, n_inputs: int) -> PairProjection:  # noqa: D102 (inherited)
+        arm = measure_arm(device, np.zeros(1), self.repeats)
+        return PairProjection(
+            opu=device,
+            method=self,
+            n_inputs=n_inputs,
+            valid=check_arm(device, arm, self.dark_share),
+            unit_dn=self.unit_of(device),
+            noise=arm.noise,
+            reference_dn=arm.reference_dn,
+            reference_variance=arm.reference_variance,
+            offset_dn=arm.frames_dn[0],
+            offset_variance=arm.frame_variance[0],
+        )

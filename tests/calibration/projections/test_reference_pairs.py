@@ -1,0 +1,71 @@
+"""Projections by pairs with a still reference: exactness on a drifting medium, frames, and light that changes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from calibration import measure_projection
+from calibration.metrics import pair_truth
+from photonics import GaussianMedium, presets
+from photonics.medium import Drifting
+from tests.calibration.benches import bench, calibrate
+
+NAME = "reference pairs"
+
+
+def pairs(batch, n, seed=0):
+    """Codes with one 1 and one -1."""
+    rng, codes = np.random.default_rng(seed), np.zeros((batch, n), np.int8)
+    for code in codes:
+        code[rng.choice(n, 2, replace=False)] = 1, -1
+    return codes
+
+
+def test_only_the_medium_goes_stale():
+    """After 3 correlation times, codes in pairs give the values of the medium of now, as well as before.
+
+    Catches: a quantity of the calibration's medium in the values (anchors: correlation 0.1 with the truth of now).
+    """
+    medium = Drifting(GaussianMedium(20, 400, seed=1), correlation_frames=1e4)
+    opu = presets.lab_bench(20, 400, seed=1).replace(medium=medium)
+    opu.exposure_s *= 0.5
+    projection = measure_projection(opu, "reference-pairs", n_inputs=10)
+    x, found = pairs(20, 10), []
+    for advance in (0, 30_000):
+        opu.clock.advance(advance)
+        values = projection(x)[:, projection.valid]
+        truth = pair_truth(projection, opu.effective_matrix(tick=opu.clock.frames), x, projection(x))
+        found.append(np.corrcoef(values.ravel(), truth[:, projection.valid].ravel())[0, 1])
+    assert min(found) > 0.98
+
+
+def test_each_entry_takes_a_frame_and_pairs_are_neighbours():
+    """Catches: halves with two mirrors ON, whose light is not linear; all positive halves before the negative ones."""
+    projection = calibrate(bench("lab_bench", NAME), NAME)
+    x = pairs(3, projection.n_inputs)
+    x[2, :5] = 1, 1, 0, -1, 1
+    terms = projection._split(x)
+    halves = terms.halves(slice(None))
+    assert (halves.sum(axis=1) == 1).all()
+    assert projection.frames_of(x) == len(halves) == np.count_nonzero(x)
+    assert (np.diff(terms.owner) >= 0).all()
+    np.testing.assert_array_equal(np.bincount(terms.owner, minlength=3), np.count_nonzero(x, axis=1))
+
+
+def test_a_beam_that_changes_is_told_and_enlarges_the_error():
+    """A tenth more light: single entries get errors that cover it, while codes in pairs stay right.
+
+    Catches: a stated error of noise alone (60 times too small).
+    """
+    opu = bench("lab_bench", NAME, seed=3)
+    projection = calibrate(opu, NAME)
+    brighter = opu.replace(laser=dataclasses.replace(opu.laser, power_w=1.1 * opu.laser.power_w))
+    projection = dataclasses.replace(projection, opu=brighter)
+    brighter.exposure_s = opu.exposure_s
+    one = np.eye(20, projection.n_inputs)
+    with pytest.warns(UserWarning, match="the mean light of 100% of them differs"):
+        found = projection.measure(one)
+    truth = pair_truth(projection, opu.effective_matrix(), one, found.values)
+    good = projection.valid & ~found.saturated
+    assert np.mean(np.abs(found.values - truth)[good] < 2.0 * found.standard_error[good]) > 0.9
