@@ -67,6 +67,7 @@ def check_sweeps(name, values):
             assert set(found.error.values.ravel()) == {""}, name
 
 
+@pytest.mark.filterwarnings("default:frames do not fit the model")  # a page shows a medium that drifts
 @with_code
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     """Catches: an example that was never run, or that the code has left behind; a wrong option in a command.
