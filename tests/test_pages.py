@@ -5,6 +5,7 @@ import re
 import runpy
 import shlex
 import tomllib
+from itertools import takewhile
 
 import matplotlib as mpl
 import pytest
@@ -23,11 +24,11 @@ with_code = pytest.mark.parametrize("page", [page for page in pages() if blocks(
 
 
 def words(line):
-    """Words of a command without the variables before it and without its comment."""
+    """Words of a command without the variables before it, its comment, and where its output goes."""
     found = shlex.split(line, comments=True)
     while found and re.fullmatch(r"[A-Z_]+=.*", found[0]):
         found = found[1:]
-    return [word for word in found if word != "&"]
+    return list(takewhile(lambda word: word not in {"&", ">", ">>", "|"}, found))
 
 
 def check_command(program, *arguments):
