@@ -213,6 +213,7 @@ class DirectFeedback(SeparateBlocks):
             self._send(loss, outputs, call, loss_scale)
         finally:
             self._call.late.clear()
+            self._teaching = 0
 
     def restart(self) -> Self:
         """Forget what earlier calls have shown of the model, and the slices of B."""

@@ -135,7 +135,7 @@ class SeparateBlocks(Learner):
 
     def _check_number(self, number: int, gradient: Tensor) -> None:
         """In the backward pass, at an output of a call: warn if it is not the call that teaches."""
-        if number != self._teaching and self._inspector.first_time(-1, "calls"):
+        if self._teaching not in (0, number) and self._inspector.first_time(-1, "calls"):
             warnings.warn(
                 "loss depends on two calls of the model, and only the last one teaches the hidden blocks: concatenate "
                 "the inputs along the batch, and call the model once",

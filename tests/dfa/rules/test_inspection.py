@@ -82,6 +82,7 @@ def test_a_loss_of_two_calls_is_told():
     learner = DirectFeedback(model, feedback=RandomFeedback(0))
     for _ in range(2):
         output = model(X)
+        torch.autograd.grad(cross_entropy(output, Y), output)  # not a step of the learner
         learner.backward(cross_entropy(output, Y), output)
     first, second = model(X), model(2 * X)
     with pytest.warns(UserWarning, match="loss depends on two calls of the model"):
