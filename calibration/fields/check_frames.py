@@ -64,10 +64,13 @@ def check_fields(
     bench : Bench
         The bench.
     """
+    bad = bad | sideband.edge
     turn = np.sum(predicted[:, ~bad].conj() * found[:, ~bad], axis=1)
     predicted = predicted * (turn / np.maximum(np.abs(turn), 1e-30))[:, None].astype(np.complex64)
     # The laser's drift changes the scale of a frame.
-    light = np.mean(np.abs(predicted) ** 2, axis=0) * np.float32(2.0 * bench.scale_error**2)
+    light = np.mean(np.abs(predicted) ** 2, axis=0) * (
+        2.0 * (np.float32(bench.scale_error**2) + sideband.model_error**2)
+    )
     independent = max(sideband.independent, 2.0)  # the fitted phase takes half of one
     expected = (variance + light) * (1.0 - 0.5 / independent)
     misfit = np.mean(np.abs(found - predicted) ** 2 / expected, axis=0).astype(np.float32)

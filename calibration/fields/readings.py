@@ -36,6 +36,8 @@ class Bench:
     """Spatial frequency of the reference's fringes along x and y, cycles per pixel, by the data sheet."""
     frame_shape: tuple[int, int]
     """Rows and columns of pixels in a frame."""
+    cropped: bool = False
+    """Whether a region of interest is read out, at whose edges the light does not continue at the opposite edge."""
     field_band: float | None = None
     """Radius of the field's band, cycles per pixel, ``NA pixel / lambda``; None without a pupil, where the speckle is
     independent from pixel to pixel."""

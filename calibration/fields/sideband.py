@@ -1,44 +1,33 @@
 """Off-axis holography: the sideband that a tilted reference beam writes into the spectrum of a frame."""
 
 import math
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from calibration.device import Device
-from calibration.fields.readings import frame_shape
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.patterns.encoding import half_on
 
-__all__ = [
-    "Sideband",
-    "annuli",
-    "bad_pixels",
-    "check_optics",
-    "disc",
-    "find_sideband",
-    "max_disc_radius",
-    "pixel_transfer",
-    "place_sideband",
-    "wrapped_distance",
-]
+__all__ = ["Frequency", "Sideband", "disc", "distance", "fft", "pixel_transfer", "wrapped_distance"]
 
-MIN_SENSOR = 1.0
-"""Smallest side of a sensor times the band: at 0.96 (12 pixels), stated errors are 3 to 20 times too small."""
 MAX_PASSES = 60
 """Largest number of iterations of the fit. It ends at `MAX_GRADIENT` after some ten, or after fifty if a saturated
 grain has lost tens of adjacent pixels; after 12 the error was then up to 16 % of the field on a sensor of 7 grains."""
-MIN_RESPONSE = 0.01
-"""Smallest response to the reference beam, relative to the mean pixel, of a pixel that is not bad."""
 MAX_GRADIENT = 1e-10
 """Squared gradient, over the squared image, at which the fit ends."""
-MAX_BAND = 0.5 / (1.0 + 3.0 / math.sqrt(2.0))
-"""Largest radius B of the field's band that fits into the spectrum, cycles per pixel. The carrier is then on the
-diagonal, ``a`` along each axis, 3 radii from the centre, ``a sqrt(2) = 3 B``, and its disc ends at the sampling limit,
-``a + B = 1/2``."""
+MARGIN_GRAINS = 3.2
+"""Margin of a cropped sensor on the grid of the fit, times the band: 32 pixels for a band of 0.1. Without noise, fields
+are then right to 0.5 % inside and 1.5 % at the valid edges (without a margin: 15 % and 25 %)."""
+EDGE = 2
+"""Rows and columns at each edge of a cropped sensor that are not valid: errors there are 2 to 4 times those inside."""
+CROPPED_ERROR = 0.008, 0.04
+"""Relative error of a field without noise, 10 pixels or more inside a cropped sensor: the larger of the first number
+and the second over the number of grains along the sensor's side. At the edges it is twice as large."""
+NOISE_IMAGES = 16
+"""Number of images from which the noise of a cropped sensor is found."""
 fft: Any = scipy.fft
 """Typed as Any because scipy's stubs do not declare arrays as the results."""
 Frequency = tuple[float, float]
@@ -51,10 +40,16 @@ class Sideband:
 
     A frame less that of the reference alone is ``A + 2 Re(ramp G)``. A is the field's own intensity, of twice the
     field's band around frequency 0; G is the pixel's average of ``conj(R) y``, shifted to frequency 0.
+
+    The spectrum is that of a periodic image. The simulator's whole sensor is periodic. A real sensor and a region of
+    interest are not: the light at opposite edges is not the same. A cropped frame is therefore part of a larger grid,
+    whose other pixels are lost.
     """
 
-    shape: tuple[int, int]
+    frame: tuple[int, int]
     """Rows and columns of a frame."""
+    shape: tuple[int, int]
+    """Rows and columns of the grid, which begins with the frame; equal to `frame` if the sensor is periodic."""
     center: Frequency
     """Centre of the disc, cycles per pixel."""
     radius: float
@@ -72,6 +67,8 @@ class Sideband:
     """Factor that restores the fringe contrast lost to the pixel's width; 0 outside of the shifted disc."""
     spread: ComplexArray
     """Spectrum of the squared response to a single pixel, which turns variances of frames into those of fields."""
+    gain: FloatArray | None = None
+    """Variance of the noise of a cropped sensor over that of a periodic one: (n_out,)."""
 
     @classmethod
     def at(
@@ -82,6 +79,7 @@ class Sideband:
         field_band: float,
         samples: int,
         visibility: float = 1.0,
+        cropped: bool = False,
     ) -> "Sideband":
         """Build the disc around a frequency.
 
@@ -97,7 +95,13 @@ class Sideband:
             Points of the field along a pixel's side.
         visibility : float
             Contrast of the fringes on point-like pixels, `photonics.Imaging.visibility`.
+        cropped : bool
+            Whether the frame is part of a larger image.
         """
+        frame = shape
+        if cropped:
+            margin = math.ceil(MARGIN_GRAINS / field_band)
+            shape = (fft.next_fast_len(shape[0] + margin, True), fft.next_fast_len(shape[1] + margin, True))
         rows, columns = shape
         fits = all(abs(f * n - round(f * n)) < 1e-3 for f, n in zip(center, (columns, rows), strict=True))
         x, y = (f + center[i] for i, f in enumerate(frequencies(shape)))
@@ -109,7 +113,8 @@ class Sideband:
         widest = min(2.0 * field_band + 1.5 / min(shape), wrapped_distance(center) - radius)
         own = disc(shape, (0.0, 0.0), widest)[:, : columns // 2 + 1]
         phase = center[0] * np.arange(columns)[None, :] + center[1] * np.arange(rows)[:, None]
-        return cls(
+        found = cls(
+            frame=frame,
             shape=shape,
             center=center,
             radius=radius,
@@ -120,6 +125,50 @@ class Sideband:
             widening=widening.astype(np.float32),
             spread=spread,
         )
+        return replace(found, gain=found._noise_gain()) if cropped else found
+
+    def _noise_gain(self) -> FloatArray:
+        """Gain of the noise at each distance from the edge, from images of random signs: (n_out,)."""
+        noise = 2.0 * half_on(NOISE_IMAGES, math.prod(self.frame), 0).astype(np.float32) - np.float32(1.0)
+        power = (np.abs(self.demodulate(noise)) ** 2).mean(axis=0)
+        power /= 2.0 * self.variance(np.ones((1, power.size), np.float32))[0]
+        ring = np.minimum(self.depth, math.ceil(1.0 / self.radius))
+        return (np.bincount(ring, power) / np.maximum(np.bincount(ring), 1))[ring].astype(np.float32)
+
+    @property
+    def depth(self) -> NDArray[np.intp]:
+        """Distance of each pixel from the nearest edge of the frame, pixels: (n_out,)."""
+        rows, columns = (np.minimum(np.arange(n), np.arange(n)[::-1]) for n in self.frame)
+        return np.minimum(rows[:, None], columns[None, :]).ravel()
+
+    @property
+    def cropped(self) -> bool:
+        """Whether the frame is part of a larger image."""
+        return self.frame != self.shape
+
+    @property
+    def edge(self) -> BoolArray:
+        """Pixels at the edges of a cropped frame, which are not valid: (n_out,)."""
+        return (self.depth < EDGE) & self.cropped
+
+    @property
+    def model_error(self) -> FloatArray:
+        """Relative error of a field without noise, 0 on a periodic sensor: (n_out,)."""
+        inside = max(CROPPED_ERROR[0], CROPPED_ERROR[1] / (min(self.frame) * self.radius)) if self.cropped else 0.0
+        return (inside * (1.0 + 3.0 / (1.0 + self.depth))).astype(np.float32)
+
+    def _embed(self, images: HostArray, outside: float | bool) -> HostArray:
+        """Put frames on the grid: (batch, n_out) -> (batch, rows, columns)."""
+        images = images.reshape(-1, *self.frame)
+        if not self.cropped:
+            return images
+        grid = np.full((len(images), *self.shape), outside, images.dtype)
+        grid[:, : self.frame[0], : self.frame[1]] = images
+        return grid
+
+    def _extract(self, grid: HostArray) -> HostArray:
+        """Take frames from the grid: (batch, rows, columns) -> (batch, n_out)."""
+        return grid[:, : self.frame[0], : self.frame[1]].reshape(len(grid), -1)
 
     def demodulate(self, images: FloatArray, lost: BoolArray | None = None) -> ComplexArray:
         """Cut out the disc, shift it to frequency 0 and transform it back: ``conj(R) y`` on each pixel, (batch, n_out).
@@ -128,12 +177,12 @@ class Sideband:
         pixels, A and G are fitted together, without the lost pixels.
         """
         lost = np.zeros(images.shape, np.bool_) if lost is None else lost
-        gaps = lost.any(axis=1)
+        gaps = lost.any(axis=1) | self.cropped
         fields = np.empty(images.shape, np.complex64)
         for some, passes in ((~gaps, self.passes), (gaps, MAX_PASSES)):
             if some.any():
                 spectrum = self._fit(images[some], lost[some], passes) * self.widening
-                fields[some] = fft.ifft2(spectrum, overwrite_x=True).reshape(-1, images.shape[1])
+                fields[some] = self._extract(fft.ifft2(spectrum, overwrite_x=True))
         return fields
 
     def _fit(self, images: FloatArray, lost: BoolArray, passes: int) -> ComplexArray:
@@ -141,7 +190,7 @@ class Sideband:
 
         Conjugate gradients for A and G together; each image has its own step lengths.
         """
-        rest, kept = images.reshape(-1, *self.shape), ~lost.reshape(-1, *self.shape)
+        rest, kept = self._embed(images, 0.0), ~self._embed(lost, True)
         if passes == 1:
             return self._cut(rest)
         rest = rest * kept
@@ -172,25 +221,29 @@ class Sideband:
 
     def subtract_fringes(self, images: FloatArray, lost: BoolArray) -> FloatArray:
         """Subtract the fringes from images, fitted without their lost (bad) pixels: (batch, n_out)."""
-        spectrum = self._fit(images, lost, MAX_PASSES if lost.any() else self.passes)
-        return images - self._fringes(spectrum).reshape(images.shape)
+        spectrum = self._fit(images, lost, MAX_PASSES if lost.any() or self.cropped else self.passes)
+        return images - self._extract(self._fringes(spectrum))
 
     @property
     def independent(self) -> float:
         """Number of independent fields on the sensor: bins of the disc."""
-        return float(np.count_nonzero(self.band))
+        return float(np.count_nonzero(self.band)) * math.prod(self.frame) / math.prod(self.shape)
 
     def variance(self, variance: FloatArray) -> FloatArray:
         """Variance of the real and of the imaginary part of fields, from that of independent pixels: (batch, n_out)."""
-        spectrum = fft.rfft2(variance.reshape(-1, *self.shape))
+        spread = self._spread(variance) / np.float32(2.0)
+        return spread if self.gain is None else spread * self.gain
+
+    def _spread(self, weight: FloatArray) -> FloatArray:
+        """Sum of weights of pixels, times their squared shares of each output, on a periodic sensor: (batch, n_out)."""
+        spectrum = fft.rfft2(self._embed(weight, 0.0))
         spectrum *= self.spread
-        spread = fft.irfft2(spectrum, self.shape).reshape(variance.shape)
-        return np.maximum(spread, np.float32(0.0)) / np.float32(2.0)
+        return np.maximum(self._extract(fft.irfft2(spectrum, self.shape)), np.float32(0.0))
 
     def outputs_affected(self, marked: BoolArray, share: float = 0.3) -> BoolArray:
         """Whether marked pixels have more than a share of an output's weight: (batch, n_out)."""
         own = float(self.spread[0, 0].real)
-        return 2.0 * self.variance(marked.astype(np.float32)) > share * own
+        return self._spread(marked.astype(np.float32)) > share * own
 
 
 def frequencies(shape: tuple[int, int]) -> tuple[HostArray, HostArray]:
@@ -225,107 +278,6 @@ def pixel_transfer(frequency: NDArray[np.float64], samples: int) -> NDArray[np.f
     For many samples it tends to ``sinc f``, that of a pixel with fill factor 1.
     """
     return np.sinc(frequency) / np.sinc(frequency / samples)
-
-
-def find_sideband(power: NDArray[np.float64], radius: float, expected: Frequency) -> Frequency:
-    """Find the disc with the most power in a mean power spectrum: its centre, cycles per pixel.
-
-    A real image has two such discs, which are mirror images. The one nearer to the `expected` frequency is taken, and
-    of its aliases the nearest one.
-    """
-    shape = (power.shape[0], power.shape[1])
-    template = fft.fft2(disc(shape, (0.0, 0.0), radius).astype(np.float64))
-    score = fft.ifft2(fft.fft2(power) * np.conj(template)).real
-    row, column = (int(i) for i in np.unravel_index(int(score.argmax()), shape))
-    found = column / shape[1], row / shape[0]
-    sides = [(s * found[0] - expected[0], s * found[1] - expected[1]) for s in (1, -1)]
-    step = min(sides, key=wrapped_distance)
-    return expected[0] + step[0] - round(step[0]), expected[1] + step[1] - round(step[1])
-
-
-def max_disc_radius(carrier: Frequency, band: float) -> float:
-    """Largest radius of a disc around a carrier that overlaps neither the field's own intensity nor the twin disc."""
-    twin = 2.0 * carrier[0], 2.0 * carrier[1]
-    return min(wrapped_distance(carrier) - 2.0 * band, wrapped_distance(twin) / 2.0)
-
-
-def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
-    """Shape of a frame, radius of the field's band and carrier (cycles per pixel) of an off-axis bench.
-
-    Raises
-    ------
-    ValueError
-        If the sidebands do not fit into the spectrum of a frame.
-    """
-    imaging, wavelength = opu.imaging, opu.laser.wavelength_m
-    scale = imaging.pixel_m / wavelength
-    largest = MAX_BAND / scale
-    if imaging.numerical_aperture is None or imaging.numerical_aperture > largest:
-        raise ValueError(
-            f"imaging.numerical_aperture must be {largest:.3g} or less for off-axis holography on pixels of "
-            f"{imaging.pixel_m:g} m (the sidebands of wider fields overlap the centre), "
-            f"got {imaging.numerical_aperture}"
-        )
-    band = imaging.numerical_aperture * scale
-    carrier = imaging.reference.carrier(wavelength, imaging.pixel_m)
-    room = max_disc_radius(carrier, band)
-    if room < band:
-        good = math.asin((3.0 * band / math.sqrt(2.0) + 0.5 - band) / 2.0 / scale)
-        raise ValueError(
-            f"imaging.reference.angle_x_rad and angle_y_rad must put the sideband away from the centre and its twin, "
-            f"such as {good:.3g} each for numerical_aperture {imaging.numerical_aperture:g}, got "
-            f"{imaging.reference.angle_x_rad:.3g} and {imaging.reference.angle_y_rad:.3g} "
-            f"(carrier {math.hypot(*carrier):.3g} cycles per pixel, {3.0 * band:.3g} needed)"
-        )
-    shape = frame_shape(opu)
-    if min(shape) * band < MIN_SENSOR:
-        raise ValueError(
-            f"imaging.sensor must have {math.ceil(MIN_SENSOR / band)} rows and columns or more for off-axis holography "
-            f"with numerical_aperture {imaging.numerical_aperture:g}, got {shape[0]} x {shape[1]}"
-        )
-    if imaging.region is not None:
-        warnings.warn(
-            "off-axis fields wrap around the edges of a region of interest: their errors are 4 to 20 times the stated "
-            "ones near its edges, and up to 5 times inside; use the whole sensor",
-            stacklevel=4,
-        )
-    return shape, band, carrier
-
-
-def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency) -> tuple[Frequency, float]:
-    """Centre of the sideband in a mean power spectrum, and the largest radius that a disc around it may have.
-
-    Frames determine the centre to within a bin. If the data sheet agrees to within a bin, its value is used.
-
-    Raises
-    ------
-    ValueError
-        If the field's own band does not fit into the spectrum.
-    """
-    center = find_sideband(power, band, expected)
-    near = (center[0] - expected[0]) * power.shape[1], (center[1] - expected[1]) * power.shape[0]
-    center = expected if max(abs(near[0]), abs(near[1])) <= 1.0 else center
-    room = max_disc_radius(center, band)
-    if room < band:
-        raise ValueError(
-            "imaging.reference.angle_x_rad and angle_y_rad must put the sideband away from the centre, got a sideband "
-            f"at {center[0]:.3g}, {center[1]:.3g} cycles per pixel: set them to the beam's true angle"
-        )
-    return center, room
-
-
-def bad_pixels(reference_dn: FloatArray, saturated: BoolArray) -> BoolArray:
-    """Pixels that the fit must leave out: no response to the reference beam alone, or saturated by it, (n_out,)."""
-    return saturated | (reference_dn <= MIN_RESPONSE * float(reference_dn.mean()))
-
-
-def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
-    """Rings around frequency 0, half a bin wide: outer radii (cycles per pixel), numbers of bins, mean powers."""
-    shape = (power.shape[0], power.shape[1])
-    width = 0.5 / min(shape)
-    ring = np.ceil(distance(shape, (0.0, 0.0)) / width - 1e-9).astype(np.intp).ravel()
-    count = np.bincount(ring)
-    return width * np.arange(len(count)), count, np.bincount(ring, power.ravel()) / np.maximum(count, 1)
 
 
 def sum_squares(images: HostArray) -> NDArray[np.float64]:

@@ -9,7 +9,8 @@ import numpy as np
 from calibration.device import Device
 from calibration.fields.linearity import bend_of
 from calibration.fields.misfit import check_repeats
-from calibration.fields.sideband import Frequency, Sideband, annuli, bad_pixels, check_optics, fft, place_sideband
+from calibration.fields.sideband import Frequency, Sideband
+from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
 from calibration.projections.base import ProjectionMethod, Response
 from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
 from photonics.arrays import BoolArray, FloatArray, HostArray
@@ -34,6 +35,11 @@ class OffAxisProjection(ReferencedProjection):
     spectrum. Pixels within a speckle grain are not independent outputs: a field of band B (``NA pixel / lambda``,
     cycles per pixel) has ``pi B^2 n_out`` independent ones. Saturated and bad pixels are left out of the fit: their
     neighbours share the light that is missing there.
+
+    The simulator's whole sensor is periodic, as the transforms are. A real sensor and a region of interest are not, and
+    fields would wrap around at their edges. If ``imaging.region`` is set, frames are part of a larger grid, whose other
+    pixels are lost: the fit is slower, the two outermost rows and columns are not valid, and the stated error grows
+    towards the edges. For frames of a real sensor, set ``imaging.region``, also if it is the whole sensor.
 
     A camera that is not linear changes the reading of the speckle when the beam is added. Probes of the calibration,
     with the beam and without, show this; it is part of the standard error, and a warning tells it. A single frame fits
@@ -66,7 +72,8 @@ class OffAxisProjection(ReferencedProjection):
         return 1
 
     def _scale_error(self) -> FloatArray:
-        return np.hypot(super()._scale_error(), np.float32(math.hypot(self.lost, self.bend)))
+        optics = np.hypot(self.sideband.model_error, np.float32(math.hypot(self.lost, self.bend)))
+        return np.hypot(super()._scale_error(), optics)
 
     def _frames(self, half: BoolArray) -> HostArray:
         frames = self.opu.measure(self._pad(half), reference_phase=0.0)
@@ -96,14 +103,15 @@ class OffAxisMethod(ProjectionMethod):
         bad = bad_pixels(arm.reference_dn, arm.saturated)
         center, radius, lost, bend = locate(device, n_inputs, arm, bad, shape, band, (-carrier[0], -carrier[1]))
         visibility = device.imaging.visibility(device.laser.wavelength_m)
-        sideband = Sideband.at(shape, center, radius, band, device.imaging.samples_per_pixel, visibility)
+        samples, cropped = device.imaging.samples_per_pixel, device.imaging.region is not None
+        sideband = Sideband.at(shape, center, radius, band, samples, visibility, cropped)
         # Light leaked by OFF mirrors makes fringes with the beam, which are not part of the beam's own intensity.
         reference = sideband.subtract_fringes(arm.reference_dn[None], bad[None])[0]
         return OffAxisProjection(
             opu=device,
             method=self,
             n_inputs=n_inputs,
-            valid=valid & (reference > 0) & ~bad,
+            valid=valid & (reference > 0) & ~bad & ~sideband.edge,
             unit_dn=self.unit_of(device),
             noise=arm.noise,
             reference_dn=reference,
@@ -130,16 +138,16 @@ def locate(
     alone = opu.measure(patterns).astype(np.float32)
     both = opu.measure(patterns, reference_phase=0.0).astype(np.float32)
     cross = np.where(bad, np.float32(0.0), both - alone - arm.reference_dn)
-    power = (np.abs(fft.fft2(cross.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
+    cropped = opu.imaging.region is not None
+    power = mean_power(cross, shape, cropped)
     center, room = place_sideband(power, band, expected)
-    wide = Sideband.at(shape, center, room, band, 1)
+    wide = Sideband.at(shape, center, room, band, 1, cropped=cropped)
     left_out = (both >= opu.camera.saturation_dn) | bad
     field = wide.demodulate(cross, left_out)
-    rest = np.where(left_out, np.float32(0.0), cross - 2.0 * (wide.ramp.ravel() * field).real)
+    rest = np.where(left_out, np.float32(0.0), wide.subtract_fringes(cross, left_out))
     speckle = np.where(left_out, np.float32(0.0), alone - np.float32(arm.noise.dark_dn))
     bend = bend_of(rest, speckle, arm.reference_dn, opu.laser.drift_rms, stacklevel=5)
-    power = (np.abs(fft.fft2(field.reshape(-1, *shape))) ** 2).mean(axis=0, dtype=np.float64)
-    radii, count, density = annuli(power)
+    radii, count, density = annuli(mean_power(field, shape, cropped))
     # Noise is white: each bin of the spectrum has the sum of the variances of all pixels.
     floor = float(arm.noise.variance(both).sum(axis=1).mean())
     noise = floor + float(arm.noise.variance(alone).sum(axis=1).mean() + arm.reference_variance.sum())

@@ -5,17 +5,16 @@ from dataclasses import replace
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-import scipy.fft
-from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.check_frames import Checked, check_bend, check_fields, check_patterns, stray_level
 from calibration.fields.misfit import MAX_MISFIT, refusal_limit, variance_factor
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
-from calibration.fields.sideband import Sideband, annuli, bad_pixels, check_optics, disc, place_sideband
+from calibration.fields.sideband import Sideband, disc
+from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
-from photonics.arrays import Array, BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, Seed, component
 
 __all__ = ["OffAxisRecovery"]
@@ -156,6 +155,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
     def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
         reference, variance = state.reference[rows], state.variance[rows]
         valid = reference > max(DARK_SHARE * float(state.reference.mean()), 0.0)
+        valid &= ~state.sideband.edge[rows]
         squared_scale = 1.0 / (np.where(valid, reference, np.float32(np.inf)) * np.float32(bench.unit_dn))
         fields = np.array(state.fields[:, rows])
         matrix = self.design.solve(fields)[: self.n_inputs].T * np.sqrt(squared_scale)[:, None]
@@ -163,13 +163,16 @@ class OffAxisRecovery(RecoveryMethod[State]):
         probe = variance * squared_scale
         alone = bench.noise.variance(reference + np.float32(bench.noise.dark_dn)) / self.repeats
         relative = np.sqrt(alone + (2.0 * state.stray_dn) ** 2) / (2.0 * np.where(valid, reference, np.float32(1.0)))
+        model = state.sideband.model_error[rows]
         gain = float(self.design.gain(self.n_inputs).mean())
-        error = np.sqrt(gain * probe + length * (bench.scale_error**2 + relative**2))
+        error = np.sqrt(gain * probe + length * (bench.scale_error**2 + relative**2 + model**2))
         share = self.design.pattern_gain(self.n_inputs) + 1.0 / self.repeats
         # Fields are averages over a grain, while |R| and the frames have the response of the single pixel. Twice PRNU
         # in intensity is 4 times half of PRNU in the field; the division by |R| and the pixel's own share of its grain
         # reduce it to 3 times.
-        pattern = share * probe + light * (relative**2 + (3.0 * bench.scale_error) ** 2) + self.unknown_leak(bench)
+        pattern = (
+            share * probe + light * (relative**2 + model**2 + (3.0 * bench.scale_error) ** 2) + self.unknown_leak(bench)
+        )
         misfit = None
         if state.checked is not None:
             misfit, freedom = state.checked.misfit[rows], 2.0 * self.checks
@@ -204,18 +207,13 @@ def locate_sideband(frames: HostArray, alone: FloatArray, bad: BoolArray, bench:
     shape, band = bench.frame_shape, bench.field_band
     expected = -bench.carrier[0], -bench.carrier[1]
     cross, full = np.where(bad, np.float32(0.0), frames - alone), (frames >= bench.saturation_dn) | bad
-    power = mean_power(cross, shape)
+    power = mean_power(cross, shape, bench.cropped)
     power[disc(shape, (0.0, 0.0), 2.0 * band + 0.5 / min(shape))] = 0.0
     center, room = place_sideband(power, band, expected)
-    wide = Sideband.at(shape, center, room, band, 1)
-    radii, count, density = annuli(mean_power(wide.demodulate(cross, full), shape))
+    wide = Sideband.at(shape, center, room, band, 1, cropped=bench.cropped)
+    radii, count, density = annuli(mean_power(wide.demodulate(cross, full), shape, bench.cropped))
     noise = float(bench.noise.variance(frames).sum(axis=1).mean())  # of a bin: the sum over all pixels
     fading = np.flatnonzero((density < 2.0 * noise) & (radii > band) & (count > 0))
     radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
-    return Sideband.at(shape, center, min(max(radius, band), room), band, bench.samples_per_pixel, bench.visibility)
-
-
-def mean_power(images: HostArray, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Mean power spectrum of images, (count, n_out): (rows, columns)."""
-    spectrum: Array = scipy.fft.fft2(images.reshape(-1, *shape))
-    return (np.abs(spectrum) ** 2).mean(axis=0, dtype=np.float64)
+    radius = min(max(radius, band), room)
+    return Sideband.at(shape, center, radius, band, bench.samples_per_pixel, bench.visibility, bench.cropped)

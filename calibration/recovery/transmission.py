@@ -252,6 +252,7 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
         visibility=imaging.visibility(device.laser.wavelength_m),
         carrier=imaging.reference.carrier(device.laser.wavelength_m, imaging.pixel_m),
         frame_shape=frame_shape(device),
+        cropped=imaging.region is not None,
         scale_error=data_sheet_error(device),
         laser_drift=float(device.laser.drift_rms),
         noise=NoiseModel(floor, camera.gain, float(values.mean())),

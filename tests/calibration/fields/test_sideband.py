@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from calibration.fields.sideband import Sideband, disc, find_sideband, pixel_transfer
+from calibration.fields.sideband import Sideband, disc, pixel_transfer
+from calibration.fields.sideband_place import find_sideband
 
 
 def test_a_sideband_is_cut_exactly():
