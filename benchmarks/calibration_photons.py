@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 
 from calibration import recover_transmission_matrix
 from calibration.metrics import matrix_error
-from calibration.reports.page import STYLE
 from photonics import OPU
 from photonics.arrays import HostArray
+from photonics.plotting.style import STYLE, legend_below
 from tests.calibration.benches import METHODS, calibrate, field_matrix, half_on, truth_of, well
 from tests.calibration.benches import bench as projection_bench
 from tests.calibration.matrix_benches import bench, tilted
@@ -95,7 +95,7 @@ def recovery_error(name: str, depth_e: float, bits: int) -> Point:
 def draw(path: Path, found: dict[str, dict[str, dict[int, list[Point]]]]) -> None:
     """Draw projections on the left and matrices on the right."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 4.8), layout="constrained", dpi=110)
+        figure = Figure(figsize=(10, 6.2), layout="constrained", dpi=110)
         for ax, (title, methods) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
             panel(ax, methods)
             ax.set(title=title, xlabel="photons per pixel and frame, mean", ylim=(3e-4, 1.0))
@@ -118,7 +118,7 @@ def panel(ax: Axes, methods: dict[str, dict[int, list[Point]]]) -> None:
     ax.plot([], [], "k-", lw=1.0, label="predicted, 16 bits")
     ax.plot([], [], "ko:", mfc="white", ms=4, lw=1.0, label="8 bits")
     ax.grid(alpha=0.2)
-    ax.legend(fontsize=7, loc="upper right", ncols=2)
+    legend_below(ax)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from calibration.reports.page import STYLE
+from photonics.plotting.style import STYLE, legend_below
 
 __all__ = ["draw"]
 
@@ -41,7 +41,7 @@ VECTOR_MARKS = {
 def draw(path: Path, curves: Mapping[str, list[tuple[float, float]]], points: Points, vectors: Points) -> None:
     """Draw matrices on the left and projections on the right."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(10, 4.6), layout="constrained", dpi=110)
+        figure = Figure(figsize=(10, 5.6), layout="constrained", dpi=110)
         left, right = figure.subplots(1, 2, sharey=True)
         matrices(left, curves, points)
         projections(right, vectors)
@@ -90,7 +90,7 @@ def legend(ax: Axes, public: str) -> None:
     """Draw a legend with the marks that all methods share."""
     ax.plot([], [], "kx", ms=7, mew=1.8, label=public)
     ax.plot([], [], "k_", ms=14, mew=2, label="target, at most")
-    ax.legend(fontsize=7, loc="upper left" if ax.get_xlim()[1] > 50 else "upper right")
+    legend_below(ax)
 
 
 def plain_ticks(ax: Axes, frames: list[int]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from calibration.reports.findings import Curve
 from photonics.analysis.speckle import marchenko_pastur_density
 from photonics.parts.camera import QUANTISATION
+from photonics.plotting.style import label_decades, legend_below
 
 __all__ = [
     "draw_additivity",
@@ -37,6 +38,8 @@ BLUE, LIGHT, RED, GREY = "#2563a8", "#9db8d6", "#c0211f", "#5b6875"
 ROW_NAMES = ("valid", "misfit", "saturated", "dark or bad pixel")
 ROW_COLOURS = ("#dce6f1", "#c0211f", "#e8a33d", "#1f2933")
 """States of a row of the matrix."""
+MIN_HEIGHT = 0.2
+"""Height over width of a sensor below which its pixels are not drawn square."""
 
 
 def draw_histogram(ax: Axes, curve: Curve) -> Axes:
@@ -45,7 +48,7 @@ def draw_histogram(ax: Axes, curve: Curve) -> Axes:
     ax.stairs(density, edges, fill=True, color=LIGHT, label="frames")
     ax.plot(edges, np.exp(-edges), color=RED, lw=1.2, label="exp(-I)")
     ax.set(yscale="log", ylim=(2e-4, 2), xlim=(0, edges[-1]), xlabel="intensity / mean", ylabel="probability density")
-    ax.legend()
+    legend_below(ax)
     return ax
 
 
@@ -55,7 +58,7 @@ def draw_autocovariance(ax: Axes, curve: Curve) -> Axes:
     ax.plot(curve["lag_y"], curve["y"], "s--", color=RED, ms=4, lw=1, label="along columns")
     ax.set(xlabel="lag (pixels)", ylabel="autocovariance / variance", ylim=(None, 1.1))
     ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    ax.legend()
+    legend_below(ax)
     return ax
 
 
@@ -70,8 +73,8 @@ def draw_photon_transfer(ax: Axes, curve: Curve) -> Axes:
         x = np.array([0.0, signal.max()])
         ax.plot(x, gain * x + QUANTISATION, color=RED, lw=1.2, label=f"K µ + 1/12, K = {gain:.4g} DN/e⁻")
     ax.set(xlabel="mean above dark µ (DN)", ylabel="temporal variance s² (DN²)", xlim=(0, None))
-    ax.set_ylim(0, 1.45 * variance.max())
-    ax.legend()
+    ax.set_ylim(0, 1.1 * variance.max())
+    legend_below(ax)
     return ax
 
 
@@ -85,8 +88,8 @@ def draw_snr(ax: Axes, curve: Curve) -> Axes:
         ax.axvline(threshold, color=GREY, lw=1.0, ls="--", label=f"threshold, {threshold:.3g} photons")
     ax.axhline(1.0, color=GREY, lw=0.6)
     top = max(curve["sheet_snr"])
-    ax.set(xscale="log", yscale="log", xlabel="photons per pixel", ylabel="signal / noise", ylim=(0.3, 10.0 * top))
-    ax.legend(loc="upper left")
+    ax.set(xscale="log", yscale="log", xlabel="photons per pixel", ylabel="signal / noise", ylim=(0.3, 2.0 * top))
+    legend_below(ax)
     return ax
 
 
@@ -98,7 +101,7 @@ def draw_linearity(ax: Axes, curve: Curve) -> Axes:
     ax.plot(np.asarray(curve["photons"])[known], 100.0 * deviation[known], "o-", color=BLUE, ms=4, lw=0.8)
     reach = max(0.1, 1.4 * 100.0 * float(np.abs(deviation[known]).max(initial=0.0)))
     ax.set(xlabel="photons per pixel", ylabel="deviation (%)", ylim=(-reach, reach), xlim=(0, None))
-    ax.legend()
+    legend_below(ax)
     return ax
 
 
@@ -109,7 +112,7 @@ def draw_row_map(ax: Axes, curve: Curve) -> Axes:
     label_pixels(ax)
     counts = [int((state == k).sum()) for k in range(len(ROW_NAMES))]
     marks = [Patch(color=ROW_COLOURS[k], label=f"{ROW_NAMES[k]}: {count}") for k, count in enumerate(counts) if count]
-    ax.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
+    legend_below(ax, marks)
     return ax
 
 
@@ -121,8 +124,8 @@ def draw_misfit(ax: Axes, curve: Curve) -> Axes:
     ax.axvline(1.0, color=GREY, lw=1.0, ls="--", label="noise alone: 1")
     ax.axvline(curve["limit"], color=RED, lw=1.2, label=f"refused above {curve['limit']:g}")
     ax.set(xscale="log", xlabel="misfit of the row", ylabel="rows")
-    ax.margins(y=0.25)
-    ax.legend()
+    label_decades(ax)
+    legend_below(ax)
     return ax
 
 
@@ -160,7 +163,9 @@ def draw_row_errors(ax: Axes, errors: ArrayLike) -> Axes:
     ax.hist(np.maximum(errors, edges[0]), edges, color=LIGHT)
     ax.axvline(np.median(errors), color=RED, lw=1.2, label=f"median {np.median(errors):.3g}")
     ax.set(xscale="log" if wide else "linear", xlabel="error of the row / its rms", ylabel="rows")
-    ax.legend()
+    if wide:
+        label_decades(ax)
+    legend_below(ax)
     return ax
 
 
@@ -172,13 +177,15 @@ def draw_singular_values(ax: Axes, curve: Curve) -> Axes:
     s = np.linspace(low, high, 400)
     ax.plot(s, marchenko_pastur_density(s / scale, rows, columns) / scale, color=RED, lw=1.2, label="Marchenko-Pastur")
     ax.set(xlabel="singular value", ylabel="probability density", xlim=(0, None))
-    ax.margins(y=0.25)
-    ax.legend()
+    legend_below(ax)
     return ax
 
 
 def label_pixels(ax: Axes) -> None:
-    """Label axes with pixel rows and columns."""
+    """Label axes with pixel rows and columns; fill the axes with a sensor that is far wider than high."""
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    if abs(high - low) < MIN_HEIGHT * abs(right - left):
+        ax.set_aspect("auto")
     ax.set(xlabel="pixel column", ylabel="pixel row")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(6, integer=True))
@@ -224,7 +231,7 @@ def draw_budget(ax: Axes, curve: Curve) -> Axes:
     ax.bar(range(4), values, color=[GREY, LIGHT, LIGHT, BLUE], width=0.65)
     for place, value in enumerate(values):
         ax.text(place, value, f"{value:.1f}", ha="center", va="bottom")
-    ax.set_xticks(range(4), names, fontsize=7)
+    ax.set_xticks(range(4), names, fontsize=8)
     ax.set(ylabel="enhancement", ylim=(0, 1.15 * max(values)), xlabel="losses up to and including")
     return ax
 
@@ -237,7 +244,7 @@ def draw_stability(ax: Axes, curve: Curve) -> Axes:
     ax.plot(t, np.exp(-2.0 * curve["rate_per_s"] * t), color=RED, lw=1.2, label="exp(-2t / τ), fitted")
     low = min(found.min() - 3.0 * curve["error"], 0.98)
     ax.set(xlabel="time between (s)", ylabel="correlation of speckle", xlim=(0, t[-1]), ylim=(low, None))
-    ax.legend()
+    legend_below(ax)
     return ax
 
 
@@ -248,5 +255,5 @@ def draw_power(ax: Axes, curve: Curve) -> Axes:
     ax.plot(time, power, "o-", color=BLUE, ms=4, lw=0.8, label="frames")
     reach = max(0.5, 1.3 * float(np.abs(power).max()))
     ax.set(xlabel="time (s)", ylabel="light, deviation from the mean (%)", ylim=(-reach, reach))
-    ax.legend()
+    legend_below(ax)
     return ax

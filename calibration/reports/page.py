@@ -4,7 +4,6 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Any
 
 import matplotlib as mpl
 from jinja2 import Environment
@@ -12,18 +11,9 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["Picture", "Section", "Table", "picture", "render"]
+from photonics.plotting.style import STYLE
 
-STYLE: Any = {
-    "svg.hashsalt": "opu-sim",  # fixed, so that the same report gives the same bytes
-    "svg.fonttype": "path",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
+__all__ = ["STYLE", "Picture", "Section", "Table", "picture", "render"]
 
 
 @dataclass(frozen=True)

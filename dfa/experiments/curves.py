@@ -14,6 +14,7 @@ from calibration.reports.page import Picture, Section, Table, picture
 from dfa.experiments.runs import Run, uses_encoder
 from dfa.experiments.teachers import METHODS
 from dfa.training.epoch import Epoch
+from photonics.plotting.style import legend_below
 
 __all__ = ["COLOURS", "diagnostics_section", "draw_blocks", "draw_feedback", "marker_style"]
 
@@ -100,7 +101,7 @@ def pictures(runs: Sequence[Run], axis: str) -> list[Picture]:
             drawn.append(picture(lambda ax, n=names, y=label: draw_feedback(ax, with_codes, n, y, axis), caption))
     if any(record.gradients for run in runs for record in run.history):
         caption = "Norm of each block's gradient, as the optimiser receives it; the last block is the output block."
-        drawn.append(picture(lambda ax: draw_blocks(ax, runs, "gradients", axis), caption, size=(9.4, 4.0), wide=True))
+        drawn.append(picture(lambda ax: draw_blocks(ax, runs, "gradients", axis), caption))
     return drawn
 
 
@@ -164,12 +165,12 @@ def draw_blocks(ax: Axes, runs: Sequence[Run], name: Literal["angles", "gradient
     handles = [*methods.values(), *ends]
     if name == "gradients":
         ax.set(ylabel="norm of the gradient", yscale="log")
-        ax.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        legend_below(ax, handles)
         return ax
     ax.axhline(90.0, color="#9aa5b1", lw=0.8)
     top = max((angle for record in records for angle in record.angles.values() if math.isfinite(angle)), default=90.0)
     ax.set(ylabel="angle to the gradient (degrees)", ylim=(0, max(100.0, top + 5)))
-    ax.legend(handles=handles, fontsize=7, ncols=2)
+    legend_below(ax, handles)
     return ax
 
 
@@ -189,7 +190,7 @@ def draw_feedback(ax: Axes, runs: Sequence[Run], names: Sequence[str], label: st
     else:  # at least 6 dB, so that changes of tenths of a decibel do not fill the figure
         low, high = ax.get_ylim()
         ax.set_ylim(min(low, (low + high) / 2 - 3), max(high, (low + high) / 2 + 3))
-    ax.legend()
+    legend_below(ax)
     return ax
 
 

@@ -14,6 +14,7 @@ from dfa.experiments.plans import Plan
 from dfa.experiments.runs import Run, summary
 from dfa.experiments.tasks import Data, signal_width
 from dfa.experiments.teachers import METHODS, build_device
+from photonics.plotting.style import legend_below
 
 __all__ = ["comparison_page", "draw_scores"]
 
@@ -79,5 +80,5 @@ def draw_scores(ax: Axes, plan: Plan, runs: Sequence[Run]) -> Axes:
         ax.set_ylim(max(0.0, min(final) - 8.0), 100.0)
     ax.set(xlabel=axis_label(plan), ylabel=f"{metric.name} ({metric.unit})")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend()
+    legend_below(ax)
     return ax

@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.typing import LineStyleType
 from numpy.typing import NDArray
 from scipy import stats
 
+from dfa.experiments.curves import COLOURS as METHOD_COLOURS
 from dfa.experiments.teachers import METHODS
 from dfa.robustness.names import unit_of
 from dfa.robustness.prepared import View, paired_difference, score_name, view_of
+from photonics.plotting.style import legend_below
 
 if TYPE_CHECKING:
     from xarray import DataArray, Dataset
 
 __all__ = ["change_name", "draw", "figure_size", "format_value", "is_clear", "mean_and_error"]
 
-COLOURS = ("#d9480f", "#2563a8", "#0d9488", "#7c3aed", "#b45309", "#be185d")
-REFERENCES = {"bp": ("#1f2933", "-"), "dfa": ("#2563a8", "--"), "last-layer": ("#9aa5b1", ":")}
+COLOURS = ("#d9480f", "#7c3aed", "#0d9488", "#b45309", "#be185d", "#15803d")
+"""Colours of lines, none of which is that of a reference."""
+REFERENCE_STYLES: dict[str, LineStyleType] = {"bp": "-", "dfa": "--", "last-layer": ":"}
+LOSS, GAIN = "#d9480f", "#2563a8"
 MAX_RATIO = 1e3
 """On a logarithmic axis, the value without the flaw is not drawn if it is further than this factor from all others."""
 MIN_ERROR = 1e-9
@@ -51,7 +56,8 @@ def draw(found: "Dataset", ax: Axes) -> Axes:
 
 def figure_size(found: "Dataset") -> tuple[float, float]:
     """Return width and height of the figure, inches; the height of a budget grows with its number of bars."""
-    return (7.0, 1.2 + 0.22 * (found.sizes["point"] - 1)) if view_of(found).kind == "budget" else (4.6, 3.4)
+    view = view_of(found)
+    return (6.4, 2.2 + 0.26 * len(bars_of(found, view)[0])) if view.kind == "budget" else (4.6, 3.6)
 
 
 def is_clear(mean: float, error: float, seeds: int) -> bool:
@@ -70,11 +76,11 @@ def draw_curves(found: "Dataset", view: View, ax: Axes) -> Axes:
     lines = score.stack(line=others) if others else score.expand_dims(line=[0])
     x, ticks = positions(found[view.x])
     log, absent = view.log and not ticks, view.without.get(view.x)
+    draw_references(ax, found)
     for i in range(lines.sizes["line"]):
         line = lines.isel(line=i).transpose(view.x, "seed")
         name = line_name(lines, i, others) if others else METHODS.get(method_of(found), "trained")
-        draw_line(ax, x, line.values, absent, name, COLOURS[i % len(COLOURS)], log)
-    draw_references(ax, found)
+        draw_line(ax, x, line.values, absent, name, colour_of(name, i), log)
     if log:
         ax.set_xscale("log")
         near = [value for i, value in enumerate(x) if value > 0 and not (i == absent and is_far(x, i, log))]
@@ -84,8 +90,9 @@ def draw_curves(found: "Dataset", view: View, ax: Axes) -> Axes:
         ax.set_xticks(x, ticks)
     low, high = ax.get_ylim()
     room = 0.05 * (high - low)  # keeps horizontal lines off the frame
-    ax.set(xlabel=view.label or axis_label(found[view.x]), ylabel=axis_label(score), ylim=(low - room, high + room))
-    ax.legend(fontsize=7)
+    label = (view.label or axis_label(found[view.x])).replace("`", "")
+    ax.set(xlabel=label, ylabel=axis_label(score), ylim=(low - room, high + room))
+    legend_below(ax)
     return ax
 
 
@@ -145,9 +152,17 @@ def draw_map(found: "Dataset", view: View, ax: Axes) -> Axes:
     """Draw the mean score over two parameters; cells show the difference from the cell without flaws, if any."""
     score = found[score_name(found)]
     mean, loss, error, count = (part.transpose(view.y, view.x).values for part in mean_scores(found, view))
-    image = ax.imshow(np.ma.masked_invalid(mean), origin="lower", aspect="auto", cmap="viridis")
-    ax.figure.colorbar(image, ax=ax, label=axis_label(score))
-    middle = float(np.nanmean([np.nanmin(mean), np.nanmax(mean)]))
+    lines = references(found)
+    low, high = (float(limit([*lines.values(), limit(mean)])) for limit in (np.nanmin, np.nanmax))
+    cells = np.ma.masked_invalid(mean)
+    image = ax.imshow(cells, origin="lower", aspect="auto", cmap="viridis", vmin=low, vmax=high)
+    bar = ax.figure.colorbar(image, ax=ax, label=axis_label(score)).ax
+    marks = [
+        bar.axhline(value, color="k", ls=REFERENCE_STYLES.get(name, "--"), lw=2.0, label=METHODS.get(name, name))
+        for name, value in lines.items()
+    ]
+    legend_below(ax, marks)
+    middle = (low + high) / 2
     for (i, j), value in np.ndenumerate(loss):
         text = "failed" if np.isnan(value) else f"{value:+.1f}" if view.without else f"{value:.1f}"
         if view.without and np.isfinite(error[i, j]) and error[i, j]:
@@ -174,26 +189,52 @@ def mean_scores(found: "Dataset", view: View) -> "tuple[DataArray, DataArray, Da
 
 
 def draw_bars(found: "Dataset", view: View, ax: Axes) -> Axes:
-    """Draw the difference of each change of one parameter, the largest loss on top; pale where it is not clear."""
-    mean, error, count = paired_difference(found)
-    rows = []
-    for i, name in enumerate(found["varied"].values):
-        if name:
-            rows.append((float(mean[i]), float(error[i]), int(count[i]), change_name(found, view, str(name), i)))
-    rows.sort(key=lambda row: math.inf if math.isnan(row[0]) else -row[0])
+    """Draw the difference of each change of one parameter that is clear or has failed seeds, the largest loss on top.
+
+    The axis reaches to the last layer alone, whose hidden blocks learn nothing. Changes without a clear effect are
+    counted; the page of the study lists them.
+    """
+    rows, hidden = bars_of(found, view)
     for at, (value, spread, seeds, _) in enumerate(rows):
-        if math.isnan(value):
-            ax.text(0.0, at, " failed", va="center", fontsize=7)
-            continue
-        clear = is_clear(value, spread, seeds)
-        colour = COLOURS[0] if value < 0 else COLOURS[1]
-        ax.text(0.0, at, seeds_note(seeds, found.sizes["seed"]), va="center", fontsize=6)
-        ax.barh(at, value, xerr=spread, color=colour, alpha=1.0 if clear else 0.35, height=0.7, error_kw={"lw": 0.8})
-    ax.set_yticks(range(len(rows)), [row[-1] for row in rows], fontsize=7)
-    ax.axvline(0.0, color="k", lw=0.8)
+        note = "failed" if math.isnan(value) else seeds_note(seeds, found.sizes["seed"])
+        ax.text(0.0, at, note, va="center", fontsize=8)
+        if not math.isnan(value):
+            colour = LOSS if value < 0 else GAIN
+            ax.barh(at, value, xerr=spread, color=colour, height=0.6, error_kw={"lw": 0.8})
+    ax.set_yticks(range(len(rows)), [row[-1] for row in rows])
+    ax.axvline(0.0, color="k", lw=0.8, label="the bench as it is")
+    useless = references(found).get("last-layer")
+    if useless is not None:
+        score = found[score_name(found)]
+        base = float(score.isel(view.without).mean()) if view.without else math.nan
+        style = {"color": METHOD_COLOURS["last-layer"], "ls": REFERENCE_STYLES["last-layer"]}
+        ax.axvline(useless - base, lw=1.2, label=METHODS["last-layer"], **style)
+    if hidden:
+        text = f"{len(hidden)} changes have no clear effect:\nat most {max(hidden):.2g} from 0"
+        ax.text(0.5, 0.04, text, transform=ax.transAxes, fontsize=9, ha="center")
+    legend_below(ax)
     unit = "points" if score_name(found) == "accuracy" else found[score_name(found)].attrs["units"]
-    ax.set(xlabel=f"difference of {score_name(found)} ({unit}), paired by seed", ylim=(-0.6, len(rows) - 0.4))
+    ax.set(
+        xlabel=f"difference of {score_name(found)} ({unit}), paired by seed",
+        ylim=(-2.0 if hidden else -0.6, len(rows) - 0.4),
+    )
     return ax
+
+
+def bars_of(found: "Dataset", view: View) -> tuple[list[tuple[float, float, int, str]], list[float]]:
+    """Return bars of changes that are clear or have failed seeds, the largest loss last, and the sizes of the others.
+
+    A bar is difference, standard error, number of seeds and label.
+    """
+    mean, error, count = (part.values for part in paired_difference(found))
+    rows, hidden = [], []
+    for i, name in enumerate(found["varied"].values):
+        value, spread, seeds = float(mean[i]), float(error[i]), int(count[i])
+        if name and (seeds < found.sizes["seed"] or is_clear(value, spread, seeds)):
+            rows.append((value, spread, seeds, change_name(found, view, str(name), i)))
+        elif name:
+            hidden.append(abs(value))
+    return sorted(rows, key=lambda row: math.inf if math.isnan(row[0]) else -row[0]), hidden
 
 
 def change_name(found: "Dataset", view: View, name: str, point: int) -> str:
@@ -223,12 +264,23 @@ def draw_scatter(found: "Dataset", view: View, ax: Axes) -> Axes:
 
 def draw_references(ax: Axes, found: "Dataset") -> None:
     """Draw a horizontal line for each method that was trained for comparison."""
+    for method, mean in references(found).items():
+        colour, style = METHOD_COLOURS.get(method, "#52606d"), REFERENCE_STYLES.get(method, "--")
+        ax.axhline(mean, color=colour, ls=style, lw=1.2, label=METHODS.get(method, method))
+
+
+def references(found: "Dataset") -> dict[str, float]:
+    """Return the mean score of each method that was trained for comparison."""
     if "reference" not in found:
-        return
-    for method in found["reference_method"].values:
-        mean = float(found["reference"].sel(reference_method=method).mean("seed"))
-        colour, style = REFERENCES.get(str(method), ("#52606d", "--"))
-        ax.axhline(mean, color=colour, ls=style, lw=1.0, label=METHODS.get(str(method), str(method)))
+        return {}
+    means = found["reference"].mean("seed")
+    return {str(name): float(means.sel(reference_method=name)) for name in found["reference_method"].values}
+
+
+def colour_of(name: str, number: int) -> str:
+    """Return the colour of a line: that of its method, if its name is one."""
+    known = {METHODS[method]: colour for method, colour in METHOD_COLOURS.items() if method in METHODS}
+    return known.get(name, COLOURS[number % len(COLOURS)])
 
 
 def mean_and_error(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -252,7 +304,7 @@ def line_name(lines: "DataArray", i: int, others: list[Any]) -> str:
     key = lines["line"].values[i]
     values = key if isinstance(key, tuple) else (key,)
     named = [
-        METHODS.get(str(v), format_value(v)) if n == "training.method" else f"{n} {format_value(v)}"
+        METHODS.get(str(v), format_value(v)) if str(n).endswith(".method") else f"{n} {format_value(v)}"
         for n, v in zip(others, values, strict=True)
     ]
     return ", ".join(named)

@@ -62,7 +62,7 @@ class PreparedStudy:
     study: Study
     design: Design
     view: View
-    references: tuple[str, ...] = ("bp",)
+    references: tuple[str, ...] = ("bp", "last-layer")
     """Methods that are trained with the same plan, for comparison."""
 
     def __repr__(self) -> str:

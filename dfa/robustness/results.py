@@ -89,12 +89,26 @@ def page(found: "Dataset") -> str:
         picture(lambda ax, one=one: draw(one, ax), caption(one), figure_size(one)) for _, one in figures_of(found)
     ]
     text = about(found) if has_score(found) else "Every point failed."
-    parts = [Section("Result", text, pictures, [table(found)] if has_score(found) else [])]
+    points, unclear = split_table(found) if has_score(found) else (None, None)
+    parts = [Section("Result", text, pictures, [points] if points else [])]
     failed = failures(found)
     if failed:
         parts.append(Section("Points that failed", "", (), [Table(["point", "seed", "error"], failed)]))
+    if unclear:
+        parts.append(Section("Appendix: changes without a clear effect", "", (), [unclear]))
     parts.append(Section("How it was made", "", (), [Table(["name", "value"], record_of(found))]))
     return render(view_of(found).title, parts)
+
+
+def split_table(found: "Dataset") -> tuple[Table, Table | None]:
+    """Return the table of points and, for a budget, that of the changes without a clear effect."""
+    points = table(found)
+    if view_of(found).kind != "budget" or "clear" not in points.columns:
+        return points, None
+    clear, failed = points.columns.index("clear"), points.columns.index("failed")
+    shown = [row for row in points.rows if row[clear] == "yes" or row[failed] or row[0] == "nothing"]
+    hidden = [row for row in points.rows if row not in shown]
+    return Table(points.columns, shown), Table(points.columns, hidden) if hidden else None
 
 
 def figures_of(found: "Dataset") -> "Iterator[tuple[str, Dataset]]":
@@ -117,7 +131,8 @@ def caption(found: "Dataset") -> str:
     if kind == "map":
         return f"Mean over {seeds}; cells show the difference from the cell without flaws, ± its standard error."
     if kind == "budget":
-        return f"Mean difference over {seeds}, same seed; error bars are standard errors. A pale bar is not clear."
+        about_bars = "error bars are standard errors. Changes without a clear effect are in the appendix."
+        return f"Mean difference over {seeds}, same seed; {about_bars}"
     return f"Mean over {seeds}; error bars are its standard error."
 
 

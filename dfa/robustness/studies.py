@@ -50,7 +50,7 @@ class GridStudy:
     """Whether the axes are logarithmic."""
     compared: bool = False
     """Whether the first value of each parameter is the one without the flaw, with which the others are compared."""
-    references: tuple[str, ...] = ("bp",)
+    references: tuple[str, ...] = ("bp", "last-layer")
     """Methods that are trained for comparison."""
     changes: Settings = field(default_factory=dict)
     """Changes of the device; those of the plan come first."""

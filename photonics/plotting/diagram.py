@@ -64,7 +64,7 @@ def draw_bench(ax: Axes, opu: OPU, reference: bool = False) -> Axes:
     draw_camera(ax, opu)
     low, top = draw_labels(ax, opu), ARM + 6.0 if reference else 38.0
     rate = f"{1.0 / opu.frame_period_s:,.0f} frames / s, {opu.electrical_power_w:g} W"
-    ax.text(99, top - 2, rate, ha="right", color=GREY, fontsize=8)
+    ax.text(99, top - 2, rate, ha="right", color=GREY, fontsize=9)
     ax.set(xlim=(0, 100), ylim=(low, top), aspect="equal")
     return ax
 
@@ -91,12 +91,12 @@ def draw_reference(ax: Axes, opu: OPU, colour: str) -> None:
         ax.plot([x - 1.6, x + 1.6], [ARM - 1.6 * sign, ARM + 1.6 * sign], color=INK, lw=3, zorder=4)
     piezo = {"angle": 45.0, "rotation_point": "center", "fc": BODY, "ec": INK, "lw": 0.8}
     ax.add_patch(Rectangle((COMBINER + 0.1, ARM + 0.2), 2.2, 1.8, zorder=3, **piezo))
-    ax.text(COMBINER + 3.4, ARM + 1, "piezo, phase φ", va="bottom", color=INK, fontsize=8)
+    ax.text(COMBINER + 3.4, ARM + 1, "piezo, phase φ", va="bottom", color=INK, fontsize=9)
     beam = opu.imaging.reference
     angles = [f"{name} {np.degrees(a):.2g}°" for name, a in (("x", beam.angle_x_rad), ("y", beam.angle_y_rad)) if a]
     tilt = f", tilted {', '.join(angles)}" if angles else ""
     text = f"reference arm, {beam.intensity:g} × the mean speckle{tilt}"
-    ax.text((first + COMBINER) / 2, ARM + 1, text, ha="center", va="bottom", color=INK, fontsize=8)
+    ax.text((first + COMBINER) / 2, ARM + 1, text, ha="center", va="bottom", color=INK, fontsize=9)
 
 
 def draw_mirrors(ax: Axes, opu: OPU) -> None:
@@ -105,7 +105,7 @@ def draw_mirrors(ax: Axes, opu: OPU) -> None:
     for (row, column), on in np.ndenumerate(half_on(1, 63, opu.seed)[0].reshape(9, 7)):
         face = "white" if on else DARK
         ax.add_patch(Rectangle((31 + column, AXIS - 5.8 + row * 1.3), 0.85, 1.1, color=face, ec=GREY, lw=0.3))
-    ax.text(34.5, AXIS + 9, "binary pattern x", ha="center", color=INK, fontsize=8)
+    ax.text(34.5, AXIS + 9, "binary pattern x", ha="center", color=INK, fontsize=9)
 
 
 def draw_medium(ax: Axes, medium: ScatteringMedium) -> None:
@@ -129,7 +129,7 @@ def draw_imaging(ax: Axes, opu: OPU) -> None:
     if opu.imaging.polarisations == 1:
         ax.add_patch(Rectangle((POLARISER, AXIS - 6), 0.9, 12, fc="#cfd8e3", ec=INK, lw=0.8, hatch="----", alpha=0.8))
     operator = "T" if opu.imaging.numerical_aperture is None else "P T"
-    ax.text(PUPIL + 3, AXIS + 9, f"speckle |{operator} x|²", ha="center", color=INK, fontsize=8)
+    ax.text(PUPIL + 3, AXIS + 9, f"speckle |{operator} x|²", ha="center", color=INK, fontsize=9)
 
 
 def draw_camera(ax: Axes, opu: OPU) -> None:
@@ -224,6 +224,6 @@ def draw_body(ax: Axes, x: float, y: float, width: float, height: float) -> None
 
 def label(ax: Axes, x: float, name: str, *lines: str) -> float:
     """Write name and parameters under a part; return the height at which they end."""
-    ax.text(x, NAMES, name, ha="center", va="top", color=INK, fontsize=9, weight="bold")
-    ax.text(x, NAMES - 2.3, "\n".join(lines), ha="center", va="top", color=GREY, fontsize=7.5, linespacing=1.4)
+    ax.text(x, NAMES, name, ha="center", va="top", color=INK, fontsize=10, weight="bold")
+    ax.text(x, NAMES - 2.3, "\n".join(lines), ha="center", va="top", color=GREY, fontsize=8.5, linespacing=1.4)
     return NAMES - 2.7 - 2.1 * len(lines)

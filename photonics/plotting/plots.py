@@ -20,6 +20,7 @@ from photonics.opu import OPU
 from photonics.parts.camera import Camera
 from photonics.patterns.encoding import as_patterns, half_on
 from photonics.plotting.diagram import beam_colour, draw_bench
+from photonics.plotting.style import legend_below
 
 __all__ = [
     "as_image",
@@ -116,7 +117,7 @@ def draw_codes(ax: Axes, frames: ArrayLike, camera: Camera, mean_dn: float) -> A
     ax.set(yscale="log", xlim=(-width, edges[-1] + width), ylim=(0.3 / codes.size, 3))
     ax.set_xlabel("digital number (DN)")
     ax.set_ylabel(f"share of pixels per {width} DN" if width > 1 else "share of pixels per DN")
-    ax.legend(frameon=False, fontsize="small", loc="upper center")
+    legend_below(ax, columns=1)
     return ax
 
 
@@ -161,7 +162,7 @@ def draw_pattern(ax: Axes, opu: OPU, pattern: ArrayLike) -> Axes:
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     ax.set_xlabel("x on the chip (mm)")
     ax.set_ylabel("y on the chip (mm)")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize="small")
+    legend_below(ax)
     ax.figure.colorbar(picture, ax=ax, label="light sent on / brightest input", fraction=0.046, pad=0.04)
     return ax
 
@@ -266,7 +267,7 @@ def draw_histogram(ax: Axes, intensity: ArrayLike, modes: float = 1) -> Axes:
     ax.set(xlim=(0, values.max()), ylim=(floor, None))
     ax.set_xlabel("intensity / mean")
     ax.set_ylabel("probability density")
-    ax.legend(frameon=False, fontsize="small")
+    legend_below(ax, columns=1)
     return ax
 
 
@@ -301,8 +302,7 @@ def draw_singular_values(ax: Axes, matrix: ArrayLike) -> Axes:
         ax.axvline(edge, color=INK, ls=":", lw=1.2, label=name)
     ax.set_xlabel("singular value")
     ax.set_ylabel("probability density")
-    ax.set_ylim(0, 1.45 * max(ax.get_ylim()[1], 1e-9))  # room for the legend
-    ax.legend(frameon=False, fontsize="small", loc="upper center")
+    legend_below(ax, columns=1)
     return ax
 
 
@@ -330,5 +330,5 @@ def draw_drift(ax: Axes, medium: Drifting, lags: ArrayLike, seed: int = 0) -> Ax
     ax.plot(lags, measured, "o", ms=4, color=INK, label=f"{medium.shape[0]:,} outputs")
     ax.set_xlabel("lag (frames)")
     ax.set_ylabel("correlation of the field")
-    ax.legend(frameon=False, fontsize="small")
+    legend_below(ax, columns=1)
     return ax

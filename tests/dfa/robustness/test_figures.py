@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dfa.robustness.figures import draw
 from dfa.robustness.prepared import View
+from dfa.robustness.results import split_table
 
 NAN = np.nan
 SCORES = np.array([[92.0, 90.0, 91.0], [NAN, 89.8, 90.8], [92.0, 90.0, 91.0], [NAN, 89.0, NAN]])
@@ -17,12 +18,17 @@ SCORES = np.array([[92.0, 90.0, 91.0], [NAN, 89.8, 90.8], [92.0, 90.0, 91.0], [N
 VALUES = [0.0, 1.0, 2.0, 3.0]
 
 
+def dataset(scores, dims, view, **coordinates):
+    """Return a data set of some scores."""
+    error = ((*dims, "seed"), np.where(np.isnan(scores), "failed", ""))
+    arrays = {"accuracy": ((*dims, "seed"), scores, {"units": "%"}), "error": error}
+    about = {"study": json.dumps({"method": "optical"}), "view": json.dumps(asdict(view))}
+    return xarray.Dataset(arrays, {**coordinates, "seed": np.arange(scores.shape[-1])}, about)
+
+
 def figure(scores, dims, view, **coordinates):
     """Return the axes of a figure of some scores, and its texts."""
-    arrays = {"accuracy": ((*dims, "seed"), scores, {"units": "%"})}
-    about = {"study": json.dumps({"method": "optical"}), "view": json.dumps(asdict(view))}
-    found = xarray.Dataset(arrays, {**coordinates, "seed": np.arange(scores.shape[-1])}, about)
-    ax = draw(found, Figure().add_subplot())
+    ax = draw(dataset(scores, dims, view, **coordinates), Figure().add_subplot())
     return ax, [text.get_text() for text in ax.texts]
 
 
@@ -55,4 +61,37 @@ def test_points_show_their_number_of_seeds(kind):
     view = View(kind=kind, title="", x="noise", without={"point": 0})
     coordinates = {"noise": ("point", VALUES), "varied": ("point", ["", "noise", "noise", "noise"])}
     notes = figure(SCORES, ["point"], view, **coordinates)[1]
-    assert sorted(note.replace("\n", " ") for note in notes if note) == ["1 of 3 seeds", "2 of 3 seeds"]
+    assert sorted(note.replace("\n", " ") for note in notes if "seeds" in note) == ["1 of 3 seeds", "2 of 3 seeds"]
+
+
+def test_bars_that_resolve_nothing_are_counted_not_drawn():
+    """Catches: a chart of 43 bars within their errors on an axis of half a point, whose order is noise.
+
+    Differences over 3 seeds: -1.0 +- 0.06 is clear, -0.1 +- 0.2 is not. The axis reaches to the last layer alone.
+    """
+    scores = np.array([[90.0, 91.0, 92.0], [89.0, 90.1, 90.9], [90.2, 91.0, 91.5]])
+    view = View(kind="budget", title="", without={"point": 0})
+    coordinates = {"noise": ("point", [0.0, 1.0, 0.0]), "bits": ("point", [8.0, 8.0, 4.0])}
+    reference = (("reference_method", "seed"), [[85.0, 85.0, 85.0]])
+    found = dataset(scores, ["point"], view, varied=("point", ["", "noise", "bits"]), **coordinates)
+    found = found.assign(reference=reference).assign_coords(reference_method=["last-layer"])
+    ax = draw(found, Figure().add_subplot())
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["noise: 1"]
+    assert any("1 changes have no clear effect" in text.get_text() for text in ax.texts)
+    assert ax.get_xlim()[0] < -6.0
+    rows = {name: [row[0] for row in part.rows] for name, part in zip("ab", split_table(found), strict=True)}
+    assert rows == {"a": ["nothing", "noise: 1"], "b": ["bits: 4"]}
+
+
+def test_a_curve_and_a_map_show_the_last_layer_alone():
+    """Catches: an axis of half a point, on which noise looks like a cost."""
+    reference = (("reference_method", "seed"), [[85.0, 85.0, 85.0]])
+    for kind, dims, more in (("curve", ["noise"], {}), ("map", ["bits", "noise"], {"bits": [8, 4]})):
+        scores = SCORES if kind == "curve" else np.stack([SCORES, SCORES])
+        view = View(kind=kind, title="", x="noise", y="bits" if more else "")
+        found = dataset(scores, dims, view, noise=VALUES, **more)
+        found = found.assign(reference=reference).assign_coords(reference_method=["last-layer"])
+        ax = draw(found, Figure().add_subplot())
+        low = ax.images[0].get_clim()[0] if more else ax.get_ylim()[0]
+        assert low <= 85.0
+        assert "last layer only" in [text.get_text() for text in ax.get_legend().get_texts()]
