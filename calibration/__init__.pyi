@@ -1,3 +1,4 @@
+from .fields.sequence import FrameFault, SequenceCheck, check_sequence
 from .hosted import Hosted
 from .projections.base import LinearProjection
 from .projections.measuring import measure_projection
@@ -10,13 +11,16 @@ from .storage.recorded import RecordedDevice
 from .storage.recorder import Recorder, write_recording
 
 __all__ = [
+    "FrameFault",
     "Hosted",
     "LinearProjection",
     "RecordedDevice",
     "Recorder",
     "Report",
+    "SequenceCheck",
     "TransmissionEstimate",
     "characterize",
+    "check_sequence",
     "compare",
     "expose",
     "measure_projection",

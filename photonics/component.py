@@ -127,7 +127,6 @@ def one_line(
     for item in error.errors(include_url=False):
         kind, given, details = item["type"], item["input"], item.get("ctx", {})
         name = ".".join([root] * bool(root) + [str(part) for part in item["loc"] if part not in tags])
-        name = name if len(name) <= 200 else f"{name[:100]}...{name[-50:]}"
         text = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         tag = f"{name}.{details.get('discriminator', '').strip(QUOTE)}"
         if kind == "value_error":
@@ -162,12 +161,8 @@ def field_names(cls: type | None, path: Sequence[object], tags: Mapping[str, typ
 
 def brief(value: object) -> str:
     """Return a value's text if it is one short line, and its type's name otherwise."""
-    kind = f"a value of type {type(value).__name__}"
-    try:
-        text = repr(value)
-    except RecursionError:
-        return kind
-    return text if len(text) <= 200 and "\n" not in text else kind
+    text = repr(value)
+    return text if len(text) <= 200 and "\n" not in text else f"a value of type {type(value).__name__}"
 
 
 def changed(instance: Any) -> str:

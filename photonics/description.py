@@ -17,7 +17,7 @@ from photonics import medium as media
 from photonics.chain import Chain
 from photonics.commented import commented
 from photonics.component import Seed, one_line
-from photonics.medium.description import DEEP, MEDIA, Description, Table, build, plain, table_type
+from photonics.medium.description import MEDIA, Description, Table, build, plain, table_type
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
@@ -128,10 +128,7 @@ def arguments(description: Description) -> dict[str, Any]:
     """
     table = validate(device_table(), description)
     given = {name: getattr(table, name) for name in table.model_fields_set}
-    try:
-        return given | {"medium": build(given["medium"])}
-    except RecursionError:
-        raise ValueError(f"medium: {DEEP}") from None
+    return given | {"medium": build(given["medium"])}
 
 
 def parts_of(description: Description) -> PartTables:
@@ -155,8 +152,6 @@ def validate(kind: type[Tables], description: Description) -> Tables:
         return kind.model_validate(plain(description))
     except ValidationError as error:
         raise ValueError(one_line(error, kind, tags=MEDIA)) from None
-    except RecursionError:
-        raise ValueError(DEEP) from None
 
 
 def change_parameters(device: Chain, changes: Description) -> dict[str, Any]:
@@ -219,7 +214,7 @@ def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]
     try:
         return build_device(resolve_paths(tomllib.loads(text), Path(path).parent))
     except RecursionError:
-        raise ValueError(f"{path}: {DEEP}") from None
+        raise ValueError(f"{path}: tables and lists must not be nested this deeply") from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -224,11 +224,6 @@ class Sideband:
         spectrum = self._fit(images, lost, MAX_PASSES if lost.any() or self.cropped else self.passes)
         return images - self._extract(self._fringes(spectrum))
 
-    def overtone(self, fields: ComplexArray) -> FloatArray:
-        """Second harmonic of the square of a field's fringes, ``2 Re(ramp^2 G^2)``: (batch, n_out)."""
-        contrast = 1.0 / self.widening[0, 0]  # of the fringes on a pixel
-        return np.float32(2.0 * contrast**2) * (self._extract(self.ramp[None]) ** 2 * fields**2).real
-
     @property
     def independent(self) -> float:
         """Number of independent fields on the sensor: bins of the disc."""

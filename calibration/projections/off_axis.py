@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from calibration.device import Device
-from calibration.fields.linearity import bend_of, overtone_bend
+from calibration.fields.linearity import bend_of
 from calibration.fields.misfit import check_repeats
 from calibration.fields.sideband import Frequency, Sideband
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
@@ -42,9 +42,9 @@ class OffAxisProjection(ReferencedProjection):
     towards the edges. For frames of a real sensor, set ``imaging.region``, also if it is the whole sensor.
 
     A camera that is not linear changes the reading of the speckle when the beam is added. Probes of the calibration,
-    with the beam and without, show this, and later the second harmonic of the fringes does (`measure`). It is part of
-    the standard error, and a warning tells it. A single frame fits any field: a lost frame, after which each vector has
-    the field of the next one, is not seen. Doubled frames are refused.
+    with the beam and without, show this; it is part of the standard error, and a warning tells it. A single frame fits
+    any field: a lost frame, after which each vector has the field of the next one, is not seen. Doubled frames are
+    refused.
     """
 
     sideband: Sideband
@@ -83,15 +83,10 @@ class OffAxisProjection(ReferencedProjection):
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = frames[:, 0] >= self.opu.camera.saturation_dn
-        images = frames[:, 0] - self.reference_frame
-        values = self.sideband.demodulate(images, full | self.bad)
+        values = self.sideband.demodulate(frames[:, 0] - self.reference_frame, full | self.bad)
         if not uncertain:
             return Response(values, None, None)
-        noise = self.noise.variance(frames[:, 0])
-        variance = self.sideband.variance(noise)
-        lost = full | self.bad
-        bend = overtone_bend(images, values, noise, lost, self.reference_dn, self.sideband, self.bend)
-        variance += np.float32(0.5 * bend**2) * np.abs(values) ** 2
+        variance = self.sideband.variance(self.noise.variance(frames[:, 0]))
         return Response(values, variance, self.sideband.outputs_affected(full & ~self.bad))
 
 

@@ -13,17 +13,12 @@ from calibration.storage.journal import Journal
 __all__ = ["check_kept", "keep_refused"]
 
 
-def check_kept(device: Device, journal: Journal, count: int) -> None:
-    """Raise a `WrongFile` if a run to resume has frames of another camera, or more than the `count` of a whole run."""
+def check_kept(device: Device, journal: Journal) -> None:
+    """Raise a `WrongFile` if the frames of a run to resume are not of this device's camera."""
     frames = journal.arrays.get("frames")
     if frames is None or (frames.dtype, frames.shape[1:]) != (device.camera.dtype, (device.n_out,)):
         raise WrongFile(
             f"out must have frames of {device.n_out} pixels, got {journal.path}: remove it, or take another out"
-        )
-    if len(frames) > count or not isinstance(journal.header.get("start_frame"), int):
-        raise WrongFile(
-            f"out must have at most {count} frames and the number of the first, got {len(frames)} in {journal.path}: "
-            "remove it, or take another out"
         )
 
 

@@ -19,8 +19,6 @@ from opu_sim import install_line
 
 __all__ = ["main"]
 
-MAX_LINE = 2000
-"""Largest length of an error, characters: it may hold an argument of any length."""
 app = typer.Typer(pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]})
 
 
@@ -123,8 +121,7 @@ def main(argv: list[str] | None = None) -> None:
         problem = f"not enough memory: {error}"  # torch raises no MemoryError
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    line = f"opu: {' '.join(problem.split())}"
-    typer.echo(line if len(line) <= MAX_LINE else f"{line[: MAX_LINE - 200]} ... {line[-200:]}", err=True)
+    typer.echo(f"opu: {' '.join(problem.split())}", err=True)
     sys.exit(2)
 
 

@@ -15,8 +15,6 @@ __all__ = ["Inspector", "check_recorded", "check_sharding", "inspect_step", "war
 MAX_GROWTH = 30.0
 """Growth of the rms of a block's output since the first step that a warning names. In trainings that work it stays
 below 10; without the derivative of the activation it passes 100."""
-MIN_SIZE = 0.3
-"""Rms from which growth counts: small inputs make small first outputs (0.005 on Cora), which then grow to order 1."""
 MAX_CONSTANT = 0.9
 """Share of the units that give the same output for every row, from which a warning names a block."""
 SCALER = 8.0
@@ -50,7 +48,7 @@ class Inspector:
         for t in taught:
             h = t.output.detach().float().flatten(1) if t.output.ndim > 1 else t.output.detach().float()[None]
             size = float(h.square().mean().sqrt())
-            growth = size / max(self.first.setdefault((t.block, t.call), size), MIN_SIZE)
+            growth = size / max(self.first.setdefault((t.block, t.call), size), 1e-30)
             still = (
                 float((h.std(dim=0) <= 1e-3 * size).float().mean()) if len(h) >= MIN_ROWS and self.steps > 1 else 0.0
             )

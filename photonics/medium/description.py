@@ -17,21 +17,8 @@ from photonics.medium.gaussian import GaussianMedium
 from photonics.medium.layers import ScatteringLayers
 from photonics.medium.matrix import MatrixMedium
 
-__all__ = [
-    "DEEP",
-    "MEDIA",
-    "Description",
-    "Table",
-    "build",
-    "effects",
-    "from_dict",
-    "parameters",
-    "plain",
-    "table_type",
-]
+__all__ = ["MEDIA", "Description", "Table", "build", "effects", "from_dict", "parameters", "plain", "table_type"]
 
-DEEP = "tables and lists must not be nested this deeply"
-"""Message for a description on which a function that follows it exceeds Python's recursion limit."""
 Description: TypeAlias = Mapping[str, Any]
 """A table of TOML or JSON."""
 MEDIA: dict[str, type[ScatteringMedium]] = {
@@ -142,5 +129,3 @@ def from_dict(description: Description) -> ScatteringMedium:
         return build(adapter(table_type()).validate_python(plain(description)))
     except ValidationError as error:
         raise ValueError(one_line(error, None, "medium", MEDIA)) from None
-    except RecursionError:
-        raise ValueError(f"medium: {DEEP}") from None

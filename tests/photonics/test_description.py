@@ -25,7 +25,6 @@ from photonics import (
     presets,
 )
 from photonics.description import PARTS
-from photonics.medium import from_dict
 
 every_preset = pytest.mark.parametrize("name", presets.PRESETS)
 
@@ -374,52 +373,3 @@ def test_bad_patterns_are_named(patterns):
     with pytest.raises(ValueError, match=r"^patterns must") as error:
         presets.lab_bench(30, 20).measure(patterns)
     assert "\n" not in str(error.value)
-
-
-def nested(levels, key, **more):
-    """A table in a table in a table, and so on."""
-    table: dict[str, object] = {}
-    for _ in range(levels):
-        table = {key: table, **more}
-    return table
-
-
-MEDIUM = {"type": "GaussianMedium", "n_in": 9, "n_out": 9}
-DOTS = ".".join(3000 * ["a"])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"camera": {"seed": nested(3000, "a")}},
-        {"medium": nested(3000, "medium", type="Lossy", transmission=0.5)},
-        {"medium": nested(400, "medium", type="Lossy", transmission=0.5)},
-        {"medium": MEDIUM | {"seed": nested(3000, "a")}},
-    ],
-    ids=["parameter", "medium", "medium, less", "parameter of the medium"],
-)
-def test_deep_descriptions_are_one_line(change):
-    """Tables nested 3000 deep, as a description, a change and alone. Catches: RecursionError, a text of any length."""
-    uses = [lambda: OPU.from_dict({"medium": MEDIUM} | change)]
-    uses += [lambda: from_dict(change["medium"])] if "medium" in change else []
-    uses += [lambda: presets.ideal(9, 9).replace(**{"camera.seed": nested(3000, "a"), "medium.seed": 1})]
-    uses += [lambda: presets.ideal(9, 9).replace(**{"medium.seed": nested(3000, "a")})]
-    for use in uses:
-        with pytest.raises(ValueError, match=r"nested this deeply|got a value of type dict|medium") as raised:
-            use()
-        assert len(str(raised.value)) < 500
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["seed = " + 3000 * "[" + 3000 * "]", f"seed.{DOTS} = 1", "seed = " + 3000 * "{a = " + "1" + 3000 * "}"],
-    ids=["list", "dots", "table"],
-)
-@pytest.mark.parametrize("table", ["camera", "medium"])
-def test_deep_files_are_one_line(tmp_path, text, table):
-    """Catches: RecursionError from the reader of TOML, or from what follows the tables."""
-    path = tmp_path / "device.toml"
-    medium = "[medium]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in MEDIUM.items())
-    path.write_text(medium + text if table == "medium" else f"{medium}[camera]\n{text}")
-    with pytest.raises(ValueError, match=r"device\.toml: tables and lists must not be nested this deeply$"):
-        OPU.from_toml(path)

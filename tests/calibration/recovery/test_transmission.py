@@ -19,8 +19,7 @@ from calibration.recovery import transmission
 from calibration.recovery.exposure import expose
 from calibration.recovery.methods import METHODS
 from calibration.recovery.transmission import TransmissionEstimate, recover_transmission_matrix
-from calibration.storage.files import WrongFile
-from calibration.storage.journal import Journal, create_journal
+from calibration.storage.journal import Journal
 from photonics import Camera, GaussianMedium, MatrixMedium, presets
 from tests.calibration.faults import BAD_PIXELS, FAULTS, with_bad_pixels, with_fault
 from tests.calibration.matrix_benches import bench, fibre, small
@@ -321,24 +320,3 @@ def test_bad_pixels_are_left_out(method, kind):
     assert np.isinf(found.standard_error[pixels]).all()
     assert abs(found.valid.mean() - np.delete(wanted.valid, pixels).mean()) < 0.02
     assert np.isfinite(found.matrix).all()
-
-
-@pytest.mark.parametrize(
-    ("frames", "header"),
-    [
-        (np.zeros((7, 50), np.uint16), {}),
-        (np.zeros((7, 49), np.uint8), {}),
-        (np.zeros((9999, 50), np.uint8), {}),
-        (np.zeros((7, 50), np.uint8), {"start_frame": "0"}),
-    ],
-    ids=["16 bits", "another sensor", "too many", "no number"],
-)
-def test_frames_of_another_run_are_not_resumed(tmp_path, frames, header):
-    """Frames beside the right description. Catches: frames read as another type, an IndexError, a KeyError."""
-    opu = small(m=50)
-    plan = METHODS["phase-stepping"](n_in=opu.n_in, n_inputs=opu.n_in)
-    about = transmission.describe_measurement(opu, plan) | header
-    with create_journal(tmp_path / "t.h5.part", about, {"frames": frames}):
-        pass
-    with pytest.raises(WrongFile, match=r"^out must have .*t\.h5\.part: remove it, or take another out$"):
-        recover_transmission_matrix(opu, out=tmp_path / "t.h5", resume=True, exposure="keep")

@@ -160,19 +160,6 @@ def test_outputs_that_grow_are_told():
     assert "of the units of block '2' give the same output for every sample" in texts[1]
 
 
-def test_small_outputs_may_grow_to_order_one():
-    """As on Cora, whose features are small. Catches: a warning in every sound training on a graph."""
-    model = nn.Sequential(nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 4))
-    learner = DirectFeedback(model, feedback=RandomFeedback(0))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for k in range(60):
-            if k == 49:
-                model[0].weight.data *= 100.0
-            output = model(X / 100.0)
-            learner.backward(cross_entropy(output, Y), output)
-
-
 @pytest.fixture
 def process():
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
