@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 READY_DOCS := .venv/.ready_docs
 
-.PHONY: demo test lint bench notebooks docs links package clean
+.PHONY: demo test lint bench notebooks pictures docs links package clean
 
 demo: $(READY)
 	$(BIN)/opu demo
@@ -22,6 +22,10 @@ bench: $(READY)
 
 notebooks: $(READY)
 	$(BIN)/python docs/notebooks.py
+
+# The pictures of the documentation, and the numbers behind them.
+pictures: $(READY)
+	$(BIN)/python docs/pictures.py
 
 # The site is in build/docs. A warning fails the build.
 docs: $(READY_DOCS)

@@ -30,6 +30,6 @@ def test_pictures_and_links_become_absolute(monkeypatch):
     module.Addresses.update(hook, found)
     addresses = ADDRESS.findall(found["readme"]["text"])
     assert len(addresses) == len(ADDRESS.findall(text))
-    assert f"{HOST}/raw/v1.2.3/docs/first_light.png" in addresses
+    assert f"{HOST}/raw/v1.2.3/docs/drift.png" in addresses
     assert all(address.startswith(("https://", "#")) for address in addresses)
     assert found["urls"]["Homepage"] == HOST
