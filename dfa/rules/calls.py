@@ -34,6 +34,8 @@ class Taught:
     """Number of the hooked module."""
     call: int = 0
     """Number of the call of this block, from 0."""
+    unsearched: bool = False
+    """Whether the block is a single layer in compiled code, where no activation is looked for."""
     joined: bool = False
     """Whether the block is taught by the signal of another one, with which it is summed before an activation."""
 

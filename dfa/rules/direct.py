@@ -13,7 +13,7 @@ from dfa.errors import check_loss
 from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State, scale_of
 from dfa.rules.blocks import Blocks
 from dfa.rules.calls import Call, Taught, check_called, check_wrapper
-from dfa.rules.inspection import check_sharding, inspect_step, warn_of_unreached
+from dfa.rules.inspection import check_sharding, inspect_step, warn_of_compiled, warn_of_unreached
 from dfa.rules.layout import Layout, Slice
 from dfa.rules.learner import Output, tensors
 from dfa.rules.outputs import find_errors, find_outputs
@@ -95,7 +95,7 @@ class DirectFeedback(SeparateBlocks):
     A block is taught after the activation that follows it, also if that is a function (``torch.relu(block(x))``), with
     dropout, pooling, reshaping, a constant or, for a single layer, a norm between them: the first call looks for it. An
     activation made by hand of other functions is not found, and a warning names the block. In compiled code nothing
-    is looked for: name modules that end with the activation.
+    is looked for, and a warning names the layers: name modules that end with the activation.
 
     A block that is called several times (tied weights) is taught after each call, each time by its own slice of B. The
     first step decides the order of the slices. A block that is skipped, or called with a shorter output, keeps its
@@ -225,6 +225,7 @@ class DirectFeedback(SeparateBlocks):
         check_sharding(self.model)
         inspect_step(loss, outputs, call, self.feedback, self.class_dim, loss_scale)
         warn_of_unreached(self.blocks, self.names, loss, call)
+        warn_of_compiled(self.names, call)
 
     def _send(self, loss: Tensor, outputs: list[Tensor], call: Call, loss_scale: float) -> None:
         """Run the backward pass of the loss and, with their signals, of the hidden blocks."""
@@ -267,7 +268,7 @@ class DirectFeedback(SeparateBlocks):
         """Teaching signals in the blocks' shapes, by one call of the feedback for all blocks with the same rows."""
         dims = [-1 if self.diffuse is not None else features_dim(error, t.output, self.class_dim) for t in taught]
         targets = find_targets(self.feedback, [t.output for t in taught], dims, true)
-        outputs = [t.output.movedim(dim, -1) for t, dim in zip(taught, dims, strict=True)]
+        outputs = [last(t.output, dim) for t, dim in zip(taught, dims, strict=True)]
         rows = [self._rows(error, output) for output in outputs]
         wanted = [
             Slice(t.block, t.call, width_of(output, r.dims, self.spread))
@@ -277,14 +278,14 @@ class DirectFeedback(SeparateBlocks):
         for each in sorted({r.each for r in rows}, reverse=True):
             known = [
                 t.rows(r.dims, self.spread, self.through) if r.each == each else None
-                for t, r in zip(targets, rows, strict=True)
+                for t, r in zip(targets, rows, strict=bool(targets))
             ]
             found = self._feed((error if each else sum_samples(error)).flatten(0, -2), wanted, loss_scale, known)
             for k, (output, r) in enumerate(zip(outputs, rows, strict=True)):
                 if r.each == each:
                     signal = spread_over(found[k], output, r.dims, self.spread)
                     signals[k] = pass_norm(signal, output, r.dims, self.through).to(output.dtype)
-        return [signal.movedim(-1, dim) for signal, dim in zip(signals, dims, strict=True)]
+        return [s if dim == -1 else s.movedim(-1, dim) for s, dim in zip(signals, dims, strict=True)]
 
     def _rows(self, error: Tensor, output: Tensor) -> Rows:
         rows = rows_of(error, output) if self.diffuse is None else Rows(1, True)
@@ -306,11 +307,13 @@ class DirectFeedback(SeparateBlocks):
         factor = samples / loss_scale
         with torch.no_grad(), torch.autocast(error.device.type, enabled=False):
             error, widths = error * factor, self._layout.widths(wanted)
-            teach_feedback(self.feedback, error, self._layout.place(targets, wanted), factor)
+            if targets:
+                teach_feedback(self.feedback, error, self._layout.place(targets, wanted), factor)
             signals = self._layout.take(self.feedback(error, widths), wanted)
             # Coded feedback returns new tensors, which may be changed in place: new memory costs 5 % of a step.
             divide = Tensor.div_ if isinstance(self.feedback, CodedFeedback) else Tensor.div
-            return [self._apply_diffusion(divide(signal, factor / self.scale)) for signal in signals]
+            divisor = factor / self.scale
+            return [self._apply_diffusion(divide(signal, divisor)) for signal in signals]
 
     def _apply_diffusion(self, signal: Tensor) -> Tensor:
         if self.diffuse is None:
@@ -320,3 +323,8 @@ class DirectFeedback(SeparateBlocks):
         if self.diffuse.dtype != signal.dtype or self.diffuse.device != signal.device:
             self.diffuse = self.diffuse.to(signal)
         return self.diffuse @ signal
+
+
+def last(output: Tensor, dim: int) -> Tensor:
+    """Output with its features last; they lie in dimension `dim`."""
+    return output if dim == -1 else output.movedim(dim, -1)

@@ -1,16 +1,26 @@
 """Checks of the first steps of a training: mistakes that are allowed, but that mean a wrong or a weak gradient."""
 
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction
 
 from dfa.feedback.base import Feedback
 from dfa.rules.calls import Call, Taught, nodes_behind
 from dfa.rules.learner import tensors
 from dfa.rules.outputs import normalisation, operation
 
-__all__ = ["Inspector", "check_recorded", "check_sharding", "inspect_step", "warn_of_unreached"]
+__all__ = [
+    "Inspector",
+    "check_checkpoint",
+    "check_recorded",
+    "check_sharding",
+    "inspect_step",
+    "warn_of_compiled",
+    "warn_of_unreached",
+]
 
 MAX_GROWTH = 30.0
 """Growth of the rms of a block's output since the first step that a warning names. In trainings that work it stays
@@ -160,6 +170,34 @@ def check_recorded(group: Sequence[nn.Module], inputs: object, output: Tensor) -
         raise ValueError(
             f"a block's output must depend on its parameters, got a constant from {type(group[-1]).__name__}: use "
             "use_reentrant=False for a checkpoint inside it, or freeze the parameters of a block that needs no gradient"
+        )
+
+
+def check_checkpoint(module: nn.Module) -> None:
+    """Raise a ``ValueError`` if a reentrant checkpoint calls a module, and none of its inputs requires a gradient.
+
+    Then torch has no gradient for the parameters. Backpropagation has one, because it does not detach the inputs.
+    """
+    if not any(p.requires_grad for p in module.parameters(recurse=False)):
+        return
+    frame = sys._getframe()
+    while frame is not None and frame.f_code is not CheckpointFunction.forward.__code__:
+        frame = frame.f_back
+    if frame is not None and not any(t.requires_grad for t in tensors(frame.f_locals["args"])):
+        raise ValueError(
+            f"a checkpoint inside a block must record gradients, got a reentrant one around {type(module).__name__}, "
+            "whose parameters would have no gradient, because the inputs of a block are detached: use "
+            "use_reentrant=False, or freeze the parameters"
+        )
+
+
+def warn_of_compiled(names: Sequence[str], call: Call) -> None:
+    """Warn of layers in compiled code, where no activation is looked for after them."""
+    found = sorted({t.block for t in call.taught if t.unsearched})
+    if found:
+        warn(
+            f"blocks {', '.join(repr(names[k]) for k in found)} end with a layer, and in compiled code no activation "
+            "is looked for after it: if one follows, name a module that ends with it, or compile the blocks alone"
         )
 
 

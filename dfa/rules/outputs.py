@@ -107,7 +107,7 @@ def logits_edge(output: Tensor, class_dim: int) -> GradientEdge:
     return get_gradient_edge(output) if before is None else GradientEdge(before, number)
 
 
-def find_errors(loss: Tensor, outputs: Sequence[Tensor], call: Call, class_dim: int) -> Errors:
+def find_errors(loss: Tensor, outputs: list[Tensor], call: Call, class_dim: int) -> Errors:
     """Error of the outputs on which the loss depends.
 
     Outputs of hidden blocks that the model returns carry the error only if no other output does. Of the other outputs,
@@ -124,6 +124,8 @@ def find_errors(loss: Tensor, outputs: Sequence[Tensor], call: Call, class_dim: 
     edges += [get_gradient_edge(leaf) for leaf, _ in leaves]
     # The graph between output and loss is kept: it is small, and the loss may have terms besides the output's.
     gradients = torch.autograd.grad(loss, edges, retain_graph=True, allow_unused=True)
+    if not leaves and len(outputs) == 1 and gradients[0] is not None:  # nearly every model, without further searches
+        return Errors(join_heads(gradients, class_dim), outputs[:1], [])
     found = list(zip(outputs, gradients, strict=False))
     used = [(output, gradient) for output, gradient in found if gradient is not None]
     ends = [(t, g) for (_, t), g in zip(leaves, gradients[len(outputs) :], strict=True) if g is not None]

@@ -11,6 +11,7 @@ from dfa.errors import Diverged, check_loss
 from dfa.feedback.base import CodedFeedback, scale_of
 from dfa.feedback.encoding import Code
 from dfa.rules.blocks import Blocks, find_blocks
+from dfa.rules.layout import Layout, Slice
 from dfa.rules.rows import SPREADS, count_taught, rows_of, spread_over, width_of
 
 __all__ = ["LayerParallel", "pack", "unpack"]
@@ -69,6 +70,9 @@ class LayerParallel:
     ``4 (R - 1) b n`` bytes forward, so that the traffic of a whole step is only halved. The loss must be a mean over
     rows.
 
+    As in `DirectFeedback`, a block that is called with a shorter output keeps its slice of B, and a longer one adds a
+    slice at the end.
+
     Examples
     --------
     In each process, with the same data in all of them::
@@ -106,6 +110,7 @@ class LayerParallel:
         self.module = nn.Sequential(OrderedDict((names[id(child)], child) for group in groups for child in group))
         self._blocks = [nn.Sequential(*group) for group in groups]
         self.traffic: Counter[str] = Counter()
+        self._layout = Layout()
         self._input: Tensor | None = None
         self._made: list[Tensor] = []
 
@@ -249,8 +254,9 @@ class LayerParallel:
                     f"a block's output must have the rows of the error {tuple(shape[:-1])} before its features, "
                     f"got shape {tuple(output.shape)}"
                 )
-        widths = [width_of(output, leading, self.spread) for output in made]
-        signals = self.feedback.signals(code, widths, made[0].dtype)
+        wanted = [Slice(k, 0, width_of(output, leading, self.spread)) for k, output in enumerate(made)]
+        signals = self.feedback.signals(code, self._layout.widths(wanted), made[0].dtype)
+        signals = self._layout.take(signals, wanted)
         factor /= self.scale
         given = [spread_over(s / factor, h, leading, self.spread) for s, h in zip(signals, made, strict=True)]
         taught = [k for k, output in enumerate(made) if output.requires_grad]  # others are frozen

@@ -47,7 +47,7 @@ def sum_samples(error: Tensor) -> Tensor:
 
 def features_dim(error: Tensor, output: Tensor, class_dim: int) -> int:
     """Dimension of a block's features: `class_dim` if the other dimensions equal the rows of the error, else -1."""
-    if output.ndim == error.ndim and output.movedim(class_dim, -1).shape[:-1] == error.shape[:-1]:
+    if class_dim != -1 and output.ndim == error.ndim and output.movedim(class_dim, -1).shape[:-1] == error.shape[:-1]:
         return class_dim
     return -1
 

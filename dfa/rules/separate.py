@@ -13,7 +13,7 @@ from dfa.feedback.learned import LearnedFeedback
 from dfa.rules.blocks import Blocks, unwrap
 from dfa.rules.calls import Call, Follower, Taught, start_graph
 from dfa.rules.following import is_single_layer, may_continue, open_output, plain, warn_of
-from dfa.rules.inspection import Inspector, check_recorded, check_sharding
+from dfa.rules.inspection import Inspector, check_checkpoint, check_recorded, check_sharding
 from dfa.rules.learner import Hook, Learner, map_tensors, tensors
 
 __all__ = ["SeparateBlocks"]
@@ -33,6 +33,8 @@ class SeparateBlocks(Learner):
         self._inspector = Inspector(self.names)
         self._follows: dict[tuple[int, int], bool] = {}
         """Whether an activation follows a block in a call, as the first call has shown."""
+        self._checks: list[RemovableHandle] = []
+        """Hooks that are needed until the first call has ended."""
 
     def restart(self) -> Self:
         """Forget what earlier calls have shown of the model."""
@@ -47,17 +49,29 @@ class SeparateBlocks(Learner):
             places.setdefault(id(group[-1]), (group[-1], []))[1].append(k)
         root = unwrap(self.model)
         handles = [root.register_forward_pre_hook(Hook(self, self._begin))]
+        last = len(self.names) - 1  # the block after which no activation is needed
+        search = {key: min(owners) < last and may_continue(module) for key, (module, owners) in places.items()}
         for module in {id(group[0]): group[0] for group in self.blocks}.values():
-            if isinstance(module, ScriptModule):
-                continue  # it takes no hooks
-            handles.append(module.register_forward_pre_hook(Hook(self, self._enter), with_kwargs=True))
-        for i, (module, owners) in enumerate(places.values()):
-            handles.append(module.register_forward_hook(Hook(self, self._cut, i, owners)))
-        return [*handles, root.register_forward_hook(Hook(self, self._end))]
+            if any(search.values()) and not isinstance(module, ScriptModule):  # which takes no hooks
+                handles.append(module.register_forward_pre_hook(Hook(self, self._enter), with_kwargs=True))
+        for i, (key, (module, owners)) in enumerate(places.items()):
+            handles.append(module.register_forward_hook(Hook(self, self._cut, i, owners, search[key])))
+        parts = {id(part): part for group in self.blocks for module in group for part in module.modules()}
+        own = [part for part in parts.values() if any(True for _ in part.parameters(recurse=False))]
+        own = [part for part in own if not isinstance(part, ScriptModule)]
+        self._checks = [part.register_forward_pre_hook(Hook(self, self._check_part)) for part in own]
+        return [*handles, *self._checks, root.register_forward_hook(Hook(self, self._end))]
+
+    def _check_part(self, module: nn.Module, inputs: object) -> None:
+        """In the first call: refuse a part of a block whose gradient would be None."""
+        if self._call.inside and not self._connected and not torch.is_grad_enabled():
+            check_checkpoint(module)
 
     def _begin(self, module: nn.Module, inputs: object) -> None:
         if self._active:
             self._calls += 1
+            if self._call.returned and not torch.compiler.is_compiling():  # a call without a backward after it
+                self._watch(self._call)
             self._call = Call(
                 number=self._calls,
                 inside=True,
@@ -70,8 +84,10 @@ class SeparateBlocks(Learner):
             return None
         return map_tensors(plain, inputs), map_tensors(plain, named)
 
-    def _cut(self, place: int, owners: list[int], module: nn.Module, inputs: object, output: object) -> object:
-        """Record a block's output, and pass it on detached."""
+    def _cut(
+        self, place: int, owners: list[int], search: bool, module: nn.Module, inputs: object, output: object
+    ) -> object:
+        """Record a block's output, and pass it on detached; with `search` an activation may follow it."""
         call = self._call
         if self._connected or not call.inside:
             call.check_late(place, module)
@@ -93,9 +109,10 @@ class SeparateBlocks(Learner):
         taught = Taught(block, floats[0], place, sum(t.block == block for t in call.taught))
         call.taught.append(taught)
         if torch.compiler.is_compiling():
+            taught.unsearched = search and is_single_layer(module)
             return map_tensors(call.detach, output)
         end = block == len(self.names) - 1  # no parameters after this block
-        if end or not self._follows.get((block, taught.call), may_continue(module)):
+        if end or not self._follows.get((block, taught.call), search):
             return map_tensors(partial(call.detach, end=end), output)
         follower = Follower(taught, is_single_layer(module))
         call.followers.append(follower)
@@ -107,6 +124,10 @@ class SeparateBlocks(Learner):
             return None
         call = self._call
         call.inside = False
+        if not torch.compiler.is_compiling() and self._checks:
+            for handle in self._checks:
+                handle.remove()
+            self._checks = []
         call.returned = [plain(call.attached(returned)) for returned in tensors(output)]
         changed = any(a is not b for a, b in zip(call.returned, tensors(output), strict=True))
         found = iter(call.returned)
@@ -116,12 +137,6 @@ class SeparateBlocks(Learner):
             if key not in self._follows:
                 self._follows[key] = bool(follower.found)
                 warn_of(self.names[follower.taught.block], follower)
-        if not torch.compiler.is_compiling():
-            self._calls += 1
-            call.number = self._calls
-            for returned in call.returned:
-                if returned.requires_grad and returned.ndim > 0:
-                    returned.register_hook(partial(self._check_number, call.number))
         if not call.taught or any(t.requires_grad for t in call.returned) or self.parameters(len(self.names) - 1):
             return given
         # Everything after the hidden blocks is frozen and has no gradient, but the hidden blocks need the error.
@@ -131,7 +146,13 @@ class SeparateBlocks(Learner):
         return given
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_call": Call()}
+        return super().__getstate__() | {"_call": Call(), "_checks": []}
+
+    def _watch(self, call: Call) -> None:
+        """Let the outputs of a call tell if the loss of a later call depends on them, too."""
+        for returned in call.returned:
+            if returned.requires_grad and returned.ndim > 0:
+                returned.register_hook(partial(self._check_number, call.number))
 
     def _check_number(self, number: int, gradient: Tensor) -> None:
         """In the backward pass, at an output of a call: warn if it is not the call that teaches."""

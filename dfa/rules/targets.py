@@ -57,12 +57,12 @@ def true_gradients(loss: Tensor, call: Call) -> dict[int, Tensor]:
 
 @dataclass(frozen=True)
 class Target:
-    """What feedback learns from at the output of a block; nothing for fixed feedback."""
+    """What feedback learns from at the output of a block."""
 
     output: Tensor
     """Output of the block, its features last."""
-    needs: str | None = None
-    """"gradients" or "outputs", see `LearnedFeedback`; None for fixed feedback."""
+    needs: str
+    """"gradients" or "outputs", see `LearnedFeedback`."""
     true: Tensor | None = None
     """Gradient of the loss with respect to the output."""
 
@@ -93,13 +93,17 @@ class Target:
 def find_targets(
     feedback: Feedback | None, outputs: Sequence[Tensor], dims: Sequence[int], true: Mapping[int, Tensor]
 ) -> list[Target]:
-    """Targets of the blocks' outputs, whose features lie in dimension `dims`; `true` is from `true_gradients`."""
-    needs = feedback.needs if isinstance(feedback, LearnedFeedback) else None
+    """Targets of the blocks' outputs, whose features lie in dimension `dims`; none for fixed feedback.
+
+    `true` is from `true_gradients`.
+    """
+    if not isinstance(feedback, LearnedFeedback):
+        return []
     found = []
     for output, dim in zip(outputs, dims, strict=True):
         gradient = true.get(id(output))
         moved = None if gradient is None else gradient.movedim(dim, -1)
-        found.append(Target(output.detach().movedim(dim, -1), needs, moved))
+        found.append(Target(output.detach().movedim(dim, -1), feedback.needs, moved))
     return found
 
 

@@ -110,15 +110,18 @@ def again(part, x):
     return checkpoint(part, x, use_reentrant=True)
 
 
+CHECKED = "got a reentrant one around Linear, whose parameters would have no gradient, .* use use_reentrant=False"
+
+
 def unused(part, x):
     return x
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
-@pytest.mark.parametrize("way", [again, frozen])
-def test_a_block_without_a_graph_is_refused(way):
+@pytest.mark.parametrize(("way", "told"), [(again, CHECKED), (frozen, "got a constant from Part: use use_reentrant")])
+def test_a_block_without_a_graph_is_refused(way, told):
     """A reentrant checkpoint, or no_grad, inside a block. Catches: gradients of None, silently."""
-    with pytest.raises(ValueError, match=r"must depend on its parameters, got a constant from Part: use use_reentrant"):
+    with pytest.raises(ValueError, match=told):
         step(nn.Sequential(Part(way, second=False), nn.Linear(6, 4)))
     model = nn.Sequential(Part(way, second=False).requires_grad_(False), nn.Linear(6, 4))
     step(model)
@@ -136,7 +139,27 @@ def test_a_block_may_return_its_input():
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
-@pytest.mark.parametrize("way", [again, frozen, unused])
+@pytest.mark.parametrize("second", [True, False])
+def test_a_reentrant_checkpoint_of_a_part_is_refused(second):
+    """In any block, unless the part is frozen. Catches: a part without gradients and only a warning."""
+    model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), Part(again, second), nn.Linear(6, 4))
+    with pytest.raises(ValueError, match=CHECKED):
+        step(model)
+    model[2].a.requires_grad_(False)
+    step(model)
+
+
+def test_a_plain_step_has_no_further_hooks():
+    """On outputs, and before blocks after which no activation is sought. Catches: checks that slow down every step."""
+    model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 4))
+    learner = step(model)
+    output = model(X)
+    assert not output._backward_hooks
+    assert not any(layer._forward_pre_hooks for layer in model)
+    learner.backward(cross_entropy(output, Y), output)
+
+
+@pytest.mark.parametrize("way", [frozen, unused])
 def test_parameters_that_do_not_learn_are_told(way):
     """A part of a block without a graph. Catches: gradients of None, silently."""
     with pytest.warns(UserWarning, match=r"2 parameters of block '0' \(a.weight ...\) do not affect its output"):

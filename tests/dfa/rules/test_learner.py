@@ -198,6 +198,27 @@ def test_compiled_models(backend, order, expected):
 
 
 @dynamo
+def test_layers_in_compiled_code_are_told():
+    """No activation is looked for there. Catches: blocks without the derivative of their activation, silently."""
+    torch._dynamo.reset()
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.b(self.a(x).relu())
+
+    model = Net()
+    learner = DirectFeedback(model, ["a"], RandomFeedback(0))
+    with pytest.warns(UserWarning, match="blocks 'a' end with a layer, and in compiled code no activation is looked"):
+        gradients(
+            learner, torch.compile(model, backend="eager", fullgraph=True), normal(8, 6).float(), torch.arange(8) % 4
+        )
+
+
+@dynamo
 def test_compiled_network_with_skips_and_tied_weights():
     """A block that is called twice, and a tied head. Catches: a count of calls frozen into the graph."""
     torch._dynamo.reset()

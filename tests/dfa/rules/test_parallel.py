@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -120,3 +121,29 @@ def test_four_codes_fit_in_a_byte(count):
     data = pack(code)
     assert data.nbytes == -(-count // 4)
     assert torch.equal(unpack(data, count), code)
+
+
+@pytest.fixture
+def process():
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_blocks_called_at_another_length_keep_their_slices(process):
+    """As with one learner. Catches: the second block's B that moves with the length of the first one's output."""
+
+    def convolutions():
+        torch.manual_seed(0)
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 4))
+        return nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 2, 3), nn.Tanh(), head)
+
+    model = convolutions()
+    stage, learner = LayerParallel(model, RandomFeedback(0)), DirectFeedback(convolutions(), feedback=RandomFeedback(0))
+    for side in (8, 6, 9, 8):
+        x, y = torch.randn(6, 1, side, side), torch.arange(6) % 4
+        output = learner.model(x)
+        learner.backward(cross_entropy(output, y), output)
+        stage.backward(cross_entropy(stage(x), y))
+        for found, wanted in zip(model.parameters(), learner.model.parameters(), strict=True):
+            torch.testing.assert_close(found.grad, wanted.grad)
