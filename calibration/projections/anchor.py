@@ -1,6 +1,6 @@
 """Real projections by interference with anchors: patterns on the same mirrors that serve as reference fields."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from calibration.camera.noise import measure_background
 from calibration.device import Device
 from calibration.fields.holography import disjoint_anchor, superset_anchor
 from calibration.fields.misfit import check_repeats, response_factor
-from calibration.projections.base import LinearProjection, ProjectionMethod, Response
+from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed, Response
 from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
@@ -19,6 +19,8 @@ __all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_a
 
 SOUND_MISFIT = np.float32(1.5)
 """Largest misfit of a pattern on a sound bench: 0.7 with speckle, 1.4 with a real matrix (all rows at the bound)."""
+SOFT = 0.3
+"""`AnchorProjection.soft` of a projection that follows its medium."""
 DARK_VARIANCE = np.float32(0.25)
 """Squared error of the dark level, DN^2: half a code where the noise is too small to average the rounding out."""
 FURTHEST = 0.95
@@ -53,6 +55,9 @@ class AnchorProjection(LinearProjection):
     """``I(b) - I(0)`` of the anchor used for each row, DN: shape (n_out,)."""
     anchor_variance: FloatArray
     """Variance of `anchor_dn`, DN^2."""
+    soft: float = 0.0
+    """Share of the mean anchor that is added to that of each row in its scale; above 0 if the anchors follow a medium
+    that moves (`follow`). Frames are then not tested against the anchors."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
@@ -84,10 +89,41 @@ class AnchorProjection(LinearProjection):
         if not uncertain:
             return Response(values, None, None)
         variance = (self.noise.variance(alone) + self.noise.variance(other)) / np.float32(4.0)
-        misfit = self._misfit(alone, other, values)
-        factor = response_factor(misfit, 1.0, FURTHEST)
+        factor = np.float32(1.0)
+        if not self.soft:
+            factor = response_factor(self._misfit(alone, other, values), 1.0, FURTHEST)
         top = self.opu.camera.saturation_dn
         return Response(values, variance * factor, (alone >= top) | (other >= top))
+
+    def refresh(self, count: int = 2) -> Refreshed:
+        """Measure each anchor again by `count` frames; the dark level and light that leaks are those of before.
+
+        Rows that have become dark keep the scale of a row at the limit of darkness.
+        """
+        count = integer(count, "count", 1)
+        frames = self.opu.measure(np.repeat(self.anchors, count, axis=0))
+        means = frames.reshape(len(self.anchors), count, -1).mean(axis=1, dtype=np.float32)
+        taken = means[self.choice, np.arange(self.n_outputs)]
+        now = taken - np.float32(self.noise.dark_dn + self.leakage * self.unit_dn)
+        before, seen = self.anchor_dn[self.valid], now[self.valid]
+        least = np.float32(self.method.dark_share) * seen.mean()
+        projection = replace(
+            self,
+            anchor_dn=np.maximum(now, least),
+            anchor_variance=np.maximum(self.noise.variance(taken) / np.float32(count), DARK_VARIANCE),
+        )
+        return Refreshed(projection, float(seen.mean() / before.mean()), float(np.corrcoef(seen, before)[0, 1]))
+
+    def follow(self, common: HostArray) -> "AnchorProjection | None":
+        """The projection with the anchor of now, ``I_b + 2 common``, and soft rows.
+
+        Their scale becomes ``1 / sqrt(I_b + 0.3 mean)``: rows that the drift has made dark are mostly noise. None with
+        the complement as the anchor, whose common response is not that of the anchor alone.
+        """
+        if self.complementary:
+            return None
+        now = np.maximum(self.anchor_dn + np.float32(2.0) * common, np.float32(0.0))
+        return replace(self, anchor_dn=now, soft=SOFT)
 
     def _misfit(self, alone: HostArray, other: HostArray, values: HostArray) -> FloatArray:
         """Squared distance of values beyond their bound over its variance, (batch, n_out); NaN within it.
@@ -111,15 +147,22 @@ class AnchorProjection(LinearProjection):
             return frames[:, 1]
         return np.take_along_axis(frames, 1 + self.choice[None, None, :], axis=1)[:, 0]
 
+    @property
+    def _length_dn(self) -> FloatArray:
+        """Squared length of each row's anchor that sets its scale, DN."""
+        if not self.soft:
+            return self.anchor_dn
+        return self.anchor_dn + np.float32(self.soft) * self.anchor_dn[self.valid].mean()
+
     def _scale(self) -> FloatArray:
-        length = np.where(self.valid, self.anchor_dn * self.unit_dn, np.inf)
+        length = np.where(self.valid, self._length_dn * self.unit_dn, np.inf)
         return (1.0 / np.sqrt(length)).astype(np.float32)
 
     def _shared_variance(self) -> FloatArray:
         return self.anchor_variance / np.float32(4.0)
 
     def _scale_error(self) -> FloatArray:
-        anchor = np.where(self.valid, self.anchor_dn, np.float32(np.inf))
+        anchor = np.where(self.valid, self._length_dn, np.float32(np.inf))
         squared = self.anchor_variance / (2.0 * anchor) ** 2
         if not self.complementary:
             # The leaked field has a random phase relative to a row's anchor (rms cosine 1/sqrt(2)). The change of the

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ from calibration.projections.signed_patterns import Terms, split
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 
-__all__ = ["LinearProjection", "Projected", "ProjectionMethod", "Response"]
+__all__ = ["LinearProjection", "Observer", "Projected", "ProjectionMethod", "Refreshed", "Response"]
 
 CHUNK = 2**25
 """Pixels of the frames taken at a time; bounds the memory (about 20 bytes per pixel)."""
@@ -46,6 +46,29 @@ class Response(NamedTuple):
     """Variance of the real part, and of the imaginary part; None if not requested."""
     saturated: BoolArray | None
     """Whether a value is wrong because of saturation; None if not requested."""
+
+
+class Refreshed(NamedTuple):
+    """A projection whose reference has been measured again; rows and gauge are those of before."""
+
+    projection: "LinearProjection"
+    scale: float
+    """Light of the reference over that of the last calibration, mean over the valid rows."""
+    correlation: float
+    """Correlation of the reference's intensity with that of the last calibration, over the valid rows."""
+
+
+class Observer(Protocol):
+    """Sees the frames of vectors, and may change their responses; for devices that move."""
+
+    @property
+    def by_vector(self) -> bool:
+        """Whether the patterns of a vector are shown one after the other, not all positive ones first."""
+        ...
+
+    def __call__(self, halves: BoolArray, responses: HostArray) -> HostArray:
+        """Responses to use, given patterns (n, n_inputs) and their responses before scaling, (n, n_out)."""
+        ...
 
 
 @component
@@ -99,6 +122,8 @@ class LinearProjection(ABC):
 
     conjugation_fixed: ClassVar[bool] = True
     """Whether a row is distinguished from its complex conjugate."""
+    moving_fields: ClassVar[int] = 2
+    """Fields in a response that move with the medium: 2 if the reference passes through it, too, 1 if it does not."""
     drops_noisy_rows: ClassVar[bool] = False
     """Whether rows in which noise hides the anchors are dropped as well as dark ones."""
 
@@ -179,13 +204,15 @@ class LinearProjection(ABC):
         """Number of frames that the projection of these vectors takes."""
         return len(self._split(x).plane) * self.frames_per_vector
 
-    def __call__(self, x: ArrayLike) -> HostArray:
+    def __call__(self, x: ArrayLike, observer: Observer | None = None) -> HostArray:
         """Project vectors.
 
         Parameters
         ----------
         x : array_like, shape (batch, n_inputs)
             Bool, entries in {-1, 0, 1}, or real numbers from -1 to 1, which are rounded to `bits` bits.
+        observer : Observer, optional
+            Sees the responses, and may change them.
 
         Returns
         -------
@@ -196,22 +223,25 @@ class LinearProjection(ABC):
         ValueError
             If the shape is wrong or an entry is not in that range.
         """
-        terms = self._split(x)
+        terms = self._terms(x, observer)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         for part in terms.parts(self._chunk):
-            terms.add(values, part, self._respond(self._frames(terms.halves(part)), False).values)
+            halves = terms.halves(part)
+            response = self._respond(self._frames(halves), False).values
+            terms.add(values, part, response if observer is None else observer(halves, response))
         values *= self._scale()
         return values
 
-    def measure(self, x: ArrayLike) -> Projected:
+    def measure(self, x: ArrayLike, observer: Observer | None = None) -> Projected:
         """Project vectors as a call does; also return the error of each value and whether it saturated."""
-        terms = self._split(x)
+        terms = self._terms(x, observer)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
         for part in terms.parts(self._chunk):
-            response = self._respond(self._frames(terms.halves(part)), True)
+            halves = terms.halves(part)
+            response = self._respond(self._frames(halves), True)
             assert response.variance is not None and response.saturated is not None
-            terms.add(values, part, response.values)
+            terms.add(values, part, response.values if observer is None else observer(halves, response.values))
             terms.add(variance, part, response.variance, power=2)
             terms.flag(saturated, part, response.saturated)
         scale, variance[:, ~self.valid] = self._scale(), 0.0
@@ -250,6 +280,31 @@ class LinearProjection(ABC):
     def _split(self, x: ArrayLike) -> Terms:
         """Binary patterns that are shown for vectors."""
         return split(x, self.n_inputs, self.bits)
+
+    def _terms(self, x: ArrayLike, observer: Observer | None) -> Terms:
+        terms = self._split(x)
+        return terms.by_vector() if observer is not None and observer.by_vector else terms
+
+    def refresh(self, count: int = 2) -> Refreshed:
+        """Measure the reference again by `count` frames, where it goes stale first: anchors that pass the medium.
+
+        Raises
+        ------
+        ValueError
+            If the method has no such reference; a new calibration by ``method.calibrate`` is then the way.
+        """
+        raise ValueError(
+            f"refresh must be used with the method anchor, whose reference goes stale, got {self.method.name}: measure "
+            "the projection again (proj.method.calibrate(proj.opu, proj.n_inputs))"
+        )
+
+    def follow(self, common: HostArray) -> "LinearProjection | None":
+        """The projection whose calibrated offset follows the medium; None if no offset goes stale.
+
+        `common` is the mean response to many patterns, (n_out,). Where the reference passes through the medium, it
+        shows how much brighter or darker the reference has become. Rows and gauge stay.
+        """
+        return None
 
     @property
     def _chunk(self) -> int:

@@ -1,7 +1,7 @@
 """Projections with a reference arm, and the calibration of its beam."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class ReferencedProjection(LinearProjection):
     by d together. The scale is unaffected, as the beam's strength is measured as an intensity. A signed vector is the
     difference of two halves; a phase drift between these causes an error.
     """
+
+    moving_fields: ClassVar[int] = 1
 
     reference_dn: FloatArray
     """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""

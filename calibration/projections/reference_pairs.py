@@ -43,6 +43,8 @@ class PairProjection(LinearProjection):
     change, and a warning tells it. A lost frame is not seen.
     """
 
+    moving_fields: ClassVar[int] = 1
+
     reference_dn: FloatArray
     """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
     reference_variance: FloatArray

@@ -66,6 +66,12 @@ class Terms(NamedTuple):
         group = 2 * self.digit[part] + (self.sign[part] < 0)
         return (group == one for one in np.unique(group))
 
+    def by_vector(self) -> "Terms":
+        """The same terms, those of a vector one after the other: what changes slowly cancels in their differences."""
+        order = np.argsort(self.owner, kind="stable")
+        names = ("plane", "sign", "owner", "weight", "digit")
+        return self._replace(**{name: getattr(self, name)[order] for name in names})
+
     def one_by_one(self) -> "Terms":
         """The same vectors by terms with a single ON input, those of a vector one after the other."""
         term, entry = np.nonzero(self.planes[self.plane] == self.sign[:, None])

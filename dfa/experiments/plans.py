@@ -134,6 +134,9 @@ class Plan:
     recalibrate_every: int = Field(default=0, ge=0)
     """Steps between two calibrations of the device; 0 calibrates it once, before the first step."""
 
+    refresh: bool = Field(default=True, strict=True)
+    """Whether optical feedback follows a device that moves, see `dfa.OpticalFeedback`."""
+
     @field_validator("hidden", mode="before")
     @classmethod
     def _read_widths(cls, given: Any) -> tuple[int, ...] | None:

@@ -110,7 +110,13 @@ def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | No
 
     width = plan.pixels if method == "learned" else signal_width(plan, data)
     opu = opu or build_device(plan, data.classes, width, seed)
-    source = OpticalFeedback(calibrate(opu), encoder, recalibrate_every=plan.recalibrate_every, recalibrate=calibrate)
+    source = OpticalFeedback(
+        calibrate(opu),
+        encoder,
+        recalibrate_every=plan.recalibrate_every,
+        recalibrate=calibrate,
+        refresh=plan.refresh,
+    )
     return LeastSquares(source, plan.pixels, plan.draws, every=plan.fit_every) if method == "learned" else source
 
 

@@ -35,6 +35,8 @@ class Feedback(ABC):
     """Whether the signals are proportional to the error, so that its scale does not matter."""
     watch: bool = False
     """Measure saturation and noise in each step, for `statistics`, if the feedback has any."""
+    rests: bool = True
+    """Whether the feedback may send nothing while `hidden_rate` is 0."""
 
     @abstractmethod
     def __call__(self, error: Tensor, widths: Sequence[int]) -> list[Tensor]:
@@ -44,6 +46,11 @@ class Feedback(ABC):
     def frames(self) -> int:
         """Frames that the device has taken, calibration included; 0 without a device."""
         return 0
+
+    @property
+    def hidden_rate(self) -> float:
+        """Factor on the learning rate of the hidden blocks, under 1 if the feedback changes faster than they follow."""
+        return 1.0
 
     def statistics(self) -> dict[str, float]:
         """Figures of the last step, by name; empty before the first step."""

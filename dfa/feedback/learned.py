@@ -59,6 +59,7 @@ class LearnedFeedback(Feedback):
                 f"source must be OpticalFeedback, RandomFeedback or MediumFeedback, got {type(source).__name__}"
             )
         self.source = source
+        source.rests = False
         self.pixels, self.draws = integer(pixels, "pixels", 1), integer(draws, "draws", 1)
         self.steps, self.products = 0, 0
         self._matrices: list[Tensor] = []

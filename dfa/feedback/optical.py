@@ -14,11 +14,13 @@ from torch import Tensor
 
 from calibration import LinearProjection
 from calibration.device import Device
+from calibration.projections.base import Observer, Projected
 from dfa.arrays import to_array, to_tensor
 from dfa.errors import Diverged
 from dfa.feedback.base import CodedFeedback, State
 from dfa.feedback.encoding import Code, Encoder, Ternary
-from photonics.arrays import Array
+from dfa.feedback.tracking import FEW, PROBE_EVERY, Tracker
+from photonics.arrays import Array, HostArray
 from photonics.backend import HOST
 from photonics.chain import Chain
 from photonics.component import integer
@@ -58,6 +60,11 @@ class OpticalFeedback(CodedFeedback):
         ``recalibrate(device)`` returns the new projection, measured from frames. By default the projection's own method
         measures it again with the same settings. Methods whose gauge changes with each calibration, several anchors and
         multilateration, would give the units other matrices, and are refused without this function.
+    refresh : bool
+        Follow a device that moves. The frames of the steps show by themselves how fast the medium moves, so that this
+        takes no frame, and on a still device no signal changes, bit for bit. Once a movement is seen, the mean of a
+        step's own frames takes the place of the calibrated anchor, the frames of a code are neighbours, and signals are
+        centred over the batch. `hidden_rate` falls if the medium moves faster than a network can follow.
     watch : bool
         Measure saturation and the expected noise of each step, for `statistics`. It may be changed at any time, and
         changes no signal.
@@ -82,6 +89,7 @@ class OpticalFeedback(CodedFeedback):
         *,
         recalibrate_every: int = 0,
         recalibrate: Callable[[Device], LinearProjection] | None = None,
+        refresh: bool = True,
         watch: bool = False,
     ) -> None:
         super().__init__(Ternary() if encoder is None else encoder)
@@ -93,7 +101,9 @@ class OpticalFeedback(CodedFeedback):
             raise ValueError(f"recalibrate must be given for a projection whose gauge changes, got {projection}")
         if recalibrate is not None and not callable(recalibrate):
             raise ValueError(f"recalibrate must be a function of the device, or None, got {recalibrate!r:.80}")
-        self.recalibrate = recalibrate
+        if not isinstance(refresh, bool):
+            raise ValueError(f"refresh must be true or false, got {refresh!r:.80}")
+        self.recalibrate, self.refresh = recalibrate, refresh
         self.calibrations = 0
         self._rows = torch.from_numpy(np.flatnonzero(projection.valid))
         self._scale = math.sqrt(2.0 * projection.opu.n_in)  # entries of the projection have variance 1/(2 n_in)
@@ -101,6 +111,17 @@ class OpticalFeedback(CodedFeedback):
         self._calibrated: Calibration | None = None
         self._rehearsing = False
         self._measured: dict[str, float] = {}
+        self._tracker = Tracker(projection, self._rows.numpy()) if refresh else None
+
+    @property
+    def hidden_rate(self) -> float:
+        """Factor on the learning rate of the hidden blocks: 1 on a still device, 0 if it moves too fast to teach them.
+
+        `dfa.train` applies it. With d the decorrelation of the field in a step, frames of a step over the correlation
+        time, it is ``1 / (1 + (d / d0)^2)``, d0 = 0.02 with anchors and 0.03 with a still reference beam, and 0 under
+        0.05. Errors are then shown in one step of 10 only, to see whether the device has slowed down.
+        """
+        return 1.0 if self._tracker is None else self._tracker.rate
 
     @property
     def frames(self) -> int:
@@ -119,6 +140,8 @@ class OpticalFeedback(CodedFeedback):
             self._calibrate()
         before = self.frames
         shown = (values != 0).any(dim=1)
+        if self.rests and not self.hidden_rate and self.steps % PROBE_EVERY:
+            shown = torch.zeros_like(shown)
         self._measured = {}
         if len(shown) and bool(shown.all()):
             signals = self._project(values, width).to(values.device, dtype)
@@ -129,8 +152,21 @@ class OpticalFeedback(CodedFeedback):
         self._measured["frames"] = self.frames - before
         if scale is not None:
             signals *= scale.detach().to(signals)
+        if self._tracker is not None:
+            self._track(self._tracker, signals, shown)
         parts = signals.split(list(widths), dim=1)
         return [part.mul_(self._scale / math.sqrt(w)) for part, w in zip(parts, widths, strict=True)]
+
+    def _track(self, tracker: Tracker, signals: Tensor, shown: Tensor) -> None:
+        """Count the frames of a step; if the device moves, centre the signals that are shown, in place.
+
+        The mean signal pushes all rows alike. On a medium that moves it is the largest error.
+        """
+        count = int(shown.sum())
+        if not self._rehearsing and count:
+            tracker.count(int(self._measured["frames"]))
+        if tracker.following and count:
+            signals[shown] -= signals[shown].mean(dim=0) * (count / (count + FEW))
 
     def statistics(self) -> dict[str, float]:
         """Figures of the last step; empty before the first step.
@@ -138,16 +174,20 @@ class OpticalFeedback(CodedFeedback):
         In addition to ``rows``, ``shown`` and ``nonzero`` of `CodedFeedback`: ``frames`` of the step, ``frames_total``
         on the device's clock, and ``calibrations``. If `watch` was set, also ``saturated``, the share of the values
         that are wrong because of a saturated pixel, and ``snr_db``, their power over the expected variance of their
-        noise.
+        noise. Once a movement of the device is seen, also ``correlation_frames``, the correlation time of the medium's
+        field, ``correlation`` of the values with those of the last calibration, and ``hidden_rate``; ``snr_db`` then
+        counts the share that is stale as noise.
         """
         found = super().statistics()
         if not found:
             return {}
-        return found | self._measured | {"frames_total": self.frames, "calibrations": self.calibrations}
+        moved = {} if self._tracker is None else self._tracker.statistics()
+        return found | self._measured | moved | {"frames_total": self.frames, "calibrations": self.calibrations}
 
     def state_dict(self) -> State:
         """Kind of feedback, steps, digest of the device, frames on its clock, and the last calibration."""
         state = super().state_dict() | {"device": self._device, "frames": self.frames}
+        state |= {"tracker": None if self._tracker is None else self._tracker.state_dict()}
         return state | {"calibrated": None if self._calibrated is None else {**self._calibrated}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -163,12 +203,15 @@ class OpticalFeedback(CodedFeedback):
         super().load_state_dict(state)
         calibrated, opu = state.get("calibrated"), self.projection.opu
         if calibrated is None:
-            self.projection, opu.exposure_s = self._first
+            projection, opu.exposure_s = self._first
+            self._use(projection)
             self._calibrated, self.calibrations = None, 0
         elif calibrated != self._calibrated:
             opu.exposure_s, opu.clock.frames = calibrated["exposure_s"], calibrated["frames"]
             self.calibrations = calibrated["count"] - 1
             self._calibrate()
+        if self._tracker is not None and state.get("tracker") is not None:
+            self._tracker.load_state_dict(state["tracker"])
         opu.clock.frames = int(state["frames"])
 
     @cached_property
@@ -209,14 +252,14 @@ class OpticalFeedback(CodedFeedback):
         """Project codes that are not empty: (shown, classes) -> (shown, width)."""
         opu = self.projection.opu
         array = to_array(code, opu.backend if isinstance(opu, Chain) else HOST)
-        measured = self.projection.measure(array) if self.watch else None
+        found, measured = self._read(array, self.watch)
         rows = self._rows[: -(-width // self._parts)]
 
         def read(array: Array) -> Tensor:
             values = to_tensor(array)
             return values.index_select(1, rows.to(values.device))
 
-        values = read(self.projection(array) if measured is None else measured.values)
+        values = read(found)
         values = torch.view_as_real(values).flatten(1)[:, :width] if values.is_complex() else values
         peak = float(values.abs().max())
         if not 0 < peak < math.inf:
@@ -226,8 +269,29 @@ class OpticalFeedback(CodedFeedback):
                 "reaches the camera; if opu.autoexpose() has set this exposure, more light (laser.power_w) is needed"
             )
         if measured is not None:
-            self._measured |= quality(values, read(measured.noise), read(measured.saturated))
+            kept = 1.0 if self._tracker is None else self._tracker.statistics().get("correlation", 1.0)
+            self._measured |= quality(values, read(measured.noise), read(measured.saturated), kept)
         return values
+
+    def _read(self, array: Array, watch: bool) -> tuple[HostArray, Projected | None]:
+        """Project codes, with their errors if `watch` is set, and let the tracker see the frames."""
+
+        def project(projection: LinearProjection, *observer: Observer) -> tuple[HostArray, Projected | None]:
+            measured = projection.measure(array, *observer) if watch else None
+            return (projection(array, *observer), None) if measured is None else (measured.values, measured)
+
+        tracker = self._tracker
+        if tracker is None:
+            return project(self.projection)
+        if tracker.calibrated is not self.projection:  # which may be replaced
+            tracker.calibrated = self.projection
+        return tracker.use(lambda projection: project(projection, tracker), self._rehearsing)
+
+    def _use(self, projection: LinearProjection) -> None:
+        """Take a projection from now on."""
+        self.projection = projection
+        if self._tracker is not None:
+            self._tracker.calibrated = projection
 
     def _calibrate(self) -> None:
         opu, old = self.projection.opu, self.projection
@@ -236,12 +300,17 @@ class OpticalFeedback(CodedFeedback):
         kind = [(type(p), p.n_inputs, p.n_outputs, p.frames_per_vector) for p in (old, new)]
         if kind[0] != kind[1]:
             raise ValueError(f"recalibrate must return a projection like {old}, got {new}")
-        self.projection, self._calibrated, self.calibrations = new, start, start["count"]
+        self._use(new)
+        self._calibrated, self.calibrations = start, start["count"]
 
 
-def quality(values: Tensor, noise: Tensor, saturated: Tensor) -> dict[str, float]:
-    """Share of saturated values, and the power of the signal over that of the noise in dB (infinite without noise)."""
+def quality(values: Tensor, noise: Tensor, saturated: Tensor, kept: float = 1.0) -> dict[str, float]:
+    """Share of saturated values, and the power of the signal over that of the noise in dB (infinite without noise).
+
+    `kept` is the correlation of the values with those of the calibration; the rest of their power counts as noise.
+    """
     power, disturbance = float(values.square().mean()), float(noise.square().mean())
+    disturbance += (1.0 - kept**2) * max(power - disturbance, 0.0)
     ratio = max(power - disturbance, 0.0) / disturbance if disturbance else math.inf
     level = 10.0 * math.log10(ratio) if ratio else -math.inf
     return {"saturated": float(saturated.float().mean()), "snr_db": level}

@@ -56,6 +56,8 @@ class GridStudy:
     """Changes of the device; those of the plan come first."""
     calibration: Settings = field(default_factory=dict)
     """Arguments of the calibration, which replace the plan's."""
+    refresh: bool | None = None
+    """Whether the device is followed (`Plan.refresh`); None for what the plan says."""
 
     def prepare(self, plan: Plan, options: Mapping[str, Values]) -> PreparedStudy:
         """Return the study with a plan; options that are not empty replace default values."""
@@ -72,7 +74,12 @@ class GridStudy:
             without=dict.fromkeys(over, 0) if self.compared else {},
         )
         changes = {**self.changes, **plan.device_changes}
-        plan = replace(plan, device_changes=changes, calibration={**plan.calibration, **self.calibration})
+        plan = replace(
+            plan,
+            device_changes=changes,
+            calibration={**plan.calibration, **self.calibration},
+            refresh=plan.refresh if self.refresh is None else self.refresh,
+        )
         return PreparedStudy(study=TrainingStudy(plan), design=Grid(over), view=view, references=self.references)
 
 
@@ -133,7 +140,7 @@ GRIDS = {name: curve_of(one) for name, one in FLAWS.items()} | {
         references=(),
     ),
     "drift_recalibration": GridStudy(
-        summary="Correlation time of a drifting medium, and steps between two calibrations.",
+        summary="Correlation time of a drifting medium that is not followed, and steps between two calibrations.",
         title="Drift of the medium against re-calibration",
         over={
             "recalibrate_every": ("training.recalibrate_every", (0, 100, 20)),
@@ -145,6 +152,7 @@ GRIDS = {name: curve_of(one) for name, one in FLAWS.items()} | {
         log=True,
         compared=True,
         changes=FLAWS["medium_drift"].changes,
+        refresh=False,
     ),
 }
 

@@ -29,6 +29,9 @@ class Means(TypedDict, total=False):
     shown: float | None
     saturated: float | None
     snr_db: float | None
+    correlation_frames: float | None
+    correlation: float | None
+    hidden_rate: float | None
 
 
 class Watcher:
@@ -75,6 +78,9 @@ class Watcher:
             shown=means.get("shown"),
             saturated=means.get("saturated"),
             snr_db=means.get("snr_db"),
+            correlation_frames=means.get("correlation_frames"),
+            correlation=means.get("correlation"),
+            hidden_rate=means.get("hidden_rate"),
         )
 
 

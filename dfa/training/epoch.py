@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["FEEDBACK", "Epoch"]
 
-FEEDBACK = ("nonzero", "shown", "saturated", "snr_db")
+FEEDBACK = ("nonzero", "shown", "saturated", "snr_db", "correlation_frames", "correlation", "hidden_rate")
 """Fields of an `Epoch` that describe the feedback."""
 
 
@@ -43,7 +43,14 @@ class Epoch:
     saturated: float | None = None
     """Share of the feedback's values that are wrong because of a saturated pixel."""
     snr_db: float | None = None
-    """Power of the optical feedback over the expected variance of its noise, dB, mean of the decibels."""
+    """Power of the optical feedback over the expected variance of its noise, dB, mean of the decibels. On a device that
+    moves, the share of the power that is stale since the last calibration counts as noise."""
+    correlation_frames: float | None = None
+    """Correlation time of the medium's field, frames, as the frames of the run show it; None if nothing moves."""
+    correlation: float | None = None
+    """Correlation of the optical feedback with that of the last calibration; None if nothing moves."""
+    hidden_rate: float | None = None
+    """Factor on the learning rate of the hidden blocks; None if nothing moves."""
 
     def row(self) -> dict[str, float | None]:
         """All figures as one flat row, except wall time, so that a resumed run writes the same row as an unbroken run.

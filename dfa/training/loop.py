@@ -334,5 +334,8 @@ def describe(history: list[Epoch]) -> str:
     hidden = list(full.angles.values())[:-1]
     parts += [f"angle={fmean(hidden):.0f}°"] if hidden else []
     parts += [f"snr={full.snr_db:.0f}dB"] if full.snr_db is not None else []
+    parts += [f"tau={full.correlation_frames:.2g}"] if full.correlation_frames is not None else []
+    parts += [f"kept={full.correlation:.2f}"] if full.correlation is not None else []
+    parts += [f"rate={full.hidden_rate:.2g}"] if full.hidden_rate is not None else []
     shares = {"nonzero": full.nonzero, "saturated": full.saturated}
     return " ".join(parts + [f"{name}={share:.1%}" for name, share in shares.items() if share is not None])

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from dfa.errors import check_loss
+from dfa.rules.learner import Learner
 from photonics.component import number
 
 __all__ = ["Rule", "check_counts", "check_data", "check_numbers", "reproducible", "take_step"]
@@ -62,8 +63,29 @@ def take_step(
         learner.backward(loss, output)
     if clip_norm is not None:
         clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip_norm)
-    optimiser.step()
+    with hidden_rate(learner):
+        optimiser.step()
     return loss.item()
+
+
+@contextmanager
+def hidden_rate(learner: Rule | None) -> Iterator[None]:
+    """Context of a step of the optimiser in which hidden blocks learn at the rate that the feedback allows.
+
+    Their change is multiplied by `dfa.feedback.base.Feedback.hidden_rate`. For any optimiser this is the learning rate
+    of these blocks; a factor on their gradient would change nothing with Adam.
+    """
+    feedback = learner.feedback if isinstance(learner, Learner) else None
+    factor = 1.0 if feedback is None else feedback.hidden_rate
+    if factor == 1.0 or not isinstance(learner, Learner):
+        yield
+        return
+    hidden = [p for k in range(len(learner.names) - 1) for p in learner.parameters(k)]
+    before = [p.detach().clone() for p in hidden]
+    yield
+    with torch.no_grad():
+        for parameter, old in zip(hidden, before, strict=True):
+            parameter.copy_(torch.lerp(old, parameter, factor))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import pytest
 
 from calibration import measure_projection
 from calibration.metrics import anchor_truth, row_correlation, row_errors
-from photonics import OPU, Camera, GaussianMedium, Imaging, Laser, MatrixMedium, presets
+from photonics import OPU, Camera, Drifting, GaussianMedium, Imaging, Laser, MatrixMedium, presets
 from tests.calibration.benches import (
     half_on,
     ternary,
@@ -151,3 +151,25 @@ def test_no_row_has_a_common_error_in_all_vectors():
     assert 0.8 < projection.valid.mean() < 0.97
     size = np.sqrt(np.mean(projection(unit[i]) ** 2))
     assert np.abs(offset).max() < 0.5 * size
+
+
+def test_refresh_follows_an_anchor_that_has_moved():
+    """After 0.3 correlation times the error of an offset is gone; gauge and rows are those of before.
+
+    Catches: an anchor of the calibration that stays in the values (error of all rows alike, 0.9 of the signal).
+    """
+    medium = Drifting(GaussianMedium(20, 400, seed=1), correlation_frames=1e4)
+    opu = presets.lab_bench(20, 400, seed=1).replace(medium=medium)
+    opu.autoexpose()
+    projection = measure_projection(opu, n_inputs=10)
+    opu.clock.advance(3000)
+    refreshed = projection.refresh()
+    assert 0.8 < refreshed.scale < 1.25
+    assert refreshed.correlation == pytest.approx(np.exp(-0.6), abs=0.15)
+    x, found = np.eye(10), []
+    for one in (projection, refreshed.projection):
+        truth = anchor_truth(one, opu.effective_matrix(tick=opu.clock.frames), x)
+        found.append(np.sqrt(np.mean((one(x) - truth)[:, one.valid] ** 2) / np.mean(truth[:, one.valid] ** 2)))
+    assert found[1] < 0.35 < 1.0 < found[0]
+    with pytest.raises(ValueError, match="refresh must be used with the method anchor"):
+        measure_projection(presets.lab_bench(8, 40), "phase-stepping").refresh()

@@ -277,7 +277,7 @@ def test_a_dark_device_stops_training():
         def __getattr__(self, name):
             return getattr(self.projection, name)
 
-        def __call__(self, x):
+        def __call__(self, x, *observer):
             return 0.0 * self.projection(x)
 
     feedback = OpticalFeedback(measure_projection(bench(), n_inputs=CLASSES))

@@ -1,0 +1,77 @@
+"""Training on a device that moves: ``python -m benchmarks.moving``.
+
+Digits of MNIST as in docs/robustness.md, through `lab_bench` with a medium that drifts. Prints a row for each
+correlation time: test accuracy of each way to read the device, and the frames that it takes, calibration included.
+"""
+
+import argparse
+import statistics
+import sys
+from typing import Any
+
+import torch
+
+from dfa.data import Dataset, load
+from dfa.experiments.plans import Plan
+from dfa.experiments.runs import format_mean, run_one
+from dfa.experiments.tasks import Data
+from dfa.feedback.encoding import Ternary
+
+__all__ = ["WAYS", "plan_of", "score"]
+
+PAIRS = Ternary(stochastic=1.0, pairs=True)
+WAYS: dict[str, dict[str, Any]] = {
+    "anchor, not followed": {"refresh": False},
+    "anchor, recalibrated every 20 steps": {"refresh": False, "recalibrate_every": 20},
+    "anchor, followed": {},
+    "anchor, followed, pairs": {"encoder": PAIRS},
+    "reference pairs, followed": {"encoder": PAIRS, "calibration": {"method": "reference-pairs"}},
+}
+"""Settings of a plan for each way to read the device, by name."""
+TIMES = (1e12, 1e6, 1e5, 1e4, 3e3, 1e3)
+
+
+def plan_of(tau: float, changes: dict[str, Any], hidden: tuple[int, ...] = (256,), samples: int = 5000) -> Plan:
+    """The plan of docs/robustness.md with a medium of that correlation time, in frames, and changes of its settings."""
+    medium = {"medium": {"type": "Drifting", "correlation_frames": tau}}
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 32, "samples": samples, "device_changes": medium}
+    return Plan(data="mnist", hidden=hidden, **settings | changes)
+
+
+def score(plan: Plan, data: Data, seed: int, method: str = "optical") -> tuple[float, int]:
+    """Test accuracy in %, and the number of frames."""
+    found = run_one(method, seed, plan, data)
+    return 100.0 * found.score, found.frames
+
+
+def main(argv: list[str]) -> None:
+    """Print a row of the table for each correlation time as soon as it is known."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.moving", description="Training on a moving device.")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--hidden", type=int, nargs="+", default=[256])
+    parser.add_argument("--tau", type=float, nargs="+", default=TIMES)
+    parser.add_argument("--only", action="append", choices=WAYS, help="one way to read the device; may be repeated")
+    given = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    data, hidden = load("mnist"), tuple(given.hidden)
+    assert isinstance(data, Dataset)
+    ways = {name: WAYS[name] for name in given.only or WAYS}
+    print("| correlation time, frames |", " | ".join(ways), "|")
+    print("|---|" + "---|" * len(ways))
+    for tau in given.tau:
+        cells = []
+        for changes in ways.values():
+            try:
+                runs = [score(plan_of(tau, changes, hidden), data, seed) for seed in range(given.seeds)]
+            except ValueError as error:
+                cells.append(f"refused: {str(error)[:60]}")
+                continue
+            frames = statistics.fmean(frames for _, frames in runs)
+            cells.append(f"{format_mean([value for value, _ in runs], 1)} ({frames:,.0f} frames)")
+        print(f"| {tau:.0e} |", " | ".join(cells), "|", flush=True)
+    still = [score(plan_of(1e12, {}, hidden), data, seed, "last-layer")[0] for seed in range(given.seeds)]
+    print(f"last layer only: {format_mean(still, 1)}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,203 @@
+"""How fast the map of a projection moves, from the frames of the vectors that it projects."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photonics.arrays import BoolArray, FloatArray, HostArray
+
+__all__ = ["Motion", "Speed"]
+
+RING = 40
+"""Readings that are kept."""
+MIN_READINGS = 6
+"""Readings from which on a speed is stated."""
+MIN_SHOWN = 3
+"""Frames in which an input must be ON in a reading; inputs that are rarer are left out."""
+MIN_TERMS, MAX_TERMS = 4, 40
+"""Frames for each input from which on a reading may end, and after which it ends even if some inputs are rare."""
+MAX_ROWS = 256
+"""Outputs that are watched, the first ones that are valid."""
+RIDGE = 0.05
+"""Frames that the inputs' mean counts for, so that inputs that are always ON together have a solution."""
+MIN_OVERLAP = 0.15
+"""Overlap of two readings, noise apart, below which it is not used: its logarithm would be that of noise."""
+PRIOR = 0.02
+"""Weight of a reading's overlap with itself, which contains its noise."""
+SIGNIFICANT = 10.0
+"""Standard errors by which the rate must differ from 0 before the map counts as moving."""
+
+
+class Frames(NamedTuple):
+    """Frames of the reading that is not complete: their numbers, patterns and responses, one entry for each call."""
+
+    numbers: list[int]
+    halves: list[BoolArray]
+    responses: list[FloatArray]
+
+
+class Ring(NamedTuple):
+    """The last readings: mean frame number, and map (n_inputs, n_rows), NaN for inputs that were rare."""
+
+    frames: list[int]
+    maps: list[FloatArray]
+
+
+class Speed(NamedTuple):
+    """Rate at which the field of the medium decays, ``exp(-rate lag)``."""
+
+    rate: float
+    """1 over the correlation time, 1/frames; 0 if none is seen."""
+    error: float
+    """Standard error of the rate."""
+
+    @property
+    def moving(self) -> bool:
+        """Whether the rate is clearly above 0."""
+        return bool(self.rate > SIGNIFICANT * self.error)
+
+
+class Motion:
+    """Watches the map of a projection: readings of it, their overlaps, and the decay of these with the lag.
+
+    A reading is the least-squares map from the patterns shown to the responses, over the frames of a few steps. A
+    common response is left out. The overlap of two readings i and j has no noise in its mean: ``s_i s_j exp(-k lag
+    rate)``, with k the number of fields in a response that move (2 with an anchor on the same mirrors, 1 with a still
+    reference). A weighted fit of its logarithm over all pairs gives the rate, without a model of noise or light.
+
+    Parameters
+    ----------
+    fields : int
+        k.
+    """
+
+    def __init__(self, fields: int) -> None:
+        self.fields = fields
+        self.speed = Speed(0.0, np.inf)
+        self.correlation = 1.0
+        """Overlap of the last reading with the first one since the last calibration, noise apart."""
+        self._open = Frames([], [], [])
+        self._ring = Ring([], [])
+        self._first: tuple[int, FloatArray] | None = None
+        self._first_scale = 0.0
+
+    def add(self, frame: int, halves: BoolArray, responses: HostArray) -> None:
+        """Take in frames of patterns; the speed is new whenever these complete a reading.
+
+        Parameters
+        ----------
+        frame : int
+            Number of the last one of these frames.
+        halves : ndarray, shape (n, n_inputs)
+            Patterns.
+        responses : ndarray, shape (n, n_rows)
+            Responses of the watched rows, real or complex; the first `MAX_ROWS` are used.
+        """
+        parts = np.ascontiguousarray(responses[:, :MAX_ROWS])
+        parts = parts.view(np.float32) if np.iscomplexobj(parts) else parts
+        numbers, shown, seen = self._open
+        numbers.append(frame)
+        shown.append(halves)
+        seen.append(parts)
+        on = np.sum([h.sum(axis=0) for h in shown], axis=0)
+        count, inputs = sum(map(len, shown)), halves.shape[1]
+        if count < MAX_TERMS * inputs and (count < MIN_TERMS * inputs or on.min() < MIN_SHOWN):
+            return
+        found = solve(np.concatenate(shown), np.concatenate(seen), on >= MIN_SHOWN)
+        self._open = Frames([], [], [])
+        self._take(round(sum(numbers) / len(numbers)), found)
+
+    def restart(self) -> None:
+        """Begin again after a new calibration: the next reading is the one that later ones are compared with."""
+        self._open, self._first, self.correlation = Frames([], [], []), None, 1.0
+
+    def state(self) -> dict[str, object]:
+        """State in plain types and arrays, for `load`."""
+        return {
+            "speed": list(self.speed),
+            "correlation": self.correlation,
+            "open": list(map(list, self._open)),
+            "ring": list(map(list, self._ring)),
+            "first": [] if self._first is None else list(self._first),
+            "first_scale": self._first_scale,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state` returned."""
+        self.speed, self.correlation = Speed(*state["speed"]), state["correlation"]
+        self._open, self._ring = Frames(*map(list, state["open"])), Ring(*map(list, state["ring"]))
+        self._first = tuple(state["first"]) if state["first"] else None
+        self._first_scale = state["first_scale"]
+
+    def _take(self, frame: int, found: FloatArray) -> None:
+        frames, maps = self._ring = Ring([*self._ring.frames, frame][-RING:], [*self._ring.maps, found][-RING:])
+        if self._first is None:
+            self._first = frame, found
+        known = np.asarray(np.isfinite(np.stack([*maps, self._first[1]])[:, :, 0]).all(axis=0))
+        if len(maps) < MIN_READINGS or known.sum() < 2:
+            return
+        flat = np.stack([contrast(one, known) for one in maps])
+        lags = np.abs(np.subtract.outer(np.array(frames, np.float64), frames))
+        self.speed, scales = fit_decay(lags, flat @ flat.T, self.fields)
+        if frames[0] == self._first[0]:
+            self._first_scale = float(scales[0])
+        together = float(flat[-1] @ contrast(self._first[1], known))
+        self.correlation = min(max(together / max(self._first_scale * float(scales[-1]), 1e-300), 0.0), 1.0)
+
+
+def contrast(found: FloatArray, known: BoolArray) -> NDArray[np.float64]:
+    """Map of the known inputs less its mean over them, as one vector.
+
+    Where every pattern has one input ON, that mean is part of the common response, and not known.
+    """
+    some = found[known].astype(np.float64)
+    return (some - some.mean(axis=0)).ravel()
+
+
+def solve(halves: BoolArray, values: FloatArray, used: BoolArray) -> FloatArray:
+    """Map of the inputs that are `used`, (inputs, rows), without a common response; NaN for the others."""
+    x = halves.astype(np.float64)
+    x -= x.mean(axis=0)
+    normal = x.T @ x + RIDGE * np.eye(x.shape[1])
+    found = np.linalg.solve(normal, x.T @ (values - values.mean(axis=0))).astype(np.float32)
+    found[~used] = np.nan
+    return found
+
+
+def fit_decay(
+    lags: NDArray[np.float64], overlaps: NDArray[np.float64], fields: int
+) -> tuple[Speed, NDArray[np.float64]]:
+    """Fit ``log overlap_ij = b_i + b_j - fields rate lag_ij``; also return the scales ``exp(b)``."""
+    count = len(lags)
+    first, second = np.triu_indices(count, 1)
+    own = np.sqrt(np.maximum(np.diag(overlaps), 1e-300))
+    alike = overlaps[first, second] / (own[first] * own[second])
+    lag = fields * lags[first, second]
+    design = np.zeros((len(lag) + count, count + 1))
+    design[np.arange(len(lag)), first] = design[np.arange(len(lag)), second] = 1.0
+    design[: len(lag), -1] = -lag
+    design[len(lag) :, :count] = 2.0 * np.eye(count)
+    target = np.concatenate([np.log(np.maximum(alike, 0.02)), np.zeros(count)])
+    weight = np.concatenate([np.where(alike > MIN_OVERLAP, np.abs(alike), 0.0), np.full(count, PRIOR)])
+    scale = max(float(lag.max()), 1.0)
+    design[: len(lag), -1] /= scale
+    solution, _ = weighted_fit(design, target, weight)
+    # Once more, with the pairs that decay and noise leave above the limit by the fit, not by their own noise.
+    kept = np.exp(-solution[-1] * lag / scale) > MIN_OVERLAP
+    weight[: len(lag)] = np.where(kept, np.exp(design[: len(lag)] @ solution), 0.0)
+    solution, inverse = weighted_fit(design, target, weight)
+    residual = (weight * (target - design @ solution))[: len(lag)]
+    freedom = max(np.count_nonzero(kept) - count - 1, 1)
+    error = np.sqrt(np.sum(residual**2) / freedom * inverse[-1, -1])
+    return Speed(max(float(solution[-1]), 0.0) / scale, float(error) / scale), own * np.exp(solution[:-1])
+
+
+def weighted_fit(
+    design: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weighted least squares: the solution, and the inverse of the normal matrix."""
+    weighted = design * weight[:, None]
+    inverse = np.asarray(np.linalg.inv(weighted.T @ weighted + 1e-12 * np.eye(design.shape[1])), np.float64)
+    return inverse @ (weighted.T @ (weight * target)), inverse

@@ -1,0 +1,160 @@
+"""A projection that follows its device while it trains a network."""
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import LinearProjection
+from calibration.projections.motion import Motion
+from dfa.feedback.base import State
+from photonics.arrays import BoolArray, FloatArray, HostArray
+
+__all__ = ["Tracker"]
+
+FEW = 4.0
+"""Frames at which the mean of a step's own frames counts half; the other half is that of the steps before."""
+GAIN = 0.3
+"""Share of a step's own mean by which the anchors follow."""
+TOLERATED = {2: 0.02, 1: 0.03}
+"""Decorrelation of the field in a step at which hidden blocks learn at half their rate, by the fields in a response."""
+MIN_RATE = 0.05
+"""Factor on the rate of the hidden blocks below which it is 0."""
+PROBE_EVERY = 10
+"""Steps after which errors are shown again while the hidden blocks rest, to see whether the device has slowed down."""
+Result = TypeVar("Result")
+
+
+class Tracker:
+    """Watches the frames of a projection; once its medium moves, follows it.
+
+    On a still device nothing changes, bit for bit. Once `calibration.projections.motion.Motion` sees a movement, the
+    mean of a step's own frames takes the place of the calibrated anchor (`LinearProjection.follow`), the frames of a
+    code are neighbours, and `OpticalFeedback` centres the signals over the batch. All of it takes no frame.
+
+    Parameters
+    ----------
+    projection : LinearProjection
+        As calibrated.
+    rows : ndarray of int
+        Rows that are in use; the first ones are watched.
+    """
+
+    def __init__(self, projection: LinearProjection, rows: NDArray[np.int64]) -> None:
+        self.rows = rows
+        self.projection = self._calibrated = projection
+        self.motion = Motion(projection.moving_fields)
+        self.following = False
+        self.shown = 0.0
+        """Frames of a step, mean over the last steps."""
+        self._common: FloatArray | None = None
+        self._next: FloatArray | None = None
+        self._frozen = False
+
+    @property
+    def by_vector(self) -> bool:
+        """Whether the frames of a code are neighbours."""
+        return self.following
+
+    def __call__(self, halves: BoolArray, responses: HostArray) -> HostArray:
+        """Responses less the mean of these frames, if the device moves and an anchor would be stale; see `Observer`."""
+        if not self._frozen:
+            self.motion.add(self.projection.opu.clock.frames, halves, responses[:, self.rows])
+            self.following |= self.motion.speed.moving
+        if not self.following or self._calibrated.follow(responses[0]) is None:
+            return responses
+        own = responses.mean(axis=0, dtype=np.float32)
+        share = np.float32(len(responses) / (len(responses) + FEW))
+        if not self._frozen:
+            before = np.float32(0.0) if self._common is None else self._common
+            self._next = before + np.float32(GAIN) * share * own
+        return responses - share * own
+
+    def use(self, project: Callable[[LinearProjection], Result], rehearsing: bool) -> Result:
+        """Use the projection of now for the codes of a step; a rehearsal is not remembered."""
+        self._frozen, self._next = rehearsing, self._common
+        found = project(self.projection)
+        if not rehearsing:
+            self._follow(self._next)
+        return found
+
+    @property
+    def calibrated(self) -> LinearProjection:
+        """The projection as it was calibrated last; if it is set, what was learned of its offset is forgotten."""
+        return self._calibrated
+
+    @calibrated.setter
+    def calibrated(self, projection: LinearProjection) -> None:
+        self.projection = self._calibrated = projection
+        self._common = None
+        self.motion.restart()
+
+    def count(self, frames: int) -> None:
+        """Take in the number of frames of a step."""
+        self.shown = 0.9 * self.shown + 0.1 * frames if self.shown else float(frames)
+
+    @property
+    def moved(self) -> float:
+        """Decorrelation of the field in a step, frames over correlation time; 0 on a still device."""
+        return self.shown * self.motion.speed.rate if self.following else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Factor on the rate of the hidden blocks: ``1 / (1 + (d / d0)^2)`` with d the decorrelation in a step."""
+        factor = 1.0 / (1.0 + (self.moved / TOLERATED[self._calibrated.moving_fields]) ** 2)
+        return factor if factor >= MIN_RATE else 0.0
+
+    def statistics(self) -> dict[str, float]:
+        """Correlation time of the field, frames, its correlation with the last calibration, and the hidden rate.
+
+        Empty if no movement has been seen.
+        """
+        if not self.following:
+            return {}
+        rate = self.motion.speed.rate
+        time = 1.0 / rate if rate else math.inf
+        return {"correlation_frames": time, "correlation": self.motion.correlation, "hidden_rate": self.rate}
+
+    def state_dict(self) -> State:
+        """State in plain types."""
+        state = {
+            "following": self.following,
+            "shown": self.shown,
+            "common": self._common,
+            "motion": self.motion.state(),
+        }
+        return pack(state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a saved state. The calibration must be that of the state already."""
+        found = unpack(state)
+        self.following, self.shown = found["following"], found["shown"]
+        self.motion.load(found["motion"])
+        self._follow(found["common"])
+
+    def _follow(self, common: FloatArray | None) -> None:
+        self._common = common
+        followed = None if common is None else self._calibrated.follow(common)
+        self.projection = self._calibrated if followed is None else followed
+
+
+def pack(value: Any) -> Any:
+    """Replace arrays in lists and dictionaries by texts, so that states are plain and can be compared."""
+    if isinstance(value, np.ndarray):
+        data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        return {"array": data, "dtype": value.dtype.str, "shape": list(value.shape)}
+    if isinstance(value, Mapping):
+        return {name: pack(one) for name, one in value.items()}
+    return [pack(one) for one in value] if isinstance(value, list) else value
+
+
+def unpack(value: Any) -> Any:
+    """Undo `pack`."""
+    if isinstance(value, Mapping) and "array" in value:
+        return np.frombuffer(base64.b64decode(value["array"]), value["dtype"]).reshape(value["shape"]).copy()
+    if isinstance(value, Mapping):
+        return {name: unpack(one) for name, one in value.items()}
+    return [unpack(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,80 @@
+"""The speed of a medium from the frames of a projection: the right one, and none on a still device."""
+
+import numpy as np
+import pytest
+
+from calibration.projections.motion import MAX_ROWS, Motion
+
+INPUTS, ROWS, SKIP = 10, 250, 6
+
+
+def normal(rng, *shape):
+    return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)) / np.sqrt(2)
+
+
+def watch(tau, fields=1, seed=0, steps=45, terms=60, noise=0.3, one_hot=False):
+    """A motion that has seen steps of a map which drifts as a product of `fields` fields, with a common response."""
+    rng = np.random.default_rng(seed)
+    motion, speeds = Motion(fields), []
+    medium, anchor = normal(rng, INPUTS, ROWS), normal(rng, ROWS)
+    kept = np.exp(-SKIP / tau)  # the drift within a few frames does not matter
+    for step in range(steps):
+        if one_hot or step < 20:  # the patterns change as a network learns
+            halves = np.eye(INPUTS, dtype=bool)[rng.integers(INPUTS, size=terms)]
+        else:
+            halves = rng.random((terms, INPUTS)) < 0.25
+        responses = []
+        for start in range(0, terms, SKIP):
+            if kept < 1.0:
+                medium = kept * medium + np.sqrt(1.0 - kept**2) * normal(rng, INPUTS, ROWS)
+                anchor = anchor if fields == 1 else kept * anchor + np.sqrt(1.0 - kept**2) * normal(rng, ROWS)
+            responses.append(np.real(np.conj(anchor) * (halves[start : start + SKIP] @ medium)) + np.abs(anchor) ** 2)
+        seen = np.concatenate(responses) * (1.0 + 0.01 * np.sin(step / 5.0))  # light that changes
+        motion.add(terms * (step + 1), halves, (seen + noise * rng.standard_normal(seen.shape)).astype(np.float32))
+        speeds.append(motion.speed)
+    return motion, speeds
+
+
+@pytest.mark.parametrize("fields", [1, 2])
+@pytest.mark.parametrize("tau", [1e3, 1e4, 1e6])
+def test_the_correlation_time_is_right_over_three_decades(tau, fields):
+    """Mean of 3 runs within 10 %, two standard errors, with 10 % of noise power and light that changes by 1 %.
+
+    Catches: the decay of an intensity taken as that of the field; noise or the laser's power taken as a movement.
+    """
+    speeds = [watch(tau, fields, seed)[0].speed for seed in range(3)]
+    assert all(speed.moving for speed in speeds)
+    assert np.mean([1.0 / speed.rate for speed in speeds]) == pytest.approx(tau, rel=0.1)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_no_alarm_in_20_still_runs(one_hot):
+    """Although patterns, light and noise change. Catches: the mean over the inputs left in the maps (40 errors)."""
+    for seed in range(20):
+        _, speeds = watch(1e30, seed % 2 + 1, seed, one_hot=one_hot, noise=0.2 + 0.05 * seed)
+        assert not any(speed.moving for speed in speeds)
+
+
+def test_correlation_with_the_calibration_follows_the_decay():
+    """After 2640 frames of 4000 the overlap of a map with the first is exp(-0.66), within 0.06 (4 standard errors).
+
+    Catches: an overlap that noise makes smaller; a restart that keeps the old map.
+    """
+    motion, _ = watch(4000.0)
+    assert motion.correlation == pytest.approx(np.exp(-44 * 60 / 4000.0), abs=0.06)
+    motion.restart()
+    assert motion.correlation == 1.0
+
+
+def test_a_saved_motion_goes_on_as_the_first():
+    """Catches: an incomplete reading that is lost."""
+    rng = np.random.default_rng(0)
+    parts = [(rng.random((17, INPUTS)) < 0.3, rng.standard_normal((17, MAX_ROWS + 3))) for _ in range(40)]
+    whole, second = Motion(2), Motion(2)
+    for step, part in enumerate(parts):
+        if step == 25:
+            second.load(whole.state())
+        for motion in (whole, second) if step >= 25 else (whole,):
+            motion.add(17 * step, *part)
+    assert second.speed == whole.speed
+    assert second.correlation == whole.correlation
