@@ -270,13 +270,17 @@ def linearity(
 ) -> NDArray[np.float64]:
     """Relative deviation from the line fitted with weights 1/signal, over 5 to 95 % of saturation (EMVA 1288).
 
+    NaN everywhere if fewer than three levels are in this range, as for one bit or a camera without light.
+
     Saturation is the level of the highest variance, as in the standard; above it the noise is clipped.
     """
     saturation = signal[np.argmax(variance)]
     inside = (signal > 0.05 * saturation) & (signal < 0.95 * saturation)
+    deviation = np.full(len(photons), np.nan)
+    if inside.sum() < 3:
+        return deviation
     x, y = photons[inside], signal[inside]
     line = np.polyval(np.polyfit(x, y, 1, w=1.0 / y), x)
-    deviation = np.full(len(photons), np.nan)
     deviation[inside] = (y - line) / line
     return deviation
 
@@ -286,5 +290,7 @@ def linearity_error(
 ) -> Estimate:
     """Mean of the deviations from the line, without their signs."""
     inside = np.isfinite(deviation)
+    if not inside.any():
+        return Estimate(np.nan, np.nan)
     noise = np.sqrt(variance[inside] / (2.0 * pixels)) / signal[inside]
     return Estimate(float(np.mean(np.abs(deviation[inside]))), float(noise.mean()))

@@ -20,6 +20,7 @@ __all__ = [
     "closure",
     "coherent_misfit",
     "is_complete",
+    "light_changes",
     "linear_fields",
     "linear_weights",
     "misfit",
@@ -31,6 +32,9 @@ ROUNDS = 4
 """Gauss-Newton steps. The last one changes a field by under 1e-3 of its error, a saturated one by a few per cent."""
 MAX_INCOHERENT = 0.05
 """Largest deviation of `closure` from 1 at which all light counts as coherent."""
+
+MIN_LIT = 16
+"""Pixels without saturated readings from which on changes of the light can be told from noise."""
 
 Real = FloatArray
 
@@ -232,3 +236,24 @@ def closure(frames: HostArray, phases: NDArray[np.float64], reference: Real, ben
     fringes = np.mean(np.abs(fields.values) ** 2) - fields.variance.mean()
     mean = np.mean(frames[:, :, good], dtype=np.float64) - bench.noise.dark_dn - np.mean(reference[good] ** 2)
     return float(mean / fringes)
+
+
+def light_changes(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
+    """Relative change of the light from probe to probe, rms; 0 if noise explains what is seen.
+
+    Light of power ``1 + e`` in a probe leaves its phase steps perfect. The mean of the frames and the fringes change as
+    ``(1 + e)(r^2 + |y|^2)`` and ``(1 + e) r y``, so that with y from the fringes the mean exceeds ``r^2 + |y|^2`` by
+    ``e (r^2 - |y|^2)`` to first order: e is the slope over the pixels. Arguments are as for `linear_fields`. Only pixels
+    without saturated readings are used.
+    """
+    good = (frames < bench.saturation_dn).all(axis=(0, 1))
+    if good.sum() < MIN_LIT or len(frames) < 2:
+        return 0.0
+    frames, square = frames[:, :, good], reference[good].astype(np.float64) ** 2
+    light = np.abs(linear_fields(frames, phases, reference[good], bench).values).astype(np.float64) ** 2
+    excess, lever = frames.mean(axis=1) - bench.noise.dark_dn - square - light, square - light
+    power = np.sum(lever**2, axis=1)
+    slope = np.sum(excess * lever, axis=1) / power
+    noise = np.mean(np.mean((excess - slope[:, None] * lever) ** 2, axis=1) / power)
+    found = float(np.var(slope, ddof=1))
+    return float(np.sqrt(found - noise)) if found > noise * (1.0 + 6.0 * np.sqrt(2.0 / len(frames))) else 0.0

@@ -16,6 +16,7 @@ from calibration.fields.stepped import (
     closure,
     coherent_misfit,
     is_complete,
+    light_changes,
     linear_fields,
     linear_weights,
     misfit,
@@ -35,6 +36,8 @@ MIN_VISIBILITY = 0.99
 """Smallest contrast of a tilted reference's fringes on a pixel; below it the scale of the matrix would be too small."""
 MAX_STRAY_DN = 1.0
 """Mean light that fringes may leave unexplained, DN: that of rounding and of the dark level."""
+MAX_LIGHT_ERROR = 0.2
+"""Squared error by changes of the light, relative to that by noise, from which on a warning is given."""
 MIN_PIXELS = 16
 """Pixels from which on equal frames are not chance."""
 
@@ -52,6 +55,8 @@ class State(NamedTuple):
     """Misfit that all rows have in common (`calibration.fields.misfit.common_misfit`)."""
     stray_dn: float = 0.0
     """Mean light that the fringes do not explain, DN; 0 if the optics have such light, or the closure is 1."""
+    light_rms: float = 0.0
+    """Relative change of the light from probe to probe."""
 
 
 @component
@@ -157,8 +162,15 @@ class PhaseStepping(RecoveryMethod[State]):
                 "polarisation have 1: stray light, a camera that is not linear, or lost frames",
                 stacklevel=5,
             )
+        light = light_changes(self.probes(frames), phases, reference, bench)
+        if light**2 * float(np.mean(np.abs(fields.values) ** 2)) > MAX_LIGHT_ERROR * float(fields.variance.mean()):
+            warnings.warn(
+                f"light changes by {light:.1%} rms from probe to probe: stated errors are enlarged by it; let the laser "
+                "settle, or measure its power",
+                stacklevel=5,
+            )
         found = self.misfit(self.probes(frames), reference, fields, bench, state)
-        return state if found is None else state._replace(misfit=common_misfit(found))
+        return state._replace(light_rms=light, misfit=1.0 if found is None else common_misfit(found))
 
     def strength(self, frames: HostArray, bench: Bench) -> FloatArray:
         """Intensity of the reference at each pixel, DN, from frames of the reference and the leaked light c.
@@ -186,7 +198,7 @@ class PhaseStepping(RecoveryMethod[State]):
         fields = self.fields(probes, reference, bench, state)
         unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
         light = (np.abs(fields.values) ** 2).mean(axis=0) * unit**2
-        probe = fields.variance * unit**2
+        probe = fields.variance * unit**2 + light * np.float32(state.light_rms**2)
         noise = bench.noise.variance(alone).mean(axis=0) / REFERENCE_FRAMES
         if state.drift is None:
             leaked = (linear_weights(reference_phases(self.steps)) @ alone.astype(np.complex64)) / reference

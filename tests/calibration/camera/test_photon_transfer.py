@@ -143,3 +143,13 @@ def test_defect_pixels_are_counted_and_left_out(kind):
     assert lines[kind].verdict == "failed"
     assert lines[kind].measured == pytest.approx(0.02 if kind == "dead pixels" else 0.01, rel=0.2)
     assert {line.verdict for line in lines.values() if line.name != kind} == {"pass"}
+
+
+@pytest.mark.parametrize(
+    "change", [{"camera.bit_depth": 1}, {"camera.dead_pixels": 1.0}, {"camera.gain_dn_per_e": 1e-4}], ids=str
+)
+def test_a_camera_without_levels_of_light_has_a_report(change):
+    """One bit, no pixel that works, a gain that hides all light. Catches: a `TypeError` of the fit of a line."""
+    found = photon_transfer(presets.lab_bench(32, 64).replace(**change), pixels=64)
+    assert np.isnan(found.deviation).all()
+    assert np.isnan(found.linearity_error.value)
