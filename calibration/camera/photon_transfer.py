@@ -194,7 +194,7 @@ def analyse(shots: Shots, photons: NDArray[np.float64], exposure_s: float, defec
     below = signal < 0.7 * saturation
     fitted = below & (variance > MIN_DARK_NOISE_DN**2 + QUANTISATION)
     gain = fit_gain(signal[fitted], variance[fitted], kept)
-    slope = float(np.sum(signal[below]) / np.sum(photons[below]))
+    slope = float(np.sum(signal[below]) / np.sum(photons[below])) if below.any() else np.nan
     efficiency = Estimate(slope / gain.value, slope / gain.value * gain.error / gain.value)
     saturated = Estimate(float(saturation / gain.value), float(saturation * gain.error / gain.value**2))
     prnu, dsnu = nonuniformity(shots.light, shots.unlit, gain.value)

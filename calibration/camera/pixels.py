@@ -50,7 +50,7 @@ def nonuniformity(light: NDArray[np.float64], dark: NDArray[np.float64], gain: f
     """
     stacks, (count, pixels) = (light, dark), light.shape
     spatial = [s.mean(axis=0).var(ddof=1) - s.var(axis=0, ddof=1).mean() / count for s in stacks]
-    signal = light.mean() - dark.mean()
+    signal = float(light.mean() - dark.mean()) or np.nan  # without any, PRNU is not known
     dsnu = np.sqrt(max(spatial[1], 0.0)) / gain
     prnu = np.sqrt(max(spatial[0] - spatial[1], 0.0)) / signal
     errors = [s.mean(axis=0).var(ddof=1) / np.sqrt(2.0 * pixels) for s in stacks]

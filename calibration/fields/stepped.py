@@ -243,8 +243,8 @@ def light_changes(frames: HostArray, phases: NDArray[np.float64], reference: Rea
 
     Light of power ``1 + e`` in a probe leaves its phase steps perfect. The mean of the frames and the fringes change as
     ``(1 + e)(r^2 + |y|^2)`` and ``(1 + e) r y``, so that with y from the fringes the mean exceeds ``r^2 + |y|^2`` by
-    ``e (r^2 - |y|^2)`` to first order: e is the slope over the pixels. Arguments are as for `linear_fields`. Only pixels
-    without saturated readings are used.
+    ``e (r^2 - |y|^2)`` to first order: e is the slope over the pixels. Only pixels without saturated readings are used.
+    Arguments are as for `linear_fields`.
     """
     good = (frames < bench.saturation_dn).all(axis=(0, 1))
     if good.sum() < MIN_LIT or len(frames) < 2:

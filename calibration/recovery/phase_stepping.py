@@ -36,7 +36,7 @@ MIN_VISIBILITY = 0.99
 """Smallest contrast of a tilted reference's fringes on a pixel; below it the scale of the matrix would be too small."""
 MAX_STRAY_DN = 1.0
 """Mean light that fringes may leave unexplained, DN: that of rounding and of the dark level."""
-MAX_LIGHT_ERROR = 0.2
+MAX_LIGHT_ERROR = 0.5
 """Squared error by changes of the light, relative to that by noise, from which on a warning is given."""
 MIN_PIXELS = 16
 """Pixels from which on equal frames are not chance."""
@@ -162,15 +162,14 @@ class PhaseStepping(RecoveryMethod[State]):
                 "polarisation have 1: stray light, a camera that is not linear, or lost frames",
                 stacklevel=5,
             )
-        light = light_changes(self.probes(frames), phases, reference, bench)
-        if light**2 * float(np.mean(np.abs(fields.values) ** 2)) > MAX_LIGHT_ERROR * float(fields.variance.mean()):
-            warnings.warn(
-                f"light changes by {light:.1%} rms from probe to probe: stated errors are enlarged by it; let the laser "
-                "settle, or measure its power",
-                stacklevel=5,
-            )
         found = self.misfit(self.probes(frames), reference, fields, bench, state)
-        return state._replace(light_rms=light, misfit=1.0 if found is None else common_misfit(found))
+        state = state._replace(
+            light_rms=0.0 if self.track_drift else light_changes(self.probes(frames), phases, reference, bench),
+            misfit=1.0 if found is None else common_misfit(found),
+        )
+        if state.misfit == 1.0 and state.stray_dn <= MAX_STRAY_DN:  # otherwise another warning names the fault
+            warn_of_light(state.light_rms, fields)
+        return state
 
     def strength(self, frames: HostArray, bench: Bench) -> FloatArray:
         """Intensity of the reference at each pixel, DN, from frames of the reference and the leaked light c.
@@ -280,6 +279,16 @@ class PhaseStepping(RecoveryMethod[State]):
             step_rms_rad=drift.step,
             jitter_rms_rad=drift.jitter,
             field_error=drift.error,
+        )
+
+
+def warn_of_light(change: float, fields: Fields) -> None:
+    """Warn if relative changes of the light from probe to probe, rms, add to the error of fields."""
+    if change**2 * float(np.mean(np.abs(fields.values) ** 2)) > MAX_LIGHT_ERROR * float(fields.variance.mean()):
+        warnings.warn(
+            f"light changes by {change:.1%} rms from probe to probe: stated errors are enlarged by it; let the laser "
+            "settle, or take frames faster",
+            stacklevel=6,
         )
 
 
