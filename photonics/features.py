@@ -47,7 +47,7 @@ class OPUFeatures(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
     ``sqrt(2 / n_components) T_lin x``, and their inner product tends to ``x.y / n_in``, with C = 1.
     The contrast C is 1 for the presets. It is less where a pixel sums several fields (polarisations, modes,
     wavelengths, grains); `fit` warns of that, and linear features then have a smaller inner product (C^2 of it for
-    equal fields). The losses of a medium are divided out.
+    equal fields). The losses of a medium, and the scale of a user's matrix, are divided out.
 
     Fitting builds the device, sets its exposure on a few samples (on all inputs ON for linear features) and takes dark
     frames. Frames are noisy as on a bench: a second transform of the same samples has new noise, while a second fit

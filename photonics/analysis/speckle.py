@@ -9,7 +9,7 @@ from scipy import stats
 from photonics.arrays import Array
 from photonics.chain import Chain, expand_modes
 from photonics.component import number
-from photonics.medium import Effect, Lossy, Modes
+from photonics.medium import Effect, Lossy, MatrixMedium, Modes
 
 __all__ = [
     "contrast",
@@ -39,10 +39,10 @@ def exponential_distance(intensity: Array) -> float:
 
 
 def expected_speckle(chain: Chain) -> tuple[float, float]:
-    """Share of the light that the medium's losses leave, and contrast of a frame, from the parameters of a device.
+    """Share of the light that the medium leaves, and contrast of a frame, from the parameters of a device.
 
     The contrast is less than 1 with several polarisations, modes or wavelengths, or grains smaller than a pixel. It is
-    NaN if some light is not scattered. A matrix of the user counts as lossless and fully developed.
+    NaN if some light is not scattered. A matrix of the user leaves its own mean share, and counts as fully developed.
     """
     medium, _ = expand_modes(chain.medium, chain.laser, chain.imaging)
     transmission, square = 1.0, chain.imaging.contrast(1, chain.laser.wavelength_m) ** 2
@@ -52,6 +52,8 @@ def expected_speckle(chain: Chain) -> tuple[float, float]:
         if isinstance(medium, Modes):
             square *= sum(amplitude**4 for amplitude in medium.amplitudes)
         medium = medium.medium
+    if isinstance(medium, MatrixMedium):
+        transmission *= medium.transmission
     return transmission, math.nan if chain.medium.holds_ballistic else math.sqrt(square)
 
 

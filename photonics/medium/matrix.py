@@ -98,6 +98,11 @@ class MatrixMedium(StoredMedium):
         return int(self._digest[:16], 16)
 
     @cached_property
+    def transmission(self) -> float:
+        """Mean of ``n_in |t_ij|^2`` over all entries: 1 for a normalised matrix."""
+        return self.shape[1] * float(np.mean(np.abs(self._matrix) ** 2, dtype=np.float64))
+
+    @cached_property
     def _digest(self) -> str:
         """SHA-256 of the matrix in memory."""
         return hashlib.sha256(self._matrix.tobytes()).hexdigest()

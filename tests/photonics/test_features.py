@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_estimator
 
 from calibration import measure_projection
-from photonics import OPU, Ballistic, GaussianMedium, Imaging, Lossy, Modes, OPUFeatures, presets
+from photonics import OPU, Ballistic, GaussianMedium, Imaging, Lossy, MatrixMedium, Modes, OPUFeatures, presets
 from photonics.analysis.speckle import optical_kernel
 from photonics.parts.camera import Camera
 
@@ -77,11 +77,13 @@ def test_nonlinear_features_tend_to_the_optical_kernel(rng, device):
     assert np.abs(features @ features.T - kernel)[kernel > 0].max() < 0.15 * kernel.max()
 
 
+ALL = slice(None)
 GREY = {
     "polarisations": (200, {"imaging": Imaging(throughput=4e-6, polarisations=2)}, 0.5),
     "modes": (100, {"medium": Modes(GaussianMedium(80, 9000, seed=1), (3.0, 1.0, 1.0))}, 0.44),
     "grains": (400, {"imaging": Imaging(throughput=4e-6, numerical_aperture=0.03, sensor=(90, 100))}, 0.7948),
     "loss": (100, {"medium": Lossy(Lossy(GaussianMedium(80, 9000, seed=1), 0.5), 0.8)}, 1.0),
+    "own matrix": (100, {"medium": MatrixMedium(0.5 * GaussianMedium(80, 9000, seed=1).block(ALL, ALL))}, 1.0),
 }
 
 
@@ -91,7 +93,8 @@ def test_features_tend_to_the_kernel_of_their_speckle(name, kind, half_on):
     """Every pair within 4.5 standard errors of the kernel with the device's contrast, and 5 % on average.
 
     Linear features of equal fields to 5 %. A warning tells the kernel where it is not the optical one; losses change
-    nothing. Before, two polarisations gave 0.75 of the stated kernel, and half of the light 0.25 of it.
+    nothing. Before, two polarisations gave 0.75 of the stated kernel, and half of the light, or
+    a matrix of half of the amplitude, 0.25 or 0.066 of it.
 
     Catches: a promise that the device does not keep.
     """
