@@ -25,6 +25,17 @@ class Path(NamedTuple):
     late: BoolArray
     """Frames that show the pattern before as well: (n_frames,)."""
 
+    @property
+    def changes(self) -> int:
+        """Number of changes of the offset."""
+        return int(np.count_nonzero(np.diff(self.state)))
+
+    def score(self, one: Gains, two: Gains) -> float:
+        """Gain of all frames less the cost of changes and late frames, nats."""
+        at, states = (np.arange(len(one)), self.state), one.shape[1]
+        moves = cost_of_change(states)[self.state[:-1], self.state[1:]].sum()
+        return float(np.maximum(one, two - LATE)[at].sum() - moves - cost_of_start(states)[self.state[0]])
+
 
 def cost_of_change(states: int) -> Gains:
     """Cost of a change from one offset to another, nats: (states, states)."""

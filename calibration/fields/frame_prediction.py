@@ -65,7 +65,8 @@ class Prediction(NamedTuple):
         own, both = self.band[:, REACH], self.band[here, other - here + REACH]
         scale = 1.0 / (own * own[other] - both**2)
         one, two = (own * scale).astype(np.float32), (both * scale).astype(np.float32)
-        return frames[other] - one[:, None] * self.weights[other] + two[:, None] * self.weights
+        found = frames[other] - one[:, None] * self.weights[other] + two[:, None] * self.weights
+        return found.astype(np.float32, copy=False)
 
     def without_all(self, frames: RealArray, rows: NDArray[np.intp]) -> FloatArray:
         """Predict frame ``rows[0]`` without all frames `rows`, which are at most `REACH` apart: (n_pixels,)."""

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 
@@ -25,6 +26,8 @@ MAX_REPEATED = 0.25
 equal."""
 MIN_PIXELS = 16
 """Number of pixels from which on equal frames are not chance."""
+MAY_BE = "Frames may be lost or doubled, phase steps wrong, the camera not linear, or light may change"
+"""Causes of a misfit that is not explained."""
 MAX_SOUND = 1.1
 """Largest misfit on a sound bench, due to approximations of the noise model."""
 MAX_REFUSED = 0.2
@@ -114,8 +117,10 @@ def response_factor(misfit: RealArray, freedom: float, quantile: float | None = 
     return np.where(refused, np.inf, common[:, None]).astype(np.float32)
 
 
-def warn_of_misfit(common: float, refused: float, stacklevel: int = 2) -> bool:
+def warn_of_misfit(common: float, refused: float, stacklevel: int = 2, cause: Callable[[], str] | None = None) -> bool:
     """Warn if the frames do not fit the model, judged by the `common_misfit` and the share of rejected rows.
+
+    `cause` is asked for the reason, if there is one to add.
 
     Returns
     -------
@@ -127,7 +132,7 @@ def warn_of_misfit(common: float, refused: float, stacklevel: int = 2) -> bool:
     warnings.warn(
         f"frames do not fit the model: a misfit of {common:.3g}, where noise gives 1, and "
         f"{refused:.1%} of the rows refused (misfit over {MAX_MISFIT:g}); stated errors are multiplied by the root of "
-        "the misfit. Frames may be lost or doubled, phase steps wrong, the camera not linear, or light may change",
+        f"the misfit. {(cause and cause()) or MAY_BE}",
         stacklevel=stacklevel + 1,
     )
     return True

@@ -23,6 +23,8 @@ MAX_SHIFTED = 64
 """Longest run of frames that counts as shifted, not as a lost and a repeated frame."""
 MAX_PIXELS = 1024
 """Number of pixels that are used, spread over the sensor."""
+MAX_CHANGES = 8
+"""Largest number of changes of the offset in a sequence, and one more for each 50 frames."""
 MAX_ROUNDS = 8
 """Rounds of prediction and alignment."""
 MIN_FRAMES = 16
@@ -190,7 +192,7 @@ class Search:
         self.count, self.n_patterns = len(values), len(shown.patterns)
         place = np.arange(self.count)[:, None] + self.offsets[None, :]
         self.place, self.inside = np.clip(place, 0, self.n_patterns - 1), (place >= 0) & (place < self.n_patterns)
-        self.pixels = float(values.shape[1])
+        self.pixels, self.most_changes = float(values.shape[1]), MAX_CHANGES + self.count // 50
         self.last: tuple[NDArray[np.intp], tuple[Prediction, HostArray, HostArray]] | None = None
         kinds = np.concatenate(
             [np.packbits(shown.patterns > 0, axis=1), shown.reference[:, None].view(np.uint8)], axis=1
@@ -224,7 +226,7 @@ class Search:
         """Gain of each frame with each pattern, and with it and the frame before: (n_frames, offsets) each."""
         unit, size, previous = self.unit, np.linalg.norm(self.values, axis=1), np.roll(self.unit, 1, axis=0)
         lag = np.einsum("ij,ij->i", unit, previous)
-        repeat = np.concatenate([[-1], label[:-1]])  # where a frame shows what the one before it shows
+        repeat = np.concatenate([[-1], self.kind[label[:-1]]])  # what the frame before shows
         one, two = np.zeros(self.place.shape), np.zeros(self.place.shape)
         for i, place in enumerate(self.place.T):
             guess = self.guess(found, label, place)
@@ -234,7 +236,7 @@ class Search:
             before = (lag - match * cross) / np.maximum(np.roll(size, 1), 1e-12)
             mixed = (np.minimum(now, before) > MIN_LATE * (now + before)) & self.changes[place]
             both = (match**2 + lag**2 - 2.0 * match * lag * cross) / np.maximum(1.0 - cross**2, 1e-6)
-            match = np.where(place == repeat, np.maximum(match, lag), match)
+            match = np.where(self.kind[place] == repeat, np.maximum(match, lag), match)
             one[:, i] = log_gain(np.maximum(match, 0.0) ** 2, self.pixels)
             two[:, i] = np.where(mixed, log_gain(both, self.pixels), 0.0)
         two[0] = 0.0
@@ -260,7 +262,7 @@ class Search:
         _, one, two = self.evaluate(self.labels(path.state))
         for _ in range(MAX_ROUNDS):
             before, path = path, align(one, two)
-            if (path.state == before.state).all():
+            if (path.state == before.state).all() or path.changes > self.most_changes:
                 break
             _, *new = self.evaluate(self.labels(path.state))
             one, two = (one + new[0]) / 2.0, (two + new[1]) / 2.0  # the mean keeps it from going back and forth
@@ -273,16 +275,18 @@ class Search:
     def search(self) -> Path:
         """Best path found from the assumption of one offset for all frames, or of several in turn."""
         one, two = np.zeros(self.place.shape), np.zeros(self.place.shape)
-        best, most = Path(np.full(self.count, MAX_OFFSET), np.zeros(self.count, bool)), -1.0
+        best, most = Path(np.full(self.count, MAX_OFFSET), np.zeros(self.count, bool)), -np.inf
         for shift in SHIFTS:
             _, *new = self.evaluate(self.labels(np.full(self.count, MAX_OFFSET + shift)))
             one, two = np.maximum(one, new[0]), np.maximum(two, new[1])
             path = self.settle(align(one, two))
-            share = self.identified(self.evaluate(self.labels(path.state))[1], path)
-            if share > most:
-                best, most = path, share
-            if most > ENOUGH_IDENTIFIED:
-                break
+            if path.changes > self.most_changes:
+                continue
+            _, *last = self.evaluate(self.labels(path.state))
+            if (score := path.score(*last)) > most:
+                best, most = path, score
+                if self.identified(last[0], path) > ENOUGH_IDENTIFIED and path.changes <= self.most_changes / 4:
+                    break
         return best
 
     def result(self) -> SequenceCheck:
@@ -294,7 +298,9 @@ class Search:
         reason = self.reason(identified, float(np.median(found.expected)))
         faults = faults_of(path, self.offsets, change_probability(one, two, path))
         doubt = [fault for fault in faults if fault.confidence < MIN_CONFIDENCE]
-        if not reason and doubt:
+        if not reason and len(faults) > self.most_changes:
+            reason = f"{len(faults)} faults would explain the frames, too many for a sequence: light or phases change"
+        elif not reason and doubt:
             reason = f"several sequences of patterns fit about equally well from frame {doubt[0].frame} on"
         if reason:
             return refuse(self.count, reason, identified, correlation)

@@ -1,4 +1,4 @@
-"""Frames of a recovery that are kept: of one that was refused, and of one to resume."""
+"""Frames of a recovery that was refused, or that do not fit: they are kept, and faults in their order are named."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,11 +6,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from calibration.device import Device
+from calibration.fields.drift import sample
+from calibration.fields.readings import RawFrames
+from calibration.fields.sequence import check_sequence
+from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.brightness import Saturated
 from calibration.storage.files import WrongFile, publish_unused
 from calibration.storage.journal import Journal
 
-__all__ = ["check_kept", "keep_refused"]
+__all__ = ["check_kept", "explain_order", "keep_refused"]
+
+MAX_BITS = 2**28
+"""Largest number of mirrors times frames whose order is checked."""
 
 
 def check_kept(device: Device, journal: Journal) -> None:
@@ -46,3 +53,15 @@ def keep_refused(part: Path, target: Path | None) -> Iterator[None]:
         else:
             kept = part
         raise ValueError(f"{error}; the frames are kept in {kept}") from error
+
+
+def explain_order(raw: RawFrames, plan: RecoveryMethod, n_out: int) -> str:
+    """Name the frames of a run that do not show their patterns; empty if there is none that is found.
+
+    Frames are counted from 0, after the dark frames.
+    """
+    if raw.count * plan.n_in > MAX_BITS:
+        return ""
+    shots = plan.shots(0, raw.count)
+    found = check_sequence(shots.patterns, sample(raw, n_out), reference_phase=shots.reference_phase)
+    return f"Counted after the dark frames: {found}" if found.faults else ""

@@ -25,7 +25,7 @@ from calibration.recovery.brightness import check_first_frames, check_frames
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.recovery.exposure import expose_recovery
 from calibration.recovery.methods import METHODS, check_recovery, take_frames
-from calibration.recovery.refused import check_kept, keep_refused
+from calibration.recovery.refused import check_kept, explain_order, keep_refused
 from calibration.storage.descriptions import check_same
 from calibration.storage.hdf5 import lay_out, new_hdf5
 from calibration.storage.journal import Journal, StoredArray, create_journal
@@ -325,9 +325,8 @@ def solve_into(
     told = False
     if "misfit" in diagnostics:
         misfit = np.concatenate(diagnostics["misfit"])
-        told = warn_of_misfit(
-            common_misfit(misfit, plan.grain(state)), float(np.mean(misfit > MAX_MISFIT)), stacklevel=4
-        )
+        common, refused = common_misfit(misfit, plan.grain(state)), float(np.mean(misfit > MAX_MISFIT))
+        told = warn_of_misfit(common, refused, stacklevel=4, cause=lambda: explain_order(raw, plan, device.n_out))
     if not (told or np.concatenate(valid).any()):
         warnings.warn(
             f"no row is valid: the frames of {plan.name} are too dark, or do not fit its model; lengthen the exposure",

@@ -132,6 +132,7 @@ def characterize(
         run.take_frames()
         run.add("stability", lambda: stability_chapter(run.witness, noise))
         run.exposures["stability"] = exposure_s
+    run.check_order()
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": version("opu-sim"),
@@ -194,6 +195,15 @@ class Run:
         self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise))
         self.dim_ratio = dim_ratio(self.opu, frames, noise)
         self.take_frames()
+
+    def check_order(self) -> None:
+        """Check that the frames of a recording show their patterns; a line is added if some do not."""
+        if isinstance(self.opu, RecordedDevice):
+            order = self.opu.check_sequence()
+            self.about["frame_order"] = str(order)
+            if order.faults:
+                advice = "record again, or write the recording with the patterns that check_sequence gives"
+                self.chapters.append(Chapter([refusal("frames", "order", str(order), advice)], {}))
 
     def recover(self, options: Description) -> TransmissionEstimate | None:
         """Recover a transmission matrix; None if that fails."""

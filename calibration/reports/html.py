@@ -29,6 +29,7 @@ NAMES = {
     "matrix": "Transmission matrix",
     "focusing": "Focusing through the medium",
     "stability": "Stability",
+    "frames": "Order of the frames",
 }
 
 

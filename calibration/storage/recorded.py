@@ -6,7 +6,9 @@ from typing import Any, Self
 import numpy as np
 
 from calibration.device import Device
+from calibration.fields.sequence import SequenceCheck
 from calibration.storage.files import WrongFile
+from calibration.storage.frame_order import check_recording
 from calibration.storage.recording import Recording
 from photonics.arrays import Array, BoolArray, HostArray
 from photonics.chain import Clock
@@ -198,6 +200,13 @@ class RecordedDevice:
         if stop > start:
             self.clock.frames = int(record.columns["frame_number"][stop - 1]) + 1
         return self.check_codes(record.rows("frames", start, stop))
+
+    def check_sequence(self) -> SequenceCheck:
+        """Find lost, repeated, shifted and late frames of the recording, from its frames alone.
+
+        See `calibration.check_sequence`. Frames have their numbers in the file, from 0, dark frames included.
+        """
+        return check_recording(self._recording, self.camera.offset)
 
     def check_codes(self, frames: HostArray) -> HostArray:
         """Return the frames; raise a ``ValueError`` if the described camera cannot give such codes."""

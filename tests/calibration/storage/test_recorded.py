@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from calibration import RecordedDevice, Recorder
+from calibration import RecordedDevice, Recorder, write_recording
 from calibration.device import Device
 from calibration.storage.files import WrongFile
 from photonics import presets
@@ -132,3 +132,30 @@ def test_uniform_light_is_recorded(tmp_path):
     with pytest.raises(ValueError, match="uniform frame, exposure_s is"):
         device.uniform(0.0, 1e-3, 3, 64)
     np.testing.assert_array_equal(device.uniform(0.0, 1e-2, 3, 64), frames[1])
+
+
+def test_a_lost_frame_of_a_recording_is_named(tmp_path):
+    """By its number in the file, by the device and in the report; frames of several exposures and dark ones.
+
+    Catches: frame numbers without the dark frames, exposures that are taken for patterns.
+    """
+    opu = presets.lab_bench(32, 100, seed=5)
+    opu.autoexpose()
+    patterns = np.random.default_rng(1).random((301, 32)) < 0.5
+    with Recorder(opu, tmp_path / "sound.h5") as recorder:
+        recorder.dark(8)
+        recorder.measure(patterns[:150])
+        recorder.dark(2)
+        recorder.measure(patterns[150:], opu.exposure_s / 2.0)
+    with RecordedDevice(tmp_path / "sound.h5") as sound:
+        assert sound.check_sequence().sound
+        record = sound._recording
+        frames, columns = record.rows("frames", 0, 311), record.columns
+        shown = np.unpackbits(record.rows("patterns", 0, 311), axis=1, count=32)[:-1]
+        kept = {name: columns[name][:-1] for name in ("exposure_s", "laser_on")}
+    lost = np.delete(frames, 200, axis=0)
+    write_recording(tmp_path / "lost.h5", opu.to_dict(), shown, lost, **kept)
+    with RecordedDevice(tmp_path / "lost.h5") as device:
+        check = device.check_sequence()
+    assert [(fault.kind, fault.frame) for fault in check.faults] == [("lost", 200)]
+    np.testing.assert_array_equal(check.shown[:3], [-1, -1, -1])
