@@ -5,12 +5,14 @@ A comment before a block, which no reader sees, says what the tests do with it:
 - ``<!-- file: bench.toml -->`` writes it to a file of this name, beside which the later blocks of the page run;
 - ``<!-- test: epochs=40 -> epochs=1; "cuda" -> "cpu" -->`` replaces text, so that the block is quick, or runs
   anywhere;
+- ``<!-- test: needs lightning accelerate -->`` runs it only if these libraries, which are no dependency, are installed;
 - ``<!-- test: run -->`` before a block of shell commands runs its ``opu`` lines, which are otherwise only parsed.
 """
 
 import re
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -36,10 +38,20 @@ class Block:
         """Whether a block of shell commands is run."""
         return "run" in self.notes
 
+    @property
+    def needs(self):
+        """Libraries that it needs and that are no dependency."""
+        return [name for note in self.notes if note.startswith("needs ") for name in note.split()[1:]]
+
+    @property
+    def missing(self):
+        """Libraries that it needs and that are not installed."""
+        return [name for name in self.needs if find_spec(name) is None]
+
     def reduced(self):
         """The code after the replacements; each must have something to replace."""
         code = self.code
-        for old, new in (note.split(" -> ") for note in self.notes if note != "run"):
+        for old, new in (note.split(" -> ") for note in self.notes if " -> " in note):
             assert old in code, f"{self.name}: nothing to replace: {old}"
             code = code.replace(old, new)
         return code
@@ -66,5 +78,6 @@ def blocks(page):
 
 
 def python_blocks():
-    """Python code of every page by the name of its block."""
-    return {block.name: block.code for page in pages() for block in blocks(page) if block.language == "python"}
+    """Python code of every page by the name of its block, without blocks that need a library that is no dependency."""
+    found = (block for page in pages() for block in blocks(page) if block.language == "python")
+    return {block.name: block.code for block in found if not block.needs}
