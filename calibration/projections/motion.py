@@ -12,9 +12,12 @@ __all__ = ["Motion", "Speed"]
 
 RING = 40
 """Readings that are kept."""
-MIN_READINGS = 6
-"""Readings from which on a speed is stated."""
-MIN_SHOWN = 3
+MIN_READINGS = 4
+"""Readings from which on a speed is stated. A fast medium must be seen soon: a stale anchor drives units into
+saturation within ten steps."""
+FEW_READINGS = 8
+"""Readings below which their fit is too good by chance, so that the noise of an overlap has a floor."""
+MIN_SHOWN = 2
 """Frames in which an input must be ON in a reading; inputs that are rarer are left out."""
 MIN_TERMS, MAX_TERMS = 4, 40
 """Frames for each input from which on a reading may end, and after which it ends even if some inputs are rare."""
@@ -140,7 +143,8 @@ class Motion:
             return
         flat = np.stack([contrast(one, known) for one in maps])
         lags = np.abs(np.subtract.outer(np.array(frames, np.float64), frames))
-        self.speed, scales = fit_decay(lags, flat @ flat.T, self.fields)
+        least = 0.5 / flat.shape[1] if len(maps) < FEW_READINGS else 0.0
+        self.speed, scales = fit_decay(lags, flat @ flat.T, self.fields, least)
         if frames[0] == self._first[0]:
             self._first_scale = float(scales[0])
         together = float(flat[-1] @ contrast(self._first[1], known))
@@ -167,9 +171,12 @@ def solve(halves: BoolArray, values: FloatArray, used: BoolArray) -> FloatArray:
 
 
 def fit_decay(
-    lags: NDArray[np.float64], overlaps: NDArray[np.float64], fields: int
+    lags: NDArray[np.float64], overlaps: NDArray[np.float64], fields: int, least: float
 ) -> tuple[Speed, NDArray[np.float64]]:
-    """Fit ``log overlap_ij = b_i + b_j - fields rate lag_ij``; also return the scales ``exp(b)``."""
+    """Fit ``log overlap_ij = b_i + b_j - fields rate lag_ij``; also return the scales ``exp(b)``.
+
+    `least` is a floor for the variance of a relative overlap.
+    """
     count = len(lags)
     first, second = np.triu_indices(count, 1)
     own = np.sqrt(np.maximum(np.diag(overlaps), 1e-300))
@@ -190,7 +197,7 @@ def fit_decay(
     solution, inverse = weighted_fit(design, target, weight)
     residual = (weight * (target - design @ solution))[: len(lag)]
     freedom = max(np.count_nonzero(kept) - count - 1, 1)
-    error = np.sqrt(np.sum(residual**2) / freedom * inverse[-1, -1])
+    error = np.sqrt(max(float(np.sum(residual**2)) / freedom, least) * inverse[-1, -1])
     return Speed(max(float(solution[-1]), 0.0) / scale, float(error) / scale), own * np.exp(solution[:-1])
 
 
