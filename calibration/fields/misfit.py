@@ -11,6 +11,7 @@ from photonics.arrays import FloatArray, HostArray, RealArray
 __all__ = [
     "MAX_MISFIT",
     "MAX_REPEATED",
+    "Misfit",
     "check_repeats",
     "common_misfit",
     "refusal_limit",
@@ -28,6 +29,12 @@ MIN_PIXELS = 16
 """Number of pixels from which on equal frames are not chance."""
 MAY_BE = "Frames may be lost or doubled, phase steps wrong, the camera not linear, or light may change"
 """Causes of a misfit that is not explained."""
+
+
+class Misfit(UserWarning):
+    """Frames do not fit the model by which they are evaluated."""
+
+
 MAX_SOUND = 1.1
 """Largest misfit on a sound bench, due to approximations of the noise model."""
 MAX_REFUSED = 0.2
@@ -118,7 +125,7 @@ def response_factor(misfit: RealArray, freedom: float, quantile: float | None = 
 
 
 def warn_of_misfit(common: float, refused: float, stacklevel: int = 2, cause: Callable[[], str] | None = None) -> bool:
-    """Warn if the frames do not fit the model, judged by the `common_misfit` and the share of rejected rows.
+    """Warn (`Misfit`) if the frames do not fit the model, by the `common_misfit` and the share of rejected rows.
 
     `cause` is asked for the reason, if there is one to add.
 
@@ -133,6 +140,7 @@ def warn_of_misfit(common: float, refused: float, stacklevel: int = 2, cause: Ca
         f"frames do not fit the model: a misfit of {common:.3g}, where noise gives 1, and "
         f"{refused:.1%} of the rows refused (misfit over {MAX_MISFIT:g}); stated errors are multiplied by the root of "
         f"the misfit. {(cause and cause()) or MAY_BE}",
+        Misfit,
         stacklevel=stacklevel + 1,
     )
     return True

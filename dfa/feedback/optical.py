@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from calibration import LinearProjection
 from calibration.device import Device
+from calibration.fields.misfit import Misfit
 from calibration.projections.base import Observer, Projected
 from dfa.arrays import to_array, to_tensor
 from dfa.errors import Diverged
@@ -109,7 +111,7 @@ class OpticalFeedback(CodedFeedback):
         self._scale = math.sqrt(2.0 * projection.opu.n_in)  # entries of the projection have variance 1/(2 n_in)
         self._first = projection, projection.opu.exposure_s
         self._calibrated: Calibration | None = None
-        self._rehearsing = False
+        self._rehearsing = self._misfit_told = False
         self._measured: dict[str, float] = {}
         self._tracker = Tracker(projection, self._rows.numpy()) if refresh else None
 
@@ -277,7 +279,7 @@ class OpticalFeedback(CodedFeedback):
         """Project codes, with their errors if `watch` is set, and let the tracker see the frames."""
 
         def project(projection: LinearProjection, *observer: Observer) -> tuple[HostArray, Projected | None]:
-            measured = projection.measure(array, *observer) if watch else None
+            measured = self._measure(projection, array, *observer) if watch else None
             return (projection(array, *observer), None) if measured is None else (measured.values, measured)
 
         tracker = self._tracker
@@ -286,6 +288,17 @@ class OpticalFeedback(CodedFeedback):
         if tracker.calibrated is not self.projection:  # which may be replaced
             tracker.calibrated = self.projection
         return tracker.use(lambda projection: project(projection, tracker), self._rehearsing)
+
+    def _measure(self, projection: LinearProjection, array: Array, *observer: Observer) -> Projected:
+        """Project codes with their errors; a misfit is told once, and not in every step that is watched."""
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always", Misfit)
+            measured = projection.measure(array, *observer)
+        for warning in given:
+            if not (warning.category is Misfit and self._misfit_told):
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            self._misfit_told |= warning.category is Misfit
+        return measured
 
     def _use(self, projection: LinearProjection) -> None:
         """Take a projection from now on."""
