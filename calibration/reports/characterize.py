@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -93,7 +94,7 @@ def characterize(
     -------
     Report
         If a chapter cannot be measured (a saturated camera, dark anchors), a line with the verdict "failed" gives the
-        reason.
+        reason. The report of a recording may end there: the next frames of the file are those that this chapter left.
 
     Raises
     ------
@@ -110,9 +111,9 @@ def characterize(
     start = opu.clock.frames
     if exposure == "auto":
         expose_patterns(opu, seed=seed)
-    exposure_s, suit = opu.exposure_s, exposure != "keep"
-    with tqdm(total=4 if matrix is None else 6 if recovery is None else 7, unit="part", disable=not progress) as bar:
-        run = Run(opu, seed, bar)
+    exposure_s, suit, transfer = opu.exposure_s, exposure != "keep", None
+    parts = 4 if matrix is None else 6 if recovery is None else 7
+    with tqdm(total=parts, unit="part", disable=not progress) as bar, Run(opu, seed, bar) as run:
         transfer, noise = run.measure_camera()
         run.exposures = {"camera": transfer.exposure_s} if transfer else {}
         run.exposures["speckle"] = exposure_s
@@ -166,6 +167,20 @@ class Run:
 
     def __post_init__(self) -> None:
         self.witness = Witness(self.opu, self.seed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        """End the report where a recording does not go on, if a chapter failed before: that is the finding."""
+        lines = [line for chapter in self.chapters for line in chapter.lines]
+        failed = [line for line in lines if line.reason]
+        if not failed or not isinstance(error, WrongFile):
+            return False
+        reason = f"the part {failed[0].group!r} failed and left frames of the recording; later parts are not judged"
+        advice = f"first mend the cause of the failure ({failed[0].group})"
+        self.chapters.append(Chapter([refusal("stability", "recording", reason, advice)], {}))
+        return True
 
     def add(self, group: str, write: Callable[[], Chapter]) -> None:
         """Add a chapter; if it cannot be measured, a line gives the reason."""

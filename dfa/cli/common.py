@@ -62,13 +62,14 @@ def show_progress(quiet: bool) -> bool:
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
     """Print a table."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table()
     for column in columns:
         table.add_column(column, no_wrap=column == columns[0])
     for cells in rows:
-        table.add_row(*cells)
+        table.add_row(*map(escape, cells))
     Console().print(table)
 
 

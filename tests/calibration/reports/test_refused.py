@@ -1,5 +1,7 @@
 """A wrong calibration is refused from end to end: the report has the verdict failed, with the reason."""
 
+import h5py
+import numpy as np
 import pytest
 
 from calibration import RecordedDevice, Recorder, characterize, recover_transmission_matrix
@@ -79,3 +81,21 @@ def test_an_anchor_in_the_dark(tmp_path):
     matrix[:, 24:] = 0.0
     opu = opu.replace(medium=MatrixMedium(matrix), exposure_s=opu.exposure_s)
     refused(characterize(opu, n_inputs=24, method="multilateration"), "the anchor is too dark: its 8 inputs", tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
+def test_a_lost_frame_of_a_recording_is_a_finding(tmp_path):
+    """A projection that a lost frame spoils leaves frames of the file; the report states why and ends.
+
+    Catches: an error that blames the file for other patterns, in place of the reason.
+    """
+    path = tmp_path / "lost.h5"
+    with Recorder(bench(), path) as recorder:
+        characterize(recorder, method="phase-stepping")
+    with h5py.File(path, "r+") as file:
+        shown = np.flatnonzero(np.isfinite(file["reference_phase"][:]))
+        k = int(shown[len(shown) // 4])
+        file["frames"][k:-1] = file["frames"][k + 1 :]
+    report = characterize(RecordedDevice(path), method="phase-stepping")
+    refused(report, "failed and left frames of the recording", tmp_path)
+    assert any(line.group == "projection" and line.verdict == "failed" for line in report.lines)

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 
 from dfa.cli import common
-from dfa.cli.common import run_folder
+from dfa.cli.common import print_table, run_folder
 from tests.command import opu
 
 
@@ -65,3 +65,12 @@ def test_ctrl_c_prints_how_to_continue(capsys, tmp_path):
             raise KeyboardInterrupt
         said = capsys.readouterr().err
         assert (f"--resume --out {tmp_path / 'r'} continues" in said) == (bool(content) and resumable)
+
+
+def test_table_keeps_brackets(capsys):
+    """Cells are shown as they are.
+
+    Catches: ``pip install -e ".[cuda13]"`` printed as ``pip install -e "."``.
+    """
+    print_table(["a", "b"], [["x", ".[cuda13]"]])
+    assert ".[cuda13]" in capsys.readouterr().out
