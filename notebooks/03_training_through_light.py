@@ -117,9 +117,9 @@ plt.show()
 
 # %% [markdown]
 # How much of the error should be shown? Drag the threshold, in standard deviations of the error. At 0 the code is the
-# sign of the error: it never becomes empty, even for a small error, and trains badly. At 1 (the default) mostly the
-# large entries remain. At 4 no entry remains. The title shows the angle between code and error, which a random
-# projection nearly preserves.
+# sign of the error: it never becomes empty, even for a small error, and trains badly. At 1 mostly the large entries
+# remain. At 4 no entry remains. The title shows the angle between code and error, which a random projection nearly
+# preserves. The default, `Ternary()`, has no threshold: it draws the entries at random, and fits every network.
 
 # %%
 

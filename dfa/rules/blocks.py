@@ -63,8 +63,11 @@ def default_blocks(model: nn.Module) -> list[list[nn.Module]]:
     """Blocks that are found if none are named: the children of the outermost containers, in order."""
     groups = [group for container in containers(model) for group in children_in_groups(container)]
     if not groups:
+        layers = [name for name, child in model.named_children() if is_layer(child)]
+        hint = f": name all layers but the last, as blocks={layers[:-1]}" if len(layers) > 1 else ""
         raise ValueError(
-            f"blocks must be named: {type(model).__name__} contains no nn.Sequential or nn.ModuleList with parameters"
+            f"blocks must be named, {type(model).__name__} contains no nn.Sequential or nn.ModuleList with parameters"
+            f"{hint}"
         )
     return groups
 
