@@ -108,7 +108,10 @@ def view_of(found: "Dataset") -> View:
     try:
         return View(**json.loads(found.attrs["view"]))
     except (KeyError, TypeError, ValueError):
-        raise ValueError("found must be the data set of a prepared study, got a data set without a view") from None
+        raise ValueError(
+            "found must be the data set of a prepared study, got a data set without a view (its title and axes); "
+            "draw that of another study by found.NAME.mean('seed').plot.line(x=PARAMETER)"
+        ) from None
 
 
 def has_score(found: "Dataset") -> bool:
