@@ -123,7 +123,7 @@ def test_every_part_of_a_recipe_learns(name):
     assert [block.teacher for block in report.blocks] == ["feedback"] * (len(report.blocks) - 1) + ["true gradient"]
     optimiser = torch.optim.Adam(model.parameters(), 5e-3)
     losses = []
-    for _ in range(30):
+    for _ in range(40):
         output = model(x)
         losses.append(loss_of(output, y))
         optimiser.zero_grad()
