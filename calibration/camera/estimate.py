@@ -22,7 +22,7 @@ def share_of(count: int, total: int) -> Estimate:
     """Share of `total` that has a property, with the binomial standard error (that of one if there is none).
 
     >>> share_of(100, 10_000)
-    Estimate(value=0.01, error=0.0009949874371066199)
+    Estimate(value=0.01, error=0.00099498743710662)
     """
     share = count / total
     return Estimate(share, math.sqrt(max(share * (1.0 - share), 1.0 / total) / total))

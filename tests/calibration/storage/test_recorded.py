@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from calibration import RecordedDevice, Recorder, write_recording
+from calibration import RecordedDevice, Recorder, characterize, write_recording
 from calibration.device import Device
 from calibration.storage.files import WrongFile
 from photonics import presets
@@ -159,3 +159,17 @@ def test_a_lost_frame_of_a_recording_is_named(tmp_path):
         check = device.check_sequence()
     assert [(fault.kind, fault.frame) for fault in check.faults] == [("lost", 200)]
     np.testing.assert_array_equal(check.shown[:3], [-1, -1, -1])
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_a_sound_recording_has_no_fault(tmp_path, seed):
+    """All mirrors OFF and ON in turn, in the calibration of an anchor.
+
+    Catches: the frame of no light that is said to show the bright pattern before it.
+    """
+    bench = presets.lab_bench(64, 100, seed=seed)
+    bench.autoexpose()
+    with Recorder(bench, tmp_path / "sound.h5") as recorder:
+        characterize(recorder, seed=1)
+    with RecordedDevice(tmp_path / "sound.h5") as device:
+        assert device.check_sequence().faults == ()
