@@ -108,7 +108,7 @@ FLAWS = {
         worse=0.01,
     ),
     "medium_drift": Flaw(
-        summary="A medium that drifts while the network learns, without a new calibration.",
+        summary="A medium that drifts while the network learns; it is not followed, nor calibrated again.",
         title="Drift of the medium",
         parameter="medium.correlation_frames",
         label="correlation time of the medium (frames)",

@@ -98,6 +98,7 @@ def curve_of(one: Flaw) -> GridStudy:
 
 
 GRIDS = {name: curve_of(one) for name, one in FLAWS.items()} | {
+    "medium_drift": replace(curve_of(FLAWS["medium_drift"]), refresh=False),
     "threshold": GridStudy(
         summary="Fixed threshold of the ternary error, beside exact DFA and backpropagation.",
         title="Ternarisation threshold",
