@@ -144,8 +144,9 @@ plt.show()
 # ## The budget
 #
 # The budget removes each flaw of the bench alone, and increases each alone to its value on a bad bench. The bars are
-# differences from the unchanged bench for the same seeds. Pale bars are not significant; with two seeds few can be.
-# Drift of the medium and a coarse camera have the largest costs here. For results to cite, use `docs/robustness.md`.
+# differences from the unchanged bench for the same seeds. Only changes with a clear effect have a bar. With two seeds
+# and 360 test images none has: the figure says so, and how large the effects may be. For results to cite, use
+# `docs/robustness.md`.
 
 # %%
 flaws = ["read_noise", "bit_depth", "contrast", "stuck_mirrors", "medium_drift", "rin", "prnu"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dfa.cli.common import (
-    DEVICE_PANEL,
     RESULTS_PANEL,
+    Changes,
     Device,
     Json,
     NIn,
@@ -42,15 +42,7 @@ def calibrate(
     n_in: NIn = 256,
     n_out: NOut = 1000,
     seed: Seed = 0,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Change a parameter, as OPU.replace does, for instance camera.bit_depth=6; may be repeated.",
-            rich_help_panel=DEVICE_PANEL,
-        ),
-    ] = None,
+    change: Changes = None,
     method: Annotated[
         list[str] | None,
         typer.Option(

@@ -14,6 +14,7 @@ import typer
 __all__ = [
     "DEVICE_PANEL",
     "RESULTS_PANEL",
+    "Changes",
     "Device",
     "Json",
     "NIn",
@@ -52,6 +53,15 @@ Device = Annotated[
 NIn = Annotated[int, typer.Option(min=1, help="Number of inputs of a preset.", rich_help_panel=DEVICE_PANEL)]
 NOut = Annotated[int, typer.Option(min=1, help="Number of pixels of a preset.", rich_help_panel=DEVICE_PANEL)]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of a preset.", rich_help_panel=DEVICE_PANEL)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change a parameter, as OPU.replace does, for instance camera.bit_depth=6; may be repeated.",
+        rich_help_panel=DEVICE_PANEL,
+    ),
+]
 
 
 def show_progress(quiet: bool) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dfa.cli.common import DEVICE_PANEL, Json, NIn, NOut, Seed, print_json, read_changes
+from dfa.cli.common import Changes, Json, NIn, NOut, Seed, print_json, read_changes
 
 __all__ = ["device"]
 
@@ -19,15 +19,7 @@ def device(
     n_in: NIn = 256,
     n_out: NOut = 1000,
     seed: Seed = 0,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Change a parameter, as OPU.replace does, for instance camera.bit_depth=6; may be repeated.",
-            rich_help_panel=DEVICE_PANEL,
-        ),
-    ] = None,
+    change: Changes = None,
     as_json: Json = False,
 ) -> None:
     """Print a device as TOML; a comment gives type, range, default, unit and source of each parameter.
