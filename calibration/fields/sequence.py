@@ -198,7 +198,7 @@ class Search:
             [np.packbits(shown.patterns > 0, axis=1), shown.reference[:, None].view(np.uint8)], axis=1
         )
         self.kind = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
-        lit = shown.patterns.any(axis=1)  # frames of no mirrors have too little light to show a part of another
+        lit = np.max(shown.patterns, axis=1) > 0  # frames of no mirrors have too little light to show a part of another
         self.changes = np.concatenate([[False], (np.diff(self.kind) != 0) & lit[1:] & lit[:-1]])
 
     def labels(self, state: NDArray[np.intp]) -> NDArray[np.intp]:
