@@ -9,6 +9,7 @@ from .reports.comparison import compare
 from .reports.report import Report
 from .storage.recorded import RecordedDevice
 from .storage.recorder import Recorder, write_recording
+from .storage.recording import Recording
 
 __all__ = [
     "FrameFault",
@@ -16,6 +17,7 @@ __all__ = [
     "LinearProjection",
     "RecordedDevice",
     "Recorder",
+    "Recording",
     "Report",
     "SequenceCheck",
     "TransmissionEstimate",

@@ -36,6 +36,11 @@ class RecordedDevice:
     recording (``<path>.part``) can be replayed, too. A copy or pickle has the path, not the frames, and continues from
     the same place.
 
+    Parameters
+    ----------
+    path : str or Path or Recording
+        The file, or an open recording, such as `Recording.from_arrays` returns.
+
     Raises
     ------
     ValueError
@@ -54,14 +59,14 @@ class RecordedDevice:
     True
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._recording = record = Recording(path)
+    def __init__(self, path: str | Path | Recording) -> None:
+        self._recording = record = path if isinstance(path, Recording) else Recording(path)
         self.path = record.path
         try:
             self._parts = parts_of(record.device)
         except (ValueError, TypeError) as error:
             record.close()
-            raise ValueError(f"{path}: device: {error}") from None
+            raise ValueError(f"{self.path}: device: {error}") from None
         self.exposure_s = record.exposure_s
         self.clock = Clock(int(record.columns["frame_number"][0]) if len(record) else 0)
         self._next_uniform = 0
@@ -69,7 +74,7 @@ class RecordedDevice:
     def __getstate__(self) -> dict[str, Any]:
         """Path and place in the recording: a copy, or a process that gets a pickle, opens the file again."""
         place = {"exposure_s": self.exposure_s, "frames": self.clock.frames, "next_uniform": self._next_uniform}
-        return {"path": self.path.absolute(), **place}
+        return {"path": self._recording if self._recording.in_memory else self.path.absolute(), **place}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the recording at its place. The copy has a clock of its own."""

@@ -11,10 +11,11 @@ import numpy as np
 
 from calibration.camera.photon_transfer import UniformLight, uniform_light
 from calibration.device import Device, Wrapper
+from calibration.storage.arrays import about_device
 from calibration.storage.descriptions import Description, check_same
 from calibration.storage.journal import Arrays, Journal, create_journal
 from calibration.storage.recorded import RecordedDevice, photometry
-from calibration.storage.recording import FORMAT, VERSION, Recording, write_hdf5
+from calibration.storage.recording import Recording, write_hdf5
 from photonics.arrays import Array, BoolArray, HostArray
 from photonics.backend import to_host
 from photonics.parts.reference import as_phases
@@ -196,6 +197,7 @@ def write_recording(
     reference_phase: Array = None,
     laser_on: Array = True,
     frame_number: Array = None,
+    shown: Array = None,
     uniform: Mapping[str, Array] | None = None,
     unit_dn_per_s: float | None = None,
 ) -> Path:
@@ -207,22 +209,8 @@ def write_recording(
         A new file.
     device : mapping
         Tables laser, dmd, imaging and camera, as in a device's TOML file.
-    patterns : array_like of bool or 0/1, shape (N, n_in)
-        Patterns on the mirrors.
-    frames : array_like of uint8 or uint16, shape (N, n_out)
-        Frames of the camera.
-    exposure_s : float or array_like, shape (N,)
-        Exposure, seconds.
-    reference_phase : array_like, shape (N,), optional
-        Radians; NaN where the shutter of the reference arm was closed (by default everywhere).
-    laser_on : bool or array_like of bool, shape (N,)
-        False in dark frames.
-    frame_number : array_like of int, shape (N,), optional
-        When each frame was taken, in frame periods; by default one after the other.
-    uniform : mapping, optional
-        frames (M, pixels), photons (M,) and exposure_s (M,) of uniform light, for the camera.
-    unit_dn_per_s : float, optional
-        DN of unit intensity per second of exposure; by default by photometry from the description.
+    patterns, frames, exposure_s, reference_phase, laser_on, frame_number, shown, uniform, unit_dn_per_s
+        As for `Recording.from_arrays`.
 
     Returns
     -------
@@ -236,40 +224,16 @@ def write_recording(
     """
     if not isinstance(device, Mapping):
         raise ValueError(f"device must be a table of the parts' parameters, got {device!r}")
-    frames = np.asarray(frames)
-    if frames.ndim != 2 or frames.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"frames must be uint8 or uint16, (N, n_out), got {frames.dtype}, shape {frames.shape}")
-    count = len(frames)
-    if not count and uniform is None:
-        raise ValueError("frames must have at least one frame if there is no uniform light, got none")
-    patterns = as_patterns(patterns, np.shape(patterns)[-1] if np.ndim(patterns) else 0)
-    given = {
-        "exposure_s": np.asarray(exposure_s, np.float64),
-        "reference_phase": np.asarray(np.nan if reference_phase is None else reference_phase, np.float64),
-        "laser_on": np.asarray(laser_on, bool),
-        "frame_number": np.arange(count) if frame_number is None else np.asarray(frame_number, np.int64),
-    }
-    for name, values in (given | {"patterns": patterns[:, 0]}).items():
-        if values.shape not in ((), (count,)):
-            raise ValueError(f"{name} must have {count} entries, one for each frame, got shape {values.shape}")
-    arrays = {name: np.broadcast_to(values, (count,)) for name, values in given.items()}
-    first_s = float(arrays["exposure_s"][0]) if count else 1e-3
-    about = about_device(json.dumps(dict(device)), patterns.shape[1], first_s)
-    if unit_dn_per_s is not None:
-        about["unit_dn_per_s"] = float(unit_dn_per_s)
-    arrays |= {"frames": frames, "patterns": np.packbits(patterns, axis=1)}
-    if uniform is not None:
-        arrays |= {f"uniform/{name}": np.asarray(uniform[name], np.float64) for name in ("photons", "exposure_s")}
-        arrays["uniform/frames"] = np.asarray(uniform["frames"])
-
-    def check(file: Path) -> None:
-        with RecordedDevice(file) as replayed:
-            for name in {"frames", "uniform/frames"} & arrays.keys():
-                replayed.check_codes(arrays[name])
-
+    record = Recording.from_arrays(
+        patterns, frames, exposure_s, device=device, reference_phase=reference_phase, laser_on=laser_on,
+        frame_number=frame_number, shown=shown, uniform=uniform, unit_dn_per_s=unit_dn_per_s,
+    )  # fmt: skip
+    with RecordedDevice(record) as replayed:
+        for name, count in (("frames", len(record)), ("uniform/frames", record.uniform_count)):
+            if count:
+                replayed.check_codes(record.rows(name, 0, count))
     path, _ = new_recording(path)
-    write_hdf5(path, about, arrays, check)
-    return path
+    return record.save(path)
 
 
 def new_recording(path: str | Path, resume: bool = False) -> tuple[Path, Path]:
@@ -306,11 +270,6 @@ def attributes(opu: Device) -> dict[str, Any]:
     if opu.unit_dn != photometry(opu):
         about["unit_dn_per_s"] = opu.unit_dn / opu.exposure_s
     return about
-
-
-def about_device(device: str, n_in: int, exposure_s: float) -> dict[str, Any]:
-    """Attributes that every recording has; `device` is JSON."""
-    return {"format": FORMAT, "version": VERSION, "device": device, "n_in": n_in, "exposure_s": exposure_s}
 
 
 def frame_arrays(shown: BoolArray, exposure_s: float, phase: Array, start: int) -> dict[str, HostArray]:

@@ -9,6 +9,7 @@ Layout, version 2. The first axis of every array counts frames in the order in w
                                            (`OPU.to_dict`); a table left out takes its defaults
                       ``n_in``             number of inputs of the device
                       ``exposure_s``       exposure that was set when the recording began, seconds
+                      ``not_shown``        JSON, optional: numbers of the patterns whose frames are missing
                       ``unit_dn_per_s``    DN of unit intensity per second of exposure, if it was measured;
                                            left out: by photometry from the device's description
 ``/frames``           (N, n_out)           uint8 or uint16, digital numbers
@@ -31,20 +32,20 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
 
+from calibration.storage.arrays import FORMAT, VERSION, MemoryFile, arrange
 from calibration.storage.descriptions import Description
 from calibration.storage.files import new_file
 from calibration.storage.hdf5 import check_room, create_hdf5, dataset, get_attributes, set_attributes
 from calibration.storage.journal import Journal, StoredArray, is_journal
-from photonics.arrays import HostArray
+from photonics.arrays import Array, BoolArray, HostArray
 
 __all__ = ["FORMAT", "VERSION", "Recording", "write_hdf5"]
 
-FORMAT, VERSION = "opu-recording", 2
 CHUNK_BYTES = 2**19
 """Bytes of a compressed chunk of a data set: a few frames, so that little more than the request is read."""
 
@@ -63,7 +64,7 @@ MINIMUM = {
 def write_hdf5(
     path: Path,
     attributes: Description,
-    arrays: Mapping[str, StoredArray | HostArray],
+    arrays: Mapping[str, StoredArray | h5py.Dataset | HostArray],
     check: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a recording as an HDF5 file, atomically.
@@ -107,7 +108,13 @@ def per_input(device: Mapping[str, Any], n_in: int) -> dict[str, Any]:
 
 
 class Recording:
-    """A recording, finished (HDF5) or unfinished (a journal), checked and open for reading.
+    """Frames of a bench with their patterns, exposures and phases: a file, or arrays in memory (`from_arrays`).
+
+    Parameters
+    ----------
+    path : str or Path
+        A recording of this package, finished (HDF5) or unfinished (a journal). `calibration.open_recording` reads other
+        files.
 
     Raises
     ------
@@ -117,6 +124,7 @@ class Recording:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
+        self._file: Journal | h5py.File | MemoryFile
         try:
             self._file = Journal(self.path) if is_journal(self.path) else h5py.File(self.path, "r")
         except OSError as error:
@@ -131,9 +139,86 @@ class Recording:
             self._file.close()
             raise
 
+    @classmethod
+    def from_arrays(
+        cls,
+        patterns: Array,
+        frames: Array,
+        exposure_s: Array = None,
+        *,
+        device: Mapping[str, Any] | None = None,
+        reference_phase: Array = None,
+        laser_on: Array = True,
+        frame_number: Array = None,
+        shown: Array = None,
+        uniform: Mapping[str, Array] | None = None,
+        unit_dn_per_s: float | None = None,
+    ) -> Self:
+        """Return a recording in memory from arrays as a bench gives them.
+
+        Parameters
+        ----------
+        patterns : array_like of bool, 0/1 or 0/255, shape (M, n_in) or (M, rows, columns)
+            Patterns on the mirrors, in any order, also random ones.
+        frames : array_like of whole numbers, shape (N, n_out) or (N, rows, columns)
+            Raw frames, of any integer type, or floats with whole values.
+        exposure_s : float or array_like, shape (N,), optional
+            Exposure of each frame, seconds. 1 ms for all if not given: then only ratios of levels have a meaning.
+        device : mapping, optional
+            Tables laser, dmd, imaging and camera, as in a device's TOML file. If not given, all parts have their
+            defaults, and the camera's bits are taken from the frames.
+        reference_phase : array_like, shape (N,), optional
+            Phase of the reference beam, radians; NaN where its shutter was closed (by default everywhere).
+        laser_on : bool or array_like of bool, shape (N,)
+            False in dark frames, whose patterns do not matter.
+        frame_number : array_like of int, shape (N,), optional
+            When each frame was taken, in frame periods, or the number in its file's name; gaps and any order are
+            allowed. Frames are sorted by it. By default one after the other.
+        shown : array_like of int, shape (N,), optional
+            Row of `patterns` that each frame shows; -1 in dark frames. By default the order is the same, or, if frames
+            are missing, `frame_number` is the number of the pattern, counted from 0 or 1.
+        uniform : mapping, optional
+            frames (K, pixels), photons (K,) and exposure_s (K,) of uniform light, for the camera.
+        unit_dn_per_s : float, optional
+            DN of unit intensity per second of exposure; by default by photometry from the description.
+
+        Raises
+        ------
+        ValueError
+            If an array has the wrong shape, type or values, or the patterns of the frames are not determined.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> masks = np.array([[255, 0], [0, 255], [255, 255]], np.uint8)
+        >>> frames = np.array([[[9, 2], [4, 3]], [[7, 1], [8, 5]]], np.uint8)  # the second of three is missing
+        >>> record = Recording.from_arrays(masks, frames, 2e-3, frame_number=[1, 3])
+        >>> len(record), record.n_out, record.not_shown
+        (2, 4, (1,))
+        """
+        self = cls.__new__(cls)
+        self.path = Path("arrays")
+        self._file = arrange(
+            patterns, frames, exposure_s, device, reference_phase, laser_on, frame_number, shown, uniform, unit_dn_per_s
+        )
+        self._check()
+        return self
+
+    def save(self, path: str | Path) -> Path:
+        """Write the recording as a new HDF5 file, and return its path.
+
+        Raises
+        ------
+        ValueError
+            If the file exists or cannot be written.
+        """
+        path = Path(path).expanduser()
+        write_hdf5(path, self._attributes, self._arrays)
+        return path
+
     def _check(self) -> None:
         file = self._file
-        attributes = file.header if isinstance(file, Journal) else get_attributes(file.attrs)
+        self._attributes = attributes = get_attributes(file.attrs) if isinstance(file, h5py.File) else dict(file.header)
         form, version = attributes.get("format"), attributes.get("version")
         if form != FORMAT or version not in (1, VERSION):
             raise ValueError(f"format must be {FORMAT!r} version 1 or {VERSION}, got {form!r} version {version}")
@@ -146,10 +231,12 @@ class Recording:
         self.exposure_s = read_positive(attributes["exposure_s"], "exposure_s")
         unit = attributes.get("unit_dn_per_s")
         self.unit_dn_per_s = None if unit is None else read_positive(unit, "unit_dn_per_s")
-        if isinstance(file, Journal):
-            self._arrays: dict[str, StoredArray | h5py.Dataset] = {n: a for n, a in file.arrays.items() if n in KINDS}
-        else:
+        self.not_shown: tuple[int, ...] = tuple(json.loads(attributes.get("not_shown", "[]")))
+        self._arrays: dict[str, StoredArray | h5py.Dataset | HostArray]
+        if isinstance(file, h5py.File):
             self._arrays = {name: dataset(file, name) for name in KINDS if name in file}
+        else:
+            self._arrays = {name: values for name, values in file.arrays.items() if name in KINDS}
         missing = [name for name in KINDS if name not in self._arrays and not name.startswith("uniform/")]
         if missing:
             raise ValueError(f"data set {missing[0]} is missing")
@@ -190,6 +277,21 @@ class Recording:
             raise ValueError(f"{self.path}: entries {start} to {stop} of {name} are damaged") from None
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the recording is in memory, without a file."""
+        return isinstance(self._file, MemoryFile)
+
+    @property
+    def patterns(self) -> BoolArray:
+        """Which inputs were ON in each frame, (N, n_in)."""
+        return np.unpackbits(self.rows("patterns", 0, len(self)), axis=1, count=self.n_in).astype(bool)
+
+    @property
+    def frames(self) -> HostArray:
+        """All frames, (N, n_out), read into memory."""
+        return self.rows("frames", 0, len(self))
+
+    @property
     def uniform_count(self) -> int:
         """Number of frames of uniform light."""
         return len(self._arrays["uniform/frames"]) if "uniform/frames" in self._arrays else 0
@@ -204,7 +306,7 @@ class Recording:
         self._file.close()
 
 
-def check_kind(name: str, values: StoredArray | h5py.Dataset) -> None:
+def check_kind(name: str, values: StoredArray | h5py.Dataset | HostArray) -> None:
     """Check that an array of a file has numbers of the right kind on the right number of axes."""
     axes = 2 if name.endswith(("frames", "patterns")) else 1
     if values.dtype.kind != KINDS[name] or values.ndim != axes:

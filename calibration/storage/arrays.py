@@ -1,0 +1,193 @@
+"""Arrays of a bench as a lab has them, converted to those of a recording."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from photonics.arrays import Array, BoolArray, HostArray, IntArray, shape_text
+
+__all__ = ["FORMAT", "VERSION", "MemoryFile", "about_device", "arrange"]
+
+FORMAT, VERSION = "opu-recording", 2
+MAX_CODE = 2**16 - 1
+"""Largest digital number of a frame."""
+BITS = (8, 10, 12, 14, 16)
+"""Bit depths of cameras, of which the smallest that holds all codes is taken if none is described."""
+NOMINAL_S = 1e-3
+"""Exposure of frames whose exposure is not given, seconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryFile:
+    """Content of a recording in memory, with the names of a `calibration.storage.journal.Journal`."""
+
+    header: Mapping[str, Any]
+    arrays: Mapping[str, HostArray]
+
+    def close(self) -> None:
+        """Do nothing: there is no file."""
+
+
+def about_device(device: str, n_in: int, exposure_s: float) -> dict[str, Any]:
+    """Attributes that every recording has; `device` is JSON."""
+    return {"format": FORMAT, "version": VERSION, "device": device, "n_in": n_in, "exposure_s": exposure_s}
+
+
+def arrange(
+    patterns: Array,
+    frames: Array,
+    exposure_s: Array,
+    device: Mapping[str, Any] | None,
+    reference_phase: Array,
+    laser_on: Array,
+    frame_number: Array,
+    shown: Array,
+    uniform: Mapping[str, Array] | None,
+    unit_dn_per_s: float | None,
+) -> MemoryFile:
+    """Check and convert what `calibration.Recording.from_arrays` takes."""
+    if device is not None and not isinstance(device, Mapping):
+        raise ValueError(f"device must be a table of the parts' parameters, got {device!r}")
+    codes, shape = as_codes(frames)
+    masks, count = as_masks(patterns), len(codes)
+    if not count and uniform is None:
+        raise ValueError("frames must have at least one frame if there is no uniform light, got none")
+    numbers = entries(frame_number, "frame_number", count, np.arange(count), whole=True)
+    rows = rows_shown(shown, frame_number is not None, numbers, len(masks))
+    lit = entries(laser_on, "laser_on", count, np.ones(count)).astype(bool) & (rows >= 0)
+    seen = np.zeros((count, masks.shape[1]), bool)
+    seen[lit] = masks[rows[lit]]
+    columns = {
+        "exposure_s": entries(exposure_s, "exposure_s", count, np.full(count, NOMINAL_S)),
+        "reference_phase": entries(reference_phase, "reference_phase", count, np.full(count, np.nan)),
+        "laser_on": lit,
+        "frame_number": numbers,
+    }
+    order = np.argsort(numbers, kind="stable")
+    arrays = {name: values[order] for name, values in columns.items()}
+    arrays |= {"frames": codes[order], "patterns": np.packbits(seen[order], axis=1)}
+    if uniform is not None:
+        arrays |= {f"uniform/{name}": np.asarray(uniform[name], np.float64) for name in ("photons", "exposure_s")}
+        arrays["uniform/frames"] = as_codes(uniform["frames"], "uniform frames")[0]
+    first_s = float(arrays["exposure_s"][0]) if count else NOMINAL_S
+    about = about_device(json.dumps(describe(device, codes, np.asarray(frames).dtype, shape)), masks.shape[1], first_s)
+    about["not_shown"] = json.dumps(np.setdiff1d(np.arange(len(masks)), rows).tolist())
+    if unit_dn_per_s is not None:
+        about["unit_dn_per_s"] = float(unit_dn_per_s)
+    return MemoryFile(about, arrays)
+
+
+def as_masks(patterns: Array) -> BoolArray:
+    """Patterns of bool, 0/1 or 0/255, (count, n_in) or (count, rows, columns), as bool of shape (count, n_in)."""
+    array = np.asarray(patterns)
+    if array.ndim not in (2, 3) or 0 in array.shape[1:] or array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"patterns must be bool, 0/1 or 0/255 of shape (count, n_in) or (count, rows, columns), got "
+            f"{shape_text(patterns, array)}, dtype {array.dtype}"
+        )
+    flat = array.reshape(len(array), int(np.prod(array.shape[1:])))
+    if flat.dtype == bool:
+        return flat
+    on = flat != 0
+    top = flat[on][:1]
+    wrong = on & ((flat != top) if top.size and top[0] in (1, 255) else on)
+    if wrong.any():
+        row, column = (int(place) for place in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"patterns must be bool, 0/1 or 0/255, got {flat[row, column]} in input {column} of pattern {row}"
+        )
+    return on
+
+
+def as_codes(frames: Array, name: str = "frames") -> tuple[HostArray, tuple[int, int] | None]:
+    """Frames of whole numbers as uint8 or uint16, (count, n_out), and their rows and columns if they have them."""
+    array = np.asarray(frames)
+    if array.ndim not in (2, 3) or array.dtype.kind not in "iuf" or 0 in array.shape[1:]:
+        raise ValueError(
+            f"{name} must be whole numbers of shape (count, n_out) or (count, rows, columns), got "
+            f"{shape_text(frames, array)}, dtype {array.dtype}"
+        )
+    flat = array.reshape(len(array), int(np.prod(array.shape[1:])))
+    shape = (array.shape[1], array.shape[2]) if array.ndim == 3 else None
+    if flat.dtype in (np.uint8, np.uint16):
+        return flat, shape
+    for number, frame in enumerate(flat):
+        good = (frame >= 0) & (frame <= MAX_CODE) & (frame == np.rint(frame))
+        if not good.all():
+            pixel = int(np.argmin(good))
+            raise ValueError(
+                f"{name} must be the camera's codes, whole numbers from 0 to {MAX_CODE}, got {frame[pixel]} in pixel "
+                f"{pixel} of frame {number}: give raw frames, without averaging or subtraction"
+            )
+    return flat.astype(np.uint8 if not flat.size or flat.max() < 256 else np.uint16), shape
+
+
+def entries(values: Array, name: str, count: int, default: HostArray, whole: bool = False) -> HostArray:
+    """Return a number for each frame: float64, or int64 if they must be whole."""
+    array = default if values is None else np.asarray(values)
+    if array.shape == (count, 1) or array.shape == (1, count):
+        array = array.reshape(count)  # MATLAB has no vectors
+    if array.shape not in ((), (count,)):
+        raise ValueError(f"{name} must have {count} entries, one for each frame, got shape {array.shape}")
+    if array.dtype.kind not in "biuf" or (whole and not (array == np.rint(array)).all()):
+        raise ValueError(f"{name} must be {'whole numbers' if whole else 'numbers'}, got dtype {array.dtype}")
+    return np.broadcast_to(array, (count,)).astype(np.int64 if whole else np.float64)
+
+
+def rows_shown(shown: Array, numbered: bool, numbers: IntArray, patterns: int) -> IntArray:
+    """Return the row of `patterns` that each frame shows; -1 for dark frames.
+
+    Without `shown`, frames and patterns are in the same order if there are as many; otherwise the numbers of the frames
+    are those of the patterns, counted from 0 or 1.
+    """
+    count = len(numbers)
+    if shown is not None:
+        rows = entries(shown, "shown", count, numbers, whole=True)
+        if count and not -1 <= rows.min() <= rows.max() < patterns:
+            raise ValueError(
+                f"shown must be rows of patterns, 0 to {patterns - 1}, or -1 for a dark frame, got "
+                f"{rows[(rows < -1) | (rows >= patterns)][0]}"
+            )
+        return rows
+    if count == patterns:
+        return np.arange(count)
+    if not count:
+        return np.zeros(0, np.int64)
+    first, last = int(numbers.min()), int(numbers.max())
+    if not numbered or count > patterns or not (first == 0) ^ (last == patterns) or last - first >= patterns:
+        raise ValueError(
+            f"shown must give the row of patterns that each frame shows, because there are {patterns} patterns and "
+            f"{count} frames" + (f", numbered from {first} to {last}" if numbered else ""),
+        )
+    return numbers - (last == patterns)
+
+
+def describe(
+    device: Mapping[str, Any] | None, codes: HostArray, dtype: np.dtype[Any], shape: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Tables of the parts, with the frames' rows and columns, and bits that hold all codes if none is described."""
+    tables: dict[str, Any] = dict(device or {})
+    if device is None:
+        top = int(codes.max(initial=0))
+        bits = 8 if dtype == np.uint8 else next(bits for bits in BITS if top < 2**bits)
+        if dtype != np.uint8:
+            warnings.warn(
+                f"camera.bit_depth is taken as {bits} from the largest code {top}: give device={{'camera': "
+                "{'bit_depth': ...}}, or saturation may be missed",
+                stacklevel=4,
+            )
+        tables["camera"] = {"bit_depth": bits}
+    imaging = tables.get("imaging", {})
+    if shape is None or not isinstance(imaging, Mapping):  # refused later
+        return tables
+    region = imaging.get("region")
+    known = imaging.get("sensor") if region in (None, "none") else (region[1], region[3])
+    if known in (None, "none"):
+        tables["imaging"] = {**imaging, "sensor": list(shape)}
+    elif tuple(known) != shape:
+        raise ValueError(f"frames must have the {known[0]} x {known[1]} pixels of device.imaging, got {shape}")
+    return tables
