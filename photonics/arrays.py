@@ -4,6 +4,7 @@ The array API standard has no static type that numpy, cupy and the other librari
 libraries is typed as `Array`, which type checkers do not inspect. Arrays on the host have numpy's types.
 """
 
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ __all__ = [
     "HostArray",
     "IntArray",
     "RealArray",
+    "Shapes",
     "shape_text",
     "unread_text",
 ]
@@ -31,6 +33,23 @@ FloatArray: TypeAlias = NDArray[np.float32]
 ComplexArray: TypeAlias = NDArray[np.complex64]
 RealArray: TypeAlias = NDArray[np.floating[Any]]
 """Of float32 or float64; products of float32 and Python floats have this type for a type checker."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Base of dataclasses (``repr=False``) that print the type and shape of an array in place of its values."""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{one.name}={outline(getattr(self, one.name))}" for one in fields(self) if one.repr)
+        return f"{type(self).__name__}({shown})"
+
+
+def outline(value: object) -> str:
+    """Type and shape of an array; a number to four digits; any other value in full."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    shape, dtype = getattr(value, "shape", ()), getattr(value, "dtype", None)
+    return f"{str(dtype).removeprefix('torch.')}{list(shape)}" if shape else repr(value)
 
 
 def shape_text(value: object, array: HostArray) -> str:

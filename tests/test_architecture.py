@@ -1,6 +1,7 @@
 """The structure of the packages, read from syntax trees: one direction of imports, no circles, no hidden knowledge."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -25,6 +26,8 @@ MAY_IMPORT = {
 NO_TORCH = ("photonics", "calibration")
 HIDDEN = {"block", "effective_matrix", "propagate", "adjoint", "mean_photons", "_lit", "_columns", "_matrix"}
 """Names that give the transmission matrix away: calibration knows the patterns it sent and the frames it got."""
+ARRAY = re.compile(r"(NDArray\[.*\]|\w*Array|np\.ndarray|Tensor)( \| None)?")
+"""Annotations of arrays."""
 OWN_STATE = {"default_rng", "Generator", "SeedSequence", "Philox", "PCG64", "BitGenerator"}
 """Names of `numpy.random` that do not touch its global state."""
 
@@ -241,6 +244,23 @@ def test_a_function_fits_a_screen():
         return {name: size for name, size in sizes.items() if size > MAX_FUNCTION_LINES}
 
     assert not offenders(long)
+
+
+def test_no_dataclass_prints_its_arrays():
+    """Shapes in place of values, by `photonics.arrays.Shapes`. Catches: ``print(focus)`` that fills a screen."""
+
+    def printed(path):
+        for made in (node for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef)):
+            how = " ".join(ast.unparse(one) for one in made.decorator_list)
+            own = any(isinstance(one, ast.FunctionDef) and one.name == "__repr__" for one in made.body)
+            if own or not re.match(r"dataclass|component", how) or "repr=False" in how:
+                continue
+            for one in (field for field in made.body if isinstance(field, ast.AnnAssign)):
+                hidden = one.value is not None and "repr=False" in ast.unparse(one.value)
+                if ARRAY.fullmatch(ast.unparse(one.annotation)) and not hidden:
+                    yield f"{made.name}.{ast.unparse(one.target)}"
+
+    assert not offenders(lambda path: list(printed(path)))
 
 
 @pytest.mark.parametrize("name", ["photonics", "calibration", "dfa.cli.main"])

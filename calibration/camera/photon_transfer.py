@@ -13,7 +13,7 @@ from calibration.camera.estimate import HIDDEN, Estimate, share_of
 from calibration.camera.pixels import Defects, find_defects, nonuniformity
 from calibration.device import Device
 from photonics import Camera
-from photonics.arrays import BoolArray, HostArray
+from photonics.arrays import BoolArray, HostArray, Shapes
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["PhotonTransfer", "UniformLight", "UniformSource", "photon_transfer", "uniform_light"]
@@ -59,8 +59,8 @@ def uniform_light(source: Camera | Device | UniformSource) -> UniformSource:
     return UniformLight(source if isinstance(source, Camera) else source.camera)
 
 
-@dataclass(frozen=True, eq=False)
-class PhotonTransfer:
+@dataclass(frozen=True, eq=False, repr=False)
+class PhotonTransfer(Shapes):
     """Photon transfer curve and the camera's figures from it; curve arrays have one entry for each light level."""
 
     photons: NDArray[np.float64]

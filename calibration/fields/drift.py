@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from calibration.fields.readings import Bench, RawFrames
 from calibration.fields.stepped import closure, is_complete, linear_fields, refine_fields, stepped_reference
-from photonics.arrays import ComplexArray, FloatArray, HostArray
+from photonics.arrays import ComplexArray, FloatArray, HostArray, Shapes
 
 __all__ = ["Drift", "track"]
 
@@ -45,8 +45,8 @@ MIN_RESIDUAL_RAD = 1e-5
 Real = FloatArray
 
 
-@dataclass(frozen=True)
-class Drift:
+@dataclass(frozen=True, repr=False)
+class Drift(Shapes):
     """The reference's phase in every frame, and its error."""
 
     phases: NDArray[np.float64]

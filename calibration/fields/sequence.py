@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.fields.alignment import Path, align, change_probability
 from calibration.fields.frame_prediction import REACH, Prediction, Shown, choose_decay, log_gain, predict, unit_vectors
-from photonics.arrays import Array, HostArray, RealArray
+from photonics.arrays import Array, HostArray, RealArray, Shapes
 from photonics.backend import to_host
 from photonics.patterns.encoding import as_patterns
 
@@ -79,8 +79,8 @@ class FrameFault:
         return f"{said} (confidence {self.confidence:.2f})"
 
 
-@dataclass(frozen=True, eq=False)
-class SequenceCheck:
+@dataclass(frozen=True, eq=False, repr=False)
+class SequenceCheck(Shapes):
     """Whether frames belong to their patterns."""
 
     judged: bool

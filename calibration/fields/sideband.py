@@ -8,7 +8,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, Shapes
 from photonics.patterns.encoding import half_on
 
 __all__ = ["Frequency", "Sideband", "disc", "distance", "fft", "pixel_transfer", "wrapped_distance"]
@@ -34,8 +34,8 @@ Frequency = tuple[float, float]
 """Cycles per pixel along a row (x) and along a column (y)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sideband:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sideband(Shapes):
     """The disc of a frame's spectrum that holds ``conj(R) y``, and its transform to the field on each pixel.
 
     A frame less that of the reference alone is ``A + 2 Re(ramp G)``. A is the field's own intensity, of twice the

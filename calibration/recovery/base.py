@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.readings import Bench, RawFrames
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray, Shapes
 from photonics.component import Field, Seed, component, integer
 from photonics.random import check_seed
 
@@ -86,8 +86,8 @@ class Findings(NamedTuple):
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-@dataclass(frozen=True)
-class Block:
+@dataclass(frozen=True, repr=False)
+class Block(Shapes):
     """Some rows of the result."""
 
     matrix: ComplexArray

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from calibration.recovery.designs.hadamard import hadamard
 from calibration.recovery.designs.signs import Probes, SignDesign
-from photonics.arrays import HostArray, RealArray
+from photonics.arrays import HostArray, RealArray, Shapes
 
 __all__ = ["expected_variance"]
 
@@ -17,8 +17,8 @@ MAX_PROBES = 4096
 """Approximate number of frames from which the information is computed; they determine a variance well enough."""
 
 
-@dataclass(frozen=True, eq=False)
-class Round:
+@dataclass(frozen=True, eq=False, repr=False)
+class Round(Shapes):
     """Parts of a design that share the rows of one Hadamard matrix."""
 
     light: RealArray

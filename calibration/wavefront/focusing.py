@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.device import Device, check_device
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import BoolArray, FloatArray, HostArray, Shapes
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import integer
 from photonics.kernels.threads import one_blas_thread
@@ -32,8 +32,8 @@ GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0
 """Multiples of this fraction of a turn (golden ratio) are evenly spread for any number of them."""
 
 
-@dataclass(frozen=True, eq=False)
-class Focus:
+@dataclass(frozen=True, eq=False, repr=False)
+class Focus(Shapes):
     """Foci on several pixels. Enhancements are intensities over the mean of random half-ON patterns."""
 
     targets: NDArray[np.intp]

@@ -28,7 +28,7 @@ class Taught:
 
     block: int
     """Position of the block."""
-    output: Tensor
+    output: Tensor = field(repr=False)
     """Output of the block, whose graph leads back into it."""
     module: int
     """Number of the hooked module."""

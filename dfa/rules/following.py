@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ QUIET = names("get size dim ndimension numel nelement stride len is_contiguous i
 class Path:
     """Way from the blocks to a tensor that has not met an activation yet."""
 
-    original: Tensor
+    original: Tensor = field(repr=False)
     """The same tensor with its graph."""
     followers: list[Follower]
     call: Call

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dfa.feedback.base import Feedback
 from dfa.feedback.learned import LearnedFeedback
 from dfa.rules.calls import Call
+from photonics.arrays import Shapes
 
 __all__ = ["Target", "check_feedback", "find_targets", "pass_norm", "teach_feedback", "true_gradients"]
 
@@ -55,8 +56,8 @@ def true_gradients(loss: Tensor, call: Call) -> dict[int, Tensor]:
     return found
 
 
-@dataclass(frozen=True)
-class Target:
+@dataclass(frozen=True, repr=False)
+class Target(Shapes):
     """What feedback learns from at the output of a block."""
 
     output: Tensor

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.constants import c, h
 
 from photonics import draws
-from photonics.arrays import Array, IntArray
+from photonics.arrays import Array, IntArray, Shapes
 from photonics.backend import HOST, Backend
 from photonics.component import Field, component, number
 from photonics.random import Stream
@@ -23,8 +23,8 @@ MAX_COHERENCE_TIMES = 100.0
 """Largest path-time spread for which spectral modes are computed, in coherence times ``1 / (2 pi linewidth)``."""
 
 
-@dataclass(frozen=True, eq=False)
-class Cells:
+@dataclass(frozen=True, eq=False, repr=False)
+class Cells(Shapes):
     """Rectangles on a grid in the plane of the mirrors, row by row from the top left; metres from the optical axis.
 
     Only the lines of the grid are stored, so that a product of a function of x and a function of y costs one evaluation

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from calibration.recovery.designs.hadamard import hadamard
 from photonics import draws
-from photonics.arrays import BoolArray, HostArray, RealArray
+from photonics.arrays import BoolArray, HostArray, RealArray, Shapes
 from photonics.kernels.threads import one_blas_thread
 from photonics.random import PatternSet, Stream
 
 __all__ = ["Probes", "SignDesign", "complement_probes", "draw_probes"]
 
 
-@dataclass(frozen=True, eq=False)
-class Probes:
+@dataclass(frozen=True, eq=False, repr=False)
+class Probes(Shapes):
     """Frames of ``s = fixed_a +- mask * hadamard_k``: for each a and each k, first with + and then with -."""
 
     rows: RealArray
