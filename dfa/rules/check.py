@@ -137,6 +137,13 @@ def check(
         Print it, or read ``blocks``, ``classes``, ``pixels``, ``frames()`` and ``problems``. If a step is impossible,
         there are no blocks, and the last problem is the reason.
 
+    Notes
+    -----
+    Parameters outside the blocks are counted in the block that follows them, in the order in which modules were added
+    to the model, or in the head. This includes the weights of a norm that the model applies as a function
+    (``layer_norm(block(x), ..., norm.weight)``): they may be taught with the block before it, where `after` names the
+    norm or the activation behind it.
+
     Examples
     --------
     >>> import torch

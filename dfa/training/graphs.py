@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from dfa.data import Graph
 from dfa.training.epoch import Epoch
 from dfa.training.loop import Options, RunOptions, Task, run_loop
-from dfa.training.steps import Rule, check_counts, check_data
+from dfa.training.steps import Rule, check_counts, check_data, check_options
 
 __all__ = ["GraphRun", "node_accuracy", "train_graph"]
 
@@ -70,11 +70,12 @@ def train_graph(
     Raises
     ------
     ValueError
-        If a number is out of range, a node of a part has no label, a part is empty, the folder cannot be written, or
-        the checkpoint has other settings.
+        If an option is unknown, a number is out of range, a node of a part has no label, a part is empty, the folder
+        cannot be written, or the checkpoint has other settings.
     Diverged
         As for `dfa.train`.
     """
+    check_options(train_graph, options, RunOptions.__annotations__)
     check_data(Graph, graph=graph)
     check_counts(epochs=epochs, every=every)
     check_parts(graph)

@@ -12,7 +12,7 @@ from dfa.data import Dataset
 from dfa.rules.learner import Learner
 from dfa.training.epoch import Epoch
 from dfa.training.loop import Options, RunOptions, Task, run_loop
-from dfa.training.steps import check_counts, check_data
+from dfa.training.steps import check_counts, check_data, check_options
 
 __all__ = ["accuracy", "train"]
 
@@ -80,12 +80,13 @@ def train(
     Raises
     ------
     ValueError
-        If a number is out of range, the folder cannot be written or contains another run, or the checkpoint has other
-        settings.
+        If an option is unknown, a number is out of range, the folder cannot be written or contains another run, or the
+        checkpoint has other settings.
     Diverged
         If the loss or the weights are not finite, or the feedback teaches nothing (`dfa.training.guards`); a subclass
         of ``ValueError``. The last good checkpoint is kept, and the message names it.
     """
+    check_options(train, options, RunOptions.__annotations__)
     check_data(Dataset, data=data)
     check_counts(epochs=epochs, batch_size=batch_size)
     x, y = data.train

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from dfa.data import Text
 from dfa.training.epoch import Epoch
 from dfa.training.loop import Options, RunOptions, Task, run_loop
-from dfa.training.steps import Rule, check_counts, check_data
+from dfa.training.steps import Rule, check_counts, check_data, check_options
 
 __all__ = ["bits_per_character", "sample_contexts", "train_text"]
 
@@ -62,11 +62,12 @@ def train_text(
     Raises
     ------
     ValueError
-        If a number is not positive, the text is shorter than a context, the folder cannot be written, or the
-        checkpoint has other settings.
+        If an option is unknown, a number is not positive, the text is shorter than a context, the folder cannot be
+        written, or the checkpoint has other settings.
     Diverged
         As for `dfa.train`.
     """
+    check_options(train_text, options, RunOptions.__annotations__)
     check_data(Text, text=text)
     check_counts(steps=steps, batch_size=batch_size, every=every)
 

@@ -1,8 +1,9 @@
 """One step of training, by backpropagation or by a learner, and checks of arguments."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from numbers import Integral
 from typing import Protocol
 
@@ -14,7 +15,7 @@ from dfa.errors import check_loss
 from dfa.rules.learner import Learner
 from photonics.component import number
 
-__all__ = ["Rule", "check_counts", "check_data", "check_numbers", "reproducible", "take_step"]
+__all__ = ["Rule", "check_counts", "check_data", "check_numbers", "check_options", "reproducible", "take_step"]
 
 
 class Rule(Protocol):
@@ -112,6 +113,14 @@ def check_data(wanted: type, **given: object) -> None:
                 f"{name} must be a dfa.data.{wanted.__name__}, got {type(value).__name__}: dfa.train takes a Dataset, "
                 "dfa.training.graphs.train_graph a Graph, dfa.training.language.train_text a Text"
             )
+
+
+def check_options(function: Callable[..., object], options: Mapping[str, object], known: Iterable[str]) -> None:
+    """Raise a ``ValueError`` with the parameters of a training function if one of its other options is unknown."""
+    if unknown := options.keys() - known:
+        own = [one.name for one in signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD]
+        names, allowed = ", ".join(sorted(unknown)), ", ".join([*own, *known])
+        raise ValueError(f"{function.__name__}: {names} is not a parameter; those are {allowed}")
 
 
 def check_numbers(**values: float) -> None:

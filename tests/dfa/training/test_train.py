@@ -12,6 +12,8 @@ from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, train
 from dfa.data import digits
 from dfa.experiments import Plan, compare_methods
 from dfa.models import mlp
+from dfa.training.graphs import train_graph
+from dfa.training.language import train_text
 from photonics import presets
 
 
@@ -139,6 +141,14 @@ def test_bad_checkpoints_and_numbers(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="writable folder"):
         train(model, few(data), epochs=1, folder=tmp_path / "file" / "x", progress=False)
+
+
+def test_an_unknown_option_is_named_beside_the_known_ones(data):
+    """All three functions. Catches: "Options.__init__() got an unexpected keyword argument", a name of the inside."""
+    known = r"; those are model, \w+, learner, .*seed, .*folder, resume, .*clip_norm, settings$"
+    for function in (train, train_graph, train_text):
+        with pytest.raises(ValueError, match=rf"^{function.__name__}: checkpoint is not a parameter{known}"):
+            function(None, None, checkpoint="last.pt")
 
 
 def test_an_earlier_run_is_not_overwritten(data, tmp_path):
