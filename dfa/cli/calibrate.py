@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dfa.cli.common import (
-    RESULTS_PANEL,
     Changes,
     Device,
     Json,
@@ -18,10 +18,13 @@ from dfa.cli.common import (
     NOut,
     Out,
     Quiet,
+    Resume,
     Seed,
+    panel_option,
     print_json,
     print_table,
     read_changes,
+    result_option,
     run_folder,
     show_progress,
 )
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate"]
 
-METHOD_PANEL = "Methods"
-RECORDING_PANEL = "Recordings"
+method_option = partial(panel_option, "Methods")
+recording_option = partial(panel_option, "Recordings")
 FAILED = 3
 """Exit code if a verdict is failed. A comparison that found something worse gives 1, bad input 2."""
 
@@ -45,66 +48,50 @@ def calibrate(
     change: Changes = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Method that measures projections (default: anchor), or that recovers the transmission matrix "
-            "(default: no recovery); may be repeated. phase-stepping and off-axis do both.",
-            rich_help_panel=METHOD_PANEL,
+        method_option(
+            "Method that measures projections (default: anchor), or that recovers the transmission matrix "
+            "(default: no recovery); may be repeated. phase-stepping and off-axis do both."
         ),
     ] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Option of the recovery, for instance steps=3, track_drift=true, anchors=8 or n_inputs=128; may be "
+        method_option(
+            "Option of the recovery, for instance steps=3, track_drift=true, anchors=8 or n_inputs=128; may be "
             "repeated.",
-            rich_help_panel=METHOD_PANEL,
+            metavar="NAME=VALUE",
         ),
     ] = None,
     exposure: Annotated[
         Literal["methods", "keep", "auto"],
-        typer.Option(
-            help="methods: plain patterns use the device's exposure; a recovery or a reference beam sets its own. "
-            "keep: all frames use the device's exposure. auto: all exposures are set.",
-            rich_help_panel=METHOD_PANEL,
+        method_option(
+            "methods: plain patterns use the device's exposure; a recovery or a reference beam sets its own. "
+            "keep: all frames use the device's exposure. auto: all exposures are set."
         ),
     ] = "methods",
     truth: Annotated[
         bool,
-        typer.Option(
-            "--truth",
-            help="Also compare projections with the simulated device's matrix; the report states this.",
-            rich_help_panel=METHOD_PANEL,
+        method_option(
+            "Also compare projections with the simulated device's matrix; the report states this.", "--truth"
         ),
     ] = False,
-    recorded: Annotated[
-        Path | None,
-        typer.Option(help="Use this recording (HDF5) instead of a device.", rich_help_panel=RECORDING_PANEL),
-    ] = None,
-    record: Annotated[
-        Path | None,
-        typer.Option(help="Record patterns and frames to this new HDF5 file.", rich_help_panel=RECORDING_PANEL),
-    ] = None,
+    recorded: Annotated[Path | None, recording_option("Use this recording (HDF5) instead of a device.")] = None,
+    record: Annotated[Path | None, recording_option("Record patterns and frames to this new HDF5 file.")] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(
+        result_option(
+            "Only compare two files report.json; exit code 1 if a verdict got worse, 3 if one became failed.",
             metavar="A B",
-            help="Only compare two files report.json; exit code 1 if a verdict got worse, 3 if one became failed.",
-            rich_help_panel=RESULTS_PANEL,
         ),
     ] = None,
     out: Out = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue a calibration that was killed: the recovery in --out and the recording --record.",
-            rich_help_panel=RESULTS_PANEL,
-        ),
-    ] = False,
+    resume: Resume = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Characterise a device and write report.html, report.json and, after a recovery, matrix.h5.
+
+    calibration.TransmissionEstimate.load reads matrix.h5, the recovered transmission matrix.
+    --resume continues the recovery in --out and the recording --record.
 
     The exit code is 0 if the verdict is pass or degraded, 3 if it is failed, 2 for bad input.
     """

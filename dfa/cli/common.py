@@ -6,14 +6,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 __all__ = [
-    "DEVICE_PANEL",
-    "RESULTS_PANEL",
     "Changes",
     "Device",
     "Json",
@@ -21,45 +20,47 @@ __all__ = [
     "NOut",
     "Out",
     "Quiet",
+    "Resume",
     "Seed",
     "Seeds",
+    "device_option",
+    "panel_option",
     "print_json",
     "print_table",
     "read_changes",
+    "result_option",
     "run_folder",
     "show_progress",
 ]
 
-DEVICE_PANEL = "Device"
-RESULTS_PANEL = "Results"
-"""Groups of options in the help."""
-Out = Annotated[
-    Path | None,
-    typer.Option(help="New or empty folder for the results. Default: runs/<time>.", rich_help_panel=RESULTS_PANEL),
-]
+
+def panel_option(panel: str, text: str, *names: str, **more: Any) -> Any:
+    """An option of a command, in a group of its help."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
+
+
+device_option = partial(panel_option, "Device")
+result_option = partial(panel_option, "Results")
+Out = Annotated[Path | None, result_option("New or empty folder for the results. Default: runs/<time>.")]
+Resume = Annotated[bool, result_option("Continue the run in --out that was stopped.", "--resume")]
+Quiet = Annotated[bool, result_option("Show no progress bars.", "--quiet")]
+Json = Annotated[bool, result_option("Print JSON instead of a table, for programs.", "--json")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, 2 and so on.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress bars.", rich_help_panel=RESULTS_PANEL)]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print JSON instead of a table, for programs.", rich_help_panel=RESULTS_PANEL),
-]
 Device = Annotated[
     str,
-    typer.Option(
-        help="The device: a preset (ideal, lab_bench, lighton_aurora) or the path of a TOML file (see opu device).",
-        rich_help_panel=DEVICE_PANEL,
+    device_option(
+        "The device: a preset (ideal, lab_bench, lighton_aurora) or the path of a TOML file (see opu device)."
     ),
 ]
-NIn = Annotated[int, typer.Option(min=1, help="Number of inputs of a preset.", rich_help_panel=DEVICE_PANEL)]
-NOut = Annotated[int, typer.Option(min=1, help="Number of pixels of a preset.", rich_help_panel=DEVICE_PANEL)]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of a preset.", rich_help_panel=DEVICE_PANEL)]
+NIn = Annotated[int, device_option("Number of inputs of a preset.", min=1)]
+NOut = Annotated[int, device_option("Number of pixels of a preset.", min=1)]
+Seed = Annotated[int, device_option("Seed of a preset.", min=0)]
 Changes = Annotated[
     list[str] | None,
-    typer.Option(
+    device_option(
+        "Change a parameter, as OPU.replace does, for instance camera.bit_depth=6; may be repeated.",
         "--set",
         metavar="NAME=VALUE",
-        help="Change a parameter, as OPU.replace does, for instance camera.bit_depth=6; may be repeated.",
-        rich_help_panel=DEVICE_PANEL,
     ),
 ]
 

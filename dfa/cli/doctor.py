@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,10 +49,12 @@ def installation() -> Iterator[Finding]:
     """The distribution, its packages, and what it requires."""
     place = f"checkout {checkout()}" if checkout() else str(opu_sim.HOME)
     yield Finding("python", "ok", f"{platform.python_version()} in {sys.prefix}")
-    if requirements():
-        yield Finding("opu-sim", "ok", f"{describe_version()}, {place}")
-    else:
+    if not requirements():
         yield Finding("opu-sim", "missing", f"{describe_version()}, {place}", install_line())
+    elif (newer := checkout_version()) not in (None, opu_sim.__version__):
+        yield Finding("opu-sim", "missing", f"{describe_version()}, but the {place} is {newer}", install_line())
+    else:
+        yield Finding("opu-sim", "ok", f"{describe_version()}, {place}")
     for name, problem in opu_sim.collisions().items():
         yield Finding(f"package {name}", "broken", problem, opu_sim.REMEDY)
     base = [needed for needed in requirements() if not needed.extra]
@@ -62,6 +65,14 @@ def installation() -> Iterator[Finding]:
     elif base:
         shown = ("numpy", "scipy", "numba", "matplotlib", "h5py")
         yield Finding("requirements", "ok", ", ".join(f"{one.name} {one.found}" for one in base if one.name in shown))
+
+
+def checkout_version() -> str | None:
+    """Version of the checkout, not always the one that was installed from it; None without a checkout."""
+    folder = checkout()
+    if folder is None:
+        return None
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 
 def extras() -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dfa.cli.common import Json, Out, Quiet, print_json, print_table, run_folder, show_progress
+from dfa.cli.common import Json, Out, Quiet, Resume, print_json, print_table, run_folder, show_progress
 
 __all__ = ["report", "sweep"]
 
@@ -15,13 +15,12 @@ def sweep(
     study: Annotated[
         Path,
         typer.Argument(
-            help="The study: a TOML file (see examples/) or the name of a predefined study (see docs/robustness.md)."
+            help="The study: a TOML file (below; more in examples/) or the name of a predefined study "
+            "(docs/robustness.md)."
         ),
     ],
     out: Out = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the study in --out; finished points are kept.")
-    ] = False,
+    resume: Resume = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Compute points again that failed before.")
     ] = False,
@@ -33,6 +32,20 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Run a robustness study and write points.db, results.nc, figures and report.html.
+
+    The study file has one of the first two of these entries, and any of the others:
+
+    - over: values by dotted name, { "camera.bit_depth" = [16, 8, 4] }
+    - study: name of a predefined study, "read_noise"
+    - options: with study, other values for it
+    - plan: fields of dfa.Plan, { data = "digits", epochs = 5, device = "bench.toml" }
+    - seeds: a number, or a list
+    - references: methods to compare with, ["bp", "last-layer"]
+    - title: of figure and report
+    - method: with over, what is trained, "optical"
+    - design: with over, "grid", "one-at-a-time", "latin-hypercube" or "random"
+    - count: points of the last two, whose values are { low = 1, high = 100, log = true }
+    - log: with over, true for logarithmic axes
 
     The environment variable DASK_SCHEDULER_ADDRESS names a cluster to use instead of this machine.
     """

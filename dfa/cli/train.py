@@ -1,21 +1,24 @@
 """``opu demo`` and ``opu train``: networks trained by several methods, compared in a table and a report."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dfa.cli.common import (
-    DEVICE_PANEL,
-    RESULTS_PANEL,
     Device,
     Json,
     Out,
     Quiet,
+    Resume,
     Seeds,
+    device_option,
+    panel_option,
     print_json,
     print_table,
     read_changes,
+    result_option,
     run_folder,
     show_progress,
 )
@@ -27,12 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["demo", "train"]
 
-TRAINING_PANEL = "Training"
-ENCODER_PANEL = "Encoder of the error (at most one of the first three)"
-Resume = Annotated[
-    bool,
-    typer.Option("--resume", help="Continue from the checkpoints in --out.", rich_help_panel=RESULTS_PANEL),
-]
+training_option = partial(panel_option, "Training")
+encoder_option = partial(panel_option, "Encoder of the error (at most one of the first three)")
 
 
 def demo(
@@ -77,86 +76,58 @@ def train(
         ),
     ] = None,
     epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Epochs. Default: 5 for images (norm-cnn 8), 250 for graphs.", rich_help_panel=TRAINING_PANEL
-        ),
+        int | None, training_option("Epochs. Default: 5 for images (norm-cnn 8), 250 for graphs.", min=1)
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps on text. Default: 600.", rich_help_panel=TRAINING_PANEL)
-    ] = None,
+    steps: Annotated[int | None, training_option("Steps on text. Default: 600.", min=1)] = None,
     batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Batch size. Default: 128 images (norm-cnn 64) or 32 texts.", rich_help_panel=TRAINING_PANEL
-        ),
+        int | None, training_option("Batch size. Default: 128 images (norm-cnn 64) or 32 texts.", min=1)
     ] = None,
     learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Adam's learning rate. Default: 0.001; graphs 0.01; text 0.003.", rich_help_panel=TRAINING_PANEL
-        ),
+        float | None, training_option("Adam's learning rate. Default: 0.001; graphs 0.01; text 0.003.")
     ] = None,
     hidden_rate: Annotated[
         float | None,
-        typer.Option(
-            help="Learning rate of hidden blocks with fixed feedback, relative to --learning-rate. Default: "
-            "1; text 0.1.",
-            rich_help_panel=TRAINING_PANEL,
+        training_option(
+            "Learning rate of hidden blocks with fixed feedback, relative to --learning-rate. Default: 1; text 0.1."
         ),
     ] = None,
     samples: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Number of training samples, from the start. Default: all.", rich_help_panel=TRAINING_PANEL
-        ),
+        int | None, training_option("Number of training samples, from the start. Default: all.", min=1)
     ] = None,
     threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="Ternarise the error at this fixed threshold. Default for graphs: 0.2.", rich_help_panel=ENCODER_PANEL
-        ),
+        float | None, encoder_option("Ternarise the error at this fixed threshold. Default for graphs: 0.2.")
     ] = None,
     deviations: Annotated[
         float | None,
-        typer.Option(
-            help="Ternarise at this many standard deviations of the batch's error. Default for mlp and cnn: 1.",
-            rich_help_panel=ENCODER_PANEL,
-        ),
+        encoder_option("Ternarise at this many standard deviations of the batch's error. Default for mlp and cnn: 1."),
     ] = None,
     stochastic: Annotated[
         float | None,
-        typer.Option(
-            help="Ternarise at random, without bias for errors up to this value. Default for norm-cnn and text: 1.",
-            rich_help_panel=ENCODER_PANEL,
+        encoder_option(
+            "Ternarise at random, without bias for errors up to this value. Default for norm-cnn and text: 1."
         ),
     ] = None,
     pairs: Annotated[
         bool,
-        typer.Option(
+        encoder_option(
+            "With --stochastic: show at most one positive and one negative entry. Default for norm-cnn and text.",
             "--pairs",
-            help="With --stochastic: show at most one positive and one negative entry. Default for norm-cnn and text.",
-            rich_help_panel=ENCODER_PANEL,
         ),
     ] = False,
     change: Annotated[
         list[str] | None,
-        typer.Option(
+        device_option(
+            "Change a parameter of the device (camera.bit_depth=6), the training (training.context=32), the "
+            "encoder (encoder.restore=true) or the calibration (calibration.method=phase-stepping); may be repeated.",
             "--set",
             metavar="NAME=VALUE",
-            help="Change a parameter of the device (camera.bit_depth=6), the training (training.context=32), the "
-            "encoder (encoder.restore=true) or the calibration (calibration.method=phase-stepping); may be repeated.",
-            rich_help_panel=DEVICE_PANEL,
         ),
     ] = None,
     seeds: Seeds = 1,
     out: Out = None,
     resume: Resume = False,
     tensorboard: Annotated[
-        bool,
-        typer.Option(
-            "--tensorboard", help="Also write the diagnostics as TensorBoard events.", rich_help_panel=RESULTS_PANEL
-        ),
+        bool, result_option("Also write the diagnostics as TensorBoard events.", "--tensorboard")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,

@@ -76,8 +76,10 @@ def test_what_is_missing_has_its_line(capfd, tmp_path, monkeypatch):
     needed = [Needed("numpy", "1.26", ">=2.0", ""), Needed("torch", None, ">=2.6", "train")]
     monkeypatch.setattr(doctor, "requirements", lambda: needed)
     monkeypatch.setattr(opu_sim, "collisions", lambda: {"dfa": "dfa is imported from elsewhere"})
+    monkeypatch.setattr(opu_sim, "__version__", "0.0.1", raising=False)
     monkeypatch.setenv("OPU_DATA", str(tmp_path / "nowhere"))
     found = findings(capfd, 1)
+    assert found["opu-sim"]["state"] == "missing" and ", but the checkout " in found["opu-sim"]["found"]
     assert found["requirements"]["state"] == found["package dfa"]["state"] == "broken"
     assert "numpy 1.26 (needs >=2.0)" in found["requirements"]["found"]
     assert found["package dfa"]["remedy"] == opu_sim.REMEDY

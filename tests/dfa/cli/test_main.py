@@ -1,5 +1,6 @@
 """The command line: help without loading torch, and one line with exit code 2 for bad input."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from importlib.metadata import version
 import pytest
 
 from dfa.cli.main import COMMANDS, EXAMPLES
+from dfa.robustness.study_files import FILES
 from opu_sim import checkout
 from tests.command import BENCH, opu, refused
 
@@ -98,6 +100,14 @@ def test_every_command_has_examples_that_parse(capfd):
             assert line.split()[:2] == ["opu", name]
             options = [word for word in line.split(" > ")[0].split() if word.startswith("--")]
             assert all(option in text for option in options), line
+
+
+def test_the_help_of_a_sweep_lists_the_entries_of_its_file(capfd):
+    """Catches: a format that only the source explains."""
+    assert opu("sweep", "--help") == 0
+    text = capfd.readouterr().out
+    for kind in FILES.values():
+        assert all(f"- {entry.name}: " in text for entry in dataclasses.fields(kind)), kind
 
 
 def test_version_module_and_completion():
