@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -10,6 +11,15 @@ ROOT = Path(__file__).parents[1]
 HOST = "https://example.org/owner/opu-sim"
 INTERFACE = "hatchling.metadata.plugin.interface"
 ADDRESS = re.compile(r"\]\(([^)]+)\)")
+
+
+def test_version_and_date_are_those_of_the_newest_release():
+    """In all three files, under a section for what comes next. Catches: a release that is half made."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    cited = dict(re.findall(r"^(version|date-released): (.*)$", (ROOT / "CITATION.cff").read_text("utf-8"), re.M))
+    versions = re.findall(r"^## \[(.*)\](?: - (.*))?$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert versions[:2] == [("Unreleased", ""), (project["version"], cited["date-released"])]
+    assert cited["version"] == project["version"]
 
 
 def test_pictures_and_links_become_absolute(monkeypatch):

@@ -18,8 +18,8 @@ MAX_BYTES = 600_000
 ADVICE = "run `make notebooks`"
 AT_ONCE = 2
 """Notebooks that are executed at the same time."""
-MACHINE = re.compile(r"\bhere\b|on this computer|trainings.* in \d+ s$|^ +(model|measured): ")
-"""Lines with times, dates or hashes, which are different in every run."""
+MACHINE = re.compile(r"\bhere\b|on this computer|trainings.* in \d+ s$|^ +(version|model|measured): ")
+"""Lines with times, dates, versions or hashes, which are different in every run."""
 NUMBER = re.compile(r"±? *[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 
 every_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
