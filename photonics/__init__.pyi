@@ -1,6 +1,16 @@
 from . import presets
 from .features import OPUFeatures
-from .medium import Ballistic, Dispersive, Drifting, GaussianMedium, Lossy, MatrixMedium, Modes, ScatteringLayers
+from .medium import (
+    Ballistic,
+    Dispersive,
+    Disturbed,
+    Drifting,
+    GaussianMedium,
+    Lossy,
+    MatrixMedium,
+    Modes,
+    ScatteringLayers,
+)
 from .opu import OPU
 from .parts.camera import Camera
 from .parts.dmd import DMD
@@ -15,6 +25,7 @@ __all__ = [
     "Ballistic",
     "Camera",
     "Dispersive",
+    "Disturbed",
     "Drifting",
     "GaussianMedium",
     "Imaging",

@@ -276,6 +276,8 @@ class Chain:
             wavelength_m=wavelength,
             reference=reference,
             shares=self._shares,
+            ticks=ticks,
+            frame_period_s=self.frame_period_s,
         )
         rate *= exposure_s * self.dmd.efficiency(wavelength)
         return rate
@@ -290,14 +292,17 @@ class Chain:
         Raises
         ------
         ValueError
-            If a pixel sees several fields (a pupil or modes), or there is a region of interest.
+            If a pixel sees several fields (a pupil or modes), there is a region of interest, or the pattern creeps.
         """
-        if self._lit.modes > 1 or self.imaging.numerical_aperture is not None or self.imaging.region is not None:
+        imaging = self.imaging
+        if self._lit.modes > 1 or imaging.numerical_aperture is not None or imaging.region is not None:
             raise ValueError("effective_matrix must have one field for each pixel: no pupil, no region, a single mode")
+        if imaging.creeps:
+            raise ValueError("effective_matrix must have a pattern that stays on the sensor: imaging.creep_m_per_s = 0")
         off, on = self.dmd.levels(self.n_in)
         weight = np.sqrt(self.laser.power_share(self.cells)) * (on - off)
         weight = weight / np.sqrt(np.mean(np.abs(weight) ** 2))
-        if self.dmd.aberration_drift_waves:
+        if self.dmd.surface_moves:
             now = self.dmd.phase(self.n_in, np.asarray([tick]), self.frame_period_s, self.seed)[0]
             weight = weight * np.exp(1j * (now - self.dmd.phase(self.n_in)))
         return self.medium.block(slice(None), slice(None), tick) * weight.astype(np.complex64)

@@ -59,6 +59,7 @@ class Stream(IntEnum):
     NOISE_SEED = 23
     DRIFT_TURN = 24
     SPAWN = 25
+    VIBRATION = 26
 
 
 class PatternSet(IntEnum):

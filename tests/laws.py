@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from photonics import Ballistic, Dispersive, Drifting, GaussianMedium, Lossy, MatrixMedium, Modes, ScatteringLayers
+from photonics import (
+    Ballistic,
+    Dispersive,
+    Disturbed,
+    Drifting,
+    GaussianMedium,
+    Lossy,
+    MatrixMedium,
+    Modes,
+    ScatteringLayers,
+)
 from photonics import medium as media
 from photonics.backend import backend_of, to_host
 
@@ -43,6 +53,8 @@ MAKERS = {
     "drifting-matrix-48x37": lambda: Drifting(MatrixMedium(given_matrix(48, 37)), 100, law="gaussian"),
     "drifting-streamed-48x37": lambda: Drifting(GaussianMedium(48, 37, seed=3, storage="streamed"), 1500),
     "drifting-layers-48x37": lambda: Drifting(ScatteringLayers(48, 37, seed=3), 60, law="gaussian"),
+    "drifting-warming-48x37": lambda: Drifting(GaussianMedium(48, 37, seed=3), 40, warm_up=5.0, warm_up_frames=20.0),
+    "drifting-disturbed-48x37": lambda: Disturbed(Drifting(GaussianMedium(48, 37, seed=3), 900), 12, 0.6, seed=2),
     "lossy-48x37": lambda: Lossy(GaussianMedium(48, 37, seed=3), 0.3),
     "ballistic-48x37": lambda: Ballistic(GaussianMedium(48, 37, seed=3), 0.5),
     "ballistic-drifting-37x101": lambda: Ballistic(Drifting(GaussianMedium(37, 101, seed=3), 9), 2),

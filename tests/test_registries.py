@@ -43,6 +43,8 @@ VALUES = {
         "warm_up": 0.5,
         "warm_up_time_s": 5e-3,
         "pointing_rad": 1e-4,
+        "vibration_rad": 1e-4,
+        "vibration_hz": 170.0,
         "pointing_lever_m": 3.0,
     },
     DMD: {
@@ -63,6 +65,8 @@ VALUES = {
         "defocus_waves": 1.0,
         "aberration_drift_waves": 0.3,
         "aberration_drift_time_s": 1e-3,
+        "warm_up_waves": 0.5,
+        "warm_up_time_s": 5e-3,
         "seed": 2**63 + 1,
     },
     Camera: {
@@ -89,6 +93,8 @@ VALUES = {
         "sensor": (SIDE, SIDE),
         "region": (0, SIDE, 0, SIDE),
         "polarisations": 2,
+        "creep_m_per_s": 5e-4,
+        "pupil_creep_per_s": 1.0,
         "reference": Reference(intensity=0.5),
     },
     Reference: {
@@ -98,6 +104,8 @@ VALUES = {
         "phase_jitter_rad": 0.3,
         "phase_drift_rad": 1.0,
         "phase_drift_time_s": 1e-3,
+        "phase_vibration_rad": 0.5,
+        "phase_vibration_hz": 170.0,
         "noise": 0.3,
         "noise_grain_px": 2.0,
         "seed": 2**63 + 1,
@@ -113,7 +121,8 @@ def bench(name):
     """A device with one setting changed, or with one of the media of the laws, on a square sensor."""
     if name in MAKERS:
         return OPU(medium=MAKERS[name](), exposure_s=4e-4)
-    samples = {"imaging.numerical_aperture": 2, "imaging.samples": 3, "imaging.pupil": 2}.get(name, 1)
+    pupils = {"imaging.numerical_aperture": 2, "imaging.samples": 3, "imaging.pupil": 2, "imaging.pupil_creep_per_s": 2}
+    samples = pupils.get(name, 1)
     modes = 2 if name == "imaging.polarisations" else 1
     opu = OPU(medium=GaussianMedium(N_IN, modes * (samples * SIDE) ** 2, seed=1), exposure_s=4e-4)
     more = {"imaging.numerical_aperture": 0.03} if samples > 1 else {}

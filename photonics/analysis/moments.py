@@ -16,9 +16,10 @@ and
 with c the cosine part of z at the set phase and s' its sine part. The terms of phase and power are exact (apart from
 the lower limit of the power at 0, which matters if its rms is near 1/3). Pointing is to first order; its second order
 changes the mean by up to a relative ``4 (shift / beam radius)^2``, 2e-6 for the default laser. Slow drifts enter with
-their stationary variance, as in a run much longer than their correlation times. The medium and the surface of the
-mirrors are those of the next frame. The moments do not include clipping by the well and by the converter: they hold if
-less than about 1 % of the draws saturate.
+their stationary variance, as in a run much longer than their correlation times. A vibration of the phase counts as
+normal with its variance s^2: its own factor on the fringes is ``J0(sqrt(2) s)``, smaller by ``s^4 / 16``. The medium,
+the surface of the mirrors and the place of the pattern on the sensor are those of the next frame. The moments do not
+include clipping by the well and by the converter: they hold if less than about 1 % of the draws saturate.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 from photonics.medium.base import ScatteringMedium
 from photonics.medium.description import MEDIA, effects, from_dict, parameters
-from photonics.medium.drift import Drifting
+from photonics.medium.drift import Disturbed, Drifting
 from photonics.medium.effects import Ballistic, Dispersive, Effect, Lossy, Modes
 from photonics.medium.gaussian import GaussianMedium
 from photonics.medium.layers import ScatteringLayers
@@ -12,6 +12,7 @@ __all__ = [
     "MEDIA",
     "Ballistic",
     "Dispersive",
+    "Disturbed",
     "Drifting",
     "Effect",
     "GaussianMedium",

@@ -1,4 +1,4 @@
-"""The interface of all scattering media, and the check of incident fields."""
+"""The interface of all scattering media, and the checks of incident fields and frame numbers."""
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, is_dataclass
@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from photonics.arrays import Array, ComplexArray, shape_text
+from photonics.arrays import Array, ComplexArray, IntArray, shape_text
 from photonics.backend import backend_of
+from photonics.draws import MAX_TICK
 
-__all__ = ["ScatteringMedium", "check_field"]
+__all__ = ["ScatteringMedium", "check_field", "check_ticks"]
 
 
 class ScatteringMedium(ABC):
@@ -143,3 +144,21 @@ def check_field(field: Array, width: int, name: str = "field", binary: bool = Fa
     if backend.on_host and given.dtype.itemsize > array.dtype.itemsize and not array.any() and given.any():
         raise ValueError(f"{name} must not vanish in single precision, got at most {np.abs(given).max():.3g}")
     return array
+
+
+def check_ticks(ticks: Array, batch: int) -> IntArray:
+    """Return frame numbers as int64 of shape (batch,), 0 by default.
+
+    Raises
+    ------
+    ValueError
+        If they are not integers, of another shape or out of range.
+    """
+    if ticks is None:
+        return np.zeros(batch, np.int64)
+    array = np.asarray(ticks)
+    if array.shape != (batch,) or (batch and array.dtype.kind not in "iu"):
+        raise ValueError(f"ticks must be integers of shape ({batch},), got {array.dtype} of shape {array.shape}")
+    if batch and not (array.min() >= 0 and array.max() < MAX_TICK):
+        raise ValueError(f"ticks must be from 0 to 2**48 - 1, got {array.min()} to {array.max()}")
+    return array.astype(np.int64)

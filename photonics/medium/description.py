@@ -11,7 +11,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 
 from photonics.component import one_line
 from photonics.medium.base import ScatteringMedium
-from photonics.medium.drift import Drifting
+from photonics.medium.drift import Disturbed, Drifting
 from photonics.medium.effects import Ballistic, Dispersive, Effect, Lossy, Modes
 from photonics.medium.gaussian import GaussianMedium
 from photonics.medium.layers import ScatteringLayers
@@ -27,6 +27,7 @@ MEDIA: dict[str, type[ScatteringMedium]] = {
     "ScatteringLayers": ScatteringLayers,
     "Ballistic": Ballistic,
     "Dispersive": Dispersive,
+    "Disturbed": Disturbed,
     "Drifting": Drifting,
     "Lossy": Lossy,
     "Modes": Modes,

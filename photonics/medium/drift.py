@@ -1,7 +1,9 @@
-"""A medium that changes in time: a stationary process of transmission matrices, computable at any frame number."""
+"""Media that change in time, computable at any frame number: a stationary process of matrices, and a single step."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Literal
@@ -10,20 +12,22 @@ import numpy as np
 
 from photonics.arrays import Array, ComplexArray, IntArray
 from photonics.backend import HOST, backend_of
-from photonics.component import Field, Seed, component
+from photonics.component import Field, Integer, Seed, component
 from photonics.draws import MAX_TICK
-from photonics.medium.base import ScatteringMedium, check_field
+from photonics.medium.base import ScatteringMedium, check_field, check_ticks
 from photonics.medium.drift_laws import LAWS, LEVEL, MAX_LEVELS, Law, Names, Weights
-from photonics.medium.effects import COPY, Effect, derived_seed, related_seed
+from photonics.medium.effects import COPY, DISTURBED, Effect, derived_seed, related_seed
 from photonics.medium.stored import Mixture
 from photonics.medium.turned import Turned, weigh
 
-__all__ = ["Drifting"]
+__all__ = ["Disturbed", "Drifting"]
 
 MAX_KNOTS, MAX_PARTS = 4, 16
 """Largest number of media that are kept: those with a matrix, those without."""
 MIN_STEP = 4.0
 """Smallest distance of the knots, frames, for which the matrix at a knot is computed."""
+AGES = 128
+"""Steps of a warming medium's age in a frame of the warm one: its changes are right within 1/128 of such a frame."""
 FINE = (MAX_LEVELS + 1) * LEVEL
 """Name of the medium from which all fine parts are derived."""
 
@@ -41,6 +45,8 @@ class Drifting(Effect):
 
     Notes
     -----
+    The age of a warming medium is rounded to 1/128 of a frame, which costs 7 more products a frame.
+
     The medium does not change within an exposure, so tau should be many frames. Speckle that changes during an exposure
     would lose contrast, which is not modelled.
 
@@ -77,6 +83,15 @@ class Drifting(Effect):
     seed: Seed = 0
     """Seed of the drift."""
 
+    warm_up: float = Field(default=0.0, ge=0, le=1e4)
+    """Rate of the drift at frame 0 over that of the warm device, less 1 (0: warm). The rate falls as ``1 + warm_up
+    exp(-t / warm_up_frames)``, so the medium is as old as ``t + warm_up warm_up_frames (1 - exp(-t /
+    warm_up_frames))`` frames of a warm one. On benches speckle decorrelates until mirrors and mounts are warm, about an
+    hour (Popoff et al., J. Phys. Photonics 6, 043001 (2024), section 5.2)."""
+
+    warm_up_frames: float = Field(default=1.2e6, gt=0, le=1e12)
+    """Time constant of the warm-up, frames (20 minutes at 1000 frames per second: 5 % is left after an hour)."""
+
     def __post_init__(self) -> None:
         if self.medium.holds_ballistic:
             raise ValueError("medium must not hold a ballistic share (put Drifting inside Ballistic), got one")
@@ -88,12 +103,13 @@ class Drifting(Effect):
 
     @cached_property
     def _law(self) -> Law:
-        return LAWS[self.law](self.correlation_frames)
+        return LAWS[self.law](self.correlation_frames * (AGES if self.warm_up else 1))
 
     @property
     def _sums_matrices(self) -> bool:
         """Whether matrices are computed at the knots."""
-        return self._inside.holds_matrix and self._law.spacing >= MIN_STEP
+        fastest = AGES * (1.0 + self.warm_up) if self.warm_up else 1.0
+        return self._inside.holds_matrix and self._law.spacing >= MIN_STEP * fastest
 
     @cached_property
     def _kept(self) -> OrderedDict[int, ScatteringMedium]:
@@ -106,7 +122,7 @@ class Drifting(Effect):
         return Turned(self._part(FINE), related_seed(self._inside, self.seed, *divmod(FINE, LEVEL)))
 
     def correlation(self, lag: Array) -> Weights:
-        """Correlation of the field over a lag in frames, rho; the intensity's is its square."""
+        """Correlation of the field over a lag in frames of the warm medium, rho; the intensity's is its square."""
         ratio = np.abs(np.asarray(lag, np.float64)) / self.correlation_frames
         return np.exp(-ratio if self.law == "exponential" else -(ratio**2))
 
@@ -123,7 +139,19 @@ class Drifting(Effect):
         names, weights : ndarrays, shape (batch, terms)
             A name denotes the same medium in all frames; 0 is the wrapped one. The squares of a row sum to 1.
         """
-        return self._law.coefficients(ticks)
+        return self._law.coefficients(self._ages(ticks))
+
+    def _ages(self, ticks: IntArray) -> IntArray:
+        """Time of the law in each frame: the frame's number, or the age of a warming medium in steps of 1 / `AGES`."""
+        if not self.warm_up:
+            return ticks
+        excess = -np.expm1(-ticks / self.warm_up_frames) * (self.warm_up * self.warm_up_frames)
+        ages = AGES * ticks + np.rint(AGES * excess).astype(np.int64)
+        if ages.size and ages.max() >= MAX_TICK:
+            raise ValueError(
+                f"ticks must be below 2**48 / {AGES}, less the warm-up, while it warms up, got {ticks.max()}"
+            )
+        return ages
 
     def propagate(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
         return self._apply(field, ticks, adjoint=False)
@@ -143,7 +171,7 @@ class Drifting(Effect):
     def fresh(self, seed: int) -> "Drifting":  # noqa: D102 (inherited)
         # The drift takes different random words than the medium; otherwise a drift of drifts would share its media.
         inner = self.medium.fresh(derived_seed(seed, COPY))
-        return Drifting(inner, self.correlation_frames, self.law, derived_seed(seed, COPY, 1))
+        return replace(self, medium=inner, seed=derived_seed(seed, COPY, 1))
 
     def _apply(self, field: Array, ticks: Array, adjoint: bool) -> Array:
         """Product of each row with T or its conjugate transpose in its frame."""
@@ -175,10 +203,10 @@ class Drifting(Effect):
             The fine parts of each frame.
         """
         if self._sums_matrices:
-            names, weights, fine, amounts = self._law.between_knots(ticks)
+            names, weights, fine, amounts = self._law.between_knots(self._ages(ticks))
             find = self._knot
         else:
-            names, weights = self._law.coefficients(ticks)
+            names, weights = self.coefficients(ticks)
             is_fine, find = (names >= self._law.fine).any(axis=0), self._part
             fine, amounts = names[:, is_fine], weights[:, is_fine]
             names, weights = names[:, ~is_fine], weights[:, ~is_fine]
@@ -217,24 +245,6 @@ def make_parts(
         yield weight, make_part(medium, seed, name)
 
 
-def check_ticks(ticks: Array, batch: int) -> IntArray:
-    """Return frame numbers as int64 of shape (batch,), 0 by default.
-
-    Raises
-    ------
-    ValueError
-        If they are not integers, of another shape or out of range.
-    """
-    if ticks is None:
-        return np.zeros(batch, np.int64)
-    array = np.asarray(ticks)
-    if array.shape != (batch,) or (batch and array.dtype.kind not in "iu"):
-        raise ValueError(f"ticks must be integers of shape ({batch},), got {array.dtype} of shape {array.shape}")
-    if batch and not (array.min() >= 0 and array.max() < MAX_TICK):
-        raise ValueError(f"ticks must be from 0 to 2**48 - 1, got {array.min()} to {array.max()}")
-    return array.astype(np.int64)
-
-
 def runs(names: Names, weights: Weights) -> Iterator[tuple[int, slice, Weights]]:
     """Each name in ascending order, the frames from its first to its last use, and its weight in them."""
     frame, term = np.nonzero(weights)
@@ -247,3 +257,74 @@ def runs(names: Names, weights: Weights) -> Iterator[tuple[int, slice, Weights]]
         dense = np.zeros(frames.stop - frames.start)
         dense[frame[start:stop] - frames.start] = weight[start:stop]
         yield int(name[start]), frames, dense
+
+
+@component(kw_only=False)
+class Disturbed(Effect):
+    """A medium that somebody touches: from one frame on it is partly another one.
+
+    ``T(t) = T_0`` before the frame, and ``a T_0 + sqrt(1 - a^2) T_1`` from it on, with a fresh medium T_1: the field
+    keeps the correlation a, its intensity a^2, and ``E|t_ij|^2`` stays. Several steps are several effects, one inside
+    the other. Unscattered light does not change, so put `Ballistic` outside.
+
+    References
+    ----------
+    J. W. Goodman, *Speckle Phenomena in Optics*, 2nd ed., SPIE 2020, section 3.5 (partly correlated speckle).
+    """
+
+    frame: Integer = Field(ge=0, le=2**48 - 1)
+    """Number of the first frame after the step (it has no default: it is an event, not a property)."""
+
+    correlation: float = Field(ge=0, le=1)
+    """a, correlation of the field before and after the step: 1 for a step that changes nothing, 0 for another medium
+    (depends on the step)."""
+
+    seed: Seed = 0
+    """Seed of the change."""
+
+    def __post_init__(self) -> None:
+        if self.medium.holds_ballistic:
+            raise ValueError("medium must not hold a ballistic share (put Disturbed inside Ballistic), got one")
+
+    @cached_property
+    def _other(self) -> ScatteringMedium:
+        """T_1."""
+        return self.medium.fresh(related_seed(self.medium, self.seed, DISTURBED))
+
+    def propagate(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
+        return self._apply(field, ticks, adjoint=False)
+
+    def adjoint(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
+        return self._apply(field, ticks, adjoint=True)
+
+    def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
+        kept, added = self._amplitudes(check_ticks([tick], 1) >= self.frame)
+        block = self.medium.block(rows, cols, tick)
+        if not added[0]:
+            return block
+        return weigh(block, kept, HOST) + weigh(self._other.block(rows, cols, tick), added, HOST)
+
+    def fresh(self, seed: int) -> "Disturbed":  # noqa: D102 (inherited)
+        inner = self.medium.fresh(derived_seed(seed, COPY))
+        return Disturbed(inner, self.frame, self.correlation, derived_seed(seed, COPY, 1))
+
+    def _amplitudes(self, after: Array) -> tuple[Array, Array]:
+        """Weights of T_0 and T_1 in each frame, float64."""
+        added = math.sqrt(1.0 - self.correlation**2)
+        return np.where(after, self.correlation, 1.0), np.where(after, added, 0.0)
+
+    def _apply(self, field: Array, ticks: Array, adjoint: bool) -> Array:
+        """Product of each row with T or its conjugate transpose in its frame."""
+        field = check_field(field, self.shape[0 if adjoint else 1])
+        backend, ticks = backend_of(field), check_ticks(ticks, field.shape[0])
+        after = ticks >= self.frame
+        kept, added = self._amplitudes(after)
+        one, other = (m.adjoint if adjoint else m.propagate for m in (self.medium, self._other))
+        out, rows = one(field, ticks), np.flatnonzero(added)
+        if not rows.size:
+            return out
+        xp = backend.xp
+        more = other(xp.take(field, backend.asarray(rows), axis=0), ticks[rows])
+        place = np.maximum(np.cumsum(after) - 1, 0)  # frames before the step take any row, times 0
+        more = xp.take(more, backend.asarray(place), axis=0)
+        return weigh(out, kept, backend) + weigh(more, added, backend)

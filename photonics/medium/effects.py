@@ -17,9 +17,9 @@ from photonics.random import Stream
 
 __all__ = ["Ballistic", "Dispersive", "Effect", "Lossy", "Modes", "derived_seed", "related_seed"]
 
-MODE, COPY, RELATED = 2**16, 2**17, 2**18
-"""Indices in `Stream.DRIFT_MEDIUM`: the modes of a medium, the copies of a composed medium, and the draws that are
-mixed with a medium's identity. The parts of a drifting medium have lower indices."""
+MODE, COPY, RELATED, DISTURBED = 2**16, 2**17, 2**18, 2**19
+"""Indices in `Stream.DRIFT_MEDIUM`: the modes of a medium, the copies of a composed medium, the draws that are mixed
+with a medium's identity, and what a disturbance adds. The parts of a drifting medium have lower indices."""
 
 
 def derived_seed(seed: int, index: int, position: int = 0) -> int:

@@ -86,6 +86,15 @@ class DMD:
     aberration_drift_time_s: float = Field(default=3600.0, gt=0)
     """Correlation time of the drift of the surface, seconds (1 h, an estimate): autocorrelation ``exp(-t / time)``."""
 
+    warm_up_waves: float = Field(default=0.0, ge=-10, le=10)
+    """Defocus of the cold chip less that of the warm one, waves rms, ``warm_up_waves exp(-t / warm_up_time_s)`` from
+    frame 0 on (0: warm). A chip at 20 to 30 kHz warms by 15 K or more, which bends it and its window (Rudolf et al.,
+    Opt. Express 29, 41808 (2021)); the waves depend on the chip."""
+
+    warm_up_time_s: float = Field(default=1200.0, gt=0)
+    """Time constant of the warm-up of the chip, seconds (1200 s: 5 % is left after the hour in which speckle became
+    stable: Popoff et al., J. Phys. Photonics 6, 043001 (2024), section 5.2)."""
+
     seed: Seed = 0
     """Identity of the chip: seed of the places of stuck mirrors."""
 
@@ -102,6 +111,11 @@ class DMD:
     def frame_s(self) -> float:
         """Time from one pattern to the next, seconds: at least ``load_s + settle_s``."""
         return 1.0 / self.frame_rate_hz
+
+    @property
+    def surface_moves(self) -> bool:
+        """Whether the phase of the surface changes from frame to frame."""
+        return bool(self.aberration_drift_waves or self.warm_up_waves)
 
     @property
     def leakage(self) -> complex:
@@ -211,13 +225,15 @@ class DMD:
     def _phase_drift(
         self, n_in: int, ticks: IntArray, frame_period_s: float | None, seed: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Drift of the two terms of the phase in each frame: (batch, columns), (batch, rows)."""
+        """Drift and warm-up of the two terms of the phase in each frame: (batch, columns), (batch, rows)."""
         drift = np.zeros((2, len(ticks)))
+        if self.surface_moves and not 0 < number(frame_period_s) < math.inf:
+            raise ValueError(f"frame_period_s must be above 0 for a surface that drifts, got {frame_period_s!r}")
         if self.aberration_drift_waves:
-            if not 0 < number(frame_period_s) < math.inf:
-                raise ValueError(f"frame_period_s must be above 0 for a surface that drifts, got {frame_period_s!r}")
             step = number(frame_period_s) / self.aberration_drift_time_s
             drift = self.aberration_drift_waves * coefficient_drift(ticks, step, seed)
+        if self.warm_up_waves:
+            drift[1] += self.warm_up_waves * np.exp(-number(frame_period_s) / self.warm_up_time_s * ticks)
         return self._phase_parts(n_in, *drift)
 
     def levels(self, n_in: int, backend: Backend = HOST) -> tuple[Array, Array]:
@@ -261,7 +277,7 @@ class DMD:
         backend, n_in = backend_of(patterns), patterns.shape[1]
         off, on = self.levels(n_in, backend)
         out = backend.xp.where(patterns, on, off)
-        if self.aberration_drift_waves:
+        if self.surface_moves:
             out = out * self._drift_phasor(n_in, ticks, frame_period_s, seed, backend)
         if out.dtype != field.dtype:
             return out * field

@@ -4,14 +4,15 @@ import math
 from typing import Literal
 
 import numpy as np
-from pydantic import ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
-from photonics.arrays import Array
+from photonics.arrays import Array, IntArray
 from photonics.backend import Backend, backend_of, require
 from photonics.component import Field, component, integer
-from photonics.kernels import cpu
 from photonics.kernels.threads import for_blocks
 from photonics.parts import pupil as optics
+from photonics.parts.creep import Creep
+from photonics.parts.power import pixel_sums, scale_in_place, square_modulus
 from photonics.parts.pupil import Pupil
 from photonics.parts.reference import Reference
 from photonics.parts.sensor import Window
@@ -83,6 +84,13 @@ class Imaging:
     """Polarisations that reach the sensor: 1 behind a polariser, 2 without one (two independent speckle fields). It
     does not change the mean intensity, which `throughput` sets; on a bench it doubles without the polariser."""
 
+    creep_m_per_s: float = Field(default=0.0, ge=-1e-3, le=1e-3)
+    """Steady creep of the speckle along a row of the sensor, metres per second from frame 0 on (0; 1e-9 is 0.65 pixels
+    of 5.5 um an hour, the order of magnitude for posts and glue; an estimate). See `photonics.parts.creep`."""
+
+    pupil_creep_per_s: float = Field(default=0.0, ge=-1, le=1)
+    """Steady creep of the pupil along a row, radii of the pupil per second (0; depends on the mount); needs a pupil."""
+
     reference: Reference = Field(default=Reference())
     """The reference beam, which reaches the sensor only while its shutter is open."""
 
@@ -100,6 +108,17 @@ class Imaging:
             return tuple(integer(v, name, least) for v, least in zip(value, low, strict=True))
         except ValueError:
             raise ValueError(text) from None
+
+    @model_validator(mode="after")
+    def _check_pupil_creep(self) -> "Imaging":
+        if self.pupil_creep_per_s and self.numerical_aperture is None:
+            raise ValueError(f"pupil_creep_per_s must be 0 without a numerical_aperture, got {self.pupil_creep_per_s}")
+        return self
+
+    @property
+    def creeps(self) -> bool:
+        """Whether the pattern on the sensor moves from frame to frame."""
+        return bool(self.creep_m_per_s or self.pupil_creep_per_s)
 
     @property
     def samples_per_pixel(self) -> int:
@@ -209,6 +228,8 @@ class Imaging:
         wavelength_m: float = 532e-9,
         reference: Array = None,
         shares: tuple[float, ...] | None = None,
+        ticks: IntArray | None = None,
+        frame_period_s: float | None = None,
     ) -> Array:
         """Photons per second on each pixel that is read out.
 
@@ -226,6 +247,10 @@ class Imaging:
             Field of the reference beam at the samples (`Reference.field`), of the same library and unit.
         shares : tuple of float, optional
             Amplitude of the reference in each mode, with a sum of squares of 1; all in the first mode if not given.
+        ticks : ndarray of int64, shape (batch,), optional
+            Frame numbers; required if the pattern creeps.
+        frame_period_s : float, optional
+            Seconds from one frame to the next; required if the pattern creeps.
 
         Returns
         -------
@@ -235,11 +260,12 @@ class Imaging:
         Raises
         ------
         ValueError
-            If the speckle does not fit the sensor, the samples are too coarse for the pupil, or the reference has
-            another shape.
+            If the speckle does not fit the sensor, the samples are too coarse for the pupil, the reference has
+            another shape, or the pattern creeps and the frame numbers or the frame period are missing.
         """
         backend = backend_of(speckle)
-        if self.numerical_aperture is None and modes == 1 and self.region is None and reference is None:
+        plain = self.numerical_aperture is None and modes == 1 and self.region is None and reference is None
+        if plain and not self.creeps:
             return scale_in_place(square_modulus(speckle, backend), n_in * self.throughput)
         batch, n_field = speckle.shape
         self.check_samples(wavelength_m)
@@ -250,12 +276,18 @@ class Imaging:
             if tuple(reference.shape) not in ((batch, n), (1, n)):
                 raise ValueError(f"reference must have shape ({batch}, {n}) or (1, {n}), got {tuple(reference.shape)}")
         filter_, visibility = self.filter(grid, wavelength_m, backend), self.visibility(wavelength_m)
+        speeds = self.creep_speeds(wavelength_m)
+        motion = Creep.of(grid[1], *speeds, ticks, frame_period_s, batch) if self.creeps else None
         rate = backend.empty((batch, pixels), "float32")
 
         def work(start: int, stop: int) -> None:
             beam = reference if reference is None or reference.shape[0] == 1 else reference[start:stop, :]
             field = backend.xp.reshape(speckle[start:stop, :], (stop - start, modes, *grid))
-            power = self._power(field, beam, shares or (1.0,), visibility, filter_, backend)
+            if motion is not None:
+                field = motion.part(start, stop).apply(field, filter_, backend)
+            elif filter_ is not None:
+                field = optics.low_pass(field, filter_, backend)
+            power = self._power(field, beam, shares or (1.0,), visibility, backend)
             rate[start:stop, :] = scale_in_place(power, n_in * self.throughput / self.samples_per_pixel**2)
 
         frames = max(BLOCK[backend.on_host] // n_field, 1)
@@ -273,6 +305,12 @@ class Imaging:
         cycles = self.numerical_aperture / wavelength_m * self.pixel_m / self.samples
         return optics.transfer(self.pupil, grid, (grid[0] * cycles, grid[1] * cycles), backend)
 
+    def creep_speeds(self, wavelength_m: float) -> tuple[float, float, float]:
+        """Speed of the speckle, samples per second, and of the pupil, cycles per sample in a second; its radius."""
+        sample_m = self.pixel_m / self.samples_per_pixel
+        radius = (self.numerical_aperture or 0.0) / wavelength_m * sample_m
+        return self.creep_m_per_s / sample_m, self.pupil_creep_per_s * radius, radius
+
     def visibility(self, wavelength_m: float) -> float:
         """Factor by which a pixel of one sample averages out the fringes of a tilted reference, ``sinc(fx) sinc(fy)``.
 
@@ -289,13 +327,10 @@ class Imaging:
         reference: Array,
         shares: tuple[float, ...],
         visibility: float,
-        filter_: Array,
         backend: Backend,
     ) -> Array:
         """Sum of ``|E + R|^2`` over modes and the samples of each pixel: (batch, n_pixels) float32."""
         xp, (batch, modes, rows, columns) = backend.xp, field.shape
-        if filter_ is not None:
-            field = optics.low_pass(field, filter_, backend)
         beam = None if reference is None else self._crop(xp.reshape(reference, (-1, rows, columns)))
         field = self._crop(field)
         power = backend.zeros((batch, *field.shape[2:]), "float32")
@@ -313,32 +348,3 @@ class Imaging:
         k = self.samples_per_pixel
         row, rows, column, columns = (k * place for place in self.region)
         return field[..., row : row + rows, column : column + columns]
-
-
-def square_modulus(field: Array, backend: Backend) -> Array:
-    """``|E|^2``, float32, of any shape."""
-    if not backend.on_host:
-        return backend.xp.real(field) ** 2 + backend.xp.imag(field) ** 2
-    parts, rate = np.ascontiguousarray(field).reshape(-1).view(np.float32), np.empty(field.shape, np.float32)
-    cpu.square_modulus(parts, rate.reshape(-1))
-    return rate
-
-
-def scale_in_place(rate: Array, factor: float) -> Array:
-    """Multiply `rate` by a factor in place, and return it."""
-    rate *= factor
-    return rate
-
-
-def pixel_sums(power: Array, k: int) -> Array:
-    """Sum of ``k`` x ``k`` samples: (batch, k rows, k columns) -> (batch, rows, columns).
-
-    It adds slices, because a reduction over an axis might add in another order in another batch.
-    """
-    down = power[:, ::k, :]
-    for i in range(1, k):
-        down = down + power[:, i::k, :]
-    across = down[:, :, ::k]
-    for j in range(1, k):
-        across = across + down[:, :, j::k]
-    return across

@@ -12,6 +12,7 @@ from photonics import draws
 from photonics.arrays import Array, IntArray, Shapes
 from photonics.backend import HOST, Backend
 from photonics.component import Field, component, number
+from photonics.parts.vibration import POINTING, vibration
 from photonics.random import Stream
 
 __all__ = ["Cells", "Laser", "mode_weights"]
@@ -78,7 +79,7 @@ class Laser:
     The relative power of a frame is ``1 + drift + RIN + warm_up exp(-t / warm_up_time_s)``, the same for every pixel of
     the frame: a stationary Ornstein-Uhlenbeck drift, white intensity noise averaged over the exposure, and a transient
     that begins with frame 0, when the laser is switched on. The beam's centre moves from frame
-    to frame by the lever times the pointing. Defaults are those of a diode-pumped solid-state laser.
+    to frame by the lever times the pointing and the vibration. Defaults are those of a diode-pumped solid-state laser.
     """
 
     power_w: float = Field(default=0.1, gt=0, le=100)
@@ -117,12 +118,19 @@ class Laser:
     """Rms angle of the beam about its mean, radians per axis (5 urad, data sheets of DPSS lasers), independent from
     frame to frame. On a real bench part of it is slower than a frame."""
 
+    vibration_rad: float = Field(default=0.0, ge=0, le=1e-3)
+    """Rms angle of a vibration of the beam, radians per axis (0 is a quiet table; fans and pumps shake mounts by some
+    1e-6): a sine of the frame's time (`photonics.parts.vibration`), each axis with its own start."""
+
+    vibration_hz: float = Field(default=50.0, gt=0, le=1e6)
+    """Frequency of the vibration, Hz (50, a motor on the mains). Above half the frame rate it appears at its alias."""
+
     pointing_lever_m: float = Field(default=1.0, ge=0, le=100)
     """Distance from laser to mirrors, metres, which converts the angle into a shift (1 m, an estimate)."""
 
     def steady(self) -> "Laser":
-        """The same laser, warm, without intensity noise, drift and pointing."""
-        return replace(self, rin_db_per_hz=None, drift_rms=0.0, pointing_rad=0.0, warm_up=0.0)
+        """The same laser, warm, without intensity noise, drift, pointing and vibration."""
+        return replace(self, rin_db_per_hz=None, drift_rms=0.0, pointing_rad=0.0, vibration_rad=0.0, warm_up=0.0)
 
     @property
     def photons_per_joule(self) -> float:
@@ -175,14 +183,19 @@ class Laser:
     @property
     def pointing_shift_m(self) -> float:
         """Rms shift of the beam's centre on the mirrors, metres per axis; 0 for a uniform beam."""
-        return 0.0 if self.beam_radius_m is None else self.pointing_rad * self.pointing_lever_m
+        rms = math.hypot(self.pointing_rad, self.vibration_rad)
+        return 0.0 if self.beam_radius_m is None else rms * self.pointing_lever_m
 
-    def pointing(self, ticks: IntArray, seed: int) -> NDArray[np.float64]:
+    def pointing(self, ticks: IntArray, seed: int, frame_period_s: float = 0.0) -> NDArray[np.float64]:
         """Centre of the beam on the mirrors in each frame, metres from the axis: x and y, shape (2, batch)."""
         axes = (Stream.POINTING_X, Stream.POINTING_Y)
-        return self.pointing_shift_m * np.stack(
-            [draws.normals(seed, axis, 0, ticks) for axis in axes], dtype=np.float64
-        )
+        lever = 0.0 if self.beam_radius_m is None else self.pointing_lever_m
+        white = np.stack([draws.normals(seed, axis, 0, ticks) for axis in axes], dtype=np.float64)
+        shift = self.pointing_rad * lever * white
+        if not self.vibration_rad:
+            return shift
+        sines = [vibration(ticks, self.vibration_hz, frame_period_s, seed, axis) for axis in POINTING]
+        return shift + self.vibration_rad * lever * np.stack(sines)
 
     def pointing_gradient(self, cells: Cells) -> NDArray[np.float64]:
         """Relative change of the amplitude on each cell for an rms shift of the beam along x and along y, shape (2, n).
@@ -232,7 +245,7 @@ class Laser:
         rate = self.photon_rate * self.relative_power(ticks, exposure_s, frame_period_s, seed)
         x_edges, y_edges = cells.x_edges[None, :], cells.y_edges[None, :]
         if self.pointing_shift_m:
-            x, y = self.pointing(ticks, seed)
+            x, y = self.pointing(ticks, seed, frame_period_s)
             x_edges, y_edges = x_edges - x[:, None], y_edges - y[:, None]
         along_x = backend.asarray(np.sqrt(self._share(x_edges)).astype(np.float32))  # (batch or 1, columns)
         along_y = backend.asarray(np.sqrt(rate[:, None] * self._share(y_edges)).astype(np.float32))  # (batch, rows)

@@ -11,6 +11,7 @@ from photonics import draws
 from photonics.arrays import Array, IntArray, unread_text
 from photonics.backend import Backend
 from photonics.component import Field, Seed, component
+from photonics.parts.vibration import ARM, vibration
 from photonics.random import Stream
 
 __all__ = ["Reference", "as_phases"]
@@ -21,12 +22,12 @@ class Reference:
     """Plane wave that joins the speckle on the sensor, behind all other optics.
 
     Field in frame t at the point (x, y) of the sensor, measured from its centre: ``R = sqrt(intensity rate) s(x, y)
-    exp(i (2 pi (x sin a_x + y sin a_y) / lambda + phase_t + drift_t + jitter_t))`` where ``rate`` is the mean photon
-    rate of the speckle with all inputs ON and ``s`` the fixed error of the beam, of mean square 1. The drift is a
-    stationary Ornstein-Uhlenbeck process, the jitter is white. With the speckle y, four frames at phases 0, pi/2, pi, 3
-    pi/2 give ``conj(R) y = [(I0 - I2) + i (I1 - I3)] / 4`` (Yamaguchi and Zhang, Opt. Lett. 22, 1268 (1997)); a tilted
-    beam makes fringes of ``sin(angle) pixel / lambda`` cycles per pixel (Leith and Upatnieks, J. Opt. Soc. Am. 52, 1123
-    (1962)).
+    exp(i (2 pi (x sin a_x + y sin a_y) / lambda + phase_t + drift_t + vibration_t + jitter_t))`` where ``rate`` is the
+    mean photon rate of the speckle with all inputs ON and ``s`` the fixed error of the beam, of mean square 1. The
+    drift is a stationary Ornstein-Uhlenbeck process, the vibration a sine, the jitter white. With the speckle y, four
+    frames at phases 0, pi/2, pi, 3 pi/2 give ``conj(R) y = [(I0 - I2) + i (I1 - I3)] / 4`` (Yamaguchi and Zhang, Opt.
+    Lett. 22, 1268 (1997)); a tilted beam makes fringes of ``sin(angle) pixel / lambda`` cycles per pixel (Leith and
+    Upatnieks, J. Opt. Soc. Am. 52, 1123 (1962)).
     """
 
     intensity: float = Field(default=1.0, ge=0, le=1e6)
@@ -49,6 +50,14 @@ class Reference:
     """Correlation time of the drift, seconds: autocorrelation ``exp(-t / phase_drift_time_s)`` (1 min, the order of
     magnitude for an interferometer on an open table)."""
 
+    phase_vibration_rad: float = Field(default=0.0, ge=0, le=100)
+    """Rms of a vibration of the phase, radians (0 is a steady bench; 0.1 is 8 nm of path at 532 nm): a sine of the
+    frame's time (`photonics.parts.vibration`), as from the fan of the mirrors' electronics (Popoff et al., J. Phys.
+    Photonics 6, 043001 (2024), section 5)."""
+
+    phase_vibration_hz: float = Field(default=50.0, gt=0, le=1e6)
+    """Frequency of the vibration, Hz (50, a motor on the mains). Above half the frame rate it appears at its alias."""
+
     noise: float = Field(default=0.0, ge=0, le=1)
     """Rms of the fixed complex error of the beam over its mean amplitude: dust, stray fringes (0 is a clean beam)."""
 
@@ -60,8 +69,8 @@ class Reference:
     """Identity of the beam: seed of its fixed error."""
 
     def steady(self) -> "Reference":
-        """The same beam without jitter and drift of its phase."""
-        return replace(self, phase_jitter_rad=0.0, phase_drift_rad=0.0)
+        """The same beam without jitter, drift and vibration of its phase."""
+        return replace(self, phase_jitter_rad=0.0, phase_drift_rad=0.0, phase_vibration_rad=0.0)
 
     def field(
         self,
@@ -119,11 +128,14 @@ class Reference:
         return backend.asarray(phasor.astype(np.complex64))[:, None] * static
 
     def phases(self, phase_rad: Array, ticks: IntArray, *, frame_period_s: float, seed: int) -> NDArray[np.float64]:
-        """Phase of the beam in each frame, set phase plus drift and jitter, radians: (batch,)."""
+        """Phase of the beam in each frame, set phase plus drift, vibration and jitter, radians: (batch,)."""
         phase = as_phases(phase_rad, len(ticks)).copy()
         if self.phase_drift_rad:
             step = frame_period_s / self.phase_drift_time_s
             phase += self.phase_drift_rad * draws.ornstein_uhlenbeck(seed, Stream.REFERENCE_DRIFT, ticks, step)
+        if self.phase_vibration_rad:
+            sine = vibration(ticks, self.phase_vibration_hz, frame_period_s, seed, ARM)
+            phase += self.phase_vibration_rad * sine
         if self.phase_jitter_rad:
             phase += self.phase_jitter_rad * draws.normals(seed, Stream.REFERENCE_PHASE, np.zeros_like(ticks), ticks)
         return phase
@@ -131,7 +143,7 @@ class Reference:
     @property
     def phase_variance(self) -> float:
         """Variance of the phase, radians squared; it multiplies the mean fringes by ``exp(-variance / 2)``."""
-        return self.phase_jitter_rad**2 + self.phase_drift_rad**2
+        return self.phase_jitter_rad**2 + self.phase_drift_rad**2 + self.phase_vibration_rad**2
 
     def carrier(self, wavelength_m: float, pixel_m: float) -> tuple[float, float]:
         """Frequency of the fringes, cycles per pixel, along a row (x) and along a column (y)."""

@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 import photonics.chain
-from photonics import DMD, Camera, Dispersive, Drifting, GaussianMedium, Imaging, Laser, ScatteringLayers, presets
+from photonics import (
+    DMD,
+    Camera,
+    Dispersive,
+    Disturbed,
+    Drifting,
+    GaussianMedium,
+    Imaging,
+    Laser,
+    ScatteringLayers,
+    presets,
+)
 from photonics.backend import backend_of, to_host
 from photonics.parts.reference import Reference
 
@@ -16,16 +27,19 @@ N_IN, N_OUT = 60, 256
 FLIPS = 1e-3
 """Share of pixels that rounding may move by one DN."""
 
-UNSTEADY = Reference(angle_x_rad=0.02, phase_jitter_rad=0.1, phase_drift_rad=1.0, noise=0.2)
+UNSTEADY = Reference(angle_x_rad=0.02, phase_jitter_rad=0.1, phase_drift_rad=1.0, phase_vibration_rad=0.3, noise=0.2)
+CREEPING = {"creep_m_per_s": 2e-5, "pupil_creep_per_s": 0.5}
 CHANGES = {
     "lab_bench": {},
     "12 bit": {"camera": Camera(bit_depth=12, seed=4)},
-    "pupil": {"imaging": Imaging(numerical_aperture=0.04, reference=UNSTEADY, region=(1, 5, 2, 6))},
+    "pupil": {"imaging": Imaging(numerical_aperture=0.04, reference=UNSTEADY, region=(1, 5, 2, 6), **CREEPING)},
     "two polarisations": {"imaging": Imaging(polarisations=2, reference=UNSTEADY)},
     "mirrors": {
-        "dmd": DMD(leakage_phase_rad=1.0, astigmatism_waves=0.5, aberration_drift_waves=0.2, stuck_fraction=0.01)
+        "dmd": DMD(leakage_phase_rad=1.0, astigmatism_waves=0.5, aberration_drift_waves=0.2, stuck_fraction=0.01),
+        "imaging": Imaging(creep_m_per_s=2e-5),
+        "laser": Laser(vibration_rad=1e-4),
     },
-    "drifting": {"medium": Drifting(GaussianMedium(N_IN, N_OUT, seed=1), 20)},
+    "drifting": {"medium": Disturbed(Drifting(GaussianMedium(N_IN, N_OUT, seed=1), 20, warm_up=2.0), 9, 0.7)},
     "dispersive": {"medium": Dispersive(GaussianMedium(N_IN, N_OUT, seed=1), 1e-8)},
     "layers": {"medium": ScatteringLayers(N_IN, N_OUT, seed=1)},
     "streamed": {"medium": GaussianMedium(N_IN, N_OUT, seed=1, storage="streamed")},
@@ -101,10 +115,15 @@ def test_the_exposure_is_the_hosts(name, device, patterns):
 
 
 RESTLESS = {
-    "laser": Laser(drift_rms=0.05, drift_time_s=2e-3, rin_db_per_hz=-70, pointing_rad=1e-4),
-    "dmd": DMD(aberration_drift_waves=0.3, aberration_drift_time_s=2e-3),
+    "laser": Laser(drift_rms=0.05, drift_time_s=2e-3, rin_db_per_hz=-70, pointing_rad=1e-4, vibration_rad=1e-4),
+    "dmd": DMD(aberration_drift_waves=0.3, aberration_drift_time_s=2e-3, warm_up_waves=1.0, warm_up_time_s=0.02),
     "medium": Drifting(GaussianMedium(N_IN, N_OUT, seed=1), 3),
-    "imaging": Imaging(reference=Reference(phase_jitter_rad=0.3, phase_drift_rad=1.0, phase_drift_time_s=2e-3)),
+    "imaging": Imaging(
+        reference=Reference(
+            phase_jitter_rad=0.3, phase_drift_rad=1.0, phase_drift_time_s=2e-3, phase_vibration_rad=0.3
+        ),
+        creep_m_per_s=2e-5,
+    ),
 }
 
 
@@ -125,7 +144,8 @@ def frames_by_hand(opu, patterns, ticks, phases):
         backend=backend_of(patterns),
         **every,
     )
-    photons = opu.imaging.intensity(field, n_in=opu.n_in, reference=beam)
+    time = {"ticks": ticks, "frame_period_s": opu.frame_period_s}
+    photons = opu.imaging.intensity(field, n_in=opu.n_in, reference=beam, **time)
     photons *= opu.exposure_s * opu.dmd.efficiency(opu.laser.wavelength_m)
     return opu.camera.expose(photons, opu.exposure_s, ticks, opu.seed)
 

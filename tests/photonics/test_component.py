@@ -10,7 +10,7 @@ import pytest
 from pydantic.dataclasses import is_pydantic_dataclass
 
 import photonics
-from photonics import DMD, Camera, Drifting, GaussianMedium, Imaging, Laser, Modes, ScatteringLayers
+from photonics import DMD, Camera, Disturbed, Drifting, GaussianMedium, Imaging, Laser, Modes, ScatteringLayers
 from photonics.parts.reference import Reference
 from photonics.patterns.halftone import Bernoulli
 
@@ -58,6 +58,8 @@ BAD = [
     (Laser, "warm_up_time_s", 0.0),
     (Laser, "pointing_rad", -1e-6),
     (Laser, "pointing_lever_m", -1.0),
+    (Laser, "vibration_rad", -1e-6),
+    (Laser, "vibration_hz", 0.0),
     (DMD, "fill_factor", 1.1),
     (DMD, "tilt_rad", 12.0),
     (DMD, "incidence_rad", 24.0),
@@ -67,6 +69,8 @@ BAD = [
     (DMD, "defocus_waves", -1000.0),
     (DMD, "aberration_drift_waves", -1.0),
     (DMD, "aberration_drift_time_s", 0.0),
+    (DMD, "warm_up_waves", 11.0),
+    (DMD, "warm_up_time_s", 0.0),
     (Imaging, "numerical_aperture", 0.0),
     (Imaging, "numerical_aperture", 1.1),
     (Imaging, "pupil", "triangle"),
@@ -76,6 +80,8 @@ BAD = [
     (Imaging, "sensor", (0, 3)),
     (Imaging, "region", (0, 1, 2)),
     (Imaging, "polarisations", 3),
+    (Imaging, "creep_m_per_s", 1.0),
+    (Imaging, "pupil_creep_per_s", 0.1),  # without a pupil
     (Imaging, "reference", 7),
     (Reference, "intensity", -1.0),
     (Reference, "angle_x_rad", 2.0),
@@ -85,6 +91,8 @@ BAD = [
     (Reference, "phase_jitter_rad", -1.0),
     (Reference, "phase_drift_rad", -1.0),
     (Reference, "phase_drift_time_s", 0.0),
+    (Reference, "phase_vibration_rad", -1.0),
+    (Reference, "phase_vibration_hz", 0.0),
     (Reference, "noise", -0.1),
     (Reference, "noise", 1.5),
     (Reference, "noise_grain_px", 0.0),
@@ -99,6 +107,7 @@ SEEDED = [
     (GaussianMedium, {"n_in": 3, "n_out": 3}),
     (ScatteringLayers, {"n_in": 3, "n_out": 3}),
     (Drifting, {"medium": GaussianMedium(3, 3), "correlation_frames": 9.0}),
+    (Disturbed, {"medium": GaussianMedium(3, 3), "frame": 9, "correlation": 0.5}),
     (Modes, {"medium": GaussianMedium(3, 3), "weights": (0.5, 0.5)}),
     (Bernoulli, {}),
 ]

@@ -280,3 +280,22 @@ def test_the_error_for_little_memory_says_what_was_given(monkeypatch):
         medium.propagate(np.ones((1, 32), np.complex64))
     with pytest.raises(ValueError, match=r"^storage must be 'streamed' or 'auto' for .* free, got 'stored'$"):
         GaussianMedium(32, 64).propagate(np.ones((1, 32), np.complex64))
+
+
+@every_law
+def test_a_medium_that_warms_up(law):
+    """The correlation of two frames is the law's over the age between them, within 1 % of ``1 - rho``; exact.
+
+    The age is the integral of ``1 + a exp(-t / w)``. Catches: a rate that grows, frames for ages, steps of a frame.
+    """
+    tau, a, w = 1e4, 9.0, 2e3
+    medium = Drifting(SLAB, tau, law, warm_up=a, warm_up_frames=w)
+    for tick in (0, 1, 500, 2000, 10_000, 10**6):
+        for lag in (1, 10, 1000, 20_000):
+            both = np.array([tick, tick + lag])
+            age = lag + a * w * (np.exp(-tick / w) - np.exp(-(tick + lag) / w))
+            found = inner_products(medium, both, differences=True)
+            tolerance = 0.02 if law == "gaussian" else 0.01  # its change grows as the square of the age
+            assert abs(found / decorrelation(law, age, tau) - 1) < tolerance
+    with pytest.raises(ValueError, match=r"^ticks must be below 2\*\*48 / 128"):
+        medium.propagate(np.ones((1, 200)), np.array([2**47]))

@@ -159,3 +159,19 @@ def test_other_array_libraries(dmd):
     assert there.device == device
     assert there.dtype == strict.complex64
     np.testing.assert_allclose(to_host(there), dmd.modulate(patterns, light, np.arange(3), PERIOD_S, 2), atol=1e-6)
+
+
+def test_a_cold_chip_is_bent_and_straightens():
+    """Defocus ``w exp(-t / t_w)`` besides the fixed part, on the field of each frame; a warm chip costs nothing.
+
+    Catches: astigmatism for defocus, frames for seconds, a warm-up that waits for a drift.
+    """
+    dmd, ticks = replace(BENT, warm_up_waves=0.4, warm_up_time_s=2.0), np.array([0, 2000, 10**7])
+    phase = dmd.phase(48, ticks, PERIOD_S) - BENT.phase(48)
+    shape = DMD(defocus_waves=1.0).phase(48)
+    np.testing.assert_allclose(phase, 0.4 * np.exp(-ticks / 2000.0)[:, None] * shape, atol=1e-9)
+    patterns, light = np.ones((3, 48), bool), np.ones((3, 48), np.float32)
+    field = dmd.modulate(patterns, light, ticks, PERIOD_S)
+    np.testing.assert_allclose(field, BENT.modulate(patterns, light) * np.exp(1j * phase), atol=1e-5)
+    with pytest.raises(ValueError, match=r"^frame_period_s must be above 0"):
+        dmd.modulate(patterns, light, ticks)
