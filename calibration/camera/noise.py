@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from calibration.camera.decay import STILL, Speed, speed_of_repeats
 from calibration.device import Device
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Background", "NoiseModel", "dark_level", "measure_background"]
+__all__ = ["Background", "NoiseModel", "Unsteady", "dark_level", "measure_background"]
 
 MAX_SCATTER = 50.0
 """Largest variance of repeated frames, relative to shot noise, at which a calibration is still useful. Laser noise
@@ -20,6 +21,10 @@ MAX_ZEROS = 0.01
 than 2.3 standard deviations."""
 EXPOSURE_RATIO = 8.0
 """Ratio of the two exposures at which fixed patterns are measured."""
+
+
+class Unsteady(ValueError):
+    """Repeated frames of a pattern differ by far more than noise: the device moves while it is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,8 @@ class Background(NamedTuple):
     off_variance: FloatArray
     """Variance of `off`, DN^2: (n_out,)."""
     noise: NoiseModel
+    speed: Speed = STILL
+    """How fast the medium moves, by the repeated frames of the patterns."""
 
 
 def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Background:
@@ -65,18 +72,18 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
 
     Raises
     ------
-    ValueError
+    Unsteady
         If repeated frames scatter too much for a calibration.
     """
     exposures = (opu.exposure_s, max(opu.exposure_s / EXPOSURE_RATIO, SHORTEST_EXPOSURE_S))
     dark = opu.dark(repeats).astype(np.float32)
     shots = [measure_repeatedly(opu, patterns, repeats, exposure) for exposure in exposures]
-    (mean, variance, peak), (short_mean, _, short_peak) = shots
+    (mean, variance, peak, values), (short_mean, _, short_peak, _) = shots
     noise = fit_noise(mean, variance, peak < opu.camera.saturation_dn, dark)
 
     scatter = noise.slope_dn / opu.camera.gain
     if scatter > MAX_SCATTER and noise.slope_dn * float(mean[1:].mean() - noise.dark_dn) > 1.0:
-        raise ValueError(
+        raise Unsteady(
             "repeated frames of a pattern must agree within the camera's noise, got a variance "
             f"{scatter:.0f} times that of shot noise: check for drift of the medium or the laser, and for lost frames"
         )
@@ -95,17 +102,23 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
         off=mean[0],
         off_variance=np.maximum(noise.variance(mean[0]) / np.float32(repeats), np.float32(QUANTISATION)),
         noise=noise,
+        speed=speed_of_repeats(
+            (values[:, 1:] - noise.dark_dn).reshape(repeats, -1), len(mean), peak[1:].ravel() < opu.camera.saturation_dn
+        ),
     )
 
 
 def measure_repeatedly(
     opu: Device, patterns: BoolArray, repeats: int, exposure_s: float
-) -> tuple[FloatArray, FloatArray, HostArray]:
-    """Mean, variance and maximum over repeated frames of all mirrors OFF and each pattern: (1 + n_patterns, n_out)."""
+) -> tuple[FloatArray, FloatArray, HostArray, FloatArray]:
+    """Mean, variance and maximum over repeated frames of all mirrors OFF and each pattern: (1 + n_patterns, n_out).
+
+    The frames come last: (repeats, 1 + n_patterns, n_out).
+    """
     shown = np.concatenate([np.zeros_like(patterns[:1]), patterns])
     frames = opu.measure(np.tile(shown, (repeats, 1)), exposure_s).reshape(repeats, len(shown), -1)
     values = frames.astype(np.float32)
-    return values.mean(axis=0), values.var(axis=0, ddof=1), frames.max(axis=0)
+    return values.mean(axis=0), values.var(axis=0, ddof=1), frames.max(axis=0), values
 
 
 def fit_noise(

@@ -233,6 +233,7 @@ class AnchorMethod(ProjectionMethod):
             anchor_variance=background.variance[choice, rows],
             unit_dn=self.unit_of(device),
             noise=background.noise,
+            speed=background.speed,
         )
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.camera.decay import STILL, Speed
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
@@ -138,6 +139,8 @@ class LinearProjection(ABC):
     """DN of unit intensity: the mean pixel's signal with all inputs ON, if ``E|t_ij|^2 = 1/n_in``."""
     noise: NoiseModel
     """The camera's noise, measured by the calibration."""
+    speed: Speed = STILL
+    """How fast the medium moves, as far as repeated frames of the calibration show it."""
 
     def __repr__(self) -> str:
         return (

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.camera.decay import STILL, Speed
 from photonics.arrays import BoolArray, FloatArray, HostArray
 
-__all__ = ["Motion", "Speed"]
+__all__ = ["Motion"]
 
 RING = 40
 """Readings that are kept."""
@@ -29,8 +30,6 @@ MIN_OVERLAP = 0.15
 """Overlap of two readings, noise apart, below which it is not used: its logarithm would be that of noise."""
 PRIOR = 0.02
 """Weight of a reading's overlap with itself, which contains its noise."""
-SIGNIFICANT = 10.0
-"""Standard errors by which the rate must differ from 0 before the map counts as moving."""
 
 
 class Frames(NamedTuple):
@@ -48,20 +47,6 @@ class Ring(NamedTuple):
     maps: list[FloatArray]
 
 
-class Speed(NamedTuple):
-    """Rate at which the field of the medium decays, ``exp(-rate lag)``."""
-
-    rate: float
-    """1 over the correlation time, 1/frames; 0 if none is seen."""
-    error: float
-    """Standard error of the rate."""
-
-    @property
-    def moving(self) -> bool:
-        """Whether the rate is clearly above 0."""
-        return bool(self.rate > SIGNIFICANT * self.error)
-
-
 class Motion:
     """Watches the map of a projection: readings of it, their overlaps, and the decay of these with the lag.
 
@@ -74,11 +59,13 @@ class Motion:
     ----------
     fields : int
         k.
+    speed : Speed
+        What the calibration has seen; it holds until the first readings are complete.
     """
 
-    def __init__(self, fields: int) -> None:
+    def __init__(self, fields: int, speed: Speed = STILL) -> None:
         self.fields = fields
-        self.speed = Speed(0.0, np.inf)
+        self.speed = speed
         self.correlation = 1.0
         """Overlap of the last reading with the first one since the last calibration, noise apart."""
         self._open = Frames([], [], [])

@@ -191,6 +191,7 @@ class MultilaterationMethod(ProjectionMethod):
             valid=valid,
             unit_dn=unit_dn,
             noise=background.noise,
+            speed=background.speed,
             anchors=singles,
             places=found.places,
             off_dn=background.off,

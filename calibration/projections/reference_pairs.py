@@ -7,6 +7,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from calibration.camera.decay import Speed, speed_of_repeats
+from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
@@ -53,6 +55,8 @@ class PairProjection(LinearProjection):
     """Mean frame of the beam alone, dark level included, DN: (n_out,)."""
     offset_variance: FloatArray
     """Variance of `offset_dn`, DN^2."""
+    speckle_dn: FloatArray
+    """Mean frame of all data inputs ON without the beam, above dark, DN: (n_out,). Shows how far the medium moves."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
@@ -131,6 +135,15 @@ def grains_per_pixel(opu: Device) -> float:
     return min(np.pi * (aperture * opu.imaging.pixel_m / opu.laser.wavelength_m) ** 2, 1.0)
 
 
+def measure_speckle(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> tuple[FloatArray, Speed]:
+    """Mean frame above dark of all data inputs ON without the beam, and how fast its repeats forget each other."""
+    shown = np.zeros((repeats, opu.n_in), np.bool_)
+    shown[:, :n_inputs] = True
+    frames = opu.measure(shown)
+    signal = frames.astype(np.float32) - np.float32(noise.dark_dn)
+    return signal.mean(axis=0), speed_of_repeats(signal, 1, frames.max(axis=0) < opu.camera.saturation_dn)
+
+
 @component
 class ReferencePairsMethod(ProjectionMethod):
     """Real projections by the reference arm at one phase, one frame for each entry; see `PairProjection`.
@@ -142,6 +155,7 @@ class ReferencePairsMethod(ProjectionMethod):
 
     def calibrate(self, device: Device, n_inputs: int) -> PairProjection:  # noqa: D102 (inherited)
         arm = measure_arm(device, np.zeros(1), self.repeats)
+        speckle, speed = measure_speckle(device, n_inputs, self.repeats, arm.noise)
         return PairProjection(
             opu=device,
             method=self,
@@ -149,6 +163,8 @@ class ReferencePairsMethod(ProjectionMethod):
             valid=check_arm(device, arm, self.dark_share),
             unit_dn=self.unit_of(device),
             noise=arm.noise,
+            speed=speed,
+            speckle_dn=speckle,
             reference_dn=arm.reference_dn,
             reference_variance=arm.reference_variance,
             offset_dn=arm.frames_dn[0],

@@ -1,11 +1,13 @@
 """The training methods of a planned run: feedback, the device behind it, and the learning rule."""
 
 import math
+import warnings
 from dataclasses import replace
 
 from torch import nn
 
 from calibration import LinearProjection, measure_projection
+from calibration.camera.noise import Unsteady
 from calibration.device import Device
 from dfa.data import Graph
 from dfa.experiments.devices import change_device
@@ -93,8 +95,9 @@ def build_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
 def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | None = None) -> Feedback | None:
     """Build the source of a method's teaching signals; for ``optical`` and ``learned``, the device is calibrated.
 
-    None for methods without fixed feedback from the output: ``bp``, ``last-layer``, ``alignment``, ``sign``. `opu` is
-    the device from `build_device`, if it has been built already.
+    None for methods without fixed feedback from the output: ``bp``, ``last-layer``, ``alignment``, ``sign``. Also None,
+    with a warning, for ``optical`` on a device that moves too fast to be calibrated: the last block then learns alone.
+    `opu` is the device from `build_device`, if it has been built already.
     """
     assert plan.encoder is not None
     encoder = replace(plan.encoder, seed=seed)
@@ -110,8 +113,17 @@ def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | No
 
     width = plan.pixels if method == "learned" else signal_width(plan, data)
     opu = opu or build_device(plan, data.classes, width, seed)
+    try:
+        projection = calibrate(opu)
+    except Unsteady as error:
+        if method == "learned" or not plan.refresh:
+            raise
+        warnings.warn(
+            f"the last block learns alone, since the device moves too fast to be calibrated: {error}", stacklevel=2
+        )
+        return None
     source = OpticalFeedback(
-        calibrate(opu),
+        projection,
         encoder,
         recalibrate_every=plan.recalibrate_every,
         recalibrate=calibrate,

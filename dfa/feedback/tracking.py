@@ -45,14 +45,14 @@ class Tracker:
 
     def __init__(self, projection: LinearProjection, rows: NDArray[np.int64]) -> None:
         self.rows = rows
-        self.projection = self._calibrated = projection
-        self.motion = Motion(projection.moving_fields)
+        self.motion = Motion(projection.moving_fields, projection.speed)
         self.following = False
         self.shown = 0.0
         """Frames of a step, mean over the last steps."""
         self._common: FloatArray | None = None
         self._next: FloatArray | None = None
         self._frozen = False
+        self.calibrated = projection
 
     @property
     def by_vector(self) -> bool:
@@ -88,9 +88,10 @@ class Tracker:
 
     @calibrated.setter
     def calibrated(self, projection: LinearProjection) -> None:
-        self.projection = self._calibrated = projection
-        self._common = None
+        self._calibrated = projection
+        self.following |= projection.speed.moving
         self.motion.restart()
+        self._follow(None)
 
     def count(self, frames: int) -> None:
         """Take in the number of frames of a step."""
@@ -136,8 +137,12 @@ class Tracker:
         self._follow(found["common"])
 
     def _follow(self, common: FloatArray | None) -> None:
-        self._common = common
-        followed = None if common is None else self._calibrated.follow(common)
+        """Take the anchor of now; if none is known yet, that of the calibration, with soft rows on a moving device."""
+        self._common, followed = common, None
+        if self.following:
+            followed = self._calibrated.follow(
+                np.zeros(self._calibrated.n_outputs, np.float32) if common is None else common
+            )
         self.projection = self._calibrated if followed is None else followed
 
 

@@ -45,6 +45,16 @@ def case(request):
     return plan, data()
 
 
+def test_a_device_too_fast_to_be_calibrated_leaves_the_last_block_learning_alone():
+    """With one warning. Before: an error. Catches: a projection of another moment that teaches the hidden blocks."""
+    medium = {"medium": {"type": "Drifting", "correlation_frames": 100.0}}
+    plan = Plan(hidden=(40,), epochs=1, batch_size=32, samples=300, device_changes=medium)
+    with pytest.warns(UserWarning, match="last block learns alone") as given:
+        found = run_one("optical", 0, plan)
+    assert len(given) == 1
+    assert found.score == run_one("last-layer", 0, plan).score
+
+
 class Stopped(Exception):
     """Represents the end of the process."""
 

@@ -1,0 +1,93 @@
+"""How fast the medium moves, from repeated frames of one pattern."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from photonics.arrays import BoolArray, HostArray
+
+__all__ = ["STILL", "Speed", "speed_of_repeats"]
+
+SIGNIFICANT = 10.0
+"""Standard errors by which a rate must differ from 0 before a device counts as moving."""
+MIN_REPEATS = 6
+"""Frames from which on a rate is stated: their lags must show a slope and the scatter about it."""
+MIN_LIKENESS = 0.15
+"""Correlation of two frames below which it is not used: its logarithm would be that of noise."""
+BLOCKS = 16
+"""Blocks of neighbouring pixels whose scatter gives an error; grains of the speckle are smaller."""
+SAMPLED = 0.15
+"""Share of that error which counts. Most of it is the number of grains, in proportion to the rate; a still device has
+none of it."""
+
+
+class Speed(NamedTuple):
+    """Rate at which the field of the medium decays, ``exp(-rate lag)``."""
+
+    rate: float
+    """1 over the correlation time, 1/frames; 0 if none is seen."""
+    error: float
+    """Standard error of the rate, as far as a still device has one."""
+
+    @property
+    def moving(self) -> bool:
+        """Whether the rate is clearly above 0."""
+        return bool(self.rate > SIGNIFICANT * self.error)
+
+
+STILL = Speed(0.0, np.inf)
+"""What is known of a device before its frames are seen."""
+
+
+def speed_of_repeats(frames: HostArray, spacing: int, usable: BoolArray) -> Speed:
+    """Rate at which repeated frames of one pattern forget each other.
+
+    The frames, each over its mean, correlate by ``h exp(-2 rate lag)``. Noise makes h smaller and has no part in the
+    decay; the same holds for light that changes. The fit is that of a line to the logarithm.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (repeats, n_out)
+        Signal above dark, DN.
+    spacing : int
+        Frames of the device from one of these to the next.
+    usable : ndarray of bool, shape (n_out,)
+        Pixels that do not saturate.
+
+    Returns
+    -------
+    Speed
+        `STILL` if there are too few frames or too little light.
+    """
+    signal = frames[:, usable].astype(np.float64)
+    if len(signal) < MIN_REPEATS or signal.shape[1] < 2 * BLOCKS or not (signal.mean(axis=1) > 0).all():
+        return STILL
+    change = signal / signal.mean(axis=1, keepdims=True) - 1.0
+    parts = np.stack([block @ block.T for block in np.array_split(change, BLOCKS, axis=1)])
+    whole = parts.sum(axis=0)
+    rate, scatter = fit_rate(whole, spacing)
+    others = np.array([fit_rate(whole - part, spacing)[0] for part in parts])
+    spread = float(np.sqrt((BLOCKS - 1) / BLOCKS * ((others - others.mean()) ** 2).sum()))
+    if not np.isfinite(rate + scatter + spread):
+        return STILL
+    return Speed(max(rate, 0.0), max(scatter, SAMPLED * spread))
+
+
+def fit_rate(overlaps: NDArray[np.float64], spacing: int) -> tuple[float, float]:
+    """Rate by the mean correlation at each lag, and its error by the scatter about the line; NaN if frames differ."""
+    size = np.sqrt(np.diag(overlaps))
+    alike = overlaps / np.outer(size, size)
+    lag = np.arange(1, len(alike))
+    mean = np.array([np.diagonal(alike, int(k)).mean() for k in lag])
+    used = mean > MIN_LIKENESS
+    if used.sum() < 3:
+        return np.nan, np.nan
+    lag, mean = lag[used], mean[used]
+    weight = (len(alike) - lag) * mean**2
+    away, level = lag - np.average(lag, weights=weight), np.log(mean)
+    normal = (weight * away**2).sum()
+    slope = (weight * away * level).sum() / normal
+    rest = level - np.average(level, weights=weight) - slope * away
+    variance = (weight * rest**2).sum() / (len(lag) - 2) / normal
+    return float(-slope / (2 * spacing)), float(np.sqrt(variance) / (2 * spacing))
