@@ -10,6 +10,9 @@ from .reports.report import Report
 from .storage.recorded import RecordedDevice
 from .storage.recorder import Recorder, write_recording
 from .storage.recording import Recording
+from .twin.fit import fit_device
+from .twin.questions import record_bench
+from .twin.twin import Twin
 
 __all__ = [
     "FrameFault",
@@ -21,11 +24,14 @@ __all__ = [
     "Report",
     "SequenceCheck",
     "TransmissionEstimate",
+    "Twin",
     "characterize",
     "check_sequence",
     "compare",
     "expose",
+    "fit_device",
     "measure_projection",
+    "record_bench",
     "recover_transmission_matrix",
     "write_recording",
 ]

@@ -88,6 +88,8 @@ class PatternSet(IntEnum):
     """Patterns that locate the sideband of an off-axis reference."""
     CHECKS = 9_000_000
     """Patterns of check frames, which a recovery takes but does not fit."""
+    TWIN = 10_000_000
+    """Patterns from whose frames a twin is fitted."""
     HADAMARD_ORDER = 2**40
     """Order and inverted inputs of Hadamard probes: two ticks for each set of probes."""
     START_VECTOR = 2**41

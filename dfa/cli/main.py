@@ -15,6 +15,7 @@ from dfa.cli.doctor import doctor
 from dfa.cli.installation import describe_version, extra_of
 from dfa.cli.sweep import report, sweep
 from dfa.cli.train import demo, train
+from dfa.cli.twin import twin
 from opu_sim import install_line
 
 __all__ = ["main"]
@@ -68,6 +69,7 @@ COMMANDS = {
     "demo": demo,
     "train": train,
     "calibrate": calibrate,
+    "twin": twin,
     "sweep": sweep,
     "report": report,
     "device": device,
@@ -88,6 +90,7 @@ EXAMPLES = {
         "opu calibrate --recorded frames.h5",
         "opu calibrate --compare old.json new.json",
     ],
+    "twin": ["opu twin --recorded bench.h5 --out bench.toml"],
     "sweep": ["opu sweep read_noise", "opu sweep study.toml --out runs/study", "opu sweep budget --workers 4 --quiet"],
     "report": ["opu report runs/study"],
     "device": ["opu device lab_bench > bench.toml", "opu device bench.toml --set camera.bit_depth=10 > other.toml"],

@@ -1,0 +1,1 @@
+"""A simulated device fitted to the frames of a bench: the questions, one file per estimator, the twin and its test."""

@@ -1,0 +1,101 @@
+"""The fit of a device to a recording."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from calibration.camera.estimate import Estimate
+from calibration.storage.recorded import RecordedDevice
+from calibration.storage.recording import Recording
+from calibration.twin import laser, light, speckle
+from calibration.twin.decorrelation import DRIFT, Looks, medium_parameters, read_looks
+from calibration.twin.evidence import Evidence, read_evidence
+from calibration.twin.parameter import CannotTell, Parameter, gather
+from calibration.twin.reference import reference_parameters
+from calibration.twin.sensor import Sensor, camera_parameters, read_sensor
+from calibration.twin.twin import Twin
+
+__all__ = ["fit_device", "fit_evidence"]
+
+
+def fit_device(recording: Recording | RecordedDevice | str | Path) -> Twin:
+    """Fit a simulated device to the frames of a bench.
+
+    The fit finds its frames by what was asked (`calibration.record_bench` asks all of it): dark frames, bursts of one
+    pattern, pairs of a pattern and its complement, groups of inputs alone, looks at one pattern, frames with the
+    reference. A parameter whose frames are missing, or that they do not tell, is unknown: the twin takes it from the
+    data sheet in the recording.
+
+    Parameters
+    ----------
+    recording : Recording, RecordedDevice, str or Path
+        The recording or its file. Its description is the data sheet: bits, geometry, wavelength and power must be
+        right; parameters that frames tell are not read from it.
+
+    Returns
+    -------
+    Twin
+        Parameters with standard errors, and the device.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a recording, frames are missing without which nothing can be fitted (dark frames, half-ON
+        patterns, bursts), or the light is too weak or too strong.
+    """
+    source = recording._recording if isinstance(recording, RecordedDevice) else recording
+    path = source.path if isinstance(source, Recording) else Path(source)
+    seen = read_evidence(source)
+    about = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": version("opu-sim"),
+        "recording": path.name,
+        "frames": len(seen.frames),
+    }
+    return fit_evidence(seen, about)
+
+
+def fit_evidence(seen: Evidence, about: dict[str, object]) -> Twin:
+    """Fit a device to frames that were read; `about` is the provenance."""
+    sensor = read_sensor(seen)
+    found = camera_parameters(seen, sensor)
+    found += gather(light.UNITS, lambda: light.light_parameters(seen, sensor))
+    area, straight = 1.0, 0.0
+    try:
+        statistics = speckle.read_speckle(seen, sensor)
+        found += speckle.speckle_parameters(seen, statistics)
+        area = statistics.area
+        straight = next((p.estimate.value for p in found if p.name == speckle.STRAIGHT and p.known), 0.0)
+    except CannotTell as reason:
+        found += [Parameter.unknown(name, unit, reason) for name, unit in speckle.UNITS.items()]
+    found += changes_in_time(seen, sensor, area, straight)
+    by_name = {parameter.name: parameter for parameter in found}
+    medium, power = by_name[DRIFT], by_name["laser.drift_rms"]
+    laser_rms = power.estimate.value if power.known else min(seen.parts.laser.drift_rms, power.most)
+    rate, frames = by_name[light.RATE], medium.estimate.value if medium.known else np.inf
+    found[found.index(rate)] = with_drift(rate, laser_rms)
+    found += reference_parameters(seen, sensor, rate.estimate, frames, laser_rms)
+    return Twin(seen.parts, tuple(found), seen.n_in, seen.n_out, seen.main_s, about)
+
+
+def with_drift(rate: Parameter, laser_rms: float) -> Parameter:
+    """Add the drift of the laser to the error: the light was measured at one time, the parameter is that of any."""
+    value, error = rate.estimate.value, rate.estimate.error
+    return replace(rate, estimate=Estimate(value, float(np.hypot(error, value * laser_rms))))
+
+
+def changes_in_time(seen: Evidence, sensor: Sensor, area: float, straight: float) -> list[Parameter]:
+    """Correlation time of the medium and noise of the laser, from looks at one pattern."""
+    units = {DRIFT: "frames"} | {name: unit for name, (unit, _) in laser.NOISE.items()}
+
+    def find() -> list[Parameter]:
+        looks: Looks = read_looks(seen, sensor)
+        medium = gather({DRIFT: "frames"}, lambda: medium_parameters(looks, straight))
+        frames = medium[0].estimate.value if medium[0].known else 1e12
+        time = frames * seen.period_s
+        return [*medium, *laser.laser_parameters(seen, sensor, looks, time, area)]
+
+    return gather(units, find)

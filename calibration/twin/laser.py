@@ -1,0 +1,67 @@
+"""The laser: intensity noise and drift, from the total light of frames of one pattern."""
+
+import numpy as np
+
+from calibration.camera.estimate import Estimate
+from calibration.twin.decorrelation import Looks
+from calibration.twin.evidence import Evidence
+from calibration.twin.parameter import CannotTell, Parameter, gather
+from calibration.twin.processes import Process, Series, fit_process
+from calibration.twin.sensor import Sensor
+
+__all__ = ["NOISE", "laser_parameters"]
+
+NOISE = {
+    "laser.rin_db_per_hz": ("dB/Hz", "white"),
+    "laser.drift_rms": ("", "drift"),
+    "laser.drift_time_s": ("s", "time"),
+    "laser.drift_rms^2/drift_time_s": ("1/s", "rate"),
+}
+"""Parameters of the laser's noise, their units and names in a `Process`."""
+HOW = "likelihood of the total light of one pattern: white noise and an Ornstein-Uhlenbeck drift"
+
+
+def laser_parameters(
+    seen: Evidence, sensor: Sensor, looks: Looks, medium_time_s: float, grain: float
+) -> list[Parameter]:
+    """Noise of the laser.
+
+    Parameters
+    ----------
+    seen, sensor, looks
+        The frames, the camera, and the looks.
+    medium_time_s : float
+        Correlation time of the medium's field, seconds.
+    grain : float
+        Integral of the normalised autocovariance of the speckle, pixels: it gives the fluctuation of the total light
+        while the speckle changes.
+    """
+    power = looks.signal[:, looks.pixels].mean(axis=1)
+    mean = float(power.mean())
+    read = float(sensor.variance(looks.means[:, looks.pixels]).mean()) / len(looks.pixels) / mean**2
+    times = looks.number * seen.period_s
+    series = Series(
+        times_s=times.astype(np.float64),
+        values=power.astype(np.float64) / mean - 1.0,
+        variance=np.full(len(power), read),
+        known_rms=float(np.sqrt(max(grain, 0.0) / len(looks.pixels))),
+        known_time_s=medium_time_s / 2.0,
+    )
+    process, exposure_s = fit_process(series), float(seen.exposure_s[looks.index[0]])
+    found = []
+    for name, (unit, kind) in NOISE.items():
+        found += gather({name: unit}, lambda n=name, u=unit, k=kind: [noise_of(process, n, u, k, exposure_s)])
+    return found
+
+
+def noise_of(process: Process, name: str, unit: str, kind: str, exposure_s: float) -> Parameter:
+    """One parameter; white noise of the rms w is that of ``2 t w^2`` in 1/Hz."""
+    if kind != "white":
+        return Parameter(name, unit, process.estimate(kind), HOW)
+    try:
+        white = process.estimate(kind)
+    except CannotTell as reason:
+        most = 10.0 * np.log10(2.0 * exposure_s * reason.most**2) if np.isfinite(reason.most) else np.inf
+        raise CannotTell(f"shot noise hides it: at most {most:.0f} dB/Hz", most=most) from None
+    decibel = 10.0 * np.log10(2.0 * exposure_s * white.value**2)
+    return Parameter(name, unit, Estimate(float(decibel), float(20.0 / np.log(10.0) * white.error / white.value)), HOW)

@@ -1,0 +1,127 @@
+"""The light of an input: electrons per second, leakage of the mirrors, and the profile of the beam."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import fminbound
+
+from calibration.camera.estimate import Estimate
+from calibration.twin.evidence import Evidence
+from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, gather, jackknife, pixel_blocks
+from calibration.twin.sensor import Sensor
+from photonics.arrays import FloatArray, IntArray
+
+__all__ = ["LEAKAGE", "RADIUS", "RATE", "UNITS", "dark_at", "light_parameters"]
+
+FEW = 0.125
+"""Largest share of inputs in a pattern that tells the profile of the beam."""
+MIN_BEND = 4.0
+"""Standard errors of the beam's curvature, 1 / w^2, above which its radius is known: below, the error of w is skew."""
+MIN_GROUPS = 8
+"""Smallest number of such patterns."""
+RADIUS = "laser.beam_radius_m"
+RATE = "electrons per second"
+"""Combination that frames tell: quantum efficiency, throughput, power and the share of the beam on the mirrors."""
+LEAKAGE = "leakage"
+"""Combination that frames tell: 1 / contrast and mirrors that are stuck ON."""
+UNITS = {RATE: "e-/s", LEAKAGE: "", RADIUS: "m"}
+
+
+def light_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
+    """Electrons per second of all inputs ON, leaked intensity, and the radius of the beam."""
+    pairs = seen.pairs()
+    if len(pairs) < 8:
+        raise CannotTell(f"there are {len(pairs)} half-ON patterns followed by their complements, 8 are needed")
+    half = np.concatenate([pairs, pairs + 1])
+    signal = seen.of(half).mean(axis=0) - dark_at(seen, sensor, seen.main_s)
+    clipped = float((seen.of(half)[:, sensor.live] >= sensor.ceiling).mean())
+    found = []
+    leak = leakage_of(seen, sensor)
+    share = leak.value if np.isfinite(leak.value) else 0.0
+    (mean,), (error,) = jackknife(lambda pixels: signal[pixels].mean(keepdims=True), pixel_blocks(sensor.pixels))
+    rate = 2.0 * mean / (1.0 + share) / sensor.gain.value / seen.main_s
+    relative = np.hypot(np.hypot(error / mean, sensor.gain.error / sensor.gain.value), clipped + 0.5 * share)
+    how = "mean of patterns and their complements; frames do not separate quantum efficiency, throughput and power"
+    found.append(Parameter(RATE, "e-/s", Estimate(float(rate), float(rate * relative)), how))
+    for name, unit, find, how in (
+        (LEAKAGE, "", leakage, "all inputs OFF against all ON; frames do not separate contrast and mirrors stuck ON"),
+        (RADIUS, "m", beam_radius, "mean light of groups of inputs alone, less that of all OFF beside"),
+    ):
+        found += gather({name: unit}, lambda n=name, u=unit, f=find, h=how: [Parameter(n, u, f(seen, sensor), h)])
+    return found
+
+
+def dark_at(seen: Evidence, sensor: Sensor, exposure_s: float) -> FloatArray:
+    """Dark level of each pixel at an exposure, DN: between those at the shortest and the longest one."""
+    (short_s, short), (long_s, _) = seen.dark()[0], seen.dark()[-1]
+    if long_s <= short_s:
+        return sensor.level
+    step = float((sensor.level - seen.of(short).mean(axis=0))[sensor.live].mean())
+    return sensor.level - np.float32(step * (long_s - exposure_s) / (long_s - short_s))
+
+
+def off_frames(seen: Evidence) -> IntArray:
+    """Frames of all inputs OFF at the longest exposure that has them."""
+    off = seen.plain & (seen.on == 0)
+    if not off.any():
+        raise CannotTell("there are no frames of all inputs OFF without the reference")
+    return np.flatnonzero(off & seen.at(float(seen.exposure_s[off].max())))
+
+
+def leakage_of(seen: Evidence, sensor: Sensor) -> Estimate:
+    """Leakage, NaN if it cannot be told."""
+    try:
+        return leakage(seen, sensor)
+    except CannotTell:
+        return Estimate(float("nan"), float("nan"))
+
+
+def leakage(seen: Evidence, sensor: Sensor) -> Estimate:
+    """Intensity of all inputs OFF over that of all ON."""
+    off = off_frames(seen)
+    ones = np.flatnonzero(seen.plain & (seen.on == seen.n_in) & seen.at(seen.main_s))
+    if len(ones) < 2:
+        raise CannotTell("there are no frames of all inputs ON at the exposure of the half-ON patterns")
+    time = float(seen.exposure_s[off[0]])
+    dim, bright, dark = seen.of(off), seen.of(ones), dark_at(seen, sensor, seen.main_s)
+    clipped = float((bright[:, sensor.live] >= sensor.ceiling).mean())
+    low = (dim.mean(axis=0) - dark_at(seen, sensor, time)) / time
+    high = (bright.mean(axis=0) - dark) / seen.main_s * (1.0 + clipped)  # exponential speckle loses this share
+    (ratio,), (error,) = jackknife(
+        lambda pixels: np.array([low[pixels].mean() / high[pixels].mean()]), pixel_blocks(sensor.pixels)
+    )
+    if float(dim[:, sensor.live].std(axis=0).mean()) < 0.45 and not sensor.dithered:
+        raise CannotTell("rounding hides the light of the mirrors that are OFF")
+    return estimate_if_seen(ratio, float(np.hypot(error, ratio * (clipped + 0.005))), "it")
+
+
+def beam_radius(seen: Evidence, sensor: Sensor) -> Estimate:
+    """Radius at which the intensity is 1/e^2 of its peak, metres: a fit of ``exp(-2 r^2 / w^2)``."""
+    off = off_frames(seen)
+    few = seen.plain & (seen.on > 0) & (seen.on <= FEW * seen.n_in) & seen.at(float(seen.exposure_s[off[0]]))
+    index = np.flatnonzero(few)
+    names, which = np.unique(seen.name[index], return_inverse=True)
+    if len(names) < MIN_GROUPS:
+        raise CannotTell(f"there are {len(names)} patterns of few inputs, {MIN_GROUPS} are needed")
+    above = seen.of(index) - seen.of(off).mean(axis=0)
+    light = np.stack([above[which == k].mean(axis=0) for k in range(len(names))])
+    shown = np.stack([seen.patterns[index[which == k][0]] for k in range(len(names))]).astype(np.float64)
+    cells = seen.parts.dmd.cells(seen.n_in)
+    square = ((cells.left + cells.right) ** 2 + (cells.top + cells.bottom) ** 2) / 4.0
+    far = float(square.max())
+
+    def curvature(pixels: IntArray) -> NDArray[np.float64]:
+        energy = light[:, pixels].mean(axis=1)
+
+        def misfit(bend: float) -> float:
+            ratio = energy / (shown @ np.exp(-2.0 * bend * square / far))
+            return float(np.var(ratio) / np.mean(ratio) ** 2)
+
+        return np.atleast_1d(np.asarray(fminbound(misfit, -3.0, 6.0), np.float64)) / far
+
+    (bend,), (error,) = jackknife(curvature, pixel_blocks(sensor.pixels))
+    if bend < MIN_BEND * error:
+        least = (max(bend, 0.0) + 2.0 * error) ** -0.5
+        raise CannotTell(
+            f"the beam is flat on the inputs within the errors: the radius is at least {least:.2g} m", least=least
+        )
+    return Estimate(float(bend**-0.5), float(0.5 * bend**-1.5 * error))

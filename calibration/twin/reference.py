@@ -1,0 +1,165 @@
+"""The reference arm: intensity and phase noise, and the response of the pixels to its uniform light (PRNU)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.estimate import Estimate
+from calibration.twin.evidence import Evidence
+from calibration.twin.light import dark_at
+from calibration.twin.parameter import CannotTell, Parameter, gather, jackknife, pixel_blocks
+from calibration.twin.processes import Series, fit_process
+from calibration.twin.sensor import Sensor, spread_of
+from photonics.arrays import FloatArray, IntArray
+
+__all__ = ["PRNU", "REFERENCE", "reference_parameters"]
+
+PRNU = "camera.prnu"
+REFERENCE = "imaging.reference.intensity"
+NOISE = {
+    "imaging.reference.phase_jitter_rad": ("rad", "white"),
+    "imaging.reference.phase_drift_rad": ("rad", "drift"),
+    "imaging.reference.phase_drift_time_s": ("s", "time"),
+    "imaging.reference.phase_drift_rad^2/phase_drift_time_s": ("rad^2/s", "rate"),
+}
+"""Parameters of the phase, their units and names in a `Process`."""
+NEAR = 4000
+"""Distance in frames within which speckle is compared with the reference, so that the laser's drift cancels."""
+MIN_FRAMES = 32
+"""Smallest number of frames with the reference."""
+MAX_LOSS = 0.05
+"""Largest share of the field's correlation time that the frames of the phase may last."""
+
+
+def reference_parameters(
+    seen: Evidence, sensor: Sensor, rate: Estimate, medium_frames: float, laser_rms: float
+) -> list[Parameter]:
+    """Parameters of the reference arm, and PRNU.
+
+    Parameters
+    ----------
+    seen, sensor
+        The frames and the camera.
+    rate : Estimate
+        Electrons per second of all inputs ON.
+    medium_frames : float
+        Correlation time of the medium's field, frames; infinite if it is not known.
+    laser_rms : float
+        Rms of the laser's slow drift: an error if the speckle was not taken beside the reference.
+    """
+
+    def beam() -> list[Parameter]:
+        return beam_parameters(seen, sensor, rate, laser_rms)
+
+    def phase() -> list[Parameter]:
+        return phase_parameters(seen, sensor, medium_frames)
+
+    units = {name: unit for name, (unit, _) in NOISE.items()}
+    return [*gather({PRNU: "", REFERENCE: ""}, beam), *gather(units, phase)]
+
+
+def beam_parameters(seen: Evidence, sensor: Sensor, rate: Estimate, laser_rms: float) -> list[Parameter]:
+    """Intensity of the beam alone, and the spread of the pixels in its light."""
+    beam = seen.laser_on & ~np.isnan(seen.phase) & (seen.on == 0)
+    times, counts = np.unique(seen.exposure_s[beam], return_counts=True)
+    if not len(counts) or counts.max() < MIN_FRAMES:
+        raise CannotTell(f"there are fewer than {MIN_FRAMES} frames of the reference with all inputs OFF")
+    time = float(times[np.argmax(counts)])
+    index = np.flatnonzero(beam & seen.at(time))
+    frames = seen.of(index)
+    pixels = sensor.unsaturated(frames)
+    if len(pixels) < 0.9 * len(sensor.pixels):
+        raise CannotTell("the reference saturates the camera")
+    steady, noise = without_fringes(frames, seen.phase[index], pixels)
+    mean = steady - off_level(seen, sensor, time)
+    spread = "spread of the pixels in the reference's light, with stains of the beam"
+    found = gather({PRNU: ""}, lambda: [Parameter(PRNU, "", prnu(mean[pixels], noise), spread)])
+    if not np.isfinite(rate.value):
+        return [*found, Parameter.unknown(REFERENCE, "", CannotTell("the light of the inputs is not known"))]
+    value = intensity(seen, sensor, mean / time, index, laser_rms)
+    return [*found, Parameter(REFERENCE, "", value, "reference alone against half-ON patterns beside it")]
+
+
+def without_fringes(frames: FloatArray, phase: FloatArray, pixels: IntArray) -> tuple[FloatArray, float]:
+    """Mean frame without the fringes of leaked light, (n_out,), and the variance of a pixel of it, DN^2.
+
+    Each pixel is fitted by ``a + b cos(phase) + c sin(phase)``. The variance is that of successive frames of equal
+    phase, without fluctuations that all pixels share: a slow drift of the phase moves fringes, which the mean over the
+    phases removes all the same.
+    """
+    design = np.stack([np.ones(len(frames)), np.cos(phase), np.sin(phase)], axis=1)
+    design = design[:, : 3 if np.linalg.matrix_rank(design) == 3 else 1]
+    parts = np.linalg.lstsq(design, frames, rcond=None)[0]
+    left = (frames - design @ parts)[:, pixels]
+    left -= left.mean(axis=1, keepdims=True)
+    order = np.argsort(np.round(np.angle(np.exp(1j * phase)), 6), kind="stable")
+    same = np.abs(np.diff(np.exp(1j * phase[order]))) < 1e-5
+    steps = np.diff(left[order], axis=0)[same] if same.sum() >= MIN_FRAMES // 2 else left * np.sqrt(2.0)
+    variance = float((steps**2).mean()) / 2.0
+    return parts[0].astype(np.float32), variance * float(np.linalg.inv(design.T @ design)[0, 0])
+
+
+def off_level(seen: Evidence, sensor: Sensor, time: float) -> FloatArray:
+    """Level without the reference at its exposure: frames of all inputs OFF, or else the dark level."""
+    off = np.flatnonzero(seen.plain & (seen.on == 0) & seen.at(time))
+    return seen.of(off).mean(axis=0) if len(off) >= 8 else dark_at(seen, sensor, time)
+
+
+def prnu(mean: FloatArray, noise: float) -> Estimate:
+    """Relative spread of the pixels, without temporal noise."""
+    variance = float(mean.var(ddof=1))
+    value, relative = spread_of(variance - noise, variance * (2.0 / mean.size) ** 0.5, float(mean.mean()))
+    return Estimate(value, value * relative)
+
+
+def intensity(seen: Evidence, sensor: Sensor, beam: FloatArray, index: IntArray, laser_rms: float) -> Estimate:
+    """Intensity of the beam over that of all inputs ON, from pairs near the frames of the beam."""
+    pairs = seen.pairs()
+    distance = np.abs(seen.number[pairs] - seen.number[index].mean())
+    near = pairs[distance < NEAR]
+    chosen = np.concatenate([p := near if len(near) >= 16 else pairs, p + 1])
+    light = (seen.of(chosen).mean(axis=0) - dark_at(seen, sensor, seen.main_s)) / seen.main_s
+
+    def ratio(pixels: IntArray) -> NDArray[np.float64]:
+        return np.array([beam[pixels].mean() / (2.0 * light[pixels].mean())])
+
+    (value,), (error,) = jackknife(ratio, pixel_blocks(sensor.pixels))
+    drift = 0.0 if len(near) >= 16 else laser_rms * np.sqrt(2.0)
+    clipped = float((seen.of(chosen)[:, sensor.live] >= sensor.ceiling).mean())
+    return Estimate(float(value), float(value * np.hypot(error / value, drift + clipped)))
+
+
+def phase_parameters(seen: Evidence, sensor: Sensor, medium_frames: float) -> list[Parameter]:
+    """Jitter and drift of the reference's phase, from frames of one half-ON pattern with the reference."""
+    process = fit_process(phase_series(seen, sensor, medium_frames))
+    how = "likelihood of the phase of one pattern: white noise and an Ornstein-Uhlenbeck drift"
+    found = []
+    for name, (unit, kind) in NOISE.items():
+        found += gather({name: unit}, lambda n=name, u=unit, k=kind: [Parameter(n, u, process.estimate(k), how)])
+    return found
+
+
+def phase_series(seen: Evidence, sensor: Sensor, medium_frames: float) -> Series:
+    """Phase of the reference in each frame of the pattern that most frames with the reference show."""
+    lit = seen.laser_on & ~np.isnan(seen.phase) & (seen.on > 0)
+    index = np.flatnonzero(seen.most_watched(lit))
+    index = index[seen.number[index] - seen.number[index[:1]] < max(MAX_LOSS * medium_frames, 400.0)]
+    if len(index) < MIN_FRAMES:
+        raise CannotTell(f"there are {len(index)} frames of one pattern with the reference, {MIN_FRAMES} are needed")
+    frames = seen.of(index)
+    pixels = sensor.unsaturated(frames)
+    if len(pixels) < 32:
+        raise CannotTell("the reference and a pattern together saturate the camera")
+    signal = frames[:, pixels].astype(np.float64)
+    steps = np.exp(1j * seen.phase[index])
+    start = index < index[0] + min(240, len(index))  # the drift since then is in the series
+    angle = seen.phase[index][start]
+    design = np.stack([np.ones(len(angle)), np.cos(angle), np.sin(angle)], axis=1)
+    images = np.linalg.lstsq(design, signal[start], rcond=None)[0]
+    inverse = np.linalg.pinv(images)  # (pixels, 3)
+    parts = signal @ inverse
+    beat = (parts[:, 1] + 1j * parts[:, 2]) * np.conj(steps)
+    mean = images[0] - sensor.level[pixels]
+    scatter = float((sensor.variance(mean.astype(np.float32)) * inverse[:, 1] ** 2).sum())
+    noise = scatter / float(np.mean(np.abs(beat) ** 2))
+    times = seen.number[index] * seen.period_s
+    return Series(times.astype(np.float64), np.unwrap(np.angle(beat)), np.full(len(index), noise))

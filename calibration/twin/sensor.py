@@ -1,0 +1,321 @@
+"""The camera: dark level, gain, noise, well, dark current and defect pixels, from dark frames and bursts."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.dark_current import level_before_rounding
+from calibration.camera.estimate import Estimate
+from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
+from calibration.camera.pixels import find_defects
+from calibration.twin.evidence import Evidence
+from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, gather, jackknife, pixel_blocks
+from photonics.arrays import BoolArray, FloatArray, IntArray, Shapes
+from photonics.parts.camera import QUANTISATION
+
+__all__ = ["Sensor", "camera_parameters", "read_sensor", "spread_of"]
+
+MIN_BIN_VARIANCE_DN2 = 0.25
+"""Smallest variance of a bin of levels that is used: rounding hides less, even if pixels are pooled, DN^2."""
+MIN_SIGNAL_DN = 1.5
+"""Smallest signal of a pixel whose variance is used, DN."""
+LAGS = (1, 2, 3, 5, 8)
+"""Distances of the frames whose differences give the variance; extrapolated to 0, they leave out a slow drift."""
+BINS = 8
+"""Number of bins of levels in a burst."""
+MAX_SATURATED = 0.02
+"""Largest share of saturated readings among half-ON patterns."""
+MIN_DARK_FRAMES, MIN_PATTERNS = 16, 64
+"""Smallest number of dark frames at an exposure, and of half-ON patterns, for a fit."""
+MIN_RESPONSE = 0.15
+"""A pixel is dead if its mean signal over half-ON patterns is under this share of the mean over pixels. A quarter of
+the mean signal is that of the speckle with all inputs ON, so that good pixels go down to half of it and less."""
+MIN_PROOF = 0.01
+"""Share of readings at the highest code that proves saturation if that code is below the last one."""
+MIN_LIGHT_DN = 2.0
+"""Smallest mean signal of half-ON patterns for a fit, DN."""
+ROUNDING_DN = 0.29
+"""Error of a level whose noise rounding hides, DN: the standard deviation of rounding."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sensor(Shapes):
+    """What the other estimators need of the camera; arrays have shape (n_out,)."""
+
+    level: FloatArray
+    """Mean dark frame at the longest exposure, DN."""
+    floor_dn2: float
+    """Temporal variance of dark frames with that of rounding, DN^2."""
+    offset: Estimate
+    """Mean dark level at the shortest exposure, DN."""
+    gain: Estimate
+    """DN per electron."""
+    read_dn2: Estimate
+    """Temporal variance without light and rounding, DN^2."""
+    ceiling: int
+    """Code from which a reading is saturated."""
+    live: BoolArray
+    """Pixels that respond to light and are not hot."""
+    signal_dn: float
+    """Mean signal of half-ON patterns on live pixels at the main exposure, DN."""
+
+    @property
+    def dithered(self) -> bool:
+        """Whether the dark noise is half a code or more, so that averages resolve fractions of a code."""
+        return self.floor_dn2 - QUANTISATION >= MIN_DARK_NOISE_DN**2
+
+    @cached_property
+    def pixels(self) -> IntArray:
+        """Numbers of the live pixels."""
+        return np.flatnonzero(self.live)
+
+    def unsaturated(self, frames: FloatArray) -> IntArray:
+        """Live pixels that no frame saturates."""
+        return np.flatnonzero(self.live & (frames.max(axis=0) < self.ceiling))
+
+    def variance(self, signal_dn: FloatArray) -> FloatArray:
+        """Temporal variance of a reading with this signal, DN^2."""
+        return np.float32(self.floor_dn2) + np.float32(self.gain.value) * np.maximum(signal_dn, np.float32(0.0))
+
+
+def read_sensor(seen: Evidence) -> Sensor:
+    """Measure the camera.
+
+    Raises
+    ------
+    ValueError
+        If there are too few dark frames, patterns or bursts, or too little or too much light.
+    """
+    dark = [(time, index) for time, index in seen.dark() if len(index) >= MIN_DARK_FRAMES]
+    if not dark:
+        counts = max((len(index) for _, index in seen.dark()), default=0)
+        raise ValueError(f"recording must have {MIN_DARK_FRAMES} dark frames of one exposure or more, got {counts}")
+    lit = np.flatnonzero(seen.half & seen.at(seen.main_s)) if seen.half.any() else np.zeros(0, int)
+    lit = lit[np.unique(seen.name[lit], return_index=True)[1]]  # one frame of each pattern
+    if len(lit) < MIN_PATTERNS:
+        raise ValueError(f"recording must have {MIN_PATTERNS} half-ON patterns of one exposure or more, got {len(lit)}")
+    stack, light = seen.of(dark[-1][1]).astype(np.float64), seen.of(lit).astype(np.float64)
+    level, ceiling = stack.mean(axis=0), ceiling_of(seen)
+    hot = find_defects(light, stack, ceiling - float(np.median(level))).hot
+    response = light.mean(axis=0) - level
+    live = ~hot & (response > MIN_RESPONSE * max(float(response[~hot].mean()), 0.0))
+    signal = float((light - level)[:, live].mean()) if live.any() else 0.0
+    check_light(signal, float((light[:, live] >= ceiling).mean()) if live.any() else 0.0, seen.main_s)
+    offset = level_of(seen.of(dark[0][1]).astype(np.float64)[:, live])
+    gain, read = noise_of(seen, level, offset, live, ceiling)
+    floor = float(stack[:, live].var(axis=0, ddof=1).mean())
+    return Sensor(level.astype(np.float32), floor, offset, gain, read, ceiling, live, signal)
+
+
+def check_light(signal_dn: float, saturated: float, exposure_s: float) -> None:
+    """Raise a ``ValueError`` if half-ON patterns are too dark or too bright for a fit."""
+    if saturated > MAX_SATURATED:
+        raise ValueError(
+            f"exposure_s must be shorter: {saturated:.0%} of the readings of half-ON patterns are saturated at "
+            f"{exposure_s:.3g} s, at most {MAX_SATURATED:.0%} may be (OPU.autoexpose sets it)"
+        )
+    if not signal_dn >= MIN_LIGHT_DN:
+        raise ValueError(
+            f"exposure_s must be longer, or the light stronger: half-ON patterns are {signal_dn:.2g} DN above dark at "
+            f"{exposure_s:.3g} s, {MIN_LIGHT_DN:g} DN are needed"
+        )
+
+
+def ceiling_of(seen: Evidence) -> int:
+    """Code of a saturated pixel: the last code, or a lower one that many of the brightest readings have."""
+    highest = int(seen.frames.max())
+    if highest >= seen.top:
+        return seen.top
+    brightest = max(frames_of_runs(seen), key=lambda run: float(seen.of(run).mean()), default=np.zeros(0, int))
+    proved = len(brightest) and (seen.of(brightest) == highest).mean() > MIN_PROOF
+    return highest if proved else seen.top
+
+
+def frames_of_runs(seen: Evidence) -> list[IntArray]:
+    """Frames of all inputs ON by their exposure, and all half-ON patterns."""
+    ones = seen.plain & (seen.on == seen.n_in)
+    return [np.flatnonzero(ones & seen.at(float(time))) for time in np.unique(seen.exposure_s[ones])]
+
+
+def level_of(frames: NDArray[np.float64]) -> Estimate:
+    """Mean dark level; corrected for rounding where the noise allows it."""
+    mean, spread = float(frames.mean()), float(frames.var())
+    level = level_before_rounding(mean, spread)
+    if not np.isfinite(level):
+        return Estimate(mean, ROUNDING_DN)
+    fixed = float(frames.mean(axis=0).var()) / frames.shape[1]
+    return Estimate(level, float(np.sqrt(fixed + spread / frames.size)))
+
+
+def noise_of(
+    seen: Evidence, level: NDArray[np.float64], offset: Estimate, live: BoolArray, ceiling: int
+) -> tuple[Estimate, Estimate]:
+    """Gain, and the variance that is left without light: a line through the variance against the mean of bursts."""
+    bursts = [burst_of(seen.of(index), level, live, ceiling) for index in seen.bursts()]
+    bursts = [burst for burst in bursts if burst.usable.any()]
+    if len(bursts) < 3:
+        raise ValueError(f"recording must have 3 bursts of one pattern (16 frames in a row) or more, got {len(bursts)}")
+
+    def line(pixels: IntArray) -> NDArray[np.float64]:
+        return fit_line(bursts, pixels)
+
+    (gain, floor), (gain_error, floor_error) = jackknife(line, pixel_blocks(np.flatnonzero(live)))
+    if not gain > 4.0 * gain_error:
+        raise ValueError(f"recording must show shot noise: the gain is {gain:.2g} with an error of {gain_error:.2g}")
+    read = Estimate(float(floor - QUANTISATION), float(np.hypot(floor_error, gain * offset.error)))
+    return Estimate(float(gain), float(gain_error)), read
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Burst(Shapes):
+    """Moments of the pixels in a burst: arrays of shape (n_out,), (LAGS, n_out)."""
+
+    signal: FloatArray
+    variance: FloatArray
+    """Half the mean square difference of frames at each of `LAGS`."""
+    usable: BoolArray
+    mean_dn: float
+    """Mean signal over pixels."""
+
+
+def burst_of(frames: FloatArray, level: NDArray[np.float64], live: BoolArray, ceiling: int) -> Burst:
+    """Moments of a burst without the fluctuation that all pixels share.
+
+    Each frame is divided by its share of the total light, which removes the noise of the laser. A pixel with the share
+    p of the light loses the share p of its shot noise by that, which is put back.
+    """
+    signal = frames - level
+    usable = live & (frames.max(axis=0) < ceiling) & (signal.mean(axis=0) > MIN_SIGNAL_DN)
+    total = signal[:, usable].sum(axis=1)
+    power = total / total.mean() if usable.any() else np.ones(len(frames))
+    mean = signal.mean(axis=0)
+    share = np.where(usable, mean, 0.0) / max(float(mean[usable].sum()), 1e-9)
+    even = (signal - (power - 1.0)[:, None] * mean) / np.sqrt(np.maximum(1.0 - share, 0.5))
+    variance = np.stack([((even[lag:] - even[:-lag]) ** 2).mean(axis=0) / 2.0 for lag in LAGS])
+    return Burst(mean, variance, usable, float(mean[live].mean()))
+
+
+def fit_line(bursts: list[Burst], pixels: IntArray) -> NDArray[np.float64]:
+    """Slope and floor of the variance against the mean, over bins of levels of all bursts.
+
+    ``variance = floor + K s + a lag s <s>``: speckle that decorrelates adds a term in proportion to the lag.
+    """
+    rows, found, weights = [], [], []
+    for burst in bursts:
+        kept = pixels[burst.usable[pixels]]
+        if len(kept) < 2 * BINS:
+            continue
+        signal = burst.signal[kept]
+        edges = np.quantile(signal, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
+        which = np.searchsorted(edges, signal)
+        count = np.bincount(which, minlength=BINS)
+        mean = np.bincount(which, signal, BINS) / np.maximum(count, 1)
+        for lag, variance in zip(LAGS, burst.variance, strict=True):
+            value = np.bincount(which, variance[kept], BINS) / np.maximum(count, 1)
+            good = (count > 3) & (value > MIN_BIN_VARIANCE_DN2)
+            rows.append(np.stack([mean, np.ones(BINS), lag * mean * burst.mean_dn], axis=1)[good])
+            found.append(value[good])
+            weights.append(np.sqrt(count[good]))
+    if sum(map(len, found)) < 6:
+        raise ValueError("exposure_s must be longer, or the light stronger: rounding hides the noise of the camera")
+    matrix, value, weight = np.concatenate(rows), np.concatenate(found), np.concatenate(weights)
+    model, fit = value, np.zeros(3)
+    for _ in range(3):  # weights by the fitted variance: those by the found one favour bins that came out low
+        scale = weight / np.maximum(model, MIN_BIN_VARIANCE_DN2)
+        fit = np.linalg.lstsq(matrix * scale[:, None], value * scale, rcond=None)[0]
+        model = matrix @ fit
+    return np.asarray(fit[:2], np.float64)
+
+
+def camera_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
+    """Parameters of the camera; what 8 bits hide is unknown, not zero."""
+    gain, dark = sensor.gain, seen.dark()
+    found = [
+        Parameter("camera.offset_dn", "DN", sensor.offset, "mean of dark frames at the shortest exposure"),
+        Parameter("camera.gain_dn_per_e", "DN/e-", gain, "variance against mean of bursts, extrapolated to lag 0"),
+    ]
+    finders = {
+        "camera.read_noise_e": ("e-", read_noise, "variance of dark frames, or of bursts extrapolated to no light"),
+        "camera.dark_current_e_per_s": (
+            "e-/s",
+            dark_current,
+            "dark frames at the longest against the shortest exposure",
+        ),
+        "camera.dsnu_e": ("e-", dsnu, "spread of the pixels in the mean dark frame"),
+        "camera.full_well_e": ("e-", full_well, "code at which readings stop below the last one"),
+        "camera.dead_pixels": ("", dead_pixels, "pixels with less than 0.15 of the mean response"),
+    }
+    for name, (unit, find, how) in finders.items():
+        found += gather({name: unit}, lambda n=name, u=unit, f=find, h=how: [Parameter(n, u, f(seen, sensor, dark), h)])
+    return found
+
+
+def spread_of(variance: float, error: float, scale: float) -> tuple[float, float]:
+    """Standard deviation over `scale` and its relative error, from a variance and its error.
+
+    Raises
+    ------
+    CannotTell
+        If the variance is less than two standard errors above zero.
+    """
+    if variance < 2.0 * error:
+        most = (max(variance, 0.0) + 2.0 * error) ** 0.5 / scale
+        raise CannotTell(f"the noise of the frames hides it: at most {most:.3g} (2 s.e.)", most=most)
+    return float(variance**0.5 / scale), float(error / variance / 2.0)
+
+
+Dark = list[tuple[float, IntArray]]
+
+
+def read_noise(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+    """Read noise, electrons rms."""
+    gain = sensor.gain
+    variance, error = sensor.read_dn2.value / gain.value**2, sensor.read_dn2.error / gain.value**2
+    if sensor.dithered:
+        shortest = seen.of(dark[0][1])[:, sensor.live].var(axis=0, ddof=1)
+        variance = (float(shortest.mean()) - QUANTISATION) / gain.value**2
+        error = float(shortest.std()) / np.sqrt(shortest.size) / gain.value**2
+        error = float(np.hypot(error, 2.0 * variance * gain.error / gain.value))
+    if variance < 2.0 * error:
+        most = (max(variance, 0.0) + 2.0 * error) ** 0.5
+        raise CannotTell(f"the noise of the light and rounding hide it: at most {most:.3g} e- (2 s.e.)", most=most)
+    return Estimate(float(variance**0.5), float(error / (2.0 * variance**0.5)))
+
+
+def dark_current(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+    """Dark current, electrons per second."""
+    (short_s, short), (long_s, long) = dark[0], dark[-1]
+    if len(dark) < 2 or not sensor.dithered:
+        raise CannotTell("rounding hides it" if len(dark) > 1 else "there are dark frames at one exposure only")
+    steps = seen.of(long)[:, sensor.live].mean(axis=0) - seen.of(short)[:, sensor.live].mean(axis=0)
+    scale = sensor.gain.value * (long_s - short_s)
+    return estimate_if_seen(steps.mean() / scale, steps.std() / np.sqrt(steps.size) / scale, "it")
+
+
+def dsnu(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+    """Dark signal non-uniformity, electrons."""
+    if not sensor.dithered:
+        raise CannotTell("rounding hides it")
+    frames = seen.of(dark[-1][1])[:, sensor.live]
+    mean = frames.mean(axis=0)
+    square = float(mean.var(ddof=1)) - sensor.floor_dn2 / len(frames)
+    gain = sensor.gain
+    value, relative = spread_of(square, float(mean.var()) * (2.0 / mean.size) ** 0.5, gain.value)
+    return Estimate(value, value * float(np.hypot(relative, gain.error / gain.value)))
+
+
+def full_well(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+    """Full well, electrons."""
+    well = (sensor.ceiling - sensor.offset.value) / sensor.gain.value
+    if sensor.ceiling >= seen.top:
+        raise CannotTell(f"no reading shows it below the last code: at least {well:.4g} e-", least=well)
+    error = np.hypot(well * sensor.gain.error, np.hypot(ROUNDING_DN, sensor.offset.error)) / sensor.gain.value
+    return Estimate(float(well), float(error))
+
+
+def dead_pixels(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+    """Share of pixels that do not respond to light, counted; the error is that of a place on the chip."""
+    count = int((~sensor.live).sum())
+    return Estimate(count / seen.n_out, max(count, 1) ** 0.5 / seen.n_out)

@@ -1,0 +1,245 @@
+"""The twin of a bench: fitted parameters with their errors, and the simulated device that has them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calibration.reports.findings import format_number, replace_nonfinite
+from calibration.storage.files import write_new
+from calibration.twin.light import LEAKAGE, RADIUS, RATE
+from calibration.twin.parameter import Parameter
+from calibration.twin.speckle import GRAIN, MODES, STRAIGHT
+from photonics import OPU
+from photonics.description import PartTables, toml_text
+from photonics.medium import Ballistic, Drifting, GaussianMedium, ScatteringMedium
+from photonics.parts.camera import Camera
+from photonics.parts.dmd import DMD
+from photonics.parts.imaging import Imaging
+from photonics.parts.laser import Laser
+
+__all__ = ["Twin"]
+
+COLUMNS = ["parameter", "value", "standard error", "unit", "how it was found, or why it cannot be told"]
+MAX_LASER_RMS = 0.1
+"""Largest rms of the laser's drift that a `Laser` takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """A simulated device fitted to the frames of a bench (`calibration.fit_device`)."""
+
+    sheet: PartTables
+    """Data sheets of the parts, from which the twin takes what the frames do not tell."""
+    parameters: tuple[Parameter, ...]
+    """Fitted parameters, and those that the frames do not tell."""
+    n_in: int
+    """Number of inputs."""
+    n_out: int
+    """Number of pixels."""
+    exposure_s: float
+    """Exposure of the half-ON patterns, seconds."""
+    provenance: Mapping[str, Any]
+    """Date, version, recording and number of frames."""
+
+    def __getitem__(self, name: str) -> Parameter:
+        """Parameter of a name."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        raise KeyError(f"name must be one of {', '.join(p.name for p in self.parameters)}, got {name!r}")
+
+    def value(self, name: str, sheet: float) -> float:
+        """Fitted value of a parameter; that of the data sheet, within what the frames allow, if it is unknown."""
+        parameter = self[name]
+        return parameter.estimate.value if parameter.known else float(np.clip(sheet, parameter.least, parameter.most))
+
+    def device(self, seed: int = 0) -> OPU:
+        """Build the simulated device.
+
+        It has the statistics of the bench, not its medium and pixels: another `seed` draws other ones.
+
+        Raises
+        ------
+        ValueError
+            If fitted values and data sheet do not make a device; the message names the parameter.
+        """
+        laser, dmd = self.laser(), self.dmd(seed)
+        camera, imaging = self.camera(seed), self.imaging()
+        share = float(laser.power_share(dmd.cells(self.n_in)).mean()) * self.n_in
+        photons = share * laser.photon_rate * dmd.efficiency(laser.wavelength_m) * camera.quantum_efficiency
+        rate = self[RATE]
+        if rate.known:
+            imaging = replace(imaging, throughput=rate.estimate.value / photons)
+        return OPU(
+            medium=self.medium(imaging, seed),
+            laser=laser,
+            dmd=dmd,
+            imaging=imaging,
+            camera=camera,
+            seed=seed,
+            exposure_s=self.exposure_s,
+        )
+
+    def laser(self) -> Laser:
+        """The laser."""
+        sheet = self.sheet.laser
+        rms, time = self.drift("laser.drift_rms", "drift_time_s", sheet.drift_rms, sheet.drift_time_s, MAX_LASER_RMS)
+        noise = self.value("laser.rin_db_per_hz", -np.inf if sheet.rin_db_per_hz is None else sheet.rin_db_per_hz)
+        radius = self.value(RADIUS, np.inf if sheet.beam_radius_m is None else sheet.beam_radius_m)
+        return replace(
+            sheet,
+            rin_db_per_hz=noise if np.isfinite(noise) else None,
+            drift_rms=rms,
+            drift_time_s=time,
+            beam_radius_m=radius if np.isfinite(radius) else None,
+        )
+
+    def drift(self, name: str, time_name: str, rms: float, time_s: float, most: float) -> tuple[float, float]:
+        """Rms and time of a drift; what is missing follows from ``rms^2 / time`` if that is known."""
+        rate, time = self[f"{name}^2/{time_name}"], self[f"{name.rpartition('.')[0]}.{time_name}"]
+        rms, time_s = min(self.value(name, rms), most), self.value(time.name, time_s)
+        if not rate.known or (self[name].known and time.known):
+            return rms, time_s
+        if self[name].known:
+            return rms, rms**2 / rate.estimate.value
+        time_s = min(time_s, most**2 / rate.estimate.value)
+        return (rate.estimate.value * time_s) ** 0.5, time_s
+
+    def dmd(self, seed: int) -> DMD:
+        """The mirrors; stuck ones, of the data sheet, are part of the leakage that frames tell."""
+        leak, sheet = self[LEAKAGE], replace(self.sheet.dmd, seed=seed)
+        if not leak.known:
+            return sheet
+        amplitude = max(leak.estimate.value**0.5 - sheet.stuck_fraction / 2.0, 1e-6)
+        return replace(sheet, contrast=amplitude**-2)
+
+    def camera(self, seed: int) -> Camera:
+        """The camera."""
+        sheet, part = self.sheet.camera, "camera."
+        given = {
+            "offset_dn": sheet.offset,
+            "gain_dn_per_e": sheet.gain,
+            "read_noise_e": sheet.read_noise_e,
+            "dark_current_e_per_s": sheet.dark_electrons(1.0),
+            "dsnu_e": sheet.dsnu_e,
+            "prnu": sheet.prnu,
+            "dead_pixels": sheet.dead_pixels,
+        }
+        values = {name: self.value(part + name, value) for name, value in given.items()}
+        least = (sheet.top - values["offset_dn"]) / values["gain_dn_per_e"]
+        well = self[part + "full_well_e"]
+        full = well.estimate.value if well.known else max(sheet.full_well_e, least)
+        return replace(sheet, seed=seed, full_well_e=full, warming_k=0.0, **values)
+
+    def imaging(self) -> Imaging:
+        """The optics, with the throughput of the data sheet."""
+        sheet, part = self.sheet.imaging, "imaging.reference."
+        beam = sheet.reference
+        names = {"phase_drift_rad": "phase_drift_time_s"}
+        rms, time = self.drift(
+            part + "phase_drift_rad", names["phase_drift_rad"], beam.phase_drift_rad, beam.phase_drift_time_s, 100.0
+        )
+        beam = replace(
+            beam,
+            intensity=self.value(part + "intensity", beam.intensity),
+            phase_jitter_rad=self.value(part + "phase_jitter_rad", beam.phase_jitter_rad),
+            phase_drift_rad=rms,
+            phase_drift_time_s=time,
+        )
+        aperture = self[GRAIN]
+        number = int(self.value(MODES, sheet.polarisations))
+        na = aperture.estimate.value if aperture.known else None if aperture.least > 0.0 else sheet.numerical_aperture
+        region = None if sheet.sensor is None else sheet.region
+        return replace(
+            sheet, reference=beam, numerical_aperture=na, region=region, polarisations=2 if number == 2 else 1
+        )
+
+    def medium(self, imaging: Imaging, seed: int) -> ScatteringMedium:
+        """The medium: a Gaussian matrix that drifts, with unscattered light if there is some."""
+        pixels = self.n_out if imaging.region is None or imaging.sensor is None else int(np.prod(imaging.sensor))
+        outputs = pixels * imaging.samples_per_pixel**2
+        medium: ScatteringMedium = GaussianMedium(self.n_in, outputs, seed=seed, storage="auto")
+        if self["medium.correlation_frames"].known:
+            medium = Drifting(medium, self["medium.correlation_frames"].estimate.value, seed=seed)
+        if self[STRAIGHT].known:
+            medium = Ballistic(medium, self[STRAIGHT].estimate.value)
+        return medium
+
+    def rows(self) -> list[list[str]]:
+        """Table with one row for each parameter: name, value, standard error, unit, how it was found."""
+        return [
+            [
+                p.name,
+                format_number(p.estimate.value, 4) if p.known else "unknown",
+                format_number(p.estimate.error, 2),
+                p.unit,
+                p.how if p.known else f"cannot be told from frames, take it from the data sheet: {p.how}",
+            ]
+            for p in self.parameters
+        ]
+
+    def __str__(self) -> str:
+        rows = [COLUMNS, *self.rows()]
+        widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS) - 1)]
+        lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def __repr__(self) -> str:
+        known = sum(p.known for p in self.parameters)
+        return f"Twin({known} of {len(self.parameters)} parameters known, {self.n_in} inputs, {self.n_out} pixels)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Parameters, provenance and the device of seed 0, in plain types; unknown values are None."""
+        lines = [asdict(p) | {"known": p.known} for p in self.parameters]
+        return replace_nonfinite(
+            {"provenance": dict(self.provenance), "parameters": lines, "device": self.device().to_dict()}
+        )
+
+    def to_json(self, path: str | Path) -> Path:
+        """Write the table and the device as JSON; raises a ``ValueError`` if the file exists."""
+        return write_new(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the table as one HTML page in the style of the reports; raises a ``ValueError`` if the file exists."""
+        return write_new(path, self.html())
+
+    def html(self) -> str:
+        """The page written by `to_html`."""
+        from calibration.reports.page import Section, Table, render  # Jinja2 is imported only if a page is made
+
+        about = self.provenance
+        text = (
+            f"{about['frames']} frames of {about['recording']}, {self.n_in} inputs, {self.n_out} pixels; "
+            f"{about['date']}, opu-sim {about['version']}. Standard errors are those of one standard deviation."
+        )
+        return render("Twin of a bench", [Section("Parameters", text, tables=[Table(COLUMNS, self.rows())])])
+
+    def to_toml(self, path: str | Path, seed: int = 0) -> Path:
+        """Write the device as a TOML file that `photonics.OPU.from_toml` reads; comments state the errors.
+
+        Raises
+        ------
+        ValueError
+            If the file exists, or cannot be written.
+        """
+        return write_new(path, self.toml(seed))
+
+    def toml(self, seed: int = 0) -> str:
+        """The text written by `to_toml`."""
+        found = [
+            f"# {row[0]} = {row[1]} +- {row[2]} {row[3]}".rstrip()
+            for row, p in zip(self.rows(), self.parameters, strict=True)
+            if p.known
+        ]
+        unknown = [p.name for p in self.parameters if not p.known]
+        table = [
+            "# Fitted to frames, with standard errors:",
+            *found,
+            "# From the data sheet, since frames do not tell:",
+        ]
+        text = toml_text(self.device(seed).to_dict())
+        return "\n".join([*table, *(f"# {name}" for name in unknown), "", text])

@@ -1,0 +1,101 @@
+"""A twin fitted to frames: hidden devices, what frames cannot tell, and recordings that do not allow a fit."""
+
+import numpy as np
+import pytest
+
+from benchmarks.twin_devices import Bench, hidden, truth
+from calibration import fit_device, record_bench
+from calibration.twin.evidence import read_evidence
+from calibration.twin.fit import fit_evidence
+from photonics import OPU
+from tests.command import opu, refused
+
+DEVICES = {5: "12 bits, a pupil", 4: "8 bits, two polarisations"}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Hidden devices, recorded, by their seed."""
+    found, folder = {}, tmp_path_factory.mktemp("twin")
+    for seed in DEVICES:
+        device = hidden(seed, n_in=64, pixels=400)
+        found[seed] = device, record_bench(Bench(device), folder / f"{seed}.h5", seed=seed)
+    return found
+
+
+@pytest.mark.parametrize("seed", DEVICES, ids=DEVICES.get)
+def test_hidden_devices(recordings, seed):
+    """Every known parameter is within 4 standard errors, bounds hold, and the device is built from them.
+
+    Catches: a formula that is wrong, an error that does not cover, a value read from the data sheet, more than 5000
+    frames, a twin with another light.
+    """
+    device, path = recordings[seed]
+    twin, true = fit_device(path), truth(device)
+    assert twin.provenance["frames"] <= 5000
+    known = {p.name: p for p in twin.parameters if p.known}
+    pulls = {n: (p.estimate.value - true[n]) / max(p.estimate.error, 1e-12) for n, p in known.items()}
+    assert max(map(abs, pulls.values())) < 4.0, pulls
+    for p in twin.parameters:
+        if not p.known and np.isfinite(true[p.name]):
+            assert p.least / 1.5 <= true[p.name] <= p.most * 1.5 or p.name == "laser.rin_db_per_hz", p
+    assert len(known) >= 12
+    built = twin.device(seed=3)
+    assert built.camera.gain == twin["camera.gain_dn_per_e"].estimate.value
+    assert built.imaging.polarisations == device.imaging.polarisations
+    x = np.random.default_rng(0).random((64, 64)) < 0.5
+    means = [float(one.measure(x, twin.exposure_s).mean()) for one in (device, built)]
+    assert means[1] == pytest.approx(means[0], rel=0.3)  # 3 s.e.: 64 inputs through 160 grains, 0.07 for each device
+
+
+def test_what_8_bits_hide_is_unknown(recordings):
+    """A device whose dark noise is under half a code. Catches: zero for what is not known, a reason that is missing."""
+    _, path = recordings[4]
+    twin = fit_device(path)
+    for name in ("camera.dark_current_e_per_s", "camera.full_well_e"):
+        assert not twin[name].known
+        assert twin[name].how
+    assert "cannot be told from frames" in str(twin)
+    assert twin.device().camera.full_well_e >= twin["camera.full_well_e"].least
+
+
+def test_failures_are_one_line(recordings, tmp_path):
+    """No light, a saturated camera, too few frames of a kind.
+
+    Catches: a twin of nothing, an error that does not name what is missing, a chapter that stops the others.
+    """
+    _, path = recordings[5]
+    seen = read_evidence(path)
+    half, dark = np.flatnonzero(seen.half), np.flatnonzero(~seen.laser_on)
+
+    def fit(keep, frames=seen.frames):
+        columns = {n: getattr(seen, n)[keep] for n in ("patterns", "exposure_s", "phase", "laser_on", "number")}
+        return fit_evidence(type(seen)(frames=frames[keep], parts=seen.parts, **columns), {})
+
+    every = np.arange(len(seen.frames))
+    level = np.broadcast_to(seen.frames[dark[-1]], seen.frames.shape)
+    with pytest.raises(ValueError, match="exposure_s must be longer, or the light stronger"):
+        fit(every, level)
+    with pytest.raises(ValueError, match="exposure_s must be shorter"):
+        fit(every, np.where(seen.half[:, None], seen.top, seen.frames).astype(seen.frames.dtype))
+    with pytest.raises(ValueError, match="16 dark frames"):
+        fit(half)
+    with pytest.raises(ValueError, match="64 half-ON patterns"):
+        fit(dark)
+    twin = fit(every[np.isnan(seen.phase)])
+    assert "reference" in twin["camera.prnu"].how
+    assert twin["camera.gain_dn_per_e"].known
+
+
+def test_command_and_files(capfd, recordings, tmp_path):
+    """Table, TOML, JSON and page. Catches: a TOML that is another device, a file that is overwritten."""
+    _, path = recordings[5]
+    toml, page = tmp_path / "bench.toml", tmp_path / "bench.html"
+    assert opu("twin", "--recorded", path, "--out", toml, "--page", page) == 0
+    assert "camera.gain_dn_per_e" in capfd.readouterr().out
+    twin = fit_device(path)
+    assert OPU.from_toml(toml).to_dict() == twin.device().to_dict()
+    assert "±" in toml.read_text() or "+-" in toml.read_text()
+    assert "camera.gain_dn_per_e" in page.read_text()
+    assert "exists" in refused(capfd, "twin", "--recorded", path, "--out", toml)
+    twin.to_json(tmp_path / "twin.json")
