@@ -6,6 +6,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -147,9 +148,9 @@ def test_learned_feedback_is_a_method(through, tmp_path):
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """Return the folder of ``opu demo``."""
+    """Return the folder of ``opu demo``, of whose three seeds the first is run."""
     folder = tmp_path_factory.mktemp("demo") / "r"
-    assert opu("demo", "--quiet", "--out", folder) == 0
+    assert opu("demo", "--quiet", "--seeds", 1, "--out", folder) == 0
     return folder
 
 
@@ -158,41 +159,58 @@ def demo_runs(demo):
     """The demo's runs, by method."""
     plan, found = read_results(demo / "results.json")
     assert plan == DEMO
-    return {method: [run for run in found if run.method == method] for method in STANDARD_METHODS}
+    assert [run.method for run in found] == list(STANDARD_METHODS)
+    return {run.method: run for run in found}
+
+
+@pytest.fixture(scope="module")
+def curves():
+    """Test accuracies of the demo for each epoch, by method and seed, as the picture of the read me shows them."""
+    return json.loads((README.parent / "docs" / "first_light.json").read_text("utf-8"))["scores"]
+
+
+def last(curves, method):
+    """Accuracies after the last epoch: (3 seeds,)."""
+    return np.array([curves[f"{method} {seed}"][-1] for seed in range(3)])
 
 
 @pytest.mark.slow
-def test_optical_dfa_is_within_two_points_of_backpropagation(demo_runs):
-    """The demo's own plan, mean of 3 seeds, test accuracy; and far above training the last layer only."""
-    mean = {method: sum(run.score for run in found) / 3 for method, found in demo_runs.items()}
-    assert mean["optical"] > mean["bp"] - 0.02
-    assert mean["optical"] > mean["last-layer"] + 0.025
-    for run in demo_runs["optical"]:
-        assert run.angle < 88
-        assert run.frames == run.history[-1].frames > 10_000
-        assert run.optical_s == pytest.approx(run.frames / 1000.0)
-        assert run.energy_j == pytest.approx(run.optical_s * 40.0)
+def test_optical_dfa_is_within_two_points_of_backpropagation(demo_runs, curves):
+    """The demo's own plan, test accuracy, mean of 3 seeds and the first seed now; far above the last layer only."""
+    now = {method: run.score for method, run in demo_runs.items()}
+    for score in (now, {method: last(curves, method).mean() for method in STANDARD_METHODS}):
+        assert score["optical"] > score["bp"] - 0.02
+        assert score["optical"] > score["last-layer"] + 0.025
+    run = demo_runs["optical"]
+    assert run.angle < 88
+    assert run.frames == run.history[-1].frames > 10_000
+    assert run.optical_s == pytest.approx(run.frames / 1000.0)
+    assert run.energy_j == pytest.approx(run.optical_s * 40.0)
 
 
 @pytest.mark.slow
-def test_the_readme_has_the_numbers_of_the_demo(demo_runs):
-    """Accuracy of each method, within a point: processors round differently. Catches: numbers of an earlier version."""
+def test_the_readme_has_the_numbers_of_the_demo(demo_runs, curves):
+    """Mean and standard deviation of the picture's three seeds; the first of them is that of now within a point.
+
+    Processors round differently. Catches: numbers of an earlier version.
+    """
     [text] = re.findall(r"^Digits \(`make demo`.*?\n\n", README.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     text = " ".join(text.split())
-    columns, rows = summary(DEMO, [run for found in demo_runs.values() for run in found])
+    columns, rows = summary(DEMO, list(demo_runs.values()))
     assert [row[0] for row in rows] == [METHODS[method] for method in STANDARD_METHODS]
     assert {len(row) for row in rows} == {len(columns)}
-    for name, accuracy, *_ in rows:
-        stated = re.search(rf"(?:[:,]) {name} ([\d.]+) ± [\d.]+", text)
-        assert stated, name
-        assert float(accuracy.split()[0]) == pytest.approx(float(stated[1]), abs=1.0)
+    for method, (name, accuracy, *_) in zip(STANDARD_METHODS, rows, strict=True):
+        scores = 100.0 * last(curves, method)
+        stated = f"{scores.mean():.2f} ± {scores.std(ddof=1):.2f}"
+        assert re.search(rf"[:,] {name} {re.escape(stated)}", text), (name, stated)
+        assert float(accuracy.split()[0]) == pytest.approx(scores[0], abs=1.0)
 
 
 @pytest.mark.slow
 def test_the_demo_writes_its_page(demo):
     """Catches: a page without the table, the curves or the device."""
     page = (demo / "report.html").read_text(encoding="utf-8")
-    assert {path.name for path in demo.iterdir()} >= {"results.json", "report.html", "optical-2"}
+    assert {path.name for path in demo.iterdir()} >= {"results.json", "report.html", "optical-0"}
     assert all(METHODS[method] in page for method in STANDARD_METHODS)
     for title in ("Result", "Diagnostics", "Characterisation of the device", "Provenance"):
         assert f">{title}</h2>" in page
