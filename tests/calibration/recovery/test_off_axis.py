@@ -72,7 +72,7 @@ def test_a_planted_fault_is_told(fault):
     Catches: a result that no frame checks (one dropped frame: an error of 0.755, stated as 0.021; doubled frames 0.99;
     a camera that is not linear 2 times, and stray light 2.8 times the stated error).
     """
-    opu = tilted("lab_bench", 64)
+    opu = tilted("lab_bench", 40, side=24)
     expose(opu, "off-axis")
     sound = fault in (None, "steps 5 % short")
     told = contextlib.nullcontext() if sound else pytest.warns(UserWarning, match="frames do not fit|the camera clips")

@@ -67,7 +67,8 @@ def test_a_planted_fault_is_told(fault, method):
     Catches: an error that grows by the root of the misfit alone (1.36 with a camera that is not linear, 1.6 with stray
     light); rows of doubled frames, whose fit diverges, left out of the verdict.
     """
-    opu = bench(1, n=80 if method == "popoff" else 40, m=200)
+    inputs = {"popoff": 80, "phase-retrieval": 40, "numerical-interferometry": 24}
+    opu = bench(1, n=inputs[method], m=200)
     expose(opu, method)
     told = pytest.warns(UserWarning, match="frames do not fit|no row is valid|the camera clips")
     with told if fault not in (None, "steps 5 % short") else contextlib.nullcontext():

@@ -25,13 +25,9 @@ OWN = {len(LONG): ([0], [1, 2], [3]), len(SHORT): ([0], [1], [])}
 def stages(tmp_path_factory):
     """Results of each of three processes."""
     folder = tmp_path_factory.mktemp("stages")
-    command = [sys.executable, "-m", "tests.dfa.stages"]
-    runs = [
-        subprocess.Popen([*command, str(rank), str(SIZE), str(folder)], env=environment(), stderr=subprocess.PIPE)
-        for rank in range(SIZE)
-    ]
-    errors = [run.communicate(timeout=120)[1].decode() for run in runs]
-    assert [run.returncode for run in runs] == [0] * SIZE, errors
+    command = [sys.executable, "-m", "tests.dfa.stages", str(SIZE), str(folder)]
+    run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(SIZE)]
 
 
