@@ -13,6 +13,7 @@ from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
 from photonics.parts.laser import Laser
 from photonics.parts.reference import as_phases
+from photonics.parts.sensor import full_window
 from photonics.patterns.encoding import as_patterns
 from photonics.random import check_seed
 
@@ -73,8 +74,11 @@ class Chain:
         self.backend: Backend = HOST
         self.cells = dmd.cells(self.n_in)
         self._lit, self._shares = expand_modes(medium, laser, imaging)
-        self._n_out = imaging.pixels(self._lit.shape[0], self._lit.modes)
+        self._pixels = imaging.pixels(self._lit.shape[0], self._lit.modes)
         self.window = imaging.window(self._lit.shape[0], self._lit.modes)
+        if camera.is_detailed:
+            self.window = self.window or full_window(imaging.sensor_of(self._lit.shape[0], self._lit.modes))
+            camera.check_window(self.window, imaging.sensor_of(self._lit.shape[0], self._lit.modes))
         imaging.check_samples(laser.wavelength_m)
         self._unit_rate = laser.photon_rate * float(laser.power_share(self.cells).mean())
         self.clock = Clock()
@@ -114,7 +118,7 @@ class Chain:
     @property
     def n_out(self) -> int:
         """Number of pixels in a frame."""
-        return self._n_out
+        return self._pixels // self.camera.binning**2
 
     @property
     def entries(self) -> int:
@@ -124,7 +128,8 @@ class Chain:
     @property
     def frame_shape(self) -> tuple[int, int]:
         """Rows and columns of pixels in a frame."""
-        return self.imaging.frame(self._lit.shape[0], self._lit.modes)
+        rows, columns = self.imaging.frame(self._lit.shape[0], self._lit.modes)
+        return rows // self.camera.binning, columns // self.camera.binning
 
     @property
     def frame_period_s(self) -> float:
@@ -163,7 +168,7 @@ class Chain:
         ``E|t_ij|^2 = 1/n_in`` it is the expected mean with all inputs ON. It does not depend on the medium.
         """
         rate = self._unit_rate * self.dmd.efficiency(self.laser.wavelength_m)
-        share = self.n_in * self.imaging.throughput
+        share = self.n_in * self.imaging.throughput * self.camera.binning**2
         return self.camera.gain * self.camera.quantum_efficiency * share * rate * self.exposure_s
 
     def measure(
@@ -209,8 +214,13 @@ class Chain:
         """Frames with the laser's shutter closed: (count, n_out) digital numbers."""
         exposure_s = self.exposure_s if exposure_s is None else self.check_exposure(exposure_s)
         ticks = self.clock.advance(integer(count, "count", 0))
-        photons = self.backend.zeros((len(ticks), self.n_out), "float32")
+        photons = self.backend.zeros((len(ticks), self._pixels), "float32")
         return self.camera.expose(photons, exposure_s, ticks, self.seed, self.window)
+
+    @property
+    def chip_shape(self) -> tuple[int, int]:
+        """Rows and columns of the chip's pixels that are read out, before binning."""
+        return self.imaging.frame(self._lit.shape[0], self._lit.modes)
 
     def light(self, ticks: IntArray, exposure_s: float, *, steady: bool = False) -> Array:
         """Field on the mirrors in the given frames, sqrt(photons / s): (batch, n_in).
@@ -251,7 +261,7 @@ class Chain:
     def mean_photons(
         self, patterns: Array, ticks: IntArray, exposure_s: float, light: Array, reference: Array | None = None
     ) -> Array:
-        """Mean photons on each pixel, (batch, n_out), for patterns lit by `light`.
+        """Mean photons on each pixel of the chip that is read out, (batch, n_pixels), for patterns lit by `light`.
 
         Parameters
         ----------

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
-from photonics.parameters import plain_signature, with_parameters
+from photonics.parameters import parameters_of, plain_signature, with_parameters
 
 __all__ = ["Field", "Integer", "Seed", "changed", "choose", "component", "documentation", "integer", "number"]
 
@@ -196,7 +196,7 @@ def documentation(part: object, name: str) -> str:
     kind = type(part)
     if not is_pydantic_dataclass(kind):
         raise ValueError(f"part must be a component, got {kind.__name__}")
-    return " ".join((kind.__pydantic_fields__[name].description or "").split())
+    return next(parameter.text for parameter in parameters_of(kind) if parameter.name == name)
 
 
 def choose(registry: Mapping[str, V], name: object, argument: str) -> V:

@@ -18,6 +18,7 @@ from photonics.chain import Chain
 from photonics.commented import commented
 from photonics.component import Seed, one_line
 from photonics.medium.description import MEDIA, Description, Table, build, plain, table_type
+from photonics.parameters import parameters_of
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
@@ -107,6 +108,14 @@ def build_device_table(medium: Any) -> type[DeviceTable]:
 
 class DeviceSchema(GenerateJsonSchema):
     """JSON Schema of a device, in which "none" stands for null too, since TOML has no null."""
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """Schema of a part, with the texts of fields that a base class declares."""
+        found = super().dataclass_schema(schema)
+        for parameter in parameters_of(schema["cls"]):
+            if (entry := found.get("properties", {}).get(parameter.name)) is not None and parameter.text:
+                entry.setdefault("description", parameter.text)
+        return found
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         """Schema of a value that may be None."""

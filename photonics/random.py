@@ -60,6 +60,12 @@ class Stream(IntEnum):
     DRIFT_TURN = 24
     SPAWN = 25
     VIBRATION = 26
+    HOT_PIXEL = 40
+    HOT_CURRENT = 41
+    ROW_NOISE = 42
+    COLUMN_NOISE = 43
+    ROW_DSNU = 44
+    COLUMN_DSNU = 45
 
 
 class PatternSet(IntEnum):

@@ -31,7 +31,7 @@ def sensitivity_threshold(dark_variance_dn2: float, gain: float, efficiency: flo
 
 def sheet_noise_dn2(camera: Camera, exposure_s: float) -> float:
     """Temporal variance of dark frames by the camera's data sheet, with that of rounding, DN^2."""
-    electrons = camera.read_noise_e**2 + camera.dark_electrons(exposure_s)
+    electrons = camera.reading_noise_e**2 + camera.dark_electrons(exposure_s)
     return camera.gain**2 * electrons + QUANTISATION
 
 

@@ -46,7 +46,8 @@ class UniformLight:
 
     def uniform(self, photons: float, exposure_s: float, count: int, pixels: int) -> HostArray:
         """Frames at a number of photons per pixel and exposure: (count, pixels)."""
-        light = np.full((count, pixels), photons, np.float32)
+        each = self.camera.binning**2
+        light = np.full((count, each * pixels), photons / each, np.float32)
         ticks = np.arange(self.ticks, self.ticks + count)
         self.ticks += count
         return self.camera.expose(light, exposure_s, ticks)
@@ -117,7 +118,7 @@ def photon_transfer(
         ``uniform(photons, exposure_s, count, pixels)``, such as a bench or a recording. The data sheet is used only to
         choose the range of light levels.
     pixels : int
-        Number of pixels that are read.
+        Number of pixels that are read; at most those of a chip whose maps are known.
     levels : int
         Light levels from 1 % to 120 % of saturation, two frames each.
     exposure_s : float
@@ -135,6 +136,7 @@ def photon_transfer(
     """
     source = uniform_light(source)
     camera = source.camera
+    pixels = min(pixels, camera.mapped_pixels or pixels)
     full = saturation_e(camera) / camera.quantum_efficiency
     photons = np.concatenate([np.linspace(0.01, 0.9, levels - 3), [1.0, 1.1, 1.2]]) * full
     shots = take_shots(source, photons, 0.5 * full, exposure_s, pixels)

@@ -1,6 +1,6 @@
 """The frames of a measurement, and what is known of the bench that took them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -8,8 +8,18 @@ import numpy as np
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from photonics.arrays import HostArray
+from photonics.parts.imaging import Imaging
 
-__all__ = ["DARK_SHARE", "MAX_SATURATED", "Bench", "RawFrames", "data_sheet_error", "frame_shape", "switched_unit_dn"]
+__all__ = [
+    "DARK_SHARE",
+    "MAX_SATURATED",
+    "Bench",
+    "RawFrames",
+    "binned_imaging",
+    "data_sheet_error",
+    "frame_shape",
+    "switched_unit_dn",
+]
 
 DARK_SHARE = 0.05
 """Share of the mean intensity below which an anchor or a reference counts as dark."""
@@ -72,12 +82,34 @@ class RawFrames(Protocol):
         ...
 
 
+def binned_imaging(opu: Device) -> Imaging:
+    """Imaging with the pixels of a frame: a binned pixel is a larger one with more samples.
+
+    Without a pupil each pixel of the chip has one grain, as with a square pupil that passes the whole band.
+    """
+    imaging, side = opu.imaging, opu.camera.binning
+    if side == 1:
+        return imaging
+    grain = opu.laser.wavelength_m / (2.0 * imaging.pixel_m)
+    free = imaging.numerical_aperture is None
+    return replace(
+        imaging,
+        numerical_aperture=grain if free else imaging.numerical_aperture,
+        pupil="square" if free else imaging.pupil,
+        pixel_m=imaging.pixel_m * side,
+        samples=imaging.samples_per_pixel * side,
+        sensor=None if imaging.sensor is None else tuple(count // side for count in imaging.sensor),
+        region=None if imaging.region is None else tuple(place // side for place in imaging.region),
+    )
+
+
 def frame_shape(opu: Device) -> tuple[int, int]:
     """Rows and columns of pixels in a frame, by the data sheet of the imaging."""
-    region = opu.imaging.region
+    region, side = opu.imaging.region, opu.camera.binning
     if region is not None:
-        return region[1], region[3]
-    return opu.imaging.sensor_of(opu.n_out * opu.imaging.samples_per_pixel**2)
+        return region[1] // side, region[3] // side
+    rows, columns = opu.imaging.sensor_of(opu.n_out * side**2 * opu.imaging.samples_per_pixel**2)
+    return rows // side, columns // side
 
 
 def switched_unit_dn(opu: Device, unit_dn: float) -> float:
@@ -95,4 +127,4 @@ def data_sheet_error(opu: Device) -> float:
     Amplitudes have half the relative error of intensities (PRNU, and drift and warm-up of the laser, by their data
     sheets).
     """
-    return float(np.hypot(np.hypot(opu.camera.prnu, opu.laser.drift_rms), opu.laser.warm_up)) / 2.0
+    return float(np.hypot(np.hypot(opu.camera.response_spread, opu.laser.drift_rms), opu.laser.warm_up)) / 2.0

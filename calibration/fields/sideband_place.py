@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.device import Device
-from calibration.fields.readings import frame_shape
+from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.fields.sideband import Frequency, disc, distance, fft, wrapped_distance
 from photonics.arrays import BoolArray, FloatArray, HostArray
 
@@ -54,7 +54,7 @@ def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
     ValueError
         If the sidebands do not fit into the spectrum of a frame.
     """
-    imaging, wavelength = opu.imaging, opu.laser.wavelength_m
+    imaging, wavelength = binned_imaging(opu), opu.laser.wavelength_m
     scale = imaging.pixel_m / wavelength
     largest = MAX_BAND / scale
     if imaging.numerical_aperture is None or imaging.numerical_aperture > largest:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import gamma, gammainc, gammaincc
 
 from calibration.device import Device
+from calibration.fields.readings import binned_imaging
 
 __all__ = ["MAX_SINGLE_GRAIN_SHAPE", "dark_anchor_share", "flat_anchor_share", "speckle_shape"]
 
@@ -16,7 +17,7 @@ MAX_SINGLE_GRAIN_SHAPE = 1.06
 
 def speckle_shape(opu: Device) -> float:
     """Shape of the gamma law of a pixel's intensity: 1 for one grain per pixel, 2 for two polarisations."""
-    return 1.0 / opu.imaging.contrast(wavelength_m=opu.laser.wavelength_m) ** 2
+    return 1.0 / binned_imaging(opu).contrast(wavelength_m=opu.laser.wavelength_m) ** 2
 
 
 def dark_anchor_share(anchors: int, limit: float, shape: float) -> float:

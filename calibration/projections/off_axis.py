@@ -9,6 +9,7 @@ import numpy as np
 from calibration.device import Device
 from calibration.fields.linearity import bend_of
 from calibration.fields.misfit import check_repeats
+from calibration.fields.readings import binned_imaging
 from calibration.fields.sideband import Frequency, Sideband
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
 from calibration.projections.base import ProjectionMethod, Response
@@ -102,8 +103,8 @@ class OffAxisMethod(ProjectionMethod):
         valid = check_arm(device, arm, self.dark_share)
         bad = bad_pixels(arm.reference_dn, arm.saturated)
         center, radius, lost, bend = locate(device, n_inputs, arm, bad, shape, band, (-carrier[0], -carrier[1]))
-        visibility = device.imaging.visibility(device.laser.wavelength_m)
-        samples, cropped = device.imaging.samples_per_pixel, device.imaging.region is not None
+        visibility = binned_imaging(device).visibility(device.laser.wavelength_m)
+        samples, cropped = binned_imaging(device).samples_per_pixel, device.imaging.region is not None
         sideband = Sideband.at(shape, center, radius, band, samples, visibility, cropped)
         # Light leaked by OFF mirrors makes fringes with the beam, which are not part of the beam's own intensity.
         reference = sideband.subtract_fringes(arm.reference_dn[None], bad[None])[0]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
 from calibration.fields.misfit import MAX_REPEATED, response_factor
-from calibration.fields.readings import MAX_SATURATED, data_sheet_error
+from calibration.fields.readings import MAX_SATURATED, binned_imaging, data_sheet_error
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, misfit, refine_fields, stepped_reference
 from calibration.projections.base import ProjectionMethod, Response
@@ -191,7 +191,7 @@ class SteppingProjection(ReferencedProjection):
     @property
     def coherent(self) -> bool:
         """Whether all light on a pixel interferes with the beam, by the data sheets of the optics."""
-        imaging = self.opu.imaging
+        imaging = binned_imaging(self.opu)
         straight = imaging.visibility(self.opu.laser.wavelength_m) >= MIN_VISIBILITY
         return straight and imaging.polarisations == 1 and imaging.samples_per_pixel == 1
 

@@ -11,7 +11,7 @@ from calibration.camera.decay import Speed, speed_of_repeats
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.misfit import check_repeats
-from calibration.fields.readings import data_sheet_error, switched_unit_dn
+from calibration.fields.readings import binned_imaging, data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, ProjectionMethod, Response
 from calibration.projections.reference_arm import check_arm, measure_arm
 from calibration.projections.signed_patterns import Terms
@@ -129,10 +129,10 @@ class PairProjection(LinearProjection):
 
 def grains_per_pixel(opu: Device) -> float:
     """Number of independent speckle grains on a pixel, at most 1: the area of the field's band in cycles per pixel."""
-    aperture = opu.imaging.numerical_aperture
+    aperture = binned_imaging(opu).numerical_aperture
     if aperture is None:
         return 1.0
-    return min(np.pi * (aperture * opu.imaging.pixel_m / opu.laser.wavelength_m) ** 2, 1.0)
+    return min(np.pi * (aperture * binned_imaging(opu).pixel_m / opu.laser.wavelength_m) ** 2, 1.0)
 
 
 def measure_speckle(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> tuple[FloatArray, Speed]:

@@ -19,7 +19,7 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device, check_device
 from calibration.fields.bad_pixels import is_dead, is_hot, replace_bad_pixels
 from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
-from calibration.fields.readings import Bench, data_sheet_error, frame_shape, switched_unit_dn
+from calibration.fields.readings import Bench, binned_imaging, data_sheet_error, frame_shape, switched_unit_dn
 from calibration.recovery.base import Block, RecoveryMethod, RowDiagnostics
 from calibration.recovery.brightness import check_first_frames, check_frames
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
@@ -236,7 +236,7 @@ class MethodFrames:
 
 def describe_bench(device: Device, dark: HostArray) -> Bench:
     """Describe the device as far as methods may know it, including its camera's noise."""
-    imaging, camera = device.imaging, device.camera
+    imaging, camera = binned_imaging(device), device.camera
     values, per_wave = dark.astype(np.float32), imaging.pixel_m / device.laser.wavelength_m
     values = values[:, ~is_hot(dark, camera.saturation_dn)]
     floor = max(float(values.var(axis=0, ddof=1).mean()), QUANTISATION)

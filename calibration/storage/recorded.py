@@ -248,5 +248,5 @@ def photometry(opu: Device) -> float:
     """DN of unit intensity at the set exposure, from data sheets alone, by the formula of `OPU.unit_dn`."""
     laser, dmd, camera = opu.laser, opu.dmd, opu.camera
     rate = laser.photon_rate * float(laser.power_share(dmd.cells(opu.n_in)).mean()) * dmd.efficiency(laser.wavelength_m)
-    share = opu.n_in * opu.imaging.throughput
+    share = opu.n_in * opu.imaging.throughput * camera.binning**2
     return camera.gain * camera.quantum_efficiency * share * rate * opu.exposure_s

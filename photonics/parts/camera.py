@@ -1,27 +1,29 @@
 """The camera: from photons to digital numbers, after the linear model of EMVA 1288."""
 
-from functools import lru_cache
+from dataclasses import fields
 
 import numpy as np
 
 from photonics import draws
-from photonics.arrays import Array, FloatArray, IntArray, shape_text
-from photonics.backend import Backend, backend_of
-from photonics.component import Field, Seed, component, number
+from photonics.arrays import Array, IntArray, shape_text
+from photonics.backend import HOST, backend_of
+from photonics.component import component, number, shorten
+from photonics.parts.chip.flaws import details_on, first_places, nonuniformity, response_on
+from photonics.parts.chip.maps import read_map
+from photonics.parts.chip.parameters import MAPS, CameraParameters
+from photonics.parts.chip.readout import bin_pixels, expose_detailed
 from photonics.parts.rounding import code_moments
 from photonics.parts.sensor import Sensor, Window, expose
 from photonics.random import Stream, check_seed
 
-__all__ = ["Camera"]
+__all__ = ["QUANTISATION", "Camera"]
 
 QUANTISATION = 1.0 / 12.0
 """Variance of rounding to whole DN, DN^2."""
-DOUBLING_K = 8.0
-"""Warming that doubles the dark current, kelvin."""
 
 
 @component
-class Camera:
+class Camera(CameraParameters):
     """Linear camera of EMVA 1288 release 4.0.
 
     Mean photons times quantum efficiency and PRNU give mean electrons; signal and dark current are drawn together
@@ -33,84 +35,29 @@ class Camera:
     most 5.5e-4 up to a mean of 1e4 electrons (`photonics.random.poisson`). Defaults are those of a generic CMOS at
     532 nm.
 
+    Cameras also have what that model leaves out, all of it off by default: maps of the chip's pixels, hot pixels, noise
+    of rows and columns, non-linearity and binning. With g the gain map, o the offset map, r and c the noise of the
+    pixel's row and column, and a the non-linearity, ``y = rint(K g (e + a e^2 / full_well) + offset + o)`` for ``e =
+    min(electrons + r + c, full_well)``. With any of them, `mean` and `variance` take shot noise as normal and the
+    curve to second order.
+
     Flaws and noise of a pixel follow its place on the chip. Methods take the pixels that are read out as a `window`;
     without one they are pixels 0 to n_pixels - 1, the whole chip.
     """
 
-    bit_depth: int = Field(default=8, ge=1, le=16)
-    """Bits per pixel; frames are uint8 up to 8 bits, uint16 above."""
+    def __repr__(self) -> str:
+        return f"Camera({', '.join(f'{field.name}={shorten(getattr(self, field.name))}' for field in fields(self))})"
 
-    quantum_efficiency: float = Field(default=0.6, gt=0, le=1)
-    """Mean electrons per photon (generic CMOS at 532 nm)."""
-
-    full_well_e: float = Field(default=10_000.0, gt=0)
-    """Electrons at which a pixel saturates (generic CMOS, 5.5 um pixel)."""
-
-    gain_dn_per_e: float | None = Field(default=None, gt=0)
-    """Overall system gain K, DN per electron; None maps the full well onto the last code (see `gain`)."""
-
-    offset_dn: float | None = Field(default=None, ge=0)
-    """Level of a dark pixel, DN; None takes 1/128 of the range, 2 DN at 8 bits (see `offset`)."""
-
-    read_noise_e: float = Field(default=2.5, ge=0)
-    """Temporal read noise, electrons rms (generic CMOS)."""
-
-    dark_current_e_per_s: float = Field(default=15.0, ge=0)
-    """Mean dark current at the reference temperature, electrons per second (generic CMOS)."""
-
-    warming_k: float = Field(default=0.0, ge=-60, le=60)
-    """Sensor temperature above that of `dark_current_e_per_s`, kelvin; the current doubles every 8 K."""
-
-    prnu: float = Field(default=0.01, ge=0, le=0.2)
-    """Photo-response non-uniformity, relative standard deviation over pixels (1 %)."""
-
-    dsnu_e: float = Field(default=1.0, ge=0)
-    """Dark-signal non-uniformity, electrons standard deviation over pixels (1 to 2 e-)."""
-
-    dead_pixels: float = Field(default=0.0, ge=0, le=1)
-    """Share of pixels that do not respond to light (0; a good sensor has 1e-5 or fewer, an estimate: EMVA 1288 leaves
-    the definition of a defect pixel to the user). They show dark current, DSNU and read noise only."""
-
-    frame_rate_hz: float = Field(default=1000.0, gt=0, le=1e6)
-    """Highest frame rate, Hz (such a CMOS with a region of interest); the slower of camera and mirrors counts."""
-
-    seed: Seed = 0
-    """Identity of the sensor: seed of PRNU, DSNU and dead pixels, and with the seed of the run that of the noise."""
-
-    def __post_init__(self) -> None:
-        if self.offset >= self.top:
-            raise ValueError(f"offset_dn must be under the last code {self.top}, got {self.offset_dn}")
-
-    @property
-    def top(self) -> int:
-        """Largest digital number, ``2**bit_depth - 1``."""
-        return 2**self.bit_depth - 1
-
-    @property
-    def offset(self) -> float:
-        """Offset in use, DN: `offset_dn`, or 1/128 of the range."""
-        return 2.0**self.bit_depth / 128.0 if self.offset_dn is None else self.offset_dn
-
-    @property
-    def gain(self) -> float:
-        """Gain in use, DN per electron: `gain_dn_per_e`, or the gain that maps the full well onto the last code."""
-        if self.gain_dn_per_e is not None:
-            return self.gain_dn_per_e
-        return (self.top - self.offset) / self.full_well_e
-
-    @property
-    def saturation_dn(self) -> int:
-        """Digital number of a saturated pixel: that of a full well or the last code, whichever is lower."""
-        return int(min(self.top, round(self.gain * self.full_well_e + self.offset)))
-
-    @property
-    def dtype(self) -> type[np.uint8] | type[np.uint16]:
-        """Type of the frames: uint8 up to 8 bits, uint16 above."""
-        return np.uint8 if self.bit_depth <= 8 else np.uint16
-
-    def dark_electrons(self, exposure_s: float) -> float:
-        """Mean dark electrons in an exposure, ``mu_I t``."""
-        return self.dark_current_e_per_s * 2.0 ** (self.warming_k / DOUBLING_K) * exposure_s
+    def check_window(self, window: Window, chip: tuple[int, int]) -> None:
+        """Raise a ``ValueError`` if maps are not of a chip of so many rows and columns, or binning does not divide."""
+        for name in MAPS:
+            text = getattr(self, name)
+            if text is not None and read_map(text).shape != chip:
+                raise ValueError(
+                    f"{name} must have the chip's {chip[0]} x {chip[1]} pixels, got {read_map(text).shape}"
+                )
+        if self.binning > 1:
+            details_on(self, window.rows * window.columns, window, 1e-3, HOST)
 
     def mean(
         self, photons: Array, exposure_s: float, window: Window | None = None, photon_variance: Array = None
@@ -144,6 +91,8 @@ class Camera:
     ) -> tuple[Array, Array]:
         photons, exposure_s = check_photons(photons), check_seconds(exposure_s)
         backend = backend_of(photons)
+        if self.is_detailed:
+            return self._detailed_moments(photons, exposure_s, window, photon_variance)
         signal, dsnu = self._signal(photons, window)
         normal_e = 0.0 * signal + self.read_noise_e**2
         if photon_variance is not None:
@@ -151,8 +100,28 @@ class Camera:
         electrons, level = signal + self.dark_electrons(exposure_s), dsnu[None, :] * self.gain + self.offset
         return code_moments(electrons, normal_e * self.gain**2, level, self.gain, backend)
 
+    def _detailed_moments(
+        self, photons: Array, exposure_s: float, window: Window | None, photon_variance: Array
+    ) -> tuple[Array, Array]:
+        """Moments with all details: shot noise taken as normal, the curve to second order."""
+        backend = backend_of(photons)
+        d, dsnu = details_on(self, photons.shape[1], window, exposure_s, backend)
+        shape = len(d.rows), len(d.columns)
+
+        def binned(light: Array) -> Array:
+            return bin_pixels(self._signal(light, window)[0], shape, d.binning, backend.xp)
+
+        electrons = binned(photons) + d.dark_e[None, :]
+        spread = electrons + (self.read_noise_e**2 + self.row_noise_e**2 + self.column_noise_e**2)
+        if photon_variance is not None:
+            spread = spread + binned(backend.xp.sqrt(check_photons(photon_variance))) ** 2
+        level, bend = electrons + dsnu[None, :], self.nonlinearity / self.full_well_e
+        middle = (level + bend * (level**2 + spread)) * d.gain[None, :] + d.offset_dn[None, :]
+        normal = spread * ((1.0 + 2.0 * bend * level) * d.gain[None, :]) ** 2
+        return code_moments(0.0 * normal, normal, middle, 1e-9, backend)
+
     def signal(self, photons: Array, window: Window | None = None) -> Array:
-        """Mean DN due to light, ``K QE PRNU mu_p``: (batch, n_pixels), linear in the photons."""
+        """Mean DN due to light, ``K QE PRNU mu_p``, of pixels of the chip: (batch, n_pixels), linear in the photons."""
         return self._signal(check_photons(photons), window)[0] * self.gain
 
     def _signal(self, photons: Array, window: Window | None) -> tuple[Array, Array]:
@@ -190,7 +159,7 @@ class Camera:
         Returns
         -------
         ndarray of uint8 or uint16, shape (batch, n_pixels)
-            Digital numbers.
+            Digital numbers; n_pixels / binning^2 of them.
 
         Raises
         ------
@@ -204,6 +173,10 @@ class Camera:
         numbers = [self.dark_electrons(exposure_s), self.read_noise_e, self.full_well_e]
         sensor = Sensor(*arrays, *np.asarray([*numbers, self.gain, self.offset, self.top], np.float32))
         noise = noise_seed(self.seed if seed is None else seed, self.seed)
+        if self.is_detailed:
+            details, offset_e = details_on(self, photons.shape[1], window, exposure_s, backend)
+            sensor = sensor._replace(places=first_places(self, photons.shape[1], window, backend), offset_e=offset_e)
+            return expose_detailed(backend, photons, ticks, noise, sensor, details, np.dtype(self.dtype).name)
         return expose(backend, photons, ticks, noise, sensor, np.dtype(self.dtype).name)
 
 
@@ -245,32 +218,3 @@ def check_ticks(ticks: Array, count: int) -> IntArray:
     if not whole or (count and not 0 <= int(array.min()) <= int(array.max()) < 2**63):
         raise ValueError(f"ticks must be {count} integers from 0 to 2**63 - 1, got {np.asarray(ticks)!r:.60}")
     return array.astype(np.int64, copy=False)
-
-
-def places(pixels: int, window: Window | None) -> IntArray:
-    """Numbers of the pixels on the chip, (pixels,), or raise a ``ValueError`` if the window has another size."""
-    numbers = np.arange(pixels) if window is None else window.places()
-    if numbers.size != pixels:
-        raise ValueError(f"photons must have {numbers.size} pixels, as the window has, got {pixels}")
-    return numbers
-
-
-@lru_cache(maxsize=8)
-def nonuniformity(camera: Camera, pixels: int, window: Window | None) -> tuple[FloatArray, FloatArray]:
-    """Relative response (PRNU, 0 for dead pixels) and dark offset (DSNU, electrons) of each pixel; read-only."""
-    index = places(pixels, window)
-    prnu = np.maximum(1.0 + camera.prnu * draws.normals(camera.seed, Stream.PRNU, index), 0.0)
-    if camera.dead_pixels:
-        prnu = prnu * (draws.uniforms(camera.seed, Stream.DEAD_PIXEL, index) >= camera.dead_pixels)
-    dsnu = camera.dsnu_e * draws.normals(camera.seed, Stream.DSNU, index)
-    prnu, dsnu = prnu.astype(np.float32), dsnu.astype(np.float32)
-    prnu.flags.writeable = dsnu.flags.writeable = False
-    return prnu, dsnu
-
-
-@lru_cache(maxsize=8)
-def response_on(camera: Camera, pixels: int, window: Window | None, backend: Backend) -> tuple[Array, Array, Array]:
-    """Place (uint32), mean electrons per photon and DSNU (float32) of each pixel, (pixels,) on a backend."""
-    prnu, dsnu = nonuniformity(camera, pixels, window)
-    response = (camera.quantum_efficiency * prnu).astype(np.float32)
-    return backend.asarray(places(pixels, window).astype(np.uint32)), backend.asarray(response), backend.asarray(dsnu)

@@ -11,7 +11,7 @@ from photonics.kernels import cpu
 from photonics.kernels.threads import for_blocks
 from photonics.random import Stream
 
-__all__ = ["Sensor", "Window", "expose"]
+__all__ = ["Sensor", "Window", "expose", "full_window"]
 
 FRAMES = 32
 """Number of frames that one thread exposes at a time."""
@@ -35,6 +35,11 @@ class Window(NamedTuple):
         """Numbers of the window's pixels on the chip, row by row: (rows * columns,)."""
         rows = np.arange(self.row, self.row + self.rows, dtype=np.int64)
         return (rows[:, None] * self.width + np.arange(self.column, self.column + self.columns)).reshape(-1)
+
+
+def full_window(chip: tuple[int, int]) -> Window:
+    """Window of a whole chip of so many rows and columns."""
+    return Window(chip[1], 0, chip[0], 0, chip[1])
 
 
 class Sensor(NamedTuple):

@@ -171,7 +171,7 @@ def mean_photons(opu: OPU, pattern: BoolArray, reference_phase: float | None = N
     """Photons per pixel in an exposure with a noiseless laser: (rows, columns) of the frame."""
     shown = opu.backend.asarray(pattern[None])
     photons = to_host(noiseless_photons(opu, shown, opu.exposure_s, reference_phase)[0](0.0))[0]
-    return photons.reshape(opu.frame_shape)
+    return photons.reshape(opu.chip_shape)
 
 
 def draw_speckle(ax: Axes, opu: OPU, pattern: ArrayLike | None = None, reference_phase: float | None = None) -> Axes:

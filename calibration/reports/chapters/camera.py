@@ -39,14 +39,14 @@ def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
     rows = (
         ("gain K", "slope of s² against µ", "DN/e⁻", transfer.gain, camera.gain, 0.03, quantiser),
         ("quantum efficiency", "(dµ/dµ_p) / K", "", transfer.quantum_efficiency, efficiency, 0.03, quantiser),
-        ("read noise", "√(s²_dark - 1/12) / K", "e⁻", transfer.read_noise_e, camera.read_noise_e, 0.05, quantiser),
+        ("read noise", "√(s²_dark - 1/12) / K", "e⁻", transfer.read_noise_e, camera.reading_noise_e, 0.05, quantiser),
         ("dark current", "(dµ_dark/dt) / K", "e⁻/s", transfer.dark_current_e_per_s, dark, 0.05, "cool the sensor"),
         ("saturation", "max µ / K", "e⁻", transfer.saturation_e, full, 0.05, "lower gain or offset"),
         ("sensitivity threshold", "µ_p.min = (s_dark / K + 1/2) / η", "photons", transfer.threshold_photons, threshold,
          0.05, "more dark noise than by the data sheet"),
-        ("PRNU", "s_spatial / µ at 50 %", "", transfer.prnu, camera.prnu, 0.1,
+        ("PRNU", "s_spatial / µ at 50 %", "", transfer.prnu, camera.response_spread, 0.1,
          "clean the sensor; check that the light is uniform"),
-        ("DSNU", "s_spatial,dark / K", "e⁻", transfer.dsnu_e, camera.dsnu_e, 0.1, quantiser),
+        ("DSNU", "s_spatial,dark / K", "e⁻", transfer.dsnu_e, camera.offset_spread_e, 0.1, quantiser),
     )  # fmt: skip
     lines = [line(*row[:5], row[5] * max(row[4], 1e-3), row[6]) for row in rows]
     defects = "list the pixels and leave out their rows"
@@ -54,7 +54,7 @@ def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
         line("dynamic range", "20 log₁₀(µ_p.sat / µ_p.min)", "dB", transfer.dynamic_range_db, reach, 0.5, quantiser),
         line("linearity error", "mean |µ - line| / line, 5-95 %", "", transfer.linearity_error, None, 0.0025,
              "the camera is not linear: check gamma correction, black level and saturation"),
-        line("dead pixels", "share with under half of the median response", "", transfer.dead, camera.dead_pixels,
+        line("dead pixels", "share with under half of the median response", "", transfer.dead, camera.dead_share,
              MAX_DEFECTS, defects),
         line("hot pixels", "share with a dark level over 5 % of the range", "", transfer.hot, 0.0, MAX_DEFECTS,
              defects),

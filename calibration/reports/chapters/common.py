@@ -9,7 +9,7 @@ from scipy.stats import t as student
 from calibration.camera.noise import NoiseModel, dark_level
 from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
 from calibration.device import Device
-from calibration.fields.readings import frame_shape
+from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.reports.findings import Line
 from photonics.arrays import BoolArray, HostArray
 from photonics.backend import HOST
@@ -62,7 +62,7 @@ def independent_pixels(opu: Device, chosen: BoolArray) -> float:
     of a mean over the M pixels is that over so many independent ones; for the whole sensor it is the number of
     frequencies that the pupil passes. Without a pupil it is M.
     """
-    imaging, count = opu.imaging, float(chosen.sum())
+    imaging, count = binned_imaging(opu), float(chosen.sum())
     if imaging.numerical_aperture is None or not count:
         return count
     (height, width), k = frame_shape(opu), imaging.samples_per_pixel

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
-from calibration.fields.readings import frame_shape
+from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.fields.sideband import pixel_transfer
 from calibration.reports.chapters.common import signal_of
 from calibration.reports.findings import Curve
@@ -73,7 +73,8 @@ def average_over_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[
     Behind a pupil of band B, an intensity has the band 2 B. If that is below 1/2, the centres determine it. Without a
     pupil, or with smaller grains, the intensity is returned unchanged.
     """
-    imaging, per_wave = opu.imaging, opu.imaging.pixel_m / opu.laser.wavelength_m
+    imaging = binned_imaging(opu)
+    per_wave = imaging.pixel_m / opu.laser.wavelength_m
     aperture = imaging.numerical_aperture
     if aperture is None or imaging.region is not None or 2.0 * aperture * per_wave >= 0.5:
         return intensity

@@ -9,7 +9,7 @@ from scipy.special import gammainc, gammaincc
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.bad_pixels import is_dead
-from calibration.fields.readings import frame_shape
+from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.reports.chapters.common import Chapter, independent_pixels, signal_of, student_factor
 from calibration.reports.findings import Curve, Line, format_number
 from photonics.analysis.speckle import exponential_distance
@@ -48,7 +48,7 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
     mean = float(means.mean())
     if not means.min() > 0:
         raise ZeroDivisionError("no light above dark")
-    expected_contrast = opu.imaging.contrast(modes, opu.laser.wavelength_m)
+    expected_contrast = binned_imaging(opu).contrast(modes, opu.laser.wavelength_m)
     grains = max(independent_pixels(opu, np.ones(opu.n_out, bool)), 1.0)
     mean_error, contrast_error = (
         math.sqrt((1.0 + rho * (count - 1)) / (count * grains)) for rho in (1.0 / 4.0, 1.0 / 16.0)
@@ -107,7 +107,7 @@ def bad_pixel_line(opu: Device, frames: HostArray, noise: NoiseModel, mean: floa
     hot = (frames >= opu.camera.saturation_dn).all(axis=0)
     share = float((dead | hot).mean()) if mean > MIN_MEAN_DN and not hot.all() else math.nan
     error = math.sqrt(max(share * (1.0 - share), 1.0 / opu.n_out) / opu.n_out) if math.isfinite(share) else math.nan
-    limit = opu.camera.dead_pixels + max(MAX_BAD, 3.0 * math.sqrt(opu.camera.dead_pixels / opu.n_out))
+    limit = opu.camera.dead_share + max(MAX_BAD, 3.0 * math.sqrt(opu.camera.dead_share / opu.n_out))
     return Line("speckle", "bad pixels", f"share without light, or saturated, in all {len(frames)} patterns", "", share,
                 error, None, limit, "leave out these rows; list the pixels for the camera's correction")  # fmt: skip
 
@@ -120,14 +120,14 @@ def dim_ratio(opu: Device, frames: HostArray, noise: NoiseModel) -> float:
     signal = signal_of(frames, noise)[:, ~is_dead(frames, noise.dark_dn)]
     if not signal.size or DIM * signal.mean() < 1.0:
         return 1.0
-    shape = 1.0 / opu.imaging.contrast(wavelength_m=opu.laser.wavelength_m) ** 2
+    shape = 1.0 / binned_imaging(opu).contrast(wavelength_m=opu.laser.wavelength_m) ** 2
     share = float((signal < DIM * signal.mean(axis=1, keepdims=True)).mean())
     return share / max(float(gammainc(shape, shape * DIM)), 1.0 / signal.size)
 
 
 def grain_pixels(opu: Device) -> float:
     """Area of a grain from the data sheet, in pixels."""
-    return opu.imaging.grain_area_m2(opu.laser.wavelength_m) / opu.imaging.pixel_m**2
+    return binned_imaging(opu).grain_area_m2(opu.laser.wavelength_m) / binned_imaging(opu).pixel_m ** 2
 
 
 def grain(opu: Device, signal: NDArray[np.float64], variance: HostArray) -> Chapter:
@@ -157,9 +157,9 @@ def grain(opu: Device, signal: NDArray[np.float64], variance: HostArray) -> Chap
     spread = float((total - area * zero).std(ddof=1) / zero.mean())
     grains = max(independent_pixels(opu, np.ones(opu.n_out, bool)), 2.0)
     error = spread * math.sqrt((1.0 + 0.25 * (len(total) - 1)) / len(total)) * student_factor(grains)
-    scale = opu.imaging.contrast(1, opu.laser.wavelength_m) ** 2 if share >= MIN_SHARE else math.nan
+    scale = binned_imaging(opu).contrast(1, opu.laser.wavelength_m) ** 2 if share >= MIN_SHARE else math.nan
     name, advice = "grain area", "check aperture and focus of the imaging optics"
-    if opu.imaging.numerical_aperture is None:  # then pixels are independent by assumption
+    if binned_imaging(opu).numerical_aperture is None:  # then pixels are independent by assumption
         name, advice = "correlation area", "neighbouring pixels share light: a pupil, or a medium with few channels"
     line = Line("speckle", name, "C₁² Σ_lags autocovariance / variance", "pixels", scale * area, scale * error,
                 expected, 0.15 * expected, advice)  # fmt: skip
@@ -183,7 +183,7 @@ def autocovariance(pictures: NDArray[np.float64], reach: list[int]) -> NDArray[n
 
 def window_share(opu: Device, reach: list[int]) -> float:
     """Share of the grain's area within lags of `reach` pixels, from the pupil's correlation at the field samples."""
-    imaging, wavelength = opu.imaging, opu.laser.wavelength_m
+    imaging, wavelength = binned_imaging(opu), opu.laser.wavelength_m
     if imaging.numerical_aperture is None:
         return 1.0
     k = imaging.samples
