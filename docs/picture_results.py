@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from calibration.reports.page import STYLE
 from dfa.experiments import Plan, Run, draw_scores, read_results
+from dfa.experiments.teachers import METHODS
 
 NAMES = {"mlp": "fully connected", "cnn": "convolutional", "gcn": "graph convolutional", "transformer": "transformer"}
 
@@ -31,6 +32,7 @@ def main(folders: list[str]) -> None:
         figure = Figure(figsize=(5.0 * columns, 7.4), layout="constrained", dpi=110)
         axes = figure.subplots(2, columns, squeeze=False).flat
         for ax, (title, (plan, runs)) in zip(axes, panels.items(), strict=False):
+            runs.sort(key=lambda run: list(METHODS).index(run.method))
             draw_scores(ax, plan, runs).set_title(title)
         figure.savefig(Path(__file__).with_name("results.png"), metadata={"Software": None})
 
