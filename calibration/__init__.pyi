@@ -7,6 +7,7 @@ from .recovery.transmission import TransmissionEstimate, recover_transmission_ma
 from .reports.characterize import characterize
 from .reports.comparison import compare
 from .reports.report import Report
+from .storage.opening import open_recording
 from .storage.recorded import RecordedDevice
 from .storage.recorder import Recorder, write_recording
 from .storage.recording import Recording
@@ -31,6 +32,7 @@ __all__ = [
     "expose",
     "fit_device",
     "measure_projection",
+    "open_recording",
     "record_bench",
     "recover_transmission_matrix",
     "write_recording",

@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike
 
 from photonics.arrays import HostArray
 
-__all__ = ["READERS", "free_bytes", "read_array"]
+__all__ = ["MAX_COMPRESSION", "READERS", "array_names", "check_memory", "free_bytes", "read_array"]
 
 MAX_COMPRESSION = 1100
 """Largest ratio of an array to its compressed bytes; deflate reaches 1032."""
@@ -42,6 +42,31 @@ def read_array(content: bytes, path: Path, key: str | None) -> HostArray:
     except Exception as error:  # the readers of these formats raise many kinds of errors
         text = str(error).splitlines()
         raise ValueError(text[0] if text else type(error).__name__) from None
+
+
+def array_names(content: bytes, path: Path) -> list[str]:
+    """Names of the arrays of an ``.npz``, HDF5 or MATLAB file; a ``ValueError`` if it is damaged."""
+    try:
+        if path.suffix.lower() == ".npz":
+            with ZipFile(io.BytesIO(content)) as archive:
+                return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        if path.suffix.lower() == ".mat" and not is_hdf5(content):
+            return [name for name, _, _ in scipy.io.whosmat(io.BytesIO(content))]
+        import h5py
+
+        with h5py.File(io.BytesIO(content), "r") as tree:
+            names: list[str] = []
+            tree.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
+            return [name for name in names if not name.startswith("#")]
+    except Exception as error:  # the readers of these formats raise many kinds of errors
+        raise ValueError(
+            f"it is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from None
+
+
+def is_hdf5(content: bytes) -> bool:
+    """Whether a file is HDF5, also behind the header of MATLAB 7.3."""
+    return b"\x89HDF\r\n\x1a\n" in (content[:8], content[512:520])
 
 
 def read_npy(content: bytes, key: str | None) -> HostArray:
@@ -93,7 +118,7 @@ def read_hdf5(content: bytes, key: str | None) -> HostArray:
 
 def read_mat(content: bytes, key: str | None) -> HostArray:
     """One matrix of a MATLAB file: level 5, or 7.3, which is HDF5 with the dimensions in reverse."""
-    if b"\x89HDF\r\n\x1a\n" in (content[:8], content[512:520]):
+    if is_hdf5(content):
         return read_hdf5(content, key).T
     found = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(io.BytesIO(content))}
     name = choose_name(list(found), key)

@@ -9,7 +9,7 @@ from opu_sim import NAME
 
 __all__ = ["Needed", "describe_version", "extra_of", "requirements"]
 
-USED = {"train": "training networks", "cluster": "sweeps", "notebooks": "the notebooks"}
+USED = {"bench": "images of a bench", "train": "training networks", "cluster": "sweeps", "notebooks": "the notebooks"}
 """Extras that a user needs, and what for."""
 
 

@@ -74,9 +74,7 @@ def frames_agree(cuda):
     dsnu = np.linspace(-2, 2, 9).astype(np.float32)
     places = np.arange(9, dtype=np.uint32) * 470_000_000 + 7
     for dtype, gain, top in [("uint8", 0.0253, 255), ("uint16", 0.9, 4095), ("float32", 256, np.inf)]:
-        well, offset = (
-            (np.inf, 2.0**22) if dtype == "float32" else (1e4, 2)
-        )  # electrons of `photonics.parts.chip.readout`
+        well, offset = (np.inf, 2.0**22) if dtype == "float32" else (1e4, 2)  # float32: electrons of a detailed camera
         numbers = np.float32([0.2, 2.5, well, gain, offset, top])
         ours, theirs = np.zeros((2, 2, 9), dtype)
         cuda.expose(photons, ticks, *KEY, places, response, dsnu, *numbers, ours)
