@@ -10,7 +10,8 @@ from benchmarks.row import Row
 from benchmarks.timing import cpu_seconds
 from photonics import GaussianMedium, draws
 from photonics.kernels.entries import fill_gaussian
-from photonics.kernels.product import INPUTS, OUTPUTS, WIDTH, accumulate
+from photonics.kernels.product import accumulate
+from photonics.kernels.tile import INPUTS, OUTPUTS, WIDTH
 from photonics.random import Stream
 
 MAX_MB = 150.0

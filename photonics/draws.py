@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from photonics import kernels
 from photonics.arrays import FloatArray, IntArray
-from photonics.kernels import cpu
 from photonics.random import check_seed
 
 __all__ = ["further_seed", "key", "normals", "ornstein_uhlenbeck", "uniforms", "words"]
@@ -31,7 +31,7 @@ def words(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> NDAr
     """Four words for each ``(index, tick)``, shape (n, 4); `index` and `tick` broadcast to (n,)."""
     where, when = places(index, tick)
     out = np.empty((where.size, 4), np.uint32)
-    cpu.fill_words(where, when, int(stream), *key(seed), out)
+    kernels.cpu.fill_words(where, when, int(stream), *key(seed), out)
     return out
 
 
@@ -39,7 +39,7 @@ def uniforms(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> N
     """One uniform between 0 and 1 for each ``(index, tick)``, shape (n,)."""
     where, when = places(index, tick)
     out = np.empty(where.size)
-    cpu.fill_uniforms(where, when, int(stream), *key(seed), out)
+    kernels.cpu.fill_uniforms(where, when, int(stream), *key(seed), out)
     return out
 
 
@@ -47,7 +47,7 @@ def normals(seed: int, stream: int, index: ArrayLike, tick: ArrayLike = 0) -> Fl
     """One standard normal for each ``(index, tick)``, shape (n,)."""
     where, when = places(index, tick)
     out = np.empty(where.size, np.float32)
-    cpu.fill_normals(where, when, int(stream), *key(seed), out)
+    kernels.cpu.fill_normals(where, when, int(stream), *key(seed), out)
     return out
 
 
@@ -77,5 +77,5 @@ def ornstein_uhlenbeck(seed: int, stream: int, ticks: IntArray, step: float) -> 
     if ticks.size and not (ticks.min() >= 0 and ticks.max() < MAX_TICK):
         raise ValueError(f"ticks must be from 0 to 2**48 - 1, got {ticks.min()} to {ticks.max()}")
     out = np.empty(ticks.size)
-    cpu.ornstein_uhlenbeck(ticks, int(stream), *key(seed), float(step), out)
+    kernels.cpu.ornstein_uhlenbeck(ticks, int(stream), *key(seed), float(step), out)
     return out

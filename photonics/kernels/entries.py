@@ -9,7 +9,8 @@ import numpy as np
 
 from photonics.kernels.compiled import compiled
 from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
-from photonics.kernels.product import SLICE, add_column, end_slice, move_sum
+from photonics.kernels.product import add_column, end_slice, move_sum
+from photonics.kernels.tile import SLICE
 
 __all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit"]
 

@@ -7,8 +7,8 @@ the blocks in float64, in ascending order. So a frame's result depends neither o
 threads, and an input that is zero can be left out. A BLAS guarantees neither. On a processor without fused multiply-add
 each step rounds twice, in the same order.
 
-A tile is float32 of shape (`INPUTS`, `WIDTH`): one row for each input, with the real and imaginary parts of
-`OUTPUTS` outputs side by side. The padding keeps the rows in different cache sets.
+A tile is float32 of shape (`INPUTS`, `WIDTH`), see `photonics.kernels.tile`: one row for each input, with the real and
+imaginary parts of `OUTPUTS` outputs side by side. The padding keeps the rows in different cache sets.
 """
 
 import llvmlite.binding as llvm
@@ -18,14 +18,9 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from photonics.kernels.compiled import compiled
+from photonics.kernels.tile import BLOCK, FRAMES, PARTS, SLICE
 
 __all__ = [
-    "BLOCK",
-    "INPUTS",
-    "OUTPUTS",
-    "PARTS",
-    "SLICE",
-    "WIDTH",
     "accumulate",
     "add_column",
     "copy_tile",
@@ -35,23 +30,8 @@ __all__ = [
     "transpose_tile",
 ]
 
-INPUTS = 256
-"""Inputs of a tile."""
-OUTPUTS = 256
-"""Outputs of a tile."""
-PARTS = 2 * OUTPUTS
-WIDTH = PARTS + 16
-
 # "contract" allows a multiply and an add to become one instruction; it does not allow sums to be reordered.
 jit = compiled(error_model="numpy", fastmath={"contract"})
-
-
-FRAMES = 4
-"""Number of frames summed side by side in registers."""
-SLICE = 128
-"""Inputs of a chain, a divisor of `INPUTS`: as many rows of a register block fit in the first-level cache."""
-BLOCK = 64 * SLICE
-"""Inputs that are summed in float32, a multiple of `INPUTS`: equal terms are right to 4e-6."""
 
 
 def registers() -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from numba.core import config
 from threadpoolctl import threadpool_limits
 
 __all__ = ["for_blocks", "one_blas_thread"]
@@ -24,6 +23,8 @@ def for_blocks(work: Callable[[int, int], None], total: int, size: int, one_thre
     on the caller's thread if `one_thread_s`, an estimate of the time for all blocks, is under a millisecond. Each call
     of `work` must write to separate memory and release the interpreter's lock.
     """
+    from numba.core import config  # loads numba
+
     blocks = [(start, min(start + size, total)) for start in range(0, total, size)]
     # Not numba.get_num_threads(), which starts numba's own threads and so changes the number of torch's.
     threads = min(config.NUMBA_NUM_THREADS, len(blocks))  # pyright: ignore[reportAttributeAccessIssue]

@@ -12,7 +12,7 @@ from photonics.backend import Backend
 from photonics.component import Field, Integer, Seed, component
 from photonics.kernels.threads import for_blocks
 from photonics.medium import streaming
-from photonics.medium.laws import LAWS, Slab
+from photonics.medium.laws import Slab, find_law
 from photonics.medium.stored import StoredMedium
 from photonics.medium.tiled import MIN_FRAMES, Sums
 
@@ -92,7 +92,7 @@ class GaussianMedium(StoredMedium):
 
     @cached_property
     def _slab(self) -> Slab:
-        return Slab(self.shape, self.seed, LAWS[self.entries])
+        return Slab(self.shape, self.seed, find_law(self.entries))
 
     @property
     def _min_frames(self) -> int:

@@ -1,15 +1,15 @@
 """The laws that the entries of a Gaussian medium follow, and the record from which they are drawn."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from photonics import draws
-from photonics.kernels import entries as kernels
+from photonics import draws, kernels
 from photonics.random import Stream
 
-__all__ = ["INPUTS", "LAWS", "OUTPUTS", "Law", "Slab", "key"]
+__all__ = ["INPUTS", "OUTPUTS", "Law", "Slab", "find_law", "key"]
 
 INPUTS, OUTPUTS = 4096, 8192
 """Inputs and outputs of a tile on a GPU: 256 MB, large enough for the library's product to run at its full speed."""
@@ -19,7 +19,7 @@ class Law(NamedTuple):
     """Distribution of the entries, and the kernels that draw them."""
 
     name: str
-    """Name in `LAWS`."""
+    """Name of the law, "gaussian" or "3bit"."""
     stream: Stream
     """Stream of the generator."""
     rows: int
@@ -32,13 +32,13 @@ class Law(NamedTuple):
     """Rms of the real or imaginary part of an entry before scaling."""
 
 
-LAWS = {
-    law.name: law
-    for law in (
-        Law("gaussian", Stream.MATRIX, 2, kernels.fill_gaussian, kernels.add_gaussian, 1.0),
-        Law("3bit", Stream.THREE_BIT, kernels.GROUP, kernels.fill_three_bit, kernels.add_three_bit, 7.0),
-    )
-}
+@cache
+def find_law(name: str) -> Law:
+    """Law of the entries by its name."""
+    entries = kernels.entries
+    if name == "gaussian":
+        return Law(name, Stream.MATRIX, 2, entries.fill_gaussian, entries.add_gaussian, 1.0)
+    return Law(name, Stream.THREE_BIT, entries.GROUP, entries.fill_three_bit, entries.add_three_bit, 7.0)
 
 
 class Slab(NamedTuple):

@@ -5,11 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from photonics import draws
+from photonics import draws, kernels
 from photonics.arrays import Array, ComplexArray, HostArray
 from photonics.backend import backend_of
 from photonics.component import Field, Integer, Seed, component
-from photonics.kernels.screens import screen, screen_into
 from photonics.kernels.threads import for_blocks
 from photonics.medium.base import ScatteringMedium, check_field
 from photonics.medium.screens import Screens, fill_on_gpu, grid_shape, phasors, transform
@@ -179,9 +178,9 @@ def apply_screen(
     factor, sign = np.float32(screens.amplitude(layer)), np.float32(-1.0 if conjugate else 1.0)
     which = modes, layer, int(Stream.SCREEN), *draws.key(screens.seed), factor, sign
     if source is out:
-        screen(out, *which)
+        kernels.screens.screen(out, *which)
     else:
-        screen_into(source, *which, out)
+        kernels.screens.screen_into(source, *which, out)
 
 
 def apply_by_specification(screens: Screens, field: Array, backward: bool) -> Array:

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
+from photonics import kernels
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
-from photonics.kernels import product
 from photonics.medium.base import ScatteringMedium
 from photonics.medium.tiled import Sums, TiledMedium, matmul, sum_parts
 
@@ -31,10 +31,12 @@ class StoredMedium(TiledMedium):
         return self._columns[cols, rows].T.copy()
 
     def _fill(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: FloatArray) -> None:
-        product.copy_tile(self._columns.view(np.float32), first_input, inputs, 2 * first_output, 2 * outputs, tile)
+        kernels.product.copy_tile(
+            self._columns.view(np.float32), first_input, inputs, 2 * first_output, 2 * outputs, tile
+        )
 
     def _add(self, x: FloatArray, first_output: int, total: Sums) -> None:
-        product.gather(x, np.flatnonzero(x), self._columns.view(np.float32), 2 * first_output, total)
+        kernels.product.gather(x, np.flatnonzero(x), self._columns.view(np.float32), 2 * first_output, total)
 
     def _on(self, backend: Backend, field: Array, adjoint: bool) -> Array:
         columns, xp = self._copy(backend), backend.xp

@@ -9,11 +9,11 @@ import numpy as np
 from array_api_compat import is_cupy_array, is_numpy_array
 from numpy.typing import NDArray
 
+from photonics import kernels
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend, backend_of
-from photonics.kernels import product
-from photonics.kernels.product import BLOCK, FRAMES, INPUTS, OUTPUTS, PARTS, WIDTH
 from photonics.kernels.threads import for_blocks
+from photonics.kernels.tile import BLOCK, FRAMES, INPUTS, OUTPUTS, PARTS, WIDTH
 from photonics.medium.base import ScatteringMedium, check_field
 
 __all__ = ["Sums", "TiledMedium", "matmul", "sum_parts"]
@@ -109,7 +109,7 @@ class TiledMedium(ScatteringMedium):
 
             def fill(k: int, count: int) -> FloatArray:
                 self._fill(start, stop - start, k // 2, count // 2, raw)
-                product.transpose_tile(raw[: stop - start, :count], tile)
+                kernels.product.transpose_tile(raw[: stop - start, :count], tile)
                 return tile
 
             out[:, start:stop] = sum_tiles(rows, 2 * n_out, fill)[: len(y), : stop - start]
@@ -128,7 +128,7 @@ def sum_tiles(rows: FloatArray, count: int, fill: Callable[[int, int], FloatArra
     sums, total = np.zeros((len(rows), WIDTH), np.float32), np.zeros((len(rows), WIDTH))
     for k in range(0, count, INPUTS):
         inputs = min(INPUTS, count - k)
-        product.accumulate(rows, k, inputs, fill(k, inputs), sums)
+        kernels.product.accumulate(rows, k, inputs, fill(k, inputs), sums)
         if (k + INPUTS) % BLOCK == 0:
             total += sums
             sums[:] = 0.0

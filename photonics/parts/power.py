@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from photonics import kernels
 from photonics.arrays import Array
 from photonics.backend import Backend
-from photonics.kernels import cpu
 
 __all__ = ["pixel_sums", "scale_in_place", "square_modulus"]
 
@@ -14,7 +14,7 @@ def square_modulus(field: Array, backend: Backend) -> Array:
     if not backend.on_host:
         return backend.xp.real(field) ** 2 + backend.xp.imag(field) ** 2
     parts, rate = np.ascontiguousarray(field).reshape(-1).view(np.float32), np.empty(field.shape, np.float32)
-    cpu.square_modulus(parts, rate.reshape(-1))
+    kernels.cpu.square_modulus(parts, rate.reshape(-1))
     return rate
 
 

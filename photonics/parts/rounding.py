@@ -18,9 +18,9 @@ import math
 
 import numpy as np
 
+from photonics import kernels
 from photonics.arrays import Array
 from photonics.backend import Backend
-from photonics.kernels import cpu
 
 __all__ = ["code_moments"]
 
@@ -61,7 +61,7 @@ def code_moments(mean_e: Array, normal: Array, level: Array, gain: float, backen
             np.ascontiguousarray(np.broadcast_to(array, mean_e.shape)).reshape(-1) for array in (mean_e, normal, level)
         )
         real, imaginary = np.ascontiguousarray(waves.real), np.ascontiguousarray(waves.imag)
-        cpu.code_moments(count, noise, dn, gain, real, imaginary, QUIET, mean.reshape(-1), variance.reshape(-1))
+        kernels.cpu.code_moments(count, noise, dn, gain, real, imaginary, QUIET, mean.reshape(-1), variance.reshape(-1))
         return mean, variance
     quiet = gain**2 * mean_e + normal < QUIET**2
     codes, waves = (by(mean_e, normal, level, gain, xp) for by in (by_codes, by_waves))

@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from photonics import draws, random
+from photonics import draws, kernels, random
 from photonics.arrays import Array, IntArray
 from photonics.backend import Backend
-from photonics.kernels import cpu
 from photonics.kernels.threads import for_blocks
 from photonics.random import Stream
 
@@ -73,7 +72,7 @@ def expose(backend: Backend, photons: Array, ticks: IntArray, seed: int, sensor:
 
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)
-        cpu.expose_rows(photons[part], ticks[part], *stream, *sensor, frames[part])
+        kernels.cpu.expose_rows(photons[part], ticks[part], *stream, *sensor, frames[part])
 
     for_blocks(work, len(photons), FRAMES, photons.size / PIXELS_PER_S)
     return frames

@@ -15,13 +15,11 @@ import math
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj, is_numpy_array
-from numpy.typing import NDArray
 
-from photonics import draws
+from photonics import draws, kernels
 from photonics import random as specification
 from photonics.arrays import Array, BoolArray
 from photonics.component import Seed, component, integer
-from photonics.kernels.compiled import compiled
 from photonics.patterns.base import Encoding, grey_values
 from photonics.random import Stream
 
@@ -117,32 +115,8 @@ class ErrorDiffusion(Encoding):
         grey = grey_values(values, dimensions=(2, 3))
         images = np.ascontiguousarray(grey if grey.ndim == 3 else grey[None], np.float64)
         out = np.empty(images.shape, np.bool_)
-        diffuse(images, out)
+        kernels.diffusion.diffuse(images, out)
         return out.reshape(grey.shape)
-
-
-@compiled()
-def diffuse(images: NDArray[np.float64], out: BoolArray) -> None:
-    """Serpentine Floyd-Steinberg of images (batch, rows, columns) into `out`."""
-    batch, rows, columns = images.shape
-    # Errors for this row and the next, with one column of margin on either side for errors that leave the image.
-    here, below = np.zeros(columns + 2), np.zeros(columns + 2)
-    for b in range(batch):
-        below[:] = 0.0
-        for r in range(rows):
-            here, below = below, here
-            below[:] = 0.0
-            step = 1 - 2 * (r % 2)
-            for i in range(columns):
-                c = i if step > 0 else columns - 1 - i
-                wanted = images[b, r, c] + here[c + 1]
-                on = wanted > 0.5
-                out[b, r, c] = on
-                error = (wanted - on) / 16.0
-                here[c + 1 + step] += 7.0 * error
-                below[c + 1 - step] += 3.0 * error
-                below[c + 1] += 5.0 * error
-                below[c + 1 + step] += error
 
 
 def dither_error(values: Array) -> Array:

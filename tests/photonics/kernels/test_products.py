@@ -134,7 +134,7 @@ def test_a_single_frame_visits_only_what_is_on(monkeypatch, storage, entries):
     if storage == "stored":
         medium._columns[~x[0]] = np.nan
     else:
-        law = laws.LAWS[entries]
+        law = laws.find_law(entries)
         spy = law._replace(add=lambda x, where, *rest: (visited.extend(where), law.add(x, where, *rest)))
         monkeypatch.setitem(vars(medium), "_slab", medium._slab._replace(law=spy))
         monkeypatch.setitem(vars(medium), "_draw", None)

@@ -1,0 +1,3 @@
+from . import cpu, diffusion, entries, product, screens
+
+__all__ = ["cpu", "diffusion", "entries", "product", "screens"]
