@@ -102,16 +102,19 @@ def weigh_points(
 def estimate_on_circle(
     readings: FloatArray, beams: ComplexArray, prior: Prior, noise: NoiseModel, top: float
 ) -> tuple[ComplexArray, FloatArray]:
-    """Posterior mean and variance ``E|error|^2`` of fields with one reading under `top`: (n,) each.
+    """Posterior mean and variance ``E|error|^2`` of fields with one reading under `top`, or none: (n,) each.
 
     The reading puts y on the circle ``|y + beam_q|^2 = I_q``. The mean over the circle is weighted by the prior and by
     the probabilities of the saturated readings. Often both ends of an arc are equally likely, so that no single point
     of the circle would be within its error.
 
+    Without a reading, the circle is that of the dimmest field that saturates all frames, about 0; the prior gives its
+    direction, and the variance of the prior is added for the light beyond.
+
     Parameters
     ----------
     readings : ndarray, shape (P, n)
-        DN; one of each column is under `top`.
+        DN; one of each column is under `top`, or none.
     beams : ndarray, shape (P, n)
         The reference's field in each step, roots of DN.
     prior : Prior
@@ -123,7 +126,9 @@ def estimate_on_circle(
     at = np.arange(len(step))
     light = np.maximum(readings[step, at] - np.float32(noise.dark_dn), np.float32(1.0))
     turns = np.exp(2j * np.pi * np.arange(ANGLES) / ANGLES).astype(np.complex64)
-    points = np.sqrt(light)[:, None] * turns - beams[step, at, None]  # (n, ANGLES)
+    unknown, beam = readings.min(axis=0) >= top, beams[step, at]
+    radius = np.sqrt(light) + np.where(unknown, np.abs(beam), np.float32(0.0))
+    points = radius[:, None] * turns - np.where(unknown, np.complex64(0.0), beam)[:, None]  # (n, ANGLES)
     weight = -(np.abs(points - prior.mean[:, None]) ** 2) / np.maximum(prior.spread, np.float32(1e-3))[:, None]
     sigma = np.sqrt(noise.variance(np.array([top])))
     for seen, beam in zip(readings, beams, strict=True):
@@ -132,6 +137,6 @@ def estimate_on_circle(
     weight = np.exp(weight - weight.max(axis=1, keepdims=True))
     weight /= weight.sum(axis=1, keepdims=True)
     mean = (weight * points).sum(axis=1)
-    across = noise.variance(readings[step, at]) / (4.0 * light)
+    across = noise.variance(readings[step, at]) / (4.0 * light) + np.where(unknown, prior.spread, np.float32(0.0))
     variance = (weight * np.abs(points - mean[:, None]) ** 2).sum(axis=1) + across
     return mean.astype(np.complex64), variance.astype(np.float32)

@@ -102,8 +102,8 @@ def refine_fields(
     Gauss-Newton steps from `start`, each reading weighted by the inverse of its variance. Besides the fringes they use
     the mean of a probe's frames, ``|y|^2 + r^2``, which halves the variance of |y| at ``|y| = r / sqrt 2``. A saturated
     reading is a lower bound: it counts only while the model is below it, so that the estimate stays unbiased as long as
-    two readings are left. With one reading left, the field is a posterior mean (`calibration.fields.saturated`); with
-    none, its variance is that of the prior.
+    two readings are left. With one reading left, the field is a posterior mean (`calibration.fields.saturated`). With
+    none, it is that of the least light that saturates a frame, and the variance of the prior is added to its error.
 
     Parameters
     ----------
@@ -129,8 +129,7 @@ def refine_fields(
     left = (frames < top).sum(axis=1)
     if (left < 2).any():
         prior = prior or spread_of(y, left >= 2)
-        variance = np.where(left == 0, prior.spread, variance)
-        probe, pixel = np.nonzero(left == 1)
+        probe, pixel = np.nonzero(left < 2)
         beams = [np.broadcast_to(beam(step), y.shape)[probe, pixel] for step in range(frames.shape[1])]
         readings = frames[probe, :, pixel].T.astype(np.float32)
         of_each = Prior(prior.mean[pixel], prior.spread[pixel])

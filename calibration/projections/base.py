@@ -11,6 +11,7 @@ from calibration.camera.decay import STILL, Speed
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
+from calibration.fields.shift import check_order
 from calibration.projections.signed_patterns import Terms, split
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
@@ -231,6 +232,8 @@ class LinearProjection(ABC):
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), False).values
+            if self.frames_per_vector == 1:  # the frames of a vector have no misfit of their own
+                check_order(halves, response[:, self.valid])
             terms.add(values, part, response if observer is None else observer(halves, response))
         values *= self._scale()
         return values
@@ -244,6 +247,9 @@ class LinearProjection(ABC):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), True)
             assert response.variance is not None and response.saturated is not None
+            fits = np.isfinite(response.variance).mean(axis=1) > 0.5
+            fits[fits] = check_order(halves[fits], response.values[fits][:, self.valid])
+            response.variance[~fits] = np.inf
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
             terms.add(variance, part, response.variance, power=2)
             terms.flag(saturated, part, response.saturated)

@@ -10,7 +10,8 @@ from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.device import Device
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection
-from photonics.arrays import BoolArray, FloatArray
+from calibration.projections.light import common_scale, warn_of_scale
+from photonics.arrays import BoolArray, ComplexArray, FloatArray
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["Arm", "ReferencedProjection", "check_arm", "measure_arm"]
@@ -61,6 +62,20 @@ class ReferencedProjection(LinearProjection):
     def _scale(self) -> FloatArray:
         length = np.where(self.valid, self.reference_dn * switched_unit_dn(self.opu, self.unit_dn), np.inf)
         return (1.0 / np.sqrt(length)).astype(np.float32)
+
+    def _light_variance(self, values: ComplexArray, mean_dn: FloatArray, lost: BoolArray) -> FloatArray:
+        """Variance of responses ``conj(R) y`` by light that changes from pattern to pattern, which a warning tells.
+
+        `mean_dn` is the mean of a pattern's frames above the dark level, without fringes; `lost` are pixels that
+        saturate in one: (batch, n_out) each.
+        """
+        beam = np.maximum(self.reference_dn, np.float32(1e-3))[self.valid]
+        speckle = np.abs(values[:, self.valid]) ** 2 / beam
+        excess = np.where(lost[:, self.valid], np.float32(0.0), mean_dn[:, self.valid] - beam - speckle)
+        scale = common_scale(excess, beam - speckle, self.n_inputs, self.opu)
+        if scale > (2.0 * data_sheet_error(self.opu)) ** 2:
+            warn_of_scale(float(np.sqrt(scale)), stacklevel=5)
+        return np.abs(values) ** 2 * np.float32(scale / 2.0)
 
     def _shared_variance(self) -> FloatArray:
         return self.shared_variance

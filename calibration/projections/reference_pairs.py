@@ -11,8 +11,9 @@ from calibration.camera.decay import Speed, speed_of_repeats
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.misfit import check_repeats
-from calibration.fields.readings import binned_imaging, data_sheet_error, switched_unit_dn
+from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, ProjectionMethod, Response
+from calibration.projections.light import common_level, grains_per_pixel
 from calibration.projections.reference_arm import check_arm, measure_arm
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import BoolArray, FloatArray, HostArray
@@ -42,7 +43,10 @@ class PairProjection(LinearProjection):
 
     The frames of a value fit any field, but the mean light of a frame is known: a frame that is brighter or darker by
     more than the speckle explains (stray light, a laser that changes) enlarges the stated error of its value by the
-    change, and a warning tells it. A lost frame is not seen.
+    change, and a warning tells it; smaller changes that all pixels share do so in `measure` of 16 frames or more. A
+    level that is constant, and other than in the calibration, adds up over the entries of a vector of one sign: it is
+    in the stated error of codes with few entries only. A lost frame is told if inputs are shown several times in a
+    call (`calibration.fields.shift`), which need not be so for a single dense vector.
     """
 
     moving_fields: ClassVar[int] = 1
@@ -91,6 +95,9 @@ class PairProjection(LinearProjection):
             return Response(values, None, None)
         variance = self.noise.variance(taken) / np.float32(4.0)
         variance += self._excess(change, variance)[:, None]
+        level = common_level(change[:, self.valid], self.n_inputs, self.opu)
+        level -= (switched_unit_dn(self.opu, self.unit_dn) / self.opu.n_in) ** 2  # inputs differ by their own light
+        variance += np.float32(max(level, 0.0) / 4.0)
         return Response(values, variance, np.asarray(taken >= self.opu.camera.saturation_dn))
 
     def _excess(self, change: FloatArray, variance: FloatArray) -> FloatArray:
@@ -125,14 +132,6 @@ class PairProjection(LinearProjection):
     def _scale_error(self) -> FloatArray:
         beam = np.where(self.valid, self.reference_dn, np.float32(np.inf))
         return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(data_sheet_error(self.opu)))
-
-
-def grains_per_pixel(opu: Device) -> float:
-    """Number of independent speckle grains on a pixel, at most 1: the area of the field's band in cycles per pixel."""
-    aperture = binned_imaging(opu).numerical_aperture
-    if aperture is None:
-        return 1.0
-    return min(np.pi * (aperture * binned_imaging(opu).pixel_m / opu.laser.wavelength_m) ** 2, 1.0)
 
 
 def measure_speckle(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> tuple[FloatArray, Speed]:

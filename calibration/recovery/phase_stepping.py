@@ -38,6 +38,8 @@ MAX_STRAY_DN = 1.0
 """Mean light that fringes may leave unexplained, DN: that of rounding and of the dark level."""
 MAX_LIGHT_ERROR = 0.5
 """Squared error by changes of the light, relative to that by noise, from which on a warning is given."""
+MIN_TRACKED_LIGHT = 0.01
+"""Smallest change of the light that counts if the phase is tracked; leaked light seems to change by 0.2 %."""
 MIN_PIXELS = 16
 """Pixels from which on equal frames are not chance."""
 
@@ -163,8 +165,9 @@ class PhaseStepping(RecoveryMethod[State]):
                 stacklevel=5,
             )
         found = self.misfit(self.probes(frames), reference, fields, bench, state)
+        change = light_changes(self.probes(frames), phases, reference, bench)
         state = state._replace(
-            light_rms=0.0 if self.track_drift else light_changes(self.probes(frames), phases, reference, bench),
+            light_rms=change if drift is None or change > MIN_TRACKED_LIGHT else 0.0,
             misfit=1.0 if found is None else common_misfit(found),
         )
         if state.misfit == 1.0 and state.stray_dn <= MAX_STRAY_DN:  # otherwise another warning names the fault
