@@ -4,6 +4,7 @@ from .feedback.fitted import KolenPollack, LeastSquares
 from .feedback.medium import MediumFeedback
 from .feedback.optical import OpticalFeedback
 from .feedback.random import RandomFeedback
+from .robustness.tolerances.search import tolerance
 from .rules.check import check
 from .rules.direct import DirectFeedback
 from .rules.layerwise import LayerFeedback
@@ -27,5 +28,6 @@ __all__ = [
     "alignment",
     "check",
     "sweep",
+    "tolerance",
     "train",
 ]

@@ -23,8 +23,9 @@ from dfa import Ternary
 from dfa.data import digits
 from dfa.experiments import DEMO, STANDARD_METHODS, Plan, compare_methods, draw_scores
 from dfa.experiments.teachers import build_device
-from dfa.robustness import figures
+from dfa.robustness import figures, tolerances
 from dfa.robustness.results import load_results
+from dfa.robustness.tolerances import figure as tolerance_figure
 from photonics import DMD, OPU, presets
 from photonics.patterns.encoding import half_on
 from photonics.plotting.plots import draw_bench, draw_frame, draw_histogram, draw_pattern, draw_singular_values
@@ -106,7 +107,20 @@ def drift(figure: Figure) -> Numbers:
     return {"study": hash_of(study)}
 
 
-PICTURES: dict[str, Callable[[Figure], Numbers]] = {"first_light": first_light, "optics": optics, "drift": drift}
+def tolerance(figure: Figure) -> Numbers:
+    """Draw docs/tolerance.json, the tolerances.json of ``opu tolerance``."""
+    found = tolerances.load(DOCS / "tolerance.json")
+    figure.set_size_inches(*tolerance_figure.figure_size(found))
+    tolerance_figure.draw(found, figure.add_subplot())
+    return json.loads((DOCS / "tolerance.json").read_text("utf-8"))
+
+
+PICTURES: dict[str, Callable[[Figure], Numbers]] = {
+    "first_light": first_light,
+    "optics": optics,
+    "drift": drift,
+    "tolerance": tolerance,
+}
 
 
 def device_of(study: Numbers) -> dict[str, Any]:

@@ -22,6 +22,7 @@ MODULES = (
     "dfa.experiments",
     "dfa.models",
     "dfa.robustness",
+    "dfa.robustness.tolerances",
 )
 """Modules whose ``__all__`` is public. A name that two of them have appears twice."""
 SPECIAL = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}

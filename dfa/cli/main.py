@@ -14,6 +14,7 @@ from dfa.cli.device import device
 from dfa.cli.doctor import doctor
 from dfa.cli.installation import describe_version, extra_of
 from dfa.cli.sweep import report, sweep
+from dfa.cli.tolerance import tolerance
 from dfa.cli.train import demo, train
 from dfa.cli.twin import twin
 from opu_sim import install_line
@@ -72,6 +73,7 @@ COMMANDS = {
     "twin": twin,
     "sweep": sweep,
     "report": report,
+    "tolerance": tolerance,
     "device": device,
     "doctor": doctor,
     "bench": bench,
@@ -93,6 +95,11 @@ EXAMPLES = {
     "twin": ["opu twin --recorded bench.h5 --out bench.toml"],
     "sweep": ["opu sweep read_noise", "opu sweep study.toml --out runs/study", "opu sweep budget --workers 4 --quiet"],
     "report": ["opu report runs/study"],
+    "tolerance": [
+        "opu tolerance read_noise contrast --task digits",
+        "opu tolerance --device bench.toml --out runs/tolerance --workers 2",
+        "opu tolerance everything --set training.hidden=[256,256,256]",
+    ],
     "device": ["opu device lab_bench > bench.toml", "opu device bench.toml --set camera.bit_depth=10 > other.toml"],
     "doctor": ["opu doctor", "opu doctor --json"],
     "bench": ["opu bench --quick", "opu bench --only stored --only camera --out results.json"],

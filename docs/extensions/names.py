@@ -40,6 +40,8 @@ MODULES = {
     "dfa.robustness": "Studies of training",
     "dfa.robustness.studies": "Predefined studies",
     "dfa.robustness.figures": "Figures of a study",
+    "dfa.robustness.tolerances": "How bad each part may be",
+    "dfa.robustness.tolerances.figure": "Figure and page of tolerances",
 }
 """Modules whose names a user imports, and what they hold."""
 

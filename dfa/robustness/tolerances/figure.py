@@ -1,0 +1,78 @@
+"""The figure of tolerances, and their page."""
+
+from matplotlib.axes import Axes
+
+from calibration.reports.page import Section, Table, picture, render
+from dfa.robustness.results import plain_text
+from dfa.robustness.tolerances.found import Tolerance, Tolerances, values_text
+from photonics.plotting.style import legend_below
+
+__all__ = ["draw", "figure_size", "page"]
+
+FOUND, OWN = "#d9480f", "#52606d"
+REACH = 1e4
+"""Largest factor that is drawn."""
+
+
+def draw(found: Tolerances, ax: Axes) -> Axes:
+    """Draw the margin of each line, a factor from the device to the tolerance with its 95 % interval.
+
+    Parameters
+    ----------
+    found : Tolerances
+    ax : Axes
+        Filled and returned. A flaw that the device does not have, or that is never or always too bad, has its value as
+        text instead.
+    """
+    rows = [found[row.name] for row in sorted(found, key=lambda row: row.margin[0] if row.margin else float("inf"))]
+    height = {row.name: len(rows) - 1 - i for i, row in enumerate(rows)}
+    ax.set_xscale("log")
+    ends = [1.0]
+    for row in rows:
+        ends += draw_row(row, height[row.name], ax)
+    ax.axvline(1.0, color=OWN, lw=1.2, label="the device as it is")
+    ax.set(xlim=(min(0.7, 0.7 * min(ends)), 12.0 * max(ends)), ylim=(-0.6, len(rows) - 0.4))
+    ax.set_yticks([height[row.name] for row in rows], [row.title for row in rows])
+    ax.set_xlabel(f"factor by which it may be worse until {found.limit:g} {found.unit} are lost")
+    legend_below(ax)
+    return ax
+
+
+def draw_row(row: Tolerance, at: int, ax: Axes) -> list[float]:
+    """Draw the interval of a line, and return what the axis must reach."""
+    if row.margin is None or row.verdict in ("at least", "at most"):
+        text = {
+            "at least": f"not lost up to {values_text(row.worse)}",
+            "at most": f"lost before {values_text(row.worse)}",
+        }.get(row.verdict, f"not on this device; lost at {values_text(row.value)}")
+        ax.annotate(text, (1.0, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+        return []
+    middle, low, high = (min(value, REACH) for value in row.margin)
+    ax.plot([low, high], [at, at], color=FOUND, lw=2.5, solid_capstyle="butt")
+    ax.plot(middle, at, "o", color=FOUND, ms=5)
+    text = values_text(row.value) if len(row.value) == 1 else f"x {middle:.2g}"
+    ax.annotate(text, (high, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
+    return [low, high]
+
+
+def figure_size(found: Tolerances) -> tuple[float, float]:
+    """Return width and height of the figure, inches."""
+    return 6.4, 1.6 + 0.32 * len(found.rows)
+
+
+def page(found: Tolerances) -> str:
+    """Return the self-contained HTML page."""
+    caption = "Points: median. Bars: 95 % interval. The number beside a bar is the value at which the limit is lost."
+    picture_of = picture(lambda ax: draw(found, ax), caption, figure_size(found), wide=True)
+    text = (
+        "Each line makes one part of the device worse until the training loses "
+        f"{found.limit:g} {found.unit} against the same seed on the device as it is. {found.trainings} trainings in "
+        "all. A refused training (for instance because too few pixels can be calibrated) counts as a large loss."
+    )
+    parts = [Section("How bad each part may be", text, [picture_of], [found.table()])]
+    failed = [[row.title, str(row.refused), row.failure] for row in found if row.refused]
+    if failed:
+        parts.append(Section("Refused trainings", "", (), [Table(["line", "trainings", "first error"], failed)]))
+    record = [[f"plan.{name}", plain_text(value)] for name, value in found.plan.items()]
+    parts.append(Section("How it was made", "", (), [Table(["name", "value"], record)]))
+    return render("Tolerances of the device", parts)

@@ -1,0 +1,182 @@
+"""Tolerances that were found: a table, its text, and the same in plain types."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from calibration.reports.page import Table
+from dfa.robustness.figures import format_value
+from dfa.robustness.tolerances.lines import Line
+from dfa.robustness.tolerances.posterior import Posterior
+
+__all__ = ["Tolerance", "Tolerances", "Trial", "load", "summarise"]
+
+LEVEL = 0.95
+"""Probability of the intervals."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a search."""
+
+    place: float
+    """On the line, 0 (best) to 1 (worst)."""
+    seed: int
+    loss: float | None
+    """Points (or bits) lost against the reference of the same seed; None if the training was refused."""
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """How bad one line may become until training loses the limit."""
+
+    name: str
+    title: str
+    label: str
+    value: Mapping[str, float]
+    """Value of each parameter at which the limit is lost: median."""
+    better: Mapping[str, float]
+    worse: Mapping[str, float]
+    """Ends of the 95 % interval, towards the good device and towards the bad one."""
+    verdict: str
+    """found; at least (not lost up to `better`, unknown beyond); at most (already lost at `worse`, unknown before); or
+    wide (the interval is wider than asked)."""
+    own: Mapping[str, float] | None
+    """Values of the device itself; None if it does not have the flaw."""
+    margin: tuple[float, float, float] | None
+    """Factor from the device's own value to the tolerance, and its interval; None without a value of its own."""
+    trials: Sequence[Trial]
+
+    @property
+    def refused(self) -> int:
+        """Number of trainings that ended with an error, for instance because too few pixels could be calibrated."""
+        return sum(bool(trial.error) for trial in self.trials)
+
+    @property
+    def failure(self) -> str:
+        """First error of a training; empty if there is none."""
+        return next((trial.error for trial in self.trials if trial.error), "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerances:
+    """The tolerances of a device for a training; `str` gives the table."""
+
+    rows: Sequence[Tolerance]
+    limit: float
+    """Loss that defines a tolerance."""
+    unit: str
+    """Unit of the loss."""
+    references: Mapping[str, Mapping[int, float]]
+    """Score of the device as it is, by line and seed."""
+    trainings: int
+    """Number of different trainings in all, with the references."""
+    plan: Mapping[str, Any]
+    """The plan, in plain types."""
+
+    def __iter__(self) -> Iterator[Tolerance]:
+        return iter(self.rows)
+
+    def __getitem__(self, name: str) -> Tolerance:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"{name}: lines are {', '.join(row.name for row in self.rows)}")
+
+    def __str__(self) -> str:
+        table = self.table()
+        widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (table.columns, *table.rows)]
+        return "\n".join([f"Value at which training loses {self.limit:g} {self.unit}", *lines])
+
+    __repr__ = __str__
+
+    def table(self) -> Table:
+        """Return the table: the smallest margin first, then flaws that the device does not have."""
+        rows = sorted(self.rows, key=lambda row: (row.margin is None, row.margin or (0.0,)))
+        columns = ["what becomes worse", "the device", "1 lost at", "95 % interval", "margin", "trainings", "refused"]
+        columns[2] = f"{self.limit:g} {self.unit} lost at"
+        return Table(columns, [cells(row) for row in rows])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in plain types."""
+        return asdict(self)
+
+
+def load(path: str | Path) -> Tolerances:
+    """Read the ``tolerances.json`` of ``opu tolerance``.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, or is another one.
+    """
+    try:
+        return TypeAdapter(Tolerances).validate_json(Path(path).read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"path must be a file of opu tolerance, got {path} ({reason})") from None
+
+
+def cells(row: Tolerance) -> list[str]:
+    """Return the cells of a row of the table."""
+    factor = "" if row.margin is None else f"x {row.margin[0]:.2g} ({row.margin[1]:.2g} to {row.margin[2]:.2g})"
+    at, interval = values_text(row.value), f"{values_text(row.better)} to {values_text(row.worse)}"
+    if row.verdict == "at least":
+        at, interval = "not lost", f"beyond {values_text(row.better)}"
+        factor = "" if row.margin is None else f"over x {row.margin[1]:.2g}"
+    elif row.verdict == "at most":
+        at, interval = "always lost", f"before {values_text(row.worse)}"
+    elif row.verdict == "wide":
+        interval += " (wide)"
+    own = "–" if row.own is None else values_text(row.own)
+    title = f"{row.title}: {row.label}" if row.label else f"{row.title}: {', '.join(row.value)}"
+    return [title, own, at, interval, factor, str(len(row.trials)), str(row.refused or "")]
+
+
+def values_text(values: Mapping[str, float]) -> str:
+    """Return values of one or several parameters as text."""
+    return ", ".join(format_value(float(f"{value:.3g}")) for value in values.values())
+
+
+def summarise(
+    name: str, line: Line, own: float | None, found: Posterior, trials: Sequence[Trial], verdict: str
+) -> Tolerance:
+    """Return the row of a line.
+
+    Parameters
+    ----------
+    name : str
+        Of the line.
+    line : Line
+    own : float or None
+        Place of the device itself.
+    found : Posterior
+        Where the limit is lost.
+    trials : sequence of Trial
+    verdict : str
+        See `Tolerance`.
+    """
+    low, high = found.interval(LEVEL)
+    places = [min(max(place, 0.0), 1.0) for place in (found.quantile(0.5), low, high)]
+    value, better, worse = (line.at(place) for place in places)
+    margin = None
+    if own is not None:
+        factors = [float(10.0 ** ((place - own) * line.decades)) for place in places]
+        margin = (factors[0], factors[1], factors[2])
+    return Tolerance(
+        name=name,
+        title=line.title,
+        label=line.label,
+        value=value,
+        better=better,
+        worse=worse,
+        verdict=verdict,
+        own=None if own is None else line.at(own),
+        margin=margin,
+        trials=list(trials),
+    )
