@@ -126,7 +126,7 @@ def tolerance(
 
     Notes
     -----
-    In 40 simulated searches along each of three measured curves (digits: read noise, full well, drift of the medium), the
+    In 40 simulated searches along each of three measured curves (digits; read noise, full well, drift), the
     95 % interval covered the true value in 90 to 95 %, after a median of 10 to 12 trainings and 6 references.
 
     Examples
