@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from dfa.cli.common import (
-    DEVICE_PANEL,
+    Changes,
     Device,
     Json,
     Out,
     Quiet,
+    Resume,
     print_json,
     print_table,
     read_changes,
@@ -40,26 +41,19 @@ def tolerance(
     factor: Annotated[float, typer.Option(help="Precision of the tolerance, a factor.")] = 2.0,
     seeds: Annotated[int, typer.Option(min=2, help="Number of seeds, used in turn.")] = 6,
     most: Annotated[int, typer.Option(min=4, help="Largest number of trainings for each line.")] = 30,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Change the device (camera.bit_depth=6) or the training (training.hidden=[64,64]); may be repeated.",
-            rich_help_panel=DEVICE_PANEL,
-        ),
-    ] = None,
+    change: Changes = None,
     workers: Annotated[
         int, typer.Option(min=0, help="Processes for the trainings of different lines; 0 trains in this process.")
     ] = 0,
     out: Out = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the search in --out; finished trainings are kept.")
-    ] = False,
+    resume: Resume = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find how bad each part of a device may be until training loses a point; write points.db and report.html."""
+    """Find how bad each part of a device may be until training loses a point; write points.db and report.html.
+
+    Options --set also change the training: training.hidden=[64,64], training.epochs=5.
+    """
     import json
 
     from calibration.storage.files import replace_file, write_unused
