@@ -13,7 +13,7 @@ what lies beyond a cliff does not tell where its edge is. Prior: all g alike, al
 a, top and s0 alike within the values below.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,7 +39,7 @@ OFFSETS, WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
 class Posterior:
     """Probability of each of `PLACES`, sum 1."""
 
-    probability: Array
+    probability: Array = field(repr=False)
 
     def quantile(self, share: float) -> float:
         """Return the place below which the limit is crossed with this probability."""
