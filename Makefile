@@ -9,8 +9,9 @@ READY_DOCS := .venv/.ready_docs
 demo: $(READY)
 	$(BIN)/opu demo
 
+# A process for each core, with one thread for BLAS: threads on busy cores wait for each other.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -15,6 +15,12 @@ from photonics.backend import HOST, Backend, find_backend
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow tests where several processes share them, so that none of them is left for the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random inputs for a test; the code under test does not use it."""
