@@ -2,6 +2,8 @@
 
 Digits of MNIST as in docs/robustness.md, through `lab_bench` with a medium that drifts. Prints a row for each
 correlation time: test accuracy of each way to read the device, and the frames that it takes, calibration included.
+"measured whole" is a rival: each class is shown alone in every step, and the errors are projected by the matrix of that
+step, without a code.
 """
 
 import argparse
@@ -9,15 +11,21 @@ import statistics
 import sys
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from calibration.projections.base import Projected
 from dfa.data import Dataset, load
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import format_mean, run_one
 from dfa.experiments.tasks import Data
+from dfa.experiments.teachers import build_feedback
 from dfa.feedback.encoding import Ternary
+from dfa.feedback.optical import OpticalFeedback
+from photonics.arrays import Array, HostArray
 
-__all__ = ["WAYS", "plan_of", "score"]
+__all__ = ["WAYS", "Whole", "plan_of", "score"]
 
 PAIRS = Ternary(stochastic=1.0, pairs=True)
 WAYS: dict[str, dict[str, Any]] = {
@@ -26,9 +34,24 @@ WAYS: dict[str, dict[str, Any]] = {
     "anchor, followed": {},
     "anchor, followed, pairs": {"encoder": PAIRS},
     "reference pairs, followed": {"encoder": PAIRS, "calibration": {"method": "reference-pairs"}},
+    "anchor, measured whole": {},
+    "reference, measured whole": {"calibration": {"method": "reference-pairs"}},
 }
 """Settings of a plan for each way to read the device, by name."""
 TIMES = (1e12, 1e6, 1e5, 1e4, 3e3, 1e3)
+
+
+def identity(error: Tensor) -> Tensor:
+    """The error itself, as its own code."""
+    return error
+
+
+class Whole(OpticalFeedback):
+    """Shows each class alone in every step, and projects the errors by the matrix that these frames give."""
+
+    def _read(self, array: Array, watch: bool) -> tuple[HostArray, Projected | None]:
+        matrix, _ = super()._read(np.eye(self.projection.n_inputs, dtype=np.bool_), False)
+        return np.asarray(array, np.float32) @ matrix, None
 
 
 def plan_of(tau: float, changes: dict[str, Any], hidden: tuple[int, ...] = (256,), samples: int = 5000) -> Plan:
@@ -38,9 +61,12 @@ def plan_of(tau: float, changes: dict[str, Any], hidden: tuple[int, ...] = (256,
     return Plan(data="mnist", hidden=hidden, **settings | changes)
 
 
-def score(plan: Plan, data: Data, seed: int, method: str = "optical") -> tuple[float, int]:
+def score(plan: Plan, data: Data, seed: int, method: str = "optical", whole: bool = False) -> tuple[float, int]:
     """Test accuracy in %, and the number of frames."""
-    found = run_one(method, seed, plan, data)
+    feedback = build_feedback(method, plan, data, seed)
+    if whole and isinstance(feedback, OpticalFeedback):
+        feedback = Whole(feedback.projection, identity, refresh=plan.refresh)
+    found = run_one(method, seed, plan, data, feedback=feedback)
     return 100.0 * found.score, found.frames
 
 
@@ -60,9 +86,10 @@ def main(argv: list[str]) -> None:
     print("|---|" + "---|" * len(ways))
     for tau in given.tau:
         cells = []
-        for changes in ways.values():
+        for name, changes in ways.items():
             try:
-                runs = [score(plan_of(tau, changes, hidden), data, seed) for seed in range(given.seeds)]
+                whole = name.endswith("measured whole")
+                runs = [score(plan_of(tau, changes, hidden), data, seed, whole=whole) for seed in range(given.seeds)]
             except ValueError as error:
                 cells.append(f"refused: {str(error)[:60]}")
                 continue

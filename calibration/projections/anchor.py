@@ -48,6 +48,7 @@ class AnchorProjection(LinearProjection):
     or clips, change a value within the bound and are not seen; `calibration.characterize` tests additivity.
     """
 
+    method: "AnchorMethod"
     anchors: BoolArray
     """Anchor patterns, shape (n_anchors, n_in): separate mirrors, or a single pattern with all inputs ON."""
     choice: NDArray[np.intp]
@@ -95,6 +96,10 @@ class AnchorProjection(LinearProjection):
             variance += self._level_variance(alone, other)
         top = self.opu.camera.saturation_dn
         return Response(values, variance, (alone >= top) | (other >= top))
+
+    def recalibrate(self) -> "AnchorProjection":
+        """Measure the projection again; each row keeps its anchor, and so its phase."""
+        return self.method.calibrate(self.opu, self.n_inputs, self.choice)
 
     def refresh(self, count: int = 2) -> Refreshed:
         """Measure each anchor again by `count` frames; the dark level and light that leaks are those of before.
@@ -217,18 +222,19 @@ class AnchorMethod(ProjectionMethod):
         """Whether each row uses the same anchor in every calibration, which only a single anchor guarantees."""
         return self.anchors == 1
 
-    def calibrate(self, device: Device, n_inputs: int) -> AnchorProjection:  # noqa: D102 (inherited)
+    def calibrate(self, device: Device, n_inputs: int, choice: NDArray[np.intp] | None = None) -> AnchorProjection:
+        """Take the frames of a calibration; `choice` gives each row its anchor, by default the brightest one."""
         anchors = integer(self.anchors, "anchors", 1, max(device.n_in - n_inputs, 1))
         patterns = anchor_patterns(device.n_in, n_inputs, anchors)
         background = measure_background(device, patterns, self.repeats)
-        choice = background.intensity.argmax(axis=0)
+        chosen = background.intensity.argmax(axis=0) if choice is None else choice
         rows = np.arange(device.n_out)
-        anchor_dn = background.intensity[choice, rows]
+        anchor_dn = background.intensity[chosen, rows]
         mean = float(background.intensity.mean())
         # A vector's frame also contains the light of a disjoint anchor: if that alone saturates, all values have the
         # same error.
         lost = background.saturated if n_inputs == device.n_in else background.clipped
-        valid = (anchor_dn > self.dark_share * mean) & ~lost[choice, rows]
+        valid = (anchor_dn > self.dark_share * mean) & ~lost[chosen, rows]
         if mean <= 0 or valid.mean() < 0.5:
             light = state_of_light(device, mean, float(background.saturated.mean()))
             raise ValueError(
@@ -240,10 +246,10 @@ class AnchorMethod(ProjectionMethod):
             method=self,
             n_inputs=n_inputs,
             anchors=patterns,
-            choice=choice,
+            choice=chosen,
             valid=valid,
             anchor_dn=anchor_dn,
-            anchor_variance=background.variance[choice, rows],
+            anchor_variance=background.variance[chosen, rows],
             unit_dn=self.unit_of(device),
             noise=background.noise,
             speed=background.speed,

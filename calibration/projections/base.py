@@ -294,6 +294,14 @@ class LinearProjection(ABC):
         terms = self._split(x)
         return terms.by_vector() if observer is not None and observer.by_vector else terms
 
+    def recalibrate(self) -> "LinearProjection":
+        """Measure the projection again by its method, through the device as it is now.
+
+        Each row keeps its sign and its phase, also with methods whose gauge changes with each calibration, as far as
+        the medium has not moved away from the last one.
+        """
+        return self.method.calibrate(self.opu, self.n_inputs)
+
     def refresh(self, count: int = 2) -> Refreshed:
         """Measure the reference again by `count` frames, where it goes stale first: anchors that pass the medium.
 

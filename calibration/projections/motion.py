@@ -28,6 +28,13 @@ RIDGE = 0.05
 """Frames that the inputs' mean counts for, so that inputs that are always ON together have a solution."""
 MIN_OVERLAP = 0.15
 """Overlap of two readings, noise apart, below which it is not used: its logarithm would be that of noise."""
+MAX_DROP = 0.5
+"""Likeness of two neighbouring readings over the usual one under which the device has changed all at once."""
+MIN_USUAL, MIN_LEFT = 0.1, 0.4
+"""Usual likeness, and decay from one reading to another, under which a change is not seen: noise or a fast medium hide
+it."""
+LOST = 3
+"""Readings in a row that are not like the one before, after which the device does not answer any more."""
 PRIOR = 0.02
 """Weight of a reading's overlap with itself, which contains its noise."""
 
@@ -68,6 +75,11 @@ class Motion:
         self.speed = speed
         self.correlation = 1.0
         """Overlap of the last reading with the first one since the last calibration, noise apart."""
+        self.strange = 0
+        """Readings in a row that are not like the one before although the medium is slow enough: 1 after a step."""
+        self.answers = False
+        """Whether two neighbouring readings since the last calibration were alike."""
+        self._usual = 0.0
         self._open = Frames([], [], [])
         self._ring = Ring([], [])
         self._first: tuple[int, FloatArray] | None = None
@@ -99,15 +111,26 @@ class Motion:
         self._open = Frames([], [], [])
         self._take(round(sum(numbers) / len(numbers)), found)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the readings agree no more with one another: what comes from the device is not its map."""
+        return self.strange >= LOST
+
     def restart(self) -> None:
         """Begin again after a new calibration: the next reading is the one that later ones are compared with."""
         self._open, self._first, self.correlation = Frames([], [], []), None, 1.0
+        if self.strange:
+            self._ring = Ring([], [])
+        self.strange, self.answers = 0, False
 
     def state(self) -> dict[str, object]:
         """State in plain types and arrays, for `load`."""
         return {
             "speed": list(self.speed),
             "correlation": self.correlation,
+            "strange": self.strange,
+            "answers": self.answers,
+            "usual": self._usual,
             "open": list(map(list, self._open)),
             "ring": list(map(list, self._ring)),
             "first": [] if self._first is None else list(self._first),
@@ -117,11 +140,14 @@ class Motion:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
         self.speed, self.correlation = Speed(*state["speed"]), state["correlation"]
+        self.strange, self.answers, self._usual = state["strange"], state["answers"], state["usual"]
         self._open, self._ring = Frames(*map(list, state["open"])), Ring(*map(list, state["ring"]))
         self._first = tuple(state["first"]) if state["first"] else None
         self._first_scale = state["first_scale"]
 
     def _take(self, frame: int, found: FloatArray) -> None:
+        if self._ring.maps and self._jumped(frame, found):
+            self._ring = Ring([], [])
         frames, maps = self._ring = Ring([*self._ring.frames, frame][-RING:], [*self._ring.maps, found][-RING:])
         if self._first is None:
             self._first = frame, found
@@ -136,6 +162,37 @@ class Motion:
             self._first_scale = float(scales[0])
         together = float(flat[-1] @ contrast(self._first[1], known))
         self.correlation = min(max(together / max(self._first_scale * float(scales[-1]), 1e-300), 0.0), 1.0)
+
+    def _jumped(self, frame: int, found: FloatArray) -> bool:
+        """Whether a reading is much less like the two before than usual; the correlation then falls at once.
+
+        Two, because a step in the middle of a reading leaves it half like both of its neighbours.
+        """
+        last = zip(self._ring.frames[:-3:-1], self._ring.maps[:-3:-1], strict=True)
+        near = [
+            (likeness(found, one), float(np.exp(-self.fields * self.speed.rate * (frame - at)))) for at, one in last
+        ]
+        seen = [(a, decay) for a, decay in near if a is not None and decay > MIN_LEFT]
+        drops = [a / (self._usual * decay) for a, decay in seen if self._usual > MIN_USUAL]
+        if drops and min(drops) < MAX_DROP:
+            self.correlation *= max(min(drops), 0.0)
+            self.strange += 1
+            return True
+        alike, decay = near[0]
+        if alike is not None and decay > MIN_OVERLAP:
+            self.strange, self.answers = 0, True
+            usual = min(alike / decay, 1.0)
+            self._usual = usual if not self._usual else 0.8 * self._usual + 0.2 * usual
+        return False
+
+
+def likeness(one: FloatArray, two: FloatArray) -> float | None:
+    """Normalised overlap of two readings, noise included; None if they share less than two inputs."""
+    known = np.isfinite(one[:, 0]) & np.isfinite(two[:, 0])
+    if known.sum() < 2:
+        return None
+    a, b = contrast(one, known), contrast(two, known)
+    return float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-300)
 
 
 def contrast(found: FloatArray, known: BoolArray) -> NDArray[np.float64]:

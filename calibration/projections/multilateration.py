@@ -7,7 +7,7 @@ components, so that ``Re(conj(q) y)`` is the dot product ``q . y``.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -71,6 +71,7 @@ class MultilaterationProjection(LinearProjection):
     conjugation_fixed: ClassVar[bool] = False
     drops_noisy_rows: ClassVar[bool] = True
 
+    method: "MultilaterationMethod"
     anchors: BoolArray
     """Anchor patterns on spare inputs, (S, n_in)."""
     places: Anchors
@@ -104,6 +105,11 @@ class MultilaterationProjection(LinearProjection):
     @property
     def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
         return np.complex64
+
+    def recalibrate(self) -> "MultilaterationProjection":
+        """Measure the projection again; rows are turned and reflected so that their anchors lie where they lay."""
+        new = self.method.calibrate(self.opu, self.n_inputs)
+        return replace(new, places=new.places.aligned(self.places))
 
     def expected_dark_share(self) -> float | None:
         """Share of rows whose anchors lie near a line; None if pixels average over several grains (no formula)."""

@@ -47,6 +47,20 @@ class Anchors(NamedTuple):
         """Intensity ``I(b_i) - I(0)`` of each anchor from its position, DN: (S, n_out)."""
         return ((self.positions + 2.0 * self.leak) * self.positions).sum(axis=1)
 
+    def aligned(self, other: "Anchors") -> "Anchors":
+        """The same anchors, each row turned and, if that is nearer, reflected to those of another calibration."""
+        now, then = (a.positions[:, 0] + 1j * a.positions[:, 1] for a in (self, other))
+        straight, mirrored = (np.conj(now) * then).sum(axis=0), (now * then).sum(axis=0)
+        flip = np.abs(mirrored) > np.abs(straight)
+        turn = np.where(flip, mirrored, straight)
+        turn /= np.maximum(np.abs(turn), 1e-30)
+
+        def move(points: Real) -> Real:
+            moved = (points[..., 0, :] + 1j * np.where(flip, -1.0, 1.0) * points[..., 1, :]) * turn
+            return np.stack([moved.real, moved.imag], axis=-2).astype(np.float32)
+
+        return self._replace(positions=move(self.positions), leak=move(self.leak))
+
     def variances(self, y: Real) -> Real:
         """Variance of the frame without and with each anchor: (2, batch, n_out) -> (S + 1, batch, n_out), DN^2."""
         found = np.empty((len(self.positions) + 1, *y.shape[1:]), np.float32)

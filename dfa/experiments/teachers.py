@@ -6,9 +6,8 @@ from dataclasses import replace
 
 from torch import nn
 
-from calibration import LinearProjection, measure_projection
+from calibration import measure_projection
 from calibration.camera.noise import Unsteady
-from calibration.device import Device
 from dfa.data import Graph
 from dfa.experiments.devices import change_device
 from dfa.experiments.plans import Plan
@@ -108,13 +107,10 @@ def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | No
     if method not in OPTICAL:
         return None
 
-    def calibrate(device: Device) -> LinearProjection:
-        return measure_projection(device, n_inputs=data.classes, **plan.calibration)
-
     width = plan.pixels if method == "learned" else signal_width(plan, data)
     opu = opu or build_device(plan, data.classes, width, seed)
     try:
-        projection = calibrate(opu)
+        projection = measure_projection(opu, n_inputs=data.classes, **plan.calibration)
     except Unsteady as error:
         if method == "learned" or not plan.refresh:
             raise
@@ -126,7 +122,6 @@ def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | No
         projection,
         encoder,
         recalibrate_every=plan.recalibrate_every,
-        recalibrate=calibrate,
         refresh=plan.refresh,
     )
     return LeastSquares(source, plan.pixels, plan.draws, every=plan.fit_every) if method == "learned" else source

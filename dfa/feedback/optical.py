@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from calibration import LinearProjection
+from calibration.camera.noise import Unsteady
 from calibration.device import Device
 from calibration.fields.misfit import Misfit
 from calibration.projections.base import Observer, Projected
@@ -21,11 +22,11 @@ from dfa.arrays import to_array, to_tensor
 from dfa.errors import Diverged
 from dfa.feedback.base import CodedFeedback, State
 from dfa.feedback.encoding import Code, Encoder, Ternary
-from dfa.feedback.tracking import FEW, PROBE_EVERY, Tracker
+from dfa.feedback.tracking import ADVICE, FEW, LOST, PROBE_EVERY, Tracker, quality
 from photonics.arrays import Array, HostArray
 from photonics.backend import HOST
 from photonics.chain import Chain
-from photonics.component import integer
+from photonics.component import integer, number
 
 __all__ = ["OpticalFeedback"]
 
@@ -60,13 +61,16 @@ class OpticalFeedback(CodedFeedback):
         Steps after which the projection is measured again, 0 for never. The units keep their pixels.
     recalibrate : callable, optional
         ``recalibrate(device)`` returns the new projection, measured from frames. By default the projection's own method
-        measures it again with the same settings. Methods whose gauge changes with each calibration, several anchors and
-        multilateration, would give the units other matrices, and are refused without this function.
+        measures it again with the same settings, and rows keep sign and phase (`LinearProjection.recalibrate`).
     refresh : bool
         Follow a device that moves. The frames of the steps show by themselves how fast the medium moves, so that this
         takes no frame, and on a still device no signal changes, bit for bit. Once a movement is seen, the mean of a
         step's own frames takes the place of the calibrated anchor, the frames of a code are neighbours, and signals are
         centred over the batch. `hidden_rate` falls if the medium moves faster than a network can follow.
+    min_correlation : float
+        Correlation of the values with those of the last calibration under which the projection is measured again, 0 for
+        never; with `refresh`. It is also measured again if signals are lost (a blocked beam). If that does not help,
+        the run stops with `Diverged`.
     watch : bool
         Measure saturation and the expected noise of each step, for `statistics`. It may be changed at any time, and
         changes no signal.
@@ -92,6 +96,7 @@ class OpticalFeedback(CodedFeedback):
         recalibrate_every: int = 0,
         recalibrate: Callable[[Device], LinearProjection] | None = None,
         refresh: bool = True,
+        min_correlation: float = 0.5,
         watch: bool = False,
     ) -> None:
         super().__init__(Ternary() if encoder is None else encoder)
@@ -99,18 +104,19 @@ class OpticalFeedback(CodedFeedback):
             raise ValueError(f"projection must be the result of calibration.measure_projection, got {projection!r:.80}")
         self.projection, self.watch = projection, watch
         self.recalibrate_every = integer(recalibrate_every, "recalibrate_every", 0)
-        if self.recalibrate_every and recalibrate is None and not projection.method.keeps_gauge:
-            raise ValueError(f"recalibrate must be given for a projection whose gauge changes, got {projection}")
         if recalibrate is not None and not callable(recalibrate):
             raise ValueError(f"recalibrate must be a function of the device, or None, got {recalibrate!r:.80}")
         if not isinstance(refresh, bool):
             raise ValueError(f"refresh must be true or false, got {refresh!r:.80}")
-        self.recalibrate, self.refresh = recalibrate, refresh
+        if not 0 <= number(min_correlation) < 1:
+            raise ValueError(f"min_correlation must be 0 or more and under 1, got {min_correlation!r}")
+        self.recalibrate, self.refresh, self.min_correlation = recalibrate, refresh, min_correlation
         self.calibrations = 0
         self._rows = torch.from_numpy(np.flatnonzero(projection.valid))
         self._scale = math.sqrt(2.0 * projection.opu.n_in)  # entries of the projection have variance 1/(2 n_in)
         self._first = projection, projection.opu.exposure_s
         self._calibrated: Calibration | None = None
+        self._start = self.frames
         self._rehearsing = self._misfit_told = False
         self._measured: dict[str, float] = {}
         self._tracker = Tracker(projection, self._rows.numpy()) if refresh else None
@@ -137,12 +143,11 @@ class OpticalFeedback(CodedFeedback):
         values, scale = code
         width = sum(widths)
         self._check_size(values.shape[1], width)
-        due = self.recalibrate_every and self.steps and self.steps % self.recalibrate_every == 0
-        if due and not self._rehearsing:
-            self._calibrate()
+        if not self._rehearsing:
+            self._keep_calibrated()
         before = self.frames
         shown = (values != 0).any(dim=1)
-        if self.rests and not self.hidden_rate and self.steps % PROBE_EVERY:
+        if self.rests and self._tracker is not None and self._tracker.rests and self.steps % PROBE_EVERY:
             shown = torch.zeros_like(shown)
         self._measured = {}
         if len(shown) and bool(shown.all()):
@@ -254,7 +259,12 @@ class OpticalFeedback(CodedFeedback):
         """Project codes that are not empty: (shown, classes) -> (shown, width)."""
         opu = self.projection.opu
         array = to_array(code, opu.backend if isinstance(opu, Chain) else HOST)
-        found, measured = self._read(array, self.watch)
+        try:
+            found, measured = self._read(array, self.watch)
+        except ValueError as error:
+            if not self.steps:
+                raise
+            raise Diverged(f"{error}") from error
         rows = self._rows[: -(-width // self._parts)]
 
         def read(array: Array) -> Tensor:
@@ -306,24 +316,34 @@ class OpticalFeedback(CodedFeedback):
         if self._tracker is not None:
             self._tracker.calibrated = projection
 
+    def _keep_calibrated(self) -> None:
+        """Measure the projection again if that is due, or if the device has moved too far."""
+        if self.recalibrate_every and self.steps and self.steps % self.recalibrate_every == 0:
+            self._calibrate()
+            return
+        tracker = self._tracker
+        age = self.frames - (self._start if self._calibrated is None else self._calibrated["frames"])
+        if tracker is None or not tracker.alarm(self.min_correlation, age):
+            return
+        try:
+            self._calibrate()
+        except ValueError as error:
+            raise Diverged(f"{LOST}, and a new calibration is refused ({error}): {ADVICE}") from error
+
     def _calibrate(self) -> None:
         opu, old = self.projection.opu, self.projection
         start = Calibration(frames=self.frames, exposure_s=opu.exposure_s, count=self.calibrations + 1)
-        new = old.method.calibrate(opu, old.n_inputs) if self.recalibrate is None else self.recalibrate(opu)
+        try:
+            new = old.recalibrate() if self.recalibrate is None else self.recalibrate(opu)
+        except Unsteady as error:
+            if self._tracker is None:
+                raise
+            if not self._tracker.rests:
+                warnings.warn(f"the last block learns alone, since the device moves too fast: {error}", stacklevel=2)
+            self._tracker.rest()
+            return
         kind = [(type(p), p.n_inputs, p.n_outputs, p.frames_per_vector) for p in (old, new)]
         if kind[0] != kind[1]:
             raise ValueError(f"recalibrate must return a projection like {old}, got {new}")
         self._use(new)
         self._calibrated, self.calibrations = start, start["count"]
-
-
-def quality(values: Tensor, noise: Tensor, saturated: Tensor, kept: float = 1.0) -> dict[str, float]:
-    """Share of saturated values, and the power of the signal over that of the noise in dB (infinite without noise).
-
-    `kept` is the correlation of the values with those of the calibration; the rest of their power counts as noise.
-    """
-    power, disturbance = float(values.square().mean()), float(noise.square().mean())
-    disturbance += (1.0 - kept**2) * max(power - disturbance, 0.0)
-    ratio = max(power - disturbance, 0.0) / disturbance if disturbance else math.inf
-    level = 10.0 * math.log10(ratio) if ratio else -math.inf
-    return {"saturated": float(saturated.float().mean()), "snr_db": level}

@@ -3,17 +3,21 @@
 import base64
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from calibration import LinearProjection
+from calibration.camera.decay import Speed
 from calibration.projections.motion import Motion
+from dfa.errors import Diverged
 from dfa.feedback.base import State
 from photonics.arrays import BoolArray, FloatArray, HostArray
 
-__all__ = ["Tracker"]
+__all__ = ["ADVICE", "FEW", "LOST", "PROBE_EVERY", "Tracker", "quality"]
 
 FEW = 4.0
 """Frames at which the mean of a step's own frames counts half; the other half is that of the steps before."""
@@ -23,8 +27,12 @@ TOLERATED = {2: 0.02, 1: 0.03}
 """Decorrelation of the field in a step at which hidden blocks learn at half their rate, by the fields in a response."""
 MIN_RATE = 0.05
 """Factor on the rate of the hidden blocks below which it is 0."""
+MIN_LIFE = 1000
+"""Frames that a calibration must have lasted to be taken again: it takes about 64 of them."""
 PROBE_EVERY = 10
 """Steps after which errors are shown again while the hidden blocks rest, to see whether the device has slowed down."""
+LOST = "feedback must come from the device that was calibrated, got readings that are not like one another"
+ADVICE = "check laser, shutter, alignment and cables, then resume"
 Result = TypeVar("Result")
 
 
@@ -45,6 +53,7 @@ class Tracker:
 
     def __init__(self, projection: LinearProjection, rows: NDArray[np.int64]) -> None:
         self.rows = rows
+        self._used = np.isin(np.arange(projection.n_outputs), rows)
         self.motion = Motion(projection.moving_fields, projection.speed)
         self.following = False
         self.shown = 0.0
@@ -104,9 +113,42 @@ class Tracker:
 
     @property
     def rate(self) -> float:
-        """Factor on the rate of the hidden blocks: ``1 / (1 + (d / d0)^2)`` with d the decorrelation in a step."""
-        factor = 1.0 / (1.0 + (self.moved / TOLERATED[self._calibrated.moving_fields]) ** 2)
-        return factor if factor >= MIN_RATE else 0.0
+        """Factor on the rate of the hidden blocks: ``1 / (1 + (d / d0)^2)`` with d the decorrelation in a step.
+
+        0 if that is too small, and as long as the last reading is not like the one before.
+        """
+        if self.rests or self.motion.strange:
+            return 0.0
+        return self._factor
+
+    @property
+    def rests(self) -> bool:
+        """Whether the medium moves too fast to teach hidden blocks."""
+        return self._factor < MIN_RATE
+
+    @property
+    def _factor(self) -> float:
+        return 1.0 / (1.0 + (self.moved / TOLERATED[self._calibrated.moving_fields]) ** 2)
+
+    def alarm(self, limit: float, age: int) -> bool:
+        """Whether to calibrate again: the correlation with the calibration is under the limit, or signals are lost.
+
+        Not if the calibration, taken `age` frames ago, would not last, or if no calibration can teach hidden blocks.
+
+        Raises
+        ------
+        Diverged
+            If signals are lost in spite of a new calibration.
+        """
+        motion = self.motion
+        if motion.lost and not motion.answers:
+            raise Diverged(f"{LOST}, also after a new calibration: {ADVICE}")
+        return motion.lost or (motion.correlation < limit and age >= MIN_LIFE and not self.rests)
+
+    def rest(self) -> None:
+        """Let the hidden blocks rest until the device is seen to be slower: it moves too fast for a calibration."""
+        self.following, self.motion.speed = True, Speed(1.0, 0.0)
+        self.motion.restart()
 
     def statistics(self) -> dict[str, float]:
         """Correlation time of the field, frames, its correlation with the last calibration, and the hidden rate.
@@ -137,13 +179,28 @@ class Tracker:
         self._follow(found["common"])
 
     def _follow(self, common: FloatArray | None) -> None:
-        """Take the anchor of now; if none is known yet, that of the calibration, with soft rows on a moving device."""
+        """Take the anchor of now, or that of the calibration if none is known, with soft rows on a moving device.
+
+        Rows in use whose anchor was dark in the last calibration stay in use.
+        """
         self._common, followed = common, None
         if self.following:
             followed = self._calibrated.follow(
                 np.zeros(self._calibrated.n_outputs, np.float32) if common is None else common
             )
-        self.projection = self._calibrated if followed is None else followed
+        self.projection = self._calibrated if followed is None else replace(followed, valid=self._used)
+
+
+def quality(values: Tensor, noise: Tensor, saturated: Tensor, kept: float = 1.0) -> dict[str, float]:
+    """Share of saturated values, and the power of the signal over that of the noise in dB (infinite without noise).
+
+    `kept` is the correlation of the values with those of the calibration; the rest of their power counts as noise.
+    """
+    power, disturbance = float(values.square().mean()), float(noise.square().mean())
+    disturbance += (1.0 - kept**2) * max(power - disturbance, 0.0)
+    ratio = max(power - disturbance, 0.0) / disturbance if disturbance else math.inf
+    level = 10.0 * math.log10(ratio) if ratio else -math.inf
+    return {"saturated": float(saturated.float().mean()), "snr_db": level}
 
 
 def pack(value: Any) -> Any:

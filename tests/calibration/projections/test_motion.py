@@ -66,6 +66,28 @@ def test_correlation_with_the_calibration_follows_the_decay():
     assert motion.correlation == 1.0
 
 
+@pytest.mark.parametrize("cut", [0, 30])
+def test_a_step_is_seen_in_one_reading_and_noise_alone_is_a_loss(cut):
+    """A medium that is another one from one frame to the next: the correlation falls at once, and nothing moves after.
+
+    Catches: a step taken for a fast medium; a step within a reading; a loss that passes for a step.
+    """
+    rng, motion = np.random.default_rng(0), Motion(1)
+    before, after = normal(rng, INPUTS, ROWS).real, normal(rng, INPUTS, ROWS).real
+    for step in range(60):
+        halves = rng.random((60, INPUTS)) < 0.25
+        now = np.arange(60)[:, None] + 60 * step < 20 * 60 + cut
+        signal = halves @ before * now + halves @ after * ~now if step < 40 else 0.0
+        motion.add(60 * (step + 1), halves, (signal + rng.standard_normal((60, ROWS))).astype(np.float32))
+        if step == 21:
+            assert motion.correlation < 0.5
+        if step in (19, 38):
+            assert motion.strange == 0 and not motion.speed.moving and not motion.lost
+        if step == 38:
+            assert motion.correlation < 0.1
+    assert motion.lost
+
+
 def test_a_saved_motion_goes_on_as_the_first():
     """Catches: an incomplete reading that is lost."""
     rng = np.random.default_rng(0)

@@ -194,8 +194,6 @@ def test_a_user_function_may_recalibrate():
 
     opu = bench()
     projection = measure_projection(opu, n_inputs=CLASSES, anchors=2)
-    with pytest.raises(ValueError, match="recalibrate must be given"):
-        OpticalFeedback(projection, recalibrate_every=1)
     feedback = OpticalFeedback(projection, recalibrate_every=1, recalibrate=again)
     feedback(errors(), [50]), feedback(errors(), [50])
     assert asked == [opu]
@@ -204,21 +202,16 @@ def test_a_user_function_may_recalibrate():
 
 
 def test_a_projection_is_measured_again_by_its_own_method():
-    """Phase stepping with its settings; not multilateration. Catches: a second calibration by anchors."""
-    feedback = OpticalFeedback(
-        measure_projection(bench(), "phase-stepping", n_inputs=CLASSES, steps=3, repeats=4),
-        Ternary(threshold=0.1),
-        recalibrate_every=1,
-    )
-    [first] = feedback(errors(), [50])
-    method = feedback.projection.method
-    [second] = feedback(errors(), [50])
-    assert feedback.calibrations == 1
-    assert feedback.projection.method == method
-    assert likeness(first, second) > 0.9
-    projection = measure_projection(bench(), "multilateration", n_inputs=CLASSES)
-    with pytest.raises(ValueError, match="recalibrate must be given for a projection whose gauge changes"):
-        OpticalFeedback(projection, recalibrate_every=1)
+    """With its settings, sign and phase. Catches: a second calibration by anchors; units that get other matrices."""
+    for name, options in (("phase-stepping", {"steps": 3, "repeats": 4}), ("multilateration", {})):
+        projection = measure_projection(bench(), name, n_inputs=CLASSES, **options)
+        feedback = OpticalFeedback(projection, Ternary(threshold=0.1), recalibrate_every=1)
+        [first] = feedback(errors(), [50])
+        method = feedback.projection.method
+        [second] = feedback(errors(), [50])
+        assert feedback.calibrations == 1
+        assert feedback.projection.method == method
+        assert likeness(first, second) > 0.9
 
 
 def test_units_keep_their_pixels_when_anchors_become_dark():

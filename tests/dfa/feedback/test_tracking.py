@@ -9,6 +9,7 @@ from calibration import measure_projection
 from calibration.camera.decay import Speed
 from dfa import DirectFeedback, OpticalFeedback, Ternary
 from dfa.data import digits
+from dfa.errors import Diverged
 from dfa.models import mlp
 from dfa.training.images import train
 from dfa.training.steps import take_step
@@ -60,7 +61,7 @@ def true_signals(source, e, width):
     opu = source.projection.opu
     matrix = opu.effective_matrix(tick=opu.clock.frames)
     anchor = matrix[:, CLASSES:].sum(axis=1)
-    rows = np.flatnonzero(source.projection.valid)[:width]
+    rows = source._rows.numpy()[:width]
     true = torch.from_numpy(np.real(np.conj(anchor / np.abs(anchor))[:, None] * matrix[:, :CLASSES])[rows].T).float()
     signals = source.encoder(e).float() @ true
     return signals - signals.mean(dim=0)
@@ -91,7 +92,7 @@ def test_the_movement_is_stated(method):
 
     Catches: 20 dB stated on a device that has moved away.
     """
-    source = feedback(5000.0, PAIRS, method)
+    source = feedback(5000.0, PAIRS, method, min_correlation=0.0)
     for step in range(60):
         source.watch = step == 59
         source(error(step), [150])
@@ -114,6 +115,60 @@ def test_a_device_that_moves_too_fast_gets_errors_in_a_tenth_of_the_steps():
         source(error(step), [50])
         frames.append(source.statistics()["frames"])
     assert [bool(count) for count in frames] == [step % 10 == 9 for step in range(20)]
+
+
+def blocked(opu, last):
+    """Light from the mirrors ends after a number of frames."""
+    take = opu.measure
+
+    def measure(patterns, *arguments, **more):
+        if opu.clock.frames <= last:
+            return take(patterns, *arguments, **more)
+        return take(np.zeros_like(patterns), *arguments, **more)
+
+    opu.measure = measure
+
+
+@pytest.mark.parametrize("method", ["anchor", "reference-pairs"])
+def test_a_device_that_moves_away_is_calibrated_again(method):
+    """Before values have less than 0.4 in common with the calibration; units keep their rows; not on a still device.
+
+    Catches: a limit that is not watched; a calibration in every step; rows that are dark now and fall silent.
+    """
+    moving, still = (feedback(tau, PAIRS, method) for tau in (5000.0, None))
+    rows, kept = moving._rows.clone(), []
+    for step in range(110):
+        [signal] = moving(error(step), [150])
+        kept.append(moving.statistics().get("correlation", 1.0))
+        if step < 20:
+            still(error(step), [150])
+    frames = moving.frames / 5000.0 * moving.projection.moving_fields
+    assert 1 <= moving.calibrations <= frames / np.log(2.0) + 1
+    assert min(kept) > 0.4
+    assert kept[-1] > 0.5
+    assert torch.equal(moving._rows, rows)
+    assert (signal != 0).any(dim=0).float().mean() > 0.99
+    assert still.calibrations == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [("anchor", "frames of different patterns must differ"), ("reference-pairs", "not like one another, also after a")],
+)
+def test_a_run_whose_light_is_lost_stops_with_its_last_good_checkpoint(method, reason, tmp_path):
+    """Within 1500 frames, in one line. Before: to the end on noise (pairs), or without the checkpoint's name (anchor).
+
+    Catches: a loss that is taken for a fast medium.
+    """
+    model, source = mlp([64, 60, CLASSES], seed=1), feedback(None, PAIRS, method)
+    blocked(source.projection.opu, source.frames + 1500)
+    learner = DirectFeedback(model, feedback=source)
+    with pytest.raises(Diverged, match=rf"{reason}.*last good checkpoint is"):
+        train(
+            model, digits(), learner, epochs=9, batch_size=32, folder=tmp_path, progress=False, align=0,
+            checkpoint_every=5, diagnostics=False,
+        )  # fmt: skip
+    assert source.frames < 1500 + 1500
 
 
 def test_hidden_blocks_learn_at_the_rate_that_the_feedback_allows():
