@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calibration.projections.base import Projected
+from calibration.projections.responses import Projected
 from dfa.data import Dataset, load
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import format_mean, run_one

@@ -10,9 +10,10 @@ from calibration.camera.noise import measure_background
 from calibration.device import Device
 from calibration.fields.holography import disjoint_anchor, superset_anchor
 from calibration.fields.misfit import check_repeats, response_factor
-from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed, Response
+from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
 from calibration.projections.light import common_level, warn_of_level
+from calibration.projections.responses import Response
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 

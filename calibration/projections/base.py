@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,42 +12,15 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
 from calibration.fields.shift import check_order
+from calibration.projections.responses import Observer, Projected, Response
 from calibration.projections.signed_patterns import Terms, split
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 
-__all__ = ["LinearProjection", "Observer", "Projected", "ProjectionMethod", "Refreshed", "Response"]
+__all__ = ["LinearProjection", "ProjectionMethod", "Refreshed"]
 
 CHUNK = 2**25
 """Pixels of the frames taken at a time; bounds the memory (about 20 bytes per pixel)."""
-
-
-class Projected(NamedTuple):
-    """Values of a projection and their errors; arrays of shape (batch, n_out).
-
-    The error of a complex value applies to its real and to its imaginary part; the rms distance in the complex plane is
-    larger by the root of 2.
-    """
-
-    values: HostArray
-    """float32, or complex64 if the method measures the phase."""
-    standard_error: FloatArray
-    """Predicted from the measured noise of the camera, times the root of the misfit where the method has one; infinite
-    if the anchor or the reference is dark, or the frames do not fit the model (`calibration.fields.misfit`)."""
-    noise: FloatArray
-    """Part of the standard error that is independent in every projection: the noise of its frames."""
-    saturated: BoolArray
-    """Whether the value is wrong because the pixel saturated in too many of its frames."""
-
-
-class Response(NamedTuple):
-    """Linear response to binary patterns before scaling; arrays of shape (batch, n_out)."""
-
-    values: HostArray
-    variance: FloatArray | None
-    """Variance of the real part, and of the imaginary part; None if not requested."""
-    saturated: BoolArray | None
-    """Whether a value is wrong because of saturation; None if not requested."""
 
 
 class Refreshed(NamedTuple):
@@ -58,19 +31,6 @@ class Refreshed(NamedTuple):
     """Light of the reference over that of the last calibration, mean over the valid rows."""
     correlation: float
     """Correlation of the reference's intensity with that of the last calibration, over the valid rows."""
-
-
-class Observer(Protocol):
-    """Sees the frames of vectors, and may change their responses; for devices that move."""
-
-    @property
-    def by_vector(self) -> bool:
-        """Whether the patterns of a vector are shown one after the other, not all positive ones first."""
-        ...
-
-    def __call__(self, halves: BoolArray, responses: HostArray) -> HostArray:
-        """Responses to use, given patterns (n, n_inputs) and their responses before scaling, (n, n_out)."""
-        ...
 
 
 @component

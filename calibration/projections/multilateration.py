@@ -18,8 +18,9 @@ from calibration.fields.misfit import check_repeats, response_factor
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.anchor import anchor_patterns, frames_with_anchors, state_of_light
 from calibration.projections.anchor_placement import anchor_sets, place
-from calibration.projections.base import LinearProjection, ProjectionMethod, Response
+from calibration.projections.base import LinearProjection, ProjectionMethod
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
+from calibration.projections.responses import Response
 from calibration.projections.trilateration import Anchors, locate, misfit, shared_error
 from photonics.arrays import BoolArray, FloatArray, HostArray, IntArray
 from photonics.component import Field, component, integer

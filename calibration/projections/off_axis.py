@@ -12,8 +12,9 @@ from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import binned_imaging
 from calibration.fields.sideband import Frequency, Sideband
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
-from calibration.projections.base import ProjectionMethod, Response
+from calibration.projections.base import ProjectionMethod
 from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
+from calibration.projections.responses import Response
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import component
 from photonics.patterns.encoding import half_on

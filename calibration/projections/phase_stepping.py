@@ -13,8 +13,9 @@ from calibration.fields.misfit import MAX_REPEATED, response_factor
 from calibration.fields.readings import MAX_SATURATED, binned_imaging, data_sheet_error
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, misfit, refine_fields, stepped_reference
-from calibration.projections.base import ProjectionMethod, Response
+from calibration.projections.base import ProjectionMethod
 from calibration.projections.reference_arm import ReferencedProjection, check_arm, measure_arm
+from calibration.projections.responses import Response
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, component
 from photonics.parts.camera import QUANTISATION

@@ -12,9 +12,10 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
-from calibration.projections.base import LinearProjection, ProjectionMethod, Response
+from calibration.projections.base import LinearProjection, ProjectionMethod
 from calibration.projections.light import common_level, grains_per_pixel
 from calibration.projections.reference_arm import check_arm, measure_arm
+from calibration.projections.responses import Response
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import component

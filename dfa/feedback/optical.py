@@ -17,7 +17,7 @@ from calibration import LinearProjection
 from calibration.camera.noise import Unsteady
 from calibration.device import Device
 from calibration.fields.misfit import Misfit
-from calibration.projections.base import Observer, Projected
+from calibration.projections.responses import Observer, Projected
 from dfa.arrays import to_array, to_tensor
 from dfa.errors import Diverged
 from dfa.feedback.base import CodedFeedback, State

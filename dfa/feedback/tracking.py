@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calibration import LinearProjection
 from calibration.camera.decay import Speed
-from calibration.projections.motion import Motion
+from calibration.camera.motion import Motion
 from dfa.errors import Diverged
 from dfa.feedback.base import State
 from photonics.arrays import BoolArray, FloatArray, HostArray
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 class Tracker:
     """Watches the frames of a projection; once its medium moves, follows it.
 
-    On a still device nothing changes, bit for bit. Once `calibration.projections.motion.Motion` sees a movement, the
+    On a still device nothing changes, bit for bit. Once `calibration.camera.motion.Motion` sees a movement, the
     mean of a step's own frames takes the place of the calibrated anchor (`LinearProjection.follow`), the frames of a
     code are neighbours, and `OpticalFeedback` centres the signals over the batch. All of it takes no frame.
 

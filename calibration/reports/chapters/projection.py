@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from calibration.device import Device
 from calibration.metrics import anchor_truth, pair_truth
-from calibration.projections.base import LinearProjection, Projected
+from calibration.projections.base import LinearProjection
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_shape
 from calibration.projections.reference_pairs import PairProjection
+from calibration.projections.responses import Projected
 from calibration.reports.chapters.common import Chapter, is_noise_hidden
 from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.findings import Line

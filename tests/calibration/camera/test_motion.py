@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration.projections.motion import MAX_ROWS, Motion
+from calibration.camera.motion import MAX_ROWS, Motion
 
 INPUTS, ROWS, SKIP = 10, 250, 6
 

@@ -1,0 +1,48 @@
+"""Responses to binary patterns, values of a projection, and who may watch them."""
+
+from typing import NamedTuple, Protocol
+
+from photonics.arrays import BoolArray, FloatArray, HostArray
+
+__all__ = ["Observer", "Projected", "Response"]
+
+
+class Projected(NamedTuple):
+    """Values of a projection and their errors; arrays of shape (batch, n_out).
+
+    The error of a complex value applies to its real and to its imaginary part; the rms distance in the complex plane is
+    larger by the root of 2.
+    """
+
+    values: HostArray
+    """float32, or complex64 if the method measures the phase."""
+    standard_error: FloatArray
+    """Predicted from the measured noise of the camera, times the root of the misfit where the method has one; infinite
+    if the anchor or the reference is dark, or the frames do not fit the model (`calibration.fields.misfit`)."""
+    noise: FloatArray
+    """Part of the standard error that is independent in every projection: the noise of its frames."""
+    saturated: BoolArray
+    """Whether the value is wrong because the pixel saturated in too many of its frames."""
+
+
+class Response(NamedTuple):
+    """Linear response to binary patterns before scaling; arrays of shape (batch, n_out)."""
+
+    values: HostArray
+    variance: FloatArray | None
+    """Variance of the real part, and of the imaginary part; None if not requested."""
+    saturated: BoolArray | None
+    """Whether a value is wrong because of saturation; None if not requested."""
+
+
+class Observer(Protocol):
+    """Sees the frames of vectors, and may change their responses; for devices that move."""
+
+    @property
+    def by_vector(self) -> bool:
+        """Whether the patterns of a vector are shown one after the other, not all positive ones first."""
+        ...
+
+    def __call__(self, halves: BoolArray, responses: HostArray) -> HostArray:
+        """Responses to use, given patterns (n, n_inputs) and their responses before scaling, (n, n_out)."""
+        ...
