@@ -36,6 +36,8 @@ VECTOR_MARKS = {
     "multilateration, S = 8": ("C0", 0.044, None),
     "multilateration, S = 15": ("C0", 0.020, None),
 }
+SHIFTS = {"multilateration, S = 8": -10}
+"""Where a name would cover a mark: its shift, points."""
 
 
 def draw(path: Path, curves: Mapping[str, list[tuple[float, float]]], points: Points, vectors: Points) -> None:
@@ -69,7 +71,7 @@ def projections(ax: Axes, vectors: Points) -> None:
     for name, (color, public, wanted) in VECTOR_MARKS.items():
         frames, found = vectors[f"projection, {name}"]
         ax.loglog(frames, np.median(found), "o", color=color, ms=5)
-        below = (0, -13 if public is None or public > np.median(found) else 8)
+        below = (SHIFTS.get(name, 0), -13 if public is None or public > np.median(found) else 8)
         ax.annotate(name, (frames, float(np.median(found))), below, **LABEL, color=color)
         if public is not None:
             ax.plot(frames, public, "x", color=color, ms=7, mew=1.8)
