@@ -53,14 +53,17 @@ def first_light(figure: Figure) -> Numbers:
     report = characterize(opu, truth=opu.effective_matrix())
     runs = compare_methods(DEMO, digits(), STANDARD_METHODS, range(3), progress=False)
     frame = first_light_device().measure(half_on(1, opu.n_in, 0))[0]
-    figure.set_size_inches(11, 7.6)
+    figure.set_size_inches(11, 7.0)
     grid = figure.add_gridspec(2, 3, height_ratios=[1, 1.25])
     draw_bench(figure.add_subplot(grid[0, :]), opu)
     ax = draw_frame(figure.add_subplot(grid[1, 0]), frame, opu.camera.top, opu.frame_shape)
     ax.set_title("the camera sees speckle")
     ax = draw_projection(figure.add_subplot(grid[1, 1]), report.curves["projection"])
     ax.set_title("interference makes it a linear map")
-    draw_scores(figure.add_subplot(grid[1, 2]), DEMO, runs).set_title("which teaches a network (digits)")
+    ax = draw_scores(figure.add_subplot(grid[1, 2], box_aspect=1), DEMO, runs)
+    ax.set_title("which teaches a network (digits)")
+    ax.get_legend().remove()  # one for the figure, so that the three panels have one height
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower right", ncols=5, frameon=False)
     return {"device": opu.to_dict(), "frame": frame[:64].tolist(), "scores": scores(runs)}
 
 
