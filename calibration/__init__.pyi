@@ -1,5 +1,7 @@
 from .fields.sequence import FrameFault, SequenceCheck, check_sequence
 from .hosted import Hosted
+from .pairs.matrix import fit_matrix
+from .pairs.projection import FittedProjection, fit_projection
 from .projections.base import LinearProjection
 from .projections.measuring import measure_projection
 from .recovery.exposure import expose
@@ -16,6 +18,7 @@ from .twin.questions import record_bench
 from .twin.twin import Twin
 
 __all__ = [
+    "FittedProjection",
     "FrameFault",
     "Hosted",
     "LinearProjection",
@@ -31,6 +34,8 @@ __all__ = [
     "compare",
     "expose",
     "fit_device",
+    "fit_matrix",
+    "fit_projection",
     "measure_projection",
     "open_recording",
     "record_bench",

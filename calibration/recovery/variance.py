@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.recovery.designs.dense import DenseDesign
 from calibration.recovery.designs.hadamard import hadamard
 from calibration.recovery.designs.signs import Probes, SignDesign
 from photonics.arrays import HostArray, RealArray, Shapes
@@ -45,6 +46,8 @@ def expected_variance(
     G^-1``. The covariance of an entry is ``(sum J)^-1``. W exceeds B for columns of H that are not used. This is free
     convolution by subordination (H. Bercovici and D. Voiculescu, Indiana Univ. Math. J. 42, 733 (1993)).
     """
+    if isinstance(design, DenseDesign):
+        return design.expected_variance(gain, real, imag, weight)
     rounds = collect_rounds(design, gain, real, imag, weight)
     sizes = np.array([len(group) for group in design.groups])
     brightest = np.max([part.light.max(axis=(0, 1)) for part in rounds], axis=0)  # of each row: others may be NaN

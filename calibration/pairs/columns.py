@@ -1,0 +1,84 @@
+"""The unknowns that patterns determine: which inputs they tell apart, and the design of their frames."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from calibration.recovery.designs.dense import DenseDesign
+from photonics.arrays import BoolArray, ComplexArray, RealArray, Shapes
+
+__all__ = ["Columns", "choose_columns"]
+
+MAX_CONDITION = 1e4
+"""Largest condition number of centred patterns with which the field of all mirrors OFF is an unknown of its own."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Columns(Shapes):
+    """Patterns as signs about their mean, over inputs that they tell apart."""
+
+    signs: RealArray
+    """``2 (x - mean)`` of each group of inputs that are always alike, the wanted inputs first: (frames, n)."""
+    wanted: int
+    """Number of inputs whose columns of the matrix are wanted."""
+    center: RealArray
+    """``2 mean`` of the groups, (n,): the field of the mean pattern is their sum with these factors."""
+    has_offset: bool
+    """Whether the field of the mean pattern is an unknown of its own, so that light of OFF mirrors is known."""
+    condition_number: float
+
+    def design(self, scale: RealArray, beam: ComplexArray | None) -> DenseDesign:
+        """Design of the frames, `scale` the root of their relative exposures."""
+        rows = self.signs if not self.has_offset else np.concatenate([self.signs, np.ones_like(self.signs[:, :1])], 1)
+        rows = rows if self.has_offset else rows + self.center
+        return DenseDesign(rows * scale[:, None], None if beam is None else beam * scale, self.wanted)
+
+    @cached_property
+    def inverse(self) -> RealArray:
+        """Pseudo-inverse of ``signs^T signs / frames``."""
+        return np.linalg.pinv(self.signs.T.astype(np.float64) @ self.signs / len(self.signs), 1e-9, True)
+
+
+def choose_columns(patterns: BoolArray, n_inputs: int) -> Columns:
+    """Group inputs that are always alike; the first `n_inputs` must differ from all others.
+
+    Raises
+    ------
+    ValueError
+        If the patterns do not tell these inputs apart; the message names them.
+    """
+    names: dict[bytes, int] = {}
+    kept: list[int] = []
+    for number, column in enumerate(patterns.T):
+        wanted, key = number < n_inputs, column.tobytes()
+        if column.all() or not column.any():
+            if wanted:
+                state = "ON" if column.any() else "OFF"
+                raise ValueError(
+                    f"patterns must show input {number} both ON and OFF, got {state} in all {len(patterns)} frames: "
+                    "leave it out (n_inputs), or show more patterns"
+                )
+            continue
+        if (other := names.get(key)) is not None:
+            if other < n_inputs:
+                raise ValueError(
+                    f"patterns must tell the inputs apart, got inputs {other} and {number} in the same state in all "
+                    f"{len(patterns)} frames: choose n_inputs, or show more patterns"
+                )
+            continue
+        names[key] = number
+        kept.append(number)
+    shown = patterns[:, kept].astype(np.float32)
+    mean = shown.mean(axis=0, dtype=np.float64).astype(np.float32)
+    signs = 2.0 * (shown - mean)
+    values = np.linalg.svd(signs, compute_uv=False)
+    offset = bool(values[-1] * MAX_CONDITION > values[0]) and len(patterns) > len(kept)
+    if not offset:
+        values = np.linalg.svd(shown, compute_uv=False)
+        if len(patterns) < len(kept) or values[-1] * MAX_CONDITION <= values[0]:
+            rank = int(np.sum(values * MAX_CONDITION > values[0]))
+            raise ValueError(
+                f"patterns must be linearly independent, got {rank} independent ones for {len(kept)} inputs: show more"
+            )
+    return Columns(signs, n_inputs, 2.0 * mean, offset, float(values[0] / values[-1]))

@@ -1,0 +1,230 @@
+"""A transmission matrix fitted to pairs of patterns and frames."""
+
+import math
+import warnings
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration.camera.datasheet import sheet_noise_dn2
+from calibration.camera.noise import NoiseModel
+from calibration.fields.bad_pixels import is_dead, is_hot
+from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
+from calibration.fields.readings import Bench
+from calibration.pairs.columns import Columns, choose_columns
+from calibration.pairs.starts import reference_starts, spectral_start
+from calibration.recovery.base import Gauge
+from calibration.recovery.designs.dense import DenseDesign
+from calibration.recovery.estimate import TransmissionEstimate
+from calibration.recovery.likelihood import MAX_EXPECTED_ERROR, Fit, Pixels, fit_limit, read_pixels, refine, retry
+from calibration.recovery.transmission import describe_bench
+from calibration.storage.recorded import RecordedDevice
+from calibration.storage.recording import Recording
+from photonics.arrays import Array, BoolArray, ComplexArray, HostArray, RealArray
+from photonics.component import integer
+from photonics.kernels.threads import one_blas_thread
+
+__all__ = ["Pairs", "fit_matrix", "read_pairs"]
+
+BLOCK = 2**23
+"""Frames times rows that are solved at a time."""
+MIN_FRAMES_PER_INPUT = 4.0
+"""Fewest frames of an input without a reference; there are two unknowns, and starts need twice as many frames."""
+
+
+class Pairs:
+    """Lit frames of a recording with their patterns, at one reference exposure, and what is known of the bench."""
+
+    def __init__(self, record: Recording) -> None:
+        columns, lit = record.columns, record.columns["laser_on"]
+        self.device = RecordedDevice(record)
+        self.patterns: BoolArray = record.patterns[lit]
+        self.frames: HostArray = record.frames[lit]
+        exposure = columns["exposure_s"][lit]
+        if not len(self.frames):
+            raise ValueError("frames must have light in some of them, got dark frames only")
+        self.exposure_s = self.device.exposure_s = float(np.median(exposure))
+        self.scale = np.sqrt(exposure / self.exposure_s).astype(np.float32)
+        self.phase = columns["reference_phase"][lit]
+        dark, camera = record.frames[~lit], self.device.camera
+        missing = np.full((2, record.n_out), round(camera.offset), camera.dtype)
+        self.dark = dark if len(dark) > 1 else missing
+        self.bench: Bench = describe_bench(self.device, self.dark)
+        if len(dark) <= 1:
+            text = "there are no two dark frames: dark level and read noise are those of the data sheet"
+            warnings.warn(text, stacklevel=4)
+            noise = NoiseModel(sheet_noise_dn2(camera, self.exposure_s), camera.gain, camera.offset)
+            self.bench = replace(self.bench, noise=noise)
+
+    @property
+    def beam(self) -> ComplexArray | None:
+        """Factor of the reference in each frame, 0 where its shutter is closed; None if it always is."""
+        is_open = ~np.isnan(self.phase)
+        if not is_open.any():
+            return None
+        return np.where(is_open, np.exp(1j * np.where(is_open, self.phase, 0.0)), 0.0).astype(np.complex64)
+
+
+def read_pairs(patterns: Array | Recording | str | Path, frames: Array, columns: dict[str, Any]) -> Pairs:
+    """Return the pairs of a recording, of its file, or of arrays."""
+    if isinstance(patterns, (str, Path)):
+        with closing(Recording(patterns)) as record:
+            return Pairs(record)
+    if isinstance(patterns, Recording):
+        return Pairs(patterns)
+    return Pairs(Recording.from_arrays(patterns, frames, **columns))
+
+
+def fit_matrix(
+    patterns: Array | Recording | str | Path,
+    frames: Array = None,
+    *,
+    n_inputs: int | None = None,
+    seed: int = 0,
+    restarts: int = 6,
+    **columns: Any,
+) -> TransmissionEstimate:
+    """Fit a transmission matrix to pairs of patterns and frames, in any order: no questions are asked.
+
+    The likelihood of all frames is maximised (`calibration.recovery.likelihood.refine`). Frames with the reference at
+    known phases start it by least squares; without a reference it starts by a spectral method, from 4 frames for an
+    input, better 8 or more. Exposures may differ. Inputs that are always alike count as one if they are not wanted.
+
+    Parameters
+    ----------
+    patterns : array_like, Recording, str or Path
+        Patterns, as for `Recording.from_arrays`; or a recording, which has the frames too.
+    frames : array_like, optional
+        Frames, as for `Recording.from_arrays`.
+    n_inputs : int, optional
+        Inputs whose columns are wanted, the first ones; all by default.
+    seed : int
+        Seed of the starts.
+    restarts : int
+        Further starts of rows in a wrong minimum.
+    **columns
+        As for `Recording.from_arrays`: exposure_s, device, reference_phase, laser_on, shown, and so on.
+
+    Returns
+    -------
+    TransmissionEstimate
+        With phases of a reference, rows have the phase of the conjugate reference; without, each row is known up to a
+        phase and a complex conjugation.
+
+    Raises
+    ------
+    ValueError
+        If the patterns do not tell the inputs apart, there are too few frames, or phases are missing.
+    """
+    pairs = read_pairs(patterns, frames, columns)
+    n_in = pairs.patterns.shape[1]
+    wanted = n_in if n_inputs is None else integer(n_inputs, "n_inputs", 1, n_in)
+    chosen = choose_columns(pairs.patterns, wanted)
+    design = chosen.design(pairs.scale, pairs.beam)
+    unknowns = 2 * (design.n_inputs + 1)
+    least = 1.2 * unknowns if pairs.beam is not None else MIN_FRAMES_PER_INPUT * chosen.signs.shape[1]
+    if design.frames < least:
+        raise ValueError(
+            f"frames must be {math.ceil(least)} or more for {chosen.signs.shape[1]} inputs, got {design.frames}: take "
+            "more, or recover fewer inputs (n_inputs)"
+        )
+    return solve(pairs, chosen, design, integer(restarts, "restarts", 0), seed)
+
+
+@one_blas_thread
+def solve(pairs: Pairs, chosen: Columns, design: DenseDesign, restarts: int, seed: int) -> TransmissionEstimate:
+    """Fit all rows, block by block."""
+    n_out, bench = pairs.frames.shape[1], pairs.bench
+    matrix = np.zeros((n_out, chosen.wanted), np.complex64)
+    error, misfit = np.full(n_out, np.inf, np.float32), np.full(n_out, np.nan, np.float32)
+    bad = is_hot(pairs.dark, bench.saturation_dn) | is_dead(pairs.frames, bench.noise.dark_dn)
+    saturated = (pairs.frames >= bench.saturation_dn).mean(axis=0).astype(np.float32)
+    rows, width = np.flatnonzero(~bad), max(BLOCK // design.frames, 16)
+    for start in range(0, len(rows), width):
+        part = rows[start : start + width]
+        pixels = read_pixels(pairs.frames[:, part], bench)
+        fit = fit_rows(pairs, chosen, design, pixels, part, restarts, seed)
+        matrix[part], error[part] = rows_of(pairs, chosen, design, fit)
+        misfit[part] = fit.misfit
+    common = common_misfit(misfit[rows]) if len(rows) else 1.0
+    valid = np.isfinite(error) & (misfit < min(fit_limit(misfit, design.frames), MAX_MISFIT)) & (saturated < 0.5)
+    valid &= common < MAX_MISFIT
+    length = np.mean(np.abs(matrix) ** 2, axis=1)
+    valid &= error**2 < MAX_EXPECTED_ERROR**2 * np.maximum(length - error**2, 0.0)
+    excess = np.sqrt(
+        np.maximum(misfit, 1.0) + (common - 1.0) * max(design.frames / (2 * design.n_inputs + 2) - 1.0, 0.0)
+    )
+    error = np.where(valid, np.hypot(error * excess, np.sqrt(length) * bench.scale_error), np.inf)
+    told = warn_of_misfit(common, float(np.mean(misfit[rows] > MAX_MISFIT)), stacklevel=4) if len(rows) else False
+    if not (told or valid.any()):
+        warnings.warn("no row is valid: too few or too dark frames, or frames of other patterns", stacklevel=4)
+    return TransmissionEstimate(
+        matrix=np.where(valid[:, None], matrix, np.complex64(0)),
+        standard_error=error.astype(np.float32),
+        valid=valid,
+        method="pairs",
+        gauge=gauge_of(pairs),
+        frames=design.frames,
+        condition_number=chosen.condition_number,
+        provenance={
+            "method": "pairs",
+            "options": {"seed": seed, "restarts": restarts, "n_inputs": chosen.wanted},
+            "exposure_s": pairs.exposure_s,
+            "device": pairs.device.to_dict(),
+            "noise": asdict(bench.noise),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "version": version("opu-sim"),
+        },
+        diagnostics={"misfit": misfit, "saturated": saturated},
+    )
+
+
+def gauge_of(pairs: Pairs) -> Gauge:
+    """What the fit leaves undetermined."""
+    if pairs.beam is not None:
+        return Gauge("each row is multiplied by a phase, that of the conjugate reference at its pixel")
+    sentence = "each row is known up to a phase and a complex conjugation, independent of the other rows"
+    return Gauge(sentence, phase_fixed=False, conjugation_fixed=False)
+
+
+def fit_rows(
+    pairs: Pairs, chosen: Columns, design: DenseDesign, pixels: Pixels, rows: NDArray[np.intp], restarts: int, seed: int
+) -> Fit:
+    """Fit some rows from all their starts."""
+    light = pixels.signal / pairs.scale[:, None] ** 2
+    if pairs.beam is None:
+
+        def start(number: int, bad: NDArray[np.intp]) -> ComplexArray:
+            return spectral_start(chosen, light[:, bad], seed, rows[bad], number)
+
+        others: list[Callable[[NDArray[np.intp]], ComplexArray]] = [
+            lambda bad, number=number: start(number, bad) for number in range(1, restarts + 1)
+        ]
+        return retry(design, pixels, refine(design, pixels, start(0, np.arange(len(rows)))), others)
+    is_open = ~np.isnan(pairs.phase)
+    _, group = np.unique(np.packbits(pairs.patterns[is_open], axis=1), axis=0, return_inverse=True)
+    some = replace(chosen, signs=chosen.signs[is_open])
+    starts = reference_starts(some, light[is_open], pairs.phase[is_open].astype(np.float32), group.reshape(-1))
+    return retry(design, pixels, refine(design, pixels, starts[0]), [lambda bad: starts[1][:, bad]])
+
+
+def rows_of(pairs: Pairs, chosen: Columns, design: DenseDesign, fit: Fit) -> tuple[ComplexArray, RealArray]:
+    """Rows of the matrix in the unit of T and their errors; infinite where the fit says nothing."""
+    unit = np.float32(2.0 / math.sqrt(pairs.bench.unit_dn))  # u is half of an entry
+    fields = fit.unknowns[: chosen.wanted]
+    if pairs.beam is not None:
+        turn = fit.unknowns[-1]
+    else:
+        turn = fit.unknowns[-1] if chosen.has_offset else (fit.unknowns * chosen.center[:, None]).sum(axis=0)
+    matrix = (fields * turn.conj() / np.maximum(np.abs(turn), 1e-30)).T * unit
+    if pairs.beam is None:
+        matrix = np.where(matrix[:, :1].imag < 0, matrix.conj(), matrix)
+    error = np.sqrt(fit.variance[:, 0]) * unit
+    return np.nan_to_num(matrix).astype(np.complex64), np.where(np.isfinite(error) & (error > 0), error, np.inf)
