@@ -25,6 +25,10 @@ MAX_LOCATING_FRAMES = 64
 """Maximum number of frames in the mean spectrum in which the sideband is located."""
 
 
+MIN_RING_SHARE = 1e-5
+"""Smallest share of the light at which a ring of the spectrum is part of the disc that is cut out."""
+
+
 class State(NamedTuple):
     """Data shared by all rows, with the fields on disk."""
 
@@ -201,7 +205,8 @@ def locate_sideband(frames: HostArray, alone: FloatArray, bad: BoolArray, bench:
 
     The disc at the centre, of twice the field's band, contains the field's own intensity and is left out. If the centre
     is within a bin of that of the data sheet, the latter is used: frames do not determine it better. The radius is
-    where the noise exceeds the light, which extends beyond the band if the beam has aberrations.
+    where the noise exceeds the light, which extends beyond the band if the beam has aberrations. Without noise, traces
+    of saturated pixels exceed it everywhere, so a ring must also have `MIN_RING_SHARE` of the light.
     """
     assert bench.field_band is not None  # OffAxisRecovery.check requires a pupil
     shape, band = bench.frame_shape, bench.field_band
@@ -213,7 +218,9 @@ def locate_sideband(frames: HostArray, alone: FloatArray, bad: BoolArray, bench:
     wide = Sideband.at(shape, center, room, band, 1, cropped=bench.cropped)
     radii, count, density = annuli(mean_power(wide.demodulate(cross, full), shape, bench.cropped))
     noise = float(bench.noise.variance(frames).sum(axis=1).mean())  # of a bin: the sum over all pixels
-    fading = np.flatnonzero((density < 2.0 * noise) & (radii > band) & (count > 0))
+    light = count * (density - noise)
+    dim = (density < 2.0 * noise) | (light < MIN_RING_SHARE * float(light[radii <= band].sum()))
+    fading = np.flatnonzero(dim & (radii > band) & (count > 0))
     radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
     radius = min(max(radius, band), room)
     return Sideband.at(shape, center, radius, band, bench.samples_per_pixel, bench.visibility, bench.cropped)

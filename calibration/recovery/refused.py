@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from calibration.device import Device
 from calibration.fields.drift import sample
 from calibration.fields.readings import RawFrames
@@ -22,6 +24,8 @@ MAX_BITS = 2**28
 
 def check_kept(device: Device, journal: Journal) -> None:
     """Raise a `WrongFile` if the frames of a run to resume are not of this device's camera."""
+    if not journal.arrays:  # cut off after its description
+        journal.append({"frames": np.empty((0, device.n_out), device.camera.dtype)})
     frames = journal.arrays.get("frames")
     if frames is None or (frames.dtype, frames.shape[1:]) != (device.camera.dtype, (device.n_out,)):
         raise WrongFile(

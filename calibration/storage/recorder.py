@@ -64,12 +64,12 @@ class Recorder(Wrapper):
         self._open = True
         self._complete = True
         if not part.exists():
-            first = frame_arrays(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames)
-            first |= {"frames": np.zeros((0, opu.n_out), opu.camera.dtype)}
-            self._journal = create_journal(part, about, first)
+            self._journal = create_journal(part, about, no_frames(opu))
             return
         self._journal = Journal(part, writable=True)
         try:
+            if not self._journal.arrays:  # cut off after its description
+                self._journal.append(no_frames(opu))
             self._earlier = open_part(part, about)
         except ValueError:
             self._journal.close()
@@ -122,6 +122,8 @@ class Recorder(Wrapper):
 
     def _keep(self, arrays: Arrays) -> None:
         """Append frames to the part. An error ends the recording, because later frames would leave a gap."""
+        if not self._open:
+            raise ValueError(f"path must be a recording under way, got {self.path}, which is closed: its frames are kept")
         self._check_complete()
         self._complete = False
         self._journal.append(arrays)
@@ -149,13 +151,14 @@ class Recorder(Wrapper):
         ValueError
             If the file cannot be written, or lacks frames. The part is kept.
         """
-        if self._open:
-            try:
-                self._check_complete()
-                write_hdf5(self.path, self._journal.header, self._journal.arrays, self._check_count)
-            finally:
-                self._leave()
-            self._journal.path.unlink(missing_ok=True)
+        with self._lock:  # not before the frames of another thread are in the part
+            if self._open:
+                try:
+                    self._check_complete()
+                    write_hdf5(self.path, self._journal.header, self._journal.arrays, self._check_count)
+                finally:
+                    self._leave()
+                self._journal.path.unlink(missing_ok=True)
         return self.path
 
     def _check_count(self, file: Path) -> None:
@@ -183,8 +186,10 @@ class Recorder(Wrapper):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
-        elif self._open:
-            self._leave()
+            return
+        with self._lock:
+            if self._open:
+                self._leave()
 
 
 def write_recording(
@@ -270,6 +275,12 @@ def attributes(opu: Device) -> dict[str, Any]:
     if opu.unit_dn != photometry(opu):
         about["unit_dn_per_s"] = opu.unit_dn / opu.exposure_s
     return about
+
+
+def no_frames(opu: Device) -> dict[str, HostArray]:
+    """The arrays of a recording without frames, which define their types."""
+    first = frame_arrays(np.zeros((0, opu.n_in), bool), opu.exposure_s, None, opu.clock.frames)
+    return first | {"frames": np.zeros((0, opu.n_out), opu.camera.dtype)}
 
 
 def frame_arrays(shown: BoolArray, exposure_s: float, phase: Array, start: int) -> dict[str, HostArray]:
