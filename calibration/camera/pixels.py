@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from calibration.camera.estimate import Estimate
 from photonics.arrays import BoolArray
 
-__all__ = ["Defects", "find_defects", "nonuniformity"]
+__all__ = ["MAX_DARK_SHARE", "Defects", "find_defects", "nonuniformity"]
 
 MIN_RESPONSE = 0.5
 """A pixel is dead if its response to light is under this share of the median response."""

@@ -11,6 +11,7 @@ from photonics.arrays import FloatArray, HostArray, RealArray
 __all__ = [
     "MAX_MISFIT",
     "MAX_REPEATED",
+    "MAY_BE",
     "Misfit",
     "check_repeats",
     "common_misfit",
@@ -27,7 +28,11 @@ MAX_REPEATED = 0.25
 equal."""
 MIN_PIXELS = 16
 """Number of pixels from which on equal frames are not chance."""
-MAY_BE = "Frames may be lost or doubled, phase steps wrong, the camera not linear, or light may change"
+MAY_BE = (
+    "Frames may be lost or doubled, phase steps wrong, the camera not linear, or light may change; or laser, medium or "
+    "phase of the reference drift or jitter: take frames faster, calibrate again more often (recalibrate_every), or "
+    "follow the phase (track_drift)"
+)
 """Causes of a misfit that is not explained."""
 
 

@@ -48,7 +48,7 @@ GRAM_FRAMES = 400
 SHIFTS = (0, 1, -1, 2, -2, 3, -3)
 """Offsets that are tried for the whole recording if that of its beginning explains few frames."""
 
-Kind = Literal["lost", "repeated", "shifted", "late"]
+Kind = Literal["lost", "repeated", "shifted", "late", "black"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class FrameFault:
 
     kind: Kind
     """"lost": frames are missing before `frame`. "repeated": `frame` shows a pattern again. "shifted": a run of frames
-    shows the patterns of its neighbours. "late": `frame` also shows the pattern before its own."""
+    shows the patterns of its neighbours. "late": `frame` also shows the pattern before its own. "black": frames have no
+    light, although mirrors are ON (found in recordings, which have the dark level)."""
     frame: int
     """Number of the frame where it happened, from 0; of the first frame of a run."""
     count: int
@@ -75,6 +76,7 @@ class FrameFault:
             "repeated": f"{many} repeated from frame {self.frame} on",
             "shifted": f"frames {self.frame} to {last} shifted by {self.offset:+d} patterns",
             "late": f"frame {self.frame} late: it also shows the pattern before",
+            "black": f"{many} without light from frame {self.frame} on",
         }[self.kind]
         return f"{said} (confidence {self.confidence:.2f})"
 
@@ -88,7 +90,7 @@ class SequenceCheck(Shapes):
     reason: str
     """Why the recording was not judged; empty if it was."""
     faults: tuple[FrameFault, ...]
-    """Faults in the order of the frames; empty if the recording was not judged."""
+    """Faults in the order of the frames; if the recording was not judged, only those of frames without light."""
     shown: NDArray[np.intp]
     """Row of `patterns` that each frame shows, (n_frames,); -1 where it is beyond the patterns, or not judged."""
     identified: float
@@ -102,7 +104,7 @@ class SequenceCheck(Shapes):
         return self.judged and not self.faults
 
     def __str__(self) -> str:
-        if not self.judged:
+        if not self.judged and not self.faults:
             return f"not judged: {self.reason}"
         if not self.faults:
             return "every frame shows its pattern"

@@ -10,6 +10,7 @@ from calibration.fields.bad_pixels import is_hot
 from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.methods import build_method, take_frames
 from calibration.storage.files import WrongFile
+from calibration.storage.recorded import RecordedDevice
 from photonics.analysis.exposure import Aim, search_exposure
 from photonics.arrays import HostArray
 from photonics.component import number
@@ -65,6 +66,12 @@ def expose_method(device: Device, plan: RecoveryMethod, saturated: float = 1e-3)
 
 def expose_recovery(device: Device, plan: RecoveryMethod) -> float:
     """Set the exposure of a recovery, as `expose_method`; the error of a recording names the other policy."""
+    left = device.frames_left if isinstance(device, RecordedDevice) else plan.frames
+    if left < plan.frames:
+        raise WrongFile(
+            f"opu must be a recording with the {plan.frames} frames of {plan.name}, got {left} frames that are left in "
+            f"{device}: record this method, too"
+        )
     try:
         return expose_method(device, plan)
     except WrongFile as error:

@@ -22,7 +22,7 @@ from calibration.recovery.methods import METHODS as RECOVERIES
 from calibration.recovery.methods import check_recovery
 from calibration.recovery.transmission import recover_transmission_matrix
 from calibration.reports.chapters.camera import camera_chapter
-from calibration.reports.chapters.common import Chapter, noise_model, refusal
+from calibration.reports.chapters.common import Chapter, measure_dark, refusal
 from calibration.reports.chapters.focusing import focusing_chapter
 from calibration.reports.chapters.matrix import matrix_chapter
 from calibration.reports.chapters.projection import projection_chapter, truth_chapter
@@ -32,6 +32,7 @@ from calibration.reports.report import Report
 from calibration.storage.descriptions import Description
 from calibration.storage.files import WrongFile
 from calibration.storage.recorded import RecordedDevice
+from photonics.arrays import BoolArray
 from photonics.component import integer
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet, check_seed
@@ -162,6 +163,8 @@ class Run:
     """Methods and exposures, for the report's provenance."""
     exposures: dict[str, float] = field(default_factory=dict)
     """Exposure of each chapter, seconds."""
+    hot: BoolArray | None = None
+    """Hot pixels, (n_out,)."""
     dim_ratio: float = 1.0
     """Share of dim readings relative to fully developed speckle."""
 
@@ -197,7 +200,7 @@ class Run:
         self.bar.set_description_str("camera")
         no_light = isinstance(self.opu, RecordedDevice) and not self.opu.has_uniform
         transfer = None if no_light else photon_transfer(self.opu)
-        noise = noise_model(self.opu, camera_gain(self.opu, transfer))
+        noise, self.hot = measure_dark(self.opu, camera_gain(self.opu, transfer))
         self.take_frames()
         self.add("camera", lambda: camera_chapter(self.opu.camera, transfer) if transfer else Chapter([], {}))
         return transfer, noise
@@ -310,7 +313,7 @@ def judge_projection(
     x = half_on(vectors, projection.n_inputs, seed, PatternSet.PROJECTION_VECTORS)
     result = projection.measure(x)
     about |= projection.describe()
-    found = projection_chapter(projection, x, result, seed, run.dim_ratio)
+    found = projection_chapter(projection, x, result, seed, run.dim_ratio, run.hot)
     if truth is None:
         return found
     against = truth_chapter(projection, x, result, truth)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from photonics.plotting.style import STYLE
 
-__all__ = ["STYLE", "Picture", "Section", "Table", "picture", "render"]
+__all__ = ["STYLE", "Picture", "Section", "Table", "picture", "plural", "render"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,15 @@ def picture(
         figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=150)
     text = buffer.getvalue()
     return Picture(text[text.index("<svg") :], caption, wide)
+
+
+def plural(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> plural(1, "seed"), plural(3, "seed")
+    ('1 seed', '3 seeds')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def render(title: str, sections: Sequence[Section]) -> str:

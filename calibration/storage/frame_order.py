@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from calibration.fields.sequence import MAX_PIXELS, SequenceCheck, check_sequence, refuse
+from calibration.fields.sequence import MAX_PIXELS, FrameFault, SequenceCheck, check_sequence, refuse
 from calibration.storage.recording import Recording
 from photonics.arrays import FloatArray
 
@@ -12,6 +13,12 @@ __all__ = ["check_recording"]
 
 MAX_BITS = 2**28
 """Largest number of mirrors times frames that is checked."""
+MIN_COMPARED = 8
+"""Number of frames from which on the light of one is compared with the others."""
+MIN_LIGHT_DN = 3.0
+"""Smallest expected light of a frame that is judged, DN."""
+BLACK_SHARE = 0.02
+"""Share of the expected light below which a frame has none."""
 CHUNK_FRAMES = 256
 """Frames that are read at a time."""
 
@@ -44,7 +51,37 @@ def check_recording(record: Recording, dark_dn: float) -> SequenceCheck:
     )
     shown = np.full(count, -1)
     shown[lit] = np.where(check.shown < 0, -1, lit[check.shown])
-    return replace(check, shown=shown, faults=tuple(replace(f, frame=int(lit[f.frame])) for f in check.faults))
+    black = find_black(record, light.mean(axis=1), lit, packed)
+    faults = [*(replace(fault, frame=int(lit[fault.frame])) for fault in check.faults), *black]
+    return replace(check, shown=shown, faults=tuple(sorted(faults, key=lambda fault: fault.frame)))
+
+
+def find_black(
+    record: Recording, level: FloatArray, lit: NDArray[np.intp], packed: NDArray[np.uint8]
+) -> list[FrameFault]:
+    """Frames without light although mirrors are ON, by the light for each mirror in the other frames.
+
+    `level` is the mean light of the frames `lit`, DN, and `packed` are their patterns. Frames of the reference beam
+    are compared with each other.
+    """
+    on = np.bitwise_count(packed).sum(axis=1)
+    weight = on * record.columns["exposure_s"][lit]
+    beam = np.isfinite(record.columns["reference_phase"][lit])
+    found: list[int] = []
+    if (level[~beam & (on == 0)] > MIN_LIGHT_DN).any():
+        return []  # frames of no mirrors have light: the patterns are those of other frames
+    for group in (np.flatnonzero(beam), np.flatnonzero(~beam & (on > 0))):
+        if len(group) >= MIN_COMPARED:
+            scale = record.columns["exposure_s"][lit[group]] if beam[group[0]] else weight[group]
+            expected = np.median(level[group] / scale) * scale
+            found += lit[group[(expected > MIN_LIGHT_DN) & (level[group] < BLACK_SHARE * expected)]].tolist()
+    runs: list[FrameFault] = []
+    for frame in sorted(found):
+        if runs and frame == runs[-1].frame + runs[-1].count:
+            runs[-1] = replace(runs[-1], count=runs[-1].count + 1)
+        else:
+            runs.append(FrameFault("black", frame, 1, 0, 1.0))
+    return runs
 
 
 def some_pixels(record: Recording) -> FloatArray:

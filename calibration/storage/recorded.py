@@ -93,6 +93,11 @@ class RecordedDevice:
         return self._next == len(self._recording)
 
     @property
+    def frames_left(self) -> int:
+        """Number of frames at the clock's number or later."""
+        return len(self._recording) - self._next
+
+    @property
     def uniform_left(self) -> int:
         """Number of frames of uniform light that were not requested yet."""
         return self._recording.uniform_count - self._next_uniform

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any, Self
 
 import numpy as np
+from tqdm import tqdm
 
 from calibration.camera.photon_transfer import UniformLight, uniform_light
 from calibration.device import Device, Wrapper
@@ -38,6 +39,8 @@ class Recorder(Wrapper):
     resume : bool
         Resume ``<path>.part`` of the same device, if it exists. Its frames are replayed, provided that the requests are
         the same and in the same order; then the device takes new ones. In this way any measurement can be resumed.
+    progress : bool
+        Count the recorded frames in a progress bar.
 
     Raises
     ------
@@ -55,8 +58,9 @@ class Recorder(Wrapper):
     calls and `close` raise it again, so that no file with missing frames appears.
     """
 
-    def __init__(self, opu: Device, path: str | Path, resume: bool = False) -> None:
+    def __init__(self, opu: Device, path: str | Path, resume: bool = False, progress: bool = False) -> None:
         super().__init__(opu)
+        self._bar = tqdm(unit="frame", desc="recorded", disable=not progress)
         self.path, part = new_recording(path, resume)
         self._light, about = uniform_light(opu), attributes(opu)
         self._earlier: RecordedDevice | None = None
@@ -123,11 +127,12 @@ class Recorder(Wrapper):
     def _keep(self, arrays: Arrays) -> None:
         """Append frames to the part. An error ends the recording, because later frames would leave a gap."""
         if not self._open:
-            raise ValueError(f"path must be a recording under way, got {self.path}, which is closed: its frames are kept")
+            raise ValueError(f"path must be a recording under way, got {self.path}, which is closed")
         self._check_complete()
         self._complete = False
         self._journal.append(arrays)
         self._complete = True
+        self._bar.update(max(map(len, arrays.values())))
 
     def _check_complete(self) -> None:
         """Raise an ``OSError`` if frames are missing in the file."""
@@ -173,6 +178,7 @@ class Recorder(Wrapper):
     def _leave(self) -> None:
         """Stop writing. The part is kept unless it has no frames."""
         self._open = False
+        self._bar.close()
         if self._earlier is not None:
             self._earlier.close()
         empty = not any(len(values) for values in self._journal.arrays.values())

@@ -111,7 +111,7 @@ def calibrate(
     known = opu.effective_matrix() if truth and not isinstance(opu, RecordedDevice) else None
     with (
         run_folder(out, resume) as folder,
-        Recorder(opu, record, resume) if record else nullcontext(opu) as used,
+        Recorder(opu, record, resume, show_progress(quiet)) if record else nullcontext(opu) as used,
     ):
         matrix = methods.recovery and {**methods.recovery, "out": folder / "matrix.h5", "resume": resume}
         report = characterize(

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from calibration.reports.characterize import characterize
 from calibration.reports.html import sections
-from calibration.reports.page import Section, Table, picture, render
+from calibration.reports.page import Section, Table, picture, plural, render
 from dfa.experiments.curves import COLOURS, diagnostics_section, marker_style
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import Run, summary
@@ -56,8 +56,8 @@ def describe_training(plan: Plan, data: Data, runs: Sequence[Run]) -> str:
         rate += f" ({plan.hidden_rate:g} times that in hidden blocks with fixed feedback)"
     return (
         f"Network {plan.network} with hidden blocks {hidden}, trained on {data.name}: {length}{batches}, Adam with "
-        f"learning rate {rate}, {seeds} seed(s). The table shows {plan.metric.name}, mean ± standard deviation. The "
-        "angle is between the updates of the hidden blocks and the true gradient. In optical DFA, the error of the "
+        f"learning rate {rate}, {plural(seeds, 'seed')}. The table shows {plan.metric.name}, mean ± standard "
+        "deviation. The angle is between the updates of the hidden blocks and the true gradient. In optical DFA, the error of the "
         "output is ternarised and shown on the mirrors, the medium scatters the light, the camera takes frames, and "
         "interference turns the frames into a linear projection of the error: the teaching signal of every hidden "
         "block. No error is propagated backwards through the network. Frames include calibration. Time and energy are "

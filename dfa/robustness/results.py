@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from calibration.reports.page import STYLE, Section, Table, picture, render
+from calibration.reports.page import STYLE, Section, Table, picture, plural, render
 from calibration.storage.files import replace_file, replacement, write_unused
 from calibration.storage.hdf5 import check_room
 from dfa.robustness.figures import change_name, draw, figure_size, format_value, is_clear, mean_and_error
@@ -127,7 +127,7 @@ def figures_of(found: "Dataset") -> "Iterator[tuple[str, Dataset]]":
 def caption(found: "Dataset") -> str:
     """Return the caption of the figure."""
     kind = view_of(found).kind
-    seeds = f"{found.sizes['seed']} seed(s)"
+    seeds = f"{plural(found.sizes['seed'], 'seed')}"
     if kind == "map":
         return f"Mean over {seeds}; cells show the difference from the cell without flaws, ± its standard error."
     if kind == "budget":
@@ -146,8 +146,8 @@ def about(found: "Dataset") -> str:
     device = plan["device"] if isinstance(plan["device"], str) else "a described device"
     return (
         f"Network {plan['network']} with hidden blocks {hidden} on {plan['data']} ({samples}, {length}, Adam at "
-        f"{plan['learning_rate']:g}) through {device}, {found.sizes['seed']} seed(s). Differences are from the point "
-        "without the flaw, for the same seed; ± is the standard error of the mean. A difference is clear if "
+        f"{plan['learning_rate']:g}) through {device}, {plural(found.sizes['seed'], 'seed')}. Differences are from the "
+        "point without the flaw, for the same seed; ± is the standard error of the mean. A difference is clear if "
         "Student's t separates it from 0 with 95 % confidence, each row by itself."
     )
 

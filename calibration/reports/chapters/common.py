@@ -8,6 +8,7 @@ from scipy.stats import t as student
 
 from calibration.camera.noise import NoiseModel, dark_level
 from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
+from calibration.camera.pixels import MAX_DARK_SHARE
 from calibration.device import Device
 from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.reports.findings import Line
@@ -19,6 +20,7 @@ __all__ = [
     "Chapter",
     "independent_pixels",
     "is_noise_hidden",
+    "measure_dark",
     "noise_model",
     "refusal",
     "signal_of",
@@ -45,9 +47,16 @@ def refusal(group: str, name: str, reason: str, advice: str) -> Line:
 
 def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> NoiseModel:
     """Noise of the camera: dark level and floor from dark frames, shot noise from its gain (DN per electron)."""
+    return measure_dark(opu, gain, exposure_s)[0]
+
+
+def measure_dark(opu: Device, gain: float, exposure_s: float | None = None) -> tuple[NoiseModel, BoolArray]:
+    """Noise as from `noise_model`, and hot pixels, (n_out,): over `MAX_DARK_SHARE` of the range above the others."""
     dark = np.asarray(opu.dark(DARK_FRAMES, exposure_s)).astype(np.float64)
     level, variance = dark_level(dark)
-    return NoiseModel(max(variance, QUANTISATION), gain, level)
+    means = dark.mean(axis=0)
+    hot = np.asarray(means > np.median(means) + MAX_DARK_SHARE * opu.camera.top)
+    return NoiseModel(max(variance, QUANTISATION), gain, level), hot
 
 
 def signal_of(frames: HostArray, noise: NoiseModel) -> NDArray[np.float64]:

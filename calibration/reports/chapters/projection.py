@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.device import Device
+from calibration.fields.misfit import MAY_BE
 from calibration.metrics import anchor_truth, pair_truth
 from calibration.projections.base import LinearProjection
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_shape
@@ -28,6 +29,8 @@ MAX_SCATTER = math.log2(1.5)
 """Largest variance of repeated frames relative to shot noise, as a logarithm to base 2. A stable bench is within 6 % of
 shot noise. Above 3.4 times shot noise the verdict is "failed": drift then causes more error than all noise. Above 50
 times the calibration raises an error (`calibration.camera.noise`)."""
+UNUSABLE = f"frames of projections must fit the model, got no value that does, or that is not saturated. {MAY_BE}"
+"""Reason why nothing can be said of a projection."""
 MAX_EXCESS_DARK = 0.02
 """Largest excess of dark rows over the expected share; doubled if rows hidden by noise are dropped as well."""
 
@@ -36,9 +39,7 @@ def usable(*results: Projected) -> BoolArray:
     """Values neither saturated nor refused in any of the results; raises a ``ValueError`` if there are none."""
     found = np.all([~result.saturated & np.isfinite(result.noise) for result in results], axis=0)
     if not found.any():
-        raise ValueError(
-            "frames of projections must fit the model, got a misfit over the limit in all: see the warning"
-        )
+        raise ValueError(UNUSABLE)
     return found
 
 
@@ -52,20 +53,24 @@ def additivity_error(first: Projected, second: Projected, whole: Projected) -> F
 
 
 def projection_chapter(
-    projection: LinearProjection, x: BoolArray, result: Projected, seed: int, dim_ratio: float = 1.0
+    projection: LinearProjection,
+    x: BoolArray,
+    result: Projected,
+    seed: int,
+    dim_ratio: float = 1.0,
+    hot: BoolArray | None = None,
 ) -> Chapter:
     """Additivity on disjoint patterns, repeatability and dark rows; needs no ground truth.
 
-    `dim_ratio` is that of `dark_row_line`.
+    `dim_ratio` is that of `dark_row_line`. Hot pixels do not count in linearity and additivity: other lines tell them.
     """
     valid = projection.valid
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x & part), projection.measure(x & ~part)
     good = usable(first) & usable(second) & usable(result) & valid
+    good &= True if hot is None else ~hot
     if not good.any():
-        raise ValueError(
-            "frames of projections must fit the model, got a misfit over the limit in all: see the warning"
-        )
+        raise ValueError(UNUSABLE)
     total, whole = (first.values + second.values)[good], result.values[good]
     error = additivity_error(first, second, result)[good]
     axes = 2.0 if np.iscomplexobj(whole) else 1.0  # standard errors are those of each of the real and imaginary parts
@@ -73,7 +78,9 @@ def projection_chapter(
     explained = float(1.0 - np.mean(np.abs(total - whole) ** 2) / np.var(whole))
     noise_share = float(axes * np.mean(error**2) / np.var(whole))
     spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean() / axes))
-    snr_db = 20.0 * math.log10(spread / float(np.sqrt(np.mean(result.noise[np.isfinite(result.noise) & valid] ** 2))))
+    noise = float(np.sqrt(np.mean(result.noise[np.isfinite(result.noise) & valid] ** 2)))
+    snr_db = 20.0 * math.log10(spread / noise) if spread else math.nan
+    told_snr = f"; SNR {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits" if spread else "; no signal"
     again = projection.measure(x)
     twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
     rows, outputs = median_errors(twin, result.values, valid)
@@ -91,8 +98,8 @@ def projection_chapter(
         Line(GROUP, "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its noise", "", told * pull,
              1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "not linear: saturated frames or a drifting device"),
         dark_row_line(projection, dim_ratio),
-        Line(GROUP, "noise over signal", f"10^(-SNR/20); SNR {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits", "",
-             10.0 ** (-snr_db / 20.0), math.nan, None, 0.2, "more light, or average frames"),
+        Line(GROUP, "noise over signal", f"10^(-SNR/20){told_snr}", "", 10.0 ** (-snr_db / 20.0),
+             math.nan, None, 0.2, "more light, or average frames"),
         Line(GROUP, "row repeats", "median over rows of |P - P again| / √2 |P|, over the vectors", "", rows,
              math.nan, None, 0.1, "more light, or average frames"),
         Line(GROUP, "output repeats", "median over vectors of |P - P again| / √2 |P|, over the rows", "", outputs,

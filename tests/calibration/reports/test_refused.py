@@ -74,6 +74,33 @@ def test_a_saturated_camera(capfd, tmp_path):
     assert {path.name for path in (tmp_path / "r").glob("matrix.h5*")} == {"matrix.h5.refused"}
 
 
+def test_hot_pixels_are_not_a_fault_of_the_projection():
+    """2 of 400 pixels at 240 DN more: linearity passes. Catches: their values in its mean (R² 0.93: failed)."""
+    opu = presets.lab_bench(64, 400)
+    opu.autoexpose()
+
+    def heat(frames):
+        frames = frames.astype(int)
+        frames[:, [3, 200]] += 240
+        return frames.clip(0, 255).astype(np.uint8)
+
+    take, dark = opu.measure, opu.dark
+    opu.measure = lambda *arguments, **more: heat(take(*arguments, **more))
+    opu.dark = lambda *arguments, **more: heat(dark(*arguments, **more))
+    lines = characterize(opu, method="phase-stepping").lines
+    assert [line.verdict for line in lines if line.name in ("linearity R²", "additivity")] == ["pass", "pass"]
+
+
+def test_a_recording_without_a_matrix_says_so(tmp_path):
+    """Catches: advice to keep the exposure of frames that were never taken."""
+    with Recorder(bench(), tmp_path / "r.h5") as recorder:
+        characterize(recorder)
+    with pytest.raises(
+        ValueError, match=r"with the \d+ frames of phase-stepping, got \d+ frames .* record this method"
+    ):
+        characterize(RecordedDevice(tmp_path / "r.h5"), matrix="phase-stepping")
+
+
 def test_an_anchor_in_the_dark(tmp_path):
     """The light of the anchors' mirrors does not reach the camera. Catches: noise taken for an anchor."""
     opu = bench()

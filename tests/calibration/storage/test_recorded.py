@@ -161,6 +161,26 @@ def test_a_lost_frame_of_a_recording_is_named(tmp_path):
     np.testing.assert_array_equal(check.shown[:3], [-1, -1, -1])
 
 
+def test_frames_without_light_are_named(tmp_path):
+    """Frames in the beam and without it. Catches: a black frame that passes without a word."""
+    opu = presets.lab_bench(32, 100, seed=5)
+    opu.autoexpose()
+    patterns = np.random.default_rng(1).random((20, 32)) < 0.5
+    taken = [opu.dark(8), opu.measure(patterns), opu.measure(patterns, reference_phase=0.0)]
+    shown = np.concatenate([np.zeros((8, 32), bool), patterns, patterns])
+    about = {"reference_phase": np.repeat([np.nan, 0.0], [28, 20]), "laser_on": np.arange(48) >= 8}
+    for black in ([], [12], [30, 31]):
+        frames = np.concatenate(taken)
+        frames[black] = frames[0]
+        path = tmp_path / f"{len(black)}.h5"
+        write_recording(path, opu.to_dict(), shown, frames, opu.exposure_s, **about)
+        with RecordedDevice(path) as device:
+            check = device.check_sequence()
+        found = [(fault.frame, fault.count) for fault in check.faults if fault.kind == "black"]
+        assert found == [(frame, len(black)) for frame in black[:1]]
+        assert ("without light from frame" in str(check)) == bool(black)
+
+
 @pytest.mark.parametrize("seed", [4, 5])
 def test_a_sound_recording_has_no_fault(tmp_path, seed):
     """All mirrors OFF and ON in turn, in the calibration of an anchor.

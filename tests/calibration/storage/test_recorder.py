@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import h5py
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from calibration import RecordedDevice, Recorder, recover_transmission_matrix, write_recording
 from calibration.recovery import transmission
 from calibration.storage import recorder as recorder_module
-from calibration.storage.journal import Journal
+from calibration.storage.journal import HEAD, MAGIC, Journal
 from photonics import presets
 
 SCRIPT = """
@@ -145,6 +147,44 @@ def test_threads_record_the_frames_that_they_get(tmp_path):
         shown = np.unpackbits(file["patterns"][:], axis=1, count=opu.n_in).astype(bool)
         frames = file["frames"][:]
     np.testing.assert_array_equal(frames, bench().measure(shown))
+
+
+def test_a_recorder_closes_after_the_frames_of_other_threads(tmp_path):
+    """The device is in the middle of a request when another thread closes. Catches: frames that the file lacks."""
+    opu = bench()
+    take, begun, go_on = opu.measure, Event(), Event()
+
+    def slowly(*arguments, **more):
+        begun.set()
+        go_on.wait(10.0)
+        return take(*arguments, **more)
+
+    opu.measure = slowly
+    recorder = Recorder(opu, tmp_path / "r.h5", progress=True)
+    with ThreadPoolExecutor(2) as pool:
+        frames = pool.submit(recorder.measure, np.ones((3, 20), bool))
+        begun.wait(10.0)
+        closed = pool.submit(recorder.close)
+        time.sleep(0.05)
+        go_on.set()
+        assert len(frames.result()) == 3
+        assert len(RecordedDevice(closed.result())._recording) == 3
+    with pytest.raises(ValueError, match="which is closed"):
+        recorder.measure(np.ones((1, 20), bool))
+
+
+def test_a_part_that_is_cut_after_its_description_starts_again(tmp_path):
+    """Catches: a file without frames that must be removed by hand."""
+    recorder = Recorder(bench(), tmp_path / "r.h5")
+    whole, head = (tmp_path / "r.h5.part").read_bytes(), len(MAGIC)
+    recorder.close()
+    end = head + HEAD.size + HEAD.unpack_from(whole, head)[0]
+    for cut in (end, end + 7):
+        path = tmp_path / f"{cut}.h5"
+        path.with_name(f"{cut}.h5.part").write_bytes(whole[:cut])
+        with Recorder(bench(), path, resume=True) as opu:
+            opu.measure(np.ones((2, 20), bool))
+        assert len(RecordedDevice(path)._recording) == 2
 
 
 def full(*_):
