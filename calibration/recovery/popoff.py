@@ -59,7 +59,8 @@ class Popoff(NoReferenceMethod):
     There are four frames for each input, twice the number of unknowns. A dimmer reference leaves more of the camera's
     range to the data, but fewer rows have a good start. At 256 inputs (8 bits, 10 ke-, 0.1 % saturated) 2 % of the rows
     stay in a wrong minimum; their misfit reveals it and they are marked invalid. The fraction is 4 % at 48 inputs and 9
-    % at 32. The gauge is that of `calibration.recovery.interferometry.NumericalInterferometry`.
+    % at 32. A misfit shows faults in the frames of this method alone: of a recording with others,
+    `RecordedDevice.check_sequence` looks at all. The gauge is that of `calibration.recovery.interferometry.NumericalInterferometry`.
     """
 
     name: ClassVar[str] = "popoff"

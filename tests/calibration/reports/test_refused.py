@@ -74,6 +74,7 @@ def test_a_saturated_camera(capfd, tmp_path):
     assert {path.name for path in (tmp_path / "r").glob("matrix.h5*")} == {"matrix.h5.refused"}
 
 
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
 def test_hot_pixels_are_not_a_fault_of_the_projection():
     """2 of 400 pixels at 240 DN more: linearity passes. Catches: their values in its mean (R² 0.93: failed)."""
     opu = presets.lab_bench(64, 400)
