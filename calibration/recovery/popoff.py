@@ -60,7 +60,8 @@ class Popoff(NoReferenceMethod):
     range to the data, but fewer rows have a good start. At 256 inputs (8 bits, 10 ke-, 0.1 % saturated) 2 % of the rows
     stay in a wrong minimum; their misfit reveals it and they are marked invalid. The fraction is 4 % at 48 inputs and 9
     % at 32. A misfit shows faults in the frames of this method alone: of a recording with others,
-    `RecordedDevice.check_sequence` looks at all. The gauge is that of `calibration.recovery.interferometry.NumericalInterferometry`.
+    `RecordedDevice.check_sequence` looks at all. The gauge is that of
+    `calibration.recovery.interferometry.NumericalInterferometry`.
     """
 
     name: ClassVar[str] = "popoff"
