@@ -163,7 +163,7 @@ class Run:
     """Methods and exposures, for the report's provenance."""
     exposures: dict[str, float] = field(default_factory=dict)
     """Exposure of each chapter, seconds."""
-    hot: BoolArray | None = None
+    hot: BoolArray | None = field(default=None, repr=False)
     """Hot pixels, (n_out,)."""
     dim_ratio: float = 1.0
     """Share of dim readings relative to fully developed speckle."""

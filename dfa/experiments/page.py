@@ -58,10 +58,10 @@ def describe_training(plan: Plan, data: Data, runs: Sequence[Run]) -> str:
         f"Network {plan.network} with hidden blocks {hidden}, trained on {data.name}: {length}{batches}, Adam with "
         f"learning rate {rate}, {plural(seeds, 'seed')}. The table shows {plan.metric.name}, mean ± standard "
         "deviation. The angle is between the updates of the hidden blocks and the true gradient. In optical DFA, the "
-        "error of the output is ternarised and shown on the mirrors, the medium scatters the light, the camera takes frames, "
-        "and interference turns the frames into a linear projection of the error: the teaching signal of every hidden "
-        "block. No error is propagated backwards through the network. Frames include calibration. Time and energy are "
-        f"those of the device at its frame rate and {power}."
+        "error of the output is ternarised and shown on the mirrors, the medium scatters the light, the camera takes "
+        "frames, and interference turns the frames into a linear projection of the error: the teaching signal of "
+        "every hidden block. No error is propagated backwards through the network. Frames include calibration. "
+        f"Time and energy are those of the device at its frame rate and {power}."
     )
 
 
