@@ -75,7 +75,7 @@ class CameraParameters:
 
     nonlinearity: float = Field(default=0.0, gt=-0.5, le=0.5)
     """Relative deviation from a straight line at the full well, ``a`` in ``e + a e^2 / full_well_e``; negative where
-    the response bends down (0; EMVA 1288's linearity error of this curve is 0.15 |a|)."""
+    the response bends down (0; EMVA 1288's linearity error of this curve is ``0.15 |a|``)."""
 
     offset_map: str | None = None
     """Offset of each pixel of the chip, DN, added to `offset_dn` (none): an array (rows, columns), or its file (npy,
