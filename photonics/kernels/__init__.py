@@ -5,4 +5,4 @@ Modules are imported when the first frame needs them, because numba loads slowly
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, _ = lazy_loader.attach_stub(__name__, __file__)
