@@ -1,10 +1,13 @@
 """Hidden devices with parameters drawn wide, and what a bench shows of them: frames, and a data sheet."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from calibration.device import Wrapper
 from calibration.twin.light import LEAKAGE, RATE
 from photonics import DMD, OPU, Camera, GaussianMedium, Imaging, Laser, Reference
+from photonics.arrays import IntArray
 from photonics.medium import Ballistic, Drifting
 from photonics.parts.camera import nonuniformity
 
@@ -114,8 +117,8 @@ class Bench(Wrapper):
         return self.device.dark(count, exposure_s)
 
 
-def truth(opu: OPU) -> dict[str, float]:
-    """True value of each parameter of a twin, NaN where the device has none."""
+def truth(opu: OPU, ticks: IntArray | None = None) -> dict[str, float]:
+    """True value of each parameter of a twin, NaN where the device has none; the light is that of frames `ticks`."""
     camera, laser, dmd, imaging = opu.camera, opu.laser, opu.dmd, opu.imaging
     off, on = dmd.levels(opu.n_in)
     leak = float(np.mean(off) / np.mean(on)) ** 2
@@ -127,6 +130,9 @@ def truth(opu: OPU) -> dict[str, float]:
     power = (
         laser.photon_rate * float(laser.power_share(dmd.cells(opu.n_in)).mean()) * dmd.efficiency(laser.wavelength_m)
     )
+    if ticks is not None:
+        slow = replace(laser, rin_db_per_hz=None)
+        power *= float(slow.relative_power(ticks, opu.exposure_s, opu.frame_period_s, opu.seed).mean())
     rin = -400.0 if laser.rin_db_per_hz is None else laser.rin_db_per_hz
     beam = imaging.reference
     return {

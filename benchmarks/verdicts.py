@@ -94,13 +94,13 @@ def table(tallies: list[Tally], command: str) -> str:
     return f"Made by `{command}`, {time.strftime('%Y-%m-%d')}.\n\n{text}\n"
 
 
-def write(out: Path, text: str) -> None:
+def write(out: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Put the table between the marks of the file, or at the end of it."""
     old = out.read_text(encoding="utf-8") if out.exists() else ""
-    if MARKS[0] not in old:
-        old += "\n" + "\n".join(MARKS) + "\n"
-    head, tail = old.split(MARKS[0])[0], old.split(MARKS[1])[1]
-    out.write_text(f"{head}{MARKS[0]}\n{text}{MARKS[1]}{tail}", encoding="utf-8")
+    if marks[0] not in old:
+        old += "\n" + "\n".join(marks) + "\n"
+    head, tail = old.split(marks[0])[0], old.split(marks[1])[1]
+    out.write_text(f"{head}{marks[0]}\n{text}{marks[1]}{tail}", encoding="utf-8")
 
 
 def main() -> None:

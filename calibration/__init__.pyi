@@ -13,6 +13,7 @@ from .storage.opening import open_recording
 from .storage.recorded import RecordedDevice
 from .storage.recorder import Recorder, write_recording
 from .storage.recording import Recording
+from .twin.check import check_twin
 from .twin.fit import fit_device
 from .twin.questions import record_bench
 from .twin.twin import Twin
@@ -31,6 +32,7 @@ __all__ = [
     "Twin",
     "characterize",
     "check_sequence",
+    "check_twin",
     "compare",
     "expose",
     "fit_device",

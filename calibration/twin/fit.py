@@ -1,13 +1,11 @@
 """The fit of a device to a recording."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-from calibration.camera.estimate import Estimate
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
 from calibration.twin import laser, light, speckle
@@ -76,15 +74,8 @@ def fit_evidence(seen: Evidence, about: dict[str, object]) -> Twin:
     medium, power = by_name[DRIFT], by_name["laser.drift_rms"]
     laser_rms = power.estimate.value if power.known else min(seen.parts.laser.drift_rms, power.most)
     rate, frames = by_name[light.RATE], medium.estimate.value if medium.known else np.inf
-    found[found.index(rate)] = with_drift(rate, laser_rms)
     found += reference_parameters(seen, sensor, rate.estimate, frames, laser_rms)
     return Twin(seen.parts, tuple(found), seen.n_in, seen.n_out, seen.main_s, about)
-
-
-def with_drift(rate: Parameter, laser_rms: float) -> Parameter:
-    """Add the drift of the laser to the error: the light was measured at one time, the parameter is that of any."""
-    value, error = rate.estimate.value, rate.estimate.error
-    return replace(rate, estimate=Estimate(value, float(np.hypot(error, value * laser_rms))))
 
 
 def changes_in_time(seen: Evidence, sensor: Sensor, area: float, straight: float) -> list[Parameter]:

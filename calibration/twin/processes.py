@@ -41,10 +41,10 @@ class Series(Shapes):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Process(Shapes):
-    """Posterior of white rms, drift rms and drift time on a grid, in logarithms."""
+    """Posterior of white rms, rate and time of the drift on a grid, in logarithms; the rate is rms^2 over time."""
 
     white: Axis
-    drift: Axis
+    rate: Axis
     time: Axis
     weight: NDArray[np.float64]
     """Posterior, (GRID, GRID, GRID), with the largest value 1."""
@@ -57,26 +57,19 @@ class Process(Shapes):
         CannotTell
             If the series does not bound it on both sides.
         """
-        w, d, t = np.meshgrid(self.white, self.drift, self.time, indexing="ij")
-        values = {"white": w, "drift": d, "time": t, "rate": 2.0 * d - t}[kind]
-        if kind == "rate":
-            edges = np.linspace(values.min(), values.max(), 2 * GRID)
-            mass, _ = np.histogram(values, edges, weights=self.weight)
-            size, _ = np.histogram(values, edges)
-            density = mass / np.maximum(size, 1)
-        else:
-            axis = {"white": 0, "drift": 1, "time": 2}[kind]
-            density = self.weight.sum(axis=tuple({0, 1, 2} - {axis}))
-        top = density.max()
+        w, r, t = np.meshgrid(self.white, self.rate, self.time, indexing="ij")
+        values = {"white": w, "drift": (r + t) / 2.0, "time": t, "rate": r}[kind]
         total = self.weight.sum()
         centre = float((values * self.weight).sum() / total)
         spread = float(np.sqrt(((values - centre) ** 2 * self.weight).sum() / total))
-        if density[0] > EDGE * top:
-            most = float(np.exp(centre + 2.0 * spread))
-            raise CannotTell(f"the frames only bound it from above: at most {most:.2g}", most=most)
-        if density[-1] > EDGE * top:
-            least = float(np.exp(centre - 2.0 * spread))
-            raise CannotTell(f"the record is too short: at least {least:.2g}", least=least)
+        for axis in {"white": (0,), "rate": (1,), "time": (1, 2), "drift": (1, 2)}[kind]:
+            density = self.weight.sum(axis=tuple({0, 1, 2} - {axis}))
+            if density[0] > EDGE * density.max():
+                most = float(np.exp(centre + 2.0 * spread))
+                raise CannotTell(f"the frames only bound it from above: at most {most:.2g}", most=most)
+            if density[-1] > EDGE * density.max():
+                least = float(np.exp(centre - 2.0 * spread))
+                raise CannotTell(f"the record is too short: at least {least:.2g}", least=least)
         if spread > MAX_LOG_ERROR:
             raise CannotTell(f"the frames leave it open by a factor of {np.exp(spread):.2g}")
         return Estimate(float(np.exp(centre)), float(np.exp(centre) * spread))
@@ -96,7 +89,7 @@ def fit_process(series: Series) -> Process:
     step, span = float(np.diff(series.times_s).min()), float(np.ptp(series.times_s))
     axes = [
         np.linspace(np.log(sd) - 7.0, np.log(sd) + 1.0, GRID),
-        np.linspace(np.log(sd) - 6.0, np.log(sd) + 4.0, GRID),
+        np.linspace(np.log(sd**2 / span) - 7.0, np.log(sd**2 / step) + 2.0, GRID),
         np.linspace(np.log(10.0 * step), np.log(30.0 * span), GRID),
     ]
     first = likelihood(series, axes)
@@ -114,13 +107,13 @@ def narrow(log_likelihood: NDArray[np.float64], axis: Axis, number: int) -> Axis
 
 
 def likelihood(series: Series, axes: list[Axis]) -> NDArray[np.float64]:
-    """Log-likelihood on a grid of log white rms, log drift rms, log drift time, with an unknown mean: (GRID,) * 3.
+    """Log-likelihood on a grid of log white rms, log rate, log drift time, with an unknown mean: (GRID,) * 3.
 
     A Kalman filter of two states, the drift and the known drift, runs for all points at once. It filters the values and
     a series of ones together; their innovations give the mean by generalised least squares.
     """
-    w, d, t = (np.exp(a).reshape(-1) for a in np.meshgrid(*axes, indexing="ij"))
-    white, drift = w**2, d**2
+    w, rate, t = (np.exp(a).reshape(-1) for a in np.meshgrid(*axes, indexing="ij"))
+    white, drift = w**2, rate * t
     known = series.known_rms**2
     state = np.zeros((4, len(w)))  # drift and known drift, of the values and of the ones
     p, q, r = drift.copy(), np.zeros(len(w)), np.full(len(w), known)  # their covariance [[p, q], [q, r]]

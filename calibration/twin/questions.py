@@ -21,9 +21,9 @@ MAX_BLOCKS = 256
 """Largest number of groups of inputs that are lit alone."""
 LOOKS, LONGEST_GAP = 45, 600_000
 """Number of looks at one pattern, and the longest wait before one, frames."""
-REFERENCE_LOOKS, LONGEST_REFERENCE_GAP = 50, 20_000
+REFERENCE_LOOKS, LONGEST_REFERENCE_GAP = 160, 20_000
 """Number of looks at the reference's phase, and the longest wait before one, frames."""
-PHASE_STEP = 0.15
+PHASE_STEP = 0.25
 """Wanted mean square change of the reference's phase from one look to the next, radians squared: it can be followed."""
 REFERENCE_LEVEL = 0.3
 """Wanted level of the reference beam alone, as a share of the camera's range."""
@@ -150,7 +150,7 @@ class Questions:
         gap = gap_of(frames.astype(np.float32))
         for _ in range(REFERENCE_LOOKS):
             self.opu.clock.advance(gap)
-            self.repeat(pattern, 4, exposure_s, QUARTERS)
+            self.repeat(pattern, 2, exposure_s, QUARTERS[:2])
 
 
 def gap_of(frames: FloatArray) -> int:
@@ -160,5 +160,7 @@ def gap_of(frames: FloatArray) -> int:
     parts = np.linalg.lstsq(basis.T, (frames - sum(four) / 4.0).T, rcond=None)[0]
     steps = np.tile(QUARTERS, len(frames) // 4)
     phase = np.unwrap(np.angle((parts[0] + 1j * parts[1]) * np.exp(-1j * steps)))
-    near, far = (float(np.mean((phase[lag:] - phase[:-lag]) ** 2)) for lag in (4, 120))
-    return int(np.clip(PHASE_STEP * 116 / max(far - near, 1e-4), 1, LONGEST_REFERENCE_GAP))
+    moved = {lag: float(np.mean((phase[lag:] - phase[:-lag]) ** 2)) for lag in (4, 24, 64, 120)}
+    # The fastest of several lags: over the longest one, a record this short may have stood still by chance.
+    rate = max((moved[lag] - moved[4]) / (lag - 4) for lag in (24, 64, 120))
+    return int(np.clip(PHASE_STEP / max(rate, 1e-6), 1, LONGEST_REFERENCE_GAP))

@@ -26,6 +26,8 @@ NEAR = 4000
 """Distance in frames within which speckle is compared with the reference, so that the laser's drift cancels."""
 MIN_FRAMES = 32
 """Smallest number of frames with the reference."""
+MAX_STEP_RAD = 0.7
+"""Largest rms of the steps of the phase between looks that are followed: a step of half a turn is then 4.5 of it."""
 MAX_LOSS = 0.05
 """Largest share of the field's correlation time that the frames of the phase may last."""
 
@@ -161,5 +163,9 @@ def phase_series(seen: Evidence, sensor: Sensor, medium_frames: float) -> Series
     mean = images[0] - sensor.level[pixels]
     scatter = float((sensor.variance(mean.astype(np.float32)) * inverse[:, 1] ** 2).sum())
     noise = scatter / float(np.mean(np.abs(beat) ** 2))
-    times = seen.number[index] * seen.period_s
-    return Series(times.astype(np.float64), np.unwrap(np.angle(beat)), np.full(len(index), noise))
+    times, values = (seen.number[index] * seen.period_s).astype(np.float64), np.unwrap(np.angle(beat))
+    kept = np.arange(len(index))
+    waited = np.diff(seen.number[index]) > 1
+    if waited.any() and float(np.mean(np.diff(values)[waited] ** 2)) > MAX_STEP_RAD**2:
+        kept = kept[: int(np.flatnonzero(waited)[0]) + 1]  # turns between the looks may have been missed
+    return Series(times[kept], values[kept], np.full(len(kept), noise))

@@ -1,5 +1,6 @@
 """``opu twin``: a simulated device fitted to the frames of a bench."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,10 @@ def twin(
     ],
     out: Annotated[Path | None, typer.Option(help="New TOML file for the device.")] = None,
     page: Annotated[Path | None, typer.Option(help="New HTML file for the table of parameters.")] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Ask draws of the twin the same questions, and print what it does not reproduce."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the medium and the pixels of the device.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -23,7 +28,8 @@ def twin(
 
     What the frames do not tell is named, and taken from the data sheet in the recording.
     """
-    from calibration import fit_device
+    from calibration import check_twin, fit_device
+    from calibration.twin.check import COLUMNS as CHECK_COLUMNS
     from calibration.twin.twin import COLUMNS
 
     for path in (out, page):
@@ -34,8 +40,13 @@ def twin(
         found.to_toml(out, seed)
     if page is not None:
         found.to_html(page)
+    judged = check_twin(found, recorded, seed=seed) if check else None
     if as_json:
-        print_json(found.to_dict())
+        compared = {} if judged is None else {"check": [asdict(line) for line in judged.lines], "missed": judged.missed}
+        print_json(found.to_dict() | compared)
         return
     print_table(COLUMNS, found.rows())
+    if judged is not None:
+        print_table(CHECK_COLUMNS, judged.rows())
+        typer.echo(f"{judged.verdict} ({judged.runs} runs of the twin)")
     typer.echo(repr(found) + "".join(f": {path}" for path in (out,) if path is not None))
