@@ -2,6 +2,7 @@ from .fields.sequence import FrameFault, SequenceCheck, check_sequence
 from .hosted import Hosted
 from .pairs.matrix import fit_matrix
 from .pairs.projection import FittedProjection, fit_projection
+from .pairs.report import characterize_pairs
 from .projections.base import LinearProjection
 from .projections.measuring import measure_projection
 from .recovery.exposure import expose
@@ -31,6 +32,7 @@ __all__ = [
     "TransmissionEstimate",
     "Twin",
     "characterize",
+    "characterize_pairs",
     "check_sequence",
     "check_twin",
     "compare",

@@ -198,7 +198,7 @@ class Run:
     def measure_camera(self) -> tuple[PhotonTransfer | None, NoiseModel]:
         """Photon transfer, unless a recording has no uniform light, and the noise of the camera."""
         self.bar.set_description_str("camera")
-        no_light = isinstance(self.opu, RecordedDevice) and not self.opu.has_uniform
+        no_light = not getattr(self.opu, "has_uniform", True)
         transfer = None if no_light else photon_transfer(self.opu)
         noise, self.hot = measure_dark(self.opu, camera_gain(self.opu, transfer))
         self.take_frames()

@@ -3,6 +3,7 @@
 Sizes are bounded before memory is taken, and nothing is unpickled.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -74,11 +75,12 @@ def open_recording(
         asked, device = read_questions(source, names, device)
     elif patterns is not None:
         asked = {"patterns": np.asarray(patterns)}
+    device = read_device(found, device)
     merged = {**asked, **found} | ({"patterns": asked["patterns"]} if "patterns" in asked else {})
     for name in ("patterns", "frames"):
         if name not in merged:
             raise ValueError(f"{name} must be in {path}, got {', '.join(merged) or 'no array'}: give {name}, or names=")
-    if len(asked.get("exposure_s", ())) not in (0, len(merged["frames"])) and "frame_number" in found:
+    if "frame_number" in asked and "frame_number" in found:
         merged = pick_numbers(merged, asked, found["frame_number"])
     shown, frames = orient(merged.pop("patterns"), merged.pop("frames"), path)
     given: dict[str, Any] = {**merged, **columns}
@@ -113,7 +115,8 @@ def read_questions(
 ) -> tuple[Arrays, Mapping[str, Any] | None]:
     """Read patterns, with exposures, phases and device if they are a recording without frames."""
     if not is_recording(path):
-        return read_arrays(path, names, "patterns"), device
+        found = read_arrays(path, names, "patterns")
+        return found, read_device(found, device)
     record = Recording(path)
     try:
         found: Arrays = {"patterns": record.patterns}
@@ -123,6 +126,17 @@ def read_questions(
         return found, record.device if device is None else device
     finally:
         record.close()
+
+
+def read_device(found: Arrays, device: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Take the description out of the arrays of a file; that of the caller takes precedence."""
+    text = found.pop("device", None)
+    if text is None or device is not None:
+        return device
+    try:
+        return dict(json.loads(text.astype(np.uint8).tobytes()))
+    except (ValueError, RecursionError):
+        raise ValueError("device must be the bytes of a JSON object in a file of questions") from None
 
 
 def pick_numbers(merged: Arrays, asked: Arrays, numbers: HostArray) -> Arrays:
@@ -154,7 +168,7 @@ def read_arrays(path: Path, names: Mapping[str, str], alone: str) -> Arrays:
         if suffix not in CONTAINERS:
             return {alone: read_array(content, path, None)}
         known = array_names(content, path)
-        wanted = {name: names.get(name, name) for name in ("patterns", "frames", *COLUMNS)}
+        wanted = {name: names.get(name, name) for name in ("patterns", "frames", "device", *COLUMNS)}
         found = {name: read_array(content, path, key) for name, key in wanted.items() if key in known or name in names}
         if not found and len(known) == 1:
             found = {alone: read_array(content, path, known[0])}

@@ -235,8 +235,15 @@ class RecordedDevice:
             wanted = asked[first] if isinstance(asked, np.ndarray) else asked
             raise WrongFile(
                 f"{self.path}: the recording differs from the request at frame {start + first}: {name} is "
-                f"{found[first]} in the file, but {wanted} was requested"
+                f"{found[first]} in the file, but {wanted} was requested{self._missing()}"
             )
+
+    def _missing(self) -> str:
+        """Name the patterns without a frame, which shift the others."""
+        missing = self._recording.not_shown
+        if not missing:
+            return ""
+        return f" (no frame shows pattern {', '.join(map(str, missing[:8]))}{', ...' * (len(missing) > 8)})"
 
     def close(self) -> None:
         """Close the file."""

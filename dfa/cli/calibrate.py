@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dfa.cli.bench import ask, open_answers, was_asked
 from dfa.cli.common import (
     Changes,
     Device,
@@ -31,6 +32,8 @@ from dfa.cli.common import (
 
 if TYPE_CHECKING:
     from calibration import Report
+    from calibration.device import Device as Bench
+    from photonics.arrays import ComplexArray
 
 __all__ = ["calibrate"]
 
@@ -74,7 +77,26 @@ def calibrate(
             "Also compare projections with the simulated device's matrix; the report states this.", "--truth"
         ),
     ] = False,
-    recorded: Annotated[Path | None, recording_option("Use this recording (HDF5) instead of a device.")] = None,
+    recorded: Annotated[
+        list[Path] | None,
+        recording_option(
+            "Use frames of a bench instead of a device: a recording, npz, HDF5, MATLAB, npy, TIFF, or a folder of "
+            "images; may be repeated, once for each round of questions."
+        ),
+    ] = None,
+    patterns: Annotated[
+        list[Path] | None,
+        recording_option(
+            "Patterns of the recorded frames, if their file has none: a file of questions, or of patterns."
+        ),
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        recording_option(
+            "Write the patterns to show next on the bench, with exposures and phases, to this new file (npz, HDF5, "
+            "MATLAB). Without further questions the report is written."
+        ),
+    ] = None,
     record: Annotated[Path | None, recording_option("Record patterns and frames to this new HDF5 file.")] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
@@ -98,30 +120,33 @@ def calibrate(
     if compare is not None:
         compare_reports(*compare, as_json)
         return
-    from calibration import RecordedDevice, Recorder, characterize
+    from calibration import RecordedDevice, Recorder, characterize_pairs
     from photonics import presets
 
     methods = choose_methods(method or [], option or [])
     if truth and recorded:
-        raise ValueError(f"truth must be left out for a recording, which has no true matrix, got {recorded}")
+        raise ValueError(f"truth must be left out for a recording, which has no true matrix, got {recorded[0]}")
     changes = read_changes(change or [])
     if changes and recorded:
         raise ValueError(f"set must be left out for a recording, which is what it is, got {', '.join(changes)}")
-    opu = RecordedDevice(recorded) if recorded else presets.load(device, n_in, n_out, seed, changes)
-    known = opu.effective_matrix() if truth and not isinstance(opu, RecordedDevice) else None
+    if patterns and not recorded:
+        raise ValueError(f"patterns must be those of recorded frames, got {patterns[0]} without recorded")
+    answers = open_answers(recorded, patterns or [], device) if recorded else None
+    simulated = None if recorded else presets.load(device, n_in, n_out, seed, changes)
+    if questions is not None and ask(questions, simulated, answers, partial(judge, methods, exposure, None)):
+        return
+    opu = RecordedDevice(answers) if answers else simulated
+    assert opu is not None
+    known = simulated.effective_matrix() if truth and simulated else None
     with (
         run_folder(out, resume) as folder,
         Recorder(opu, record, resume, show_progress(quiet)) if record else nullcontext(opu) as used,
     ):
-        matrix = methods.recovery and {**methods.recovery, "out": folder / "matrix.h5", "resume": resume}
-        report = characterize(
-            used,
-            truth=known,
-            method=methods.projection,
-            matrix=matrix,
-            exposure=exposure,
-            progress=show_progress(quiet),
-        )
+        if answers is not None and not was_asked(answers):
+            report = characterize_pairs(answers, n_inputs=(methods.recovery or {}).get("n_inputs"))
+        else:
+            more = {"out": folder / "matrix.h5", "resume": resume}
+            report = judge(methods, exposure, known, used, more, show_progress(quiet))
         write_report(report, folder, as_json)
     if report.verdict == "failed":
         raise typer.Exit(FAILED)
@@ -135,6 +160,23 @@ class Methods:
     """Method of `measure_projection`."""
     recovery: dict[str, Any] | None = field(default=None)
     """Arguments of `recover_transmission_matrix`; None for no recovery."""
+
+
+def judge(
+    methods: Methods,
+    exposure: Literal["methods", "keep", "auto"],
+    truth: "ComplexArray | None",
+    opu: "Bench",
+    more: dict[str, Any] | None = None,
+    progress: bool = False,
+) -> "Report":
+    """Characterise a device; `more` are further arguments of the recovery."""
+    from calibration import characterize
+
+    matrix = methods.recovery and {**methods.recovery, **(more or {})}
+    return characterize(
+        opu, truth=truth, method=methods.projection, matrix=matrix, exposure=exposure, progress=progress
+    )
 
 
 def choose_methods(names: list[str], options: list[str]) -> Methods:
