@@ -60,12 +60,14 @@ def keep_refused(part: Path, target: Path | None) -> Iterator[None]:
 
 
 def explain_order(raw: RawFrames, plan: RecoveryMethod, n_out: int) -> str:
-    """Name the frames of a run that do not show their patterns; empty if there is none that is found.
+    """Name the frames of a run that do not show their patterns, or say why their order is not judged.
 
     Frames are counted from 0, after the dark frames.
     """
     if raw.count * plan.n_in > MAX_BITS:
-        return ""
+        return "The order of the frames was not judged: they are too many"
     shots = plan.shots(0, raw.count)
     found = check_sequence(shots.patterns, sample(raw, n_out), reference_phase=shots.reference_phase)
-    return f"Counted after the dark frames: {found}" if found.faults else ""
+    if not found.judged:
+        return f"The order of the frames was {found}"
+    return f"Counted after the dark frames: {found}"

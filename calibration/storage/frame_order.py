@@ -1,5 +1,6 @@
 """Whether the frames of a recording belong to their patterns."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from calibration.fields.sequence import MAX_PIXELS, FrameFault, SequenceCheck, c
 from calibration.storage.recording import Recording
 from photonics.arrays import FloatArray
 
-__all__ = ["check_recording"]
+__all__ = ["check_recording", "check_unasked", "is_long", "warn_of_order"]
 
 MAX_BITS = 2**28
 """Largest number of mirrors times frames that is checked."""
@@ -19,6 +20,8 @@ MIN_LIGHT_DN = 3.0
 """Smallest expected light of a frame that is judged, DN."""
 BLACK_SHARE = 0.02
 """Share of the expected light below which a frame has none."""
+UNASKED_BITS = 2**22
+"""Largest number of mirrors times frames that is checked without being asked: 4096 frames of 1024 mirrors, 2 s."""
 CHUNK_FRAMES = 256
 """Frames that are read at a time."""
 
@@ -82,6 +85,28 @@ def find_black(
         else:
             runs.append(FrameFault("black", frame, 1, 0, 1.0))
     return runs
+
+
+def is_long(record: Recording) -> bool:
+    """Whether a recording is checked only if someone asks for it."""
+    return len(record) * record.n_in > UNASKED_BITS
+
+
+def check_unasked(record: Recording, dark_dn: float) -> SequenceCheck:
+    """Do what `check_recording` does, unless the recording is so long that nobody should wait for it unasked."""
+    if is_long(record):
+        return refuse(len(record), "the recording is long: ask for it by RecordedDevice.check_sequence")
+    return check_recording(record, dark_dn)
+
+
+def warn_of_order(path: object, found: SequenceCheck, stacklevel: int) -> None:
+    """Warn of frames that do not show their patterns, with their numbers."""
+    if found.faults:
+        warnings.warn(
+            f"{path}: frames do not belong to their patterns: {found}; record again, or write the recording with the "
+            f"patterns that RecordedDevice.check_sequence gives",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def some_pixels(record: Recording) -> FloatArray:

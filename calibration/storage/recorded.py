@@ -8,7 +8,7 @@ import numpy as np
 from calibration.device import Device
 from calibration.fields.sequence import SequenceCheck
 from calibration.storage.files import WrongFile
-from calibration.storage.frame_order import check_recording
+from calibration.storage.frame_order import check_recording, check_unasked, is_long, warn_of_order
 from calibration.storage.recording import Recording
 from photonics.arrays import Array, BoolArray, HostArray
 from photonics.chain import Clock
@@ -35,6 +35,9 @@ class RecordedDevice:
     measurement that advances the clock, such as a resumed recovery, continues from there. The file of an interrupted
     recording (``<path>.part``) can be replayed, too. A copy or pickle has the path, not the frames, and continues from
     the same place.
+
+    The first request checks whether the frames belong to their patterns (`order`), and a warning names those that do
+    not.
 
     Parameters
     ----------
@@ -70,17 +73,20 @@ class RecordedDevice:
         self.exposure_s = record.exposure_s
         self.clock = Clock(int(record.columns["frame_number"][0]) if len(record) else 0)
         self._next_uniform = 0
+        self._order: SequenceCheck | None = None
+        self._told = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Path and place in the recording: a copy, or a process that gets a pickle, opens the file again."""
         place = {"exposure_s": self.exposure_s, "frames": self.clock.frames, "next_uniform": self._next_uniform}
+        place |= {"order": self._order, "told": self._told}
         return {"path": self._recording if self._recording.in_memory else self.path.absolute(), **place}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the recording at its place. The copy has a clock of its own."""
         self.__init__(state["path"])
         self.exposure_s, self._next_uniform = state["exposure_s"], state["next_uniform"]
-        self.clock.frames = state["frames"]
+        self.clock.frames, self._order, self._told = state["frames"], state["order"], state["told"]
 
     @property
     def _next(self) -> int:
@@ -193,6 +199,9 @@ class RecordedDevice:
         return self.check_codes(record.rows("uniform/frames", start, stop))
 
     def _replay(self, packed: HostArray, exposure_s: float | None, phases: HostArray, laser_on: bool) -> HostArray:
+        if not self._told:
+            self._told = True
+            warn_of_order(self.path, self.order, stacklevel=3)
         record, start = self._recording, self._next
         stop, seconds = start + len(packed), number(self.exposure_s if exposure_s is None else exposure_s)
         if stop > len(record):
@@ -211,12 +220,23 @@ class RecordedDevice:
             self.clock.frames = int(record.columns["frame_number"][stop - 1]) + 1
         return self.check_codes(record.rows("frames", start, stop))
 
+    @property
+    def order(self) -> SequenceCheck:
+        """Whether the frames belong to their patterns; a long recording is not judged until `check_sequence`."""
+        if self._order is not None:
+            return self._order
+        found = check_unasked(self._recording, self.camera.offset)
+        self._order = None if is_long(self._recording) else found
+        return found
+
     def check_sequence(self) -> SequenceCheck:
         """Find lost, repeated, shifted and late frames of the recording, from its frames alone.
 
         See `calibration.check_sequence`. Frames have their numbers in the file, from 0, dark frames included.
         """
-        return check_recording(self._recording, self.camera.offset)
+        if self._order is None:
+            self._order = check_recording(self._recording, self.camera.offset)
+        return self._order
 
     def check_codes(self, frames: HostArray) -> HostArray:
         """Return the frames; raise a ``ValueError`` if the described camera cannot give such codes."""

@@ -12,13 +12,16 @@ from tqdm import tqdm
 
 from calibration.camera.photon_transfer import UniformLight, uniform_light
 from calibration.device import Device, Wrapper
+from calibration.fields.sequence import SequenceCheck, refuse
 from calibration.storage.arrays import about_device
 from calibration.storage.descriptions import Description, check_same
+from calibration.storage.frame_order import check_unasked, warn_of_order
 from calibration.storage.journal import Arrays, Journal, create_journal
 from calibration.storage.recorded import RecordedDevice, photometry
 from calibration.storage.recording import Recording, write_hdf5
 from photonics.arrays import Array, BoolArray, HostArray
 from photonics.backend import to_host
+from photonics.opu import OPU
 from photonics.parts.reference import as_phases
 from photonics.patterns.encoding import as_patterns
 
@@ -54,6 +57,9 @@ class Recorder(Wrapper):
     Several threads may use a recorder: it takes the frames of one request after the other. Frames that a thread takes
     from `opu` directly are not in the recording, and their numbers are missing.
 
+    `close` checks whether the frames belong to their patterns: lost, repeated, shifted and late frames are named by a
+    warning, and are in `order`. Frames of a simulated device belong to their patterns and are not checked.
+
     Frames that cannot be written, for instance because the disk is full, end the recording with an ``OSError``: later
     calls and `close` raise it again, so that no file with missing frames appears.
     """
@@ -67,6 +73,7 @@ class Recorder(Wrapper):
         self._lock = Lock()
         self._open = True
         self._complete = True
+        self.order = not_checked("the recording is not finished")
         if not part.exists():
             self._journal = create_journal(part, about, no_frames(opu))
             return
@@ -164,7 +171,17 @@ class Recorder(Wrapper):
                 finally:
                     self._leave()
                 self._journal.path.unlink(missing_ok=True)
+                self._check_order()
         return self.path
+
+    def _check_order(self) -> None:
+        """Check the finished file, and warn of frames that do not belong to their patterns."""
+        if isinstance(self.device, OPU):
+            self.order = not_checked("a simulated device takes each frame of its pattern")
+            return
+        with closing(Recording(self.path)) as record:
+            self.order = check_unasked(record, self.camera.offset)
+        warn_of_order(self.path, self.order, stacklevel=3)
 
     def _check_count(self, file: Path) -> None:
         """Raise a ``ValueError`` if a finished file has fewer frames than the part."""
@@ -245,6 +262,11 @@ def write_recording(
                 replayed.check_codes(record.rows(name, 0, count))
     path, _ = new_recording(path)
     return record.save(path)
+
+
+def not_checked(reason: str) -> SequenceCheck:
+    """Result for a recording whose order nobody checked."""
+    return refuse(0, reason)
 
 
 def new_recording(path: str | Path, resume: bool = False) -> tuple[Path, Path]:

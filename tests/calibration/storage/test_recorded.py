@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from calibration import RecordedDevice, Recorder, characterize, write_recording
-from calibration.device import Device
+from calibration.device import Device, Wrapper
 from calibration.storage.files import WrongFile
 from photonics import presets
 
@@ -157,8 +157,47 @@ def test_a_lost_frame_of_a_recording_is_named(tmp_path):
     write_recording(tmp_path / "lost.h5", opu.to_dict(), shown, lost, **kept)
     with RecordedDevice(tmp_path / "lost.h5") as device:
         check = device.check_sequence()
+        assert device.order is check
     assert [(fault.kind, fault.frame) for fault in check.faults] == [("lost", 200)]
     np.testing.assert_array_equal(check.shown[:3], [-1, -1, -1])
+    with RecordedDevice(tmp_path / "lost.h5") as device:
+        with pytest.warns(UserWarning, match=r"lost.h5: frames do not belong .* a frame lost before frame 200 \(conf"):
+            device.dark(8)
+        device.measure(patterns[:150])  # told once
+
+
+class Losing(Wrapper):
+    """A bench that loses its frame 100: from there on each pattern has the frame of the next one."""
+
+    def measure(self, patterns, exposure_s=None, *, reference_phase=None):
+        frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
+        return np.concatenate([frames[:100], frames[101:], frames[-1:]])[: len(frames)]
+
+    def dark(self, count, exposure_s=None):
+        return self.device.dark(count, exposure_s)
+
+
+def test_a_recorder_names_frames_that_the_bench_lost(tmp_path):
+    """When it closes; what cannot be judged is said in one line, and a simulated device is not checked.
+
+    Catches: a session whose lost frame nobody sees until its matrix is wrong, a warning for a few frames.
+    """
+    opu, rng = presets.lab_bench(32, 100, seed=5), np.random.default_rng(1)
+    opu.autoexpose()
+    for count, found in ((300, "lost before frame 104"), (12, "not judged: 16 frames")):
+        recorder = Recorder(Losing(opu), tmp_path / f"{count}.h5")
+        assert str(recorder.order) == "not judged: the recording is not finished"
+        recorder.dark(4)
+        recorder.measure(rng.random((count, 32)) < 0.5)
+        if count == 300:
+            with pytest.warns(UserWarning, match=r"300.h5: frames do not belong .* a frame lost before frame 104"):
+                recorder.close()
+        else:
+            recorder.close()
+        assert found in str(recorder.order)
+    with Recorder(opu, tmp_path / "own.h5") as recorder:
+        recorder.measure(rng.random((300, 32)) < 0.5)
+    assert "a simulated device" in str(recorder.order)
 
 
 def test_frames_without_light_are_named(tmp_path):
