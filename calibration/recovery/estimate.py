@@ -5,7 +5,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.recovery.base import Gauge
+from calibration.recovery.tracking import Rows, check_update, follow, read_facts
 from calibration.storage.hdf5 import dataset, get_attributes, lay_out, new_hdf5, set_attributes
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array, BoolArray, ComplexArray, FloatArray, HostArray, RealArray
 
 __all__ = ["TransmissionEstimate", "load_estimate", "write_estimate"]
 
 FORMAT = "opu-sim transmission matrix 1"
+UPDATED = "each row is multiplied by a phase of its own, since the last frames had no reference"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,73 @@ class TransmissionEstimate:
             f"valid, {expected})"
         )
 
+    def update(self, patterns: Array, frames: Array, *, exposure_s: float | None = None) -> "TransmissionEstimate":
+        """Return the matrix of a medium that has moved since, by frames of random patterns without a reference.
+
+        A few frames are enough for a part of what became stale; the frames show how much that was (``drift["stale"]``),
+        and the stated error contains it (`calibration.recovery.tracking`). Rows keep their gauge, but their common
+        origin of the phase is lost.
+
+        Parameters
+        ----------
+        patterns : array_like of bool or 0/1, shape (n_frames, n_inputs)
+            Random patterns; all other inputs are OFF.
+        frames : array_like, shape (n_frames, n_out)
+            Their frames, DN, in the order in which they were taken.
+        exposure_s : float, optional
+            Exposure of the frames, seconds; that of the recovery if not given.
+
+        Returns
+        -------
+        TransmissionEstimate
+            In memory. Its diagnostics are those of these frames.
+
+        Raises
+        ------
+        ValueError
+            If a shape or value is wrong, a pixel sees several fields, or the medium has moved too far to be followed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from calibration import recover_transmission_matrix
+        >>> from photonics import presets
+        >>> opu = presets.lab_bench(32, 100)
+        >>> estimate = recover_transmission_matrix(opu)
+        >>> patterns = np.random.default_rng(0).random((64, 32)) < 0.5
+        >>> later = estimate.update(patterns, opu.measure(patterns))
+        >>> bool(later.drift["stale"] < 0.01)
+        True
+        """
+        facts = read_facts(self.provenance)
+        shown, readings, seconds = check_update(patterns, frames, exposure_s, self.matrix.shape, facts)
+        valid = self.valid
+        if not valid.any():
+            raise ValueError("estimate must have valid rows to be updated, got none")
+        squared = np.asarray(self.standard_error, np.float64)[valid] ** 2
+        squared = squared.mean(axis=1) if squared.ndim == 2 else squared
+        matrix = np.array(self.matrix[valid], np.complex128)
+        rest = np.maximum(squared - facts.scale_error**2 * np.mean(np.abs(matrix) ** 2, axis=1), 1e-3 * squared)
+        common = self.diagnostics.get("common_error")
+        shared = rest if common is None else np.asarray(common, np.float64)[valid] ** 2
+        found = follow(Rows(matrix, rest, shared), shown, readings[:, valid], seconds, facts)
+        entries = np.zeros(self.matrix.shape, np.complex64)
+        entries[valid] = found.rows.matrix
+        diagnostics = {"common_error": np.sqrt(found.rows.shared), "misfit": found.misfit}
+        known = {name: spread_rows(values, valid, np.nan) for name, values in diagnostics.items()}
+        gauge = self.gauge._replace(phase_fixed=False)
+        if gauge.conjugation_fixed:
+            gauge = gauge._replace(sentence=UPDATED)
+        return replace(
+            self,
+            matrix=entries,
+            standard_error=spread_rows(found.error, valid, np.inf),
+            gauge=gauge,
+            frames=self.frames + len(shown),
+            drift={"stale": found.stale},
+            diagnostics=known | {"saturated": (readings >= facts.saturation_dn).mean(axis=0).astype(np.float32)},
+        )
+
     def save(self, path: str | Path) -> Path:
         """Write an HDF5 file that `load` can read.
 
@@ -104,6 +173,13 @@ class TransmissionEstimate:
             If the file cannot be read, is damaged or is not a transmission matrix of this package.
         """
         return load_estimate(path)
+
+
+def spread_rows(values: RealArray, valid: BoolArray, other: float) -> FloatArray:
+    """Values of the valid rows among all rows, float32; `other` in the rest."""
+    every = np.full(len(valid), other, np.float32)
+    every[valid] = values
+    return every
 
 
 def write_estimate(file: h5py.File, estimate: TransmissionEstimate) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.fields.readings import Bench, RawFrames
 from calibration.recovery.designs.signs import Probes, SignDesign
-from calibration.recovery.variance import expected_variance
+from calibration.recovery.designs.variance import expected_variance
 from photonics.arrays import ComplexArray, HostArray, RealArray
 from photonics.kernels.threads import for_blocks
 

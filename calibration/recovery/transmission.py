@@ -26,6 +26,7 @@ from calibration.recovery.estimate import TransmissionEstimate, load_estimate, w
 from calibration.recovery.exposure import expose_recovery
 from calibration.recovery.methods import METHODS, check_recovery, take_frames
 from calibration.recovery.refused import check_kept, explain_order, keep_refused
+from calibration.recovery.tracking import describe_facts
 from calibration.storage.descriptions import check_same
 from calibration.storage.hdf5 import lay_out, new_hdf5
 from calibration.storage.journal import Journal, StoredArray, create_journal
@@ -146,7 +147,7 @@ def load_finished(device: Device, plan: RecoveryMethod, target: Path, exposure: 
     about = estimate.provenance
     if exposure == "auto":
         device.exposure_s = float(about["exposure_s"])
-    check_same(target, about, describe_measurement(device, plan), ("start_frame", "date", "version"))
+    check_same(target, about, describe_measurement(device, plan), ("start_frame", "date", "version", "readings"))
     device.clock.frames = int(about["start_frame"]) + estimate.frames
     return estimate
 
@@ -334,6 +335,7 @@ def solve_into(
         )
     drift = plan.findings(state).present()
     about = dict(journal.header)
+    about["readings"] = describe_facts(bench, device.exposure_s, plan.unknown_leak(bench))
     return TransmissionEstimate(
         matrix=matrix,  # pyright: ignore[reportArgumentType] (a data set only until the file is written)
         standard_error=np.concatenate(errors).astype(np.float32),
