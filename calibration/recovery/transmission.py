@@ -147,7 +147,8 @@ def load_finished(device: Device, plan: RecoveryMethod, target: Path, exposure: 
     about = estimate.provenance
     if exposure == "auto":
         device.exposure_s = float(about["exposure_s"])
-    check_same(target, about, describe_measurement(device, plan), ("start_frame", "date", "version", "readings"))
+    known = {name: value for name, value in about.items() if name not in ("date", "version", "readings")}
+    check_same(target, known, describe_measurement(device, plan), ("start_frame",))
     device.clock.frames = int(about["start_frame"]) + estimate.frames
     return estimate
 
@@ -334,8 +335,7 @@ def solve_into(
             stacklevel=5,
         )
     drift = plan.findings(state).present()
-    about = dict(journal.header)
-    about["readings"] = describe_facts(bench, device.exposure_s, plan.unknown_leak(bench))
+    about = dict(journal.header) | {"readings": describe_facts(bench, device.exposure_s, plan.unknown_leak(bench))}
     return TransmissionEstimate(
         matrix=matrix,  # pyright: ignore[reportArgumentType] (a data set only until the file is written)
         standard_error=np.concatenate(errors).astype(np.float32),
