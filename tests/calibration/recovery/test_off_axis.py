@@ -84,14 +84,15 @@ def test_a_planted_fault_is_told(fault):
     Catches: a result that no frame checks (one dropped frame: an error of 0.755, stated as 0.021; doubled frames 0.99;
     a camera that is not linear 2 times, and stray light 2.8 times the stated error).
     """
-    opu = tilted("lab_bench", 40, side=24)
+    search_is_long = fault in ("a dropped frame", "doubled frames")  # for the frames that were lost
+    opu = tilted("lab_bench", 40, side=24) if search_is_long else tilted("lab_bench", 64)
     expose(opu, "off-axis")
     sound = fault in (None, "steps 5 % short")
     told = contextlib.nullcontext() if sound else pytest.warns(UserWarning, match="frames do not fit|the camera clips")
     with told:
         estimate = recover_transmission_matrix(with_fault(opu, fault), "off-axis", exposure="keep")
     kept = estimate.valid
-    if fault in ("a dropped frame", "doubled frames"):
+    if search_is_long:
         assert not kept.any()
         return
     found = matrix_row_errors(estimate.matrix[kept], field_matrix(opu)[kept], estimate.gauge)
