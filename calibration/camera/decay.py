@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics.arrays import BoolArray, HostArray
+from photonics.arrays import BoolArray, FloatArray, HostArray
 
-__all__ = ["STILL", "Speed", "speed_of_repeats"]
+__all__ = ["STILL", "Change", "Speed", "change_of_light", "speed_of_repeats"]
 
 SIGNIFICANT = 10.0
 """Standard errors by which a rate must differ from 0 before a device counts as moving."""
@@ -36,8 +36,34 @@ class Speed(NamedTuple):
         return bool(self.rate > SIGNIFICANT * self.error)
 
 
+class Change(NamedTuple):
+    """What has become of the light of a pattern."""
+
+    scale: float
+    """Mean light over that of before. On a medium that has moved it has the error of a mean over the grains."""
+    correlation: float
+    """Correlation of the intensities over the pixels, without noise."""
+    correlation_frames: float
+    """Correlation time of the medium's field, frames; infinite if noise explains the change."""
+
+
 STILL = Speed(0.0, np.inf)
 """What is known of a device before its frames are seen."""
+
+
+def change_of_light(now: FloatArray, before: FloatArray, variance: tuple[FloatArray, FloatArray], age: int) -> Change:
+    """Compare the light of a pattern on the usable pixels with that of `age` frames before, given the noise of each.
+
+    The intensity forgets twice as fast as the field, ``exp(-2 age / correlation_frames)``.
+    """
+    size = [max(float(x.var() - v.mean()), 1e-12) for x, v in zip((now, before), variance, strict=True)]
+    covariance = float(np.mean((now - now.mean()) * (before - before.mean())))
+    least = 2.0 / np.sqrt(len(now))
+    correlation = min(max(covariance / np.sqrt(size[0] * size[1]), 0.0), 1.0)
+    noise = sum(float(v.mean()) / s for v, s in zip(variance, size, strict=True))
+    still = 1.0 - correlation < noise * (0.1 + 3.0 / np.sqrt(len(now)))
+    time = np.inf if still else -2.0 * age / np.log(min(max(correlation, least), 1.0 - 1e-9))
+    return Change(float(now.mean() / before.mean()), float(correlation), float(time))
 
 
 def speed_of_repeats(frames: HostArray, spacing: int, usable: BoolArray) -> Speed:

@@ -60,6 +60,8 @@ class Background(NamedTuple):
     off_variance: FloatArray
     """Variance of `off`, DN^2: (n_out,)."""
     noise: NoiseModel
+    frame: int = 0
+    """Number of the device's frame in the middle of those at the longer exposure."""
     speed: Speed = STILL
     """How fast the medium moves, by the repeated frames of the patterns."""
 
@@ -77,6 +79,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
     """
     exposures = (opu.exposure_s, max(opu.exposure_s / EXPOSURE_RATIO, SHORTEST_EXPOSURE_S))
     dark = opu.dark(repeats).astype(np.float32)
+    middle = opu.clock.frames + repeats * (1 + len(patterns)) // 2
     shots = [measure_repeatedly(opu, patterns, repeats, exposure) for exposure in exposures]
     (mean, variance, peak, values), (short_mean, _, short_peak, _) = shots
     noise = fit_noise(mean, variance, peak < opu.camera.saturation_dn, dark)
@@ -102,6 +105,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
         off=mean[0],
         off_variance=np.maximum(noise.variance(mean[0]) / np.float32(repeats), np.float32(QUANTISATION)),
         noise=noise,
+        frame=middle,
         speed=speed_of_repeats(
             (values[:, 1:] - noise.dark_dn).reshape(repeats, -1), len(mean), peak[1:].ravel() < opu.camera.saturation_dn
         ),

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.camera.decay import change_of_light
 from calibration.camera.noise import measure_background
 from calibration.device import Device
 from calibration.fields.holography import disjoint_anchor, superset_anchor
@@ -102,24 +103,28 @@ class AnchorProjection(LinearProjection):
         """Measure the projection again; each row keeps its anchor, and so its phase."""
         return self.method.calibrate(self.opu, self.n_inputs, self.choice)
 
-    def refresh(self, count: int = 2) -> Refreshed:
+    def refresh(self, count: int = 1) -> Refreshed:
         """Measure each anchor again by `count` frames; the dark level and light that leaks are those of before.
 
         Rows that have become dark keep the scale of a row at the limit of darkness.
         """
         count = integer(count, "count", 1)
+        at = self.opu.clock.frames + count * len(self.anchors) // 2
         frames = self.opu.measure(np.repeat(self.anchors, count, axis=0))
         means = frames.reshape(len(self.anchors), count, -1).mean(axis=1, dtype=np.float32)
         taken = means[self.choice, np.arange(self.n_outputs)]
         now = taken - np.float32(self.noise.dark_dn + self.leakage * self.unit_dn)
         before, seen = self.anchor_dn[self.valid], now[self.valid]
         least = np.float32(self.method.dark_share) * seen.mean()
+        variance = np.maximum(self.noise.variance(taken) / np.float32(count), DARK_VARIANCE)
         projection = replace(
             self,
             anchor_dn=np.maximum(now, least),
-            anchor_variance=np.maximum(self.noise.variance(taken) / np.float32(count), DARK_VARIANCE),
+            anchor_variance=variance,
+            frame=at,
         )
-        return Refreshed(projection, float(seen.mean() / before.mean()), float(np.corrcoef(seen, before)[0, 1]))
+        noise = variance[self.valid], self.anchor_variance[self.valid]
+        return Refreshed(projection, *change_of_light(seen, before, noise, at - self.frame))
 
     def follow(self, common: HostArray) -> "AnchorProjection | None":
         """The projection with the anchor of now, ``I_b + 2 common``, and soft rows.
@@ -254,6 +259,7 @@ class AnchorMethod(ProjectionMethod):
             unit_dn=self.unit_of(device),
             noise=background.noise,
             speed=background.speed,
+            frame=background.frame,
         )
 
 

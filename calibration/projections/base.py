@@ -24,13 +24,17 @@ CHUNK = 2**25
 
 
 class Refreshed(NamedTuple):
-    """A projection whose reference has been measured again; rows and gauge are those of before."""
+    """A projection for the light of now; rows and gauge are those of before."""
 
     projection: "LinearProjection"
     scale: float
-    """Light of the reference over that of the last calibration, mean over the valid rows."""
-    correlation: float
-    """Correlation of the reference's intensity with that of the last calibration, over the valid rows."""
+    """Light of the anchors or of the beam over that of the last calibration, mean over the valid rows."""
+    correlation: float | None
+    """Correlation of the speckle's intensity with that of the last calibration, over the valid rows; None if the method
+    cannot tell."""
+    correlation_frames: float | None
+    """Correlation time of the medium's field by that, frames: infinite if noise explains the change, None if the method
+    cannot tell."""
 
 
 @component
@@ -102,6 +106,8 @@ class LinearProjection(ABC):
     """The camera's noise, measured by the calibration."""
     speed: Speed = STILL
     """How fast the medium moves, as far as repeated frames of the calibration show it."""
+    frame: int = 0
+    """Number of the device's frame at which the calibration saw the medium; 0 if it did not."""
 
     def __repr__(self) -> str:
         return (
@@ -262,18 +268,15 @@ class LinearProjection(ABC):
         """
         return self.method.calibrate(self.opu, self.n_inputs)
 
-    def refresh(self, count: int = 2) -> Refreshed:
-        """Measure the reference again by `count` frames, where it goes stale first: anchors that pass the medium.
+    def refresh(self, count: int = 1) -> Refreshed:
+        """Measure the light again by `count` frames of each anchor, or of the reference beam, outside of a training.
 
-        Raises
-        ------
-        ValueError
-            If the method has no such reference; a new calibration by ``method.calibrate`` is then the way.
+        Anchors show the light and the medium at once, and are replaced by those of now. Multilateration compares its
+        anchors with their places. With a reference beam a frame shows the light; "reference-pairs" takes
+        another one without the beam, which shows the medium. "phase-stepping" and "off-axis" have calibrated nothing
+        that passes the medium: their `Refreshed.correlation` is None.
         """
-        raise ValueError(
-            f"refresh must be used with the method anchor, whose reference goes stale, got {self.method.name}: measure "
-            "the projection again (proj.method.calibrate(proj.opu, proj.n_inputs))"
-        )
+        raise ValueError(f"refresh must be defined by the method, got {self.method.name}: use proj.recalibrate()")
 
     def follow(self, common: HostArray) -> "LinearProjection | None":
         """The projection whose calibrated offset follows the medium; None if no offset goes stale.

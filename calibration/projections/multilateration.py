@@ -12,13 +12,14 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from calibration.camera.decay import change_of_light
 from calibration.camera.noise import Background, measure_background
 from calibration.device import Device
 from calibration.fields.misfit import check_repeats, response_factor
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.anchor import anchor_patterns, frames_with_anchors, state_of_light
 from calibration.projections.anchor_placement import anchor_sets, place
-from calibration.projections.base import LinearProjection, ProjectionMethod
+from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
 from calibration.projections.responses import Response
 from calibration.projections.trilateration import Anchors, locate, misfit, shared_error
@@ -112,6 +113,25 @@ class MultilaterationProjection(LinearProjection):
         new = self.method.calibrate(self.opu, self.n_inputs)
         return replace(new, places=new.places.aligned(self.places))
 
+    def refresh(self, count: int = 1) -> Refreshed:
+        """Compare `count` frames of each anchor with their places, which then scale with the light."""
+        count, at = integer(count, "count", 1), self.opu.clock.frames
+        frames = self.opu.measure(np.repeat(self.anchors, count, axis=0)).reshape(len(self.anchors), count, -1)
+        taken, before = frames.mean(axis=1, dtype=np.float32), self.places.added
+        rows = self.valid & (taken < self.opu.camera.saturation_dn)
+        misplaced = np.float32(4.0) * np.maximum(before, np.float32(0.0)) * self.places.position_variance
+        noise = (self.noise.variance(taken) / np.float32(count))[rows], misplaced[rows]
+        middle = at + len(self.anchors) * count // 2
+        found = change_of_light((taken - self.off_dn)[rows], before[rows], noise, middle - self.frame)
+        dark = np.float32(self.noise.dark_dn)
+        projection = replace(
+            self,
+            places=self.places.scaled(found.scale),
+            off_dn=dark + (self.off_dn - dark) * np.float32(found.scale),
+            shared_variance=self.shared_variance * np.float32(found.scale),
+        )
+        return Refreshed(projection, *found)
+
     def expected_dark_share(self) -> float | None:
         """Share of rows whose anchors lie near a line; None if pixels average over several grains (no formula)."""
         if speckle_shape(self.opu) >= MAX_SINGLE_GRAIN_SHAPE:
@@ -199,6 +219,7 @@ class MultilaterationMethod(ProjectionMethod):
             unit_dn=unit_dn,
             noise=background.noise,
             speed=background.speed,
+            frame=background.frame,
             anchors=singles,
             places=found.places,
             off_dn=background.off,

@@ -1,7 +1,7 @@
 """Complex projections by a tilted reference beam: the fringes in one frame of each pattern give the field."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from calibration.fields.readings import binned_imaging
 from calibration.fields.sideband import Frequency, Sideband
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
 from calibration.projections.base import ProjectionMethod
-from calibration.projections.reference_arm import Arm, ReferencedProjection, check_arm, measure_arm
+from calibration.projections.reference_arm import Arm, ReferencedProjection, beam_in_light, check_arm, measure_arm
 from calibration.projections.responses import Response
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import component
@@ -75,6 +75,11 @@ class OffAxisProjection(ReferencedProjection):
     def frames_per_vector(self) -> int:
         """Frames for one binary vector: 1."""
         return 1
+
+    def _in_light(self, scale: float) -> ReferencedProjection:
+        dark = np.float32(self.noise.dark_dn)
+        frame = dark + (self.reference_frame - dark) * np.float32(scale)
+        return replace(self, **beam_in_light(self, scale), reference_frame=frame)
 
     def _scale_error(self) -> FloatArray:
         optics = np.hypot(self.sideband.model_error, np.float32(math.hypot(self.lost, self.bend)))

@@ -1,7 +1,7 @@
 """Complex projections by phase stepping: frames of each pattern at equal steps of the reference arm's phase."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from calibration.fields.readings import MAX_SATURATED, binned_imaging, data_shee
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, misfit, refine_fields, stepped_reference
 from calibration.projections.base import ProjectionMethod
-from calibration.projections.reference_arm import ReferencedProjection, check_arm, measure_arm
+from calibration.projections.reference_arm import ReferencedProjection, beam_in_light, check_arm, measure_arm
 from calibration.projections.responses import Response
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, component
@@ -68,6 +68,10 @@ class SteppingProjection(ReferencedProjection):
     def frames_per_vector(self) -> int:
         """Frames for one binary vector: one for each phase step."""
         return len(self.phases_rad)
+
+    def _in_light(self, scale: float) -> ReferencedProjection:
+        light = np.complex64(scale)
+        return replace(self, **beam_in_light(self, scale), offset_dn=self.offset_dn * light)
 
     def _scale(self) -> FloatArray:
         # A pixel of finite width reduces the contrast of a tilted beam's fringes; the data sheet of the optics gives

@@ -1,5 +1,6 @@
 """Projections with a reference arm, and the calibration of its beam."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -9,12 +10,13 @@ from numpy.typing import NDArray
 from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.device import Device
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
-from calibration.projections.base import LinearProjection
+from calibration.projections.base import LinearProjection, Refreshed
 from calibration.projections.light import common_scale, warn_of_scale
 from photonics.arrays import BoolArray, ComplexArray, FloatArray
+from photonics.component import integer
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Arm", "ReferencedProjection", "check_arm", "measure_arm"]
+__all__ = ["Arm", "ReferencedProjection", "beam_in_light", "check_arm", "light_of_beam", "measure_arm"]
 
 
 class Arm(NamedTuple):
@@ -54,6 +56,15 @@ class ReferencedProjection(LinearProjection):
     """Variance of `reference_dn`, DN^2."""
     shared_variance: FloatArray
     """Variance of the real part (or the imaginary one) of the response of all mirrors OFF, DN^2: (n_out,)."""
+
+    def refresh(self, count: int = 1) -> Refreshed:
+        """Measure the beam's light by `count` frames with all mirrors OFF; the calibration has not seen the medium."""
+        scale = light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count)
+        return Refreshed(self._in_light(scale), scale, None, None)
+
+    @abstractmethod
+    def _in_light(self, scale: float) -> "ReferencedProjection":
+        """The projection in brighter or darker light."""
 
     @property
     def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
@@ -105,6 +116,24 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
         saturated=(peak[1:] >= top).any(axis=0),
         noise=noise,
     )
+
+
+def beam_in_light(projection: ReferencedProjection, scale: float) -> dict[str, FloatArray]:
+    """Fields of a projection that follow the light of the beam."""
+    light = np.float32(scale)
+    return {
+        "reference_dn": projection.reference_dn * light,
+        "reference_variance": projection.reference_variance * light**2,
+        "shared_variance": projection.shared_variance * light**2,
+    }
+
+
+def light_of_beam(opu: Device, noise: NoiseModel, before: FloatArray, valid: BoolArray, count: int) -> float:
+    """Light of the beam over that of `before` it, DN above dark, by `count` frames with all mirrors OFF."""
+    count = integer(count, "count", 1)
+    frames = opu.measure(np.zeros((count, opu.n_in), np.bool_), reference_phase=np.zeros(count))
+    taken = frames.mean(axis=0, dtype=np.float32) - np.float32(noise.dark_dn)
+    return float(taken[valid].mean() / before[valid].mean())
 
 
 def variance_of_mean(variance: FloatArray, repeats: int) -> FloatArray:

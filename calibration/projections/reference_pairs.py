@@ -1,20 +1,20 @@
 """Real projections by a still reference arm: one frame for each entry of a vector, and differences of frames."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.camera.decay import Speed, speed_of_repeats
+from calibration.camera.decay import Speed, change_of_light, speed_of_repeats
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
-from calibration.projections.base import LinearProjection, ProjectionMethod
+from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.light import common_level, grains_per_pixel
-from calibration.projections.reference_arm import check_arm, measure_arm
+from calibration.projections.reference_arm import check_arm, light_of_beam, measure_arm
 from calibration.projections.responses import Response
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import BoolArray, FloatArray, HostArray
@@ -78,6 +78,27 @@ class PairProjection(LinearProjection):
     @property
     def dtype(self) -> type[np.float32]:  # noqa: D102 (inherited)
         return np.float32
+
+    def refresh(self, count: int = 1) -> Refreshed:
+        """Measure the beam by `count` frames with all mirrors OFF, and the speckle by as many without the beam."""
+        light = np.float32(light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count))
+        taken, _ = measure_speckle(self.opu, self.n_inputs, count, self.noise)
+        dark, top = np.float32(self.noise.dark_dn), np.float32(self.opu.camera.saturation_dn - self.noise.dark_dn)
+        rows = self.valid & (taken < top) & (self.speckle_dn < top)
+        now, before = taken[rows], self.speckle_dn[rows]
+        noise = (
+            self.noise.variance(now + dark) / np.float32(count),
+            self.noise.variance(before + dark) / np.float32(self.method.repeats),
+        )
+        found = change_of_light(now, before, noise, self.opu.clock.frames - count // 2 - self.frame)
+        projection = replace(
+            self,
+            reference_dn=self.reference_dn * light,
+            reference_variance=self.reference_variance * light**2,
+            offset_dn=dark + (self.offset_dn - dark) * light,
+            offset_variance=self.offset_variance * light**2,
+        )
+        return Refreshed(projection, float(light), *found[1:])
 
     def _split(self, x: ArrayLike) -> Terms:
         return super()._split(x).one_by_one()
@@ -164,6 +185,7 @@ class ReferencePairsMethod(ProjectionMethod):
             unit_dn=self.unit_of(device),
             noise=arm.noise,
             speed=speed,
+            frame=device.clock.frames - self.repeats // 2,
             speckle_dn=speckle,
             reference_dn=arm.reference_dn,
             reference_variance=arm.reference_variance,

@@ -47,6 +47,17 @@ class Anchors(NamedTuple):
         """Intensity ``I(b_i) - I(0)`` of each anchor from its position, DN: (S, n_out)."""
         return ((self.positions + 2.0 * self.leak) * self.positions).sum(axis=1)
 
+    def scaled(self, light: float) -> "Anchors":
+        """The same anchors in brighter or darker light."""
+        root, power = np.float32(np.sqrt(light)), np.float32(light)
+        return self._replace(
+            positions=self.positions * root,
+            leak=self.leak * root,
+            leak_variance=self.leak_variance * power,
+            position_variance=self.position_variance * power,
+            off_variance=self.off_variance * power**2,
+        )
+
     def aligned(self, other: "Anchors") -> "Anchors":
         """The same anchors, each row turned and, if that is nearer, reflected to those of another calibration."""
         now, then = (a.positions[:, 0] + 1j * a.positions[:, 1] for a in (self, other))

@@ -165,11 +165,10 @@ def test_refresh_follows_an_anchor_that_has_moved():
     opu.clock.advance(3000)
     refreshed = projection.refresh()
     assert 0.8 < refreshed.scale < 1.25
+    assert refreshed.correlation_frames == pytest.approx(1e4, rel=0.3)
     assert refreshed.correlation == pytest.approx(np.exp(-0.6), abs=0.15)
     x, found = np.eye(10), []
     for one in (projection, refreshed.projection):
         truth = anchor_truth(one, opu.effective_matrix(tick=opu.clock.frames), x)
         found.append(np.sqrt(np.mean((one(x) - truth)[:, one.valid] ** 2) / np.mean(truth[:, one.valid] ** 2)))
     assert found[1] < 0.35 < 1.0 < found[0]
-    with pytest.raises(ValueError, match="refresh must be used with the method anchor"):
-        measure_projection(presets.lab_bench(8, 40), "phase-stepping").refresh()

@@ -56,6 +56,29 @@ def test_the_gauge_is_kept_if_the_method_says_so(name, options):
     assert row_correlation(again(x)[:, rows], first(x)[:, rows]).min() > 0.5
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_refresh_shows_the_light_of_now(name):
+    """A fifth more light, to 2 % (multilateration 5 %): values grow by its root, and no movement is seen.
+
+    Catches: a stale beam (10 % in all values); a method that says nothing; noise taken for a movement.
+    """
+    opu = bench("lab_bench", name)
+    opu.exposure_s *= 0.7
+    first = calibrate(opu, name)
+    brighter = opu.replace(**{"laser.power_w": 1.2 * opu.laser.power_w})
+    brighter.clock.frames = opu.clock.frames
+    refreshed = dataclasses.replace(first, opu=brighter).refresh()
+    assert refreshed.scale == pytest.approx(1.2, rel=0.05 if name == "multilateration" else 0.02)
+    if refreshed.correlation is None:
+        assert name in ("3 steps", "4 steps", "off-axis")
+        assert refreshed.correlation_frames is None
+    else:
+        assert refreshed.correlation > 0.9
+    x, rows = half_on(20, first.n_inputs), first.valid
+    before, now = (one(x)[:, rows] for one in (first, refreshed.projection))
+    assert np.abs(np.vdot(before, now) / np.vdot(before, before)) == pytest.approx(1.2**0.5, rel=0.05)
+
+
 def test_options_change_a_method():
     """None keeps the setting. Catches: options that are ignored beside a method."""
     method = choose_method(AnchorMethod(anchors=2, bits=6), repeats=4, bits=None)

@@ -151,6 +151,7 @@ def test_a_device_that_moves_away_is_calibrated_again(method):
     assert still.calibrations == 0
 
 
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
 @pytest.mark.parametrize(
     ("method", "reason"),
     [("anchor", "frames of different patterns must differ"), ("reference-pairs", "not like one another, also after a")],
