@@ -90,9 +90,9 @@ def fit_projection(
         along = np.where(valid, anchor.conj() / size, 0.0)[:, None]
         turned = along * matrix
         # The anchor has an error of its own, which turns the row: its quadrature leaks into the real part.
-        turn = np.sqrt(matrix.shape[1] / 2.0) * np.asarray(estimate.standard_error) / size
+        turn = np.sqrt(matrix.shape[1] / 2.0) * np.where(valid, estimate.standard_error, 0.0) / size
         aside = np.sqrt(np.mean(turned.imag**2, axis=1))
-        error = np.hypot(error, np.where(valid, turn * aside, 0.0))
+        error = np.hypot(error, turn * aside)
         matrix = turned.real.astype(np.float32)
     matrix = np.where(valid[:, None], matrix, 0).astype(matrix.dtype)
     return FittedProjection(matrix, np.where(valid, error, np.inf).astype(np.float32), valid, estimate)

@@ -15,7 +15,6 @@ from calibration.reports.chapters.speckle import speckle_chapter
 from calibration.reports.findings import Line
 from calibration.reports.report import Report
 from calibration.storage.recording import Recording
-from photonics.arrays import BoolArray
 
 __all__ = ["characterize_pairs"]
 
@@ -124,7 +123,7 @@ def matrix_of(pairs: Pairs, record: Recording, n_inputs: int | None, seed: int, 
     tested = np.zeros(len(record), bool)
     closed = lit[np.isnan(pairs.phase)]
     tested[(closed if len(closed) >= HELD_OUT else lit)[HELD_OUT // 2 :: HELD_OUT]] = True
-    estimate = fit_matrix(part(record, ~tested), n_inputs=n_inputs, seed=seed)
+    estimate = fit_matrix(record.select(~tested), n_inputs=n_inputs, seed=seed)
     about["matrix"] = {"method": estimate.method, "frames": estimate.frames, "gauge": estimate.gauge._asdict()}
     valid = estimate.valid
     share = 1.0 - float(valid.mean())
@@ -157,11 +156,3 @@ def matrix_of(pairs: Pairs, record: Recording, n_inputs: int | None, seed: int, 
              float(1.0 - np.median(correlation[valid])), math.nan, None, 0.02, advice),
     ]  # fmt: skip
     return Chapter(lines, {"held_out": scatter(test)})
-
-
-def part(record: Recording, kept: BoolArray) -> Recording:
-    """Some frames of a recording."""
-    columns = {name: values[kept] for name, values in record.columns.items() if not name.startswith("uniform/")}
-    return Recording.from_arrays(
-        record.patterns[kept], record.frames[kept], device=record.device, unit_dn_per_s=record.unit_dn_per_s, **columns
-    )

@@ -15,7 +15,7 @@ from calibration.storage.files import new_file
 from calibration.storage.hdf5 import create_hdf5
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recorder import frame_arrays
-from calibration.storage.recording import Recording
+from calibration.storage.recording import Recording, join
 from photonics.arrays import Array, HostArray
 from photonics.backend import to_host
 from photonics.component import integer
@@ -188,10 +188,4 @@ def join_recordings(records: Sequence[Recording]) -> Recording:
     sizes = {(record.n_in, record.n_out) for record in records}
     if len(sizes) > 1:
         raise ValueError(f"recordings must have the same inputs and pixels, got {sorted(sizes)}")
-    columns = {name: np.concatenate([record.columns[name] for record in records]) for name in records[0].columns
-               if not name.startswith("uniform/")}  # fmt: skip
-    frames = np.concatenate([record.frames for record in records])
-    patterns = np.concatenate([record.patterns for record in records])
-    return Recording.from_arrays(
-        patterns, frames, device=records[0].device, unit_dn_per_s=records[0].unit_dn_per_s, **columns
-    )
+    return join([(record, np.ones(len(record), bool)) for record in records])

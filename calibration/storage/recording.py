@@ -30,7 +30,7 @@ file is ever unpickled or executed.
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,27 +38,17 @@ import h5py
 import numpy as np
 
 from calibration.storage.arrays import FORMAT, VERSION, MemoryFile, arrange
+from calibration.storage.checks import KINDS, check_kind, check_values, read_positive, read_text
 from calibration.storage.descriptions import Description
 from calibration.storage.files import new_file
 from calibration.storage.hdf5 import check_room, create_hdf5, dataset, get_attributes, set_attributes
 from calibration.storage.journal import Journal, StoredArray, is_journal
 from photonics.arrays import Array, BoolArray, HostArray
 
-__all__ = ["FORMAT", "VERSION", "Recording", "write_hdf5"]
+__all__ = ["FORMAT", "VERSION", "Recording", "join", "write_hdf5"]
 
 CHUNK_BYTES = 2**19
 """Bytes of a compressed chunk of a data set: a few frames, so that little more than the request is read."""
-
-KINDS = {
-    "frames": "u", "patterns": "u", "exposure_s": "f", "reference_phase": "f", "laser_on": "b", "frame_number": "i",
-    "uniform/frames": "u", "uniform/photons": "f", "uniform/exposure_s": "f",
-}  # fmt: skip
-"""Arrays of a recording and the kind of their numbers, as numpy abbreviates it."""
-
-MINIMUM = {
-    "exposure_s": 1e-9, "reference_phase": -np.inf, "uniform/photons": 0.0, "uniform/exposure_s": 0.0,
-}  # fmt: skip
-"""Smallest allowed value of each array of real numbers."""
 
 
 def write_hdf5(
@@ -204,6 +194,10 @@ class Recording:
         self._check()
         return self
 
+    def select(self, kept: BoolArray) -> "Recording":
+        """Return the frames that are marked, (N,), as a recording in memory."""
+        return join([(self, kept)])
+
     def save(self, path: str | Path) -> Path:
         """Write the recording as a new HDF5 file, and return its path.
 
@@ -306,39 +300,27 @@ class Recording:
         self._file.close()
 
 
-def check_kind(name: str, values: StoredArray | h5py.Dataset | HostArray) -> None:
-    """Check that an array of a file has numbers of the right kind on the right number of axes."""
-    axes = 2 if name.endswith(("frames", "patterns")) else 1
-    if values.dtype.kind != KINDS[name] or values.ndim != axes:
-        raise ValueError(
-            f"data set {name} must have numbers of kind {KINDS[name]!r} on {axes} axes, got {values.dtype} on "
-            f"{values.ndim} axes"
-        )
+def join(parts: Sequence[tuple[Recording, BoolArray]]) -> Recording:
+    """Join the marked frames of recordings of one device, and all their frames of uniform light, in memory."""
+    first = parts[0][0]
 
+    def column(name: str) -> HostArray:
+        return np.concatenate([record.columns[name][kept] for record, kept in parts])
 
-def check_values(name: str, values: HostArray) -> None:
-    """Check that real numbers are finite and not below `MINIMUM`; a reference phase may be NaN."""
-    if name not in MINIMUM:
-        return
-    good = np.isfinite(values) & ~(values < MINIMUM[name])
-    if name == "reference_phase":
-        good |= np.isnan(values)
-    if not good.all():
-        first = int(np.argmin(good))
-        allowed = "finite" if np.isinf(MINIMUM[name]) else f"finite and {MINIMUM[name]:g} or more"
-        raise ValueError(f"{name} must be {allowed}, got {values[first]:g} in frame {first}")
-
-
-def read_positive(value: Any, name: str) -> float:
-    """Return a value as float; raise a ``ValueError`` unless it is positive and finite."""
-    if not 0.0 < float(value) < np.inf:
-        raise ValueError(f"attribute {name} must be positive, got {value!r}")
-    return float(value)
-
-
-def read_text(attributes: Mapping[str, object], name: str) -> str:
-    """Return an attribute that must be text."""
-    value = attributes.get(name)
-    if not isinstance(value, str):
-        raise ValueError(f"attribute {name} must be text, got {type(value).__name__}")
-    return value
+    lit = [record for record, _ in parts if record.uniform_count]
+    uniform = {
+        name: np.concatenate([record.rows(f"uniform/{name}", 0, record.uniform_count) for record in lit])
+        for name in ("frames", "photons", "exposure_s")
+        if lit
+    }
+    return Recording.from_arrays(
+        np.concatenate([record.patterns[kept] for record, kept in parts]),
+        np.concatenate([record.frames[kept] for record, kept in parts]),
+        column("exposure_s"),
+        device=first.device,
+        reference_phase=column("reference_phase"),
+        laser_on=column("laser_on"),
+        frame_number=column("frame_number"),
+        uniform=uniform or None,
+        unit_dn_per_s=first.unit_dn_per_s,
+    )
