@@ -63,7 +63,7 @@ def projection_error(name: str, depth_e: float, bits: int) -> Point:
     """Measure the error of a projection."""
     opu = shot_noise_only(projection_bench("lab_bench", name, seed=2), depth_e, bits)
     projection = calibrate(opu, name)
-    x = half_on(VECTORS, projection.n_inputs)
+    x: HostArray = half_on(VECTORS, projection.n_inputs)
     if name == "reference pairs":  # an error common to vectors of one sign looks like a turn of the phase
         x = x.astype(np.int64) - half_on(VECTORS, projection.n_inputs, 1)
     found = projection.measure(x)
