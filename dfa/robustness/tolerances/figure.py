@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 
 from calibration.reports.page import Section, Table, picture, render
 from dfa.robustness.results import plain_text
-from dfa.robustness.tolerances.found import Tolerance, Tolerances, values_text
+from dfa.robustness.tolerances.found import Tolerance, Tolerances
 from photonics.plotting.style import legend_below
 
 __all__ = ["draw", "figure_size", "page"]
@@ -24,7 +24,7 @@ def draw(found: Tolerances, ax: Axes) -> Axes:
         Filled and returned. A flaw that the device does not have, or that is never or always too bad, has its value as
         text instead.
     """
-    rows = [found[row.name] for row in sorted(found, key=lambda row: row.margin[0] if row.margin else float("inf"))]
+    rows = found.ranked()
     height = {row.name: len(rows) - 1 - i for i, row in enumerate(rows)}
     ax.set_xscale("log")
     ends = [1.0]
@@ -33,7 +33,7 @@ def draw(found: Tolerances, ax: Axes) -> Axes:
     ax.axvline(1.0, color=OWN, lw=1.2, label="the device as it is")
     ax.set(xlim=(min(0.7, 0.7 * min(ends)), 12.0 * max(ends)), ylim=(-0.6, len(rows) - 0.4))
     ax.set_yticks([height[row.name] for row in rows], [row.title for row in rows])
-    ax.set_xlabel(f"factor by which it may be worse until {found.limit:g} {found.unit} are lost")
+    ax.set_xlabel(f"factor by which it may be worse until {found.loss} is lost")
     legend_below(ax)
     return ax
 
@@ -42,15 +42,15 @@ def draw_row(row: Tolerance, at: int, ax: Axes) -> list[float]:
     """Draw the interval of a line, and return what the axis must reach."""
     if row.margin is None or row.verdict in ("at least", "at most"):
         text = {
-            "at least": f"not lost up to {values_text(row.worse)}",
-            "at most": f"lost before {values_text(row.worse)}",
-        }.get(row.verdict, f"not on this device; lost at {values_text(row.value)}")
+            "at least": f"not lost up to {row.text(row.better)}",
+            "at most": f"lost before {row.text(row.worse)}",
+        }.get(row.verdict, f"not on this device; lost at {row.text(row.value)}")
         ax.annotate(text, (1.0, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
         return []
     middle, low, high = (min(value, REACH) for value in row.margin)
     ax.plot([low, high], [at, at], color=FOUND, lw=2.5, solid_capstyle="butt")
     ax.plot(middle, at, "o", color=FOUND, ms=5)
-    text = values_text(row.value) if len(row.value) == 1 else f"x {middle:.2g}"
+    text = row.text(row.value) if len(row.value) == 1 else f"x {middle:.2g}"
     ax.annotate(text, (high, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
     return [low, high]
 
@@ -66,7 +66,7 @@ def page(found: Tolerances) -> str:
     picture_of = picture(lambda ax: draw(found, ax), caption, figure_size(found), wide=True)
     text = (
         "Each line makes one part of the device worse until the training loses "
-        f"{found.limit:g} {found.unit} against the same seed on the device as it is. {found.trainings} trainings in "
+        f"{found.loss} against the same seed on the device as it is. {found.trainings} trainings in "
         "all. A refused training (for instance because too few pixels can be calibrated) counts as a large loss."
     )
     parts = [Section("How bad each part may be", text, [picture_of], [found.table()])]

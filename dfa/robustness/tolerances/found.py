@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from calibration.reports.page import Table
 from dfa.robustness.figures import format_value
+from dfa.robustness.names import units_of_names
 from dfa.robustness.tolerances.lines import Line
 from dfa.robustness.tolerances.posterior import Posterior
 
@@ -37,6 +38,8 @@ class Tolerance:
     name: str
     title: str
     label: str
+    unit: str
+    """Unit of the value; empty for several parameters."""
     value: Mapping[str, float]
     """Value of each parameter at which the limit is lost: median."""
     better: Mapping[str, float]
@@ -50,6 +53,11 @@ class Tolerance:
     margin: tuple[float, float, float] | None
     """Factor from the device's own value to the tolerance, and its interval; None without a value of its own."""
     trials: Sequence[Trial]
+
+    def text(self, values: Mapping[str, float]) -> str:
+        """Return values of the line as text, with the unit."""
+        text = ", ".join(format_value(float(f"{value:.3g}")) for value in values.values())
+        return f"{text} {self.unit}".rstrip()
 
     @property
     def refused(self) -> int:
@@ -91,16 +99,23 @@ class Tolerances:
         table = self.table()
         widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (table.columns, *table.rows)]
-        return "\n".join([f"Value at which training loses {self.limit:g} {self.unit}", *lines])
+        return "\n".join([f"Value at which training loses {self.loss}", *lines])
 
     __repr__ = __str__
 
+    def ranked(self) -> list[Tolerance]:
+        """Return the rows: the smallest margin first, then what costs too little, then flaws that the device lacks."""
+        return sorted(self.rows, key=lambda row: (row.margin is None, row.verdict == "at least", row.margin or (0.0,)))
+
+    @property
+    def loss(self) -> str:
+        """The loss that defines a tolerance, with its unit."""
+        return f"{self.limit:g} {self.unit[:-1] if self.limit == 1.0 and self.unit == 'points' else self.unit}"
+
     def table(self) -> Table:
-        """Return the table: the smallest margin first, then flaws that the device does not have."""
-        rows = sorted(self.rows, key=lambda row: (row.margin is None, row.margin or (0.0,)))
-        columns = ["what becomes worse", "the device", "1 lost at", "95 % interval", "margin", "trainings", "refused"]
-        columns[2] = f"{self.limit:g} {self.unit} lost at"
-        return Table(columns, [cells(row) for row in rows])
+        """Return the table, in the order of `ranked`."""
+        columns = ["what becomes worse", "the device", "lost at", "95 % interval", "margin", "trainings"]
+        return Table(columns, [cells(row) for row in self.ranked()])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything in plain types."""
@@ -123,24 +138,26 @@ def load(path: str | Path) -> Tolerances:
 
 
 def cells(row: Tolerance) -> list[str]:
-    """Return the cells of a row of the table."""
-    factor = "" if row.margin is None else f"x {row.margin[0]:.2g} ({row.margin[1]:.2g} to {row.margin[2]:.2g})"
-    at, interval = values_text(row.value), f"{values_text(row.better)} to {values_text(row.worse)}"
+    """Return the cells of a row of the table; several parameters that become worse together have their factor."""
+    own, at = "–" if row.own is None else row.text(row.own), row.text(row.value)
+    interval, margin = f"{row.text(row.better)} to {row.text(row.worse)}", ""
+    if row.margin is not None:
+        margin, *ends = (f"x {float(f'{factor:.2g}'):g}" for factor in row.margin)
+        if len(row.value) > 1:
+            own, at, interval, margin = "x 1", margin, " to ".join(ends), ""
     if row.verdict == "at least":
-        at, interval = "not lost", f"beyond {values_text(row.better)}"
-        factor = "" if row.margin is None else f"over x {row.margin[1]:.2g}"
+        at, interval, margin = "not lost", f"beyond {row.text(row.better)}", margin and f"over {ends[0]}"
     elif row.verdict == "at most":
-        at, interval = "always lost", f"before {values_text(row.worse)}"
-    elif row.verdict == "wide":
-        interval += " (wide)"
-    own = "–" if row.own is None else values_text(row.own)
-    title = f"{row.title}: {row.label}" if row.label else f"{row.title}: {', '.join(row.value)}"
-    return [title, own, at, interval, factor, str(len(row.trials)), str(row.refused or "")]
+        at, interval = "always lost", f"before {row.text(row.worse)}"
+    trainings = f"{len(row.trials)}, {row.refused} refused" if row.refused else str(len(row.trials))
+    return [row.title, own, at, f"{interval} (wide)" if row.verdict == "wide" else interval, margin, trainings]
 
 
-def values_text(values: Mapping[str, float]) -> str:
-    """Return values of one or several parameters as text."""
-    return ", ".join(format_value(float(f"{value:.3g}")) for value in values.values())
+def unit_of(line: Line) -> str:
+    """Return the unit of the parameter of a line; empty without one, and for several parameters."""
+    name, *others = line.ends
+    unit = "" if others else units_of_names().get(name, "")
+    return "" if unit == "1" else unit
 
 
 def summarise(
@@ -172,6 +189,7 @@ def summarise(
         name=name,
         title=line.title,
         label=line.label,
+        unit=unit_of(line),
         value=value,
         better=better,
         worse=worse,
