@@ -140,13 +140,12 @@ def load(path: str | Path) -> Tolerances:
 def cells(row: Tolerance) -> list[str]:
     """Return the cells of a row of the table; several parameters that become worse together have their factor."""
     own, at = "–" if row.own is None else row.text(row.own), row.text(row.value)
-    interval, margin = f"{row.text(row.better)} to {row.text(row.worse)}", ""
-    if row.margin is not None:
-        margin, *ends = (f"x {float(f'{factor:.2g}'):g}" for factor in row.margin)
-        if len(row.value) > 1:
-            own, at, interval, margin = "x 1", margin, " to ".join(ends), ""
+    interval = f"{row.text(row.better)} to {row.text(row.worse)}"
+    margin, *ends = [f"x {float(f'{factor:.2g}'):g}" for factor in row.margin or ()] or [""]
+    if ends and len(row.value) > 1:
+        own, at, interval, margin = "x 1", margin, " to ".join(ends), ""
     if row.verdict == "at least":
-        at, interval, margin = "not lost", f"beyond {row.text(row.better)}", margin and f"over {ends[0]}"
+        at, interval, margin = "not lost", f"beyond {row.text(row.better)}", f"over {ends[0]}" if ends else ""
     elif row.verdict == "at most":
         at, interval = "always lost", f"before {row.text(row.worse)}"
     trainings = f"{len(row.trials)}, {row.refused} refused" if row.refused else str(len(row.trials))
