@@ -78,15 +78,17 @@ def draw(twins: list[tuple[Twin, dict[str, float]]], path: Path) -> None:
         axes = figure.add_subplot()
         axes.axvspan(-2.0, 2.0, color="0.93")
         axes.axvspan(-1.0, 1.0, color="0.85")
+        limit = 4.5
         for row, name in enumerate(names):
             known = [(t[name].estimate, true[name]) for t, true in twins if t[name].known]
             far = [pull(found.value, found.error, true) for found, true in known]
+            limit = max([limit, *(1.1 * abs(one) for one in far)])
             axes.plot(far, np.full(len(far), row), "o", color="C0", alpha=0.6, markersize=4, markeredgewidth=0)
             axes.annotate(f"{len(known)}", (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         axes.annotate("known", (1.02, len(names)), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_ylim(-0.7, len(names) - 0.3)
-        axes.set_xlim(-4.5, 4.5)
+        axes.set_xlim(-limit, limit)
         axes.set_xlabel("deviation from the truth, standard errors")
         axes.grid(axis="y", color="0.9", linewidth=0.6)
         axes.set_axisbelow(True)
@@ -100,10 +102,15 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first one")
     parser.add_argument("--out", type=Path, default=None, help="Markdown file; a picture of the same name is beside it")
     args = parser.parse_args()
-    twins, frames, seconds = [], [], []
+    twins, frames, seconds, refused = [], [], [], 0
     with threadpool_limits(1):
         for seed in range(args.first, args.first + args.devices):
-            twin, true, spent = fit_hidden(seed)
+            try:
+                twin, true, spent = fit_hidden(seed)
+            except ValueError as error:
+                refused += 1
+                print(f"{seed:3} refused: {error}", flush=True)
+                continue
             twins.append((twin, true))
             frames.append(int(twin.provenance["frames"]))
             seconds.append(spent)
@@ -116,8 +123,8 @@ def main() -> None:
     command += f" --first {args.first}" * (args.first > 0) + (f" --out {args.out.as_posix()}" if args.out else "")
     text = (
         f"Made by `{command}`, {time.strftime('%Y-%m-%d')}: {args.devices} devices, {min(frames)} to {max(frames)} "
-        f"frames, {np.median(seconds):.1f} s of processor time each. Bias and the largest deviation are in standard "
-        f"errors.\n\n{table}\n"
+        f"frames, {np.median(seconds):.1f} s of processor time each; {refused} were refused. Bias and the largest "
+        f"deviation are in standard errors.\n\n{table}\n"
     )
     print(text)
     if args.out:

@@ -87,6 +87,6 @@ def changes_in_time(seen: Evidence, sensor: Sensor, area: float, straight: float
         medium = gather({DRIFT: "frames"}, lambda: medium_parameters(looks, straight))
         frames = medium[0].estimate.value if medium[0].known else 1e12
         time = frames * seen.period_s
-        return [*medium, *laser.laser_parameters(seen, sensor, looks, time, area)]
+        return [*medium, *laser.laser_parameters(seen, looks, time, area)]
 
     return gather(units, find)

@@ -7,7 +7,6 @@ from calibration.twin.decorrelation import Looks
 from calibration.twin.evidence import Evidence
 from calibration.twin.parameter import CannotTell, Parameter, gather
 from calibration.twin.processes import Process, Series, fit_process
-from calibration.twin.sensor import Sensor
 
 __all__ = ["NOISE", "laser_parameters"]
 
@@ -21,15 +20,13 @@ NOISE = {
 HOW = "likelihood of the total light of one pattern: white noise and an Ornstein-Uhlenbeck drift"
 
 
-def laser_parameters(
-    seen: Evidence, sensor: Sensor, looks: Looks, medium_time_s: float, grain: float
-) -> list[Parameter]:
+def laser_parameters(seen: Evidence, looks: Looks, medium_time_s: float, grain: float) -> list[Parameter]:
     """Noise of the laser.
 
     Parameters
     ----------
-    seen, sensor, looks
-        The frames, the camera, and the looks.
+    seen, looks
+        The frames, and the looks.
     medium_time_s : float
         Correlation time of the medium's field, seconds.
     grain : float
@@ -38,7 +35,7 @@ def laser_parameters(
     """
     power = looks.signal[:, looks.pixels].mean(axis=1)
     mean = float(power.mean())
-    read = float(sensor.variance(looks.means[:, looks.pixels]).mean()) / len(looks.pixels) / mean**2
+    read = temporal_variance(looks) / len(looks.pixels) / mean**2
     times = looks.number * seen.period_s
     series = Series(
         times_s=times.astype(np.float64),
@@ -52,6 +49,17 @@ def laser_parameters(
     for name, (unit, kind) in NOISE.items():
         found += gather({name: unit}, lambda n=name, u=unit, k=kind: [noise_of(process, n, u, k, exposure_s)])
     return found
+
+
+def temporal_variance(looks: Looks) -> float:
+    """Mean variance of a pixel from frame to frame, DN^2, without the fluctuation that all pixels share.
+
+    It is measured, since rounding makes it more than shot and read noise where these are under half a code.
+    """
+    signal = looks.signal[:, looks.pixels]
+    image = signal.mean(axis=0)
+    even = signal - np.outer(signal.mean(axis=1) / image.mean(), image)
+    return float(((even[1:] - even[:-1])[np.diff(looks.number) == 1] ** 2).mean()) / 2.0
 
 
 def noise_of(process: Process, name: str, unit: str, kind: str, exposure_s: float) -> Parameter:

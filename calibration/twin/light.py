@@ -40,6 +40,7 @@ def light_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
     (mean,), (error,) = jackknife(lambda pixels: signal[pixels].mean(keepdims=True), pixel_blocks(sensor.pixels))
     rate = 2.0 * mean / (1.0 + share) / sensor.gain.value / seen.main_s
     relative = np.hypot(np.hypot(error / mean, sensor.gain.error / sensor.gain.value), clipped + 0.5 * share)
+    relative = np.hypot(relative, sensor.level_error_dn / mean)
     how = "mean of patterns and complements during the record; one product of efficiency, throughput and power"
     found.append(Parameter(RATE, "e-/s", Estimate(float(rate), float(rate * relative)), how))
     for name, unit, find, how in (

@@ -10,6 +10,7 @@ from calibration.twin.parameter import CannotTell, Parameter, gather, jackknife,
 from calibration.twin.processes import Series, fit_process
 from calibration.twin.sensor import Sensor, spread_of
 from photonics.arrays import FloatArray, IntArray
+from photonics.parts.camera import QUANTISATION
 
 __all__ = ["PRNU", "REFERENCE", "reference_parameters"]
 
@@ -72,9 +73,14 @@ def beam_parameters(seen: Evidence, sensor: Sensor, rate: Estimate, laser_rms: f
     if len(pixels) < 0.9 * len(sensor.pixels):
         raise CannotTell("the reference saturates the camera")
     steady, noise = without_fringes(frames, seen.phase[index], pixels)
-    mean = steady - off_level(seen, sensor, time)
-    spread = "spread of the pixels in the reference's light, with stains of the beam"
-    found = gather({PRNU: ""}, lambda: [Parameter(PRNU, "", prnu(mean[pixels], noise), spread)])
+    off = off_level(seen, sensor, time)
+    unresolved, spread = 0.0, float(off[pixels].var())
+    if not sensor.dithered:  # rounding errors of the dark level look like PRNU
+        unresolved = min(spread, QUANTISATION)
+        off = off if spread > QUANTISATION else np.full_like(off, off[pixels].mean())
+    mean = steady - off
+    how = "spread of the pixels in the reference's light, with stains of the beam"
+    found = gather({PRNU: ""}, lambda: [Parameter(PRNU, "", prnu(mean[pixels], noise, unresolved), how)])
     if not np.isfinite(rate.value):
         return [*found, Parameter.unknown(REFERENCE, "", CannotTell("the light of the inputs is not known"))]
     value = intensity(seen, sensor, mean / time, index, laser_rms)
@@ -106,10 +112,12 @@ def off_level(seen: Evidence, sensor: Sensor, time: float) -> FloatArray:
     return seen.of(off).mean(axis=0) if len(off) >= 8 else dark_at(seen, sensor, time)
 
 
-def prnu(mean: FloatArray, noise: float) -> Estimate:
-    """Relative spread of the pixels, without temporal noise."""
+def prnu(mean: FloatArray, noise: float, unresolved: float) -> Estimate:
+    """Relative spread of the pixels, without temporal noise; `unresolved` is an error of its square, DN^2."""
     variance = float(mean.var(ddof=1))
-    value, relative = spread_of(variance - noise, variance * (2.0 / mean.size) ** 0.5, float(mean.mean()))
+    value, relative = spread_of(
+        variance - noise, float(np.hypot(variance * (2.0 / mean.size) ** 0.5, unresolved)), float(mean.mean())
+    )
     return Estimate(value, value * relative)
 
 
@@ -127,7 +135,10 @@ def intensity(seen: Evidence, sensor: Sensor, beam: FloatArray, index: IntArray,
     (value,), (error,) = jackknife(ratio, pixel_blocks(sensor.pixels))
     drift = 0.0 if len(near) >= 16 else laser_rms * np.sqrt(2.0)
     clipped = float((seen.of(chosen)[:, sensor.live] >= sensor.ceiling).mean())
-    return Estimate(float(value), float(value * np.hypot(error / value, drift + clipped)))
+    time = float(seen.exposure_s[index[0]])
+    levels = [float(part[sensor.pixels].mean()) * t for part, t in ((beam, time), (light, seen.main_s))]
+    rounding = sensor.level_error_dn * float(np.hypot(1.0 / levels[0], 1.0 / levels[1]))
+    return Estimate(float(value), float(value * np.hypot(np.hypot(error / value, rounding), drift + clipped)))
 
 
 def phase_parameters(seen: Evidence, sensor: Sensor, medium_frames: float) -> list[Parameter]:

@@ -66,6 +66,11 @@ class Sensor(Shapes):
         """Whether the dark noise is half a code or more, so that averages resolve fractions of a code."""
         return self.floor_dn2 - QUANTISATION >= MIN_DARK_NOISE_DN**2
 
+    @property
+    def level_error_dn(self) -> float:
+        """Error of the mean dark level that all pixels share, DN: that of rounding if the noise does not resolve it."""
+        return 0.0 if self.dithered else ROUNDING_DN
+
     @cached_property
     def pixels(self) -> IntArray:
         """Numbers of the live pixels."""
@@ -163,7 +168,10 @@ def noise_of(
 
     (gain, floor), (gain_error, floor_error) = jackknife(line, pixel_blocks(np.flatnonzero(live)))
     if not gain > 4.0 * gain_error:
-        raise ValueError(f"recording must show shot noise: the gain is {gain:.2g} with an error of {gain_error:.2g}")
+        raise ValueError(
+            f"recording must show shot noise: the gain is {gain:.2g} DN per electron with an error of "
+            f"{gain_error:.2g}; use more light, more bits or longer bursts"
+        )
     read = Estimate(float(floor - QUANTISATION), float(np.hypot(floor_error, gain * offset.error)))
     return Estimate(float(gain), float(gain_error)), read
 
@@ -310,7 +318,8 @@ def full_well(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
     """Full well, electrons."""
     well = (sensor.ceiling - sensor.offset.value) / sensor.gain.value
     if sensor.ceiling >= seen.top:
-        raise CannotTell(f"no reading shows it below the last code: at least {well:.4g} e-", least=well)
+        least = (int(seen.frames.max()) - sensor.offset.value) / sensor.gain.value
+        raise CannotTell(f"no reading shows it below the last code: at least {least:.4g} e-", least=least)
     error = np.hypot(well * sensor.gain.error, np.hypot(ROUNDING_DN, sensor.offset.error)) / sensor.gain.value
     return Estimate(float(well), float(error))
 

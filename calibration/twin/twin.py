@@ -130,9 +130,7 @@ class Twin:
             "dead_pixels": sheet.dead_pixels,
         }
         values = {name: self.value(part + name, value) for name, value in given.items()}
-        least = (sheet.top - values["offset_dn"]) / values["gain_dn_per_e"]
-        well = self[part + "full_well_e"]
-        full = well.estimate.value if well.known else max(sheet.full_well_e, least)
+        full = self.value(part + "full_well_e", sheet.full_well_e)
         return replace(sheet, seed=seed, full_well_e=full, warming_k=0.0, **values)
 
     def imaging(self) -> Imaging:

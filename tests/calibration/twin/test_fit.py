@@ -50,13 +50,14 @@ def test_hidden_devices(recordings, seed):
 
 def test_what_8_bits_hide_is_unknown(recordings):
     """A device whose dark noise is under half a code. Catches: zero for what is not known, a reason that is missing."""
-    _, path = recordings[4]
+    device, path = recordings[4]
     twin = fit_device(path)
     for name in ("camera.dark_current_e_per_s", "camera.full_well_e"):
         assert not twin[name].known
         assert twin[name].how
     assert "cannot be told from frames" in str(twin)
     assert twin.device().camera.full_well_e >= twin["camera.full_well_e"].least
+    assert device.camera.full_well_e > 0.9 * twin["camera.full_well_e"].least
 
 
 def test_failures_are_one_line(recordings, tmp_path):
@@ -82,6 +83,8 @@ def test_failures_are_one_line(recordings, tmp_path):
         fit(half)
     with pytest.raises(ValueError, match="64 half-ON patterns"):
         fit(dark)
+    with pytest.raises(ValueError, match="3 bursts"):
+        fit(np.setdiff1d(every, np.concatenate(seen.bursts())))
     twin = fit(every[np.isnan(seen.phase)])
     assert "reference" in twin["camera.prnu"].how
     assert twin["camera.gain_dn_per_e"].known
