@@ -30,6 +30,7 @@ MODULES = {
     "calibration.camera.photon_transfer": "Photon transfer of a camera (EMVA 1288)",
     "calibration.fields.holography": "Interference terms from frames",
     "calibration.metrics": "Errors of a projection and of a matrix",
+    "calibration.storage.questions": "Questions to a bench, in rounds",
     "calibration.wavefront.focusing": "Focus through a medium",
     "calibration.wavefront.images": "Images through a medium",
     "dfa": "Training and sweeps",
