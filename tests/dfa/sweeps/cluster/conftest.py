@@ -1,5 +1,6 @@
 """One cluster that the command line of dask has started, for all tests of this folder."""
 
+import dask.config  # noqa: F401  (reads DASK_SCHEDULER_ADDRESS when it is imported: before a test sets it)
 import pytest
 
 from benchmarks.sweeps import outside_cluster
