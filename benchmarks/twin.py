@@ -123,7 +123,7 @@ def main() -> None:
     command += f" --first {args.first}" * (args.first > 0) + (f" --out {args.out.as_posix()}" if args.out else "")
     text = (
         f"Made by `{command}`, {time.strftime('%Y-%m-%d')}: {args.devices} devices, {min(frames)} to {max(frames)} "
-        f"frames, {np.median(seconds):.1f} s of processor time each; {refused} were refused. Bias and the largest "
+        f"frames, {np.median(seconds):.1f} s of processor time each; {refused} refused. Bias and the largest "
         f"deviation are in standard errors.\n\n{table}\n"
     )
     print(text)
