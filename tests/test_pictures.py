@@ -60,7 +60,9 @@ def test_device_and_plan_of_a_study_are_those_of_now(path):
 
 def test_the_first_picture_of_drift_is_that_of_its_study():
     study = stored(ROOT / "docs/robustness/drift_recalibration.png")
-    assert stored(ROOT / "docs/drift.png") == {"study": pictures.hash_of(study)}
+    numbers = stored(ROOT / "docs/drift.png")
+    assert numbers["study"] == pictures.hash_of(study)
+    assert [len(scores) for scores in numbers["followed"].values()] == [len(pictures.FOLLOWED)] * 2
 
 
 @pytest.mark.parametrize("name", OPTICS)
