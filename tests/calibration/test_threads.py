@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numba.core import config
 from threadpoolctl import threadpool_limits
 
 from calibration import measure_projection, recover_transmission_matrix
@@ -11,7 +12,6 @@ from calibration.recovery.popoff import stepped_design
 from calibration.wavefront.focusing import focus
 from calibration.wavefront.images import recover_from_frames, recover_from_projections, send
 from photonics import GaussianMedium, Imaging, Reference, presets
-from photonics.kernels import threads as shared_work
 
 DESIGNS = (anchored_design, complement_design, stepped_design)
 
@@ -27,7 +27,7 @@ def with_threads(threads, use, opu, monkeypatch):
     """Results of `use` with this number of threads of BLAS and of this package, nothing kept from an earlier run."""
     for design in DESIGNS:
         design.cache_clear()
-    monkeypatch.setattr(shared_work.config, "NUMBA_NUM_THREADS", threads)
+    monkeypatch.setattr(config, "NUMBA_NUM_THREADS", threads)
     opu.autoexpose(0.3)
     with threadpool_limits(threads, user_api="blas"):
         return use(opu)
