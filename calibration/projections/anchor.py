@@ -13,7 +13,7 @@ from calibration.fields.holography import disjoint_anchor, superset_anchor
 from calibration.fields.misfit import check_repeats, response_factor
 from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
-from calibration.projections.light import common_level, warn_of_level
+from calibration.projections.light import told_level
 from calibration.projections.responses import Response
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
@@ -95,7 +95,6 @@ class AnchorProjection(LinearProjection):
         variance = (self.noise.variance(alone) + self.noise.variance(other)) / np.float32(4.0)
         if not self.soft:
             variance *= response_factor(self._misfit(alone, other, values), 1.0, FURTHEST)
-            variance += self._level_variance(alone, other)
         top = self.opu.camera.saturation_dn
         return Response(values, variance, (alone >= top) | (other >= top))
 
@@ -153,17 +152,8 @@ class AnchorProjection(LinearProjection):
         known = (beyond > 0) & self.valid & (alone < top) & (other < top)
         return np.where(known, beyond**2 / np.maximum(SOUND_MISFIT * variance, np.float32(1e-12)), np.float32(np.nan))
 
-    def _level_variance(self, alone: HostArray, other: HostArray) -> np.float32:
-        """Variance of values by light that changes from pattern to pattern; a warning tells it.
-
-        The mean over the speckle of ``I(x + b) - I(x)``, and with the complement that of ``I(x) + I(a - x)``, is the
-        light of the anchor. Half of its change is in the values.
-        """
-        combine = np.add if self.complementary else np.subtract
-        light = combine(other[:, self.valid], alone[:, self.valid], dtype=np.float32)
-        variance = common_level(light, self.n_inputs, self.opu)
-        warn_of_level(variance, stacklevel=5)
-        return np.float32(variance / 4.0)
+    def _level_variance(self, response: Response, patterns: BoolArray) -> float:
+        return 0.0 if self.soft else told_level(response, self.valid, patterns, self.opu)
 
     def _select_anchor_frame(self, frames: HostArray) -> HostArray:
         """Frame with the anchor used for each row: (batch, n_out)."""

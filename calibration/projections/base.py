@@ -213,11 +213,12 @@ class LinearProjection(ABC):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), True)
             assert response.variance is not None and response.saturated is not None
-            fits = np.isfinite(response.variance).mean(axis=1) > 0.5
+            spread = response.variance + np.float32(self._level_variance(response, halves))
+            fits = np.isfinite(spread).mean(axis=1) > 0.5
             fits[fits] = check_order(halves[fits], response.values[fits][:, self.valid])
-            response.variance[~fits] = np.inf
+            spread[~fits] = np.inf
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
-            terms.add(variance, part, response.variance, power=2)
+            terms.add(variance, part, spread, power=2)
             terms.flag(saturated, part, response.saturated)
         scale, variance[:, ~self.valid] = self._scale(), 0.0
         noise = np.sqrt(variance) * scale
@@ -298,6 +299,10 @@ class LinearProjection(ABC):
     @abstractmethod
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         """Linear response from the frames of each pattern, with variance and saturation if `uncertain`."""
+
+    def _level_variance(self, response: Response, patterns: BoolArray) -> float:
+        """Variance of responses by light that changes from pattern to pattern, which a warning may tell."""
+        return 0.0
 
     @abstractmethod
     def _scale(self) -> FloatArray:

@@ -7,9 +7,10 @@ import numpy as np
 from calibration.device import Device
 from calibration.fields.misfit import Misfit
 from calibration.fields.readings import binned_imaging
-from photonics.arrays import HostArray
+from calibration.projections.responses import Response
+from photonics.arrays import BoolArray, HostArray
 
-__all__ = ["common_level", "common_scale", "grains_per_pixel", "warn_of_level", "warn_of_scale"]
+__all__ = ["common_scale", "grains_per_pixel", "told_level", "warn_of_scale"]
 
 PARTS = 8
 """Number of parts of the sensor whose levels are compared."""
@@ -21,31 +22,38 @@ MIN_GRAINS = 100.0
 """Smallest number of grains of a part if grains are wider than pixels. With fewer, too many lie across two parts."""
 MIN_PULL = 4.0
 """Standard errors above which a common change of the level is told."""
+TOLD_SHARE = 0.25
+"""Variance of a level over that of a response from which on a warning tells it."""
 WIDE_GRAINS, WIDE_PULL, WIDE_SCALE = 20.0, 8.0, 0.01
 """Smallest number of grains on the sensor, standard errors and change of the light if grains are wider than pixels. On
 sound sensors of 32 grains and more the light seems to change by up to 0.8 %, 3.9 standard errors."""
 
 
-def common_level(changes: HostArray, n_inputs: int, opu: Device) -> float:
+def common_level(values: HostArray, patterns: BoolArray, opu: Device) -> float:
     """Variance from pattern to pattern of a level that all pixels have in common; 0 if it is not significant.
 
-    The levels of separate parts of the sensor differ by speckle and noise, which are independent. Their covariance over
-    the patterns is that of stray light and of changes of the laser. No model of speckle or noise is needed.
+    Values are linear in the patterns, whatever the medium: a least-squares fit takes them out, also the level of a
+    medium of few channels, whose transmission depends on the pattern. What remains of separate parts of the sensor is
+    noise, which is independent. Its covariance over the patterns is that of stray light and of changes of the laser.
 
     Parameters
     ----------
-    changes : ndarray, shape (batch, n_pixels)
-        Light of each pattern whose mean over the speckle is the same for all patterns.
-    n_inputs : int
-        Inputs of a pattern.
+    values : ndarray, shape (batch, n_pixels)
+        Response to each pattern, DN. A level is looked for in batches of `MIN_PATTERNS` more than inputs.
+    patterns : ndarray of bool, shape (batch, n_inputs)
+        What was shown.
     opu : Device
         Its optics give the size of a grain of speckle.
     """
-    pixels, grains = changes.shape[1], grains_per_pixel(opu)
+    pixels, grains = values.shape[1], grains_per_pixel(opu)
     if pixels < PARTS or (grains < 1.0 and pixels * grains < PARTS * MIN_GRAINS):
         return 0.0
-    parts = np.stack([part.mean(axis=1, dtype=np.float64) for part in parts_of(changes)], axis=1)
-    return common_variance(parts - parts.mean(axis=0), n_inputs)
+    if len(patterns) < patterns.shape[1] + 1 + MIN_PATTERNS:
+        return 0.0
+    known = np.column_stack([np.ones(len(patterns)), patterns])
+    parts = np.stack([part.mean(axis=1, dtype=np.float64) for part in parts_of(values)], axis=1)
+    fitted, _, rank, _ = np.linalg.lstsq(known, parts, rcond=None)
+    return common_variance(parts - known @ fitted, len(patterns) - int(rank))
 
 
 def common_scale(excess: HostArray, lever: HostArray, n_inputs: int, opu: Device) -> float:
@@ -72,8 +80,10 @@ def common_scale(excess: HostArray, lever: HostArray, n_inputs: int, opu: Device
         count = np.maximum(known.sum(axis=1), 1)[:, None]
         centred = np.where(known, by - np.sum(by, axis=1, where=known, keepdims=True) / count, np.float32(0.0))
         slopes.append((seen * centred).sum(axis=1) / np.maximum((centred**2).sum(axis=1), 1e-12))
-    parts = np.stack(slopes, axis=1)
-    found = common_variance(parts - parts.mean(axis=0), n_inputs, MIN_PULL if grains == 1.0 else WIDE_PULL)
+    parts, count = np.stack(slopes, axis=1), len(excess)
+    independent = 1.0 / (1.0 / max(count - 1, 1) + 1.0 / n_inputs)  # speckle is the same in all patterns
+    pull = MIN_PULL if grains == 1.0 else WIDE_PULL
+    found = common_variance(parts - parts.mean(axis=0), count - 1, pull, independent)
     return found if grains == 1.0 or found > WIDE_SCALE**2 else 0.0
 
 
@@ -90,33 +100,41 @@ def parts_of(values: HostArray) -> list[HostArray]:
     return np.array_split(values, PARTS, axis=1)
 
 
-def common_variance(parts: HostArray, n_inputs: int, min_pull: float = MIN_PULL) -> float:
+def common_variance(
+    parts: HostArray, freedom: int, min_pull: float = MIN_PULL, independent: float | None = None
+) -> float:
     """Mean covariance of quantities of separate parts, of mean 0, (batch, parts); 0 if it is not significant.
 
-    Speckle is the same in all patterns, so no more than `n_inputs` of them are independent.
+    Of the patterns, `freedom` are left by the fit that made the mean 0, and `independent` (all of these if not given)
+    differ in more than noise.
     """
-    count = len(parts)
-    if count < MIN_PATTERNS:
+    if freedom < MIN_PATTERNS - 1:
         return 0.0
-    covariance = parts.T @ parts / (count - 1)
+    covariance = parts.T @ parts / freedom
     others = ~np.eye(PARTS, dtype=bool)
     found = float(covariance[others].mean())
     own = np.maximum(np.diag(covariance) - max(found, 0.0), 0.0)
     pairs = np.count_nonzero(others) / 2.0
-    error = np.sqrt(np.outer(own, own)[others].mean() / pairs * (1.0 / (count - 1) + 1.0 / n_inputs))
+    error = np.sqrt(np.outer(own, own)[others].mean() / pairs / (independent or freedom))
     return found if found > min_pull * error else 0.0
 
 
-def warn_of_level(variance: float, stacklevel: int = 2) -> None:
-    """Warn of a common level that changes with this variance, DN^2, if it does."""
-    if variance > 0.0:
+def told_level(response: Response, valid: BoolArray, patterns: BoolArray, opu: Device) -> float:
+    """Return the `common_level` of responses in valid rows; warn of it if it is not small beside their own variance.
+
+    The noise of the laser is such a level, too, and needs no warning.
+    """
+    variance = common_level(response.values[:, valid], patterns, opu)
+    assert response.variance is not None
+    if variance > TOLD_SHARE * float(np.median(response.variance[:, valid])):
         warnings.warn(
-            f"frames do not fit the model: their level changes by {np.sqrt(variance):.2g} DN rms from pattern to "
+            f"frames do not fit the model: their level changes by {2.0 * np.sqrt(variance):.2g} DN rms from pattern to "
             "pattern on all pixels together; stated errors include it. Keep stray light out, let the laser settle, or "
             "take frames faster",
             Misfit,
-            stacklevel=stacklevel + 1,
+            stacklevel=5,
         )
+    return variance
 
 
 def warn_of_scale(change: float, stacklevel: int = 2) -> None:

@@ -13,7 +13,7 @@ from calibration.device import Device
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
-from calibration.projections.light import common_level, grains_per_pixel
+from calibration.projections.light import grains_per_pixel, told_level
 from calibration.projections.reference_arm import check_arm, light_of_beam, measure_arm
 from calibration.projections.responses import Response
 from calibration.projections.signed_patterns import Terms
@@ -117,10 +117,10 @@ class PairProjection(LinearProjection):
             return Response(values, None, None)
         variance = self.noise.variance(taken) / np.float32(4.0)
         variance += self._excess(change, variance)[:, None]
-        level = common_level(change[:, self.valid], self.n_inputs, self.opu)
-        level -= (switched_unit_dn(self.opu, self.unit_dn) / self.opu.n_in) ** 2  # inputs differ by their own light
-        variance += np.float32(max(level, 0.0) / 4.0)
         return Response(values, variance, np.asarray(taken >= self.opu.camera.saturation_dn))
+
+    def _level_variance(self, response: Response, patterns: BoolArray) -> float:
+        return told_level(response, self.valid, patterns, self.opu)
 
     def _excess(self, change: FloatArray, variance: FloatArray) -> FloatArray:
         """Squared error of the responses of a frame whose mean light does not fit, DN^2: (batch,); else 0.

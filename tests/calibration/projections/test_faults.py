@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
+from photonics import MatrixMedium
 from tests.calibration.benches import METHODS, bench, calibrate, errors, half_on, truth_of
 from tests.calibration.faults import FAULTS, with_fault
 from tests.calibration.matrix_benches import tilted
@@ -86,7 +87,7 @@ def test_changing_light_is_in_the_stated_error(name):
         return np.rint(frames * power + dark).clip(0, 255).astype(opu.camera.dtype)
 
     opu.measure = changing
-    x = half_on(60, projection.n_inputs)
+    x = half_on(60 + projection.n_inputs, projection.n_inputs)  # a level needs more patterns than inputs
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         found = projection.measure(x)
@@ -108,3 +109,19 @@ def test_a_camera_that_is_not_linear_is_told_by_the_calibration_of_off_axis():
     size = np.sqrt(np.mean(np.abs(found.values) ** 2))
     stated = np.sqrt(2.0 * np.mean(found.standard_error**2)) / size
     assert stated / 1.6 < np.sqrt(np.mean(errors(projection, x, found.values) ** 2)) < 1.3 * stated
+
+
+@pytest.mark.parametrize("name", ["anchor, disjoint", "anchor, complement", "reference pairs", "4 steps"])
+def test_a_medium_of_few_channels_is_no_changing_light(name):
+    """Catches: a fibre, which transmits more of one pattern than of another, taken for stray light."""
+    opu = bench("lab_bench", name)
+    rng = np.random.default_rng(5)
+    left, right = (rng.standard_normal((2, 8, n)) for n in (opu.n_out, opu.n_in))
+    matrix = (left[0] + 1j * left[1]).T @ (right[0] + 1j * right[1]) / np.sqrt(32 * opu.n_in)
+    opu = opu.replace(medium=MatrixMedium(matrix.astype(np.complex64)))
+    opu.autoexpose()
+    projection = calibrate(opu, name)
+    for count in (60, 60 + projection.n_inputs):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            projection.measure(half_on(count, projection.n_inputs))
