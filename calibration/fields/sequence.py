@@ -117,7 +117,8 @@ def check_sequence(patterns: Array, frames: Array, *, reference_phase: Array = N
 
     Every frame is predicted from the other frames by the covariance of speckle intensities, and compared with the
     patterns up to 8 places away. Neither marks in the sequence nor a model of the device are needed. Patterns must have
-    mirrors in common: frames of patterns with a single mirror ON say nothing about each other and are not judged.
+    mirrors in common: frames of patterns with a single mirror ON say nothing about each other and are not judged. A
+    frame is late only where mirrors move: light between two phases of the reference may be that of a phase that drifts.
 
     Parameters
     ----------
@@ -201,7 +202,10 @@ class Search:
         )
         self.kind = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
         lit = np.max(shown.patterns, axis=1) > 0  # frames of no mirrors have too little light to show a part of another
-        self.changes = np.concatenate([[False], (np.diff(self.kind) != 0) & lit[1:] & lit[:-1]])
+        moved = (shown.patterns[1:] != shown.patterns[:-1]).any(
+            axis=1
+        )  # a phase between two steps may be its own drift
+        self.changes = np.concatenate([[False], moved & lit[1:] & lit[:-1]])
 
     def labels(self, state: NDArray[np.intp]) -> NDArray[np.intp]:
         """Pattern of each frame on a path, within the patterns."""

@@ -134,7 +134,8 @@ def test_files_of_the_version_before_are_read():
     estimate = TransmissionEstimate.load(OLD)
     fresh = presets.lab_bench(8, 20, seed=1)
     again = recover_transmission_matrix(fresh, exposure="auto")
-    assert estimate.provenance["device"]["camera"] == fresh.to_dict()["camera"]
+    camera = estimate.provenance["device"]["camera"]
+    assert camera == {name: value for name, value in fresh.to_dict()["camera"].items() if name in camera}
     assert np.abs(estimate.matrix - again.matrix).max() < 1e-4
     assert estimate.frames == again.frames
 

