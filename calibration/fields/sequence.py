@@ -117,8 +117,8 @@ def check_sequence(patterns: Array, frames: Array, *, reference_phase: Array = N
 
     Every frame is predicted from the other frames by the covariance of speckle intensities, and compared with the
     patterns up to 8 places away. Neither marks in the sequence nor a model of the device are needed. Patterns must have
-    mirrors in common: frames of patterns with a single mirror ON say nothing about each other and are not judged. A
-    frame is late only where mirrors move: light between two phases of the reference may be that of a phase that drifts.
+    mirrors in common: frames of patterns with a single mirror ON are not judged. A frame is late only where mirrors
+    move: light between two phases of the reference may be that of a phase that drifts.
 
     Parameters
     ----------
@@ -197,14 +197,10 @@ class Search:
         self.place, self.inside = np.clip(place, 0, self.n_patterns - 1), (place >= 0) & (place < self.n_patterns)
         self.pixels, self.most_changes = float(values.shape[1]), MAX_CHANGES + self.count // 50
         self.last: tuple[NDArray[np.intp], tuple[Prediction, HostArray, HostArray]] | None = None
-        kinds = np.concatenate(
-            [np.packbits(shown.patterns > 0, axis=1), shown.reference[:, None].view(np.uint8)], axis=1
-        )
+        kinds = np.hstack([np.packbits(shown.patterns > 0, axis=1), shown.reference[:, None].view(np.uint8)])
         self.kind = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
         lit = np.max(shown.patterns, axis=1) > 0  # frames of no mirrors have too little light to show a part of another
-        moved = (shown.patterns[1:] != shown.patterns[:-1]).any(
-            axis=1
-        )  # a phase between two steps may be its own drift
+        moved = np.any(shown.patterns[1:] != shown.patterns[:-1], axis=1)  # a phase between two steps may drift
         self.changes = np.concatenate([[False], moved & lit[1:] & lit[:-1]])
 
     def labels(self, state: NDArray[np.intp]) -> NDArray[np.intp]:

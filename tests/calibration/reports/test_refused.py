@@ -88,8 +88,9 @@ def test_hot_pixels_are_not_a_fault_of_the_projection():
     take, dark = opu.measure, opu.dark
     opu.measure = lambda *arguments, **more: heat(take(*arguments, **more))
     opu.dark = lambda *arguments, **more: heat(dark(*arguments, **more))
-    lines = characterize(opu, method="phase-stepping").lines
-    assert [line.verdict for line in lines if line.name in ("linearity R²", "additivity")] == ["pass", "pass"]
+    lines = {line.name: line.verdict for line in characterize(opu, method="phase-stepping").lines}
+    assert lines["linearity R²"] == "pass"
+    assert lines["additivity"] in ("pass", "not measurable")  # the exposure spares the hot pixels: noise under a code
 
 
 def test_a_recording_without_a_matrix_says_so(tmp_path):
