@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import xarray
 
 from dfa.cli.main import main
-from dfa.robustness.results import failures, load_results, page, table
+from dfa.robustness.results import failures, load_results, page, table, write_results
 from dfa.robustness.study_files import read_study
 from dfa.sweeps.designs import OneAtATime
 
@@ -220,3 +221,14 @@ def test_missing_packages_are_reported_before_anything_runs(tmp_path, capfd, mon
     error = capfd.readouterr().err
     assert error.startswith(f"opu: {package} is not installed: pip install -e ") and error.endswith('[cluster]"\n')
     assert not list(tmp_path.glob("r/points.db"))
+
+
+def test_a_full_disk_keeps_the_earlier_results(tmp_path, monkeypatch):
+    """Catches: results that are written without room, which HDF5 may not survive, or over those of before."""
+    found = xarray.Dataset({"accuracy": ("seed", np.arange(3.0))})
+    kept = write_results(found, tmp_path).read_bytes()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9 - 10, 10))
+    with pytest.raises(ValueError, match=r"No space left on device.*nothing was replaced"):
+        write_results(found + 1.0, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.nc"]
+    assert (tmp_path / "results.nc").read_bytes() == kept
