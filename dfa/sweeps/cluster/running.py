@@ -130,7 +130,8 @@ class Places:
     def refresh(self) -> None:
         """Look up the workers if that is due; warn if the user's cluster has lost all of them.
 
-        A local cluster restarts a lost worker, which may take a while on a busy machine.
+        A local cluster restarts a lost worker, which may take a while on a busy machine. It gives up a worker that is
+        lost while it starts, or that does not come back in time: such a worker is replaced.
         """
         if time.monotonic() < self.due_s:
             return
@@ -139,6 +140,9 @@ class Places:
         except (OSError, TimeoutError):
             raise scheduler_error() from None
         threads = dict(found) if isinstance(found, dict) else {}
-        if not threads and self.threads and self.client.cluster is None:
+        cluster = self.client.cluster
+        if cluster is not None and len(cluster.workers) < (wanted := len(cluster.worker_spec)):
+            cluster.scale(wanted)
+        if not threads and self.threads and cluster is None:
             warnings.warn("the cluster has lost all its workers: waiting for workers", stacklevel=2)
         self.threads, self.due_s = threads, time.monotonic() + REFRESH_S

@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
+from dask import config
 
 from benchmarks.child import environment
 from benchmarks.sweeps import Logged, kill_sweeps
@@ -14,6 +17,7 @@ from dfa.cli.main import main
 from dfa.experiments.plans import Plan
 from dfa.robustness import TrainingStudy
 from dfa.robustness.results import load_results
+from dfa.sweeps.cluster.connection import connect
 from dfa.sweeps.cluster.running import Places
 from dfa.sweeps.keys import Code
 
@@ -102,8 +106,24 @@ def test_a_cluster_without_workers_gives_one_warning(monkeypatch):
 def test_a_restarted_worker_of_a_local_cluster_gives_no_warning(monkeypatch):
     """Catches: a warning, an error in tests, while the new worker starts on a busy machine."""
     monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", -1.0)
-    places = Places(Threads(cluster="local"))
+    places = Places(Threads(cluster=SimpleNamespace(workers={0: None}, worker_spec={0: None})))
     assert [places.find_free([]) for _ in range(4)] == ["a", None, None, "b"]
+
+
+def test_a_worker_that_a_local_cluster_gave_up_is_replaced(monkeypatch):
+    """Its process died while it started, or took too long to come back.
+
+    Catches: a sweep that waits for ever, with no worker left, after points that killed their workers.
+    """
+    monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", -1.0)
+    with connect(1) as client, config.set({"distributed.deploy.lost-worker-timeout": "50ms"}):
+        places = Places(client)
+        (lost,) = client.nthreads()
+        client.cluster.sync(next(iter(client.cluster.workers.values())).close)
+        deadline = time.monotonic() + 30.0
+        while (found := places.find_free([])) in (None, lost) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert found not in (None, lost)
 
 
 def test_a_scheduler_that_is_lost_at_the_start_is_a_one_line_error(cluster, monkeypatch):
