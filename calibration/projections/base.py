@@ -209,6 +209,7 @@ class LinearProjection(ABC):
         terms = self._terms(x, observer)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
+        common = np.float32(0.0)
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), True)
@@ -217,13 +218,14 @@ class LinearProjection(ABC):
             fits = np.isfinite(spread).mean(axis=1) > 0.5
             fits[fits] = check_order(halves[fits], response.values[fits][:, self.valid])
             spread[~fits] = np.inf
+            common = max(common, np.float32(self._common_variance(response)))
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
             terms.add(variance, part, spread, power=2)
             terms.flag(saturated, part, response.saturated)
         scale, variance[:, ~self.valid] = self._scale(), 0.0
         noise = np.sqrt(variance) * scale
         # The error that all responses share cancels between the positive and the negative half of a vector.
-        variance += terms.balance[:, None] ** 2 * self._shared_variance()
+        variance += terms.balance[:, None] ** 2 * (self._shared_variance() + common)
         values *= scale
         size = np.abs(values) if self.dtype is np.float32 else np.abs(values) / np.float32(np.sqrt(2.0))
         error = np.hypot(np.sqrt(variance) * scale, size * self._scale_error())
@@ -302,6 +304,10 @@ class LinearProjection(ABC):
 
     def _level_variance(self, response: Response, patterns: BoolArray) -> float:
         """Variance of responses by light that changes from pattern to pattern, which a warning may tell."""
+        return 0.0
+
+    def _common_variance(self, response: Response) -> float:
+        """Squared error that all responses of a call share, by their mean; 0 if the method cannot tell."""
         return 0.0
 
     @abstractmethod

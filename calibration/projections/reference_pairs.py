@@ -44,10 +44,12 @@ class PairProjection(LinearProjection):
 
     The frames of a value fit any field, but the mean light of a frame is known: a frame that is brighter or darker by
     more than the speckle explains (stray light, a laser that changes) enlarges the stated error of its value by the
-    change, and a warning tells it; smaller changes that all pixels share do so in `measure` of 16 frames or more. A
-    level that is constant, and other than in the calibration, adds up over the entries of a vector of one sign: it is
-    in the stated error of codes with few entries only. A lost frame is told if inputs are shown several times in a
-    call (`calibration.fields.shift`), which need not be so for a single dense vector.
+    change, and a warning tells it; smaller changes that all pixels share do so in `measure` of 17 frames more than
+    inputs. A level that is constant, and other than in the calibration, adds up over the entries of a vector of one
+    sign: the mean light of all frames of a call of `measure` shows it, and it is in the stated errors, times the sum of
+    the vector's entries. It is told by a warning only if it is more than the speckle and the laser's data sheet
+    explain. A lost frame is told if inputs are shown several times in a call (`calibration.fields.shift`), which need
+    not be so for a single dense vector.
     """
 
     moving_fields: ClassVar[int] = 1
@@ -121,6 +123,11 @@ class PairProjection(LinearProjection):
 
     def _level_variance(self, response: Response, patterns: BoolArray) -> float:
         return told_level(response, self.valid, patterns, self.opu)
+
+    def _common_variance(self, response: Response) -> float:
+        """Squared mean response that is not light of the inputs, DN^2; it adds up over the entries of a vector."""
+        light = float(self.speckle_dn[self.valid].mean()) / self.n_inputs
+        return (float(response.values[:, self.valid].mean(dtype=np.float64)) - light / 2.0) ** 2
 
     def _excess(self, change: FloatArray, variance: FloatArray) -> FloatArray:
         """Squared error of the responses of a frame whose mean light does not fit, DN^2: (batch,); else 0.

@@ -262,7 +262,12 @@ def create_journal(path: Path, header: Description, arrays: Arrays, name: str = 
     arrays : mapping
         The first entries of arrays. They may be empty; they then define the type and the shape of an entry.
     name : str
-        Name of the path in messages. Raises ------ ValueError If the file exists, or its folder cannot be written.
+        Name of the path in messages.
+
+    Raises
+    ------
+    ValueError
+        If the file exists, or its folder cannot be written.
     """
     with new_file(path, name) as temporary:
         line = json.dumps(header, allow_nan=False).encode()

@@ -10,6 +10,7 @@ from matplotlib.typing import LineStyleType
 from numpy.typing import NDArray
 from scipy import stats
 
+from calibration.reports.page import plural
 from dfa.experiments.curves import COLOURS as METHOD_COLOURS
 from dfa.experiments.teachers import METHODS
 from dfa.robustness.names import unit_of
@@ -210,7 +211,7 @@ def draw_bars(found: "Dataset", view: View, ax: Axes) -> Axes:
         style = {"color": METHOD_COLOURS["last-layer"], "ls": REFERENCE_STYLES["last-layer"]}
         ax.axvline(useless - base, lw=1.2, label=METHODS["last-layer"], **style)
     if hidden:
-        text = f"{len(hidden)} changes have no clear effect:\nat most {max(hidden):.2g} from 0"
+        text = f"{plural(len(hidden), 'change')} without a clear effect:\nat most {max(hidden):.2g} from 0"
         ax.text(0.5, 0.04, text, transform=ax.transAxes, fontsize=9, ha="center")
     legend_below(ax)
     unit = "points" if score_name(found) == "accuracy" else found[score_name(found)].attrs["units"]

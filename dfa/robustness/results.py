@@ -221,5 +221,7 @@ def format_mean(mean: float, error: float) -> str:
 
 
 def format_number(value: float) -> str:
-    """Return a metric of the table as text."""
+    """Return a metric of the table as text. A signal-to-noise ratio is infinite without signal, or without noise."""
+    if math.isinf(value):
+        return "no signal" if value < 0 else "no noise"
     return "–" if math.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,5 +1,6 @@
 """The training loop that all tasks share: steps, records, checkpoints, and a clear error if a run cannot continue."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -333,7 +334,9 @@ def describe(history: list[Epoch]) -> str:
     full = next((record for record in reversed(history) if record.gradients), last)
     hidden = list(full.angles.values())[:-1]
     parts += [f"angle={fmean(hidden):.0f}°"] if hidden else []
-    parts += [f"snr={full.snr_db:.0f}dB"] if full.snr_db is not None else []
+    if full.snr_db is not None:
+        infinite = "no signal" if full.snr_db < 0 else "no noise"
+        parts.append(infinite if math.isinf(full.snr_db) else f"snr={full.snr_db:.0f}dB")
     parts += [f"tau={full.correlation_frames:.2g}"] if full.correlation_frames is not None else []
     parts += [f"kept={full.correlation:.2f}"] if full.correlation is not None else []
     parts += [f"rate={full.hidden_rate:.2g}"] if full.hidden_rate is not None else []

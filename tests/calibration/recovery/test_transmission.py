@@ -19,7 +19,7 @@ from calibration.recovery import transmission
 from calibration.recovery.exposure import expose
 from calibration.recovery.methods import METHODS
 from calibration.recovery.transmission import TransmissionEstimate, recover_transmission_matrix
-from calibration.storage.journal import Journal
+from calibration.storage.journal import HEAD, MAGIC, Journal, create_journal
 from photonics import Camera, GaussianMedium, MatrixMedium, presets
 from tests.calibration.faults import BAD_PIXELS, FAULTS, with_bad_pixels, with_fault
 from tests.calibration.matrix_benches import bench, fibre, small
@@ -133,6 +133,20 @@ def test_a_killed_run_is_resumed_to_the_same_bits(tmp_path, rng):
     np.testing.assert_array_equal(resumed.matrix, whole.matrix)
     np.testing.assert_array_equal(resumed.standard_error, whole.standard_error)
     assert sorted(os.listdir(tmp_path)) == ["killed.h5", "whole.h5"]
+
+
+def test_frames_cut_off_after_their_description_restart(tmp_path):
+    """Catches: a file without frames that cannot be resumed, or is resumed to other bits."""
+    out, part = tmp_path / "t.h5", tmp_path / "t.h5.part"
+    whole = recover_transmission_matrix(small(m=50), exposure="keep")
+    header = transmission.describe_measurement(small(m=50), METHODS["phase-stepping"].build(small(m=50), None, 0, {}))
+    create_journal(part, header, {}).close()
+    content = part.read_bytes()
+    size, *_ = HEAD.unpack_from(content, len(MAGIC))
+    part.write_bytes(content[: len(MAGIC) + HEAD.size + size])
+    resumed = recover_transmission_matrix(small(m=50), exposure="keep", out=out, resume=True)
+    np.testing.assert_array_equal(resumed.matrix, whole.matrix)
+    assert not part.exists()
 
 
 def test_a_measurement_is_resumed_by_its_own_device_only(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dfa.robustness.figures import draw
 from dfa.robustness.prepared import View
-from dfa.robustness.results import split_table
+from dfa.robustness.results import caption, format_number, split_table, table
 
 NAN = np.nan
 SCORES = np.array([[92.0, 90.0, 91.0], [NAN, 89.8, 90.8], [92.0, 90.0, 91.0], [NAN, 89.0, NAN]])
@@ -77,7 +77,7 @@ def test_bars_that_resolve_nothing_are_counted_not_drawn():
     found = found.assign(reference=reference).assign_coords(reference_method=["last-layer"])
     ax = draw(found, Figure().add_subplot())
     assert [text.get_text() for text in ax.get_yticklabels()] == ["noise: 1"]
-    assert any("1 changes have no clear effect" in text.get_text() for text in ax.texts)
+    assert any("1 change without a clear effect" in text.get_text() for text in ax.texts)
     assert ax.get_xlim()[0] < -6.0
     rows = {name: [row[0] for row in part.rows] for name, part in zip("ab", split_table(found), strict=True)}
     assert rows == {"a": ["nothing", "noise: 1"], "b": ["bits: 4"]}
@@ -95,3 +95,15 @@ def test_a_curve_and_a_map_show_the_last_layer_alone():
         low = ax.images[0].get_clim()[0] if more else ax.get_ylim()[0]
         assert low <= 85.0
         assert "last layer only" in [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_counts_and_infinite_ratios_are_plain_words():
+    """Catches: "1 seeds", "1 seed(s)"; an SNR of -inf."""
+    view = View(kind="curve", title="", x="noise", without={"noise": 0})
+    found = dataset(SCORES[:, :1], ["noise"], view, noise=VALUES)
+    found = found.assign(snr_db=(("noise", "seed"), [[3.0], [NAN], [-np.inf], [np.inf]]))
+    assert caption(found) == "Mean over 1 seed; error bars are its standard error."
+    rows = table(found)
+    at = rows.columns.index("SNR (dB)")
+    assert [row[at] for row in rows.rows] == ["3", "–", "no signal", "no noise"]
+    assert format_number(1234.5) == "1,234"
