@@ -32,6 +32,10 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
+    def __str__(self) -> str:
+        widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (self.columns, *self.rows))
+
 
 @dataclass(frozen=True)
 class Section:

@@ -157,13 +157,19 @@ def rows_shown(shown: Array, numbered: bool, numbers: IntArray, patterns: int) -
         return np.arange(count)
     if not count:
         return np.zeros(0, np.int64)
-    first, last = int(numbers.min()), int(numbers.max())
-    if not numbered or count > patterns or not (first == 0) ^ (last == patterns) or last - first >= patterns:
+    rows = rows_of_numbers(numbers, patterns) if numbered and count <= patterns else None
+    if rows is None:
         raise ValueError(
             f"shown must give the row of patterns that each frame shows, because there are {patterns} patterns and "
-            f"{count} frames" + (f", numbered from {first} to {last}" if numbered else ""),
+            f"{count} frames" + (f", numbered from {numbers.min()} to {numbers.max()}" if numbered else ""),
         )
-    return numbers - (last == patterns)
+    return rows
+
+
+def rows_of_numbers(numbers: IntArray, count: int) -> IntArray | None:
+    """Return the rows of frames whose numbers count `count` patterns from 0 or from 1; None if they do not tell."""
+    first, last = int(numbers.min()), int(numbers.max())
+    return numbers - (last == count) if (first == 0) ^ (last == count) and last - first < count else None
 
 
 def describe(

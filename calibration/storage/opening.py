@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.storage.arrays import rows_of_numbers
 from calibration.storage.journal import is_journal
 from calibration.storage.recording import FORMAT, Recording
 from opu_sim import install_line
@@ -141,13 +142,13 @@ def read_device(found: Arrays, device: Mapping[str, Any] | None) -> Mapping[str,
 
 def pick_numbers(merged: Arrays, asked: Arrays, numbers: HostArray) -> Arrays:
     """Columns of the frames that there are, by their numbers, from those of all patterns."""
-    count, first, last = len(asked["patterns"]), int(numbers.min()), int(numbers.max())
-    if not (first == 0) ^ (last == count) or last - first >= count:
+    count = len(asked["patterns"])
+    rows = rows_of_numbers(numbers, count)
+    if rows is None:
         raise ValueError(
-            f"frames must be numbered from 0 to {count - 1} or from 1 to {count}, got {first} to {last}: give the row "
-            "of patterns that each shows (shown), or the missing files"
+            f"frames must be numbered from 0 to {count - 1} or from 1 to {count}, got {numbers.min()} to "
+            f"{numbers.max()}: give the row of patterns that each shows (shown), or the missing files"
         )
-    rows = numbers - (last == count)
     kept = {name: values[rows] for name, values in asked.items() if name != "patterns" and values.shape == (count,)}
     return {**merged, **kept, "shown": rows}
 

@@ -49,4 +49,4 @@ def twin(
     if judged is not None:
         print_table(CHECK_COLUMNS, judged.rows())
         typer.echo(f"{judged.verdict} ({judged.runs} runs of the twin)")
-    typer.echo(repr(found) + "".join(f": {path}" for path in (out,) if path is not None))
+    typer.echo(repr(found) + ("" if out is None else f": {out}"))

@@ -127,7 +127,7 @@ def figures_of(found: "Dataset") -> "Iterator[tuple[str, Dataset]]":
 def caption(found: "Dataset") -> str:
     """Return the caption of the figure."""
     kind = view_of(found).kind
-    seeds = f"{plural(found.sizes['seed'], 'seed')}"
+    seeds = plural(found.sizes["seed"], "seed")
     if kind == "map":
         return f"Mean over {seeds}; cells show the difference from the cell without flaws, ± its standard error."
     if kind == "budget":

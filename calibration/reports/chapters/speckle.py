@@ -127,7 +127,8 @@ def dim_ratio(opu: Device, frames: HostArray, noise: NoiseModel) -> float:
 
 def grain_pixels(opu: Device) -> float:
     """Area of a grain from the data sheet, in pixels."""
-    return binned_imaging(opu).grain_area_m2(opu.laser.wavelength_m) / binned_imaging(opu).pixel_m ** 2
+    imaging = binned_imaging(opu)
+    return imaging.grain_area_m2(opu.laser.wavelength_m) / imaging.pixel_m**2
 
 
 def grain(opu: Device, signal: NDArray[np.float64], variance: HostArray) -> Chapter:

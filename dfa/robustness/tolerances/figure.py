@@ -24,15 +24,14 @@ def draw(found: Tolerances, ax: Axes) -> Axes:
         Filled and returned. A flaw that the device does not have, or that is never or always too bad, has its value as
         text instead.
     """
-    rows = found.ranked()
-    height = {row.name: len(rows) - 1 - i for i, row in enumerate(rows)}
+    rows = found.ranked()[::-1]
     ax.set_xscale("log")
     ends = [1.0]
-    for row in rows:
-        ends += draw_row(row, height[row.name], ax)
+    for height, row in enumerate(rows):
+        ends += draw_row(row, height, ax)
     ax.axvline(1.0, color=OWN, lw=1.2, label="the device as it is")
     ax.set(xlim=(min(0.7, 0.7 * min(ends)), 12.0 * max(ends)), ylim=(-0.6, len(rows) - 0.4))
-    ax.set_yticks([height[row.name] for row in rows], [row.title for row in rows])
+    ax.set_yticks(range(len(rows)), [row.title for row in rows])
     ax.set_xlabel(f"factor by which it may be worse until {found.loss} is lost")
     legend_below(ax)
     return ax

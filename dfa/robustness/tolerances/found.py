@@ -96,10 +96,7 @@ class Tolerances:
         raise KeyError(f"{name}: lines are {', '.join(row.name for row in self.rows)}")
 
     def __str__(self) -> str:
-        table = self.table()
-        widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
-        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (table.columns, *table.rows)]
-        return "\n".join([f"Value at which training loses {self.loss}", *lines])
+        return f"Value at which training loses {self.loss}\n{self.table()}"
 
     __repr__ = __str__
 

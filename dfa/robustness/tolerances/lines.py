@@ -28,7 +28,7 @@ class Line:
     ends: Mapping[str, tuple[float, float]]
     """Best and worst value of each parameter, by its dotted name (see `dfa.robustness.names.change_plan`)."""
     label: str = ""
-    """Name of the value, with its unit; the dotted names if empty."""
+    """Name of the value, with its unit."""
     decade: float | None = None
     """Change of a value that counts as a factor of ten, for parameters that are linear, such as decibels or bits. None:
     values are spaced by their logarithm."""
@@ -81,10 +81,9 @@ class Line:
         best, worst = self.ends[name]
         return (value - best) / (worst - best) if self.decade else math.log(value / best) / math.log(worst / best)
 
-    def own(self, plan: Plan) -> float | None:
-        """Return the place of the plan's own device; None if it is not on the line, for instance has no such flaw."""
-        bench = {**bench_values(plan), **self.changes}
-        found = [self.own_place(name, bench.get(name)) for name in self.ends]
+    def own(self, bench: Settings) -> float | None:
+        """Return the place of a device's own values (`bench_values`); None if it has no such flaw."""
+        found = [self.own_place(name, {**bench, **self.changes}.get(name)) for name in self.ends]
         places = [place for place in found if place is not None]
         return places[0] if len(places) == len(found) and max(places) - min(places) < 1e-6 else None
 

@@ -49,10 +49,6 @@ class Posterior:
         """Return the central interval of this probability."""
         return self.quantile((1.0 - level) / 2.0), self.quantile((1.0 + level) / 2.0)
 
-    def beyond(self) -> tuple[float, float]:
-        """Probability that the limit is crossed before the best place, and after the worst."""
-        return float(self.probability[PLACES < 0.0].sum()), float(self.probability[PLACES > 1.0].sum())
-
 
 def posterior(places: ArrayLike, losses: ArrayLike, seeds: ArrayLike) -> Posterior:
     """Return where the mean loss crosses 1.

@@ -1,7 +1,6 @@
 """The function `tolerance`: how bad each part of a device may be until training loses a stated amount."""
 
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +10,13 @@ from tqdm import tqdm
 
 from dfa.experiments.plans import Plan
 from dfa.robustness.prepared import SCORES
-from dfa.robustness.studies import MNIST
+from dfa.robustness.studies import MNIST, bench_values
 from dfa.robustness.tolerances.found import LEVEL, Tolerances, Trial, summarise
 from dfa.robustness.tolerances.lines import LINES, Line, line
 from dfa.robustness.tolerances.posterior import CAP, Posterior, posterior
 from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.designs import Paired
+from dfa.sweeps.keys import canonical_json
 from dfa.sweeps.protocol import Settings
 from dfa.sweeps.sweeping import check_seeds, sweep
 from photonics.component import integer, number
@@ -42,26 +42,25 @@ class Search:
     trials: list[Trial] = field(default_factory=list)
     references: dict[int, float] = field(default_factory=dict)
     verdict: str = ""
-
-    def posterior(self) -> Posterior:
-        """Return where the limit is lost, from the trainings so far."""
-        losses = [CAP if trial.loss is None else trial.loss / self.limit for trial in self.trials]
-        return posterior([t.place for t in self.trials], losses, [t.seed for t in self.trials])
+    found: Posterior = field(default_factory=lambda: posterior([], [], []))
+    """Where the limit is lost, from the trainings so far."""
 
     def next_place(self) -> float:
         """Return the place of the next training, on a value that the parameter can have."""
-        wanted = self.posterior().quantile(QUANTILES[len(self.trials) % 3]) if self.trials else 0.5
+        wanted = self.found.quantile(QUANTILES[len(self.trials) % 3]) if self.trials else 0.5
         name = next(iter(self.line.ends))
         place = self.line.place(name, self.line.value(name, min(max(wanted, 0.0), 1.0)))
         return min(max(place, 0.0), 1.0)
 
-    def judge(self, most: int) -> None:
-        """Set the verdict if the search has ended."""
+    def add(self, trial: Trial, most: int) -> None:
+        """Learn from a training, and set the verdict if the search has ended."""
+        self.trials.append(trial)
+        losses = [CAP if one.loss is None else one.loss / self.limit for one in self.trials]
+        self.found = posterior([one.place for one in self.trials], losses, [one.seed for one in self.trials])
         count = len(self.trials)
         if count < min(LEAST, most):
             return
-        found = self.posterior()
-        low, high = found.interval(LEVEL)
+        low, high = self.found.interval(LEVEL)
         if low >= 1.0:
             self.verdict = "at least"
         elif high <= 0.0:
@@ -147,8 +146,9 @@ def tolerance(
     if not limit > 0.0:
         raise ValueError(f"loss must be above 0, got {loss!r}")
     study = TrainingStudy(plan)
+    bench = bench_values(study.plan)
     searches = [
-        Search(name, one, one.own(study.plan), limit, 2.0 * float(np.log10(factor)) / one.decades)
+        Search(name, one, one.own(bench), limit, 2.0 * float(np.log10(factor)) / one.decades)
         for name, one in lines_of(lines, study.plan).items()
     ]
     check_lines(study, searches)
@@ -159,12 +159,13 @@ def tolerance(
                 break
             bar.set_postfix(lines=len(unfinished), refresh=False)
             before = len(trained)
-            train_round(study, unfinished, seed, trained, store, workers)
+            for one, trial in zip(
+                unfinished, train_round(study, unfinished, seed, trained, store, workers), strict=True
+            ):
+                one.add(trial, most)
             bar.update(len(trained) - before)
-            for one in unfinished:
-                one.judge(most)
     return Tolerances(
-        rows=[summarise(s.name, s.line, s.own, s.posterior(), s.trials, s.verdict) for s in searches],
+        rows=[summarise(s.name, s.line, s.own, s.found, s.trials, s.verdict) for s in searches],
         limit=limit,
         unit="points" if plan.metric.higher_is_better else plan.metric.unit,
         references={one.name: one.references for one in searches},
@@ -200,7 +201,7 @@ def train_round(
     trained: set[str],
     store: str | Path | None,
     workers: int,
-) -> None:
+) -> list[Trial]:
     """Train once on each line with one seed, and its reference if it has none; `trained` collects the trainings."""
     points: list[Settings] = []
     places: list[float] = []
@@ -209,12 +210,12 @@ def train_round(
         places.append(one.next_place())
         points.append(one.line.settings(places[-1]))
     found = sweep(study, Paired(points), [seed], store, workers, progress=False)
-    trained.update(f"{json.dumps(point, sort_keys=True)} {seed}" for point in points)
+    trained.update(f"{canonical_json(point, 'settings')} {seed}" for point in points)
     errors = [str(error) for error in found["error"].values[:, 0]]
     names = [name for name in SCORES if name in found]
     scores = found[names[0]].values[:, 0] if names else np.full(len(points), np.nan)
     sign = 1.0 if study.plan.metric.higher_is_better else -1.0
-    row = 0
+    row, trials = 0, []
     for one, place in zip(searches, places, strict=True):
         if seed not in one.references:
             if errors[row]:
@@ -222,5 +223,6 @@ def train_round(
             one.references[seed] = float(scores[row])
             row += 1
         lost = None if errors[row] else sign * (one.references[seed] - float(scores[row]))
-        one.trials.append(Trial(place, seed, lost, errors[row]))
+        trials.append(Trial(place, seed, lost, errors[row]))
         row += 1
+    return trials

@@ -8,6 +8,7 @@ from photonics import draws
 from photonics.arrays import Array, FloatArray, IntArray
 from photonics.backend import Backend
 from photonics.parts.chip.maps import read_map
+from photonics.parts.power import pixel_sums
 from photonics.parts.sensor import Sensor, expose
 from photonics.random import Stream
 
@@ -71,20 +72,10 @@ def line_pattern(seed: int, stream: Stream, lines: IntArray, size_e: float) -> F
 
 
 def bin_pixels(values: Array, shape: tuple[int, int], binning: int, xp: Array) -> Array:
-    """Sum of `binning` x `binning` pixels: (batch, rows * columns) -> (batch, rows * columns / binning^2).
-
-    It adds slices, in the same order for any batch.
-    """
+    """Sum of `binning` x `binning` pixels: (batch, rows * columns) -> (batch, rows * columns / binning^2)."""
     if binning == 1:
         return values
-    grid = xp.reshape(values, (-1, *shape))
-    down = grid[:, ::binning, :]
-    for i in range(1, binning):
-        down = down + grid[:, i::binning, :]
-    across = down[:, :, ::binning]
-    for j in range(1, binning):
-        across = across + down[:, :, j::binning]
-    return xp.reshape(across, (values.shape[0], -1))
+    return xp.reshape(pixel_sums(xp.reshape(values, (-1, *shape)), binning), (values.shape[0], -1))
 
 
 def expose_detailed(

@@ -12,6 +12,7 @@ from dfa.robustness.tolerances import LINES, Line, everything, figure, load, sea
 from dfa.robustness.tolerances.posterior import posterior
 from tests.command import opu
 
+BENCH = studies.bench_values(studies.SMALL)
 TINY = Plan(data="digits", hidden=(8,), epochs=1, batch_size=32, samples=300)
 
 
@@ -59,15 +60,15 @@ def test_lines_start_good_and_end_bad():
         assert line.place(parameter, line.value(parameter, 0.37)) == pytest.approx(0.37, abs=0.05)
         assert line.decades > 0.4
     assert LINES["read_noise"].at(0.5) == {"camera.read_noise_e": 54.77}
-    assert LINES["bit_depth"].own(studies.SMALL) == pytest.approx(4 / 11)
-    assert LINES["medium_drift"].own(studies.SMALL) is None
-    assert LINES["dead_pixels"].own(studies.SMALL) is None
+    assert LINES["bit_depth"].own(BENCH) == pytest.approx(4 / 11)
+    assert LINES["medium_drift"].own(BENCH) is None
+    assert LINES["dead_pixels"].own(BENCH) is None
 
 
 def test_everything_becomes_worse_by_the_same_factor():
     """Catches: a flaw that starts elsewhere than on the device, or passes what the simulator allows."""
     line = everything(studies.SMALL)
-    assert line.own(studies.SMALL) == 0.0
+    assert line.own(BENCH) == 0.0
     assert line.decades == pytest.approx(3.0)
     at = line.at(1.0 / 3.0)
     assert at["camera.full_well_e"] == 1000.0
@@ -76,7 +77,7 @@ def test_everything_becomes_worse_by_the_same_factor():
     assert line.at(1.0)["camera.prnu"] == 0.2
     both = together("Light and bits", LINES["read_noise"], LINES["contrast"])
     assert set(both.at(0.5)) == {"camera.read_noise_e", "dmd.contrast"}
-    assert both.own(studies.SMALL) is None
+    assert both.own(BENCH) is None
 
 
 @pytest.mark.parametrize(
