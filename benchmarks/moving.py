@@ -1,79 +1,55 @@
 """Training on a device that moves: ``python -m benchmarks.moving``.
 
-Digits of MNIST as in docs/robustness.md, through `lab_bench` with a medium that drifts. Prints a row for each
-correlation time: test accuracy of each way to read the device, and the frames that it takes, calibration included.
-"measured whole" is a rival: each class is shown alone in every step, and the errors are projected by the matrix of that
-step, without a code.
+Each training is a point of a sweep, and the finished ones are kept in a file (``--store``), so that a run which was
+interrupted continues. The results of the tasks that are named go to docs/moving.json, and the tables are printed from
+it: ``--seeds 0`` prints them only. With more seeds the same command takes those that are missing.
 """
 
 import argparse
 import math
-import statistics
 import sys
+from collections.abc import Sequence
 from itertools import product
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from benchmarks.moving_cases import LAST_LAYER, MOTIONS, TASKS, WAYS, MovingStudy
+from benchmarks.moving_rows import RESULTS, Row, load_rows, save_rows, tables
 from calibration import measure_projection
-from calibration.projections.responses import Projected
-from dfa.data import Dataset, load
-from dfa.experiments.plans import Plan
-from dfa.experiments.runs import format_mean, run_one
-from dfa.experiments.tasks import Data
-from dfa.experiments.teachers import build_feedback
+from dfa import sweep
+from dfa.experiments.runs import format_mean
 from dfa.feedback.encoding import Ternary
 from dfa.feedback.optical import OpticalFeedback
+from dfa.sweeps.designs import Paired
 from photonics import presets
-from photonics.arrays import Array, HostArray
 from photonics.medium import Drifting
 
-__all__ = ["WAYS", "Whole", "plan_of", "score"]
+__all__ = ["alarms", "run_task"]
 
-PAIRS = Ternary(stochastic=1.0, pairs=True)
-WAYS: dict[str, dict[str, Any]] = {
-    "anchor, not followed": {"refresh": False},
-    "anchor, recalibrated every 20 steps": {"refresh": False, "recalibrate_every": 20},
-    "anchor, followed": {},
-    "anchor, followed, pairs": {"encoder": PAIRS},
-    "reference pairs, followed": {"encoder": PAIRS, "calibration": {"method": "reference-pairs"}},
-    "reference, followed": {"calibration": {"method": "reference-pairs"}},
-    "anchor, measured whole": {},
-    "reference, measured whole": {"calibration": {"method": "reference-pairs"}},
-}
-"""Settings of a plan for each way to read the device, by name."""
-TIMES = (1e12, 1e6, 1e5, 1e4, 3e3, 1e3, 3e2, 1e2)
+METRICS = ("score", "frames", "step_frames", "calibrations")
 
 
-def identity(error: Tensor) -> Tensor:
-    """The error itself, as its own code."""
-    return error
-
-
-class Whole(OpticalFeedback):
-    """Shows each class alone in every step, and projects the errors by the matrix that these frames give."""
-
-    def _read(self, array: Array, watch: bool) -> tuple[HostArray, Projected | None]:
-        matrix, _ = super()._read(np.eye(self.projection.n_inputs, dtype=np.bool_), False)
-        return np.asarray(array, np.float32) @ matrix, None
-
-
-def plan_of(tau: float, changes: dict[str, Any], hidden: tuple[int, ...] = (256,), samples: int = 5000) -> Plan:
-    """The plan of docs/robustness.md with a medium of that correlation time, in frames, and changes of its settings."""
-    medium = {"medium": {"type": "Drifting", "correlation_frames": tau}}
-    settings: dict[str, Any] = {"epochs": 2, "batch_size": 32, "samples": samples, "device_changes": medium}
-    return Plan(data="mnist", hidden=hidden, **settings | changes)
-
-
-def score(plan: Plan, data: Data, seed: int, method: str = "optical", whole: bool = False) -> tuple[float, int]:
-    """Test accuracy in %, and the number of frames."""
-    feedback = build_feedback(method, plan, data, seed)
-    if whole and isinstance(feedback, OpticalFeedback):
-        feedback = Whole(feedback.projection, identity, refresh=plan.refresh)
-    found = run_one(method, seed, plan, data, feedback=feedback)
-    return 100.0 * found.score, found.frames
+def run_task(
+    name: str, ways: Sequence[str], motions: Sequence[str], seeds: int, store: Path | None, workers: int
+) -> list[Row]:
+    """Train a task in some ways on devices with some motions, as far as the task has these; return the rows."""
+    task = TASKS[name]
+    cases = [case for case in product(task.ways, task.motions) if case[0] in ways and case[1] in motions]
+    cases = [(way, motion) for way, motion in cases if way != LAST_LAYER or motion == task.motions[0]]
+    if not cases:
+        return []
+    points = [WAYS[way] | MOTIONS[motion] for way, motion in cases]
+    study = MovingStudy(task.plan, task.two_digits)
+    found = sweep(study, Paired(points), range(seeds), store=store, workers=workers)
+    rows = []
+    for number, (way, motion) in enumerate(cases):
+        values = {metric: found[metric].values[number] for metric in METRICS if metric in found}
+        row = {metric: some[np.isfinite(some)].tolist() for metric, some in values.items()}
+        error = next(filter(None, found.error.values[number]), "")
+        rows.append({"task": name, "way": way, "motion": motion, "model": found.model, "error": error, **row})
+    return rows
 
 
 def alarms(tau: float, method: str, seed: int, steps: int = 100) -> tuple[int, float]:
@@ -81,7 +57,8 @@ def alarms(tau: float, method: str, seed: int, steps: int = 100) -> tuple[int, f
     opu = presets.lab_bench(20, 200, seed=seed)
     opu = opu.replace(medium=Drifting(opu.medium, correlation_frames=tau))
     opu.autoexpose()
-    feedback = OpticalFeedback(measure_projection(opu, method, n_inputs=10), PAIRS)
+    code = Ternary(stochastic=1.0, pairs=True)
+    feedback = OpticalFeedback(measure_projection(opu, method, n_inputs=10), code)
     for step in range(steps):
         draw = torch.Generator().manual_seed(1000 * seed + step)
         wrong = torch.eye(10)[torch.randint(10, (64,), generator=draw)]
@@ -102,37 +79,25 @@ def print_alarms(seeds: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Print a row of the table for each correlation time as soon as it is known."""
+    """Run what is asked for, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.moving", description="Training on a moving device.")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--hidden", type=int, nargs="+", default=[256])
-    parser.add_argument("--tau", type=float, nargs="+", default=TIMES)
-    parser.add_argument("--only", action="append", choices=WAYS, help="one way to read the device; may be repeated")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of every training, from 0 on; 0 prints the tables")
+    parser.add_argument("--task", action="append", choices=TASKS, help="may be repeated; by default all")
+    parser.add_argument("--way", action="append", choices=WAYS, help="one way to read the device; may be repeated")
+    parser.add_argument("--motion", action="append", choices=MOTIONS, help="may be repeated")
+    parser.add_argument("--store", type=Path, default=Path("runs/moving.db"), help="finished trainings")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of the results")
     parser.add_argument("--alarms", action="store_true", help="count alarms in runs without a training instead")
     given = parser.parse_args(argv)
     if given.alarms:
         print_alarms(given.seeds)
         return
-    torch.set_num_threads(1)
-    data, hidden = load("mnist"), tuple(given.hidden)
-    assert isinstance(data, Dataset)
-    ways = {name: WAYS[name] for name in given.only or WAYS}
-    print("| correlation time, frames |", " | ".join(ways), "|")
-    print("|---|" + "---|" * len(ways))
-    for tau in given.tau:
-        cells = []
-        for name, changes in ways.items():
-            try:
-                whole = name.endswith("measured whole")
-                runs = [score(plan_of(tau, changes, hidden), data, seed, whole=whole) for seed in range(given.seeds)]
-            except ValueError as error:
-                cells.append(f"refused: {str(error)[:60]}")
-                continue
-            frames = statistics.fmean(frames for _, frames in runs)
-            cells.append(f"{format_mean([value for value, _ in runs], 1)} ({frames:,.0f} frames)")
-        print(f"| {tau:.0e} |", " | ".join(cells), "|", flush=True)
-    still = [score(plan_of(1e12, {}, hidden), data, seed, "last-layer")[0] for seed in range(given.seeds)]
-    print(f"last layer only: {format_mean(still, 1)}")
+    given.store.parent.mkdir(parents=True, exist_ok=True)
+    for name in (given.task or TASKS) if given.seeds else ():
+        ways, motions = given.way or list(WAYS), given.motion or list(MOTIONS)
+        save_rows(run_task(name, ways, motions, given.seeds, given.store, given.workers), given.out)
+    print(tables(load_rows(given.out)))
 
 
 if __name__ == "__main__":

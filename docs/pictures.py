@@ -17,11 +17,11 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from benchmarks import moving
+from benchmarks.moving_rows import load_rows
 from calibration import characterize
 from calibration.reports.figures import draw_projection
 from dfa import Ternary
-from dfa.data import Dataset, digits, load
+from dfa.data import digits
 from dfa.experiments import DEMO, STANDARD_METHODS, Plan, compare_methods, draw_scores
 from dfa.experiments.teachers import build_device
 from dfa.robustness import figures, tolerances
@@ -35,7 +35,7 @@ from photonics.plotting.style import STYLE, legend_below
 
 DOCS = Path(__file__).parent
 STUDIES = DOCS / "robustness"
-FOLLOWED = (1e12, 1e6, 1e5, 1e4)
+FOLLOWED = ("1e12", "1e6", "1e5", "1e4")
 """Correlation times of the curves of feedback that follows, frames: those of the study."""
 Numbers = dict[str, Any]
 
@@ -118,18 +118,11 @@ def drift(figure: Figure) -> Numbers:
 
 
 def followed_scores() -> dict[str, list[list[float]]]:
-    """Accuracies of feedback that follows, by time and seed: those stored, or measured (5 minutes)."""
-    stored = DOCS / "drift.json"
-    if stored.exists() and "followed" in (known := json.loads(stored.read_text("utf-8"))):
-        return known["followed"]
-    data, names = load("mnist"), {"anchor, followed": "followed", "reference pairs, followed": "pairs, followed"}
-    assert isinstance(data, Dataset)
+    """Accuracies of feedback that follows, by time and seed, from docs/moving.json (`benchmarks.moving`)."""
+    rows = {(row["task"], row["way"], row["motion"]): row for row in load_rows()}
     return {
-        f"optical DFA, {name}": [
-            [moving.score(moving.plan_of(tau, moving.WAYS[way]), data, seed)[0] for seed in range(3)]
-            for tau in FOLLOWED
-        ]
-        for way, name in names.items()
+        f"optical DFA by {way}, followed": [rows["mlp-1", way, motion]["score"] for motion in FOLLOWED]
+        for way in ("anchor", "reference-pairs")
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from benchmarks import gpu, report, suite, verdicts
 from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
+from benchmarks.moving import run_task
+from benchmarks.moving_cases import LAST_LAYER, TASKS
+from benchmarks.moving_rows import load_rows, save_rows, tables
 from benchmarks.row import Row
 from benchmarks.verdict_devices import faulty, sound
 from dfa.cli import main as cli
@@ -134,3 +138,24 @@ def test_verdicts_of_sound_and_faulty_devices():
     assert tally.cells()[1:5] == ["3", "1", "0", "2"]
     assert "camera, PRNU (1)" in tally.cells()[5]
     assert [sound(seed).method for seed in range(4)] == ["anchor", "phase-stepping", "off-axis", "multilateration"]
+
+
+def test_rows_of_a_moving_device_are_kept_and_missing_ones_are_named(tmp_path):
+    """A task is trained in one way, then in another; the file has both.
+
+    Catches: results that are lost when one row is renewed; a row without a run that looks like a result.
+    """
+    small = replace(TASKS["mlp-1"].plan, data="digits", hidden=(16,), epochs=1, samples=64)
+    task, store, out = TASKS["mlp-1"]._replace(plan=small), tmp_path / "points.db", tmp_path / "rows.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(TASKS, "mlp-1", task)
+        for way in ("anchor", LAST_LAYER):
+            save_rows(run_task("mlp-1", [way], ["1e12", "1e3"], 1, store, 0), out)
+    rows = load_rows(out)
+    assert [(row["way"], row["motion"], len(row["score"])) for row in rows] == [
+        ("anchor", "1e12", 1), ("anchor", "1e3", 1), (LAST_LAYER, "1e12", 1)
+    ]  # fmt: skip
+    assert min(rows[0]["frames"]) > 64 >= min(rows[0]["step_frames"]) > 0
+    text = tables(rows)
+    assert text.count("not run") > 50
+    assert "anchor: at worst" in text

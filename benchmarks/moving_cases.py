@@ -1,0 +1,178 @@
+"""Trainings on a device that moves: tasks, ways to read the device, and motions, each as settings of a sweep."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from calibration.projections.responses import Projected
+from dfa.data import Dataset, load
+from dfa.experiments.plans import Plan
+from dfa.experiments.runs import run_one
+from dfa.experiments.tasks import Data, signal_width
+from dfa.experiments.teachers import build_device, build_feedback, check_methods
+from dfa.feedback.base import Feedback
+from dfa.feedback.optical import OpticalFeedback
+from dfa.robustness.names import change_plan, units_of_names
+from dfa.sweeps.protocol import Settings
+from photonics.arrays import Array, HostArray
+
+__all__ = ["LAST_LAYER", "MOTIONS", "TASKS", "TIMES", "UNFOLLOWED", "WAYS", "MovingStudy", "Task"]
+
+LAST_LAYER, UNFOLLOWED = "last layer only", "anchor, not followed"
+PAIRS = {"encoder.stochastic": 1.0, "encoder.pairs": True}
+REFERENCE = {"calibration.method": "reference-pairs"}
+WAYS: dict[str, dict[str, Any]] = {
+    LAST_LAYER: {"training.method": "last-layer"},
+    UNFOLLOWED: {"training.refresh": False},
+    "anchor": {},
+    "reference-pairs": REFERENCE,
+    "anchor, codes in pairs": PAIRS,
+    "reference-pairs, codes in pairs": REFERENCE | PAIRS,
+    "anchor, measured whole": {"whole": True},
+    "reference, measured whole": REFERENCE | {"whole": True},
+}
+"""Settings for each way to read the device. "measured whole" is a rival, see `Whole`."""
+FOLLOWED = ("anchor", "reference-pairs")
+
+
+def medium(kind: str = "Drifting", **parameters: float) -> dict[str, Any]:
+    """Settings of a device whose medium has an effect around it."""
+    return {"medium": {"type": kind, **parameters}}
+
+
+TIMES = {
+    f"{time:.0e}".replace("e+0", "e").replace("e+", "e"): time for time in (1e12, 1e6, 1e5, 1e4, 3e3, 1e3, 3e2, 1e2)
+}
+"""Correlation times of the field, frames, by name."""
+MOTIONS: dict[str, dict[str, Any]] = {name: medium(correlation_frames=time) for name, time in TIMES.items()} | {
+    "still": {},
+    "medium warms up": medium(correlation_frames=1e6, warm_up=100.0, warm_up_frames=5000.0),
+    "mirrors warm up": {"dmd.warm_up_waves": 0.2, "dmd.warm_up_time_s": 5.0},
+    "laser warms up": {"laser.warm_up": 0.3, "laser.warm_up_time_s": 5.0},
+    "beam vibrates": {"laser.vibration_rad": 2e-4, "laser.vibration_hz": 50.0},
+    "reference vibrates": {"imaging.reference.phase_vibration_rad": 0.3},
+    "step": medium("Disturbed", frame=4000, correlation=0.3),
+    "speckle creeps": {"imaging.creep_m_per_s": 1e-7},
+}
+"""Settings of the device for each motion: a medium that drifts, by its correlation time, and other motions."""
+
+
+class Task(NamedTuple):
+    """A network and its data, and the ways that are shown for it."""
+
+    title: str
+    plan: Plan
+    ways: tuple[str, ...] = (LAST_LAYER, *FOLLOWED)
+    motions: tuple[str, ...] = tuple(TIMES)
+    two_digits: bool = False
+    """Whether two digits beside each other are one of 100 classes."""
+
+
+def mnist(*hidden: int, **changes: Any) -> Plan:
+    """The plan of docs/robustness.md, with changes."""
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 32, "samples": 5000}
+    return Plan(data="mnist", hidden=hidden, **settings | changes)
+
+
+TEXT = Plan(data="tiny-shakespeare", hidden=(64, 64), steps=300, context=32, batch_size=16)
+SMALL, MANY = ("1e12", "1e5", "1e4", "1e3"), ("1e12", "1e6", "1e5", "1e4", "1e3")
+TASKS = {
+    "mlp-1": Task("MNIST, 784-256-10", mnist(256), tuple(WAYS)),
+    "mlp-3": Task("MNIST, 784-256-256-256-10", mnist(256, 256, 256)),
+    "cora": Task("Cora, graph network 1433-16-7", Plan(data="cora")),
+    "transformer": Task("tiny Shakespeare, transformer of two blocks of 64, bits per character", TEXT),
+    "batch-8": Task("MNIST, 784-256-10, batches of 8", mnist(256, batch_size=8), motions=SMALL),
+    "classes-100": Task("two digits of MNIST, 1568-256-100", mnist(256, samples=10_000), motions=MANY, two_digits=True),
+    "motions": Task("MNIST, 784-256-10", mnist(256), (LAST_LAYER, UNFOLLOWED, *FOLLOWED), tuple(MOTIONS)[len(TIMES) :]),
+}
+"""Tasks by name."""
+
+
+def identity(error: Tensor) -> Tensor:
+    """The error itself, as its own code."""
+    return error
+
+
+class Whole(OpticalFeedback):
+    """Shows each class alone in every step, and projects the errors by the matrix that these frames give."""
+
+    def _read(self, array: Array, watch: bool) -> tuple[HostArray, Projected | None]:
+        matrix, _ = super()._read(np.eye(self.projection.n_inputs, dtype=np.bool_), False)
+        return np.asarray(array, np.float32) @ matrix, None
+
+
+@lru_cache(maxsize=2)
+def load_task(name: str, two_digits: bool) -> Data:
+    """Data of a plan, or two neighbours of MNIST side by side as one sample of ``10 first + second``."""
+    data = load(name)
+    if not two_digits:
+        return data
+    assert isinstance(data, Dataset)
+
+    def join(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = part
+        return torch.cat([x[0::2], x[1::2]], dim=1), 10 * y[0::2] + y[1::2]
+
+    return Dataset("two digits", join(data.train), join(data.validation), join(data.test), classes=100)
+
+
+@dataclass(frozen=True)
+class MovingStudy:
+    """A training as a point of a sweep: its score, and the frames that it took."""
+
+    plan: Plan
+    two_digits: bool = False
+    version: int = 1
+    """Part of the key of a point; changed with the code of this file."""
+
+    def point(self, settings: Settings) -> tuple[str, Plan]:
+        """Method and plan of a point."""
+        others = {name: value for name, value in settings.items() if name != "whole"}
+        method = others.pop("training.method", "optical")
+        return check_methods([method], plan := change_plan(self.plan, others))[0], plan
+
+    def check(self, settings: Settings) -> None:
+        """Raise a ``ValueError`` for an unknown name or a value out of range."""
+        self.point(settings)
+
+    def run(self, settings: Settings, seed: int) -> dict[str, float]:
+        """Train: score, frames in all, frames of a step, calibrations after the first one."""
+        torch.set_num_threads(1)
+        method, plan = self.point(settings)
+        data = load_task(plan.data, self.two_digits)
+        if method != "optical":
+            return {"score": plan.metric.factor * run_one(method, seed, plan, data).score}
+        opu = build_device(plan, data.classes, signal_width(plan, data), seed)
+        exposing = opu.clock.frames
+        feedback = build_feedback(method, plan, data, seed, opu)
+        calibrating = opu.clock.frames - exposing
+        feedback = measured_whole(feedback, plan) if settings.get("whole") else feedback
+        run = run_one(method, seed, plan, data, feedback=feedback)
+        shown = opu.clock.frames - exposing - (1 + run.calibrations) * calibrating
+        return {
+            "score": plan.metric.factor * run.score,
+            "frames": opu.clock.frames,
+            "step_frames": 0.0 if feedback is None else shown / feedback.steps,
+            "calibrations": run.calibrations,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return the plan and the task."""
+        return {"plan": asdict(self.plan), "two_digits": self.two_digits}
+
+    def units(self) -> Mapping[str, str]:
+        """Return the units of metrics and parameters."""
+        score = {"score": self.plan.metric.unit, "frames": "frames", "step_frames": "frames", "calibrations": "1"}
+        return units_of_names() | score
+
+
+def measured_whole(feedback: Feedback | None, plan: Plan) -> Feedback | None:
+    """The rival in place of optical feedback."""
+    if not isinstance(feedback, OpticalFeedback):
+        return feedback
+    return Whole(feedback.projection, identity, refresh=plan.refresh)
