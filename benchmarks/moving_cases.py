@@ -157,7 +157,7 @@ class MovingStudy:
         return {
             "score": plan.metric.factor * run.score,
             "frames": opu.clock.frames,
-            "step_frames": 0.0 if feedback is None else shown / feedback.steps,
+            "step_frames": shown / feedback.steps if isinstance(feedback, OpticalFeedback) else 0.0,
             "calibrations": run.calibrations,
         }
 
