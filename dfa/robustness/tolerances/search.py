@@ -159,9 +159,8 @@ def tolerance(
                 break
             bar.set_postfix(lines=len(unfinished), refresh=False)
             before = len(trained)
-            for one, trial in zip(
-                unfinished, train_round(study, unfinished, seed, trained, store, workers), strict=True
-            ):
+            trials = train_round(study, unfinished, seed, trained, store, workers)
+            for one, trial in zip(unfinished, trials, strict=True):
                 one.add(trial, most)
             bar.update(len(trained) - before)
     return Tolerances(
