@@ -12,7 +12,7 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
 from calibration.fields.shift import check_order
-from calibration.projections.responses import Observer, Projected, Response
+from calibration.projections.responses import Common, Observer, Projected, Response
 from calibration.projections.signed_patterns import Terms, split
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
@@ -209,7 +209,7 @@ class LinearProjection(ABC):
         terms = self._terms(x, observer)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
-        common = np.float32(0.0)
+        sums: list[HostArray] = []
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), True)
@@ -218,17 +218,19 @@ class LinearProjection(ABC):
             fits = np.isfinite(spread).mean(axis=1) > 0.5
             fits[fits] = check_order(halves[fits], response.values[fits][:, self.valid])
             spread[~fits] = np.inf
-            common = max(common, np.float32(self._common_variance(response)))
+            sums += [] if response.sums is None else [response.sums]
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
             terms.add(variance, part, spread, power=2)
             terms.flag(saturated, part, response.saturated)
+        common = self._common_error(np.concatenate(sums)) if sums else Common()
         scale, variance[:, ~self.valid] = self._scale(), 0.0
         noise = np.sqrt(variance) * scale
         # The error that all responses share cancels between the positive and the negative half of a vector.
-        variance += terms.balance[:, None] ** 2 * (self._shared_variance() + common)
+        variance += terms.balance[:, None] ** 2 * (self._shared_variance() + np.float32(common.variance))
         values *= scale
         size = np.abs(values) if self.dtype is np.float32 else np.abs(values) / np.float32(np.sqrt(2.0))
-        error = np.hypot(np.sqrt(variance) * scale, size * self._scale_error())
+        relative = np.hypot(self._scale_error(), np.float32(common.relative))
+        error = np.hypot(np.sqrt(variance) * scale, size * relative)
         # Entries of M have the variance 1/(2 n_in) in each part; the rounding error has the same share of its squared
         # length.
         error = np.hypot(error, np.sqrt(terms.rounding / (2.0 * self.opu.n_in))[:, None].astype(np.float32))
@@ -306,9 +308,9 @@ class LinearProjection(ABC):
         """Variance of responses by light that changes from pattern to pattern, which a warning may tell."""
         return 0.0
 
-    def _common_variance(self, response: Response) -> float:
-        """Squared error that all responses of a call share, by their mean; 0 if the method cannot tell."""
-        return 0.0
+    def _common_error(self, sums: HostArray) -> Common:
+        """Error that all responses of a call share, by their `Response.sums`; a warning may tell it."""
+        return Common()
 
     @abstractmethod
     def _scale(self) -> FloatArray:

@@ -45,10 +45,10 @@ class OffAxisProjection(ReferencedProjection):
 
     A camera that is not linear changes the reading of the speckle when the beam is added. Probes of the calibration,
     with the beam and without, show this; it is part of the standard error, and a warning tells it. A single frame fits
-    any field, but patterns that share mirrors have fields that resemble each other: in a call of enough patterns, a
-    lost or repeated frame is told and refuses the vectors after it (`calibration.fields.shift`, which says how many
-    are enough; it takes 0.03 s and no frame). Calls of few vectors cannot show it: put them together. Doubled frames
-    are refused. In `measure` of 16 patterns or more, light that changes from pattern to pattern by over 1 % enlarges
+    any field, but patterns that share mirrors have fields that resemble each other: in a call of enough patterns,
+    frames that show the next pattern or the one before are told and refused (`calibration.fields.shift`, which says how
+    many are enough; it takes no frame). Calls of few vectors cannot show it: put them together. Doubled frames are
+    refused. In `measure` of 16 patterns or more, light that changes from pattern to pattern by over 1 % enlarges
     the errors if the sensor has 20 grains or more.
     """
 

@@ -15,7 +15,7 @@ from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.light import grains_per_pixel, told_level
 from calibration.projections.reference_arm import check_arm, light_of_beam, measure_arm
-from calibration.projections.responses import Response
+from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import component
@@ -119,15 +119,16 @@ class PairProjection(LinearProjection):
             return Response(values, None, None)
         variance = self.noise.variance(taken) / np.float32(4.0)
         variance += self._excess(change, variance)[:, None]
-        return Response(values, variance, np.asarray(taken >= self.opu.camera.saturation_dn))
+        level = values[:, self.valid].mean(axis=1, keepdims=True, dtype=np.float64)
+        return Response(values, variance, np.asarray(taken >= self.opu.camera.saturation_dn), level)
 
     def _level_variance(self, response: Response, patterns: BoolArray) -> float:
         return told_level(response, self.valid, patterns, self.opu)
 
-    def _common_variance(self, response: Response) -> float:
-        """Squared mean response that is not light of the inputs, DN^2; it adds up over the entries of a vector."""
+    def _common_error(self, sums: HostArray) -> Common:
+        """Mean response that is not light of the inputs; it adds up over the entries of a vector."""
         light = float(self.speckle_dn[self.valid].mean()) / self.n_inputs
-        return (float(response.values[:, self.valid].mean(dtype=np.float64)) - light / 2.0) ** 2
+        return Common(variance=(float(sums.mean()) - light / 2.0) ** 2)
 
     def _excess(self, change: FloatArray, variance: FloatArray) -> FloatArray:
         """Squared error of the responses of a frame whose mean light does not fit, DN^2: (batch,); else 0.

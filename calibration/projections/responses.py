@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from photonics.arrays import BoolArray, FloatArray, HostArray
 
-__all__ = ["Observer", "Projected", "Response"]
+__all__ = ["Common", "Observer", "Projected", "Response"]
 
 
 class Projected(NamedTuple):
@@ -33,6 +33,18 @@ class Response(NamedTuple):
     """Variance of the real part, and of the imaginary part; None if not requested."""
     saturated: BoolArray | None
     """Whether a value is wrong because of saturation; None if not requested."""
+    sums: HostArray | None = None
+    """Sums over the pixels of each pattern that show an error which all responses of a call share, (batch, n_sums);
+    None if the method has none."""
+
+
+class Common(NamedTuple):
+    """Errors that all responses of a call share."""
+
+    variance: float = 0.0
+    """Squared error of a response, DN^2; it adds up over the patterns of a vector."""
+    relative: float = 0.0
+    """Error relative to the response."""
 
 
 class Observer(Protocol):

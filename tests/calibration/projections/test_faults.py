@@ -66,6 +66,35 @@ def test_a_call_warns_of_a_lost_frame(name):
         projection(half_on(100, projection.n_inputs, 5))
 
 
+@pytest.mark.parametrize(("name", "first"), [("off-axis", 151), ("off-axis", 80), ("reference pairs", 80)])
+def test_a_short_run_of_shifted_frames_is_refused(name, first):
+    """9 frames show the next pattern: they are refused, with at most 8 more terms; true over stated is 0.8 to 1.25.
+
+    Catches: a run under a sixth of a call (off axis 8 to 16, without a word); a sixth of the call refused for it.
+    """
+    opu = bench("lab_bench", name, seed=5)
+    projection, take = calibrate(opu, name), opu.measure
+
+    def slipping(*arguments, **more):
+        frames, run = take(*arguments, **more), np.arange(first, first + 9)
+        frames[run] = frames[np.minimum(run + 1, len(frames) - 1)]
+        return frames
+
+    opu.measure = slipping
+    x = half_on(160 if name == "off-axis" else 20, projection.n_inputs, 5)
+    with pytest.warns(UserWarning, match="have the response of the next pattern"):
+        found = projection.measure(x)
+    fits = np.isfinite(found.standard_error).all(axis=1, where=projection.valid)
+    if name == "off-axis":  # the frame after the last shows itself
+        assert not fits[first : min(first + 9, 159)].any()
+    assert 1 <= (~fits).sum() <= (17 if name == "off-axis" else 2)
+    good = fits[:, None] & projection.valid & ~found.saturated
+    deviation = (found.values - truth_of(projection, x, np.where(good, found.values, 0)))[good]
+    axes = 2.0 if np.iscomplexobj(deviation) else 1.0
+    ratio = np.mean(np.abs(deviation) ** 2) / axes / np.mean(found.standard_error[good] ** 2)
+    assert 0.8 < np.sqrt(ratio) < 1.25
+
+
 @pytest.mark.parametrize("name", ["anchor, disjoint", "anchor, complement", "3 steps", "4 steps", "off-axis"])
 def test_changing_light_is_in_the_stated_error(name):
     """Stray light of 0 to 10 DN with anchors, else power that changes by 5 % rms: told, true over stated 0.6 to 1.5.
