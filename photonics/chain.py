@@ -13,6 +13,7 @@ from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
 from photonics.parts.laser import Laser
 from photonics.parts.reference import as_phases
+from photonics.parts.seen import seen_by
 from photonics.parts.sensor import full_window
 from photonics.patterns.encoding import as_patterns
 from photonics.random import check_seed
@@ -73,12 +74,14 @@ class Chain:
         self.seed = check_seed(seed)
         self.backend: Backend = HOST
         self.cells = dmd.cells(self.n_in)
-        self._lit, self._shares = expand_modes(medium, laser, imaging)
-        self._pixels = imaging.pixels(self._lit.shape[0], self._lit.modes)
-        self.window = imaging.window(self._lit.shape[0], self._lit.modes)
+        lit, self._shares = expand_modes(medium, laser, imaging)
+        self._field = lit.shape[0], lit.modes
+        self._pixels, self.window = imaging.pixels(*self._field), imaging.window(*self._field)
         if camera.is_detailed:
-            self.window = self.window or full_window(imaging.sensor_of(self._lit.shape[0], self._lit.modes))
-            camera.check_window(self.window, imaging.sensor_of(self._lit.shape[0], self._lit.modes))
+            self.window = self.window or full_window(imaging.sensor_of(*self._field))
+            camera.check_window(self.window, imaging.sensor_of(*self._field))
+        self._seen, self._optics = seen_by(imaging, *self._field)
+        self._lit = lit if self._seen is None else lit.rows(self._seen.start, self._seen.stop)
         imaging.check_samples(laser.wavelength_m)
         self._unit_rate = laser.photon_rate * float(laser.power_share(self.cells).mean())
         self.clock = Clock()
@@ -123,12 +126,12 @@ class Chain:
     @property
     def entries(self) -> int:
         """Entries of the matrix that multiplies the light of a frame, over all fields that the sensor sees."""
-        return self._lit.shape[0] * self._lit.shape[1]
+        return self._field[0] * self.n_in
 
     @property
     def frame_shape(self) -> tuple[int, int]:
         """Rows and columns of pixels in a frame."""
-        rows, columns = self.imaging.frame(self._lit.shape[0], self._lit.modes)
+        rows, columns = self.imaging.frame(*self._field)
         return rows // self.camera.binning, columns // self.camera.binning
 
     @property
@@ -220,7 +223,7 @@ class Chain:
     @property
     def chip_shape(self) -> tuple[int, int]:
         """Rows and columns of the chip's pixels that are read out, before binning."""
-        return self.imaging.frame(self._lit.shape[0], self._lit.modes)
+        return self.imaging.frame(*self._field)
 
     def light(self, ticks: IntArray, exposure_s: float, *, steady: bool = False) -> Array:
         """Field on the mirrors in the given frames, sqrt(photons / s): (batch, n_in).
@@ -246,7 +249,7 @@ class Chain:
             laser, reference = laser.steady(), reference.steady()
         power = laser.relative_power(ticks, exposure_s, self.frame_period_s, self.seed)
         return reference.field(
-            self.imaging.layout(self._lit.shape[0], self._lit.modes),
+            self.imaging.layout(*self._field),
             phases,
             ticks,
             unit_rate=self._unit_rate * power,
@@ -256,6 +259,7 @@ class Chain:
             frame_period_s=self.frame_period_s,
             seed=self.seed,
             backend=self.backend,
+            seen=self._seen,
         )
 
     def mean_photons(
@@ -279,7 +283,7 @@ class Chain:
         wavelength = self.laser.wavelength_m
         field = self.dmd.modulate(patterns, light, ticks, self.frame_period_s, self.seed)
         speckle = self._lit.propagate(field, ticks)
-        rate = self.imaging.intensity(
+        rate = self._optics.intensity(
             speckle,
             n_in=self.n_in,
             modes=self._lit.modes,

@@ -175,7 +175,8 @@ class OPU(Chain):
                 )
             other.exposure_s = self.exposure_s
         other.backend = self.backend
-        if other.medium is self.medium and other._shares == self._shares and other._lit.shape == self._lit.shape:
+        seen = [(id(one.medium), one._shares, one._field, one._seen) for one in (self, other)]
+        if seen[0] == seen[1]:
             other._lit = self._lit  # keeps the modes that were drawn
         return other
 
@@ -192,6 +193,68 @@ class OPU(Chain):
         """
         seed = draws.further_seed(self.seed, Stream.SPAWN, integer(index, "index", 0, 2**64 - 1))
         other = self.replace(seed=seed)
+        other.clock.frames = self.clock.frames
+        return other
+
+    def part(self, rank: int, world: int) -> "OPU":
+        """Return the same device, of whose sensor only a share of the pixels is computed.
+
+        The parts of a world are bands of rows of the frame, as even as rows allow; their frames, joined in the order of
+        the ranks, are those of this device at the same frame numbers, bit for bit. A frame of one row is cut along the
+        row. A part is a device with the region of interest ``imaging.region``, so its description, its flaws and its
+        noise are those of that place on the chip. Exposure and clock are copied.
+
+        Memory and time of a part are about 1/`world` of the whole where the rows of the medium can be computed alone:
+        `GaussianMedium`, stored or streamed, and the effects around it. A part of `ScatteringLayers`, and of any device
+        with a pupil (``numerical_aperture``) or a creeping pattern, takes the transforms of the whole field, and
+        so its time and memory. The matrix of a `MatrixMedium` stays in memory as a whole.
+
+        Parameters
+        ----------
+        rank : int
+            Number of the part, 0 to ``world - 1``.
+        world : int
+            Number of parts, at most the rows of a frame (the columns of a frame of one row).
+
+        Raises
+        ------
+        ValueError
+            If there are more parts than rows, or a number is out of range.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from photonics import presets
+        >>> opu = presets.lab_bench(64, 100, seed=1)
+        >>> parts = [opu.part(rank, 3).measure(np.ones((2, 64), bool)) for rank in range(3)]
+        >>> np.array_equal(np.concatenate(parts, axis=1), opu.measure(np.ones((2, 64), bool)))
+        True
+        """
+        world = integer(world, "world", 1)
+        rank, lines = integer(rank, "rank", 0, world - 1), self.lines
+        if world > lines:
+            raise ValueError(
+                f"world must be at most {lines}, the rows of a frame of {self.frame_shape[0]} x {self.frame_shape[1]} "
+                f"pixels (imaging.sensor sets its shape), got {world}"
+            )
+        return self.crop(lines * rank // world, lines * (rank + 1) // world)
+
+    @property
+    def lines(self) -> int:
+        """Lines into which `crop` can cut a frame: its rows, or the columns of a frame of one row."""
+        rows, columns = self.frame_shape
+        return columns if rows == 1 else rows
+
+    def crop(self, first: int, stop: int) -> "OPU":
+        """Return the same device, which computes only the `lines` of its frame from `first` to before `stop`."""
+        first = integer(first, "first", 0, self.lines - 1)
+        side, stop = self.camera.binning, integer(stop, "stop", first + 1, self.lines)
+        row, rows, column, columns = self.imaging.region or (0, self.chip_shape[0], 0, self.chip_shape[1])
+        if self.frame_shape[0] == 1:
+            region = row, rows, column + side * first, side * (stop - first)
+        else:
+            region = row + side * first, side * (stop - first), column, columns
+        other = self.replace(**{"imaging.region": region})
         other.clock.frames = self.clock.frames
         return other
 

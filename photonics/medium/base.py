@@ -1,7 +1,7 @@
-"""The interface of all scattering media, and the checks of incident fields and frame numbers."""
+"""The interface of all scattering media, a share of their outputs, and the checks of fields and frame numbers."""
 
 from abc import ABC, abstractmethod
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from photonics.arrays import Array, ComplexArray, IntArray, shape_text
 from photonics.backend import backend_of
 from photonics.draws import MAX_TICK
 
-__all__ = ["ScatteringMedium", "check_field", "check_ticks"]
+__all__ = ["Rows", "ScatteringMedium", "check_field", "check_ticks"]
 
 
 class ScatteringMedium(ABC):
@@ -92,6 +92,19 @@ class ScatteringMedium(ABC):
         """Return the same medium, with nothing left that depends on the memory of the machine."""
         return self
 
+    @property
+    def first_row(self) -> int:
+        """Number of the first output in the whole medium, of which this one may be a share."""
+        return 0
+
+    def rows(self, start: int, stop: int) -> "ScatteringMedium":
+        """Medium of the outputs from `start` to before `stop` of each mode, bit for bit those of this medium.
+
+        By default all outputs are computed, and a slice is read: the memory and time of the whole medium. A medium
+        whose rows can be computed alone replaces this method.
+        """
+        return Rows(self, start, stop)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain description; `photonics.medium.from_dict` makes the same medium from it.
 
@@ -107,6 +120,67 @@ class ScatteringMedium(ABC):
     def __getstate__(self) -> dict[str, Any]:
         """Only the parameters; derived values are recomputed when needed."""
         return {f.name: getattr(self, f.name) for f in fields(self)} if is_dataclass(self) else vars(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(ScatteringMedium):
+    """The outputs from `start` to before `stop` of each mode of a medium that computes all of them."""
+
+    medium: ScatteringMedium
+    start: int
+    stop: int
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102 (inherited)
+        return self.modes * (self.stop - self.start), self.medium.shape[1]
+
+    @property
+    def modes(self) -> int:  # noqa: D102 (inherited)
+        return self.medium.modes
+
+    @property
+    def path_time_spread_s(self) -> float:  # noqa: D102 (inherited)
+        return self.medium.path_time_spread_s
+
+    @property
+    def holds_ballistic(self) -> bool:  # noqa: D102 (inherited)
+        return self.medium.holds_ballistic
+
+    @property
+    def identity(self) -> int:  # noqa: D102 (inherited)
+        return self.medium.identity
+
+    @property
+    def first_row(self) -> int:  # noqa: D102 (inherited)
+        return self.medium.first_row + self.start
+
+    @property
+    def _kept(self) -> IntArray:
+        """Outputs of the whole medium that are kept, mode after mode."""
+        first = np.arange(self.modes)[:, None] * (self.medium.shape[0] // self.modes)
+        return (first + np.arange(self.start, self.stop)).ravel()
+
+    def propagate(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
+        whole = self.medium.propagate(field, ticks)
+        backend = backend_of(whole)
+        return backend.xp.take(whole, backend.asarray(self._kept), axis=1)
+
+    def adjoint(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
+        field = check_field(field, self.shape[0])
+        whole = backend_of(field).zeros((field.shape[0], self.medium.shape[0]), "complex64")
+        share, n = self.stop - self.start, self.medium.shape[0] // self.modes
+        for mode in range(self.modes):
+            whole[:, mode * n + self.start : mode * n + self.stop] = field[:, mode * share : (mode + 1) * share]
+        return self.medium.adjoint(whole, ticks)
+
+    def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
+        return self.medium.block(slice(None), cols, tick)[self._kept[rows]]
+
+    def fresh(self, seed: int) -> ScatteringMedium:  # noqa: D102 (inherited)
+        return self.medium.fresh(seed).rows(self.start, self.stop)
+
+    def with_fixed_storage(self) -> ScatteringMedium:  # noqa: D102 (inherited)
+        return self.medium.with_fixed_storage().rows(self.start, self.stop)
 
 
 def plain(value: object) -> object:

@@ -168,6 +168,11 @@ class Drifting(Effect):
             total += self._fine.block(rows, cols, tick, names[0], weights[0])
         return total
 
+    def rows(self, start: int, stop: int) -> ScatteringMedium:  # noqa: D102 (inherited)
+        if self.modes > 1:  # the rows of the fine parts are numbered over all modes
+            return super().rows(start, stop)
+        return replace(self, medium=self._inside.rows(start, stop))
+
     def fresh(self, seed: int) -> "Drifting":  # noqa: D102 (inherited)
         # The drift takes different random words than the medium; otherwise a drift of drifts would share its media.
         inner = self.medium.fresh(derived_seed(seed, COPY))
@@ -303,6 +308,9 @@ class Disturbed(Effect):
         if not added[0]:
             return block
         return weigh(block, kept, HOST) + weigh(self._other.block(rows, cols, tick), added, HOST)
+
+    def rows(self, start: int, stop: int) -> "Disturbed":  # noqa: D102 (inherited)
+        return replace(self, medium=self.medium.rows(start, stop))
 
     def fresh(self, seed: int) -> "Disturbed":  # noqa: D102 (inherited)
         inner = self.medium.fresh(derived_seed(seed, COPY))

@@ -72,6 +72,10 @@ class Effect(ScatteringMedium):
     def fresh(self, seed: int) -> "Effect":  # noqa: D102 (inherited)
         return replace(self, medium=self.medium.fresh(seed))
 
+    @property
+    def first_row(self) -> int:  # noqa: D102 (inherited)
+        return self.medium.first_row
+
     def with_fixed_storage(self) -> "Effect":  # noqa: D102 (inherited)
         inside = self.medium.with_fixed_storage()
         return self if inside is self.medium else replace(self, medium=inside)
@@ -92,6 +96,9 @@ class Lossy(Effect):
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
         return self.medium.block(rows, cols, tick) * self.transmission**0.5
+
+    def rows(self, start: int, stop: int) -> "Lossy":  # noqa: D102 (inherited)
+        return replace(self, medium=self.medium.rows(start, stop))
 
 
 @component(kw_only=False)
@@ -134,10 +141,9 @@ class Ballistic(Effect):
         return (self.ratio / (1.0 + self.ratio)) ** 0.5
 
     def propagate(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
-        n_out, n_in = self.shape
-        field = check_field(field, n_in)
+        field = check_field(field, self.shape[1])
         backend = backend_of(field)
-        image = backend.xp.take(field, image_columns(n_in, n_out, backend), axis=1)
+        image = backend.xp.take(field, image_columns(*self._image, backend), axis=1)
         return self.medium.propagate(field, ticks) * self.scattered + image * self.straight
 
     def adjoint(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
@@ -148,35 +154,61 @@ class Ballistic(Effect):
         # A gather, since a scatter would add in arbitrary order on a GPU: rows are padded to equal length with a column
         # of zeros.
         padded = xp.concat([field, xp.zeros_like(field[:, :1])], axis=1)
-        rows = image_rows(n_in, n_out, backend)
+        rows = image_rows(*self._image, backend)
         image = xp.reshape(xp.take(padded, rows, axis=1), (field.shape[0], n_in, rows.shape[0] // n_in))
         image = xp.sum(image, axis=2)
         return self.medium.adjoint(field, ticks) * self.scattered + image * self.straight
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
-        n_out, n_in = self.shape
-        columns = np.arange(n_in)[cols]
-        image = (image_of(n_in, n_out)[rows, None] == columns).astype(np.float32)
+        columns = np.arange(self.shape[1])[cols]
+        image = (image_of(*self._image)[rows, None] == columns).astype(np.float32)
         return self.medium.block(rows, cols, tick) * self.scattered + image * self.straight
 
+    @property
+    def _image(self) -> tuple[int, int, int, int]:
+        """Inputs and outputs of the image D, and the outputs of it that belong to this medium: first, and number."""
+        n_out, n_in = self.shape
+        return n_in, n_out, 0, n_out
 
-def image_of(n_in: int, n_out: int) -> IntArray:
-    """Input imaged geometrically onto each output: ``floor((i + 1/2) n_in / n_out)``, shape (n_out,)."""
-    return (2 * np.arange(n_out, dtype=np.int64) + 1) * n_in // (2 * n_out)
+    def rows(self, start: int, stop: int) -> "BallisticRows":  # noqa: D102 (inherited)
+        _, whole, first, _ = self._image
+        return BallisticRows(self.medium.rows(start, stop), self.ratio, first + start, whole)
+
+
+@component(kw_only=False)
+class BallisticRows(Ballistic):
+    """Some outputs of a `Ballistic` medium."""
+
+    start: int = Field(default=0, ge=0)
+    """Number of the first output in the whole medium."""
+
+    whole: int = Field(default=1, ge=1)
+    """Outputs of the whole medium."""
+
+    @property
+    def _image(self) -> tuple[int, int, int, int]:
+        n_out, n_in = self.shape
+        return n_in, self.whole, self.start, n_out
+
+
+def image_of(n_in: int, n_out: int, first: int = 0, count: int | None = None) -> IntArray:
+    """Input imaged geometrically onto each output: ``floor((i + 1/2) n_in / n_out)``, of `count` outputs or all."""
+    outputs = np.arange(first, n_out if count is None else first + count, dtype=np.int64)
+    return (2 * outputs + 1) * n_in // (2 * n_out)
 
 
 @lru_cache(maxsize=8)
-def image_columns(n_in: int, n_out: int, backend: Backend) -> Array:
+def image_columns(n_in: int, n_out: int, first: int, count: int, backend: Backend) -> Array:
     """`image_of` on a backend."""
-    return backend.asarray(image_of(n_in, n_out))
+    return backend.asarray(image_of(n_in, n_out, first, count))
 
 
 @lru_cache(maxsize=8)
-def image_rows(n_in: int, n_out: int, backend: Backend) -> Array:
-    """Outputs that each input illuminates, padded with n_out to the same number for each input, flat."""
-    first = np.searchsorted(image_of(n_in, n_out), np.arange(n_in + 1))
-    rows = first[:-1, None] + np.arange(np.diff(first).max())
-    return backend.asarray(np.where(rows < first[1:, None], rows, n_out).ravel())
+def image_rows(n_in: int, n_out: int, first: int, count: int, backend: Backend) -> Array:
+    """Outputs that each input illuminates, padded with `count` to the same number for each input, flat."""
+    begin = np.searchsorted(image_of(n_in, n_out, first, count), np.arange(n_in + 1))
+    rows = begin[:-1, None] + np.arange(np.diff(begin).max())
+    return backend.asarray(np.where(rows < begin[1:, None], rows, count).ravel())
 
 
 def as_weights(weights: object) -> tuple[float, ...]:
@@ -265,6 +297,9 @@ class Modes(Effect):
                 pieces.append(medium.block(slice(start, min(stop, n), wanted.step), cols, tick) * amplitude)
         return np.concatenate(pieces)
 
+    def rows(self, start: int, stop: int) -> "Modes":  # noqa: D102 (inherited)
+        return replace(self, medium=self.medium.rows(start, stop))
+
     def fresh(self, seed: int) -> "Modes":  # noqa: D102 (inherited)
         # The modes take different random words than the medium; otherwise modes of modes would share their media.
         return Modes(self.medium.fresh(derived_seed(seed, COPY)), self.weights, derived_seed(seed, COPY, 1))
@@ -286,3 +321,6 @@ class Dispersive(Effect):
     @property
     def path_time_spread_s(self) -> float:  # noqa: D102 (inherited)
         return self.path_time_s
+
+    def rows(self, start: int, stop: int) -> "Dispersive":  # noqa: D102 (inherited)
+        return replace(self, medium=self.medium.rows(start, stop))

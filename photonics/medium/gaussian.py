@@ -88,11 +88,24 @@ class GaussianMedium(StoredMedium):
             return self
         fixed = replace(self)
         object.__setattr__(fixed, "streamed", 8 * self.n_in * self.n_out > MAX_BYTES)  # instead of the free memory
+        object.__setattr__(fixed, "_storage", "streamed" if fixed.streamed else "stored")
         return fixed
+
+    def rows(self, start: int, stop: int) -> "GaussianRows":  # noqa: D102 (inherited)
+        storage = vars(self).get("_storage", self.storage)  # that of the whole, if it has been fixed
+        return GaussianRows(self.n_in, stop - start, self.seed, storage, self.entries, self.first_row + start)
 
     @cached_property
     def _slab(self) -> Slab:
-        return Slab(self.shape, self.seed, find_law(self.entries))
+        """The entries, with the rows before the first one that are drawn together with it."""
+        law = find_law(self.entries)
+        skipped = self.first_row % law.rows
+        return Slab((skipped + self.n_out, self.n_in), self.seed, law, self.first_row - skipped)
+
+    @property
+    def _skipped(self) -> int:
+        """Rows of `_slab` before the first output."""
+        return self._slab.shape[0] - self.n_out
 
     @property
     def _min_frames(self) -> int:
@@ -116,36 +129,43 @@ class GaussianMedium(StoredMedium):
 
         def fill(start: int, stop: int) -> None:
             drawn = self._draw_rows(start, stop - start, 0, self.n_out)
-            parts[start:stop] = drawn[:, : 2 * self.n_out]
+            parts[start:stop] = drawn
 
         for_blocks(fill, self.n_in, max(2**18 // self.n_out, 1))
         return columns
 
     def _draw_rows(self, first_input: int, inputs: int, first_output: int, outputs: int) -> FloatArray:
-        """Tile of any size, its parts rounded up to whole draws; a draw begins at `first_output`."""
-        rows = self._slab.law.rows
-        tile = np.empty((inputs, 2 * rows * -(-outputs // rows)), np.float32)
-        self._draw(first_input, inputs, first_output, outputs, tile)
-        return tile
+        """Parts of some entries, (inputs, 2 outputs); only whole draws are made, so that a few more are drawn."""
+        rows, first = self._slab.law.rows, self._skipped + first_output
+        skipped = first % rows
+        tile = np.empty((inputs, 2 * rows * -(-(skipped + outputs) // rows)), np.float32)
+        self._draw(first_input, inputs, first, skipped + outputs, tile)
+        return tile[:, 2 * skipped : 2 * (skipped + outputs)]
 
-    def _draw(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: FloatArray) -> None:
+    def _draw(self, first_input: int, inputs: int, first: int, outputs: int, tile: FloatArray) -> None:
         slab, rows = self._slab, self._slab.law.rows
-        slab.law.fill(first_input, inputs, first_output // rows, -(-outputs // rows), *slab.key, slab.scale, tile)
+        group = (slab.first + first) // rows
+        slab.law.fill(first_input, inputs, group, -(-outputs // rows), *slab.key, slab.scale, tile)
 
     def _fill(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: FloatArray) -> None:
-        if self.streamed:
-            self._draw(first_input, inputs, first_output, outputs, tile)
-        else:
+        if not self.streamed:
             super()._fill(first_input, inputs, first_output, outputs, tile)
+        elif self._skipped:
+            tile[:inputs, : 2 * outputs] = self._draw_rows(first_input, inputs, first_output, outputs)
+        else:
+            self._draw(first_input, inputs, first_output, outputs, tile)
 
     def _add(self, x: FloatArray, first_output: int, total: Sums) -> None:
         if not self.streamed:
             super()._add(x, first_output, total)
             return
-        slab, rows = self._slab, self._slab.law.rows
-        groups = -(-(total.size // 2) // rows)
+        slab, rows, skipped = self._slab, self._slab.law.rows, self._skipped
+        wide = np.zeros(2 * skipped + total.size) if skipped else total
+        group, groups = (slab.first + first_output) // rows, -(-(wide.size // 2) // rows)
         buffer = np.empty(2 * rows * groups, np.float32)
-        slab.law.add(x, np.flatnonzero(x), first_output // rows, groups, *slab.key, slab.scale, buffer, total)
+        slab.law.add(x, np.flatnonzero(x), group, groups, *slab.key, slab.scale, buffer, wide)
+        if skipped:
+            total += wide[2 * skipped :]
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
         if not self.streamed:
@@ -153,20 +173,24 @@ class GaussianMedium(StoredMedium):
         r, c = range(self.n_out)[rows], range(self.n_in)[cols]
         if not (len(r) and len(c)):
             return np.empty((len(r), len(c)), np.complex64)
-        together = self._slab.law.rows
-        first, left = min(r) // together * together, min(c)
+        first, left = min(r), min(c)
         tile = self._draw_rows(left, max(c) + 1 - left, first, max(r) + 1 - first).view(np.complex64)
         return tile[np.asarray(c) - left][:, np.asarray(r) - first].T.copy()
 
     def _on(self, backend: Backend, field: Array, adjoint: bool) -> Array:
         if not self.streamed:
             return super()._on(backend, field, adjoint)
-        product = streaming.adjoint if adjoint else streaming.propagate
-        return product(self._slab, backend, field)
+        if not adjoint:
+            return streaming.propagate(self._slab, backend, field)[:, self._skipped :]
+        if self._skipped:
+            before = backend.zeros((field.shape[0], self._skipped), "complex64")
+            field = backend.xp.concat([before, backend.xp.astype(field, backend.xp.complex64)], axis=1)
+        return streaming.adjoint(self._slab, backend, field)
 
     def _copy(self, backend: Backend) -> Array:
         if backend not in self._copies:  # drawn on the device, so no upload is needed
-            self._copies[backend] = streaming.draw_tile(self._slab, backend, 0, self.n_in, 0, self.n_out)
+            drawn = streaming.draw_tile(self._slab, backend, 0, self.n_in, 0, self._slab.shape[0])
+            self._copies[backend] = drawn[:, self._skipped :] + 0.0 if self._skipped else drawn
         return self._copies[backend]
 
     @property
@@ -174,4 +198,16 @@ class GaussianMedium(StoredMedium):
         return self.seed
 
     def fresh(self, seed: int) -> "GaussianMedium":  # noqa: D102 (inherited)
-        return GaussianMedium(self.n_in, self.n_out, seed, self.storage, self.entries)
+        return replace(self, seed=seed)
+
+
+@component(kw_only=False)
+class GaussianRows(GaussianMedium):
+    """Some rows of a larger `GaussianMedium`; only these are drawn."""
+
+    start: Integer = Field(default=0, ge=0, lt=2**31)
+    """Number of the first row in the larger medium."""
+
+    @property
+    def first_row(self) -> int:
+        return self.start

@@ -50,6 +50,8 @@ class Slab(NamedTuple):
     """Seed of the generator."""
     law: Law
     """Distribution of the entries."""
+    first: int = 0
+    """Row of the generator that is row 0, a multiple of the rows that are drawn together."""
 
     @property
     def scale(self) -> np.float32:

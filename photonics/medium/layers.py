@@ -36,7 +36,8 @@ class ScatteringLayers(ScatteringMedium):
     The outputs are the first `n_out` modes of the last grid, each with an independent phase (``D_L``). Intensities do
     not depend on this phase, but without it the fields of nearby outputs have the correlation ``1/sqrt(n_modes)``. The
     phases are functions of ``(seed, layer, mode)``, computed when they are applied, so the medium stores only its
-    parameters. ``E|t_ij|^2 = 1/n_in``.
+    parameters. ``E|t_ij|^2 = 1/n_in``. A share of the outputs (`rows`, `photonics.OPU.part`) takes the whole
+    transforms, and its slice is read at the end: the time and the memory are those of all outputs.
 
     Three layers have the intensities, correlations of neighbours, optical kernel and spectrum of fully developed
     speckle to the order of ``1/n_modes``; a few modes are not enough. Their entries are not independent: with all modes

@@ -13,7 +13,7 @@ from photonics import draws
 from photonics.arrays import ComplexArray, HostArray, shape_text
 from photonics.component import Field, component
 from photonics.matrix_files import free_bytes, read_array
-from photonics.medium.stored import StoredMedium
+from photonics.medium.stored import StoredMedium, StoredRows
 from photonics.random import Stream
 
 __all__ = ["MatrixMedium"]
@@ -106,6 +106,10 @@ class MatrixMedium(StoredMedium):
     def _digest(self) -> str:
         """SHA-256 of the matrix in memory."""
         return hashlib.sha256(self._matrix.tobytes()).hexdigest()
+
+    def rows(self, start: int, stop: int) -> StoredRows:
+        """Medium of some outputs; the whole matrix stays in memory, and the share is a copy."""
+        return StoredRows(self, start, stop)
 
     def fresh(self, seed: int) -> "MatrixMedium":
         """Return the matrix with an independent random phase on every entry: equal magnitudes, but uncorrelated."""

@@ -50,7 +50,7 @@ def propagate_few(slab: Slab, x: Array) -> Array:
     for top in range(0, n_out, band):
         bottom = min(top + band, n_out)
         partial = backend.empty((slices, len(x), 4 * (-(-(bottom - top) // 2))), "float32")
-        cuda.project(x, top // 2, slab.key, slab.scale, partial)
+        cuda.project(x, (slab.first + top) // 2, slab.key, slab.scale, partial)
         total = partial.sum(axis=0, dtype="float64").astype("float32")
         out[:, top:bottom] = total.view(out.dtype)[:, : bottom - top]
     return out
@@ -107,7 +107,7 @@ def propagate_many(slab: Slab, field: Array) -> Array:
         pairs = -(-(bottom - top) // 2)
         sums = cupy.zeros((len(x), 4 * pairs), cupy.float32)
         for left in range(0, n_in, INPUTS):
-            buffers.multiply(turn, x, left, min(left + INPUTS, n_in), top // 2, pairs, sums)
+            buffers.multiply(turn, x, left, min(left + INPUTS, n_in), (slab.first + top) // 2, pairs, sums)
             turn = 1 - turn
         total = sums if len(x) == frames else sums[:frames] + sums[frames:]
         out[:, top:bottom] = (total * unit).view(cupy.complex64)[:, : bottom - top]

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -9,10 +10,10 @@ import numpy as np
 from photonics import kernels
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
-from photonics.medium.base import ScatteringMedium
+from photonics.medium.base import Rows, ScatteringMedium
 from photonics.medium.tiled import Sums, TiledMedium, matmul, sum_parts
 
-__all__ = ["Mixture", "StoredMedium"]
+__all__ = ["Mixture", "StoredMedium", "StoredRows"]
 
 
 class StoredMedium(TiledMedium):
@@ -54,6 +55,21 @@ class StoredMedium(TiledMedium):
     @cached_property
     def _copies(self) -> dict[Backend, Array]:
         return {}
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRows(StoredMedium, Rows):
+    """Some outputs of a medium whose whole matrix is in memory; they are copied once."""
+
+    medium: StoredMedium  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def _columns(self) -> ComplexArray:
+        return self._share
+
+    @cached_property
+    def _share(self) -> ComplexArray:
+        return np.ascontiguousarray(self.medium._columns[:, self.start : self.stop])
 
 
 class Mixture(StoredMedium):

@@ -14,14 +14,14 @@ __all__ = ["adjoint", "draw_tile", "propagate"]
 def draw_tile(slab: Slab, backend: Backend, left: int, right: int, top: int, bottom: int) -> Array:
     """``T[top:bottom, left:right]`` transposed, complex64 on the backend: (inputs, outputs); a draw begins at `top`."""
     rows = slab.law.rows
-    groups = -(-(bottom - top) // rows)
+    groups, first = -(-(bottom - top) // rows), (slab.first + top) // rows
     if backend.name == "cupy":
         from photonics.kernels import cuda
 
         out = backend.empty((right - left, rows * groups), "complex64")
-        cuda.fill_entries(slab.law.name, left, top // rows, slab.key, slab.scale, out)
+        cuda.fill_entries(slab.law.name, left, first, slab.key, slab.scale, out)
     else:
-        out = draw_by_specification(slab, backend, left, right, top // rows, groups)
+        out = draw_by_specification(slab, backend, left, right, first, groups)
     return out[:, : bottom - top]
 
 

@@ -81,7 +81,8 @@ class Turned(NamedTuple):
         """Signs of the columns, (terms, n_in) float32, and turns of the rows, (terms, n_out) complex64."""
         xp, (n_out, n_in) = backend.xp, self.medium.shape
         signs = 1.0 - 2.0 * xp.astype(self.bits(names, 0, n_in, backend), xp.float32)
-        bits = self.bits(names, ROWS, 2 * n_out, backend)
+        first = self.medium.first_row
+        bits = self.bits(names, ROWS, 2 * (first + n_out), backend)[:, 2 * first :]
         turns = backend.asarray(np.asarray([1, 1j, -1, -1j], np.complex64))
         code = xp.astype(bits[:, 0::2], xp.int64) + 2 * xp.astype(bits[:, 1::2], xp.int64)
         return signs, xp.reshape(xp.take(turns, xp.reshape(code, (-1,))), code.shape)

@@ -85,6 +85,7 @@ class Reference:
         frame_period_s: float,
         seed: int,
         backend: Backend,
+        seen: slice | None = None,
     ) -> Array:
         """Field of the beam at each field sample, sqrt(photons/s), in the unit of the output of the medium.
 
@@ -109,6 +110,8 @@ class Reference:
             Seed of the run, for jitter and drift.
         backend : Backend
             Library and device of the result.
+        seen : slice, optional
+            The field samples that are wanted, row by row; all by default.
 
         Returns
         -------
@@ -125,7 +128,7 @@ class Reference:
         rate = np.broadcast_to(np.asarray(unit_rate, np.float64), phase.shape)
         phasor = np.sqrt(self.intensity * rate) * np.exp(1j * phase)
         static = profile(self, layout, wavelength_m, pixel_m, samples, backend)
-        return backend.asarray(phasor.astype(np.complex64))[:, None] * static
+        return backend.asarray(phasor.astype(np.complex64))[:, None] * (static if seen is None else static[seen])
 
     def phases(self, phase_rad: Array, ticks: IntArray, *, frame_period_s: float, seed: int) -> NDArray[np.float64]:
         """Phase of the beam in each frame, set phase plus drift, vibration and jitter, radians: (batch,)."""

@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -297,3 +298,38 @@ def test_exposure_scales_the_signal(half_on):
     assert opu.exposure_s == 5e-4
     opu.exposure_s = 1e-4
     assert np.abs(opu.measure(patterns) - opu.camera.offset - short).max() <= 5
+
+
+def peak_bytes(opu, patterns):
+    """Peak memory of frames of a device whose matrix is not drawn yet."""
+    tracemalloc.start()
+    opu.measure(patterns)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_a_part_takes_its_share_of_the_memory(half_on):
+    """A quarter of the peak, within 20 %. Catches: a part that draws the whole matrix."""
+    patterns = half_on(64, 200)
+    peaks = []
+    for world in (1, 4):
+        opu = OPU(medium=GaussianMedium(200, 40_000), imaging=Imaging(sensor=(200, 200)))
+        peaks.append(peak_bytes(opu.part(0, world) if world > 1 else opu, patterns))
+    assert peaks[1] < 1.2 * peaks[0] / 4
+
+
+def test_parts_that_cannot_be_are_refused():
+    """One line says what is allowed. A part of a part is one of the whole. Catches: parts without a pixel."""
+    opu = presets.lab_bench(16, 100)
+    for rank, world, says in [
+        (0, 11, "world must be at most 10, the rows of a frame of 10 x 10 pixels .*, got 11"),
+        (3, 3, "rank must be an integer, 0 to 2, got 3"),
+        (0, 0, "world must be an integer, 1 or more, got 0"),
+    ]:
+        with pytest.raises(ValueError, match=rf"^{says}$"):
+            opu.part(rank, world)
+    opu.measure(np.ones((3, 16), bool))
+    part = opu.part(1, 2).part(0, 2)
+    assert part.clock.frames == 3 and part.exposure_s == opu.exposure_s
+    np.testing.assert_array_equal(part.measure(np.eye(16) > 0), opu.measure(np.eye(16) > 0)[:, 50:70])

@@ -205,9 +205,10 @@ def test_with_and_without_matrices_it_is_the_same(law):
 
 @pytest.mark.parametrize("limit", [0, 2**28])
 def test_automatic_storage_does_not_follow_the_memory(monkeypatch, limit):
-    """The same bits with free memory for the matrix and without, also through an effect inside.
+    """The same bits with free memory for the matrix and without, also through an effect inside, and in a share.
 
-    Catches: matrices summed at knots on a machine with memory, products of all parts on another.
+    Catches: matrices summed at knots on a machine with memory, products of all parts on another; storage chosen by the
+    size of a share.
     """
     monkeypatch.setattr(gaussian, "MAX_BYTES", limit)
     x, ticks, size = np.random.default_rng(0).normal(size=(6, 20)), 5_000 + np.arange(6), 8 * 20 * 30
@@ -218,6 +219,7 @@ def test_automatic_storage_does_not_follow_the_memory(monkeypatch, limit):
             slab = GaussianMedium(20, 30, seed=5, storage="auto")
             medium = Drifting(wrap(slab), 1500)
             results.append(medium.propagate(x, ticks))
+            np.testing.assert_array_equal(medium.rows(7, 12).propagate(x, ticks), results[-1][:, 7:12])
             assert slab.streamed == (free < 4 * size)
             assert medium.to_dict()["medium"].get("storage", "auto") == "auto"
         np.testing.assert_array_equal(*results)
