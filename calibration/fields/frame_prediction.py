@@ -8,7 +8,10 @@ from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
 from photonics.arrays import FloatArray, HostArray, RealArray
 
-__all__ = ["REACH", "Prediction", "Shown", "choose_decay", "covariance", "log_gain", "predict", "unit_vectors"]
+__all__ = [
+    "REACH", "Prediction", "Shown", "choose_decay", "covariance", "independent_pixels", "log_gain", "predict",
+    "unit_vectors",
+]  # fmt: skip
 
 WINDOW = 1024
 """Frames that are predicted at a time, from themselves and half as many on either side."""
@@ -23,6 +26,8 @@ DECAY_FRAMES = (1e5, 1e4, 3e3, 1e3, 300.0, 100.0)
 """Correlation times of the medium that are tried, frames."""
 DECAY_WINDOW = 512
 """Frames from which the correlation time is chosen."""
+GRAM_FRAMES = 400
+"""Frames from which the number of independent pixels is counted."""
 MIN_IMPROVEMENT = 0.5
 """Gain per frame, nats, from which a shorter correlation time is preferred."""
 
@@ -213,3 +218,12 @@ def choose_decay(frames: RealArray, shown: Shown, label: NDArray[np.intp]) -> fl
         if gain > best + MIN_IMPROVEMENT:
             best, found = gain, decay
     return found
+
+
+def independent_pixels(residual: RealArray) -> float:
+    """Number of independent pixels, ``tr(C)^2 / tr(C^2)`` of their covariance C, from frames with independent noise."""
+    part = unit_vectors(residual[:: max(len(residual) // GRAM_FRAMES, 1)])
+    products = (part @ part.T) ** 2
+    count = len(part)
+    square = (products.sum() - products.trace()) / max(count * (count - 1), 1)
+    return float(np.clip(1.0 / max(square, 1e-9), 1.0, residual.shape[1]))

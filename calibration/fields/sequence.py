@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.fields.alignment import Path, align, change_probability
-from calibration.fields.frame_prediction import REACH, Prediction, Shown, choose_decay, log_gain, predict, unit_vectors
+from calibration.fields.frame_prediction import (
+    REACH,
+    Prediction,
+    Shown,
+    choose_decay,
+    independent_pixels,
+    log_gain,
+    predict,
+    unit_vectors,
+)  # fmt: skip
 from photonics.arrays import Array, HostArray, RealArray, Shapes
 from photonics.backend import to_host
 from photonics.patterns.encoding import as_patterns
@@ -43,8 +52,6 @@ MIN_EXPECTED = 0.1
 """Squared correlation below which patterns do not predict each other's frames."""
 MIN_LATE = 0.2
 """Smallest share of the exposure in which a late frame shows the one pattern and the other."""
-GRAM_FRAMES = 400
-"""Frames from which the number of independent pixels is counted."""
 SHIFTS = (0, 1, -1, 2, -2, 3, -3)
 """Offsets that are tried for the whole recording if that of its beginning explains few frames."""
 
@@ -118,7 +125,8 @@ def check_sequence(patterns: Array, frames: Array, *, reference_phase: Array = N
     Every frame is predicted from the other frames by the covariance of speckle intensities, and compared with the
     patterns up to 8 places away. Neither marks in the sequence nor a model of the device are needed. Patterns must have
     mirrors in common: frames of patterns with a single mirror ON are not judged. A frame is late only where mirrors
-    move: light between two phases of the reference may be that of a phase that drifts.
+    move: light between two phases of the reference may be that of a phase that drifts. Where the mirrors stand still
+    for more than 16 frames, phases do not tell the place of a frame either.
 
     Parameters
     ----------
@@ -190,18 +198,19 @@ class Search:
 
     def __init__(self, shown: Shown, values: RealArray) -> None:
         self.shown, self.values = shown, values
-        self.unit = unit_vectors(values)
-        self.offsets = np.arange(-MAX_OFFSET, MAX_OFFSET + 1)
+        self.unit, self.offsets = unit_vectors(values), np.arange(-MAX_OFFSET, MAX_OFFSET + 1)
         self.count, self.n_patterns = len(values), len(shown.patterns)
         place = np.arange(self.count)[:, None] + self.offsets[None, :]
         self.place, self.inside = np.clip(place, 0, self.n_patterns - 1), (place >= 0) & (place < self.n_patterns)
         self.pixels, self.most_changes = float(values.shape[1]), MAX_CHANGES + self.count // 50
         self.last: tuple[NDArray[np.intp], tuple[Prediction, HostArray, HostArray]] | None = None
-        kinds = np.hstack([np.packbits(shown.patterns > 0, axis=1), shown.reference[:, None].view(np.uint8)])
-        self.kind = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
-        lit = np.max(shown.patterns, axis=1) > 0  # frames of no mirrors have too little light to show a part of another
         moved = np.any(shown.patterns[1:] != shown.patterns[:-1], axis=1)  # a phase between two steps may drift
-        self.changes = np.concatenate([[False], moved & lit[1:] & lit[:-1]])
+        still = (np.bincount(run := np.cumsum(np.append(0, moved))) > 2 * MAX_OFFSET)[run]  # the phase alone may drift
+        phase = np.where(still & (shown.reference != 0), np.complex64(2.0), shown.reference)
+        kinds = np.hstack([np.packbits(shown.patterns > 0, axis=1), phase[:, None].view(np.uint8)])
+        self.kind = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
+        self.lit = np.any(shown.patterns, axis=1)  # no mirrors: too little light to show a part of another
+        self.changes = np.append(False, moved & self.lit[1:] & self.lit[:-1])
 
     def labels(self, state: NDArray[np.intp]) -> NDArray[np.intp]:
         """Pattern of each frame on a path, within the patterns."""
@@ -229,7 +238,7 @@ class Search:
         """Gain of each frame with each pattern, and with it and the frame before: (n_frames, offsets) each."""
         unit, size, previous = self.unit, np.linalg.norm(self.values, axis=1), np.roll(self.unit, 1, axis=0)
         lag = np.einsum("ij,ij->i", unit, previous)
-        repeat = np.concatenate([[-1], self.kind[label[:-1]]])  # what the frame before shows
+        repeat, after_light = np.append(-1, self.kind[label[:-1]]), self.lit[np.roll(label, 1)]  # the frame before
         one, two = np.zeros(self.place.shape), np.zeros(self.place.shape)
         for i, place in enumerate(self.place.T):
             guess = self.guess(found, label, place)
@@ -237,7 +246,7 @@ class Search:
             match, cross = (np.einsum("ij,ij->i", vectors, other) for vectors in (unit, previous))
             now = (match - lag * cross) / np.maximum(np.linalg.norm(guess, axis=1), 1e-12)
             before = (lag - match * cross) / np.maximum(np.roll(size, 1), 1e-12)
-            mixed = (np.minimum(now, before) > MIN_LATE * (now + before)) & self.changes[place]
+            mixed = (np.minimum(now, before) > MIN_LATE * (now + before)) & self.changes[place] & after_light
             both = (match**2 + lag**2 - 2.0 * match * lag * cross) / np.maximum(1.0 - cross**2, 1e-6)
             match = np.where(self.kind[place] == repeat, np.maximum(match, lag), match)
             one[:, i] = log_gain(np.maximum(match, 0.0) ** 2, self.pixels)
@@ -321,15 +330,6 @@ class Search:
         if expected < MIN_EXPECTED:
             return f"{said}: the patterns have too little in common (one mirror at a time, or few frames)"
         return f"{said}: the medium moves too fast, the frames are too dark, or they belong to other patterns"
-
-
-def independent_pixels(residual: RealArray) -> float:
-    """Number of independent pixels, ``tr(C)^2 / tr(C^2)`` of their covariance C, from frames with independent noise."""
-    part = unit_vectors(residual[:: max(len(residual) // GRAM_FRAMES, 1)])
-    products = (part @ part.T) ** 2
-    count = len(part)
-    square = (products.sum() - products.trace()) / max(count * (count - 1), 1)
-    return float(np.clip(1.0 / max(square, 1e-9), 1.0, residual.shape[1]))
 
 
 def faults_of(path: Path, offsets: NDArray[np.intp], probability: HostArray) -> tuple[FrameFault, ...]:

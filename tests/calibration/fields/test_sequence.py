@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.sequence import plant, record
-from calibration import check_sequence
+from benchmarks.twin_devices import Bench, hidden
+from calibration import check_sequence, record_bench
 from photonics import presets
 from photonics.medium import Drifting, GaussianMedium
 
@@ -72,6 +73,14 @@ def test_a_reference_arm_is_known():
     assert check_sequence(patterns, frames, reference_phase=phase).sound
     check = check_sequence(patterns, np.delete(frames, 101, axis=0), reference_phase=phase)
     assert [(fault.kind, fault.frame) for fault in check.faults] == [("lost", 101)]
+
+
+def test_the_questions_of_a_twin_are_in_order(tmp_path):
+    """Steps of a reference that drifts while one pattern stays, single inputs after frames of no mirrors.
+
+    Catches: a drift of the phase taken for a lost frame; a warning of frames that are sound (warnings are errors here).
+    """
+    record_bench(Bench(hidden(3, n_in=32, pixels=144)), tmp_path / "bench.h5", seed=3)
 
 
 @pytest.mark.parametrize(
