@@ -4,6 +4,7 @@ from .feedback.fitted import KolenPollack, LeastSquares
 from .feedback.medium import MediumFeedback
 from .feedback.optical import OpticalFeedback
 from .feedback.random import RandomFeedback
+from .feedback.ranks import RankDevice, RankFeedback
 from .robustness.tolerances.search import tolerance
 from .rules.check import check
 from .rules.direct import DirectFeedback
@@ -24,6 +25,8 @@ __all__ = [
     "OpticalFeedback",
     "Plan",
     "RandomFeedback",
+    "RankDevice",
+    "RankFeedback",
     "Ternary",
     "alignment",
     "check",

@@ -50,6 +50,8 @@ class AnchorProjection(LinearProjection):
     or clips, change a value within the bound and are not seen; `calibration.characterize` tests additivity.
     """
 
+    by_row: ClassVar[tuple[str, ...]] = ("choice", "anchor_dn", "anchor_variance")
+
     method: "AnchorMethod"
     anchors: BoolArray
     """Anchor patterns, shape (n_anchors, n_in): separate mirrors, or a single pattern with all inputs ON."""

@@ -1,7 +1,7 @@
 """Base classes of linear projections and of the methods that measure them."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
 from calibration.fields.shift import check_order
-from calibration.projections.responses import Common, Observer, Projected, Response
+from calibration.projections.responses import Common, Observer, Projected, Response, rows_of
 from calibration.projections.signed_patterns import Terms, split
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
@@ -92,6 +92,8 @@ class LinearProjection(ABC):
     """Fields in a response that move with the medium: 2 if the reference passes through it, too, 1 if it does not."""
     drops_noisy_rows: ClassVar[bool] = False
     """Whether rows in which noise hides the anchors are dropped as well as dark ones."""
+    by_row: ClassVar[tuple[str, ...]] = ()
+    """Fields with an entry for each row, in their last axis; empty if a row needs the frame of the whole sensor."""
 
     opu: Device
     method: ProjectionMethod
@@ -272,6 +274,19 @@ class LinearProjection(ABC):
         the medium has not moved away from the last one.
         """
         return self.method.calibrate(self.opu, self.n_inputs)
+
+    def part(self, device: Device, rows: slice) -> "LinearProjection":
+        """The rows that `device` sees alone, a part of the device that was calibrated; values are the same bits.
+
+        Raises
+        ------
+        ValueError
+            If a row of the method needs the frame of the whole sensor ("off-axis").
+        """
+        if not self.by_row:
+            raise ValueError(f"method must read each pixel alone for a part of the sensor, got {self.method.name!r}")
+        found = {name: rows_of(getattr(self, name), rows) for name in ("valid", *self.by_row)}
+        return replace(self, opu=device, **found)
 
     def refresh(self, count: int = 1) -> Refreshed:
         """Measure the light again by `count` frames of each anchor, or of the reference beam, outside of a training.

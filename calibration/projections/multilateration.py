@@ -76,6 +76,14 @@ class MultilaterationProjection(LinearProjection):
 
     conjugation_fixed: ClassVar[bool] = False
     drops_noisy_rows: ClassVar[bool] = True
+    by_row: ClassVar[tuple[str, ...]] = (
+        "places",
+        "off_dn",
+        "rank_ratio",
+        "flatness",
+        "shared_variance",
+        "scale_error",
+    )
 
     method: "MultilaterationMethod"
     anchors: BoolArray

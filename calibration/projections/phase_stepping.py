@@ -51,6 +51,8 @@ class SteppingProjection(ReferencedProjection):
     the readings saturate.
     """
 
+    by_row: ClassVar[tuple[str, ...]] = ("reference_dn", "reference_variance", "shared_variance", "offset_dn")
+
     phases_rad: NDArray[np.float64]
     """Phases of the steps, (P,)."""
     offset_dn: ComplexArray

@@ -53,6 +53,13 @@ class PairProjection(LinearProjection):
     """
 
     moving_fields: ClassVar[int] = 1
+    by_row: ClassVar[tuple[str, ...]] = (
+        "reference_dn",
+        "reference_variance",
+        "offset_dn",
+        "offset_variance",
+        "speckle_dn",
+    )
 
     reference_dn: FloatArray
     """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""

@@ -1,6 +1,8 @@
 """Responses to binary patterns, values of a projection, and who may watch them."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
 
 from photonics.arrays import BoolArray, FloatArray, HostArray
 
@@ -58,3 +60,16 @@ class Observer(Protocol):
     def __call__(self, halves: BoolArray, responses: HostArray) -> HostArray:
         """Responses to use, given patterns (n, n_inputs) and their responses before scaling, (n, n_out)."""
         ...
+
+
+class Rows(Protocol):
+    """A record of arrays with an entry for each row."""
+
+    def part(self, rows: slice) -> Self:
+        """The same record of some rows."""
+        ...
+
+
+def rows_of(values: HostArray | Rows, rows: slice) -> HostArray | Rows:
+    """Some rows of an array, in its last axis, or of a record of arrays."""
+    return values[..., rows] if isinstance(values, np.ndarray) else values.part(rows)

@@ -20,6 +20,9 @@ RIDGE = 1e-6
 STEPS = 2
 """Further Gauss-Newton steps before residuals are compared with noise."""
 
+BY_ROW = ("positions", "leak", "leak_variance", "position_variance", "off_variance")
+"""Fields of `Anchors` with an entry for each row."""
+
 Real = FloatArray
 
 
@@ -35,11 +38,14 @@ class Anchors(NamedTuple):
     slope_dn: float
     """Variance of a frame, ``floor_dn2 + slope_dn I``."""
 
+    def part(self, rows: slice) -> "Anchors":
+        """The same anchors in some rows."""
+        return self._replace(**{name: getattr(self, name)[..., rows] for name in BY_ROW})
+
     @staticmethod
     def join(blocks: Sequence["Anchors"]) -> "Anchors":
         """Join blocks of rows."""
-        names = ("positions", "leak", "leak_variance", "position_variance", "off_variance")
-        arrays = {name: np.concatenate([getattr(block, name) for block in blocks], axis=-1) for name in names}
+        arrays = {name: np.concatenate([getattr(block, name) for block in blocks], axis=-1) for name in BY_ROW}
         return blocks[0]._replace(**arrays)
 
     @property

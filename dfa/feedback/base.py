@@ -155,6 +155,10 @@ class CodedFeedback(Feedback):
         self.steps += 1
         return signals
 
+    def skip(self, code: Code) -> None:
+        """Count a step whose code teaches no block of this process."""
+        self.steps += 1
+
     @abstractmethod
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
         """Project a code. The result is new tensors without a graph, which the caller may change."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dfa.errors import Diverged, check_loss
 from dfa.feedback.base import CodedFeedback, scale_of
 from dfa.feedback.encoding import Code
+from dfa.feedback.ranks import check_ranks
 from dfa.rules.blocks import Blocks, find_blocks
 from dfa.rules.layout import Layout, Slice
 from dfa.rules.rows import SPREADS, count_taught, rows_of, spread_over, width_of
@@ -41,8 +42,8 @@ class LayerParallel:
         The whole chain. The blocks together must cover it.
     feedback : CodedFeedback, optional
         `RandomFeedback` with a different seed in each process (otherwise blocks in different processes share their
-        matrices), or `OpticalFeedback` with a different device in each process. Only the encoder of the last process is
-        used. None is backpropagation.
+        matrices), `RankFeedback` through one device that the processes share, or `OpticalFeedback` with a different
+        device in each process. Only the encoder of the last process is used. None is backpropagation.
     blocks : str or sequence, optional
         As for `DirectFeedback`; at least as many as there are processes.
     spread : {"each", "channels", "features"}
@@ -101,6 +102,7 @@ class LayerParallel:
             )
         if feedback is not None and not isinstance(feedback, CodedFeedback):
             raise ValueError(f"feedback must be RandomFeedback, OpticalFeedback or None, got {feedback!r}")
+        check_ranks(feedback)
         if spread not in SPREADS:
             raise ValueError(f"spread must be one of {SPREADS}, got {spread!r}")
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
@@ -244,7 +246,7 @@ class LayerParallel:
         """Teach blocks by the signals that this process's feedback computes from the code."""
         assert self.feedback is not None
         if not made:
-            self.feedback.steps += 1
+            self.feedback.skip(code)
             return
         error = code.values.new_empty(()).expand(shape)
         leading = len(shape) - 1

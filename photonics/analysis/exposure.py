@@ -7,9 +7,10 @@ from typing import Protocol
 import numpy as np
 
 from photonics.arrays import Array
-from photonics.backend import to_host
-from photonics.chain import SHORTEST_EXPOSURE_S, Chain
+from photonics.backend import Backend, to_host
+from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import number
+from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.laser import Laser
 from photonics.patterns.encoding import as_patterns, half_on
@@ -45,6 +46,29 @@ class Exposable(Protocol):
     @property
     def laser(self) -> Laser:
         """The laser."""
+        ...
+
+
+class Exposed(Exposable, Protocol):
+    """A device that `autoexpose` can use: a `Chain`, or one whose pixels several processes share."""
+
+    seed: int
+    """Seed of the run."""
+    backend: Backend
+    """Library and device of the patterns."""
+
+    @property
+    def n_in(self) -> int:
+        """Number of logical inputs."""
+        ...
+
+    @property
+    def camera(self) -> Camera:
+        """The camera."""
+        ...
+
+    def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
+        """Frames of patterns: (batch, n_in) -> (batch, n_out)."""
         ...
 
 
@@ -130,7 +154,7 @@ def search_exposure(device: Exposable, level: Callable[[float], float], aim: Aim
 
 
 def autoexpose(
-    chain: Chain, target: float = 0.5, patterns: Array | None = None, *, reference_phase: Array = None
+    chain: Exposed, target: float = 0.5, patterns: Array | None = None, *, reference_phase: Array = None
 ) -> float:
     """Set the exposure so that the 99th percentile of the frames is at `target` of the camera's range.
 
@@ -140,7 +164,7 @@ def autoexpose(
 
     Parameters
     ----------
-    chain : Chain
+    chain : Exposed
         Its `exposure_s` is set.
     target : float
         Target level as a share of the range from offset to the last code, 0.01 to 0.9.

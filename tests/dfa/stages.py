@@ -76,7 +76,7 @@ def main(rank, size, folder):
     dist.destroy_process_group()
 
 
-def fork(rank, size, folder):
+def fork(rank, size, folder, main=main):
     """Run `main` in a process that has imported everything already; return its number."""
     if process := os.fork():
         return process

@@ -1,0 +1,226 @@
+"""One device whose sensor the processes of a group share: calibration by all of them, feedback for the own blocks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from calibration import Hosted, LinearProjection
+from calibration.device import Device, Wrapper
+from dfa.arrays import to_array
+from dfa.feedback.base import CodedFeedback
+from dfa.feedback.encoding import Code, Encoder
+from dfa.feedback.optical import OpticalFeedback
+from photonics import OPU
+from photonics.analysis.exposure import autoexpose
+from photonics.arrays import Array, HostArray
+from photonics.backend import HOST
+
+__all__ = ["RankDevice", "RankFeedback", "check_ranks"]
+
+Bands = list[tuple[int, int]]
+"""Lines of the frame that each process computes, first and last plus 1; neighbours may have a line in common."""
+
+
+class RankDevice(Wrapper):
+    """A device whose pixels the processes of ``torch.distributed`` share, for calibration by all of them.
+
+    Each process computes a band of the frame (`photonics.OPU.crop`), and sends its pixels to the others: frames are
+    those of the whole device, bit for bit, in every process. So are exposures, calibrations and everything else that
+    looks at the whole sensor. All processes must make the same calls in the same order.
+
+    Parameters
+    ----------
+    opu : OPU
+        The whole device, the same in every process; at least as many `OPU.lines` as there are processes. None of its
+        matrix is drawn.
+
+    Attributes
+    ----------
+    sent : int
+        Bytes of frames that this process has sent so far, counted once for each receiver.
+
+    Raises
+    ------
+    ValueError
+        If no process group is initialised, or the frame has too few lines.
+    """
+
+    def __init__(self, opu: OPU) -> None:
+        super().__init__(opu)
+        if not isinstance(opu, OPU):
+            raise ValueError(f"opu must be an OPU, got {type(opu).__name__}")
+        if not dist.is_initialized():
+            raise ValueError("torch.distributed must be initialised before RankDevice is created, got no process group")
+        self.opu, self.seed, self.backend, self.sent = opu, opu.seed, HOST, 0
+        world, lines = dist.get_world_size(), opu.lines
+        opu.part(0, world)  # refuses a world with more processes than lines
+        self.assign([(lines * rank // world, lines * (rank + 1) // world) for rank in range(world)])
+
+    def assign(self, bands: Bands) -> None:
+        """Give each process its lines, in the order of the ranks; together they must be the whole frame."""
+        self._bands = bands
+        share = self.opu.crop(*bands[dist.get_rank()])
+        share.clock = self.opu.clock
+        self.share = share
+
+    @property
+    def line(self) -> int:
+        """Pixels in a line."""
+        return self.opu.n_out // self.opu.lines
+
+    @property
+    def pixels(self) -> slice:
+        """Pixels of the frame that this process computes."""
+        first, stop = self._bands[dist.get_rank()]
+        return slice(first * self.line, stop * self.line)
+
+    @property
+    def exposure_s(self) -> float:
+        """Exposure of the camera, seconds; setting it sets that of this process only, so set it in all of them."""
+        return self.opu.exposure_s
+
+    @exposure_s.setter
+    def exposure_s(self, value: float) -> None:
+        self.opu.exposure_s = self.share.exposure_s = value
+
+    def autoexpose(self, target: float = 0.5, patterns: Array | None = None, *, reference_phase: Array = None) -> float:
+        """Set the exposure as `OPU.autoexpose`, from frames of the whole sensor: the same in all processes."""
+        return autoexpose(self, target, patterns, reference_phase=reference_phase)
+
+    def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> HostArray:
+        """Frames of patterns, all pixels: (batch, n_in) -> (batch, n_out)."""
+        return self._join(Hosted(self.share).measure(patterns, exposure_s, reference_phase=reference_phase))
+
+    def dark(self, count: int, exposure_s: float | None = None) -> HostArray:
+        """Frames with the laser's shutter closed, all pixels: (count, n_out)."""
+        return self._join(Hosted(self.share).dark(count, exposure_s))
+
+    def _join(self, frames: HostArray) -> HostArray:
+        """Send this process's pixels to all others, and return the pixels of all."""
+        whole = np.empty((len(frames), self.n_out), frames.dtype)
+        for rank, (first, stop) in enumerate(self._bands):
+            pixels = slice(first * self.line, stop * self.line)
+            own = rank == dist.get_rank()
+            buffer = np.ascontiguousarray(frames if own else whole[:, pixels])
+            dist.broadcast(torch.from_numpy(buffer.view(np.uint8)), rank)
+            whole[:, pixels] = buffer
+            self.sent += own * buffer.nbytes * (dist.get_world_size() - 1)
+        return whole
+
+
+class RankFeedback(OpticalFeedback):
+    """Optical feedback of `LayerParallel` through one device that all processes share.
+
+    Each process computes the pixels of its own blocks alone, and only the code reaches it. Signals are those of
+    `OpticalFeedback` through the whole device in one process, bit for bit: block after block takes the next valid
+    pixels of the sensor. The first step tells the processes each other's widths.
+
+    Calibrations look at the whole sensor, in every process: their frames are sent to all (`RankDevice`). A device that
+    moves is not followed (``refresh``), because each process would follow its own pixels; measure it again by
+    `recalibrate_every`.
+
+    Parameters
+    ----------
+    projection : LinearProjection
+        Measured by all processes through a `RankDevice`, by any method but "off-axis".
+    encoder : callable, optional
+        As for `OpticalFeedback`; that of the last process is used.
+    recalibrate_every : int
+        Steps after which all processes measure the projection again, 0 for never.
+    watch : bool
+        As for `OpticalFeedback`, for the pixels of this process.
+
+    Raises
+    ------
+    ValueError
+        If the projection was not measured through a `RankDevice`, or its method needs the whole frame for a row.
+    """
+
+    def __init__(
+        self,
+        projection: LinearProjection,
+        encoder: Encoder | None = None,
+        *,
+        recalibrate_every: int = 0,
+        watch: bool = False,
+    ) -> None:
+        device = getattr(projection, "opu", None)
+        if not isinstance(device, RankDevice):
+            raise ValueError(f"projection must be measured through a RankDevice, got {projection!r:.80}")
+        every, again = recalibrate_every, self._measure_again
+        super().__init__(projection, encoder, recalibrate_every=every, recalibrate=again, refresh=False, watch=watch)
+        self._ranks, self._whole = device, projection
+        projection.part(device.share, device.pixels)  # refuses a method that needs the whole frame
+        self._device  # noqa: B018 (that of the whole device, kept)
+        self._width: int | None = None
+        self._skipped = 0
+
+    def skip(self, code: Code) -> None:
+        """Count a step whose code teaches no block of this process."""
+        self.signals(code, [])
+
+    def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
+        width = sum(widths)
+        if self._width is None:
+            self._width = width
+            self._take_pixels(width)
+        if width > self._width:
+            raise ValueError(
+                f"blocks must not need more outputs than in the first step, whose {self._width} have pixels in this "
+                f"process, got {width}"
+            )
+        if width:
+            return super()._signals(code, widths, dtype)
+        if not self._rehearsing:
+            self._keep_calibrated()
+        shown = code.values[(code.values != 0).any(dim=1)]
+        frames = self.projection.frames_of(to_array(shown)) if len(shown) else 0
+        self._ranks.clock.advance(frames)
+        self._measured = {"frames": frames}
+        return []
+
+    def _take_pixels(self, width: int) -> None:
+        """Give every process the lines with the pixels of its blocks; the last one also takes those that nobody uses.
+
+        An output is a valid pixel, or its real or imaginary part; a pixel of two blocks is in both processes.
+        """
+        device, world = self._ranks, dist.get_world_size()
+        told = torch.zeros(world, dtype=torch.int64)
+        told[dist.get_rank()] = width
+        dist.all_reduce(told)
+        ends = np.cumsum(told.numpy())
+        self._check_size(self.projection.n_inputs, int(ends[-1]))
+        rows, bands, lines, parts = self._rows.numpy(), [], device.opu.lines, self._parts
+        places = [(int(end - w) // parts, -(-int(end) // parts)) for end, w in zip(ends, told.tolist(), strict=True)]
+        for first, stop in places:
+            after = min(bands[-1][1], lines - 1) if bands else 0
+            used = rows[first:stop] // device.line
+            bands.append((int(used[0]), int(used[-1]) + 1) if first < stop else (after, after + 1))
+        starts = [0, *(first for first, _ in bands[1:]), lines]
+        device.assign([(starts[r], max(bands[r][1], starts[r + 1])) for r in range(world)])
+        first, stop = places[dist.get_rank()]
+        self._skipped = int(ends[dist.get_rank()] - width) % parts
+        self._rows = torch.from_numpy(rows[first:stop] - device.pixels.start)
+        self._first = self._first[0].part(device.share, device.pixels), self._first[1]
+        self._use(self._whole.part(device.share, device.pixels))
+
+    def _project(self, code: Tensor, width: int) -> Tensor:
+        return super()._project(code, self._skipped + width)[:, self._skipped :]
+
+    def _measure_again(self, device: Device) -> LinearProjection:
+        """Measure the projection by all processes, and return it, or its rows in this process."""
+        self._ranks.exposure_s = device.exposure_s
+        self._whole = self._whole.recalibrate()
+        if self._width is None:
+            return self._whole
+        return self._whole.part(self._ranks.share, self._ranks.pixels)
+
+
+def check_ranks(feedback: CodedFeedback | None) -> None:
+    """Raise a ``ValueError`` if a shared device is read by feedback that takes the same pixels in every process."""
+    shared = isinstance(feedback, OpticalFeedback) and isinstance(feedback.projection.opu, RankDevice)
+    if shared and not isinstance(feedback, RankFeedback):
+        raise ValueError("feedback must be RankFeedback for a projection through a RankDevice, got OpticalFeedback")
