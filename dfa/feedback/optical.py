@@ -126,8 +126,9 @@ class OpticalFeedback(CodedFeedback):
         """Factor on the learning rate of the hidden blocks: 1 on a still device, 0 if it moves too fast to teach them.
 
         `dfa.train` applies it. With d the decorrelation of the field in a step, frames of a step over the correlation
-        time, it is ``1 / (1 + (d / d0)^2)``, d0 = 0.02 with anchors and 0.03 with a still reference beam, and 0 under
-        0.05. Errors are then shown in one step of 10 only, to see whether the device has slowed down.
+        time, it is ``1 / (1 + (d / d0)^2)``, d0 = 0.02 with anchors and 0.03 with a still reference beam (less with
+        more than 10 classes, in proportion), and 0 under 0.05. Errors are then shown in one step of 10 only, to see
+        whether the device has slowed down.
         """
         return 1.0 if self._tracker is None else self._tracker.rate
 

@@ -25,6 +25,11 @@ GAIN = 0.3
 """Share of a step's own mean by which the anchors follow."""
 TOLERATED = {2: 0.02, 1: 0.03}
 """Decorrelation of the field in a step at which hidden blocks learn at half their rate, by the fields in a response."""
+COMMON_CLASSES = 10
+"""Classes up to which that holds. A class of more is seen in fewer steps, and tolerates less in proportion."""
+OFFSET_PULL = 10.0
+"""Standard errors by which `offset_power` must grow for an anchor to be stale. With many classes its light hides a
+single input long before the readings show how fast the medium moves."""
 MIN_RATE = 0.05
 """Factor on the rate of the hidden blocks below which it is 0."""
 MIN_LIFE = 1000
@@ -39,9 +44,10 @@ Result = TypeVar("Result")
 class Tracker:
     """Watches the frames of a projection; once its medium moves, follows it.
 
-    On a still device nothing changes, bit for bit. Once `calibration.camera.motion.Motion` sees a movement, the
-    mean of a step's own frames takes the place of the calibrated anchor (`LinearProjection.follow`), the frames of a
-    code are neighbours, and `OpticalFeedback` centres the signals over the batch. All of it takes no frame.
+    On a still device nothing changes, bit for bit. Once `calibration.camera.motion.Motion` sees a movement, or the
+    frames of a step have more in common than those of the first step, the mean of a step's own frames takes the place
+    of the calibrated anchor (`LinearProjection.follow`), the frames of a code are neighbours, and `OpticalFeedback`
+    centres the signals over the batch. All of it takes no frame.
 
     Parameters
     ----------
@@ -61,6 +67,7 @@ class Tracker:
         self._common: FloatArray | None = None
         self._next: FloatArray | None = None
         self._frozen = False
+        self._offset = 0.0
         self.calibrated = projection
 
     @property
@@ -73,7 +80,11 @@ class Tracker:
         if not self._frozen:
             self.motion.add(self.projection.opu.clock.frames, halves, responses[:, self.rows])
             self.following |= self.motion.speed.moving
-        if not self.following or self._calibrated.follow(responses[0]) is None:
+        if self._calibrated.follow(responses[0]) is None:
+            return responses
+        if not self.following and not self._frozen:
+            self.following = self._stale(offset_power(halves, responses[:, self.rows]))
+        if not self.following:
             return responses
         own = responses.mean(axis=0, dtype=np.float32)
         share = np.float32(len(responses) / (len(responses) + FEW))
@@ -81,6 +92,11 @@ class Tracker:
             before = np.float32(0.0) if self._common is None else self._common
             self._next = before + np.float32(GAIN) * share * own
         return responses - share * own
+
+    def _stale(self, power: float) -> bool:
+        """Whether the frames of a step have more in common than those of the first step after the calibration."""
+        self._offset = self._offset or max(power, 1.0)
+        return power > (1.0 + OFFSET_PULL * math.sqrt(2.0 / len(self.rows))) * self._offset
 
     def use(self, project: Callable[[LinearProjection], Result], rehearsing: bool) -> Result:
         """Use the projection of now for the codes of a step; a rehearsal is not remembered."""
@@ -100,6 +116,7 @@ class Tracker:
         self._calibrated = projection
         self.following |= projection.speed.moving
         self.motion.restart()
+        self._offset = 0.0
         self._follow(None)
 
     def count(self, frames: int) -> None:
@@ -115,6 +132,8 @@ class Tracker:
     def rate(self) -> float:
         """Factor on the rate of the hidden blocks: ``1 / (1 + (d / d0)^2)`` with d the decorrelation in a step.
 
+        With more than 10 classes, d0 is smaller in proportion.
+
         0 if that is too small, and as long as the last reading is not like the one before.
         """
         if self.rests or self.motion.strange:
@@ -128,7 +147,8 @@ class Tracker:
 
     @property
     def _factor(self) -> float:
-        return 1.0 / (1.0 + (self.moved / TOLERATED[self._calibrated.moving_fields]) ** 2)
+        many = max(self._calibrated.n_inputs / COMMON_CLASSES, 1.0)
+        return 1.0 / (1.0 + (many * self.moved / TOLERATED[self._calibrated.moving_fields]) ** 2)
 
     def alarm(self, limit: float, age: int) -> bool:
         """Whether to calibrate again: the correlation with the calibration is under the limit, or signals are lost.
@@ -166,6 +186,7 @@ class Tracker:
         state = {
             "following": self.following,
             "shown": self.shown,
+            "offset": self._offset,
             "common": self._common,
             "motion": self.motion.state(),
         }
@@ -174,7 +195,7 @@ class Tracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a saved state. The calibration must be that of the state already."""
         found = unpack(state)
-        self.following, self.shown = found["following"], found["shown"]
+        self.following, self.shown, self._offset = found["following"], found["shown"], found.get("offset", 0.0)
         self.motion.load(found["motion"])
         self._follow(found["common"])
 
@@ -189,6 +210,20 @@ class Tracker:
                 np.zeros(self._calibrated.n_outputs, np.float32) if common is None else common
             )
         self.projection = self._calibrated if followed is None else replace(followed, valid=self._used)
+
+
+def offset_power(halves: BoolArray, responses: HostArray) -> float:
+    """Power of the mean response to patterns over what independent responses to their inputs leave in it.
+
+    With w the share of the patterns in which an input is ON, and P the power of its response, the mean has the power
+    ``P sum w^2``, and the responses the variance ``P sum w (1 - w)``. An offset that all share adds to the mean alone.
+    """
+    shown = halves.mean(axis=0)
+    spread, kept = float(responses.var(axis=0).mean()), float(np.sum(shown**2))
+    left = float(shown.sum()) - kept
+    if left <= 0 or spread <= 0:
+        return 0.0
+    return float(np.mean(responses.mean(axis=0) ** 2)) * left / (spread * kept)
 
 
 def quality(values: Tensor, noise: Tensor, saturated: Tensor, kept: float = 1.0) -> dict[str, float]:
