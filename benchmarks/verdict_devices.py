@@ -173,11 +173,15 @@ def off_axis(seed: int, real: Callable[[OPU], OPU]) -> Faulty:
     return Faulty(sheet, other.replace(exposure_s=sheet.exposure_s))
 
 
-def hot(frames: HostArray, _: int) -> HostArray:
-    """1 % of the pixels at the last code."""
-    frames = np.array(frames)
-    frames[:, ::100] = 255
-    return frames
+def hot(step: int, level: int) -> Callable[[HostArray, int], HostArray]:
+    """Raise one in `step` pixels to a code at least."""
+
+    def change(frames: HostArray, _: int) -> HostArray:
+        frames = np.array(frames)
+        frames[:, ::step] = np.maximum(frames[:, ::step], level)
+        return frames
+
+    return change
 
 
 def drifting(seed: int) -> Faulty:
@@ -205,12 +209,17 @@ def of(build: Callable[[int], Faulty], method: str = "phase-stepping") -> Callab
 
 FAULTY: dict[str, Callable[[int], Case]] = {
     "dead pixels, 2 %": of(lambda s: twins(s, **{"camera.dead_pixels": 0.02})),
-    "hot pixels, 1 %": of(lambda s: changed(s, hot, True)),
+    "hot pixels, 1 %, 255 DN": of(lambda s: changed(s, hot(100, 255), True)),
+    "hot pixels, 0.3 %, 240 DN": of(lambda s: changed(s, hot(333, 240), True)),
+    "hot pixels, 0.3 %, 5000 e-/s": of(lambda s: twins(s, **{"camera.hot_pixels": 0.003})),
+    "pixels stuck at 240 DN in light only, 0.5 %": of(lambda s: changed(s, hot(200, 240), False)),
     "gain 10 % above the data sheet": of(lambda s: twins(s, **{"camera.gain_dn_per_e": 1.1 * bench(s).camera.gain})),
     "PRNU of 5 %, 1 % by the data sheet": of(lambda s: twins(s, **{"camera.prnu": 0.05})),
     "camera that is not linear, 10 % at the top": of(lambda s: changed(s, FAULTS["a camera that is not linear"], True)),
     "camera that clips at 240 of 255 DN": of(lambda s: changed(s, FAULTS["a camera that clips at 240 DN"], True)),
     "laser drift of 5 % in 0.2 s": of(lambda s: twins(s, **{"laser.drift_rms": 0.05, "laser.drift_time_s": 0.2})),
+    "laser drift of 5 % in 5 s": of(lambda s: twins(s, **{"laser.drift_rms": 0.05, "laser.drift_time_s": 5.0})),
+    "laser drift of 5 % in an hour": of(lambda s: twins(s, **{"laser.drift_rms": 0.05})),
     "medium that decorrelates in 1000 frames": of(drifting),
     "reference phase jitter of 0.3 rad": of(lambda s: twins(s, **{"imaging.reference.phase_jitter_rad": 0.3})),
     "two of four phase steps swapped": of(lambda s: Faulty(bench(s), bench(s), phases=swap_steps)),

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.camera.decay import STILL, Speed, speed_of_repeats
+from calibration.camera.pixels import is_bright_in_dark
 from calibration.device import Device
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.chain import SHORTEST_EXPOSURE_S
@@ -82,7 +83,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
     middle = opu.clock.frames + repeats * (1 + len(patterns)) // 2
     shots = [measure_repeatedly(opu, patterns, repeats, exposure) for exposure in exposures]
     (mean, variance, peak, values), (short_mean, _, short_peak, _) = shots
-    noise = fit_noise(mean, variance, peak < opu.camera.saturation_dn, dark)
+    noise = fit_noise(mean, variance, peak < opu.camera.saturation_dn, dark, opu.camera.saturation_dn)
 
     scatter = noise.slope_dn / opu.camera.gain
     if scatter > MAX_SCATTER and noise.slope_dn * float(mean[1:].mean() - noise.dark_dn) > 1.0:
@@ -130,6 +131,7 @@ def fit_noise(
     variance: FloatArray,
     usable: BoolArray,
     dark: FloatArray,
+    saturation_dn: int,
 ) -> NoiseModel:
     """Fit the camera's noise to repeated frames, pooled over pixels, and to dark frames (repeats, n_out).
 
@@ -137,20 +139,21 @@ def fit_noise(
     below half a code. The slope is the total excess variance divided by the total signal of the pixels brighter than
     the mean. Dimmer pixels are left out, because rounding hides part of their noise.
     """
-    dark_dn, dark_dn2 = dark_level(dark)
+    dark_dn, dark_dn2 = dark_level(dark, saturation_dn)
     floor = max(dark_dn2, QUANTISATION)
-    bright = usable & (mean > mean.mean())
+    bright = usable & (mean > mean.mean()) & ~is_bright_in_dark(dark, saturation_dn)
     signal = float((mean[bright] - dark_dn).sum())
     excess = float((variance[bright] - floor).sum())
     return NoiseModel(floor, max(excess / signal, 0.0) if signal > 0 else 0.0, dark_dn)
 
 
-def dark_level(dark: HostArray) -> tuple[float, float]:
-    """Level and temporal variance of dark frames (repeats, n_out), DN and DN^2.
+def dark_level(dark: HostArray, saturation_dn: int) -> tuple[float, float]:
+    """Level and temporal variance of dark frames (repeats, n_out), DN and DN^2, without pixels that are bright in them.
 
     If the camera's offset is smaller than its noise, the converter clips the noise at 0. The level is then the median,
     and the variance is computed from the readings above the median.
     """
+    dark = dark[:, ~is_bright_in_dark(dark, saturation_dn)]
     if (dark <= 0).mean() < MAX_ZEROS:
         return float(dark.mean()), float(dark.var(axis=0, ddof=1).mean())
     middle = float(np.median(dark))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from calibration.camera.dark_current import dark_current
 from calibration.camera.datasheet import decibel, saturation_e, sensitivity_threshold
 from calibration.camera.estimate import HIDDEN, Estimate, share_of
-from calibration.camera.pixels import Defects, find_defects, nonuniformity
+from calibration.camera.pixels import Defects, find_defects, is_bright_in_dark, nonuniformity
 from calibration.device import Device
 from photonics import Camera
 from photonics.arrays import BoolArray, HostArray, Shapes
@@ -99,7 +99,9 @@ class PhotonTransfer(Shapes):
     dead: Estimate
     """Share of dead pixels, which are left out of all other figures, as hot ones are (`calibration.camera.pixels`)."""
     hot: Estimate
-    """Share of hot pixels."""
+    """Share of hot pixels, which are bright in the dark at `exposure_s` or on average over the long exposures."""
+    dark_s: float
+    """Mean of the long exposures in the dark, seconds."""
     exposure_s: float
     """Exposure of the light levels, seconds."""
     frames: int
@@ -140,7 +142,7 @@ def photon_transfer(
     full = saturation_e(camera) / camera.quantum_efficiency
     photons = np.concatenate([np.linspace(0.01, 0.9, levels - 3), [1.0, 1.1, 1.2]]) * full
     shots = take_shots(source, photons, 0.5 * full, exposure_s, pixels)
-    defects = find_defects(shots.light, shots.unlit, camera.saturation_dn - camera.offset)
+    defects = all_defects(shots, camera.saturation_dn - camera.offset)
     return analyse(shots.without(~defects.good), photons, exposure_s, defects)
 
 
@@ -187,6 +189,13 @@ def take_shots(
     return Shots(dark, pairs, light, unlit, series, count)
 
 
+def all_defects(shots: Shots, range_dn: float) -> Defects:
+    """Dead and hot pixels; the current of hot ones shows in the long exposures."""
+    found = find_defects(shots.light, shots.unlit, range_dn)
+    hot = found.hot | is_bright_in_dark(np.concatenate([pair for _, pair in shots.series]), range_dn)
+    return Defects(found.dead & ~hot, hot)
+
+
 def analyse(shots: Shots, photons: NDArray[np.float64], exposure_s: float, defects: Defects) -> PhotonTransfer:
     """Figures of a camera from frames without defect pixels."""
     kept, pixels = shots.light.shape[1], defects.good.size
@@ -223,6 +232,7 @@ def analyse(shots: Shots, photons: NDArray[np.float64], exposure_s: float, defec
         deviation=deviation,
         dead=share_of(int(defects.dead.sum()), pixels),
         hot=share_of(int(defects.hot.sum()), pixels),
+        dark_s=float(np.mean([time for time, _ in shots.series])),
         exposure_s=exposure_s,
         frames=shots.taken,
     )

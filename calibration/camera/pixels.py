@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.camera.estimate import Estimate
-from photonics.arrays import BoolArray
+from photonics.arrays import BoolArray, HostArray
 
-__all__ = ["MAX_DARK_SHARE", "Defects", "find_defects", "nonuniformity"]
+__all__ = ["MAX_DARK_SHARE", "Defects", "find_defects", "is_bright_in_dark", "nonuniformity"]
 
 MIN_RESPONSE = 0.5
 """A pixel is dead if its response to light is under this share of the median response."""
 MAX_DARK_SHARE = 0.05
 """A pixel is hot if its dark level is above the median one by over this share of the camera's range."""
+MAX_DARK_SPREADS = 8.0
+"""It is also above by over this many standard deviations of the levels, which noise is in a camera of a small range."""
 
 
 class Defects(NamedTuple):
@@ -22,7 +24,7 @@ class Defects(NamedTuple):
     dead: BoolArray
     """Pixels of less than half of the median response to light: (n_pixels,)."""
     hot: BoolArray
-    """Pixels whose dark level is over 5 % of the range above the median: (n_pixels,)."""
+    """Pixels that are bright in the dark (`is_bright_in_dark`): (n_pixels,)."""
 
     @property
     def good(self) -> BoolArray:
@@ -30,11 +32,24 @@ class Defects(NamedTuple):
         return ~(self.dead | self.hot)
 
 
+def is_bright_in_dark(dark: HostArray, range_dn: float) -> BoolArray:
+    """Whether the level of a pixel in dark frames is far above the median one: (count, n_pixels) -> (n_pixels,).
+
+    Far is `MAX_DARK_SHARE` of the camera's range in DN, and `MAX_DARK_SPREADS` standard deviations of the levels, which
+    are taken from their median distance.
+    """
+    if not dark.size:
+        return np.zeros(dark.shape[-1], np.bool_)
+    level = dark.mean(axis=0, dtype=np.float64)
+    above = level - np.median(level)
+    spread = 1.4826 * float(np.median(np.abs(above)))
+    return np.asarray(above > max(MAX_DARK_SHARE * range_dn, MAX_DARK_SPREADS * spread))
+
+
 def find_defects(light: NDArray[np.float64], dark: NDArray[np.float64], range_dn: float) -> Defects:
     """Find dead and hot pixels in stacks of frames at half of saturation and in the dark: (count, n_pixels)."""
-    level = dark.mean(axis=0)
-    response = light.mean(axis=0) - level
-    hot = np.asarray(level > np.median(level) + MAX_DARK_SHARE * range_dn)
+    response = light.mean(axis=0) - dark.mean(axis=0)
+    hot = is_bright_in_dark(dark, range_dn)
     return Defects(~hot & (response < MIN_RESPONSE * np.median(response)), hot)
 
 

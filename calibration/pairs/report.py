@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from calibration.camera.noise import dark_level
+from calibration.fields.bad_pixels import is_hot
 from calibration.pairs.matrix import Pairs, fit_matrix, read_pairs
+from calibration.reports.chapters.bad_pixels import find_bad_pixels
 from calibration.reports.chapters.common import Chapter, refusal, signal_of
 from calibration.reports.chapters.held_out import HeldOut, fit_scale, frame_error, row_quality, scatter
 from calibration.reports.chapters.speckle import speckle_chapter
@@ -93,7 +95,7 @@ def dark_chapter(pairs: Pairs, record: Recording) -> Chapter:
     dark, camera = record.frames[~record.columns["laser_on"]], pairs.device.camera
     if len(dark) < 2:
         return missing("camera", "dark level", f"two dark frames or more are needed, got {len(dark)} (laser_on)")
-    level, variance = dark_level(dark.astype(np.float64))
+    level, variance = dark_level(dark.astype(np.float64), camera.saturation_dn)
     error = math.sqrt(max(variance, 1.0 / 12.0) / dark.size)
     advice = "check black level and stray light, or the data sheet"
     line = Line("camera", "dark level", "mean of dark frames", "DN", level, error, camera.offset, 0.5, advice)
@@ -111,8 +113,10 @@ def speckle_of(pairs: Pairs) -> Chapter:
         )
         return missing("speckle", "contrast", reason)
     some = np.flatnonzero(fit)[:MAX_SPECKLE_FRAMES]
+    frames, noise = pairs.frames[some], pairs.bench.noise
+    bad = find_bad_pixels(pairs.device, frames, noise, is_hot(pairs.dark, pairs.bench.saturation_dn))
     try:
-        return speckle_chapter(pairs.device, pairs.patterns[some], pairs.frames[some], pairs.bench.noise)
+        return speckle_chapter(pairs.device, pairs.patterns[some], frames, noise, bad)
     except ArithmeticError:
         return Chapter([refusal("speckle", "light", "the frames have no light above dark", "a longer exposure")], {})
 

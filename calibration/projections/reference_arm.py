@@ -106,7 +106,7 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
     frames = np.concatenate([off, lit], axis=1)  # (repeats, 1 + n_phases, n_out)
     top, values = opu.camera.saturation_dn, frames.astype(np.float32)
     mean, peak = values.mean(axis=0), frames.max(axis=0)
-    noise = fit_noise(mean, values.var(axis=0, ddof=1), peak < top, dark)
+    noise = fit_noise(mean, values.var(axis=0, ddof=1), peak < top, dark, top)
     variance = variance_of_mean(noise.variance(mean), repeats)
     return Arm(
         reference_dn=mean[1:].mean(axis=0) - mean[0],

@@ -16,6 +16,7 @@ from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, Ro
 from calibration.recovery.designs.probes import Design, choose_design
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, Seed, component
+from photonics.parts.camera import QUANTISATION
 
 __all__ = ["OffAxisRecovery"]
 
@@ -165,12 +166,15 @@ class OffAxisRecovery(RecoveryMethod[State]):
         matrix = self.design.solve(fields)[: self.n_inputs].T * np.sqrt(squared_scale)[:, None]
         length, light = np.mean(np.abs(matrix) ** 2, axis=1), np.mean(np.abs(fields) ** 2, axis=0) * squared_scale
         probe = variance * squared_scale
-        alone = bench.noise.variance(reference + np.float32(bench.noise.dark_dn)) / self.repeats
+        spread = bench.noise.variance(reference + np.float32(bench.noise.dark_dn))
+        alone = spread / self.repeats
         relative = np.sqrt(alone + (2.0 * state.stray_dn) ** 2) / (2.0 * np.where(valid, reference, np.float32(1.0)))
         model = state.sideband.model_error[rows]
         gain = float(self.design.gain(self.n_inputs).mean())
         error = np.sqrt(gain * probe + length * (bench.scale_error**2 + relative**2 + model**2))
-        share = self.design.pattern_gain(self.n_inputs) + 1.0 / self.repeats
+        # All probes have the error of the beam's mean frame in common. Noise under half a code gives every frame the
+        # same rounding error, which averaging does not reduce.
+        share = self.design.pattern_gain(self.n_inputs) + np.maximum(1.0 / self.repeats, QUANTISATION / spread)
         # Fields are averages over a grain, while |R| and the frames have the response of the single pixel. Twice PRNU
         # in intensity is 4 times half of PRNU in the field; the division by |R| and the pixel's own share of its grain
         # reduce it to 3 times.

@@ -21,6 +21,7 @@ from calibration.recovery.exposure import expose, expose_patterns
 from calibration.recovery.methods import METHODS as RECOVERIES
 from calibration.recovery.methods import check_recovery
 from calibration.recovery.transmission import recover_transmission_matrix
+from calibration.reports.chapters.bad_pixels import find_bad_pixels
 from calibration.reports.chapters.camera import camera_chapter
 from calibration.reports.chapters.common import Chapter, measure_dark, refusal
 from calibration.reports.chapters.focusing import focusing_chapter
@@ -32,7 +33,6 @@ from calibration.reports.report import Report
 from calibration.storage.descriptions import Description
 from calibration.storage.files import WrongFile
 from calibration.storage.recorded import RecordedDevice
-from photonics.arrays import BoolArray
 from photonics.component import integer
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet, check_seed
@@ -132,7 +132,7 @@ def characterize(
         if estimate is not None:
             run.judge_matrix(estimate, noise)
         run.take_frames()
-        run.add("stability", lambda: stability_chapter(run.witness, noise))
+        run.add("stability", lambda: stability_chapter(run.witness, noise, run.bad))
         run.exposures["stability"] = exposure_s
     run.check_order()
     provenance = {
@@ -163,13 +163,13 @@ class Run:
     """Methods and exposures, for the report's provenance."""
     exposures: dict[str, float] = field(default_factory=dict)
     """Exposure of each chapter, seconds."""
-    hot: BoolArray | None = field(default=None, repr=False)
-    """Hot pixels, (n_out,)."""
     dim_ratio: float = 1.0
     """Share of dim readings relative to fully developed speckle."""
 
     def __post_init__(self) -> None:
         self.witness = Witness(self.opu, self.seed)
+        self.bad = np.zeros(self.opu.n_out, np.bool_)
+        """Hot and stuck pixels, (n_out,)."""
 
     def __enter__(self) -> Self:
         return self
@@ -200,7 +200,7 @@ class Run:
         self.bar.set_description_str("camera")
         no_light = not getattr(self.opu, "has_uniform", True)
         transfer = None if no_light else photon_transfer(self.opu)
-        noise, self.hot = measure_dark(self.opu, camera_gain(self.opu, transfer))
+        noise, self.bad = measure_dark(self.opu, camera_gain(self.opu, transfer))
         self.take_frames()
         self.add("camera", lambda: camera_chapter(self.opu.camera, transfer) if transfer else Chapter([], {}))
         return transfer, noise
@@ -210,8 +210,10 @@ class Run:
         patterns = half_on(SPECKLE_FRAMES, self.opu.n_in, self.seed, PatternSet.SPECKLE)
         patterns = patterns[patterns.any(axis=1)]
         frames = np.asarray(self.opu.measure(patterns))
-        self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise))
-        self.dim_ratio = dim_ratio(self.opu, frames, noise)
+        bad = find_bad_pixels(self.opu, frames, noise, self.bad)
+        self.bad = bad.bright
+        self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise, bad))
+        self.dim_ratio = dim_ratio(self.opu, frames, noise, bad)
         self.take_frames()
 
     def check_order(self) -> None:
@@ -313,7 +315,7 @@ def judge_projection(
     x = half_on(vectors, projection.n_inputs, seed, PatternSet.PROJECTION_VECTORS)
     result = projection.measure(x)
     about |= projection.describe()
-    found = projection_chapter(projection, x, result, seed, run.dim_ratio, run.hot)
+    found = projection_chapter(projection, x, result, seed, run.dim_ratio, run.bad)
     if truth is None:
         return found
     against = truth_chapter(projection, x, result, truth)

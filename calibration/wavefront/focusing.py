@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.device import Device, check_device
+from calibration.fields.bad_pixels import is_hot
 from photonics.arrays import BoolArray, FloatArray, HostArray, Shapes
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import integer
@@ -162,7 +163,8 @@ def focus(
     exposure = min(usual, max(usual * span / (reference * float(predicted.max())), SHORTEST_EXPOSURE_S))
     shown = np.repeat(pad_to_device(masks, opu.n_in), shots, axis=0)
     frames = np.asarray(opu.measure(shown, exposure)).reshape(len(targets), shots, -1)
-    dark = float(np.asarray(opu.dark(4, exposure)).mean())
+    unlit = np.asarray(opu.dark(4, exposure))
+    dark = float(unlit[:, ~is_hot(unlit, opu.camera.saturation_dn)].mean())
     at_target = np.take_along_axis(frames, targets[:, None, None], axis=2)[:, :, 0]
     unit = reference * exposure / usual
     return Focus(

@@ -7,11 +7,12 @@ import numpy as np
 from calibration.camera.datasheet import decibel, saturation_e, sensitivity_threshold, sheet_noise_dn2, snr
 from calibration.camera.estimate import Estimate
 from calibration.camera.photon_transfer import PhotonTransfer
+from calibration.camera.pixels import MAX_DARK_SHARE
 from calibration.reports.chapters.common import Chapter
 from calibration.reports.findings import Curve, Line
 from photonics.parts.camera import QUANTISATION, Camera
 
-__all__ = ["camera_chapter"]
+__all__ = ["MAX_DEFECTS", "camera_chapter", "hot_share"]
 
 MAX_DEFECTS = 1e-3
 """Largest deviation of the share of dead or hot pixels from that of the data sheet."""
@@ -20,6 +21,11 @@ MAX_DEFECTS = 1e-3
 def camera_chapter(camera: Camera, transfer: PhotonTransfer) -> Chapter:
     """Photon transfer against the camera's data sheet."""
     return Chapter(camera_lines(camera, transfer), camera_curves(camera, transfer))
+
+
+def hot_share(camera: Camera, exposure_s: float) -> float:
+    """Share of pixels that count as hot in dark frames, by the data sheet."""
+    return camera.hot_share(MAX_DARK_SHARE * (camera.saturation_dn - camera.offset) / camera.gain, exposure_s)
 
 
 def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
@@ -56,8 +62,8 @@ def camera_lines(camera: Camera, transfer: PhotonTransfer) -> list[Line]:
              "the camera is not linear: check gamma correction, black level and saturation"),
         line("dead pixels", "share with under half of the median response", "", transfer.dead, camera.dead_share,
              MAX_DEFECTS, defects),
-        line("hot pixels", "share with a dark level over 5 % of the range", "", transfer.hot, 0.0, MAX_DEFECTS,
-             defects),
+        line("hot pixels", f"share over 5 % of the range in the dark, up to {transfer.dark_s:.2g} s", "", transfer.hot,
+             hot_share(camera, transfer.dark_s), MAX_DEFECTS, defects),
     ]  # fmt: skip
     if not math.isfinite(gain):
         lines = [known for known in lines if known.name in ("gain K", "linearity error", "dead pixels", "hot pixels")]

@@ -8,8 +8,8 @@ from scipy.stats import t as student
 
 from calibration.camera.noise import NoiseModel, dark_level
 from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
-from calibration.camera.pixels import MAX_DARK_SHARE
 from calibration.device import Device
+from calibration.fields.bad_pixels import is_hot
 from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.reports.findings import Line
 from photonics.arrays import BoolArray, HostArray
@@ -51,12 +51,10 @@ def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> No
 
 
 def measure_dark(opu: Device, gain: float, exposure_s: float | None = None) -> tuple[NoiseModel, BoolArray]:
-    """Noise as from `noise_model`, and hot pixels, (n_out,): over `MAX_DARK_SHARE` of the range above the others."""
+    """Noise as from `noise_model`, and hot pixels, (n_out,)."""
     dark = np.asarray(opu.dark(DARK_FRAMES, exposure_s)).astype(np.float64)
-    level, variance = dark_level(dark)
-    means = dark.mean(axis=0)
-    hot = np.asarray(means > np.median(means) + MAX_DARK_SHARE * opu.camera.top)
-    return NoiseModel(max(variance, QUANTISATION), gain, level), hot
+    level, variance = dark_level(dark, opu.camera.saturation_dn)
+    return NoiseModel(max(variance, QUANTISATION), gain, level), is_hot(dark, opu.camera.saturation_dn)
 
 
 def signal_of(frames: HostArray, noise: NoiseModel) -> NDArray[np.float64]:

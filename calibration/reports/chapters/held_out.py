@@ -17,7 +17,16 @@ from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
-__all__ = ["PROBES", "HeldOut", "frame_error", "measure_held_out", "reason_to_distrust", "row_quality", "scatter"]
+__all__ = [
+    "PROBES",
+    "HeldOut",
+    "frame_error",
+    "measure_held_out",
+    "reason_to_distrust",
+    "row_quality",
+    "row_squares",
+    "scatter",
+]
 
 PROBES = 64
 """Held-out patterns."""
@@ -85,22 +94,30 @@ def average_over_pixels(opu: Device, intensity: NDArray[np.float64]) -> NDArray[
     return seen.reshape(intensity.shape)
 
 
-def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Error of the field and correlation of the intensity in each row, without the noise of the test frames.
+def row_mean(test: HeldOut, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the good readings of each row."""
+    return np.sum(values, axis=0, where=test.good) / np.maximum(test.good.sum(axis=0), 1)
+
+
+def row_squares(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Squared error of the field of each row, relative, and its variance due to the noise of the test frames.
 
     An error d of the field y of a pattern changes the intensity by ``2 Re(conj(y) d)``, of mean square ``2 E|y|^2
-    E|d|^2``. To first order in d, the error of the field is therefore ``sqrt(mean((I - P)^2 - noise) / 2) / mean I``.
+    E|d|^2``. To first order in d, the squared error of the field is therefore ``mean((I - P)^2 - noise) / 2 / (mean
+    I)^2``. It is without bias, so that noise makes it negative in some rows. Normal noise of variance v gives its terms
+    the variance ``2 v^2``.
     """
+    scale = 2.0 * np.maximum(row_mean(test, test.measured), 1e-12) ** 2
+    square = row_mean(test, (test.measured - test.predicted) ** 2 - test.variance) / scale
+    variance = 2.0 * row_mean(test, test.variance.astype(np.float64) ** 2) / np.maximum(test.good.sum(axis=0), 1)
+    return square, variance / scale**2
 
-    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.sum(values, axis=0, where=test.good) / np.maximum(test.good.sum(axis=0), 1)
 
-    level = np.maximum(mean(test.measured), 1e-12)
-    excess = mean((test.measured - test.predicted) ** 2 - test.variance)
-    error = np.sqrt(np.maximum(excess, 0.0) / 2.0) / level
-    a, b = test.measured - mean(test.measured), test.predicted - mean(test.predicted)
-    spread = np.maximum(mean(a**2 - test.variance), 1e-12) * np.maximum(mean(b**2), 1e-12)
-    return error, mean(a * b) / np.sqrt(spread)
+def row_quality(test: HeldOut) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Error of the field, at least 0, and correlation of the intensity in each row, without the test frames' noise."""
+    a, b = (part - row_mean(test, part) for part in (test.measured, test.predicted))
+    spread = np.maximum(row_mean(test, a**2 - test.variance), 1e-12) * np.maximum(row_mean(test, b**2), 1e-12)
+    return np.sqrt(np.maximum(row_squares(test)[0], 0.0)), row_mean(test, a * b) / np.sqrt(spread)
 
 
 def frame_error(test: HeldOut) -> tuple[float, float]:

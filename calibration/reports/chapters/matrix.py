@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
@@ -13,10 +12,12 @@ from calibration.recovery.estimate import TransmissionEstimate
 from calibration.reports.chapters.common import Chapter, is_noise_hidden, refusal
 from calibration.reports.chapters.held_out import (
     PROBES,
+    HeldOut,
     frame_error,
     measure_held_out,
     reason_to_distrust,
     row_quality,
+    row_squares,
     scatter,
 )
 from calibration.reports.chapters.spectrum import spectrum_of
@@ -69,7 +70,7 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
              told * of_output, of_output_error, None, 0.06 + leak, "as for the error per row"),
         Line(GROUP, "correlation per row", "1 - median correlation of I with |Tx|², noise-corrected", "",
              float(1.0 - np.median(correlation)), math.nan, None, 0.02, "as for the error per row"),
-        stated_line(estimate, of_rows, test.measured.mean(axis=0), leak, noise),
+        stated_line(estimate, test, leak, noise),
         share,
         Line(GROUP, "condition number", "largest over smallest singular value of the probes", "",
              float(estimate.condition_number), math.nan, None, 100.0, "choose other probes: they amplify errors"),
@@ -105,27 +106,24 @@ def row_curves(opu: Device, estimate: TransmissionEstimate) -> dict[str, Curve]:
     return curves | ({"misfit": {"values": known.tolist(), "limit": MAX_ROW_MISFIT}} if known.size else {})
 
 
-def stated_line(
-    estimate: TransmissionEstimate,
-    error: NDArray[np.float64],
-    level: NDArray[np.float64],
-    leak: float,
-    noise: NoiseModel,
-) -> Line:
+def stated_line(estimate: TransmissionEstimate, test: HeldOut, leak: float, noise: NoiseModel) -> Line:
     """Errors of rows of at least `MIN_ROW_DN` relative to the stated ones.
 
     They are not known in dim frames, nor if they are below the stated ones where rounding hides the camera's noise:
     methods assume the variance of rounding, which averages out.
     """
+    level, (square, variance) = test.measured.mean(axis=0), row_squares(test)
     matrix, bright = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool) & (level >= MIN_ROW_DN)
-    pull = math.nan
+    pull, spread = math.nan, 0.0
     if bright.any():
-        pull = float(np.sqrt(np.mean(error[bright] ** 2))) / pattern_error(estimate, matrix, bright, leak)
+        stated = pattern_error(estimate, matrix, bright, leak) ** 2
+        pull = math.sqrt(max(float(square[bright].mean()), 0.0) / stated)
+        spread = math.sqrt(float(variance[bright].sum())) / int(bright.sum()) / stated / (2.0 * max(pull, 1.0))
     mean = float(level.mean())
     if mean < MIN_SIGNAL_DN or (pull < 1.0 and is_noise_hidden(noise, mean)):
         pull = math.nan
     name, formula = "stated uncertainty", f"rms error of rows over {MIN_ROW_DN:g} DN, over the predicted one"
-    return Line(GROUP, name, formula, "", pull, 1.0 / math.sqrt(2.0 * PROBES), 1.0, 0.4,
+    return Line(GROUP, name, formula, "", pull, math.hypot(spread, 1.0 / math.sqrt(2.0 * PROBES)), 1.0, 0.4,
                 "above 1: drift, or light that the model does not include")  # fmt: skip
 
 

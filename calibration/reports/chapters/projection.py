@@ -58,17 +58,17 @@ def projection_chapter(
     result: Projected,
     seed: int,
     dim_ratio: float = 1.0,
-    hot: BoolArray | None = None,
+    bad: BoolArray | None = None,
 ) -> Chapter:
     """Additivity on disjoint patterns, repeatability and dark rows; needs no ground truth.
 
-    `dim_ratio` is that of `dark_row_line`. Hot pixels do not count in linearity and additivity: other lines tell them.
+    `dim_ratio` is that of `dark_row_line`. Bad pixels do not count in linearity and additivity: other lines tell them.
     """
     valid = projection.valid
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x & part), projection.measure(x & ~part)
     good = usable(first) & usable(second) & usable(result) & valid
-    good &= True if hot is None else ~hot
+    good &= True if bad is None else ~bad
     if not good.any():
         raise ValueError(UNUSABLE)
     total, whole = (first.values + second.values)[good], result.values[good]

@@ -8,8 +8,8 @@ from scipy.special import gammainc, gammaincc
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
-from calibration.fields.bad_pixels import is_dead
 from calibration.fields.readings import binned_imaging, frame_shape
+from calibration.reports.chapters.bad_pixels import BadPixels, bad_pixel_lines
 from calibration.reports.chapters.common import Chapter, independent_pixels, signal_of, student_factor
 from calibration.reports.findings import Curve, Line, format_number
 from photonics.analysis.speckle import exponential_distance
@@ -28,23 +28,20 @@ MAX_LAW = 1e-2
 """Largest share of saturated readings, by the law, at which the exposure suits."""
 DIM = 0.1
 """Share of the mean of a frame under which a reading is dim."""
-MAX_BAD = 5e-3
-"""Share of bad pixels that is allowed above that of the data sheet."""
-MIN_MEAN_DN = 6.0
-"""Smallest mean of the frames, DN, at which a pixel that shows no light in all patterns counts as bad."""
 
 
-def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: NoiseModel) -> Chapter:
-    """Speckle statistics of half-ON patterns against fully developed speckle.
+def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: NoiseModel, bad: BadPixels) -> Chapter:
+    """Speckle statistics of half-ON patterns against fully developed speckle, without hot and stuck pixels.
 
     Each frame is divided by its own mean, because patterns differ in the number of ON inputs. Two patterns share half
     of their ON inputs, so their fields have the correlation 1/2, their means 1/4, and their contrasts 1/16 (the second
     Laguerre polynomial of the intensity). A sensor with few grains has less contrast, because a frame's own mean
     follows its bright grains: K independent exponential intensities have the squared contrast ``(K - 1) / (K + 1)``.
     """
-    count, modes = len(frames), opu.imaging.polarisations
+    count, modes, good = len(frames), opu.imaging.polarisations, ~bad.bright
+    shown, frames = frames[0], bad.replace_in(frames)
     signal = signal_of(frames, noise)
-    means = signal.mean(axis=1, keepdims=True)
+    means = signal[:, good].mean(axis=1, keepdims=True)
     mean = float(means.mean())
     if not means.min() > 0:
         raise ZeroDivisionError("no light above dark")
@@ -53,7 +50,7 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
     mean_error, contrast_error = (
         math.sqrt((1.0 + rho * (count - 1)) / (count * grains)) for rho in (1.0 / 4.0, 1.0 / 16.0)
     )
-    shares = (signal.var(axis=1) - noise.variance(frames).mean(axis=1)) / means[:, 0] ** 2
+    shares = (signal[:, good].var(axis=1) - noise.variance(frames[:, good]).mean(axis=1)) / means[:, 0] ** 2
     contrast = math.sqrt(max(float(shares.mean()), 0.0))
     contrast_of_frame = expected_contrast * math.sqrt((grains - 1.0) / (grains + 1.0))
     unit = float(np.mean(means[:, 0] / (patterns.mean(axis=1) * opu.unit_dn)))
@@ -63,10 +60,10 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
         *saturation_lines(opu, frames, means, noise, expected_contrast, grains),
         Line("speckle", "mean intensity", "mean I over its value by photometry", "", unit, mean_error, 1.0, 0.1,
              "laser power, alignment or throughput changed"),
-        bad_pixel_line(opu, frames, noise, mean),
+        *bad_pixel_lines(opu, bad),
     ]  # fmt: skip
     if expected_contrast > 0.97:  # the law does not hold for pixels that average several grains
-        distance = float(np.mean([exponential_distance(np.maximum(s, 0.0)) for s in signal]))
+        distance = float(np.mean([exponential_distance(np.maximum(s, 0.0)) for s in signal[:, good]]))
         share = math.sqrt(grains / opu.n_out)  # pixels of a grain are not independent
         lines.insert(1, Line(
             "speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √K, mean, K independent pixels", "",
@@ -77,7 +74,7 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
     edges = np.arange(-0.5, 8.0 * mean, step) / mean
     density, _ = np.histogram(signal / means, edges)
     curve = {"edges": edges.tolist(), "density": (density / signal.size / (edges[1] - edges[0])).tolist()}
-    curves: dict[str, Curve | list] = {"intensity_histogram": curve | {"mean_dn": mean}, "frame": frames[0].tolist()}
+    curves: dict[str, Curve | list] = {"intensity_histogram": curve | {"mean_dn": mean}, "frame": shown.tolist()}
     found, shape = grain(opu, signal, noise.variance(frames)), frame_shape(opu)
     curves["frame_shape"] = list(shape)
     return Chapter(lines + found.lines, curves | found.curves)
@@ -101,23 +98,12 @@ def saturation_lines(
                         advice, reason)]  # fmt: skip
 
 
-def bad_pixel_line(opu: Device, frames: HostArray, noise: NoiseModel, mean: float) -> Line:
-    """Share of pixels that show no light, or are saturated, in all patterns; not measurable in the dark."""
-    dead = is_dead(frames, noise.dark_dn)
-    hot = (frames >= opu.camera.saturation_dn).all(axis=0)
-    share = float((dead | hot).mean()) if mean > MIN_MEAN_DN and not hot.all() else math.nan
-    error = math.sqrt(max(share * (1.0 - share), 1.0 / opu.n_out) / opu.n_out) if math.isfinite(share) else math.nan
-    limit = opu.camera.dead_share + max(MAX_BAD, 3.0 * math.sqrt(opu.camera.dead_share / opu.n_out))
-    return Line("speckle", "bad pixels", f"share without light, or saturated, in all {len(frames)} patterns", "", share,
-                error, None, limit, "leave out these rows; list the pixels for the camera's correction")  # fmt: skip
-
-
-def dim_ratio(opu: Device, frames: HostArray, noise: NoiseModel) -> float:
-    """Share of dim readings (under `DIM` of the mean) over that in fully developed speckle, without dead pixels.
+def dim_ratio(opu: Device, frames: HostArray, noise: NoiseModel, bad: BadPixels) -> float:
+    """Share of dim readings (under `DIM` of the mean) over that in fully developed speckle, without bad pixels.
 
     1 if the readings are too few codes above dark to tell.
     """
-    signal = signal_of(frames, noise)[:, ~is_dead(frames, noise.dark_dn)]
+    signal = signal_of(frames, noise)[:, ~(bad.bright | bad.dead)]
     if not signal.size or DIM * signal.mean() < 1.0:
         return 1.0
     shape = 1.0 / binned_imaging(opu).contrast(wavelength_m=opu.laser.wavelength_m) ** 2

@@ -1,5 +1,7 @@
 """Parameters of a camera, and the figures that follow from them."""
 
+import math
+
 import numpy as np
 from pydantic import ValidationInfo, field_validator
 
@@ -157,6 +159,12 @@ class CameraParameters:
         """Expected share of pixels that do not respond to light, by `dead_pixels` and `bad_pixel_map`."""
         mapped = 0.0 if self.bad_pixel_map is None else float(np.mean(read_map(self.bad_pixel_map) != 0))
         return 1.0 - (1.0 - self.dead_pixels) * (1.0 - mapped)
+
+    def hot_share(self, electrons: float, exposure_s: float) -> float:
+        """Expected share of pixels whose current as hot pixels gives over so many electrons in an exposure."""
+        mean = self.hot_current_e_per_s * 2.0 ** (self.warming_k / DOUBLING_K) * exposure_s
+        single = self.hot_pixels * math.exp(-electrons / mean) if mean else 0.0
+        return 1.0 - (1.0 - single) ** self.binning**2
 
     @property
     def dtype(self) -> type[np.uint8] | type[np.uint16]:

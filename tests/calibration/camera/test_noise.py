@@ -15,7 +15,7 @@ def test_noise_that_the_converter_cuts_off_is_known(sigma):
     The standard error of either estimate is under 1 %. Caught mutation: the variance of what is left (-60 % at 6 DN).
     """
     dark = np.maximum(np.rint(np.random.default_rng(0).normal(2.0, sigma, (16, 4000))), 0.0)
-    level, variance = dark_level(dark)
+    level, variance = dark_level(dark, 255)
     expected = np.rint(np.random.default_rng(1).normal(2.0, sigma, 200_000)).var()
     assert abs(level - 2.0) < 0.1
     np.testing.assert_allclose(variance, expected, rtol=0.05, atol=1e-3)

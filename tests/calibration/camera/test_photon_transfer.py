@@ -153,3 +153,18 @@ def test_a_camera_without_levels_of_light_has_a_report(change):
     found = photon_transfer(presets.lab_bench(32, 64).replace(**change), pixels=64)
     assert np.isnan(found.deviation).all()
     assert np.isnan(found.linearity_error.value)
+
+
+def test_hot_pixels_are_counted_by_their_dark_current():
+    """0.3 % are found in long exposures, within 3 standard errors, and judged by the data sheet.
+
+    Catches: hot pixels 0, as at 1 ms their current gives 5 electrons; a share of 0 expected of every camera; hot pixels
+    in the mean dark current (30 electrons per second for 15).
+    """
+    for camera, sheet in ((Camera(hot_pixels=0.003), 0.003), (Camera(hot_pixels=0.003, binning=2), 0.012)):
+        found = photon_transfer(camera)
+        lines = {line.name: line for line in camera_chapter(camera, found).lines}
+        assert abs(found.hot.value - sheet) < 3.0 * found.hot.error
+        assert lines["hot pixels"].verdict == lines["dark current"].verdict == "pass"
+        (told,) = (line for line in camera_chapter(Camera(), found).lines if line.name == "hot pixels")
+        assert told.verdict in ("degraded", "failed")

@@ -14,6 +14,7 @@ from calibration.metrics import matrix_row_errors
 from calibration.recovery.exposure import expose
 from calibration.recovery.transmission import recover_transmission_matrix
 from photonics import Camera
+from photonics.patterns.encoding import half_on
 from tests.calibration.benches import field_matrix
 from tests.calibration.faults import FAULTS, with_fault
 from tests.calibration.matrix_benches import N, check_exact, error, saturated, tilted, well
@@ -66,15 +67,21 @@ def test_a_saturated_grain_does_not_spoil_the_matrix():
 
 
 def test_traces_of_saturated_pixels_do_not_widen_the_disc():
-    """Without noise and with a wide band the error is 1.1 times the stated one or less.
+    """Without noise and with a wide band the error is 1.1 times the stated one or less, in patterns, too.
 
-    Catches: a disc that grows to the edge of its room (error 0.001, stated as 5e-5).
+    Catches: a disc that grows to the edge of its room (error 0.001, stated as 5e-5); rounding of the beam's frames that
+    their mean is said to reduce (patterns 1.11 times here, 1.8 on other devices).
     """
     opu = tilted("ideal", 67, side=24, band=0.0958, seed=1)
     expose(opu, "off-axis")
     estimate = recover_transmission_matrix(opu, "off-axis")
     assert saturated(estimate) > 5e-4
     assert error(estimate, opu) < 1.1 * np.median(estimate.relative_error)
+    rows, patterns = estimate.valid, half_on(200, 67, 0, 1).T.astype(np.float32)
+    found, truth = estimate.matrix[rows], field_matrix(opu)[rows]
+    off = (found - np.vdot(truth, found) / np.vdot(truth, truth) * truth) @ patterns
+    stated = estimate.diagnostics["pattern_error"][rows]
+    assert np.sqrt(np.mean(np.abs(off) ** 2) / np.mean(stated**2)) < 1.05
 
 
 @pytest.mark.parametrize("fault", [None, *FAULTS])
