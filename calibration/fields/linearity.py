@@ -1,16 +1,29 @@
-"""Linearity of a bench with a reference beam: whether the beam changes the reading of the speckle."""
+"""Linearity of a bench with a reference beam: what a camera that is not linear adds to fringes and to the speckle.
+
+A camera that reads ``I - k I^2`` changes a field in light I by the share ``2 k I``, the bend. Other curves count by
+their curvature at that light.
+"""
 
 import math
 import warnings
 
 import numpy as np
 
-from photonics.arrays import FloatArray
+from calibration.fields.misfit import Misfit
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 
-__all__ = ["bend_of"]
+__all__ = ["bend_of", "bend_of_fringes", "curvature_of_levels", "curvature_of_steps", "curvature_sums"]
 
 MIN_BEND = 0.01
-"""Smallest change of the speckle's reading by the beam that is told."""
+"""Smallest change of the speckle's reading by the beam, and smallest bend of the fringes, that is told."""
+MIN_SHARE = 0.1
+"""Smallest share of the second harmonic that must be outside of the bands of a frame's spectrum."""
+MIN_COUNT = 8
+"""Number of patterns from which on their scatter shows the error of the curvature."""
+COMMON_SHARE = 0.3
+"""Share of that scatter which does not average out, since the fields of patterns resemble each other."""
+MIN_PULL = 4.0
+"""Standard errors above which a bend is told."""
 
 
 def bend_of(
@@ -46,6 +59,110 @@ def bend_of(
     warnings.warn(
         f"frames do not fit the model: the beam changes the reading of the speckle by {found.mean():.1%} (noise and "
         f"drift: {error:.1%}); the stated error contains it. The camera may not be linear, or frames lost or doubled",
+        stacklevel=stacklevel + 1,
+    )
+    return bend
+
+
+def curvature_sums(
+    seen: HostArray, harmonic: HostArray, variance: HostArray, light: HostArray, level: HostArray
+) -> HostArray:
+    """Sums over the pixels of each pattern from which `bend_of_fringes` finds the curvature k: (batch, 5).
+
+    Parameters
+    ----------
+    seen, harmonic : ndarray, shape (batch, n_pixels)
+        A part of the frames that a linear camera leaves at 0, and what ``-I^2`` adds to it, both real or complex.
+    variance : ndarray, shape (batch, n_pixels)
+        Variance of `seen` by noise, along any direction of the complex plane.
+    light, level : ndarray, shape (batch, n_pixels)
+        Squared fringes, and the mean of a pixel's frames above the dark level, DN.
+    """
+    square = np.abs(harmonic) ** 2
+    parts = (np.real(np.conj(harmonic) * seen), square, square * variance, light * level, light)
+    return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
+
+
+def curvature_of_steps(
+    frames: HostArray, fields: ComplexArray, phases_rad: HostArray, variance: FloatArray, good: BoolArray
+) -> tuple[HostArray, HostArray, HostArray]:
+    """Second harmonic of phase steps, what ``-I^2`` adds to it, and its variance; for `curvature_sums`.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (batch, P, n_pixels)
+        Frames at four equal steps over a full turn, or more.
+    fields : ndarray, shape (batch, n_pixels)
+        ``conj(R) y``.
+    phases_rad : ndarray, shape (P,)
+        Phases of the steps.
+    variance : ndarray, shape (batch, n_pixels)
+        Mean variance of a frame.
+    good : ndarray of bool, shape (batch, n_pixels)
+        Pixels that count.
+    """
+    steps = len(phases_rad)
+    turn = np.exp(2j * phases_rad).astype(np.complex64)
+    seen, square = np.zeros(fields.shape, np.complex64), np.where(good, fields**2, np.complex64(0.0))
+    for step in range(steps):
+        seen += turn[step] / np.float32(steps) * frames[:, step]
+    if steps == 4:  # the harmonic is at the sampling limit, where both of its sides add up
+        return np.real(seen), -2.0 * np.real(square), variance / np.float32(4.0)
+    return seen, -square, variance / np.float32(2 * steps)
+
+
+def curvature_of_levels(
+    excess: HostArray, speckle: HostArray, variance: HostArray, good: BoolArray
+) -> tuple[HostArray, HostArray, HostArray]:
+    """Excess of the mean of a pattern's frames, what ``-I^2`` adds to it, and its variance; for `curvature_sums`.
+
+    With the speckle P from the fringes, the mean exceeds ``|R|^2 + P`` by ``3 k P^2`` and terms that are linear in P. A
+    level, the power of the light and noise are linear in P, too, and are taken out.
+
+    Parameters
+    ----------
+    excess, speckle, variance : ndarray, shape (batch, n_pixels)
+        Mean above dark minus ``|R|^2 + P``, DN; P, DN; variance of the excess.
+    good : ndarray of bool, shape (batch, n_pixels)
+        Pixels that count.
+    """
+    p = speckle.astype(np.float64)
+
+    def without(values: HostArray, basis: HostArray) -> HostArray:
+        share = np.sum(values * basis, axis=1, where=good) / np.maximum(np.sum(basis**2, axis=1, where=good), 1e-30)
+        return values - share[:, None] * basis
+
+    one = np.ones_like(p)
+    linear = without(p, one)
+    square = without(without(p**2, one), linear)
+    return excess, np.where(good, 3.0 * square, 0.0), variance
+
+
+def bend_of_fringes(sums: HostArray, known: float = 0.0, stacklevel: int = 2) -> float:
+    """Relative error of fields by a camera that is not linear, from `curvature_sums`; 0 if it is not significant.
+
+    A warning tells it, unless it is within 1.5 times the bend that is `known` already. The error of the curvature is
+    that of noise, and of its scatter from pattern to pattern.
+    """
+    seen, square, noise, level, light = sums[sums[:, 1] > 0].T
+    if not len(seen):
+        return 0.0
+    curvature = float(seen.sum() / square.sum())
+    variance = float(noise.sum() / square.sum() ** 2)
+    if len(seen) >= MIN_COUNT:
+        scatter = float(np.average((seen / square - curvature) ** 2, weights=square))
+        variance = max(variance, scatter * max(1.0 / len(seen), COMMON_SHARE**2))
+    twice = 2.0 * float(level.sum() / max(light.sum(), 1e-30))
+    bend, error = abs(twice * curvature), twice * math.sqrt(variance)
+    if bend < max(MIN_BEND, MIN_PULL * error):
+        return 0.0
+    if bend < 1.5 * known:
+        return bend
+    warnings.warn(
+        f"frames do not fit the model: fringes are bent as by a camera whose reading in bright light changes by "
+        f"{-twice * curvature:.1%} (noise: {error:.1%}); stated errors include it. The camera may not be linear, or "
+        "use a gamma",
+        Misfit,
         stacklevel=stacklevel + 1,
     )
     return bend

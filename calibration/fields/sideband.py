@@ -181,18 +181,20 @@ class Sideband(Shapes):
         fields = np.empty(images.shape, np.complex64)
         for some, passes in ((~gaps, self.passes), (gaps, MAX_PASSES)):
             if some.any():
-                spectrum = self._fit(images[some], lost[some], passes) * self.widening
+                spectrum = self._fit(images[some], lost[some], passes)[0] * self.widening
                 fields[some] = self._extract(fft.ifft2(spectrum, overwrite_x=True))
         return fields
 
-    def _fit(self, images: FloatArray, lost: BoolArray, passes: int) -> ComplexArray:
-        """Spectrum of G by least squares over the pixels that are not lost; a single pass just cuts out the disc.
+    def _fit(self, images: FloatArray, lost: BoolArray, passes: int) -> tuple[ComplexArray, FloatArray]:
+        """Spectrum of G by least squares over the pixels that are not lost, and the residual, 0 on lost pixels.
+
+        A single pass just cuts out the disc, and the residual is the image.
 
         Conjugate gradients for A and G together; each image has its own step lengths.
         """
         rest, kept = self._embed(images, 0.0), ~self._embed(lost, True)
         if passes == 1:
-            return self._cut(rest)
+            return self._cut(rest), rest
         rest = rest * kept
         spectrum = np.zeros(rest.shape, np.complex64)
         along = np.zeros(rest.shape, np.complex64), np.zeros(rest.shape, np.float32)
@@ -209,7 +211,7 @@ class Sideband(Shapes):
             spectrum += length.astype(np.float32) * along[0]
             rest -= length.astype(np.float32) * step
             before = np.maximum(power, 1e-30)
-        return spectrum
+        return spectrum, rest
 
     def _cut(self, images: FloatArray) -> ComplexArray:
         """Spectrum of the disc, shifted to frequency 0: (batch, rows, columns)."""
@@ -221,8 +223,17 @@ class Sideband(Shapes):
 
     def subtract_fringes(self, images: FloatArray, lost: BoolArray) -> FloatArray:
         """Subtract the fringes from images, fitted without their lost (bad) pixels: (batch, n_out)."""
-        spectrum = self._fit(images, lost, MAX_PASSES if lost.any() or self.cropped else self.passes)
+        spectrum, _ = self._fit(images, lost, MAX_PASSES if lost.any() or self.cropped else self.passes)
         return images - self._extract(self._fringes(spectrum))
+
+    def residual(self, images: FloatArray, lost: BoolArray) -> FloatArray:
+        """What neither A nor the fringes explain, 0 on lost pixels: (batch, n_out)."""
+        return self._extract(self._fit(images, lost, MAX_PASSES)[1])
+
+    def second_harmonic(self, fields: ComplexArray) -> FloatArray:
+        """Twice the frequency of the fringes in their square, ``2 Re((ramp G)^2)``: (batch, n_out)."""
+        ramp = self.ramp[: self.frame[0], : self.frame[1]].reshape(1, -1)
+        return np.float32(2.0) * ((ramp * fields / self.widening[0, 0]) ** 2).real
 
     @property
     def independent(self) -> float:

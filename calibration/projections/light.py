@@ -74,16 +74,21 @@ def common_scale(excess: HostArray, lever: HostArray, n_inputs: int, opu: Device
     pixels, grains = excess.shape[1], grains_per_pixel(opu)
     if pixels < PARTS * MIN_PIXELS or pixels * grains < WIDE_GRAINS:
         return 0.0
-    slopes = []
+    slopes, weight = [], 0.0
     for seen, by in zip(parts_of(excess), parts_of(lever), strict=True):
         known = seen != 0
         count = np.maximum(known.sum(axis=1), 1)[:, None]
         centred = np.where(known, by - np.sum(by, axis=1, where=known, keepdims=True) / count, np.float32(0.0))
-        slopes.append((seen * centred).sum(axis=1) / np.maximum((centred**2).sum(axis=1), 1e-12))
+        power = (centred**2).sum(axis=1)
+        slopes.append((seen * centred).sum(axis=1) / np.maximum(power, 1e-12))
+        weight = weight + power
     parts, count = np.stack(slopes, axis=1), len(excess)
-    independent = 1.0 / (1.0 / max(count - 1, 1) + 1.0 / n_inputs)  # speckle is the same in all patterns
+    weight = weight / max(float(np.mean(weight)), 1e-12)  # slopes of dim patterns are noisy
+    parts = np.sqrt(weight)[:, None] * (parts - np.average(parts, axis=0, weights=weight + 1e-12))
+    shown = count / max(float(np.mean(weight**2)), 1e-12)
+    independent = 1.0 / (1.0 / max(shown - 1.0, 1.0) + 1.0 / n_inputs)  # speckle is the same in all patterns
     pull = MIN_PULL if grains == 1.0 else WIDE_PULL
-    found = common_variance(parts - parts.mean(axis=0), count - 1, pull, independent)
+    found = common_variance(parts, count - 1, pull, independent)
     return found if grains == 1.0 or found > WIDE_SCALE**2 else 0.0
 
 

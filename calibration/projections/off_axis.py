@@ -7,15 +7,15 @@ from typing import ClassVar
 import numpy as np
 
 from calibration.device import Device
-from calibration.fields.linearity import bend_of
+from calibration.fields.linearity import MIN_SHARE, bend_of, bend_of_fringes, curvature_sums
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import binned_imaging
 from calibration.fields.sideband import Frequency, Sideband
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
 from calibration.projections.base import ProjectionMethod
 from calibration.projections.reference_arm import Arm, ReferencedProjection, beam_in_light, check_arm, measure_arm
-from calibration.projections.responses import Response
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from calibration.projections.responses import Common, Response
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import component
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
@@ -44,7 +44,9 @@ class OffAxisProjection(ReferencedProjection):
     towards the edges. For frames of a real sensor, set ``imaging.region``, also if it is the whole sensor.
 
     A camera that is not linear changes the reading of the speckle when the beam is added. Probes of the calibration,
-    with the beam and without, show this; it is part of the standard error, and a warning tells it. A single frame fits
+    with the beam and without, show this; it is part of the standard error, and a warning tells it. If the camera
+    changes later, `measure` finds the second harmonic of the fringes, does the same, and needs no frame for it; not so
+    in a region of interest, whose edges hide the harmonic. A single frame fits
     any field, but patterns that share mirrors have fields that resemble each other: in a call of enough patterns,
     frames that show the next pattern or the one before are told and refused (`calibration.fields.shift`, which says how
     many are enough; it takes no frame). Calls of few vectors cannot show it: put them together. Doubled frames are
@@ -100,7 +102,24 @@ class OffAxisProjection(ReferencedProjection):
         variance = self.sideband.variance(self.noise.variance(frames[:, 0]))
         rest = self.sideband.subtract_fringes(images, lost)
         variance += self._light_variance(values, rest + self.reference_dn, lost)
-        return Response(values, variance, self.sideband.outputs_affected(full & ~self.bad))
+        sums = self._curvature_sums(images, frames[:, 0], values, rest + self.reference_dn, lost)
+        return Response(values, variance, self.sideband.outputs_affected(full & ~self.bad), sums)
+
+    def _curvature_sums(
+        self, images: FloatArray, frames: HostArray, values: ComplexArray, mean_dn: FloatArray, lost: BoolArray
+    ) -> HostArray:
+        """Second harmonic of the fringes, where the bands of the spectrum leave room for it; see `curvature_sums`."""
+        light = np.where(lost | ~self.valid, np.float32(0.0), np.abs(values) ** 2)
+        whole = np.where(lost, np.float32(0.0), -self.sideband.second_harmonic(values))
+        harmonic = self.sideband.residual(whole, lost)
+        room = (harmonic**2).sum(axis=1) > MIN_SHARE * (whole**2).sum(axis=1)
+        harmonic[~room] = 0.0
+        seen = self.sideband.residual(images, lost)
+        return curvature_sums(seen, harmonic, self.noise.variance(frames), light, mean_dn)
+
+    def _common_error(self, sums: HostArray) -> Common:
+        found = bend_of_fringes(sums, self.bend, stacklevel=3)  # the calibration may have told it
+        return Common(relative=math.sqrt(max(found**2 - self.bend**2, 0.0)))
 
 
 @component

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
+from calibration.fields.linearity import curvature_of_levels, curvature_of_steps, curvature_sums
 from calibration.fields.misfit import MAX_REPEATED, response_factor
 from calibration.fields.readings import MAX_SATURATED, binned_imaging, data_sheet_error
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
@@ -39,10 +40,11 @@ class SteppingProjection(ReferencedProjection):
 
     If the phase changes within the P frames of a pattern, a share of ``conj(y)`` and of the intensity is added to y.
     White jitter of 0.1 rad rms raises an error of 0.03 to 0.08, and 0.4 rad raises it to 0.30 (measured, four steps).
-    A camera that is not linear also changes the scale, which no misfit shows: with 10 % less at full scale and four
-    steps, the error is 0.045 where 0.040 is stated. Light that changes from pattern to pattern leaves perfect steps; in
-    `measure` of 16 patterns or more it enlarges the errors, and a warning tells it, if all light is coherent. So do
-    frames of whole vectors that are lost (`calibration.fields.shift`).
+    A camera that is not linear changes the scale, too; it bends the fringes, whose second harmonic (with three steps,
+    the mean of the frames, if all light is coherent) shows the curvature. In `measure` it enlarges the errors, and a
+    warning tells it, from 1 % on. Light that changes from pattern to pattern leaves perfect steps; in `measure` of 16
+    patterns or more it enlarges the errors, and a warning tells it, if all light is coherent. So do frames of whole
+    vectors that are lost (`calibration.fields.shift`).
 
     A pixel that saturates in some frames is recovered from the others. Three readings determine the fringe. Two
     readings and the beam's intensity determine it if all light interferes with the beam (one polarisation, one grain
@@ -100,10 +102,11 @@ class SteppingProjection(ReferencedProjection):
         if uncertain:
             variance = self.noise.variance(frames).mean(axis=1) / np.float32(2 * len(self.phases_rad))
         factor = self._misfit_factor(frames, values)
-        light = None
-        if uncertain and self.coherent:
+        light, sums = None, None
+        if uncertain:
             mean = frames.mean(axis=1, dtype=np.float32) - np.float32(self.noise.dark_dn)
-            light = self._light_variance(values, mean, saturated)
+            light = self._light_variance(values, mean, saturated) if self.coherent else None
+            sums = self._curvature_sums(frames, values, mean, ~saturated & self.valid)
         batch, row = np.nonzero(saturated)
         left = (~full[batch, :, row]).sum(axis=1)
         few = (left < MIN_READINGS) & self.valid[row] & self.coherent
@@ -119,7 +122,23 @@ class SteppingProjection(ReferencedProjection):
             saturated[at] = (left[chosen] < least) | ambiguous
         values -= self.offset_dn
         variance = None if variance is None else variance * factor + (np.float32(0.0) if light is None else light)
-        return Response(values, variance, saturated if uncertain else None)
+        return Response(values, variance, saturated if uncertain else None, sums)
+
+    def _curvature_sums(
+        self, frames: HostArray, values: ComplexArray, mean_dn: FloatArray, good: BoolArray
+    ) -> HostArray | None:
+        """Second harmonic of the steps, or the levels of three steps; None if neither shows the camera's curve."""
+        variance, light = self.noise.variance(frames).mean(axis=1), np.abs(values) ** 2
+        if len(self.phases_rad) > MIN_READINGS:
+            found = curvature_of_steps(frames, values, self.phases_rad, variance, good)
+        elif self.coherent:
+            beam = np.maximum(self.reference_dn, np.float32(1e-3))
+            speckle = light / beam
+            spread = variance * (1.0 + 2.0 * speckle / beam) / np.float32(len(self.phases_rad))
+            found = curvature_of_levels(mean_dn - beam - speckle, speckle, spread, good)
+        else:
+            return None
+        return curvature_sums(*found, np.where(good, light, np.float32(0.0)), mean_dn)
 
     def _misfit_factor(self, frames: HostArray, values: ComplexArray) -> FloatArray:
         """Factor on the variance of each value by the misfit of its frames; 1 if any frames fit.

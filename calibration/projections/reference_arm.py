@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.device import Device
+from calibration.fields.linearity import bend_of_fringes
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, Refreshed
 from calibration.projections.light import common_scale, warn_of_scale
-from photonics.arrays import BoolArray, ComplexArray, FloatArray
+from calibration.projections.responses import Common
+from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import integer
 from photonics.parts.camera import QUANTISATION
 
@@ -87,6 +89,9 @@ class ReferencedProjection(LinearProjection):
         if scale > (2.0 * data_sheet_error(self.opu)) ** 2:
             warn_of_scale(float(np.sqrt(scale)), stacklevel=5)
         return np.abs(values) ** 2 * np.float32(scale / 2.0)
+
+    def _common_error(self, sums: HostArray) -> Common:
+        return Common(relative=bend_of_fringes(sums, stacklevel=3))
 
     def _shared_variance(self) -> FloatArray:
         return self.shared_variance

@@ -17,11 +17,10 @@ NAMES = [name for name in METHODS if "steps" not in name]
 HARMLESS = {
     *((name, "steps 5 % short") for name in NAMES),
     *((name, "a camera that clips at 240 DN") for name in NAMES),
-    *((name, "a camera that is not linear") for name in NAMES),
+    *((name, "a camera that is not linear") for name in NAMES if name != "off-axis"),
     ("off-axis", "stray light that changes"),
 }
-"""Faults that leave the error within 1.3 of the stated one on these benches, if the camera is linear in the calibration
-or the method has no reference beam; clipped readings are 1 in 3000."""
+"""Faults that leave the error within 1.3 of the stated one on these benches; clipped readings are 1 in 3000."""
 
 
 @pytest.mark.parametrize("fault", [None, *FAULTS])
@@ -32,8 +31,6 @@ def test_a_planted_fault_is_told(fault, name):
     A call of one frame per vector or entry warns of a dropped frame, too. Catches: frames that are not checked (errors
     of 0.5 to 1.5, stated as 0.04 to 0.14); values of patterns that fit left out of the result.
     """
-    if (name, fault) == ("off-axis", "a camera that is not linear"):
-        pytest.skip("the camera is linear in the calibration, and not after it")
     opu = bench("lab_bench", name, seed=5)
     projection = calibrate(opu, name)
     x = half_on(100 if name == "off-axis" else 40, projection.n_inputs, 5)
@@ -138,6 +135,37 @@ def test_a_camera_that_is_not_linear_is_told_by_the_calibration_of_off_axis():
     size = np.sqrt(np.mean(np.abs(found.values) ** 2))
     stated = np.sqrt(2.0 * np.mean(found.standard_error**2)) / size
     assert stated / 1.6 < np.sqrt(np.mean(errors(projection, x, found.values) ** 2)) < 1.3 * stated
+
+
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
+@pytest.mark.parametrize("name", ["3 steps", "4 steps", "off-axis"])
+def test_a_camera_that_bends_later_is_in_the_stated_error(name):
+    """8 % less at the top, or a gamma of 1.15: told by `measure`, and true over stated is 0.25 to 1.25.
+
+    A gamma changes the error by less than the curvature says, as its slope happens to be 1 near 100 DN. Three steps
+    refuse all of it. A linear camera is not told, also for vectors of few inputs. Catches: 4.1 off axis and 1.6 with
+    steps without a word; changing light told for dim patterns, whose slopes are noisy (8 standard errors).
+    """
+    opu = bench("lab_bench", name, seed=1)
+    projection, take = calibrate(opu, name), opu.measure
+    x = half_on(40, projection.n_inputs, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        projection.measure(np.random.default_rng(1).random((30, projection.n_inputs)) < 0.05)
+        projection.measure(x[:3])
+    curves = (
+        lambda frames: frames - 0.08 * frames.astype(float) ** 2 / 255.0,
+        lambda frames: 255.0 * (frames / 255.0) ** 1.15,
+    )
+    for curve in curves:
+        opu.measure = lambda *arguments, curve=curve, **more: np.rint(curve(take(*arguments, **more))).astype(np.uint8)
+        with pytest.warns(UserWarning, match="fringes are bent as by a camera|100.0% of the rows refused"):
+            found = projection.measure(x)
+        good = projection.valid & ~found.saturated & np.isfinite(found.standard_error)
+        if good.any():
+            deviation = (found.values - truth_of(projection, x, np.where(good, found.values, 0)))[good]
+            ratio = np.mean(np.abs(deviation) ** 2) / 2.0 / np.mean(found.standard_error[good] ** 2)
+            assert 0.25 < np.sqrt(ratio) < 1.25
 
 
 @pytest.mark.parametrize("name", ["anchor, disjoint", "anchor, complement", "reference pairs", "4 steps"])
