@@ -1,3 +1,4 @@
+from .costs.table import scaling
 from .experiments.plans import Plan
 from .feedback.encoding import Graded, Ternary
 from .feedback.fitted import KolenPollack, LeastSquares
@@ -30,6 +31,7 @@ __all__ = [
     "Ternary",
     "alignment",
     "check",
+    "scaling",
     "sweep",
     "tolerance",
     "train",

@@ -18,6 +18,7 @@ MODULES = (
     "photonics.presets",
     "calibration",
     "dfa",
+    "dfa.costs",
     "dfa.data",
     "dfa.experiments",
     "dfa.models",

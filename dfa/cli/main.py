@@ -13,6 +13,7 @@ from dfa.cli.calibrate import calibrate
 from dfa.cli.device import device
 from dfa.cli.doctor import doctor
 from dfa.cli.installation import describe_version, extra_of
+from dfa.cli.scaling import scaling
 from dfa.cli.sweep import report, sweep
 from dfa.cli.tolerance import tolerance
 from dfa.cli.train import demo, train
@@ -74,6 +75,7 @@ COMMANDS = {
     "sweep": sweep,
     "report": report,
     "tolerance": tolerance,
+    "scaling": scaling,
     "device": device,
     "doctor": doctor,
     "bench": bench,
@@ -99,6 +101,10 @@ EXAMPLES = {
         "opu tolerance read_noise contrast --task digits",
         "opu tolerance --device bench.toml --out runs/tolerance --workers 2",
         "opu tolerance everything --set training.hidden=[256,256,256]",
+    ],
+    "scaling": [
+        "opu scaling --set network.width=[1024,8192,65536]",
+        "opu scaling --set device.frame_rate_hz=340 --set device.method=off-axis --figure scaling.png",
     ],
     "device": ["opu device lab_bench > bench.toml", "opu device bench.toml --set camera.bit_depth=10 > other.toml"],
     "doctor": ["opu doctor", "opu doctor --json"],

@@ -34,6 +34,8 @@ MODULES = {
     "calibration.wavefront.focusing": "Focus through a medium",
     "calibration.wavefront.images": "Images through a medium",
     "dfa": "Training and sweeps",
+    "dfa.costs": "Time and energy of a training step",
+    "dfa.costs.figure": "Figure of that model",
     "dfa.data": "Data sets",
     "dfa.models": "Networks",
     "dfa.experiments": "Plans, methods and their comparison",

@@ -57,7 +57,7 @@ for command in ([], *([name] for name in COMMANDS)):
         (["demo", "--out", "full"], "out must be a new or an empty folder"),
         (["bench", "--only", "nope"], "only must be one of stored, streamed"),
         (["bench", "--out", "file/x"], "out must be a file that can be written"),
-        (["sing"], f"No such command 'sing'; commands are {', '.join(COMMANDS)}"),
+        (["hum"], f"No such command 'hum'; commands are {', '.join(COMMANDS)}"),
         (["demo", "--resume"], "out must be the folder of the run to resume"),
         (["device", "nope"], "preset must be one of"),
         (["device", "--set", "camera.bit_depth"], "set must be NAME=VALUE"),
