@@ -283,7 +283,7 @@ class Chain:
         wavelength = self.laser.wavelength_m
         field = self.dmd.modulate(patterns, light, ticks, self.frame_period_s, self.seed)
         speckle = self._lit.propagate(field, ticks)
-        rate = self._optics.intensity(
+        return self._optics.intensity(
             speckle,
             n_in=self.n_in,
             modes=self._lit.modes,
@@ -292,9 +292,8 @@ class Chain:
             shares=self._shares,
             ticks=ticks,
             frame_period_s=self.frame_period_s,
+            factor=exposure_s * self.dmd.efficiency(wavelength),
         )
-        rate *= exposure_s * self.dmd.efficiency(wavelength)
-        return rate
 
     def effective_matrix(self, tick: int = 0) -> ComplexArray:
         """Ground truth: field per unit of mirror, (n_out, n_in), in the unit in which ``E|t_ij|^2 = 1/n_in``.

@@ -6,8 +6,9 @@ from functools import cache
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.extending import intrinsic
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "widen_vectors"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,3 +39,20 @@ def warn_of_no_cache() -> None:
         RuntimeWarning,
         stacklevel=2,
     )
+
+
+def allow_widest(typingctx):
+    """Typing and code of `widen_vectors`."""
+
+    def codegen(context, builder, signature, arguments):
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # llvmlite's own method refuses values
+        return context.get_dummy_value()
+
+    return numba.types.void(), codegen
+
+
+widen_vectors = cast(Callable[[], None], intrinsic(allow_widest))
+"""Let the compiled function that calls this use vectors of 512 bits, with the same results.
+
+On Intel's processors LLVM keeps to 256 bits by itself, although they have wider vectors.
+"""

@@ -45,7 +45,7 @@ __all__ = [
     "view_for_numba",
 ]
 
-Key: TypeAlias = tuple[int, np.uint32, np.uint32]
+Key: TypeAlias = tuple[int, int, int]
 """Stream and Philox key."""
 Kernel: TypeAlias = Any
 """A function compiled by `numba.cuda`, which has no types for them."""
@@ -90,6 +90,12 @@ def launch(kernel: Kernel, width: int, rows: int, *arguments: Any, stream: Any =
     kernel[(across, down), THREADS, stream or 0](*map(view_for_numba, arguments))
 
 
+def key_on_gpu(key: Key) -> tuple[int, np.uint32, np.uint32]:
+    """Stream and Philox key in the types of the GPU's kernels, which compute in 32 bits."""
+    stream, low, high = key
+    return stream, np.uint32(low), np.uint32(high)
+
+
 @cuda.jit
 def gaussian_kernel(first_column, first_pair, stream, k0, k1, scale, tile):
     """``tile`` (columns, 4 * pairs) float32: as `photonics.kernels.entries.fill_gaussian`."""
@@ -132,7 +138,7 @@ def fill_entries(
     parts = out.view(np.float32)
     kernel, width = (gaussian_kernel, 4) if entries == "gaussian" else (three_bit_kernel, 2 * GROUP // 4)
     columns, count = parts.shape
-    launch(kernel, count // width, columns, first_column, first_group, *key, scale, parts, stream=stream)
+    launch(kernel, count // width, columns, first_column, first_group, *key_on_gpu(key), scale, parts, stream=stream)
 
 
 @intrinsic
@@ -184,7 +190,7 @@ def fill_halves(first_column: int, first_pair: int, key: Key, coarse: Array, fin
     1/2, to 2**-13: the error of a normal is at most 5e-7, 2e-7 rms.
     """
     columns, pairs = coarse.shape
-    launch(halves_kernel, pairs, columns, first_column, first_pair, *key, coarse, fine, stream=stream)
+    launch(halves_kernel, pairs, columns, first_column, first_pair, *key_on_gpu(key), coarse, fine, stream=stream)
 
 
 @cache
@@ -229,7 +235,7 @@ def project(x: Array, first_pair: int, key: Key, scale: np.float32, out: Array) 
     `x` (frames, n_in) float32, C-contiguous, at most `MAX_FUSED` frames.
     """
     slices, frames, parts = out.shape
-    launch(project_kernel(frames), parts // 4, slices, x, first_pair, *key, scale, out)
+    launch(project_kernel(frames), parts // 4, slices, x, first_pair, *key_on_gpu(key), scale, out)
 
 
 @cuda.jit
@@ -250,6 +256,6 @@ def expose_kernel(
         f += cuda.gridDim.y
 
 
-def expose(photons: Array, ticks: Array, *arguments: Any) -> None:
-    """Expose frames; the arguments are those of `expose_kernel`."""
-    launch(expose_kernel, photons.shape[1], photons.shape[0], photons, ticks, *arguments)
+def expose(photons: Array, ticks: Array, key: Key, *arguments: Any) -> None:
+    """Expose frames; the other arguments are those of `expose_kernel` behind the key."""
+    launch(expose_kernel, photons.shape[1], photons.shape[0], photons, ticks, *key_on_gpu(key), *arguments)

@@ -7,7 +7,7 @@ options.
 
 import numpy as np
 
-from photonics.kernels.compiled import compiled
+from photonics.kernels.compiled import compiled, widen_vectors
 from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
 from photonics.kernels.product import add_column, end_slice, move_sum
 from photonics.kernels.tile import SLICE
@@ -40,6 +40,7 @@ def three_bit(word, place):
 @jit
 def gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, out):
     """Parts of `pairs` pairs of rows of one column, side by side."""
+    widen_vectors()
     for p in range(pairs):
         a, b, c, d = gaussian(column, first_pair + p, stream, k0, k1)
         out[4 * p] = a * scale
@@ -51,6 +52,7 @@ def gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, out):
 @jit
 def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scale, tile):
     """``tile[k] = `` parts of the rows from ``2 first_pair`` of column ``first_column + k``."""
+    widen_vectors()
     for k in range(columns):
         gaussian_column(first_column + k, first_pair, pairs, stream, k0, k1, scale, tile[k])
 
@@ -58,6 +60,7 @@ def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scal
 @jit
 def add_gaussian(x, where, first_pair, pairs, stream, k0, k1, scale, buffer, total):
     """``total += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none."""
+    widen_vectors()
     part, sums, end = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), SLICE
     for column in where:
         if column >= end:
@@ -71,6 +74,7 @@ def add_gaussian(x, where, first_pair, pairs, stream, k0, k1, scale, buffer, tot
 @jit
 def three_bit_column(column, first_group, groups, stream, k0, k1, scale, out):
     """Parts of `groups` groups of 64 rows of one column: part ``16 place + i`` of a group is in its word i."""
+    widen_vectors()
     words = np.empty(16 * groups, np.uint32)
     for call in range(4 * groups):
         w0, w1, w2, w3 = philox(U32(column), U32(4 * first_group + call), U32(0), U32(stream), U32(k0), U32(k1))
@@ -95,6 +99,7 @@ def three_bit_column(column, first_group, groups, stream, k0, k1, scale, out):
 @jit
 def fill_three_bit(first_column, columns, first_group, groups, stream, k0, k1, scale, tile):
     """As `fill_gaussian`, by groups of 64 rows."""
+    widen_vectors()
     for k in range(columns):
         three_bit_column(first_column + k, first_group, groups, stream, k0, k1, scale, tile[k])
 
@@ -102,6 +107,7 @@ def fill_three_bit(first_column, columns, first_group, groups, stream, k0, k1, s
 @jit
 def add_three_bit(x, where, first_group, groups, stream, k0, k1, scale, buffer, total):
     """As `add_gaussian`, by groups of 64 rows."""
+    widen_vectors()
     part, sums, end = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), SLICE
     for column in where:
         if column >= end:

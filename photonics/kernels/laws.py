@@ -45,6 +45,8 @@ L0, L1, L2, L3, L4, L5, L6, L7, L8 = LOG
 S0, S1, S2, S3 = SIN
 C0, C1, C2, C3, C4 = COS
 LN2, HALF, ONE, TWO = F32(math.log(2.0)), F32(0.5), F32(1.0), F32(2.0)
+INVERSE_LN2, LN2_HIGH, LN2_LOW = F32(1.0 / math.log(2.0)), F32(0.693359375), F32(math.log(2.0) - 0.693359375)
+E0, E1, E2, E3, E4, E5, E6, E7, E8 = (F32((-1.0) ** k / math.factorial(k)) for k in range(9))
 RECIPROCAL = 1.0 / np.maximum(np.arange(POISSON_TERMS), 1.0)  # because a division takes three times as long
 WHOLE = F32(2.0**23)
 TURN, TINY = F32(2.0 * math.pi * 2.0**-32), F32(2.0**-32)
@@ -171,6 +173,16 @@ def poisson_large(mean, normal):
     count = mean + root * normal + (square - ONE) * F32(1.0 / 6.0)
     count = count - normal * (TWO + square) / (F32(72.0) * root)
     return larger(round_even(count), F32(0.0))
+
+
+@inline
+def exp_minus(x):
+    """``exp(-x)`` from 0 to 10, float32; relative error 4e-7."""
+    whole = np.int32(x * INVERSE_LN2)
+    y = x - F32(whole) * LN2_HIGH - F32(whole) * LN2_LOW
+    p = E4 + y * (E5 + y * (E6 + y * (E7 + y * E8)))
+    p = E0 + y * (E1 + y * (E2 + y * (E3 + y * p)))
+    return from_bits(np.int32(bits(F32(p)) - (whole << np.int32(23))))
 
 
 @inline

@@ -7,7 +7,7 @@ the field stays in the first-level cache.
 
 import numpy as np
 
-from photonics.kernels.compiled import compiled
+from photonics.kernels.compiled import compiled, widen_vectors
 from photonics.kernels.laws import U32, inline, phasor, philox
 
 BLOCK = 64
@@ -41,11 +41,12 @@ def screen(field, modes, layer, stream, k0, k1, amplitude, sign):
         Number of modes to multiply; the others are unchanged.
     layer, stream : int
         Number of the screen, and stream of the generator.
-    k0, k1 : uint32
+    k0, k1 : int
         Philox key.
     amplitude, sign : float32
         Common factor, and 1 or -1: the screen or its conjugate.
     """
+    widen_vectors()
     words = np.empty(4 * BLOCK, np.uint32)
     cosines, sines = np.empty(4 * BLOCK, np.float32), np.empty(4 * BLOCK, np.float32)
     for start in range(0, modes, 4 * BLOCK):
@@ -62,6 +63,7 @@ def screen(field, modes, layer, stream, k0, k1, amplitude, sign):
 @jit
 def screen_into(source, modes, layer, stream, k0, k1, amplitude, sign, out):
     """``out = source * amplitude * exp(sign * i * phase)``; `source` is real or complex, the rest as for `screen`."""
+    widen_vectors()
     words = np.empty(4 * BLOCK, np.uint32)
     cosines, sines = np.empty(4 * BLOCK, np.float32), np.empty(4 * BLOCK, np.float32)
     for start in range(0, modes, 4 * BLOCK):

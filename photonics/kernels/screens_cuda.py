@@ -12,7 +12,7 @@ from numba import cuda
 from numba.extending import overload
 
 from photonics.arrays import Array
-from photonics.kernels.cuda import THREADS, launch
+from photonics.kernels.cuda import THREADS, key_on_gpu, launch
 from photonics.kernels.laws import F32, U32, bits, from_bits, inline, phasor, philox
 from photonics.random import Stream
 
@@ -88,7 +88,7 @@ def screen_into(
     source: Array,
     out: Array,
     layer: int,
-    key: tuple[np.uint32, np.uint32],
+    key: tuple[int, int],
     conj: bool = False,
     amplitude: float = 1.0,
 ) -> None:
@@ -102,7 +102,7 @@ def screen_into(
         May be `source`.
     layer : int
         Number of the screen.
-    key : tuple of 2 uint32
+    key : tuple of 2 int
         Philox key, as from `photonics.draws.key`.
     conj : bool
         Whether to take the conjugate screen.
@@ -111,5 +111,5 @@ def screen_into(
     """
     given, count = source.view(np.int64) if source.dtype.kind == "c" else source, int(out.shape[1])
     modes, factor, sign = min(int(source.shape[1]), count), np.float32(amplitude), np.float32(-1.0 if conj else 1.0)
-    which = layer, int(Stream.SCREEN), *key, factor, sign
+    which = layer, *key_on_gpu((int(Stream.SCREEN), *key)), factor, sign
     launch(screen_kernel, -(-count // FOUR), 1 if len(out) else 0, given, modes, *which, out.view(np.int64), count)

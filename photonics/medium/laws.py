@@ -59,11 +59,11 @@ class Slab(NamedTuple):
         return np.float32((2.0 * self.shape[1]) ** -0.5 / self.law.divisor)
 
     @property
-    def key(self) -> tuple[int, np.uint32, np.uint32]:
+    def key(self) -> tuple[int, int, int]:
         """Stream and Philox key of the entries."""
         return key(self.seed, self.law.stream)
 
 
-def key(seed: int, stream: Stream) -> tuple[int, np.uint32, np.uint32]:
-    """Return stream and Philox key in the kernels' types."""
+def key(seed: int, stream: Stream) -> tuple[int, int, int]:
+    """Return stream and Philox key."""
     return (int(stream), *draws.key(seed))

@@ -230,8 +230,9 @@ class Imaging:
         shares: tuple[float, ...] | None = None,
         ticks: IntArray | None = None,
         frame_period_s: float | None = None,
+        factor: float = 1.0,
     ) -> Array:
-        """Photons per second on each pixel that is read out.
+        """Photons per second on each pixel that is read out, times a factor.
 
         Parameters
         ----------
@@ -251,6 +252,8 @@ class Imaging:
             Frame numbers; required if the pattern creeps.
         frame_period_s : float, optional
             Seconds from one frame to the next; required if the pattern creeps.
+        factor : float, optional
+            Factor of the result, such as the exposure.
 
         Returns
         -------
@@ -266,7 +269,7 @@ class Imaging:
         backend = backend_of(speckle)
         plain = self.numerical_aperture is None and modes == 1 and self.region is None and reference is None
         if plain and not self.creeps:
-            return scale_in_place(square_modulus(speckle, backend), n_in * self.throughput)
+            return square_modulus(speckle, backend, n_in * self.throughput, factor)
         batch, n_field = speckle.shape
         self.check_samples(wavelength_m)
         grid, pixels = self.layout(n_field, modes), self.pixels(n_field, modes)
@@ -279,6 +282,7 @@ class Imaging:
         speeds = self.creep_speeds(wavelength_m)
         motion = Creep.of(grid[1], *speeds, ticks, frame_period_s, batch) if self.creeps else None
         rate = backend.empty((batch, pixels), "float32")
+        unit = n_in * self.throughput / self.samples_per_pixel**2
 
         def work(start: int, stop: int) -> None:
             beam = reference if reference is None or reference.shape[0] == 1 else reference[start:stop, :]
@@ -288,7 +292,7 @@ class Imaging:
             elif filter_ is not None:
                 field = optics.low_pass(field, filter_, backend)
             power = self._power(field, beam, shares or (1.0,), visibility, backend)
-            rate[start:stop, :] = scale_in_place(power, n_in * self.throughput / self.samples_per_pixel**2)
+            rate[start:stop, :] = scale_in_place(scale_in_place(power, unit), factor)
 
         frames = max(BLOCK[backend.on_host] // n_field, 1)
         if backend.on_host:
@@ -322,12 +326,7 @@ class Imaging:
         return float(np.prod(np.sinc(self.reference.carrier(wavelength_m, self.pixel_m))))
 
     def _power(
-        self,
-        field: Array,
-        reference: Array,
-        shares: tuple[float, ...],
-        visibility: float,
-        backend: Backend,
+        self, field: Array, reference: Array, shares: tuple[float, ...], visibility: float, backend: Backend
     ) -> Array:
         """Sum of ``|E + R|^2`` over modes and the samples of each pixel: (batch, n_pixels) float32."""
         xp, (batch, modes, rows, columns) = backend.xp, field.shape

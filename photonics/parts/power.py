@@ -9,12 +9,15 @@ from photonics.backend import Backend
 __all__ = ["pixel_sums", "scale_in_place", "square_modulus"]
 
 
-def square_modulus(field: Array, backend: Backend) -> Array:
-    """``|E|^2``, float32, of any shape."""
+def square_modulus(field: Array, backend: Backend, first: float = 1.0, second: float = 1.0) -> Array:
+    """``|E|^2 first second``, float32, of any shape; on the host in one pass."""
     if not backend.on_host:
-        return backend.xp.real(field) ** 2 + backend.xp.imag(field) ** 2
+        rate = backend.xp.real(field) ** 2 + backend.xp.imag(field) ** 2
+        for factor in (first, second):
+            rate = rate if factor == 1.0 else scale_in_place(rate, factor)
+        return rate
     parts, rate = np.ascontiguousarray(field).reshape(-1).view(np.float32), np.empty(field.shape, np.float32)
-    kernels.cpu.square_modulus(parts, rate.reshape(-1))
+    kernels.cpu.square_modulus(parts, np.float32(first), np.float32(second), rate.reshape(-1))
     return rate
 
 

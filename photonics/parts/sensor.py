@@ -63,16 +63,16 @@ def expose(backend: Backend, photons: Array, ticks: IntArray, seed: int, sensor:
     if not (backend.on_host or backend.name == "cupy"):
         return expose_portably(backend, photons, ticks, seed, sensor, dtype)
     frames = backend.empty(photons.shape, dtype)
-    stream = (int(Stream.SENSOR), *draws.key(seed))
+    key = (int(Stream.SENSOR), *draws.key(seed))
     if not backend.on_host:
         from photonics.kernels import cuda
 
-        cuda.expose(photons, backend.asarray(ticks), *stream, *sensor, frames)
+        cuda.expose(photons, backend.asarray(ticks), key, *sensor, frames)
         return frames
 
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)
-        kernels.cpu.expose_rows(photons[part], ticks[part], *stream, *sensor, frames[part])
+        kernels.cpu.expose_rows(photons[part], ticks[part], *key, *sensor, frames[part])
 
     for_blocks(work, len(photons), FRAMES, photons.size / PIXELS_PER_S)
     return frames

@@ -12,7 +12,7 @@ import numba.cuda.dispatcher
 import numpy as np
 
 COMPUTE_CAPABILITY = (9, 0)
-KEY = (1, np.uint32(7), np.uint32(9))
+KEY = (1, 7, 9)
 SCALE = np.float32(0.125)
 
 
@@ -33,7 +33,7 @@ def launches():
     pixels = np.zeros(5, np.float32)
     numbers = np.zeros(6, np.float32)
     light, frames = np.zeros((2, 5), np.float32), np.zeros((2, 5), np.uint8)
-    cuda.expose(light, np.zeros(2, np.int64), *KEY, np.zeros(5, np.uint32), pixels, pixels, *numbers, frames)
+    cuda.expose(light, np.zeros(2, np.int64), KEY, np.zeros(5, np.uint32), pixels, pixels, *numbers, frames)
     screens_cuda.screen_into(np.zeros((2, 9), np.complex64), np.zeros((2, 9), np.complex64), 1, KEY[1:])
     return found
 

@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 import scipy.fft
 
-KEY = (1, np.uint32(7), np.uint32(2**31 + 5))
+KEY = (1, 7, 2**31 + 5)
 SCALE = np.float32(0.125)
 TINY = np.finfo(np.float32).eps
 
@@ -77,7 +77,7 @@ def frames_agree(cuda):
         well, offset = (np.inf, 2.0**22) if dtype == "float32" else (1e4, 2)  # float32: electrons of a detailed camera
         numbers = np.float32([0.2, 2.5, well, gain, offset, top])
         ours, theirs = np.zeros((2, 2, 9), dtype)
-        cuda.expose(photons, ticks, *KEY, places, response, dsnu, *numbers, ours)
+        cuda.expose(photons, ticks, KEY, places, response, dsnu, *numbers, ours)
         cpu.expose_rows(photons, ticks, *KEY, places, response, dsnu, *numbers, theirs)
         np.testing.assert_array_equal(ours, theirs)
         assert len(np.unique(ours)) > 6

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from photonics import draws, random
-from photonics.kernels import laws
+from photonics.kernels import cpu, laws
 from photonics.random import POISSON_SWITCH, Stream
 
 CELLS = 1_000_001
@@ -113,6 +113,24 @@ def test_kernel_equals_the_specification():
     )
     assert np.abs(differences).max() <= 1
     assert (differences != 0).mean() < 1e-4
+
+
+def test_dim_pixels_of_a_frame_are_those_of_the_law(rng):
+    """Every count of the camera's loop equals `poisson_small`, at random words and beside the distribution's steps.
+
+    Catches: float32 trusted beside a step, counts beyond its last term, terms of tiny means.
+    """
+    mean = np.repeat(np.float32([0, 1e-38, 1e-12, 0.008, 0.3, 1, 3, 6, 9.5, 9.999]), 2**14)
+    steps = stats.poisson.cdf(rng.integers(0, 30, mean.size), mean.astype(np.float64)) * 2.0**32
+    near = np.where(rng.random(mean.size) < 0.5, steps + rng.integers(-3000, 3000, mean.size), 0)
+    drawn = rng.integers(0, 2**32, mean.size)
+    word = np.where(near > 0, np.clip(near, 0, 2**32 - 1).astype(np.int64), drawn).astype(np.uint32)
+    exact, counts = np.empty_like(mean), np.full_like(mean, -1)
+    for part in (slice(k, k + 2**14) for k in range(0, mean.size, 2**14)):
+        exact[part] = by_kernel(mean[part.start], np.zeros(2**14, np.float32), word[part])
+    buffers = np.empty(mean.size, np.int64), np.empty_like(mean), np.empty_like(word), np.empty_like(mean)
+    cpu.redraw_dim(mean, word, counts, *buffers)
+    np.testing.assert_array_equal(counts, exact)
 
 
 @IMPLEMENTATIONS
