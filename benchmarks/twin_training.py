@@ -1,0 +1,134 @@
+"""Training on hidden devices and on their twins: ``python -m benchmarks.twin_training --devices 10`` from the root.
+
+Each device of `benchmarks.twin_devices` is recorded and fitted as in `benchmarks.twin`. Digits are then learned through
+the device and, with the same seeds, through draws of its twin, which have a medium and pixels of their own. With
+``--lines`` the tolerance of these parameters is searched on both instead. The table replaces the text between two marks
+of a Markdown file.
+"""
+
+import argparse
+import tempfile
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from benchmarks.twin_devices import Bench, hidden
+from benchmarks.verdicts import write
+from calibration import Twin, fit_device, record_bench
+from dfa import tolerance
+from dfa.robustness.studies import SMALL
+from dfa.robustness.training_study import TrainingStudy
+from photonics import OPU
+
+NAME = "benchmarks.twin_training"
+SCORES = [
+    "device",
+    "accuracy of the bench, %",
+    "of the twin",
+    "difference",
+    "angle of the bench",
+    "of the twin",
+    "difference",
+]
+TOLERANCES = ["device", "what becomes worse", "bench: lost at", "95 % interval", "twin: lost at", "95 % interval"]
+METRICS = ("accuracy", "angle")
+MOST = 20
+"""Trainings on a line of a tolerance."""
+
+
+def fit(opu: OPU, seed: int) -> Twin:
+    """Record a device as a bench, and fit its twin."""
+    with tempfile.TemporaryDirectory() as folder:
+        return fit_device(record_bench(Bench(opu), Path(folder) / "bench.h5", seed=seed))
+
+
+def train(opu: OPU, seed: int) -> list[float]:
+    """Learn digits through a device; accuracy in percent, angle of the updates to the gradient in degrees."""
+    found = TrainingStudy(replace(SMALL, device=opu.to_dict())).run({}, seed)
+    return [found[name] for name in METRICS]
+
+
+def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean, and its standard error."""
+    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def score_cells(bench: NDArray[np.float64], twin: NDArray[np.float64]) -> list[str]:
+    """Mean and standard deviation over the seeds, and the paired difference with its error, from (seeds, metrics)."""
+    cells = []
+    for one, other in zip(bench.T, twin.T, strict=True):
+        cells += [f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" for values in (one, other)]
+        cells.append("{:+.1f} ± {:.1f}".format(*mean_and_error(other - one)))
+    return cells
+
+
+def compare_scores(devices: range, seeds: int) -> list[list[str]]:
+    """A row for each device that is not refused, and the mean difference over the devices."""
+    table, apart = [], []
+    for number in devices:
+        opu = hidden(number)
+        try:
+            twin = fit(opu, number)
+            bench = np.array([train(opu, seed) for seed in range(seeds)])
+            drawn = np.array([train(twin.device(seed), seed) for seed in range(seeds)])
+        except ValueError as error:
+            print(f"{number} refused: {error}", flush=True)
+            continue
+        apart.append((drawn - bench).mean(axis=0))
+        table.append([str(number), *score_cells(bench, drawn)])
+        print(table[-1], flush=True)
+    accuracy, angle = ("{:+.2f} ± {:.2f}".format(*mean_and_error(column)) for column in np.array(apart).T)
+    return [*table, ["mean", "", "", accuracy, "", "", angle]]
+
+
+def compare_tolerances(devices: range, lines: list[str]) -> list[list[str]]:
+    """A row for each device and parameter."""
+    table = []
+    for number in devices:
+        opu = hidden(number)
+        pair = opu, fit(opu, number).device(number)
+        plans = [replace(SMALL, device=device.to_dict()) for device in pair]
+        both = [tolerance(plan, lines, most=MOST, progress=False) for plan in plans]
+        for name in lines:
+            found = [one[name] for one in both]
+            cells = [
+                t for one in found for t in (one.text(one.value), f"{one.text(one.better)} to {one.text(one.worse)}")
+            ]
+            table.append([str(number), found[0].title, *cells])
+            print(table[-1], [one.verdict for one in found], flush=True)
+    return table
+
+
+def main() -> None:
+    """Fit and train; print a line for each device as it is done, then the table."""
+    parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
+    parser.add_argument("--devices", type=int, default=10, help="number of hidden devices")
+    parser.add_argument("--first", type=int, default=0, help="seed of the first one")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings through each device")
+    parser.add_argument("--lines", nargs="+", default=[], help="parameters whose tolerance is compared (dfa.tolerance)")
+    parser.add_argument("--out", type=Path, default=None, help="Markdown file")
+    args = parser.parse_args()
+    start, devices = time.process_time(), range(args.first, args.first + args.devices)
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = compare_tolerances(devices, args.lines) if args.lines else compare_scores(devices, args.seeds)
+    heading = TOLERANCES if args.lines else SCORES
+    table = "\n".join("| " + " | ".join(row) + " |" for row in [heading, ["---"] * len(heading), *rows])
+    asked = f"--lines {' '.join(args.lines)}" if args.lines else f"--seeds {args.seeds}"
+    command = f"python -m {NAME} --devices {args.devices} --first {args.first} {asked}"
+    text = (
+        f"Made by `{command}`, {time.strftime('%Y-%m-%d')}, {time.process_time() - start:.0f} s of processor time.\n\n"
+    )
+    print(text + table)
+    if args.out:
+        kind = "tolerances" if args.lines else "scores"
+        write(args.out, text + table + "\n", (f"<!-- {NAME}: {kind} -->", f"<!-- {NAME}: end of {kind} -->"))
+
+
+if __name__ == "__main__":
+    main()
