@@ -37,7 +37,11 @@ SCORES = [
 ]
 TOLERANCES = ["device", "what becomes worse", "bench: lost at", "95 % interval", "twin: lost at", "95 % interval"]
 METRICS = ("accuracy", "angle")
-MOST = 20
+PLAN = replace(SMALL, epochs=5)
+"""What is trained."""
+PIXELS = 400
+"""Pixels of each device."""
+MOST = 16
 """Trainings on a line of a tolerance."""
 
 
@@ -49,7 +53,7 @@ def fit(opu: OPU, seed: int) -> Twin:
 
 def train(opu: OPU, seed: int) -> list[float]:
     """Learn digits through a device; accuracy in percent, angle of the updates to the gradient in degrees."""
-    found = TrainingStudy(replace(SMALL, device=opu.to_dict())).run({}, seed)
+    found = TrainingStudy(replace(PLAN, device=opu.to_dict())).run({}, seed)
     return [found[name] for name in METRICS]
 
 
@@ -71,7 +75,7 @@ def compare_scores(devices: range, seeds: int) -> list[list[str]]:
     """A row for each device that is not refused, and the mean difference over the devices."""
     table, apart = [], []
     for number in devices:
-        opu = hidden(number)
+        opu = hidden(number, pixels=PIXELS)
         try:
             twin = fit(opu, number)
             bench = np.array([train(opu, seed) for seed in range(seeds)])
@@ -90,9 +94,9 @@ def compare_tolerances(devices: range, lines: list[str]) -> list[list[str]]:
     """A row for each device and parameter."""
     table = []
     for number in devices:
-        opu = hidden(number)
+        opu = hidden(number, pixels=PIXELS)
         pair = opu, fit(opu, number).device(number)
-        plans = [replace(SMALL, device=device.to_dict()) for device in pair]
+        plans = [replace(PLAN, device=device.to_dict()) for device in pair]
         both = [tolerance(plan, lines, most=MOST, progress=False) for plan in plans]
         for name in lines:
             found = [one[name] for one in both]
@@ -109,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("--devices", type=int, default=10, help="number of hidden devices")
     parser.add_argument("--first", type=int, default=0, help="seed of the first one")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings through each device")
+    parser.add_argument("--seeds", type=int, default=4, help="trainings through each device")
     parser.add_argument("--lines", nargs="+", default=[], help="parameters whose tolerance is compared (dfa.tolerance)")
     parser.add_argument("--out", type=Path, default=None, help="Markdown file")
     args = parser.parse_args()

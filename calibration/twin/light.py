@@ -18,6 +18,8 @@ MIN_BEND = 4.0
 """Standard errors of the beam's curvature, 1 / w^2, above which its radius is known: below, the error of w is skew."""
 MIN_GROUPS = 8
 """Smallest number of such patterns."""
+MIN_ONES = 4
+"""Smallest number of frames of all inputs ON that tell their speckle."""
 RADIUS = "laser.beam_radius_m"
 RATE = "electrons per second"
 """Combination that frames tell: quantum efficiency, throughput, power and the share of the beam on the mirrors."""
@@ -32,16 +34,15 @@ def light_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
     if len(pairs) < 8:
         raise CannotTell(f"there are {len(pairs)} half-ON patterns followed by their complements, 8 are needed")
     half = np.concatenate([pairs, pairs + 1])
-    signal = seen.of(half).mean(axis=0) - dark_at(seen, sensor, seen.main_s)
     clipped = float((seen.of(half)[:, sensor.live] >= sensor.ceiling).mean())
     found = []
-    leak = leakage_of(seen, sensor)
-    share = leak.value if np.isfinite(leak.value) else 0.0
-    (mean,), (error,) = jackknife(lambda pixels: signal[pixels].mean(keepdims=True), pixel_blocks(sensor.pixels))
-    rate = 2.0 * mean / (1.0 + share) / sensor.gain.value / seen.main_s
-    relative = np.hypot(np.hypot(error / mean, sensor.gain.error / sensor.gain.value), clipped + 0.5 * share)
-    relative = np.hypot(relative, sensor.level_error_dn / mean)
-    how = "mean of patterns and complements during the record; one product of efficiency, throughput and power"
+    share = leaked_share(seen, sensor)
+    light, noise, usable = light_of_inputs(seen, sensor, pairs)
+    (mean,), (error,) = jackknife(lambda pixels: light[pixels].mean(keepdims=True), pixel_blocks(usable))
+    rate = mean / sensor.gain.value / seen.main_s
+    parts = [error / mean, noise, sensor.gain.error / sensor.gain.value, clipped + 0.5 * share]
+    relative = np.linalg.norm([*parts, 2.0 * sensor.level_error_dn / mean])
+    how = "patterns, complements and all ON during the record; one product of efficiency, throughput and power"
     found.append(Parameter(RATE, "e-/s", Estimate(float(rate), float(rate * relative)), how))
     for name, unit, find, how in (
         (LEAKAGE, "", leakage, "all inputs OFF against all ON; frames do not separate contrast and mirrors stuck ON"),
@@ -68,12 +69,45 @@ def off_frames(seen: Evidence) -> IntArray:
     return np.flatnonzero(off & seen.at(float(seen.exposure_s[off].max())))
 
 
-def leakage_of(seen: Evidence, sensor: Sensor) -> Estimate:
-    """Leakage, NaN if it cannot be told."""
+def light_of_inputs(seen: Evidence, sensor: Sensor, pairs: IntArray) -> tuple[FloatArray, float, IntArray]:
+    """Light of the inputs without the speckle of all inputs ON: ``sum |t|^2`` for the fields ``t`` of the inputs.
+
+    A random half of the n inputs and its complement have the fields m + d and m - d: m is that of all patterns, and
+    its speckle does not average out over them. Frames of all inputs ON beside the patterns tell it::
+
+        m = (1 + a) sum(t) / 2,      mean |d|^2 = (1 - a)^2 (n sum |t|^2 - |sum t|^2) / (4 n - 4)
+
+    where a is the field of an input that is OFF over that of one that is ON.
+
+    Returns
+    -------
+    light : ndarray of float32, shape (n_out,)
+        DN at the main exposure.
+    noise : float
+        Relative error of `light` by the noise of the laser.
+    pixels : ndarray of int
+        Live pixels that all inputs ON never saturate.
+    """
+    off, n = leaked_share(seen, sensor) ** 0.5, seen.n_in
+    place = np.arange(len(seen.frames))
+    beside = (place >= pairs[0] - 1) & (place <= pairs[-1] + 2)
+    ones = np.flatnonzero(beside & seen.plain & (seen.on == n) & seen.at(seen.main_s))
+    dark, bright = dark_at(seen, sensor, seen.main_s), seen.of(ones)
+    mean = seen.of(np.concatenate([pairs, pairs + 1])).mean(axis=0) - dark
+    if len(ones) < MIN_ONES or len(pixels := sensor.unsaturated(bright)) < 0.5 * len(sensor.pixels):
+        return 2.0 * mean / np.float32(1.0 + off**2), 0.0, sensor.pixels
+    speckle, power = bright.mean(axis=0) - dark, bright[:, pixels].mean(axis=1) - dark[pixels].mean()
+    signs = (4.0 * mean - (1.0 + off) ** 2 * speckle) / (1.0 - off) ** 2
+    noise = float(np.diff(power).std() / power.mean()) / (2.0 * len(ones)) ** 0.5
+    return (((n - 1) * signs + speckle) / n).astype(np.float32), noise, pixels
+
+
+def leaked_share(seen: Evidence, sensor: Sensor) -> float:
+    """Leakage, 0 if it cannot be told."""
     try:
-        return leakage(seen, sensor)
+        return leakage(seen, sensor).value
     except CannotTell:
-        return Estimate(float("nan"), float("nan"))
+        return 0.0
 
 
 def leakage(seen: Evidence, sensor: Sensor) -> Estimate:

@@ -89,14 +89,18 @@ def jackknife(statistic: Statistic, blocks: Sequence[IntArray]) -> tuple[NDArray
     """Value and standard error of a statistic of pixels, by leaving out one block of pixels at a time.
 
     Frames of one medium share its matrix, so that patterns are not independent. Rows of the matrix are, apart from
-    pixels of the same speckle grain, which blocks of rows keep together.
+    pixels of the same speckle grain. A grain across two blocks is in the covariance of neighbouring blocks, which is
+    added where it is positive.
 
     References
     ----------
     B. Efron and C. Stein, "The jackknife estimate of variance", Annals of Statistics 9, 586 (1981).
+    H. R. Kuensch, "The jackknife and the bootstrap for general stationary observations", Annals of Statistics 17, 1217
+    (1989).
     """
     whole = np.asarray(statistic(np.concatenate(blocks)))
     left = [np.concatenate([*blocks[:i], *blocks[i + 1 :]]) for i in range(len(blocks))]
     parts = np.array([statistic(pixels) for pixels in left])
-    spread = np.sum((parts - parts.mean(axis=0)) ** 2, axis=0)
+    apart = parts - parts.mean(axis=0)
+    spread = np.sum(apart**2, axis=0) + 2.0 * np.maximum(np.sum(apart[1:] * apart[:-1], axis=0), 0.0)
     return whole, np.sqrt((len(blocks) - 1) / len(blocks) * spread)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from calibration.camera.estimate import Estimate
 from calibration.twin.evidence import Evidence
-from calibration.twin.light import dark_at
+from calibration.twin.light import dark_at, light_of_inputs
 from calibration.twin.parameter import CannotTell, Parameter, gather, jackknife, pixel_blocks
 from calibration.twin.processes import Series, fit_process
 from calibration.twin.sensor import Sensor, spread_of
@@ -126,19 +126,19 @@ def intensity(seen: Evidence, sensor: Sensor, beam: FloatArray, index: IntArray,
     pairs = seen.pairs()
     distance = np.abs(seen.number[pairs] - seen.number[index].mean())
     near = pairs[distance < NEAR]
-    chosen = np.concatenate([p := near if len(near) >= 16 else pairs, p + 1])
-    light = (seen.of(chosen).mean(axis=0) - dark_at(seen, sensor, seen.main_s)) / seen.main_s
+    chosen = near if len(near) >= 16 else pairs
+    light, noise, usable = light_of_inputs(seen, sensor, chosen)
 
     def ratio(pixels: IntArray) -> NDArray[np.float64]:
-        return np.array([beam[pixels].mean() / (2.0 * light[pixels].mean())])
+        return np.array([beam[pixels].mean() * seen.main_s / light[pixels].mean()])
 
-    (value,), (error,) = jackknife(ratio, pixel_blocks(sensor.pixels))
+    (value,), (error,) = jackknife(ratio, pixel_blocks(usable))
     drift = 0.0 if len(near) >= 16 else laser_rms * np.sqrt(2.0)
-    clipped = float((seen.of(chosen)[:, sensor.live] >= sensor.ceiling).mean())
+    clipped = float((seen.of(np.append(chosen, chosen + 1))[:, sensor.live] >= sensor.ceiling).mean())
     time = float(seen.exposure_s[index[0]])
-    levels = [float(part[sensor.pixels].mean()) * t for part, t in ((beam, time), (light, seen.main_s))]
-    rounding = sensor.level_error_dn * float(np.hypot(1.0 / levels[0], 1.0 / levels[1]))
-    return Estimate(float(value), float(value * np.hypot(np.hypot(error / value, rounding), drift + clipped)))
+    levels = float(beam[usable].mean()) * time, float(light[usable].mean()) / 2.0
+    rounding = [sensor.level_error_dn / level for level in levels]
+    return Estimate(float(value), float(value * np.linalg.norm([error / value, noise, *rounding, drift + clipped])))
 
 
 def phase_parameters(seen: Evidence, sensor: Sensor, medium_frames: float) -> list[Parameter]:
