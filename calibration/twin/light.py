@@ -41,7 +41,7 @@ def light_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
     (mean,), (error,) = jackknife(lambda pixels: light[pixels].mean(keepdims=True), pixel_blocks(usable))
     rate = mean / sensor.gain.value / seen.main_s
     parts = [error / mean, noise, sensor.gain.error / sensor.gain.value, clipped + 0.5 * share]
-    relative = np.linalg.norm([*parts, 2.0 * sensor.level_error_dn / mean])
+    relative = np.linalg.norm([*parts, 3.0 * sensor.level_error_dn / mean])  # of 4 patterns less all ON
     how = "patterns, complements and all ON during the record; one product of efficiency, throughput and power"
     found.append(Parameter(RATE, "e-/s", Estimate(float(rate), float(rate * relative)), how))
     for name, unit, find, how in (

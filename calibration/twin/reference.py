@@ -136,7 +136,7 @@ def intensity(seen: Evidence, sensor: Sensor, beam: FloatArray, index: IntArray,
     drift = 0.0 if len(near) >= 16 else laser_rms * np.sqrt(2.0)
     clipped = float((seen.of(np.append(chosen, chosen + 1))[:, sensor.live] >= sensor.ceiling).mean())
     time = float(seen.exposure_s[index[0]])
-    levels = float(beam[usable].mean()) * time, float(light[usable].mean()) / 2.0
+    levels = float(beam[usable].mean()) * time, float(light[usable].mean()) / 3.0
     rounding = [sensor.level_error_dn / level for level in levels]
     return Estimate(float(value), float(value * np.linalg.norm([error / value, noise, *rounding, drift + clipped])))
 
