@@ -8,13 +8,12 @@ wall time without the waits for a processor.
 
 import argparse
 import json
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -32,7 +31,7 @@ from dfa.models import mlp
 from dfa.training.steps import take_step
 from photonics import OPU, presets
 
-__all__ = ["Point", "fit_chips", "one_process", "several_ranks"]
+__all__ = ["Point", "fit_chips", "one_process", "predict", "several_ranks"]
 
 PRODUCTS = ((64, 256, 256), (64, 1024, 1024), (128, 512, 512), (256, 256, 256), (128, 2048, 512), (128, 1024, 10))
 """Shapes (b, k, n) of the products on which rate and half size are fitted, forward and for the gradient."""
@@ -54,11 +53,15 @@ FRAME_RATE_HZ = 20_000.0
 """Frame rate of the simulated device: its frames then take about as long as the chip's part of a step."""
 
 
-class Point(NamedTuple):
-    """A measured step."""
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A measured step, and what the model needs to predict it."""
 
-    name: str
-    predicted_s: float
+    rule: str
+    """bp, dfa, optical; "read" is the chip's part of "optical"; "clocked" is DFA on chips that waits for frames."""
+    network: Network
+    links: Links
+    device: Device
     measured_s: float
     busy_s: float | None = None
     """Wall time with the waits for a processor."""
@@ -66,13 +69,21 @@ class Point(NamedTuple):
     """Bytes that the code sent in a step."""
     wire: int | None = None
     """Bytes that the interface sent in a step, with the headers of packets."""
-    expected: float | None = None
-    """Bytes of a step by the model."""
 
-    @property
-    def ratio(self) -> float:
-        """Predicted over measured time."""
-        return self.predicted_s / self.measured_s
+    def __str__(self) -> str:
+        n, rate = self.network, 8 * self.links.bytes_per_s / 1e6
+        ranks = "" if self.links.ranks == 1 else f", {self.links.ranks} ranks, {rate:.0f} Mbit/s"
+        return f"{self.rule}, {n.inputs}-{n.width} x {n.depth}-{n.classes}, batch {n.batch}{ranks}"
+
+
+def predict(point: Point, chips: Chips) -> float:
+    """Return the seconds of a point by the model."""
+    if point.links.ranks > 1:
+        chips = replace(chips, learner_s=0.0)  # that of `DirectFeedback`
+    by: dict[str, Method] = {"clocked": "dfa", "read": "optical", "bp": "bp", "dfa": "dfa", "optical": "optical"}
+    found = step(point.network, chips, point.links, point.device, by[point.rule])
+    frames_s = point.device.frames(point.network) / point.device.frame_rate_hz
+    return found.seconds + {"clocked": frames_s, "read": -found.device_s}.get(point.rule, 0.0)
 
 
 def median_cpu_s(call: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -97,9 +108,9 @@ def fit_chips() -> tuple[Chips, float]:
     small = Network(width=8, depth=20, inputs=8, batch=4)
     free = Chips(flops_per_s=1e18, half_size=0, memory_bytes_per_s=1e18, call_s=1.0)
     calls = step(small, free, Links(), Device(), "bp").seconds
-    alone = median_cpu_s(taking(small, None), 40)
+    alone = median_cpu_s(taking(small, None), 100)
     call_s = alone / calls
-    learner_s = median_cpu_s(taking(small, RandomFeedback(0)), 40) - alone - 20 * CALLS_OF_SIGNAL * call_s
+    learner_s = median_cpu_s(taking(small, RandomFeedback(0)), 100) - alone - 20 * CALLS_OF_SIGNAL * call_s
     weights = nn.Linear(2000, 2000)
     weights.weight.grad = torch.randn(2000, 2000)
     optimiser = torch.optim.SGD([weights.weight], 1e-4)
@@ -173,17 +184,12 @@ def taking(network: Network, feedback: RandomFeedback | OpticalFeedback | None) 
     return call
 
 
-def one_process(network: Network, chips: Chips, pixel_bytes: float) -> Iterator[Point]:
+def one_process(network: Network, pixel_bytes: float) -> Iterator[Point]:
     """Steps by the three methods in one process; the optical one only for few classes."""
-    text = f"{network.inputs}-{network.width} x {network.depth}-{network.classes}, batch {network.batch}"
-    links = Links()
-    rules: tuple[tuple[Method, RandomFeedback | None], ...] = (
-        ("bp", None),
-        ("dfa", RandomFeedback(0, Ternary(threshold=1e-4))),
-    )
-    for method, feedback in rules:
-        predicted = step(network, chips, links, Device(), method).seconds
-        yield Point(f"{method}, {text}", predicted, median_cpu_s(taking(network, feedback)))
+    feedback = RandomFeedback(0, Ternary(threshold=1e-4))
+    rest: dict[str, Any] = {"network": network, "links": Links(), "device": Device()}
+    yield Point(rule="bp", measured_s=median_cpu_s(taking(network, None)), **rest)
+    yield Point(rule="dfa", measured_s=median_cpu_s(taking(network, feedback)), **rest)
     if network.classes > 100:
         return
     opu = presets.lab_bench(2 * network.classes, int(1.2 * network.width * network.depth))
@@ -192,50 +198,34 @@ def one_process(network: Network, chips: Chips, pixel_bytes: float) -> Iterator[
     took, before = chip_seconds(call), opu.clock.frames
     call()
     frames = opu.clock.frames - before
-    device = replace(Device.of(opu), frame_rate_hz=FRAME_RATE_HZ, pixel_bytes=pixel_bytes)
-    predicted = step(network, chips, links, device, "optical")
-    yield Point(f"optical, {text}", predicted.seconds, took + frames / FRAME_RATE_HZ)
-    yield Point(f"optical without frames, {text}", predicted.seconds - predicted.device_s, took)
+    rest["device"] = replace(Device.of(opu), frame_rate_hz=FRAME_RATE_HZ, pixel_bytes=pixel_bytes)
+    yield Point(rule="optical", measured_s=took + frames / FRAME_RATE_HZ, **rest)
+    yield Point(rule="read", measured_s=took, **rest)
 
 
-def several_ranks(chips: Chips, quick: bool = False) -> tuple[Links, list[Point]]:
+def several_ranks(quick: bool = False) -> Iterator[Point]:
     """Steps by backpropagation and ternary DFA on 2 and 4 ranks, and one with the clock of a device in each rank."""
     network = replace(CHAIN, width=32, batch=16) if quick else CHAIN
-    chips = replace(chips, learner_s=0.0)  # that of `DirectFeedback`
-    rest = {"network": asdict(network), "steps": 3 if quick else STEPS}
-    links, points = Links(), list[Point]()
+    device, steps, latency_s = Device(frame_rate_hz=FRAME_RATE_HZ), 3 if quick else STEPS, 0.0
+    rest = {"network": asdict(network), "steps": steps}
+    wait_s = device.frames(network) / FRAME_RATE_HZ
     for ranks in (2,) if quick else (2, 4):
         jobs = [{"rate": rate, "rule": rule, **rest} for rate in RATES for rule in ("bp", "dfa")]
-        device = Device(frame_rate_hz=FRAME_RATE_HZ, pixel_bytes=0.0)
-        jobs.append({"rate": RATES[1], "rule": "optical", "wait_s": device.frames(network) / FRAME_RATE_HZ, **rest})
-        found = run_ranks(ranks, [{"rate": None, "messages": 10 if quick else 100}, *jobs])
-        links = Links(latency_s=found[0][0]["latency_s"]) if ranks == 2 else links
-        found = [one[1:] for one in found]
-        for job, measured in zip(jobs, zip(*found, strict=True), strict=True):
-            rated = replace(links, ranks=ranks, bytes_per_s=job["rate"])
-            points.append(point_of(network, chips, rated, device, job, measured))
-    return links, points
-
-
-def point_of(
-    network: Network,
-    chips: Chips,
-    links: Links,
-    device: Device,
-    job: dict[str, Any],
-    measured: Sequence[dict[str, Any]],
-) -> Point:
-    """Return the point of a job of the ranks."""
-    predicted, steps = step(network, chips, links, device, job["rule"]), job["steps"]
-    seconds, busy = seconds_of(measured, job["rule"])
-    if job["rule"] == "optical":  # the ranks compute the projection of DFA, and wait for the frames as well
-        predicted = step(network, chips, links, device, "dfa")
-        seconds_predicted = predicted.seconds + device.frames(network) / device.frame_rate_hz
-    else:
-        seconds_predicted = predicted.seconds
-    name = f"{job['rule']}, {links.ranks} ranks, {8 * links.bytes_per_s / 1e6:.0f} Mbit/s"
-    sent = sum(one["sent"] for one in measured) // steps
-    return Point(name, seconds_predicted, seconds, busy, sent, measured[0]["wire"] // steps, predicted.link_bytes)
+        jobs.append({"rate": RATES[1], "rule": "clocked", "wait_s": wait_s, **rest})
+        latency, *found = zip(*run_ranks(ranks, [{"rate": None, "messages": 10 if quick else 100}, *jobs]), strict=True)
+        latency_s = latency_s or latency[0]["latency_s"]
+        for job, measured in zip(jobs, found, strict=True):
+            seconds, busy = seconds_of(measured, job["rule"])
+            yield Point(
+                rule=job["rule"],
+                network=network,
+                links=Links(ranks=ranks, bytes_per_s=job["rate"], latency_s=latency_s),
+                device=device,
+                measured_s=seconds,
+                busy_s=busy,
+                sent=sum(one["sent"] for one in measured) // steps,
+                wire=measured[0]["wire"] // steps,
+            )
 
 
 def main() -> None:
@@ -244,21 +234,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for constants and points")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    load = os.getloadavg()[0]
+    where = machine()
     chips, pixel_bytes = fit_chips()
     print(chips, f"pixel_bytes={pixel_bytes:.3g}", flush=True)
-    points = [point for network in NETWORKS for point in one_process(network, chips, pixel_bytes)]
-    links, more = several_ranks(chips)
-    for point in (points := [*points, *more]):
+    points = [point for network in NETWORKS for point in one_process(network, pixel_bytes)]
+    points += several_ranks()
+    predicted = [predict(point, chips) for point in points]
+    for point, seconds in zip(points, predicted, strict=True):
         wire = f", wire over sent {point.wire / point.sent:.4f}" if point.wire and point.sent else ""
-        print(f"{point.name:55} {point.predicted_s:8.4f} {point.measured_s:8.4f} s  {point.ratio:.2f}{wire}")
-    within = sum(abs(point.ratio - 1) <= 0.2 for point in points)
-    print(f"{within} of {len(points)} within 20 %; latency {links.latency_s:.3g} s; load {load:.1f}")
+        ratio = seconds / point.measured_s
+        print(f"{point!s:58} {seconds * 1e3:7.1f} {point.measured_s * 1e3:7.1f} ms  {ratio:.2f}{wire}")
+    within = sum(abs(seconds / point.measured_s - 1) <= 0.2 for seconds, point in zip(predicted, points, strict=True))
+    print(f"{within} of {len(points)} within 20 %; load {where['load']:.1f}")
     if given.out:
-        rows = [point._asdict() | {"ratio": point.ratio} for point in points]
-        known = {"command": "python -m benchmarks.scaling", "machine": machine(), "chips": asdict(chips)}
-        known |= {"pixel_bytes": pixel_bytes, "latency_s": links.latency_s, "points": rows}
-        given.out.write_text(json.dumps(known, indent=1), "utf-8")
+        rows = [asdict(point) | {"predicted_s": seconds} for point, seconds in zip(points, predicted, strict=True)]
+        known = {"command": "python -m benchmarks.scaling", "machine": where, "chips": asdict(chips), "points": rows}
+        given.out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

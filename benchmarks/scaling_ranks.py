@@ -151,7 +151,7 @@ class Waits:
 def measure_steps(rank: int, rule: str, network: dict[str, Any], steps: int, wait_s: float = 0.0) -> dict[str, Any]:
     """Train; return wall time and waits of each step, and the bytes that the code and the interface counted."""
     given = Network(**network)
-    feedback = {"bp": None, "dfa": RandomFeedback(rank, Ternary(threshold=0.1)), "optical": Clocked(rank, wait_s)}[rule]
+    feedback = {"bp": None, "dfa": RandomFeedback(rank, Ternary(threshold=0.1)), "clocked": Clocked(rank, wait_s)}[rule]
     part = LayerParallel(mlp(sizes(given)), feedback)
     waits, optimiser = Waits(part), torch.optim.SGD(part.module.parameters(), 1e-2)
     generator = torch.Generator().manual_seed(0)
