@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from matplotlib.figure import Figure
 from benchmarks.moving_rows import load_rows
 from calibration import characterize
 from calibration.reports.figures import draw_projection
-from dfa import Ternary
+from dfa import Ternary, costs
+from dfa.costs import figure as costs_figure
+from dfa.costs import table
 from dfa.data import digits
 from dfa.experiments import DEMO, STANDARD_METHODS, Plan, compare_methods, draw_scores
 from dfa.experiments.teachers import build_device
@@ -134,11 +137,23 @@ def tolerance(figure: Figure) -> Numbers:
     return json.loads((DOCS / "tolerance.json").read_text("utf-8"))
 
 
+def scaling(figure: Figure) -> Numbers:
+    """Draw where light overtakes, for the blocks of a transformer."""
+    network = costs.Network(depth=96, matrices=12, entries=3, inputs=1024, classes=50_000, batch=2048)
+    parts = table.change(table.defaults(), {f"network.{name}": value for name, value in asdict(network).items()})
+    found = costs_figure.draw(parts, figure).to_dict()
+    steps = {"parameters": [point["parameters"] for point in found["points"]]}
+    for method in costs.METHODS:
+        steps[method] = [point["steps"][method]["seconds"] for point in found["points"]]
+    return {"parts": found["parts"], "seconds": steps}
+
+
 PICTURES: dict[str, Callable[[Figure], Numbers]] = {
     "first_light": first_light,
     "optics": optics,
     "drift": drift,
     "tolerance": tolerance,
+    "scaling": scaling,
 }
 
 

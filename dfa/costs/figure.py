@@ -66,7 +66,8 @@ def draw_times(found: Scaling, ax: Axes) -> Axes:
     crossing = found.crossing()
     if crossing is not None:
         widths = [point.settings["network.width"] for point in found]
-        ax.axvline(float(np.interp(crossing, widths, parameters)), color="#adb5bd", lw=1, zorder=0)
+        at = np.exp(np.interp(np.log(crossing), np.log(widths), np.log(parameters)))
+        ax.axvline(float(at), color="#adb5bd", lw=1, zorder=0)
         ax.set_title("light is faster than backpropagation from the grey line on")
     else:
         ax.set_title("light is never faster than backpropagation")
@@ -86,7 +87,7 @@ def draw_map(found: Scaling, ax: Axes) -> Axes:
         ax.contour(rates, widths, values, levels=[0.0], colors="black")
     ax.set(xscale="log", yscale="log", xlabel="rate of a link (bytes/s)", ylabel="units of a block")
     bar = ax.figure.colorbar(image, ax=ax)
-    ticks = [tick for tick in bar.get_ticks() if abs(tick) <= reach]
-    bar.set_ticks(ticks, labels=[f"{10**tick:.2g}" for tick in ticks])
+    ticks = [float(tick) for tick in bar.get_ticks() if abs(tick) <= reach and (reach < 1 or tick == round(tick))]
+    bar.set_ticks(ticks, labels=[f"{10**tick:.3g}" for tick in ticks])
     bar.set_label("blue: light is faster")
     return ax
