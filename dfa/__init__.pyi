@@ -14,6 +14,7 @@ from .rules.parallel import LayerParallel
 from .sweeps.sweeping import sweep
 from .training.angles import alignment
 from .training.images import train
+from .training.ranks import RankCheckpoint
 
 __all__ = [
     "DirectFeedback",
@@ -26,6 +27,7 @@ __all__ = [
     "OpticalFeedback",
     "Plan",
     "RandomFeedback",
+    "RankCheckpoint",
     "RankDevice",
     "RankFeedback",
     "Ternary",

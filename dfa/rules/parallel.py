@@ -55,6 +55,8 @@ class LayerParallel:
     ----------
     module : nn.Sequential
         Blocks of this process, with their names in the model: for the optimiser and for checkpoints.
+    layout : Layout
+        Slices of B for the blocks of this process.
     traffic : Counter
         Bytes that this process has sent, "forward" and "backward", including a header of 24 or 28 bytes per message.
 
@@ -112,7 +114,7 @@ class LayerParallel:
         self.module = nn.Sequential(OrderedDict((names[id(child)], child) for group in groups for child in group))
         self._blocks = [nn.Sequential(*group) for group in groups]
         self.traffic: Counter[str] = Counter()
-        self._layout = Layout()
+        self.layout = Layout()
         self._input: Tensor | None = None
         self._made: list[Tensor] = []
 
@@ -257,8 +259,8 @@ class LayerParallel:
                     f"got shape {tuple(output.shape)}"
                 )
         wanted = [Slice(k, 0, width_of(output, leading, self.spread)) for k, output in enumerate(made)]
-        signals = self.feedback.signals(code, self._layout.widths(wanted), made[0].dtype)
-        signals = self._layout.take(signals, wanted)
+        signals = self.feedback.signals(code, self.layout.widths(wanted), made[0].dtype)
+        signals = self.layout.take(signals, wanted)
         factor /= self.scale
         given = [spread_over(s / factor, h, leading, self.spread) for s, h in zip(signals, made, strict=True)]
         taught = [k for k, output in enumerate(made) if output.requires_grad]  # others are frozen
