@@ -18,7 +18,7 @@ from tests.command import opu
 from tests.pages import ROOT, blocks, pages
 
 LANGUAGES = {"python", "sh", "toml", "text", ""}
-NOT_OURS = {"cd", "dask", "export", "git", "jupyter", "module", "nvidia-smi", "sbatch", "source", "srun"}
+NOT_OURS = {"cd", "dask", "export", "git", "jupyter", "module", "nvidia-smi", "sbatch", "source", "srun", "torchrun"}
 """Programs whose arguments are not checked."""
 with_code = pytest.mark.parametrize("page", [page for page in pages() if blocks(page)])
 
