@@ -1,7 +1,7 @@
 """One step of optical feedback through 1e12 entries: 1e6 inputs, 1e6 outputs; ``python -m benchmarks.trillion_step``.
 
-The device is `lab_bench` with larger mirrors and a uniform beam. A step shows the ternary code of a batch of errors, by
-the anchor method (the complement), and reads the signals of a block of as many units as there are valid pixels.
+The device is `lab_bench` with a mirror for each input and a uniform beam. A step shows the ternary code of a batch of
+errors, by the anchor method (the complement), and reads the signals of a block with a unit for each valid pixel.
 """
 
 import argparse
