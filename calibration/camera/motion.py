@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from calibration.camera.decay import STILL, Speed
 from photonics.arrays import BoolArray, FloatArray, HostArray
 
-__all__ = ["Motion"]
+__all__ = ["MAX_ROWS", "Motion"]
 
 RING = 40
 """Readings that are kept."""
@@ -151,10 +151,10 @@ class Motion:
         frames, maps = self._ring = Ring([*self._ring.frames, frame][-RING:], [*self._ring.maps, found][-RING:])
         if self._first is None:
             self._first = frame, found
-        known = np.asarray(np.isfinite(np.stack([*maps, self._first[1]])[:, :, 0]).all(axis=0))
+        known = np.asarray(np.isfinite([one[:, 0] for one in (*maps, self._first[1])]).all(axis=0))
         if len(maps) < MIN_READINGS or known.sum() < 2:
             return
-        flat = np.stack([contrast(one, known) for one in maps])
+        flat = contrast(np.stack(maps), known)
         lags = np.abs(np.subtract.outer(np.array(frames, np.float64), frames))
         least = 0.5 / flat.shape[1] if len(maps) < FEW_READINGS else 0.0
         self.speed, scales = fit_decay(lags, flat @ flat.T, self.fields, least)
@@ -196,12 +196,13 @@ def likeness(one: FloatArray, two: FloatArray) -> float | None:
 
 
 def contrast(found: FloatArray, known: BoolArray) -> NDArray[np.float64]:
-    """Map of the known inputs less its mean over them, as one vector.
+    """Maps (..., n_inputs, n_rows) of the known inputs less their mean over them, each as one vector.
 
     Where every pattern has one input ON, that mean is part of the common response, and not known.
     """
-    some = found[known].astype(np.float64)
-    return (some - some.mean(axis=0)).ravel()
+    some = found.compress(known, axis=-2).astype(np.float64)
+    some -= some.mean(axis=-2, keepdims=True)
+    return some.reshape(*some.shape[:-2], -1)
 
 
 def solve(halves: BoolArray, values: FloatArray, used: BoolArray) -> FloatArray:
@@ -221,34 +222,39 @@ def fit_decay(
 
     `least` is a floor for the variance of a relative overlap.
     """
-    count = len(lags)
-    first, second = np.triu_indices(count, 1)
+    count, pairs = len(lags), ~np.eye(len(lags), dtype=np.bool_)
     own = np.sqrt(np.maximum(np.diag(overlaps), 1e-300))
-    alike = overlaps[first, second] / (own[first] * own[second])
-    lag = fields * lags[first, second]
-    design = np.zeros((len(lag) + count, count + 1))
-    design[np.arange(len(lag)), first] = design[np.arange(len(lag)), second] = 1.0
-    design[: len(lag), -1] = -lag
-    design[len(lag) :, :count] = 2.0 * np.eye(count)
-    target = np.concatenate([np.log(np.maximum(alike, 0.02)), np.zeros(count)])
-    weight = np.concatenate([np.where(alike > MIN_OVERLAP, np.abs(alike), 0.0), np.full(count, PRIOR)])
-    scale = max(float(lag.max()), 1.0)
-    design[: len(lag), -1] /= scale
-    solution, _ = weighted_fit(design, target, weight)
+    alike = overlaps / np.multiply.outer(own, own)
+    scale = max(float(fields * lags.max()), 1.0)
+    lag = fields * lags / scale
+    target = np.log(np.maximum(alike, 0.02))
+    solution, _ = weighted_fit(lag, target, np.where(pairs & (alike > MIN_OVERLAP), alike, 0.0))
     # Once more, with the pairs that decay and noise leave above the limit by the fit, not by their own noise.
-    kept = np.exp(-solution[-1] * lag / scale) > MIN_OVERLAP
-    weight[: len(lag)] = np.where(kept, np.exp(design[: len(lag)] @ solution), 0.0)
-    solution, inverse = weighted_fit(design, target, weight)
-    residual = (weight * (target - design @ solution))[: len(lag)]
-    freedom = max(np.count_nonzero(kept) - count - 1, 1)
-    error = np.sqrt(max(float(np.sum(residual**2)) / freedom, least) * inverse[-1, -1])
+    kept = pairs & (np.exp(-solution[-1] * lag) > MIN_OVERLAP)
+    weight = np.where(kept, np.exp(predict(solution, lag)), 0.0)
+    solution, inverse = weighted_fit(lag, target, weight)
+    residual = float(np.sum((weight * (target - predict(solution, lag))) ** 2)) / 2.0  # each pair is there twice
+    freedom = max(np.count_nonzero(kept) // 2 - count - 1, 1)
+    error = np.sqrt(max(residual / freedom, least) * inverse[-1, -1])
     return Speed(max(float(solution[-1]), 0.0) / scale, float(error) / scale), own * np.exp(solution[:-1])
 
 
+def predict(solution: NDArray[np.float64], lag: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``b_i + b_j - rate lag_ij`` for a solution ``(b, rate)``."""
+    return np.add.outer(solution[:-1], solution[:-1]) - solution[-1] * lag
+
+
 def weighted_fit(
-    design: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
+    lag: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted least squares: the solution, and the inverse of the normal matrix."""
-    weighted = design * weight[:, None]
-    inverse = np.asarray(np.linalg.inv(weighted.T @ weighted + 1e-12 * np.eye(design.shape[1])), np.float64)
-    return inverse @ (weighted.T @ (weight * target)), inverse
+    """Least-squares fit of `predict` to symmetric targets: the solution, and the inverse of the normal matrix.
+
+    `PRIOR` is the weight of ``2 b_i = 0``. The diagonals of the weights must be 0.
+    """
+    square = weight**2
+    normal = np.diag(np.append(square.sum(axis=1) + 4.0 * PRIOR**2, np.sum(square * lag**2) / 2.0) + 1e-12)
+    normal[:-1, :-1] += square
+    normal[:-1, -1] = normal[-1, :-1] = -np.sum(square * lag, axis=1)
+    right = np.append(np.sum(square * target, axis=1), -np.sum(square * lag * target) / 2.0)
+    inverse = np.asarray(np.linalg.inv(normal), np.float64)
+    return inverse @ right, inverse

@@ -32,7 +32,10 @@ def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
     ----------
     R. Ohana et al., arXiv:2305.12988 (linear projections by anchors).
     """
-    return (np.subtract(both, alone, dtype=np.float32) - anchor) / np.float32(2.0)
+    found = np.subtract(both, alone, dtype=np.float32)
+    found -= anchor
+    found /= np.float32(2.0)
+    return found
 
 
 def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
@@ -49,7 +52,10 @@ def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
     anchor : ndarray, shape (n_out,)
         ``I(a) - I(0)``: frame of the anchor minus that of all mirrors OFF.
     """
-    return (np.subtract(pattern, rest, dtype=np.float32) + anchor) / np.float32(2.0)
+    found = np.subtract(pattern, rest, dtype=np.float32)
+    found += anchor
+    found /= np.float32(2.0)
+    return found
 
 
 def step_phases(steps: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from calibration import LinearProjection
 from calibration.camera.decay import Speed
-from calibration.camera.motion import Motion
+from calibration.camera.motion import MAX_ROWS, Motion
 from dfa.errors import Diverged
 from dfa.feedback.base import State
 from photonics.arrays import BoolArray, FloatArray, HostArray
@@ -78,7 +78,7 @@ class Tracker:
     def __call__(self, halves: BoolArray, responses: HostArray) -> HostArray:
         """Responses less the mean of these frames, if the device moves and an anchor would be stale; see `Observer`."""
         if not self._frozen:
-            self.motion.add(self.projection.opu.clock.frames, halves, responses[:, self.rows])
+            self.motion.add(self.projection.opu.clock.frames, halves, responses[:, self.rows[:MAX_ROWS]])
             self.following |= self.motion.speed.moving
         if self._calibrated.follow(responses[0]) is None:
             return responses
@@ -219,11 +219,13 @@ def offset_power(halves: BoolArray, responses: HostArray) -> float:
     ``P sum w^2``, and the responses the variance ``P sum w (1 - w)``. An offset that all share adds to the mean alone.
     """
     shown = halves.mean(axis=0)
-    spread, kept = float(responses.var(axis=0).mean()), float(np.sum(shown**2))
+    mean = responses.mean(axis=0)
+    power = float(np.vdot(mean, mean).real) / mean.size
+    spread, kept = float(np.vdot(responses, responses).real) / responses.size - power, float(np.sum(shown**2))
     left = float(shown.sum()) - kept
     if left <= 0 or spread <= 0:
         return 0.0
-    return float(np.mean(responses.mean(axis=0) ** 2)) * left / (spread * kept)
+    return power * left / (spread * kept)
 
 
 def quality(values: Tensor, noise: Tensor, saturated: Tensor, kept: float = 1.0) -> dict[str, float]:

@@ -64,14 +64,12 @@ def take_step(
         learner.backward(loss, output)
     if clip_norm is not None:
         clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip_norm)
-    with hidden_rate(learner):
-        optimiser.step()
+    update(optimiser, learner)
     return loss.item()
 
 
-@contextmanager
-def hidden_rate(learner: Rule | None) -> Iterator[None]:
-    """Context of a step of the optimiser in which hidden blocks learn at the rate that the feedback allows.
+def update(optimiser: torch.optim.Optimizer, learner: Rule | None) -> None:
+    """Take a step of the optimiser, in which hidden blocks learn at the rate that the feedback allows.
 
     Their change is multiplied by `dfa.feedback.base.Feedback.hidden_rate`. For any optimiser this is the learning rate
     of these blocks; a factor on their gradient would change nothing with Adam.
@@ -79,11 +77,11 @@ def hidden_rate(learner: Rule | None) -> Iterator[None]:
     feedback = learner.feedback if isinstance(learner, Learner) else None
     factor = 1.0 if feedback is None else feedback.hidden_rate
     if factor == 1.0 or not isinstance(learner, Learner):
-        yield
+        optimiser.step()
         return
     hidden = [p for k in range(len(learner.names) - 1) for p in learner.parameters(k)]
     before = [p.detach().clone() for p in hidden]
-    yield
+    optimiser.step()
     with torch.no_grad():
         for parameter, old in zip(hidden, before, strict=True):
             parameter.copy_(torch.lerp(old, parameter, factor))
