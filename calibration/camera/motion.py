@@ -28,6 +28,9 @@ RIDGE = 0.05
 """Frames that the inputs' mean counts for, so that inputs that are always ON together have a solution."""
 MIN_OVERLAP = 0.15
 """Overlap of two readings, noise apart, below which it is not used: its logarithm would be that of noise."""
+CHANCE = 4.0
+"""Standard errors of the overlap of unlike readings below which it is not used, either: of few outputs, one in twenty
+would be above 0.15, and a fast medium would seem slow."""
 MAX_DROP = 0.5
 """Likeness of two neighbouring readings over the usual one under which the device has changed all at once."""
 MIN_USUAL, MIN_LEFT = 0.1, 0.4
@@ -116,6 +119,16 @@ class Motion:
         """Whether the readings agree no more with one another: what comes from the device is not its map."""
         return self.strange >= LOST
 
+    def kept(self, frame: int, since: int) -> float:
+        """Correlation of the map in a frame with that of `since`, when it was calibrated.
+
+        It is that of the readings, times the decay before the first and after the last of them.
+        """
+        gap = frame - since
+        if self._first is not None and len(self._ring.maps) >= MIN_READINGS:
+            gap = max(self._first[0] - since, 0) + max(frame - self._ring.frames[-1], 0)
+        return self.correlation * float(np.exp(-self.fields * self.speed.rate * max(gap, 0)))
+
     def restart(self) -> None:
         """Begin again after a new calibration: the next reading is the one that later ones are compared with."""
         self._open, self._first, self.correlation = Frames([], [], []), None, 1.0
@@ -157,7 +170,8 @@ class Motion:
         flat = contrast(np.stack(maps), known)
         lags = np.abs(np.subtract.outer(np.array(frames, np.float64), frames))
         least = 0.5 / flat.shape[1] if len(maps) < FEW_READINGS else 0.0
-        self.speed, scales = fit_decay(lags, flat @ flat.T, self.fields, least)
+        floor = max(MIN_OVERLAP, CHANCE / float(np.sqrt(flat.shape[1])))
+        self.speed, scales = fit_decay(lags, flat @ flat.T, self.fields, least, floor)
         if frames[0] == self._first[0]:
             self._first_scale = float(scales[0])
         together = float(flat[-1] @ contrast(self._first[1], known))
@@ -216,11 +230,11 @@ def solve(halves: BoolArray, values: FloatArray, used: BoolArray) -> FloatArray:
 
 
 def fit_decay(
-    lags: NDArray[np.float64], overlaps: NDArray[np.float64], fields: int, least: float
+    lags: NDArray[np.float64], overlaps: NDArray[np.float64], fields: int, least: float, floor: float = MIN_OVERLAP
 ) -> tuple[Speed, NDArray[np.float64]]:
     """Fit ``log overlap_ij = b_i + b_j - fields rate lag_ij``; also return the scales ``exp(b)``.
 
-    `least` is a floor for the variance of a relative overlap.
+    `least` is a floor for the variance of a relative overlap, and overlaps under `floor` are not used.
     """
     count, pairs = len(lags), ~np.eye(len(lags), dtype=np.bool_)
     own = np.sqrt(np.maximum(np.diag(overlaps), 1e-300))
@@ -228,9 +242,9 @@ def fit_decay(
     scale = max(float(fields * lags.max()), 1.0)
     lag = fields * lags / scale
     target = np.log(np.maximum(alike, 0.02))
-    solution, _ = weighted_fit(lag, target, np.where(pairs & (alike > MIN_OVERLAP), alike, 0.0))
+    solution, _ = weighted_fit(lag, target, np.where(pairs & (alike > floor), alike, 0.0))
     # Once more, with the pairs that decay and noise leave above the limit by the fit, not by their own noise.
-    kept = pairs & (np.exp(-solution[-1] * lag) > MIN_OVERLAP)
+    kept = pairs & (np.exp(-solution[-1] * lag) > floor)
     weight = np.where(kept, np.exp(predict(solution, lag)), 0.0)
     solution, inverse = weighted_fit(lag, target, weight)
     residual = float(np.sum((weight * (target - predict(solution, lag))) ** 2)) / 2.0  # each pair is there twice

@@ -5,7 +5,9 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import i0e, i1e
 
+from calibration.camera.ageing import Seen
 from calibration.camera.decay import change_of_light
 from calibration.camera.noise import measure_background
 from calibration.device import Device
@@ -15,6 +17,7 @@ from calibration.projections.base import LinearProjection, ProjectionMethod, Ref
 from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
 from calibration.projections.light import told_level
 from calibration.projections.responses import Response
+from calibration.projections.signed_patterns import Terms
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 
@@ -50,7 +53,7 @@ class AnchorProjection(LinearProjection):
     or clips, change a value within the bound and are not seen; `calibration.characterize` tests additivity.
     """
 
-    by_row: ClassVar[tuple[str, ...]] = ("choice", "anchor_dn", "anchor_variance")
+    by_row: ClassVar[tuple[str, ...]] = ("choice", "anchor_dn", "anchor_variance", "calibrated")
 
     method: "AnchorMethod"
     anchors: BoolArray
@@ -61,6 +64,8 @@ class AnchorProjection(LinearProjection):
     """``I(b) - I(0)`` of the anchor used for each row, DN: shape (n_out,)."""
     anchor_variance: FloatArray
     """Variance of `anchor_dn`, DN^2."""
+    calibrated: Seen
+    """The anchors as calibrated; after `refresh`, `anchor_dn` and `frame` are those of then."""
     soft: float = 0.0
     """Share of the mean anchor that is added to that of each row in its scale; above 0 if the anchors follow a medium
     that moves (`follow`). Frames are then not tested against the anchors."""
@@ -115,7 +120,7 @@ class AnchorProjection(LinearProjection):
         means = frames.reshape(len(self.anchors), count, -1).mean(axis=1, dtype=np.float32)
         taken = means[self.choice, np.arange(self.n_outputs)]
         now = taken - np.float32(self.noise.dark_dn + self.leakage * self.unit_dn)
-        before, seen = self.anchor_dn[self.valid], now[self.valid]
+        first, seen = self.calibrated, now[self.valid]
         least = np.float32(self.method.dark_share) * seen.mean()
         variance = np.maximum(self.noise.variance(taken) / np.float32(count), DARK_VARIANCE)
         projection = replace(
@@ -124,8 +129,9 @@ class AnchorProjection(LinearProjection):
             anchor_variance=variance,
             frame=at,
         )
-        noise = variance[self.valid], self.anchor_variance[self.valid]
-        return Refreshed(projection, *change_of_light(seen, before, noise, at - self.frame))
+        noise = variance[self.valid], first.variance[self.valid]
+        found = change_of_light(seen, first.light_dn[self.valid], noise, at - first.frame)
+        return Refreshed(projection.moving(found), *found)
 
     def follow(self, common: HostArray) -> "AnchorProjection | None":
         """The projection with the anchor of now, ``I_b + 2 common``, and soft rows.
@@ -146,6 +152,7 @@ class AnchorProjection(LinearProjection):
         anchor, light = self.anchor_dn, alone - np.float32(self.noise.dark_dn)
         leak = np.float32(2.0 * self.leakage * self.unit_dn)
         of_anchor = self.anchor_variance + (np.float32(self.opu.laser.drift_rms) * anchor) ** 2 + leak * anchor
+        of_anchor = of_anchor + self._moved_variance()
         own, swing = (anchor - values, light - values) if self.complementary else (anchor + values, light + values)
         variance = own**2 * (self.noise.variance(alone) + leak * np.maximum(light, 0.0) + DARK_VARIANCE)
         variance += values**2 * self.noise.variance(other) + swing**2 * of_anchor
@@ -173,6 +180,70 @@ class AnchorProjection(LinearProjection):
     def _scale(self) -> FloatArray:
         length = np.where(self.valid, self._length_dn * self.unit_dn, np.inf)
         return (1.0 / np.sqrt(length)).astype(np.float32)
+
+    @property
+    def correlation(self) -> float:  # noqa: D102 (inherited)
+        return self._correlation_since(self.calibrated.frame)
+
+    @property
+    def _since(self) -> float:
+        """Correlation of the field now with that of the anchors' frame; anchors that follow are those of now."""
+        return 1.0 if self.soft else self._correlation_since(self.frame)
+
+    @property
+    def _before(self) -> float:
+        """Correlation of the field in the anchors' frame with that of the calibration."""
+        return self.correlation / self._since
+
+    def _moved_variance(self) -> FloatArray:
+        """Squared change of the anchors' light since it was measured, DN^2, for speckle that moves: (n_out,).
+
+        Of the intensity I of mean m, ``c^2 I + (1 - c^2) m`` is expected after a movement of correlation c.
+        """
+        kept = self._since**2
+        mean, moved = self.anchor_dn[self.valid].mean(), np.float32(1.0 - kept)
+        light = np.maximum(self.anchor_dn, np.float32(0.0))
+        return moved**2 * ((mean - light) ** 2 + mean**2) + np.float32(2.0 * kept) * moved * mean * light
+
+    @property
+    def value_correlation(self) -> float:  # noqa: D102 (inherited)
+        since, turned = self._since, self._before * float(self._cosine[self.valid].mean())
+        spread = (1.0 - since**2) * float((1.0 / self._light[self.valid]).mean())
+        return turned * since**2 / np.sqrt(since**2 + spread)
+
+    @property
+    def _light(self) -> FloatArray:
+        """Light of each row's anchor over the mean; rows that have become dark count as dark as is allowed."""
+        return np.maximum(self.anchor_dn / self.anchor_dn[self.valid].mean(), np.float32(self.method.dark_share))
+
+    @property
+    def _cosine(self) -> FloatArray:
+        """Mean cosine of the angle by which the anchors have turned between the calibration and their frame: (n_out,).
+
+        Of a Rician field ``E cos = sqrt(pi r) / 2 exp(-r / 2) (I0(r / 2) + I1(r / 2))``, with r the light that is kept
+        over the light that is new.
+        """
+        half = self._before**2 * self._light / max(1.0 - self._before**2, 1e-12) / 2.0
+        return np.sqrt(np.pi * half / 2.0) * (i0e(half) + i1e(half))
+
+    def _stale_variance(self) -> FloatArray:
+        """As inherited: the anchor's phase turns with the medium, and its length is that of `frame`."""
+        grown = (1.0 - self._since**2) * (1.0 + 1.0 / self._light)
+        return (2.0 * (1.0 - self._before * self._cosine) + grown).astype(np.float32)
+
+    def _stale_error(self, values: HostArray, error: FloatArray, terms: Terms) -> FloatArray:
+        """As inherited, and the stale light of the anchor, an offset.
+
+        The complement of a vector makes the vector's mean a share of the anchor. That share does not turn; only its
+        length changes, and of the offset it takes twice itself.
+        """
+        share = (terms.totals / np.float32(self.n_inputs if self.complementary else np.inf))[:, None]
+        scale, mean = self._scale(), self.anchor_dn[self.valid].mean()
+        offset = (terms.balance[:, None] / 2.0 - share) ** 2 * self._moved_variance() * scale**2
+        length = share**2 * self.anchor_dn * scale**2 * mean * np.float32((1.0 - self._before**2) / 2.0)
+        others = np.hypot(error, np.sqrt(offset + length))
+        turned = super()._stale_error(values - share * self.anchor_dn * scale, others, terms)
+        return np.sqrt(offset + length + turned**2)
 
     def _shared_variance(self) -> FloatArray:
         return self.anchor_variance / np.float32(4.0)
@@ -227,7 +298,7 @@ class AnchorMethod(ProjectionMethod):
         background = measure_background(device, patterns, self.repeats)
         chosen = background.intensity.argmax(axis=0) if choice is None else choice
         rows = np.arange(device.n_out)
-        anchor_dn = background.intensity[chosen, rows]
+        anchor_dn, variance = background.intensity[chosen, rows], background.variance[chosen, rows]
         mean = float(background.intensity.mean())
         # A vector's frame also contains the light of a disjoint anchor: if that alone saturates, all values have the
         # same error.
@@ -247,7 +318,8 @@ class AnchorMethod(ProjectionMethod):
             choice=chosen,
             valid=valid,
             anchor_dn=anchor_dn,
-            anchor_variance=background.variance[chosen, rows],
+            anchor_variance=variance,
+            calibrated=Seen(anchor_dn, variance, background.frame),
             unit_dn=self.unit_of(device),
             noise=background.noise,
             speed=background.speed,

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from calibration.camera.decay import STILL, Speed
+from calibration.camera.ageing import Ageing
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
@@ -79,7 +79,7 @@ class ProjectionMethod(ABC):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class LinearProjection(ABC):
+class LinearProjection(Ageing, ABC):
     """A linear map measured through the device: ``proj(x)`` is ``x @ M.T`` plus noise, M of shape (n_out, n_inputs).
 
     A subclass computes, from the frames of a binary pattern, a response that is linear in the pattern. Ternary vectors
@@ -95,21 +95,14 @@ class LinearProjection(ABC):
     by_row: ClassVar[tuple[str, ...]] = ()
     """Fields with an entry for each row, in their last axis; empty if a row needs the frame of the whole sensor."""
 
-    opu: Device
     method: ProjectionMethod
     """The method that measured the projection; ``method.calibrate(opu, n_inputs)`` measures it again."""
     n_inputs: int
     """Length of the vectors."""
-    valid: BoolArray
-    """Rows that can be used, shape (n_out,); the others always return 0."""
     unit_dn: float
     """DN of unit intensity: the mean pixel's signal with all inputs ON, if ``E|t_ij|^2 = 1/n_in``."""
     noise: NoiseModel
     """The camera's noise, measured by the calibration."""
-    speed: Speed = STILL
-    """How fast the medium moves, as far as repeated frames of the calibration show it."""
-    frame: int = 0
-    """Number of the device's frame at which the calibration saw the medium; 0 if it did not."""
 
     def __repr__(self) -> str:
         return (
@@ -236,8 +229,16 @@ class LinearProjection(ABC):
         # Entries of M have the variance 1/(2 n_in) in each part; the rounding error has the same share of its squared
         # length.
         error = np.hypot(error, np.sqrt(terms.rounding / (2.0 * self.opu.n_in))[:, None].astype(np.float32))
+        if self.speed.moving:
+            error = np.hypot(error, self._stale_error(values, error, terms))
         error[:, ~self.valid] = np.inf
         return Projected(values, error, noise, saturated)
+
+    def _stale_error(self, values: HostArray, error: FloatArray, terms: Terms) -> FloatArray:
+        """Error of values, beside their other `error`, by what the medium has moved since the calibration."""
+        parts = np.float32(1.0 if self.dtype is np.float32 else 2.0)
+        power = (np.abs(values) ** 2 / parts - error**2)[:, self.valid].mean(axis=1)
+        return np.sqrt(np.maximum(power, 0.0)[:, None] * self._stale_variance()).astype(np.float32)
 
     def effective_matrix(self, repeats: int = 1) -> HostArray:
         """Measure the matrix M of the map with unit vectors, each ``repeats`` times.

@@ -141,8 +141,22 @@ class MultilaterationProjection(LinearProjection):
             places=self.places.scaled(found.scale),
             off_dn=dark + (self.off_dn - dark) * np.float32(found.scale),
             shared_variance=self.shared_variance * np.float32(found.scale),
+        ).moving(found)
+        return Refreshed(projection if projection.correlation == 1.0 else projection._misplaced(), *found)
+
+    def _misplaced(self) -> "MultilaterationProjection":
+        """The projection with the errors that anchors make which are not where they were calibrated."""
+        kept, points = self.correlation, self.places.positions
+        mean = np.mean(np.sum(points**2, axis=1)[:, self.valid])
+        variance = ((1.0 - kept) ** 2 * points**2 + (1.0 - kept**2) * mean / 2.0).transpose(2, 0, 1)
+        covariance = np.zeros((self.n_outputs, 2 * len(points) + 2, 2 * len(points) + 2))
+        known = np.arange(2 * len(points))
+        covariance[:, known, known] = variance.reshape(self.n_outputs, -1)
+        half = self.unit_dn * self.n_inputs / (2.0 * self.opu.n_in)
+        shared, relative = shared_error(self.places, covariance, half)
+        return replace(
+            self, shared_variance=self.shared_variance + shared, scale_error=np.hypot(self.scale_error, relative)
         )
-        return Refreshed(projection, *found)
 
     def expected_dark_share(self) -> float | None:
         """Share of rows whose anchors lie near a line; None if pixels average over several grains (no formula)."""

@@ -107,7 +107,7 @@ class PairProjection(LinearProjection):
             offset_dn=dark + (self.offset_dn - dark) * light,
             offset_variance=self.offset_variance * light**2,
         )
-        return Refreshed(projection, float(light), *found[1:])
+        return Refreshed(projection.moving(found), float(light), *found[1:])
 
     def _split(self, x: ArrayLike) -> Terms:
         return super()._split(x).one_by_one()

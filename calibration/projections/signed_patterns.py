@@ -92,6 +92,12 @@ class Terms(NamedTuple):
         """Sum of a vector's weights, (batch,): multiplicity of an offset common to all frames."""
         return np.bincount(self.owner, self.weight, self.batch).astype(np.float32)
 
+    @property
+    def totals(self) -> FloatArray:
+        """Sum of a vector's entries, (batch,)."""
+        shown = np.count_nonzero(self.planes[self.plane] == self.sign[:, None], axis=1)
+        return np.bincount(self.owner, self.weight * shown, self.batch).astype(np.float32)
+
 
 def split(x: ArrayLike, n_inputs: int, bits: int) -> Terms:
     """Split vectors into terms.

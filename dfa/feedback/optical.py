@@ -184,7 +184,7 @@ class OpticalFeedback(CodedFeedback):
         that are wrong because of a saturated pixel, and ``snr_db``, their power over the expected variance of their
         noise. Once a movement of the device is seen, also ``correlation_frames``, the correlation time of the medium's
         field, ``correlation`` of the values with those of the last calibration, and ``hidden_rate``; ``snr_db`` then
-        counts the share that is stale as noise.
+        counts the share that is stale as noise (without `refresh`, not an anchor's stale light in codes without pairs).
         """
         found = super().statistics()
         if not found:
@@ -282,7 +282,7 @@ class OpticalFeedback(CodedFeedback):
                 "reaches the camera; if opu.autoexpose() has set this exposure, more light (laser.power_w) is needed"
             )
         if measured is not None:
-            kept = 1.0 if self._tracker is None else self._tracker.statistics().get("correlation", 1.0)
+            kept = self.projection.value_correlation if self._tracker is None else self._tracker.kept
             self._measured |= quality(values, read(measured.noise), read(measured.saturated), kept)
         return values
 

@@ -32,6 +32,8 @@ OFFSET_PULL = 10.0
 single input long before the readings show how fast the medium moves."""
 MIN_RATE = 0.05
 """Factor on the rate of the hidden blocks below which it is 0."""
+SURE = 5.0
+"""Standard errors that are taken off a speed: if blocks would rest at what is left, the device counts as moving."""
 MIN_LIFE = 1000
 """Frames that a calibration must have lasted to be taken again: it takes about 64 of them."""
 PROBE_EVERY = 10
@@ -113,7 +115,7 @@ class Tracker:
 
     @calibrated.setter
     def calibrated(self, projection: LinearProjection) -> None:
-        self._calibrated = projection
+        self._calibrated, self._since = projection, projection.frame or projection.opu.clock.frames
         self.following |= projection.speed.moving
         self.motion.restart()
         self._offset = 0.0
@@ -122,11 +124,18 @@ class Tracker:
     def count(self, frames: int) -> None:
         """Take in the number of frames of a step."""
         self.shown = 0.9 * self.shown + 0.1 * frames if self.shown else float(frames)
+        speed = self.motion.speed
+        self.following |= self._rate_at(self.shown * max(speed.rate - SURE * speed.error, 0.0)) < MIN_RATE
 
     @property
     def moved(self) -> float:
         """Decorrelation of the field in a step, frames over correlation time; 0 on a still device."""
         return self.shown * self.motion.speed.rate if self.following else 0.0
+
+    @property
+    def kept(self) -> float:
+        """Correlation of the values of now with those of the calibration; 1 on a still device."""
+        return self.motion.kept(self._calibrated.opu.clock.frames, self._since) if self.following else 1.0
 
     @property
     def rate(self) -> float:
@@ -147,8 +156,12 @@ class Tracker:
 
     @property
     def _factor(self) -> float:
+        return self._rate_at(self.moved)
+
+    def _rate_at(self, moved: float) -> float:
+        """`rate` for a decorrelation of the field in a step."""
         many = max(self._calibrated.n_inputs / COMMON_CLASSES, 1.0)
-        return 1.0 / (1.0 + (many * self.moved / TOLERATED[self._calibrated.moving_fields]) ** 2)
+        return 1.0 / (1.0 + (many * moved / TOLERATED[self._calibrated.moving_fields]) ** 2)
 
     def alarm(self, limit: float, age: int) -> bool:
         """Whether to calibrate again: the correlation with the calibration is under the limit, or signals are lost.

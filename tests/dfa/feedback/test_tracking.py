@@ -113,6 +113,35 @@ def test_a_stale_anchor_is_seen_before_the_speed_with_many_classes():
     assert source.hidden_rate == 0.0
 
 
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
+@pytest.mark.parametrize("refresh", [True, False])
+def test_the_stated_signal_to_noise_counts_what_is_stale(refresh):
+    """True over stated noise amplitude 0.8 to 1.3 at correlations of the field of 0.97, 0.9 and 0.7 (scatter 0.05).
+
+    The truth is the map of the calibration. Before: 1.8 to 15 without `refresh`, and 1.7 in the first steps with it.
+    Catches: a speed known to the calibration that is not used before the readings are, or without `refresh`; the time
+    between calibration and first reading.
+    """
+    opu = drifting(2e4)
+    source = OpticalFeedback(measure_projection(opu, n_inputs=CLASSES), PAIRS, refresh=refresh, min_correlation=0.0)
+    start, rows = source.projection.frame, source._rows.numpy()[:150]
+    matrix = opu.effective_matrix(tick=start)[rows]
+    anchor = matrix[:, CLASSES:].sum(axis=1)
+    true = np.real(np.conj(anchor / np.abs(anchor))[:, None] * matrix[:, :CLASSES]).T
+    kept = []
+    for step in range(33):
+        source.watch = step in (1, 8, 32)
+        [signal] = source(error(step), [150])
+        if source.watch:
+            wanted = PAIRS(error(step), step)[0].numpy() @ true
+            found, wanted = signal.numpy() - signal.numpy().mean(axis=0), wanted - wanted.mean(axis=0)
+            alike = np.sum(found * wanted) ** 2 / (np.sum(found**2) * np.sum(wanted**2))
+            stated = 10.0 ** (source.statistics()["snr_db"] / 20.0)
+            assert 0.8 < stated / np.sqrt(alike / (1.0 - alike)) < 1.3, step
+            kept.append(np.exp((start - source.frames) / 2e4))
+    assert kept == pytest.approx([0.97, 0.9, 0.69], abs=0.02)
+
+
 @pytest.mark.parametrize("method", ["anchor", "reference-pairs"])
 def test_the_movement_is_stated(method):
     """Correlation time within 20 %, correlation with the calibration, and a signal to noise that counts what is stale.
@@ -132,16 +161,21 @@ def test_the_movement_is_stated(method):
 
 
 def test_a_device_that_moves_too_fast_gets_errors_in_a_tenth_of_the_steps():
-    """Blocks rest, and the device is still watched. Catches: frames for signals that are not used; a rest for ever."""
+    """Blocks rest, and the device is still watched; also at a speed that is 7 standard errors above 0, of few pixels.
+
+    Before: blocks learned at their full rate for 8 steps, and Cora at 1e2 frames was 3.2 points under the last layer.
+    Catches: frames for signals that are not used; a rest for ever.
+    """
     source = feedback(None, PAIRS)
     source(error(0), [50])
-    source._tracker.following, source._tracker.motion.speed = True, Speed(1.0 / source._tracker.shown, 0.0)
+    source._tracker.motion.speed = Speed(1.0 / source._tracker.shown, 0.15 / source._tracker.shown)
+    source(error(0), [50])
     assert source.hidden_rate == 0.0
     frames = []
-    for step in range(20):
+    for step in range(19):
         source(error(step), [50])
         frames.append(source.statistics()["frames"])
-    assert [bool(count) for count in frames] == [step % 10 == 9 for step in range(20)]
+    assert [bool(count) for count in frames] == [step % 10 == 8 for step in range(19)]
 
 
 def blocked(opu, last):
