@@ -21,8 +21,8 @@ class LearnedFeedback(Feedback):
     row, where fixed feedback costs none outside of the device.
 
     With at least as many pixels as classes, the optics is superfluous: ``Q_k P`` is a matrix of (width, classes), which
-    electronics can multiply by e without noise, and with no more work. The light pays if there are many more classes
-    than pixels.
+    electronics can multiply by e without noise, and with no more work. With many more classes than pixels, sums of
+    random groups of entries of e (a count sketch) teach as well as P, without the light (docs/codes.md).
 
     `DirectFeedback` calls `learn` before each call, with what `needs` names: the true gradients of the blocks' outputs,
     only where `due` is true, or the outputs themselves.
