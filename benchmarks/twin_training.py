@@ -37,10 +37,10 @@ SCORES = [
 ]
 TOLERANCES = ["device", "what becomes worse", "bench: lost at", "95 % interval", "twin: lost at", "95 % interval"]
 METRICS = ("accuracy", "angle")
-PLAN = replace(SMALL, epochs=5)
+PLAN = replace(SMALL, epochs=2)
 """What is trained."""
-PIXELS = 400
-"""Pixels of each device."""
+INPUTS, PIXELS = 64, 225
+"""Of each device: a training takes a second or two."""
 MOST = 16
 """Trainings on a line of a tolerance."""
 
@@ -75,7 +75,7 @@ def compare_scores(devices: range, seeds: int) -> list[list[str]]:
     """A row for each device that is not refused, and the mean difference over the devices."""
     table, apart = [], []
     for number in devices:
-        opu = hidden(number, pixels=PIXELS)
+        opu = hidden(number, INPUTS, PIXELS)
         try:
             twin = fit(opu, number)
             bench = np.array([train(opu, seed) for seed in range(seeds)])
@@ -94,7 +94,7 @@ def compare_tolerances(devices: range, lines: list[str]) -> list[list[str]]:
     """A row for each device and parameter."""
     table = []
     for number in devices:
-        opu = hidden(number, pixels=PIXELS)
+        opu = hidden(number, INPUTS, PIXELS)
         pair = opu, fit(opu, number).device(number)
         plans = [replace(PLAN, device=device.to_dict()) for device in pair]
         both = [tolerance(plan, lines, most=MOST, progress=False) for plan in plans]
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("--devices", type=int, default=10, help="number of hidden devices")
     parser.add_argument("--first", type=int, default=0, help="seed of the first one")
-    parser.add_argument("--seeds", type=int, default=4, help="trainings through each device")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings through each device")
     parser.add_argument("--lines", nargs="+", default=[], help="parameters whose tolerance is compared (dfa.tolerance)")
     parser.add_argument("--out", type=Path, default=None, help="Markdown file")
     args = parser.parse_args()
