@@ -1,24 +1,48 @@
 """The judged twin: what it reproduces, and what it does not."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from benchmarks.twin_devices import Bench, hidden
-from calibration import check_twin, fit_device, record_bench
+from calibration import Recording, check_twin, fit_device
 from calibration.camera.estimate import Estimate
 from calibration.twin.check import compare_line
+from calibration.twin.evidence import read_evidence
+from tests.command import opu
 
 
-def test_a_twin_is_told_from_another_bench(tmp_path):
+@pytest.fixture(scope="module")
+def short(recordings, tmp_path_factory):
+    """Some frames of a recording, so that a run of the twin takes a quarter of a second."""
+    path = recordings[4][1]
+    seen = read_evidence(path)
+    wanted = ~seen.laser_on | (seen.plain & ((seen.on == 0) | (seen.on == seen.n_in)))
+    wanted[np.concatenate([*seen.bursts()[:18], seen.pairs()[:200], seen.pairs()[:200] + 1])] = True
+    record = Recording.from_arrays(
+        seen.patterns[wanted],
+        seen.frames[wanted],
+        seen.exposure_s[wanted],
+        device=Recording(path).device,
+        reference_phase=seen.phase[wanted],
+        laser_on=seen.laser_on[wanted],
+        frame_number=seen.number[wanted],
+    )
+    return record.save(tmp_path_factory.mktemp("short") / "bench.h5")
+
+
+def test_a_twin_is_told_from_another_bench(capfd, short):
     """A twin reproduces its bench; one with three times the read noise and a fifth of the leakage does not.
 
-    Catches: z values that are always small, frames that were not asked of the twin, a verdict that names nothing.
+    Catches: z values that are always small, frames that were not asked of the twin, a verdict that names nothing, a
+    command that compares nothing.
     """
-    path = record_bench(Bench(hidden(4, n_in=16, pixels=144)), tmp_path / "bench.h5", reference=False)
-    twin = fit_device(path)
-    right = check_twin(twin, path, runs=3)
-    assert not right.missed, str(right)
+    twin = fit_device(short)
+    assert opu("twin", "--recorded", short, "--check", "--json") == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["missed"] == []
+    assert {"camera.read_noise_e", "leakage", "dark variance, DN^2"} <= {line["name"] for line in found["check"]}
     factors = {"camera.read_noise_e": 3.0, "leakage": 0.2}
     wrong = replace(
         twin,
@@ -27,7 +51,7 @@ def test_a_twin_is_told_from_another_bench(tmp_path):
             for p in twin.parameters
         ),
     )
-    found = check_twin(wrong, path, runs=3)
+    found = check_twin(wrong, short, runs=3)
     assert {*factors, "dark variance, DN^2"} <= set(found.missed)
     assert "Not reproduced: " in str(found)
     assert "differs" in found.html()
