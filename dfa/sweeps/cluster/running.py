@@ -78,7 +78,8 @@ def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code
     """Compute jobs on a cluster, one in flight for each thread.
 
     A worker gets its next job when the result of the last one is here, so that its death costs no finished job. A job
-    whose worker died is added to `suspects`: it may have killed the worker.
+    whose worker died is added to `suspects`: it may have killed the worker. So are all jobs in flight if the user's
+    cluster has lost all its workers, since the scheduler does not give them to workers that come later.
     """
     from distributed import CancelledError, Future, KilledWorker, as_completed
 
@@ -97,9 +98,15 @@ def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code
             ended.add(future)
         if not ended.has_ready():
             places.refresh()
+            if places.lost:
+                suspects += [job for job, _ in flying.values()]
+                client.cancel(list(flying))
+                flying.clear()
             time.sleep(POLL_S)
             continue
         for future in ended.next_batch():
+            if future not in flying:  # cancelled here
+                continue
             job, _ = flying.pop(future)
             try:
                 outcome = future.result()
@@ -120,6 +127,11 @@ class Places:
 
     def __init__(self, client: "Client") -> None:
         self.client, self.threads, self.due_s = client, dict[str, int](), 0.0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the user's cluster has no worker at the moment. A local cluster restarts its own."""
+        return self.client.cluster is None and not self.threads
 
     def find_free(self, taken: Iterable[str]) -> str | None:
         """Return the address of a worker with a free thread, or None; `taken` has one for each point in flight."""

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from dask import config
+from distributed import LocalCluster
 
 from benchmarks.child import environment
 from benchmarks.sweeps import Logged, kill_sweeps
@@ -124,6 +125,30 @@ def test_a_worker_that_a_local_cluster_gave_up_is_replaced(monkeypatch):
         while (found := places.find_free([])) in (None, lost) and time.monotonic() < deadline:
             time.sleep(0.05)
     assert found not in (None, lost)
+
+
+def test_points_in_flight_are_not_lost_with_all_workers(tmp_path, monkeypatch):
+    """The user's cluster loses its only worker during a point, and gets another one.
+
+    Catches: a sweep that waits for ever, since the scheduler keeps the point for the lost worker.
+    """
+    log, found = tmp_path / "log", []
+    monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", 0.1)
+    kwargs = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # any port that is free
+    apart = LocalCluster(1, threads_per_worker=1, processes=False, protocol="tcp", scheduler_kwargs=kwargs)
+    with apart, pytest.warns(UserWarning, match="waiting for workers"):
+        monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", apart.scheduler_address)
+        run = threading.Thread(
+            target=lambda: found.append(sweep(Logged(str(log), 0.2), {"x": [1, 2, 3]}, progress=False)), daemon=True
+        )
+        run.start()
+        while not log.exists():
+            time.sleep(0.02)
+        apart.scale(0)
+        time.sleep(1.0)
+        apart.scale(1)
+        run.join(60.0)
+    assert found and not found[0].value.isnull().any()
 
 
 def test_a_scheduler_that_is_lost_at_the_start_is_a_one_line_error(cluster, monkeypatch):
