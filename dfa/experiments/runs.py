@@ -17,6 +17,7 @@ from dfa.experiments.plans import Plan
 from dfa.experiments.tasks import Data, build_model, limit_samples, train_plan
 from dfa.experiments.teachers import METHODS, OPTICAL, build_feedback, build_learner, check_methods, optical_source
 from dfa.feedback.base import Feedback
+from dfa.sweeps.sweeping import check_seeds
 from dfa.training.epoch import Epoch
 from photonics import OPU
 
@@ -200,11 +201,12 @@ def compare_methods(
     Raises
     ------
     ValueError
-        If a method is unknown, the device does not fit, the folder cannot be written, or a run diverges.
+        If a method is unknown, a seed occurs twice, the device does not fit, the folder cannot be written, or a run
+        diverges.
     """
-    methods = check_methods(list(methods), plan)
+    methods, seeds = check_methods(list(methods), plan), check_seeds(seeds)
     ready: dict[tuple[str, int], Feedback | None] = {}
-    if "optical" in methods and seeds:  # built first, so that a device that does not fit stops the comparison early
+    if "optical" in methods:  # built first, so that a device that does not fit stops the comparison early
         ready["optical", seeds[0]] = build_feedback("optical", plan, data, seeds[0])
     runs = []
     for method, seed in product(methods, seeds):

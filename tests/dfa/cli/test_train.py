@@ -76,3 +76,9 @@ def test_a_corrupt_mnist_file_is_one_line(capfd, tmp_path, monkeypatch):
     monkeypatch.setenv("OPU_DATA", str(tmp_path))
     assert "SHA-256" in refused(capfd, "train", "--data", "mnist", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_too_many_seeds_are_one_line(capfd, tmp_path):
+    """Catches: all memory taken for a list of them ("not enough memory:")."""
+    message = refused(capfd, "train", "--method", "bp", "--seeds", 10**11, "--out", tmp_path / "out")
+    assert "seeds must be 1000000 or less" in message

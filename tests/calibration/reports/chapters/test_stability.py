@@ -21,7 +21,7 @@ def drift_line(drift_time_s, sheet=None):
 
 
 def test_the_drift_of_the_laser_is_judged_by_its_data_sheet():
-    """5 % in 0.2 s is told for 0.5 % in an hour; of 5 % in an hour only 0.05 % shows, which no run of 0.3 s can tell.
+    """5 % in 0.2 s is told for 0.5 % in an hour; of 5 % in an hour only 0.03 % shows, which no run of 0.3 s can tell.
 
     Catches: 3 times the drift of an hour (1.7 %) allowed in a run of 0.3 s.
     """
