@@ -151,7 +151,10 @@ class RankCheckpoint:
         thread.start()
         try:
             yield
+            stop.set()
+            thread.join()
             store.set(mine, "")
+            dist.barrier()  # the store ends with the process that holds it
         except Exception as error:
             if isinstance(error, RuntimeError) and OTHER_ENDED.search(str(error)):
                 thread.join(SILENT_S + 4.0 * BEAT_S)  # which ends this process if it finds the one that is dead

@@ -181,7 +181,8 @@ class GaussianMedium(StoredMedium):
         if not self.streamed:
             return super()._on(backend, field, adjoint)
         if not adjoint:
-            return streaming.propagate(self._slab, backend, field)[:, self._skipped :]
+            product = streaming.propagate(self._slab, backend, field)
+            return product[:, self._skipped :] + 0.0 if self._skipped else product
         if self._skipped:
             before = backend.zeros((field.shape[0], self._skipped), "complex64")
             field = backend.xp.concat([before, backend.xp.astype(field, backend.xp.complex64)], axis=1)
