@@ -147,11 +147,11 @@ def ornstein_uhlenbeck(ticks, stream, k0, k1, step, out):
     search before it that contains its frame, so consecutive frames take about two draws each.
     """
     span = np.int64(1) << np.int64(48)
-    starts, lefts, rights = np.zeros(50, np.int64), np.zeros(50), np.zeros(50)
+    starts, lefts, rights = np.empty(50, np.int64), np.empty(50), np.empty(50)
     w = philox(U32(0), U32(0), U32(0), U32(stream), U32(k0), U32(k1))
     left, end = normal_pair(w[0], w[1])
     far = math.exp(-step * span)
-    lefts[1], rights[1] = left, far * left + math.sqrt(1.0 - far * far) * end
+    starts[1], lefts[1], rights[1] = 0, left, far * left + math.sqrt(1.0 - far * far) * end
     level = 1
     for i in range(ticks.size):
         t = np.int64(ticks[i])
