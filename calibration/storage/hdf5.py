@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from calibration.storage.files import new_file, reason_of
+from photonics.matrix_files import MAX_COMPRESSION
 
 __all__ = [
     "LIBRARY_VERSIONS",
@@ -70,10 +71,21 @@ def check_room(path: Path, size: int) -> None:
 
 
 def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    """Return a data set by name; raise a ``ValueError`` if it is a group."""
+    """Return a data set by name.
+
+    Raises
+    ------
+    ValueError
+        If it is a group, its data are in another file, or it declares more than the file can hold.
+    """
     found = file[name]
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{name} must be a data set in {file.filename}, got a {type(found).__name__}")
+    if found.external or found.is_virtual or found.file.filename != file.filename:
+        raise ValueError(f"{name} must be in {file.filename} itself, got a data set whose data are in another file")
+    stored = found.id.get_storage_size() * (MAX_COMPRESSION if found.chunks else 1)
+    if found.nbytes > stored:
+        raise ValueError(f"{name} must be stored in {file.filename}, got a shape of {found.shape} without its data")
     return found
 
 

@@ -159,3 +159,24 @@ def test_a_file_from_other_software_is_checked(tmp_path):
         file.attrs["device"] = '{"lazer": {"power_w": 1.0}}'
     with pytest.raises(ValueError, match="lazer is not a part of the device"):
         RecordedDevice(path)
+
+
+def test_data_in_another_file_or_not_stored_are_refused(sound, tmp_path):
+    """Catches: frames read from any file of the machine that a recording names; memory for what a shape declares."""
+    path, other = tmp_path / "r.h5", tmp_path / "other.h5"
+    shutil.copy(sound, other)
+    with h5py.File(sound) as file:
+        frames = file["frames"][:]
+    (tmp_path / "raw.bin").write_bytes(frames.tobytes())
+    for kind in ("external", "link", "declared"):
+        shutil.copy(sound, path)
+        with h5py.File(path, "r+") as file:
+            del file["frames"]
+            if kind == "link":
+                file["frames"] = h5py.ExternalLink(str(other), "frames")
+            else:
+                raw = [(str(tmp_path / "raw.bin"), 0, frames.nbytes)] if kind == "external" else None
+                chunks = None if raw else frames.shape
+                file.create_dataset("frames", frames.shape, frames.dtype, external=raw, chunks=chunks)
+        with pytest.raises(ValueError, match=r"frames must be (in|stored in) .*r.h5"):
+            RecordedDevice(path)
