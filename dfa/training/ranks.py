@@ -173,6 +173,8 @@ class RankCheckpoint:
             try:
                 store.add(f"{ALIVE}{rank}", 1)
                 for other, (count, _) in seen.items():
+                    # Looked at first: a process that ends on its own account has said so before it is gone.
+                    gone = is_gone(*store.get(f"{PLACE}{other}").decode().split())
                     if store.check([f"{ENDED}{other}"]):
                         if reason := store.get(f"{ENDED}{other}").decode():
                             store.set(f"{ENDED}{rank}", "")
@@ -182,9 +184,9 @@ class RankCheckpoint:
                     if now != count:
                         seen[other] = now, time.monotonic()
                     silent = time.monotonic() - seen[other][1] > SILENT_S
-                    if silent or is_gone(*store.get(f"{PLACE}{other}").decode().split()):
+                    if silent or gone:
                         store.set(f"{ENDED}{rank}", "")
-                        why = f"gives no sign of life for {SILENT_S:g} s" if silent else "was killed"
+                        why = "was killed" if gone else f"gives no sign of life for {SILENT_S:g} s"
                         self._end(f"process {other} of {self.stage.size} {why}")
             except RuntimeError:
                 self._end(f"process 0 of {self.stage.size}, or what holds the store of the group, has ended")
