@@ -22,6 +22,11 @@ MAX_ZEROS = 0.01
 than 2.3 standard deviations."""
 EXPOSURE_RATIO = 8.0
 """Ratio of the two exposures at which fixed patterns are measured."""
+MIN_BEND = 0.02
+"""Smallest relative difference of readings at the two exposures that is not due to the laser."""
+MAX_ROUNDING = 0.06
+"""Largest relative difference by rounding, if readings at the shorter exposure scatter by 1 DN over the pixels; with
+more light there is more noise, and it falls with the square of their scatter."""
 
 
 class Unsteady(ValueError):
@@ -65,6 +70,9 @@ class Background(NamedTuple):
     """Number of the device's frame in the middle of those at the longer exposure."""
     speed: Speed = STILL
     """How fast the medium moves, by the repeated frames of the patterns."""
+    bend: float = 0.0
+    """Readings at the shorter exposure over those at the longer one, relative to the exposures, minus 1; 0 if noise and
+    rounding explain it (`bend_of_exposures`)."""
 
 
 def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Background:
@@ -110,7 +118,50 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
         speed=speed_of_repeats(
             (values[:, 1:] - noise.dark_dn).reshape(repeats, -1), len(mean), peak[1:].ravel() < opu.camera.saturation_dn
         ),
+        bend=bend_of_exposures(
+            np.where(clipped, np.float32(np.nan), long),
+            spread / np.float32(repeats),
+            short,
+            short_spread / np.float32(repeats),
+            float(ratio),
+        ),
     )
+
+
+def bend_of_exposures(
+    long: FloatArray, variance: FloatArray, short: FloatArray, short_variance: FloatArray, ratio: float
+) -> float:
+    """Relative difference of readings at two exposures that a linear camera does not make; 0 if it is not significant.
+
+    The scatter of the readings over the pixels is compared, which the dark level does not change. If the medium has
+    moved between the exposures, the scatter is that of other speckle in part, which counts as noise.
+
+    Parameters
+    ----------
+    long, short : ndarray, shape (n_patterns, n_pixels)
+        Readings above those of all mirrors OFF; the shorter ones times the ratio of the exposures. NaN is left out.
+    variance, short_variance : ndarray, shape (n_patterns, n_pixels)
+        Variance of the readings by noise.
+    ratio : float
+        The longer exposure over the shorter one.
+    """
+    known = np.isfinite(long)
+    if np.count_nonzero(known) < 2 * len(long) + 2:
+        return 0.0
+    spreads, errors, both = [], [], np.ones_like(long)
+    for values, noise in ((long, variance), (short, short_variance)):
+        centred = values - np.mean(values, axis=1, keepdims=True, where=known)
+        both = both * centred
+        spreads.append(float(np.mean(centred**2, where=known) - np.mean(noise, where=known)))
+        errors.append(float(np.sum(centred**2 * noise, where=known)) / np.count_nonzero(known) ** 2)
+    if min(spreads) <= 0:
+        return 0.0
+    bend = float(np.sqrt(spreads[1] / spreads[0])) - 1.0
+    same = float(np.mean(both, where=known)) ** 2 / (spreads[0] * spreads[1])
+    other = 2.0 * max(1.0 - same, 0.0) / np.count_nonzero(known)
+    error = float(np.sqrt(sum(errors) / min(spreads) ** 2 + other))
+    rounding = MAX_ROUNDING * ratio**2 / spreads[0]
+    return bend if abs(bend) > max(MIN_BEND, 5.0 * error, rounding) else 0.0
 
 
 def measure_repeatedly(

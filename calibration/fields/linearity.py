@@ -12,7 +12,14 @@ import numpy as np
 from calibration.fields.misfit import Misfit
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 
-__all__ = ["bend_of", "bend_of_fringes", "curvature_of_levels", "curvature_of_steps", "curvature_sums"]
+__all__ = [
+    "bend_of",
+    "bend_of_fringes",
+    "curvature_of_levels",
+    "curvature_of_steps",
+    "curvature_sums",
+    "warn_of_exposures",
+]
 
 MIN_BEND = 0.01
 """Smallest change of the speckle's reading by the beam, and smallest bend of the fringes, that is told."""
@@ -166,3 +173,15 @@ def bend_of_fringes(sums: HostArray, known: float = 0.0, stacklevel: int = 2) ->
         stacklevel=stacklevel + 1,
     )
     return bend
+
+
+def warn_of_exposures(bend: float, stacklevel: int = 2) -> float:
+    """Warn of a `calibration.camera.noise.Background.bend` that is not 0; return its size."""
+    if bend:
+        warnings.warn(
+            f"frames do not fit the model: readings at an eighth of the exposure are {bend:+.1%} from an eighth of the "
+            "readings; stated errors include it. The camera may not be linear or use a gamma, or the light may change",
+            Misfit,
+            stacklevel=stacklevel + 1,
+        )
+    return abs(bend)

@@ -12,16 +12,17 @@ from calibration.camera.decay import change_of_light
 from calibration.camera.noise import measure_background
 from calibration.device import Device
 from calibration.fields.holography import disjoint_anchor, superset_anchor
+from calibration.fields.linearity import warn_of_exposures
 from calibration.fields.misfit import check_repeats, response_factor
 from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
-from calibration.projections.light import told_level
-from calibration.projections.responses import Response
+from calibration.projections.light import change_of_anchors, state_of_light, told_level
+from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.component import Field, component, integer
 
-__all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_anchors", "state_of_light"]
+__all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_anchors"]
 
 SOUND_MISFIT = np.float32(1.5)
 """Largest misfit of a pattern on a sound bench: 0.7 with speckle, 1.4 with a real matrix (all rows at the bound)."""
@@ -29,6 +30,8 @@ SOFT = 0.3
 """`AnchorProjection.soft` of a projection that follows its medium."""
 DARK_VARIANCE = np.float32(0.25)
 """Squared error of the dark level, DN^2: half a code where the noise is too small to average the rounding out."""
+MAX_DIM = 1.0 / 3.0
+"""Largest light of an anchor, relative to the last code, on pixels whose mean shows whether it has changed."""
 FURTHEST = 0.95
 """Quantile of the misfits that shows the size of a fault; most rows hardly exceed their bound in spite of it."""
 
@@ -49,8 +52,12 @@ class AnchorProjection(LinearProjection):
     The two frames of a value fit any field, within one bound: its square is at most ``I(x) I(b)`` (Cauchy and Schwarz).
     In `measure`, values beyond the bound by more than noise show lost frames, light that changes and a calibration at
     another exposure: their misfit enlarges the errors of all rows, and a warning tells it. A call only refuses doubled
-    frames. Other faults, such as a camera that is not linear by a few per cent
-    or clips, change a value within the bound and are not seen; `calibration.characterize` tests additivity.
+    frames.
+
+    The two exposures of the calibration show a camera that is not linear, from 2 % in the light of the anchors on. In
+    `measure` of 17 patterns more than inputs, the light of the anchors is compared with that of the calibration: values
+    are linear in the patterns, and 0 without inputs. Both enlarge the errors, and warnings tell them. A camera that
+    changes later by a few per cent, or clips, is not seen; `calibration.characterize` tests additivity.
     """
 
     by_row: ClassVar[tuple[str, ...]] = ("choice", "anchor_dn", "anchor_variance", "calibrated")
@@ -66,6 +73,8 @@ class AnchorProjection(LinearProjection):
     """Variance of `anchor_dn`, DN^2."""
     calibrated: Seen
     """The anchors as calibrated; after `refresh`, `anchor_dn` and `frame` are those of then."""
+    bend: float = 0.0
+    """Relative error by the camera's curve, from the calibration's two exposures; the complement cancels half of it."""
     soft: float = 0.0
     """Share of the mean anchor that is added to that of each row in its scale; above 0 if the anchors follow a medium
     that moves (`follow`). Frames are then not tested against the anchors."""
@@ -103,7 +112,20 @@ class AnchorProjection(LinearProjection):
         if not self.soft:
             variance *= response_factor(self._misfit(alone, other, values), 1.0, FURTHEST)
         top = self.opu.camera.saturation_dn
-        return Response(values, variance, (alone >= top) | (other >= top))
+        sums = (
+            None
+            if self.soft or not self._dim.any()
+            else values[:, self._dim].mean(axis=1, keepdims=True, dtype=np.float64)
+        )
+        return Response(values, variance, (alone >= top) | (other >= top), sums)
+
+    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
+        return change_of_anchors(sums, patterns, float(self.anchor_dn[self._dim].mean()), self.opu, stacklevel=3)
+
+    @property
+    def _dim(self) -> BoolArray:
+        """Valid rows that hardly saturate with an anchor."""
+        return self.valid & (self.anchor_dn < np.float32(MAX_DIM * self.opu.camera.top))
 
     def recalibrate(self) -> "AnchorProjection":
         """Measure the projection again; each row keeps its anchor, and so its phase."""
@@ -250,27 +272,12 @@ class AnchorProjection(LinearProjection):
 
     def _scale_error(self) -> FloatArray:
         anchor = np.where(self.valid, self._length_dn, np.float32(np.inf))
-        squared = self.anchor_variance / (2.0 * anchor) ** 2
+        squared = self.anchor_variance / (2.0 * anchor) ** 2 + np.float32(self.bend**2)
         if not self.complementary:
             # The leaked field has a random phase relative to a row's anchor (rms cosine 1/sqrt(2)). The change of the
             # common scale enters with its bound, 2 eps.
             squared += self.leakage * self.unit_dn / (2.0 * anchor) + 4.0 * self.leakage
         return np.sqrt(squared)
-
-
-def state_of_light(device: Device, mean_dn: float, saturated: float) -> str:
-    """Say how bright the frames are of which this is the mean above dark and the saturated share, and what helps."""
-    longest = device.frame_period_s - device.dmd.settle_s
-    if saturated > 0.1:
-        advice = "shorten the exposure (opu.exposure_s)"
-    elif device.exposure_s > 0.98 * longest:
-        advice = "no longer exposure is possible: more light (laser.power_w) or slower frames are needed"
-    else:
-        advice = "set the exposure (opu.autoexpose); if that has set it, more bits or anchors are needed"
-    return (
-        f"at {mean_dn:,.2f} DN above dark of {device.camera.top} ({device.camera.bit_depth} bits), {saturated:.0%} "
-        f"saturated, in {device.exposure_s:g} s of at most {longest:.3g} s: {advice}"
-    )
 
 
 @component
@@ -320,6 +327,7 @@ class AnchorMethod(ProjectionMethod):
             anchor_dn=anchor_dn,
             anchor_variance=variance,
             calibrated=Seen(anchor_dn, variance, background.frame),
+            bend=warn_of_exposures(background.bend, stacklevel=3) * (0.5 if n_inputs == device.n_in else 1.0),
             unit_dn=self.unit_of(device),
             noise=background.noise,
             speed=background.speed,

@@ -204,7 +204,7 @@ class LinearProjection(Ageing, ABC):
         terms = self._terms(x, observer)
         values = np.zeros((terms.batch, self.n_outputs), self.dtype)
         variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
-        sums: list[HostArray] = []
+        sums: list[tuple[HostArray, BoolArray]] = []
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), True)
@@ -213,11 +213,11 @@ class LinearProjection(Ageing, ABC):
             fits = np.isfinite(spread).mean(axis=1) > 0.5
             fits[fits] = check_order(halves[fits], response.values[fits][:, self.valid])
             spread[~fits] = np.inf
-            sums += [] if response.sums is None else [response.sums]
+            sums += [] if response.sums is None else [(response.sums, halves)]
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
             terms.add(variance, part, spread, power=2)
             terms.flag(saturated, part, response.saturated)
-        common = self._common_error(np.concatenate(sums)) if sums else Common()
+        common = self._common_error(*map(np.concatenate, zip(*sums, strict=True))) if sums else Common()
         scale, variance[:, ~self.valid] = self._scale(), 0.0
         noise = np.sqrt(variance) * scale
         # The error that all responses share cancels between the positive and the negative half of a vector.
@@ -324,8 +324,8 @@ class LinearProjection(Ageing, ABC):
         """Variance of responses by light that changes from pattern to pattern, which a warning may tell."""
         return 0.0
 
-    def _common_error(self, sums: HostArray) -> Common:
-        """Error that all responses of a call share, by their `Response.sums`; a warning may tell it."""
+    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
+        """Error that all responses of a call share, by the `Response.sums` of its patterns; a warning may tell it."""
         return Common()
 
     @abstractmethod

@@ -7,10 +7,10 @@ import numpy as np
 from calibration.device import Device
 from calibration.fields.misfit import Misfit
 from calibration.fields.readings import binned_imaging
-from calibration.projections.responses import Response
+from calibration.projections.responses import Common, Response
 from photonics.arrays import BoolArray, HostArray
 
-__all__ = ["common_scale", "grains_per_pixel", "told_level", "warn_of_scale"]
+__all__ = ["change_of_anchors", "common_scale", "grains_per_pixel", "state_of_light", "told_level", "warn_of_scale"]
 
 PARTS = 8
 """Number of parts of the sensor whose levels are compared."""
@@ -24,6 +24,8 @@ MIN_PULL = 4.0
 """Standard errors above which a common change of the level is told."""
 TOLD_SHARE = 0.25
 """Variance of a level over that of a response from which on a warning tells it."""
+MIN_CHANGE = 0.01
+"""Smallest relative change of the anchors' light that counts; a warning tells it from 4 times the laser's drift on."""
 WIDE_GRAINS, WIDE_PULL, WIDE_SCALE = 20.0, 8.0, 0.01
 """Smallest number of grains on the sensor, standard errors and change of the light if grains are wider than pixels. On
 sound sensors of 32 grains and more the light seems to change by up to 0.8 %, 3.9 standard errors."""
@@ -142,6 +144,50 @@ def told_level(response: Response, valid: BoolArray, patterns: BoolArray, opu: D
     return variance
 
 
+def change_of_anchors(
+    sums: HostArray, patterns: BoolArray, anchor_dn: float, opu: Device, stacklevel: int = 2
+) -> Common:
+    """Error by anchors whose light in the frames of a call is not that of the calibration; a warning tells it.
+
+    Responses are linear in the patterns, whatever the medium, and 0 without inputs. What a least-squares fit leaves
+    there is half of the change of the anchors' light, which a camera that is not linear also makes. It needs
+    `MIN_PATTERNS` patterns more than inputs.
+
+    Parameters
+    ----------
+    sums : ndarray, shape (batch, 1)
+        Mean response to each pattern over pixels that do not saturate, DN.
+    patterns : ndarray of bool, shape (batch, n_inputs)
+        What was shown.
+    anchor_dn : float
+        Mean light of the anchors on these pixels, DN.
+    opu : Device
+        Its data sheet gives the drift of the laser.
+    stacklevel : int
+        Number of calls from here to the line that the warning names.
+    """
+    known = np.column_stack([np.ones(len(patterns)), patterns])
+    if len(patterns) < known.shape[1] + MIN_PATTERNS or anchor_dn <= 0:
+        return Common()
+    fitted, _, rank, _ = np.linalg.lstsq(known, sums[:, 0], rcond=None)
+    if rank < known.shape[1]:
+        return Common()
+    noise = float(np.sum((sums[:, 0] - known @ fitted) ** 2)) / (len(known) - int(rank))
+    error = 2.0 * float(np.sqrt(noise * np.linalg.inv(known.T @ known)[0, 0])) / anchor_dn
+    change = 2.0 * float(fitted[0]) / anchor_dn
+    if abs(change) < max(MIN_CHANGE, 5.0 * error):
+        return Common()
+    if abs(change) > 4.0 * opu.laser.drift_rms:
+        warnings.warn(
+            f"frames do not fit the model: the light of the anchors is {change:+.1%} from that of the calibration "
+            f"(noise: {error:.1%}); stated errors include it. The laser may have changed, or the camera may not be "
+            "linear",
+            Misfit,
+            stacklevel=stacklevel + 1,
+        )
+    return Common(float(fitted[0]) ** 2, abs(change))
+
+
 def warn_of_scale(change: float, stacklevel: int = 2) -> None:
     """Warn of light that changes by this relative rms."""
     warnings.warn(
@@ -149,4 +195,19 @@ def warn_of_scale(change: float, stacklevel: int = 2) -> None:
         "include it. Let the laser settle, or take frames faster",
         Misfit,
         stacklevel=stacklevel + 1,
+    )
+
+
+def state_of_light(device: Device, mean_dn: float, saturated: float) -> str:
+    """Say how bright the frames are of which this is the mean above dark and the saturated share, and what helps."""
+    longest = device.frame_period_s - device.dmd.settle_s
+    if saturated > 0.1:
+        advice = "shorten the exposure (opu.exposure_s)"
+    elif device.exposure_s > 0.98 * longest:
+        advice = "no longer exposure is possible: more light (laser.power_w) or slower frames are needed"
+    else:
+        advice = "set the exposure (opu.autoexpose); if that has set it, more bits or anchors are needed"
+    return (
+        f"at {mean_dn:,.2f} DN above dark of {device.camera.top} ({device.camera.bit_depth} bits), {saturated:.0%} "
+        f"saturated, in {device.exposure_s:g} s of at most {longest:.3g} s: {advice}"
     )

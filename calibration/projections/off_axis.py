@@ -117,7 +117,7 @@ class OffAxisProjection(ReferencedProjection):
         seen = self.sideband.residual(images, lost)
         return curvature_sums(seen, harmonic, self.noise.variance(frames), light, mean_dn)
 
-    def _common_error(self, sums: HostArray) -> Common:
+    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
         found = bend_of_fringes(sums, self.bend, stacklevel=3)  # the calibration may have told it
         return Common(relative=math.sqrt(max(found**2 - self.bend**2, 0.0)))
 

@@ -90,7 +90,7 @@ class ReferencedProjection(LinearProjection):
             warn_of_scale(float(np.sqrt(scale)), stacklevel=5)
         return np.abs(values) ** 2 * np.float32(scale / 2.0)
 
-    def _common_error(self, sums: HostArray) -> Common:
+    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
         return Common(relative=bend_of_fringes(sums, stacklevel=3))
 
     def _shared_variance(self) -> FloatArray:

@@ -132,7 +132,7 @@ class PairProjection(LinearProjection):
     def _level_variance(self, response: Response, patterns: BoolArray) -> float:
         return told_level(response, self.valid, patterns, self.opu)
 
-    def _common_error(self, sums: HostArray) -> Common:
+    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
         """Mean response that is not light of the inputs; it adds up over the entries of a vector."""
         light = float(self.speckle_dn[self.valid].mean()) / self.n_inputs
         return Common(variance=(float(sums.mean()) - light / 2.0) ** 2)
