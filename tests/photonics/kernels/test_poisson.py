@@ -120,7 +120,7 @@ def test_dim_pixels_of_a_frame_are_those_of_the_law(rng):
 
     Catches: float32 trusted beside a step, counts beyond its last term, terms of tiny means.
     """
-    mean = np.repeat(np.float32([0, 1e-38, 1e-12, 0.008, 0.3, 1, 3, 6, 9.5, 9.999]), 2**14)
+    mean = np.repeat(np.array([0, 1e-38, 1e-12, 0.008, 0.3, 1, 3, 6, 9.5, 9.999], np.float32), 2**14)
     steps = stats.poisson.cdf(rng.integers(0, 30, mean.size), mean.astype(np.float64)) * 2.0**32
     near = np.where(rng.random(mean.size) < 0.5, steps + rng.integers(-3000, 3000, mean.size), 0)
     drawn = rng.integers(0, 2**32, mean.size)
