@@ -167,6 +167,11 @@ class Twin:
             medium = Ballistic(medium, self[STRAIGHT].estimate.value)
         return medium
 
+    def source(self, parameter: Parameter) -> str:
+        """Where the twin takes an unknown parameter from, in words."""
+        rates = [p.name for p in self.parameters if p.known and p.name.startswith(f"{parameter.name}^2/")]
+        return f"it follows from {rates[0]} and the time" if rates else "it is that of the data sheet if they allow"
+
     def rows(self) -> list[list[str]]:
         """Table with one row for each parameter: name, value, standard error, unit, how it was found."""
         return [
@@ -175,7 +180,7 @@ class Twin:
                 format_number(p.estimate.value, 4) if p.known else "unknown",
                 format_number(p.estimate.error, 2),
                 p.unit,
-                p.how if p.known else f"cannot be told from frames, take it from the data sheet: {p.how}",
+                p.how if p.known else f"cannot be told from frames, {self.source(p)}: {p.how}",
             ]
             for p in self.parameters
         ]
@@ -233,11 +238,11 @@ class Twin:
             for row, p in zip(self.rows(), self.parameters, strict=True)
             if p.known
         ]
-        unknown = [p.name for p in self.parameters if not p.known]
+        unknown = [f"{p.name}: {self.source(p)}" for p in self.parameters if not p.known]
         table = [
             "# Fitted to frames, with standard errors:",
             *found,
-            "# From the data sheet, since frames do not tell:",
+            "# Frames do not tell:",
         ]
         text = toml_text(self.device(seed).to_dict())
         return "\n".join([*table, *(f"# {name}" for name in unknown), "", text])

@@ -87,6 +87,9 @@ def test_command_and_files(capfd, recordings, tmp_path):
     assert "camera.gain_dn_per_e" in capfd.readouterr().out
     assert OPU.from_toml(toml).to_dict() == twin.device().to_dict()
     assert "±" in toml.read_text() or "+-" in toml.read_text()
+    rate = "imaging.reference.phase_drift_rad^2/phase_drift_time_s"
+    assert twin[rate].known
+    assert f"# imaging.reference.phase_drift_rad: it follows from {rate} and the time" in toml.read_text()
     assert "camera.gain_dn_per_e" in page.read_text()
     assert "exists" in refused(capfd, "twin", "--recorded", path, "--out", toml)
     twin.to_json(tmp_path / "twin.json")
