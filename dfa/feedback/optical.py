@@ -172,7 +172,7 @@ class OpticalFeedback(CodedFeedback):
         """
         count = int(shown.sum())
         if not self._rehearsing and count:
-            tracker.count(int(self._measured["frames"]))
+            tracker.count(int(self._measured["frames"]), len(shown))
         if tracker.following and count:
             signals[shown] -= signals[shown].mean(dim=0) * (count / (count + FEW))
 

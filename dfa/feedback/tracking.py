@@ -25,6 +25,8 @@ GAIN = 0.3
 """Share of a step's own mean by which the anchors follow."""
 TOLERATED = {2: 0.02, 1: 0.03}
 """Decorrelation of the field in a step at which hidden blocks learn at half their rate, by the fields in a response."""
+COMMON_ROWS = 32
+"""Rows of a step for which that holds. Steps of fewer rows are noisier, and count as long as if they had so many."""
 COMMON_CLASSES = 10
 """Classes up to which that holds. A class of more is seen in fewer steps, and tolerates less in proportion."""
 OFFSET_PULL = 10.0
@@ -65,7 +67,7 @@ class Tracker:
         self.motion = Motion(projection.moving_fields, projection.speed)
         self.following = False
         self.shown = 0.0
-        """Frames of a step, mean over the last steps."""
+        """Frames of a step of 32 rows or more, mean over the last steps."""
         self._common: FloatArray | None = None
         self._next: FloatArray | None = None
         self._frozen = False
@@ -121,8 +123,9 @@ class Tracker:
         self._offset = 0.0
         self._follow(None)
 
-    def count(self, frames: int) -> None:
-        """Take in the number of frames of a step."""
+    def count(self, frames: int, rows: int) -> None:
+        """Take in the number of frames of a step, and of its rows, shown or not."""
+        frames = round(frames * max(COMMON_ROWS / rows, 1.0))
         self.shown = 0.9 * self.shown + 0.1 * frames if self.shown else float(frames)
         speed = self.motion.speed
         self.following |= self._rate_at(self.shown * max(speed.rate - SURE * speed.error, 0.0)) < MIN_RATE

@@ -111,6 +111,9 @@ def test_a_stale_anchor_is_seen_before_the_speed_with_many_classes():
     assert likeness[1e6] > 0.85
     source._tracker.following, source._tracker.motion.speed = True, Speed(0.01 / source._tracker.shown, 0.0)
     assert source.hidden_rate == 0.0
+    source._tracker.shown = 0.0
+    source._tracker.count(10, 8)  # a step of few rows counts as one of 32
+    assert source._tracker.shown == 40.0
 
 
 @pytest.mark.filterwarnings("ignore:frames do not fit the model")
