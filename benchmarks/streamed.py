@@ -10,8 +10,9 @@ from benchmarks.row import Row
 from benchmarks.timing import cpu_seconds
 from photonics import GaussianMedium, draws
 from photonics.kernels.entries import fill_gaussian
-from photonics.kernels.product import accumulate
-from photonics.kernels.tile import INPUTS, OUTPUTS, WIDTH
+from photonics.kernels.frames import prepare, sum_pieces
+from photonics.kernels.panels import Piece
+from photonics.kernels.tile import INPUTS, OUTPUTS, PANEL, PARTS, WIDTH
 from photonics.random import Stream
 
 MAX_MB = 150.0
@@ -49,14 +50,15 @@ def peak_draws() -> Callable[[], None]:
 
 
 def peak_product(batch: int) -> Callable[[], None]:
-    """Return a function that multiplies `batch` frames with a million entries, of a tile that stays in the cache."""
+    """Return a function that multiplies `batch` patterns with a million entries, of a tile that stays in the cache."""
     rng = np.random.default_rng(0)
-    x = (rng.random((batch, INPUTS)) < 0.5).astype(np.float32)
-    tile, sums = rng.standard_normal((INPUTS, WIDTH), np.float32), np.zeros((batch, WIDTH), np.float32)
+    frames = prepare((rng.random((batch, INPUTS)) < 0.5).astype(np.float32))
+    tile = rng.standard_normal((INPUTS, WIDTH), np.float32)
+    piece = Piece(tile.reshape(-1), 0, WIDTH, PANEL)
 
     def call() -> None:
         for _ in range(16):
-            accumulate(x, 0, INPUTS, tile, sums)
+            sum_pieces(frames, lambda k, inputs: piece, INPUTS, INPUTS, PARTS)
 
     return call
 

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "dfa": {"photonics", "calibration", "dfa"},
 }
 NO_TORCH = ("photonics", "calibration")
-HIDDEN = {"block", "effective_matrix", "propagate", "adjoint", "mean_photons", "_lit", "_columns", "_matrix"}
+HIDDEN = {"block", "effective_matrix", "propagate", "adjoint", "mean_photons", "_lit", "_panels", "_matrix"}
 """Names that give the transmission matrix away: calibration knows the patterns it sent and the frames it got."""
 ARRAY = re.compile(r"(NDArray\[.*\]|\w*Array|np\.ndarray|Tensor)( \| None)?")
 """Annotations of arrays."""

@@ -1,3 +1,3 @@
-from . import cpu, diffusion, entries, product, screens
+from . import cpu, diffusion, entries, frames, product, screens, tables
 
-__all__ = ["cpu", "diffusion", "entries", "product", "screens"]
+__all__ = ["cpu", "diffusion", "entries", "frames", "product", "screens", "tables"]

@@ -9,8 +9,8 @@ import numpy as np
 
 from photonics.kernels.compiled import compiled, widen_vectors
 from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
-from photonics.kernels.product import add_column, end_slice, move_sum
-from photonics.kernels.tile import SLICE
+from photonics.kernels.product import add_term, end_chains
+from photonics.kernels.tile import BLOCK, SLICE
 
 __all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit"]
 
@@ -58,17 +58,21 @@ def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scal
 
 
 @jit
-def add_gaussian(x, where, first_pair, pairs, stream, k0, k1, scale, buffer, total):
-    """``total += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none."""
+def add_gaussian(x, where, binary, first_pair, pairs, stream, k0, k1, scale, buffer, total):
+    """``total += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none.
+
+    `binary` is whether its values are all 0 or 1, which decides the order of summation.
+    """
     widen_vectors()
-    part, sums, end = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), SLICE
+    low, high, before = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), np.int64(0)
+    part, sums, length = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), 4 if binary else SLICE
     for column in where:
-        if column >= end:
-            end = end_slice(end, column, part, sums, total)
+        if column // length != before // length:
+            end_chains(binary, before, column, low, high, part, sums, total)
         gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, buffer)
-        add_column(x[column], buffer[: total.size], part)
-    move_sum(part, sums)
-    move_sum(sums, total)
+        add_term(binary, column, x[column], buffer, low, high, part)
+        before = column
+    end_chains(binary, before, before + BLOCK, low, high, part, sums, total)
 
 
 @jit
@@ -105,14 +109,15 @@ def fill_three_bit(first_column, columns, first_group, groups, stream, k0, k1, s
 
 
 @jit
-def add_three_bit(x, where, first_group, groups, stream, k0, k1, scale, buffer, total):
+def add_three_bit(x, where, binary, first_group, groups, stream, k0, k1, scale, buffer, total):
     """As `add_gaussian`, by groups of 64 rows."""
     widen_vectors()
-    part, sums, end = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), SLICE
+    low, high, before = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), np.int64(0)
+    part, sums, length = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), 4 if binary else SLICE
     for column in where:
-        if column >= end:
-            end = end_slice(end, column, part, sums, total)
+        if column // length != before // length:
+            end_chains(binary, before, column, low, high, part, sums, total)
         three_bit_column(column, first_group, groups, stream, k0, k1, scale, buffer)
-        add_column(x[column], buffer[: total.size], part)
-    move_sum(part, sums)
-    move_sum(sums, total)
+        add_term(binary, column, x[column], buffer, low, high, part)
+        before = column
+    end_chains(binary, before, before + BLOCK, low, high, part, sums, total)

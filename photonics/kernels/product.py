@@ -1,166 +1,275 @@
-"""The product of frames with a tile of a transmission matrix, summed in a fixed order.
+"""The product of frames with a piece of a transmission matrix, summed in a fixed order.
 
 A long sum in float32 drifts: a chain of a million equal terms is 1 % off. So the inputs are summed in slices of `SLICE`
 and the slices in blocks of `BLOCK` inputs, by the number of the input. Within a slice a value is one chain of fused
 multiply-adds in float32, in ascending order: ``s = fma(x_k, t_k, s)``. The slices of a block are added in float32, and
 the blocks in float64, in ascending order. So a frame's result depends neither on the other frames nor on tiles and
 threads, and an input that is zero can be left out. A BLAS guarantees neither. On a processor without fused multiply-add
-each step rounds twice, in the same order.
+each step rounds twice, in the same order. Frames of 0 and 1 have another order, see `photonics.kernels.tables`.
 
-A tile is float32 of shape (`INPUTS`, `WIDTH`), see `photonics.kernels.tile`: one row for each input, with the real and
-imaginary parts of `OUTPUTS` outputs side by side. The padding keeps the rows in different cache sets.
+Sums are float32, flat, in the order panel, frame, part (`PANEL` of them).
 """
 
-import llvmlite.binding as llvm
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
+from photonics.arrays import IntArray
 from photonics.kernels.compiled import compiled
-from photonics.kernels.tile import BLOCK, FRAMES, PARTS, SLICE
+from photonics.kernels.panels import TOGETHER
+from photonics.kernels.tile import BLOCK, CHAIN, PANEL, SLICE
+from photonics.kernels.vectors import (
+    LANES,
+    STRIP,
+    VECTORS,
+    WIDE,
+    add_to_sums,
+    constant,
+    load,
+    multiply_add,
+    offset,
+    place,
+    prefetch,
+    repeat,
+    vector,
+)
 
 __all__ = [
-    "accumulate",
-    "add_column",
-    "copy_tile",
-    "end_slice",
+    "add_frames",
+    "add_term",
+    "end_chains",
+    "find_ends",
     "gather",
+    "lay_out_frames",
     "move_sum",
+    "pad_frames",
+    "take_tile",
     "transpose_tile",
+    "write_sums",
 ]
 
 # "contract" allows a multiply and an add to become one instruction; it does not allow sums to be reordered.
 jit = compiled(error_model="numpy", fastmath={"contract"})
 
+UNIT = 4 if WIDE else 2
+SMALL, LARGE = 2 * UNIT, 3 * UNIT
+"""Frames whose sums are held in registers at a time. Any multiple of `UNIT` but `UNIT` itself is made of these two."""
+TURN = 10 * LARGE
+"""Frames that are multiplied with a piece of the matrix before the next: their values stay in the cache."""
+NEIGHBOURS = 4
+"""Panels that are multiplied with the same values in turn."""
+FLOATS_OF_LINE = 16
 
-def registers() -> tuple[int, int]:
-    """Lanes of a vector, and vectors of outputs: as many as hold four frames' sums in registers."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 16, 4
-    return (8, 2) if features.get("avx2") else (4, 4)
+
+def multiply(frames: int) -> Callable[..., Any]:
+    """Return the loop for a number of frames that fits in registers."""
+
+    @intrinsic
+    def multiply_block(typingctx, x, first, floats, begin, row, count, ahead, sums, target):
+        """``sums[target + f PANEL :] += sum_k x[first + k frames + f] floats[begin + k row :]``, `STRIP` parts.
+
+        It asks for one cache line from `ahead` on per input. All arrays are flat; `count` is a multiple of `TOGETHER`.
+        """
+        signature = types.void(x, types.intp, floats, *[types.intp] * 4, sums, types.intp)
+
+        def codegen(context, builder, signature, arguments):
+            kinds = signature.args
+            x, first, floats, begin, row, count, ahead, sums, target = arguments
+            weights = place(context, builder, kinds[0], x, first)
+            columns, later = (place(context, builder, kinds[2], floats, i) for i in (begin, ahead))
+
+            def body(k, held):
+                column = builder.gep(columns, [builder.mul(k, row)])
+                parts = [load(builder, offset(builder, column, v * LANES)) for v in range(VECTORS)]
+                prefetch(builder, builder.gep(later, [builder.mul(k, constant(FLOATS_OF_LINE))]))
+                weight = builder.gep(weights, [builder.mul(k, constant(frames))])
+                weight = [builder.load(offset(builder, weight, f)) for f in range(frames)]
+                terms = [(w, part) for w in weight for part in parts]
+                return [multiply_add(builder, *term, total) for term, total in zip(terms, held, strict=True)]
+
+            zeros = [ir.Constant(vector, [0.0] * LANES)] * (frames * VECTORS)
+            held = repeat(builder, count, TOGETHER, zeros, body)
+            add_to_sums(builder, place(context, builder, kinds[7], sums, target), held, PANEL)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return multiply_block
 
 
-LANES, VECTORS = registers()
+multiply_small, multiply_large = multiply(SMALL), multiply(LARGE)
+
+
+def pad_frames(count: int) -> tuple[int, int]:
+    """Frames with their padding, and how many of them go in large blocks; the rest, at most two blocks, is small."""
+    units = max(-(-count // UNIT), 2)
+    return units * UNIT, (units - 2 * (-units % 3)) // 3 * LARGE
+
+
+@jit
+def lay_out_frames(x, frames, large, out):
+    """Copy frames in the order in which `add_frames` reads them: slice, block of frames, input, frame."""
+    for first in range(0, x.shape[1], SLICE):
+        count = min(SLICE, x.shape[1] - first)
+        padded = -(-count // TOGETHER) * TOGETHER
+        for f in range(x.shape[0]):
+            together = LARGE if f < large else SMALL
+            inside = (f if f < large else f - large) % together
+            start, row = first * frames + (f - inside) * padded + inside, x[f, first : first + count]
+            for k in range(count):
+                out[start + k * together] = row[k]
+
+
+@jit
+def add_frames(x, start, frames, large, floats, begin, row, panel, inputs, panels, sums):
+    """Add the product of frames with a `photonics.kernels.panels.Piece` to sums.
+
+    `x` is what `lay_out_frames` made of all inputs; the piece has `inputs` inputs from number `start` on, a multiple
+    of `SLICE`, and `panels` panels.
+    """
+    f0 = 0
+    while f0 < frames:
+        f1 = f0 + TURN if f0 + TURN <= large else frames
+        for p0 in range(0, panels, NEIGHBOURS):
+            p1 = min(p0 + NEIGHBOURS, panels)
+            for first in range(0, inputs, SLICE):
+                count = -(-min(SLICE, inputs - first) // TOGETHER) * TOGETHER
+                for p in range(p0, p1):
+                    here = begin + first * row + p * panel
+                    if p + 1 < p1:
+                        following = here + panel
+                    elif first + SLICE < inputs:
+                        following = begin + (first + SLICE) * row + p0 * panel
+                    else:
+                        following = begin + p1 * panel
+                    for part in range(0, PANEL, STRIP):
+                        f = f0
+                        while f < f1:
+                            source, target = (start + first) * frames + f * count, (p * frames + f) * PANEL + part
+                            # two blocks of frames together ask for the whole of the next slice
+                            ahead = following + FLOATS_OF_LINE * SLICE * ((f - f0) // SMALL % 2)
+                            if f < large:
+                                multiply_large(x, source, floats, here + part, row, count, ahead, sums, target)  # pyright: ignore[reportCallIssue]
+                                f += LARGE
+                            else:
+                                multiply_small(x, source, floats, here + part, row, count, ahead, sums, target)  # pyright: ignore[reportCallIssue]
+                                f += SMALL
+        f0 = f1
+
+
+@jit
+def write_sums(sums, frames, rows, first_part, out):
+    """``out[rows[f], first_part + part] = sums[panel, f, part]``, as many parts as `out` has."""
+    for f in range(rows.size):
+        for first in range(first_part, min(first_part + sums.size // frames, out.shape[1]), PANEL):
+            start = ((first - first_part) // PANEL * frames + f) * PANEL
+            row = out[rows[f], first : min(first + PANEL, out.shape[1])]
+            for j in range(row.size):
+                row[j] = sums[start + j]
 
 
 @intrinsic
-def add_block(typingctx, x, frame, first, count, tile, row, part, sums):
-    """``sums[frame : frame + 4, part : part + LANES * VECTORS] += x[..., first : first + count] @ tile[row :, ...]``.
-
-    The product stays in vector registers from the first input to the last, and is then added to the sums. This is 1.7
-    times as fast as the loop over memory that the compiler generates from plain code. All arrays are C-contiguous
-    float32 matrices.
-    """
-    vector = ir.VectorType(ir.FloatType(), LANES)
-    signature = types.void(x, types.intp, types.intp, types.intp, tile, types.intp, types.intp, sums)
+def gather_chain(typingctx, rows, weights, first, last, floats, begin, row, sums, part):
+    """``sums[part :] += sum_q weights[q] floats[begin + rows[q] row :]``, `STRIP` parts, q from `first` to `last`."""
+    signature = types.void(rows, weights, types.intp, types.intp, floats, types.intp, types.intp, sums, types.intp)
 
     def codegen(context, builder, signature, arguments):
         kinds = signature.args
-        x, frame, first, count, tile, row, part, sums = arguments
-        nothing, zero = ir.Constant(vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        fma = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{LANES}f32"
-        )
+        rows, weights, first, last, floats, begin, row, sums, part = arguments
+        rows, weights = (place(context, builder, kinds[i], (rows, weights)[i], first) for i in range(2))
+        columns = place(context, builder, kinds[4], floats, begin)
 
-        def place(kind, array, i, j):
-            """Pointer to ``array[i, j]``."""
-            parts = context.make_array(kind)(context, builder, array)
-            width = cgutils.unpack_tuple(builder, parts.shape)[1]
-            return builder.gep(parts.data, [builder.add(builder.mul(i, width), j)])
+        def body(q, held):
+            number, weight = (builder.load(builder.gep(each, [q])) for each in (rows, weights))
+            column = builder.gep(columns, [builder.mul(number, row)])
+            parts = [load(builder, offset(builder, column, v * LANES)) for v in range(VECTORS)]
+            return [multiply_add(builder, weight, *both) for both in zip(parts, held, strict=True)]
 
-        def whole(value):
-            return context.get_constant(types.intp, value)
-
-        def vectors(start):
-            return [
-                builder.bitcast(builder.gep(start, [whole(v * LANES)]), vector.as_pointer()) for v in range(VECTORS)
-            ]
-
-        frames = [builder.add(frame, whole(f)) for f in range(FRAMES)]
-        targets = [vectors(place(kinds[7], sums, f, part)) for f in frames]
-        held = [[cgutils.alloca_once(builder, vector) for _ in range(VECTORS)] for _ in frames]
-        for f in range(FRAMES):
-            for v in range(VECTORS):
-                builder.store(ir.Constant(vector, [0.0] * LANES), held[f][v])
-        with cgutils.for_range(builder, count) as loop:
-            column = vectors(place(kinds[4], tile, builder.add(row, loop.index), part))
-            column = [builder.load(pointer, align=4) for pointer in column]
-            for f in range(FRAMES):
-                weight = builder.load(place(kinds[0], x, frames[f], builder.add(first, loop.index)))
-                weight = builder.shuffle_vector(builder.insert_element(nothing, weight, zero), nothing, everywhere)
-                for v in range(VECTORS):
-                    builder.store(builder.call(fma, [weight, column[v], builder.load(held[f][v])]), held[f][v])
-        for f in range(FRAMES):
-            for v in range(VECTORS):
-                total = builder.fadd(builder.load(targets[f][v], align=4), builder.load(held[f][v]))
-                builder.store(total, targets[f][v], align=4)
+        zeros = [ir.Constant(vector, [0.0] * LANES)] * VECTORS
+        held = repeat(builder, builder.sub(last, first), 1, zeros, body)
+        add_to_sums(builder, place(context, builder, kinds[7], sums, part), held, PANEL)
         return context.get_dummy_value()
 
     return signature, codegen
 
 
-@jit
-def accumulate(x, first, count, tile, sums):
-    """``sums += x[:, first : first + count] @ tile``.
+def find_ends(numbers: IntArray, length: int) -> IntArray:
+    """Places in ascending numbers after which ``number // length`` changes, and their end."""
+    changes = np.flatnonzero(np.diff(numbers // length)) + 1
+    return np.append(changes, numbers.size) if numbers.size else changes
 
-    `x` (frames, inputs) and `sums` (frames, `WIDTH`) are C-contiguous; frames are a multiple of 4.
+
+@jit
+def gather(where, weights, ends, floats, begin, row, panel, total):
+    """``total += T x`` for one frame, over its inputs that are not zero; no other row is read.
+
+    These are `where` and have `weights`; `ends` are those of their slices.
     """
-    for k in range(0, count, SLICE):
-        inputs = min(SLICE, count - k)
-        for part in range(0, PARTS, LANES * VECTORS):
-            for frame in range(0, x.shape[0], FRAMES):
-                add_block(x, frame, first + k, inputs, tile, k, part, sums)  # pyright: ignore[reportCallIssue]
-
-
-@jit
-def gather(x, where, columns, first, total):
-    """``total += x[where] @ columns[where, first : first + total.size]``: one frame, the inputs that are not zero."""
-    part, sums, end = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), SLICE
-    for i in where:
-        if i >= end:
-            end = end_slice(end, i, part, sums, total)
-        add_column(x[i], columns[i, first : first + total.size], part)
-    move_sum(part, sums)
-    move_sum(sums, total)
+    for first in range(0, total.size, PANEL):
+        sums, whole, before = np.zeros(PANEL, np.float32), total[first : first + PANEL], 0
+        for last in ends:
+            if before and where[before] // BLOCK != where[before - 1] // BLOCK:
+                move_sum(sums, whole)
+            for part in range(0, PANEL, STRIP):
+                gather_chain(where, weights, before, last, floats, begin + part, row, sums, part)  # pyright: ignore[reportCallIssue]
+            before = last
+        move_sum(sums, whole)
+        begin += panel
 
 
 @jit
 def add_column(weight, column, part):
-    """``part += weight * column``, all of one length."""
+    """``part += weight * column``, for the whole of `part`."""
     for j in range(part.size):
         part[j] = part[j] + weight * column[j]
 
 
 @jit
-def end_slice(end, i, part, sums, total):
-    """Move the sum of the slice that ends before input `end` on, and return the end of the slice that holds input `i`.
+def add_term(binary, i, weight, column, low, high, part):
+    """Add the column of input `i` to its chain, or in a frame of 0 and 1 to the lower or higher two of its four."""
+    if not binary:
+        add_column(weight, column, part)
+    elif i & 2:
+        add_column(weight, column, high)
+    else:
+        add_column(weight, column, low)
 
-    If `i` is in another block, the sum of the block moves on as well.
-    """
-    move_sum(part, sums)
-    if i // BLOCK != (end - 1) // BLOCK:
+
+@jit
+def end_chains(binary, before, i, low, high, part, sums, total):
+    """Move the sums on that end between two inputs of different slices (of different fours in a frame of 0 and 1)."""
+    if binary:
+        for j in range(part.size):
+            part[j] += low[j] + high[j]
+            low[j] = 0.0
+            high[j] = 0.0
+    length = CHAIN if binary else SLICE
+    if i // length != before // length:
+        move_sum(part, sums)
+    if i // BLOCK != before // BLOCK:
         move_sum(sums, total)
-    return (i // SLICE + 1) * SLICE
 
 
 @jit
 def move_sum(part, total):
     """``total += part``; `part` starts again from zero."""
-    for j in range(part.size):
+    for j in range(total.size):
         total[j] += part[j]
         part[j] = 0.0
 
 
 @jit
-def copy_tile(columns, first_input, inputs, first_part, parts, tile):
-    """``tile[:inputs, :parts] = columns[first_input :, first_part :]``."""
+def take_tile(floats, begin, row, panel, inputs, parts, tile):
+    """``tile[:inputs, :parts] = `` a piece of a matrix."""
     for k in range(inputs):
-        row, source = tile[k, :parts], columns[first_input + k, first_part : first_part + parts]
-        for j in range(parts):
-            row[j] = source[j]
+        for first in range(0, parts, PANEL):
+            start, target = begin + k * row + first // PANEL * panel, tile[k, first : min(first + PANEL, parts)]
+            for j in range(target.size):
+                target[j] = floats[start + j]
 
 
 @jit

@@ -1,6 +1,6 @@
-"""Sizes of a tile of a transmission matrix, see `photonics.kernels.product`."""
+"""Sizes of the pieces of a transmission matrix, see `photonics.kernels.product` and `photonics.kernels.tables`."""
 
-__all__ = ["BLOCK", "FRAMES", "INPUTS", "OUTPUTS", "PARTS", "SLICE", "WIDTH"]
+__all__ = ["BLOCK", "CHAIN", "INPUTS", "OUTPUTS", "PANEL", "PARTS", "SLICE", "WIDTH"]
 
 INPUTS = 256
 """Inputs of a tile."""
@@ -8,9 +8,11 @@ OUTPUTS = 256
 """Outputs of a tile."""
 PARTS = 2 * OUTPUTS
 WIDTH = PARTS + 16
-FRAMES = 4
-"""Number of frames summed side by side in registers."""
+PANEL = 32
+"""Real and imaginary parts side by side in a panel, a divisor of `PARTS`."""
 SLICE = 128
-"""Inputs of a chain, a divisor of `INPUTS`: as many rows of a register block fit in the first-level cache."""
+"""Inputs of a chain of multiply-adds, a divisor of `INPUTS`: their rows of a panel fit in the first-level cache."""
+CHAIN = 64
+"""Inputs of a chain of sums of four, a divisor of `SLICE`: the tables of their rows fit in the first-level cache."""
 BLOCK = 64 * SLICE
 """Inputs that are summed in float32, a multiple of `INPUTS`: equal terms are right to 4e-6."""

@@ -1,5 +1,7 @@
 """The Gaussian medium: a slab so thick that the entries of T are independent complex normals."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Literal
@@ -10,11 +12,12 @@ import psutil
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
 from photonics.component import Field, Integer, Seed, component
+from photonics.kernels.panels import Panels, Piece
 from photonics.kernels.threads import for_blocks
 from photonics.medium import streaming
 from photonics.medium.laws import Slab, find_law
 from photonics.medium.stored import StoredMedium
-from photonics.medium.tiled import MIN_FRAMES, Sums
+from photonics.medium.tiled import MIN_FRAMES, Sums, TiledMedium
 
 __all__ = ["GaussianMedium"]
 
@@ -112,27 +115,29 @@ class GaussianMedium(StoredMedium):
         return 2 if self.streamed else MIN_FRAMES  # two frames one by one would draw every entry twice
 
     @property
-    def _columns(self) -> ComplexArray:
+    def _max_frames(self) -> int | None:
+        return None if self.streamed else super()._max_frames
+
+    @property
+    def _panels(self) -> Panels:
         return self._drawn
 
     @cached_property
-    def _drawn(self) -> ComplexArray:
-        needed, free = 8 * self.n_in * self.n_out, psutil.virtual_memory().available
+    def _drawn(self) -> Panels:
+        needed, free = 4 * math.prod(Panels.array_shape(self.n_in, self.n_out)), psutil.virtual_memory().available
         if needed > free:
             other = "" if self.storage == "auto" else " or 'auto'"
             raise ValueError(
                 f"storage must be 'streamed'{other} for a matrix of {needed / 1e9:.3g} GB where "
                 f"{free / 1e9:.3g} GB are free, got {self.storage!r}"
             )
-        columns = np.empty((self.n_in, self.n_out), np.complex64)
-        parts = columns.view(np.float32)
+        panels = Panels(self.n_in, self.n_out)
 
         def fill(start: int, stop: int) -> None:
-            drawn = self._draw_rows(start, stop - start, 0, self.n_out)
-            parts[start:stop] = drawn
+            panels.write(start, self._draw_rows(start, stop - start, 0, self.n_out))
 
         for_blocks(fill, self.n_in, max(2**18 // self.n_out, 1))
-        return columns
+        return panels
 
     def _draw_rows(self, first_input: int, inputs: int, first_output: int, outputs: int) -> FloatArray:
         """Parts of some entries, (inputs, 2 outputs); only whole draws are made, so that a few more are drawn."""
@@ -155,15 +160,18 @@ class GaussianMedium(StoredMedium):
         else:
             self._draw(first_input, inputs, first_output, outputs, tile)
 
-    def _add(self, x: FloatArray, first_output: int, total: Sums) -> None:
+    def _pieces(self, first_output: int, outputs: int) -> tuple[Callable[[int, int], Piece], int]:
+        return (TiledMedium if self.streamed else StoredMedium)._pieces(self, first_output, outputs)
+
+    def _add(self, x: FloatArray, binary: bool, first_output: int, total: Sums) -> None:
         if not self.streamed:
-            super()._add(x, first_output, total)
+            super()._add(x, binary, first_output, total)
             return
         slab, rows, skipped = self._slab, self._slab.law.rows, self._skipped
         wide = np.zeros(2 * skipped + total.size) if skipped else total
         group, groups = (slab.first + first_output) // rows, -(-(wide.size // 2) // rows)
         buffer = np.empty(2 * rows * groups, np.float32)
-        slab.law.add(x, np.flatnonzero(x), group, groups, *slab.key, slab.scale, buffer, wide)
+        slab.law.add(x, np.flatnonzero(x), binary, group, groups, *slab.key, slab.scale, buffer, wide)
         if skipped:
             total += wide[2 * skipped :]
 

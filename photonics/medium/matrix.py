@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from photonics import draws
-from photonics.arrays import ComplexArray, HostArray, shape_text
+from photonics.arrays import HostArray, shape_text
 from photonics.component import Field, component
+from photonics.kernels.panels import Panels
 from photonics.matrix_files import free_bytes, read_array
 from photonics.medium.stored import StoredMedium, StoredRows
 from photonics.random import Stream
@@ -20,6 +21,9 @@ __all__ = ["MatrixMedium"]
 
 MIN_MODULUS, MAX_MODULUS = 1e-18, 1e9
 """Range of the largest modulus of an entry: beyond it, intensities are 0 or infinite in single precision."""
+ALL = slice(None)
+MAX_VALUES = 2**18
+"""Entries that are copied together."""
 PAIRS = {("r", "i"), ("re", "im"), ("real", "imag")}
 """Names, in lower case, of the two fields of a complex number that a file holds as a record."""
 
@@ -58,16 +62,16 @@ class MatrixMedium(StoredMedium):
     normalise: bool = False
     """Whether to scale the matrix to ``E|t_ij|^2 = 1/n_in``, the mean over all entries."""
 
-    _matrix: ComplexArray = Field(init=False, repr=False)
+    _matrix: Panels = Field(init=False, repr=False)
 
     def __post_init__(self, matrix: Any) -> None:
         if (matrix is None) == (self.path is None):
             raise ValueError("either matrix or path must be given, got " + ("neither" if matrix is None else "both"))
         if self.path is None:
-            columns, digest = as_columns(matrix, self.normalise), None
+            panels, digest = as_panels(matrix, self.normalise), None
         else:
-            columns, digest = read_matrix(Path(self.path), self.key, self.sha256, self.normalise)
-        object.__setattr__(self, "_matrix", columns)
+            panels, digest = read_matrix(Path(self.path), self.key, self.sha256, self.normalise)
+        object.__setattr__(self, "_matrix", panels)
         object.__setattr__(self, "sha256", digest)
 
     @classmethod
@@ -87,10 +91,10 @@ class MatrixMedium(StoredMedium):
 
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102 (inherited)
-        return self._matrix.shape[1], self._matrix.shape[0]
+        return self._matrix.n_out, self._matrix.n_in
 
     @property
-    def _columns(self) -> ComplexArray:
+    def _panels(self) -> Panels:
         return self._matrix
 
     @property
@@ -100,12 +104,12 @@ class MatrixMedium(StoredMedium):
     @cached_property
     def transmission(self) -> float:
         """Mean of ``n_in |t_ij|^2`` over all entries: 1 for a normalised matrix."""
-        return self.shape[1] * float(np.mean(np.abs(self._matrix) ** 2, dtype=np.float64))
+        return self.shape[1] * float(np.mean(np.abs(self._matrix.read(ALL, ALL)) ** 2, dtype=np.float64))
 
     @cached_property
     def _digest(self) -> str:
-        """SHA-256 of the matrix in memory."""
-        return hashlib.sha256(self._matrix.tobytes()).hexdigest()
+        """SHA-256 of the transposed matrix, complex64 in C order."""
+        return hashlib.sha256(self._matrix.read(ALL, ALL).tobytes()).hexdigest()
 
     def rows(self, start: int, stop: int) -> StoredRows:
         """Medium of some outputs; the whole matrix stays in memory, and the share is a copy."""
@@ -126,8 +130,8 @@ class MatrixMedium(StoredMedium):
         return source | {"normalise": True} if self.normalise else source
 
 
-def as_columns(matrix: Any, normalise: bool) -> ComplexArray:
-    """Return a copy of the transposed matrix, complex64 in C order: (n_in, n_out).
+def as_panels(matrix: Any, normalise: bool) -> Panels:
+    """Return a copy of a matrix, in the order in which products read it.
 
     Raises
     ------
@@ -153,7 +157,12 @@ def as_columns(matrix: Any, normalise: bool) -> ComplexArray:
             f"matrix must have a largest modulus from {MIN_MODULUS:g} to {MAX_MODULUS:g}, or be scaled by "
             f"normalise=True, got {largest:.3g}"
         )
-    return np.array(array.astype(np.complex64, copy=False).T, order="C")
+    n_out, n_in = array.shape
+    panels, together = Panels(n_in, n_out), max(MAX_VALUES // n_out, 1)
+    for first in range(0, n_in, together):
+        columns = array[:, first : first + together].T.astype(np.complex64, order="C")
+        panels.write(first, columns.view(np.float32))
+    return panels
 
 
 def as_numbers(array: HostArray) -> HostArray:
@@ -165,7 +174,7 @@ def as_numbers(array: HostArray) -> HostArray:
     return real + 1j * imaginary
 
 
-def read_matrix(path: Path, key: str | None, sha256: str | None, normalise: bool) -> tuple[ComplexArray, str]:
+def read_matrix(path: Path, key: str | None, sha256: str | None, normalise: bool) -> tuple[Panels, str]:
     """Read a file and check its digest; return the transposed matrix and the digest.
 
     Raises
@@ -186,6 +195,6 @@ def read_matrix(path: Path, key: str | None, sha256: str | None, normalise: bool
     if sha256 is not None and digest != sha256:
         raise ValueError(f"{path} must have SHA-256 {sha256}, got {digest}")
     try:
-        return as_columns(read_array(content, path, key), normalise), digest
+        return as_panels(read_array(content, path, key), normalise), digest
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

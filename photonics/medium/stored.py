@@ -10,6 +10,8 @@ import numpy as np
 from photonics import kernels
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
+from photonics.kernels.panels import Panels, Piece
+from photonics.kernels.tile import BLOCK, CHAIN, SLICE
 from photonics.medium.base import Rows, ScatteringMedium
 from photonics.medium.tiled import Sums, TiledMedium, matmul, sum_parts
 
@@ -17,27 +19,36 @@ __all__ = ["Mixture", "StoredMedium", "StoredRows"]
 
 
 class StoredMedium(TiledMedium):
-    """A medium that stores its matrix transposed, one row of memory for each input."""
+    """A medium that holds its matrix in memory, as `photonics.kernels.panels.Panels`."""
 
     @property
     @abstractmethod
-    def _columns(self) -> ComplexArray:
-        """T transposed, (n_in, n_out), C-contiguous."""
+    def _panels(self) -> Panels:
+        """The matrix."""
 
     @property
     def holds_matrix(self) -> bool:  # noqa: D102 (inherited)
         return True
 
     def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
-        return self._columns[cols, rows].T.copy()
+        return self._panels.read(cols, rows).T.copy()
 
     def _fill(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: FloatArray) -> None:
-        kernels.product.copy_tile(
-            self._columns.view(np.float32), first_input, inputs, 2 * first_output, 2 * outputs, tile
-        )
+        kernels.product.take_tile(*self._panels.piece(first_input, first_output), inputs, 2 * outputs, tile)
 
-    def _add(self, x: FloatArray, first_output: int, total: Sums) -> None:
-        kernels.product.gather(x, np.flatnonzero(x), self._columns.view(np.float32), 2 * first_output, total)
+    def _add(self, x: FloatArray, binary: bool, first_output: int, total: Sums) -> None:
+        piece = self._panels.piece(0, first_output)
+        if binary:
+            groups, rows = kernels.tables.find_groups(x, self._panels.zero_row)
+            ends = kernels.product.find_ends(groups, CHAIN // 4)
+            kernels.tables.gather_groups(groups, rows, ends, *piece, total)
+        else:
+            where = np.flatnonzero(x)
+            ends = kernels.product.find_ends(where, SLICE)
+            kernels.product.gather(where, x[where], ends, *piece, total)
+
+    def _pieces(self, first_output: int, outputs: int) -> tuple[Callable[[int, int], Piece], int]:
+        return lambda first_input, inputs: self._panels.piece(first_input, first_output), BLOCK
 
     def _on(self, backend: Backend, field: Array, adjoint: bool) -> Array:
         columns, xp = self._copy(backend), backend.xp
@@ -49,7 +60,7 @@ class StoredMedium(TiledMedium):
     def _copy(self, backend: Backend) -> Array:
         """Matrix on another backend, uploaded once."""
         if backend not in self._copies:
-            self._copies[backend] = backend.asarray(self._columns)
+            self._copies[backend] = backend.asarray(self._panels.read(slice(None), slice(None)))
         return self._copies[backend]
 
     @cached_property
@@ -64,12 +75,12 @@ class StoredRows(StoredMedium, Rows):
     medium: StoredMedium  # pyright: ignore[reportIncompatibleVariableOverride]
 
     @property
-    def _columns(self) -> ComplexArray:
+    def _panels(self) -> Panels:
         return self._share
 
     @cached_property
-    def _share(self) -> ComplexArray:
-        return np.ascontiguousarray(self.medium._columns[:, self.start : self.stop])
+    def _share(self) -> Panels:
+        return self.medium._panels.share(self.start, self.stop)
 
 
 class Mixture(StoredMedium):
@@ -91,14 +102,14 @@ class Mixture(StoredMedium):
         return self._shape
 
     @property
-    def _columns(self) -> ComplexArray:
+    def _panels(self) -> Panels:
         return self._sum
 
     @cached_property
-    def _sum(self) -> ComplexArray:
-        total = np.zeros(self.shape[::-1], np.complex64)
+    def _sum(self) -> Panels:
+        total = Panels(*self.shape[::-1])
         for weight, medium in self._terms():
-            total += weight * medium._columns
+            total.array += weight * medium._panels.array
         return total
 
     def _copy(self, backend: Backend) -> Array:

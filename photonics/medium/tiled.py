@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from photonics import kernels
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend, backend_of
+from photonics.kernels.panels import Piece
 from photonics.kernels.threads import for_blocks
-from photonics.kernels.tile import BLOCK, FRAMES, INPUTS, OUTPUTS, PARTS, WIDTH
+from photonics.kernels.tile import INPUTS, OUTPUTS, PANEL, PARTS, WIDTH
 from photonics.medium.base import ScatteringMedium, check_field
 
 __all__ = ["Sums", "TiledMedium", "matmul", "sum_parts"]
@@ -21,8 +22,10 @@ __all__ = ["Sums", "TiledMedium", "matmul", "sum_parts"]
 Sums: TypeAlias = NDArray[np.float64]
 """Sums over many inputs, in double precision."""
 
-MIN_FRAMES = 4
+MIN_FRAMES = 3
 """Smallest batch that is summed together; fewer frames are summed one by one, over their nonzero inputs."""
+MAX_FRAMES = 1024
+"""Largest batch that is summed together where no tile has to be drawn again for the next; it bounds the memory."""
 PART, MAX_PARTIAL = 1024, 2**26
 """Inputs that the library of another device sums in float32 at a time (equal terms are then right to 1e-5), and the
 largest number of such sums in memory."""
@@ -45,8 +48,11 @@ class TiledMedium(ScatteringMedium):
         """
 
     @abstractmethod
-    def _add(self, x: FloatArray, first_output: int, total: Sums) -> None:
-        """``total += T x`` for one frame and the outputs from `first_output` on; real and imaginary parts alternate."""
+    def _add(self, x: FloatArray, binary: bool, first_output: int, total: Sums) -> None:
+        """``total += T x`` for one frame and the outputs from `first_output` on; real and imaginary parts alternate.
+
+        `binary` is whether its values are all 0 or 1.
+        """
 
     @abstractmethod
     def _on(self, backend: Backend, field: Array, adjoint: bool) -> Array:
@@ -76,45 +82,65 @@ class TiledMedium(ScatteringMedium):
 
     def _product(self, x: FloatArray) -> FloatArray:
         """Real and imaginary parts of ``x @ T.T`` side by side: real (frames, n_in) -> (frames, 2 n_out)."""
-        n_out, n_in = self.shape
-        out = np.zeros((len(x), 2 * n_out), np.float32)
-        rows = pad_frames(x)
+        (n_out, n_in), x = self.shape, np.ascontiguousarray(x)
+        out = np.empty((len(x), 2 * n_out), np.float32)
+        for first in range(0, len(x), self._max_frames or max(len(x), 1)):
+            some = slice(first, first + (self._max_frames or len(x)))
+            work = self._sum_one_by_one if len(x) < self._min_frames else self._sum_together
+            for_blocks(work(x[some], out[some]), n_out, OUTPUTS, len(x) * n_in * 2.0 * n_out / MACS_PER_S)
+        return out
 
-        def sum_one_by_one(start: int, stop: int) -> None:
-            for frame, target in zip(x, out, strict=True):
+    def _sum_one_by_one(self, x: FloatArray, out: FloatArray) -> Callable[[int, int], None]:
+        """Return the work for a block of outputs of few frames."""
+        binary = kernels.tables.find_binary(x)
+
+        def work(start: int, stop: int) -> None:
+            for frame, mask, target in zip(x, binary, out, strict=True):
                 total = np.zeros(2 * (stop - start))
-                self._add(frame, start, total)
+                self._add(frame, bool(mask), start, total)
                 target[2 * start : 2 * stop] = total
 
-        def sum_together(start: int, stop: int) -> None:
-            tile = np.zeros((INPUTS, WIDTH), np.float32)
+        return work
 
-            def fill(k: int, count: int) -> FloatArray:
-                self._fill(k, count, start, stop - start, tile)
-                return tile
+    def _sum_together(self, x: FloatArray, out: FloatArray) -> Callable[[int, int], None]:
+        """Return the work for a block of outputs of many frames."""
+        kinds = kernels.frames.prepare(x)
 
-            out[:, 2 * start : 2 * stop] = sum_tiles(rows, n_in, fill)[: len(x), : 2 * (stop - start)]
+        def work(start: int, stop: int) -> None:
+            pieces, step = self._pieces(start, stop - start)
+            sums = kernels.frames.sum_pieces(kinds, pieces, x.shape[1], step, 2 * (stop - start))
+            for frames, each in zip(kinds, sums, strict=True):
+                kernels.product.write_sums(each, frames.padded, frames.rows, 2 * start, out)
 
-        work = sum_one_by_one if len(x) < self._min_frames else sum_together
-        for_blocks(work, n_out, OUTPUTS, len(rows) * n_in * 2.0 * n_out / MACS_PER_S)
-        return out
+        return work
+
+    def _pieces(self, first_output: int, outputs: int) -> tuple[Callable[[int, int], Piece], int]:
+        """Return a function of the first input and their number, and the inputs of a piece."""
+        tile = np.zeros((INPUTS, WIDTH), np.float32)
+
+        def piece(first_input: int, inputs: int) -> Piece:
+            self._fill(first_input, inputs, first_output, outputs, tile)
+            return Piece(tile.reshape(-1), 0, WIDTH, PANEL)
+
+        return piece, INPUTS
 
     def _adjoint_product(self, y: FloatArray) -> FloatArray:
         """Sum over the parts of each column: real (frames, 2 n_out) -> (frames, n_in)."""
         n_out, n_in = self.shape
-        out, rows = np.empty((len(y), n_in), np.float32), pad_frames(y)
+        out, frames = np.empty((len(y), n_in), np.float32), kernels.frames.AnyFrames(y, np.arange(len(y)))
 
         def work(start: int, stop: int) -> None:
             raw, tile = np.zeros((PARTS, INPUTS + 16), np.float32), np.zeros((INPUTS, WIDTH), np.float32)
 
-            def fill(k: int, count: int) -> FloatArray:
+            def piece(k: int, count: int) -> Piece:
                 self._fill(start, stop - start, k // 2, count // 2, raw)
                 kernels.product.transpose_tile(raw[: stop - start, :count], tile)
-                return tile
+                return Piece(tile.reshape(-1), 0, WIDTH, PANEL)
 
-            out[:, start:stop] = sum_tiles(rows, 2 * n_out, fill)[: len(y), : stop - start]
+            (sums,) = kernels.frames.sum_pieces([frames], piece, 2 * n_out, INPUTS, stop - start)
+            kernels.product.write_sums(sums, frames.padded, frames.rows, start, out)
 
-        for_blocks(work, n_in, PARTS, len(rows) * n_in * 2.0 * n_out / MACS_PER_S)
+        for_blocks(work, n_in, PARTS, len(y) * n_in * 2.0 * n_out / MACS_PER_S)
         return out
 
     @property
@@ -122,28 +148,15 @@ class TiledMedium(ScatteringMedium):
         """Smallest batch that is summed together."""
         return MIN_FRAMES
 
-
-def sum_tiles(rows: FloatArray, count: int, fill: Callable[[int, int], FloatArray]) -> Sums:
-    """Product of frames with the tiles of `count` inputs; ``fill(k, inputs)`` returns the tile of the inputs from k."""
-    sums, total = np.zeros((len(rows), WIDTH), np.float32), np.zeros((len(rows), WIDTH))
-    for k in range(0, count, INPUTS):
-        inputs = min(INPUTS, count - k)
-        kernels.product.accumulate(rows, k, inputs, fill(k, inputs), sums)
-        if (k + INPUTS) % BLOCK == 0:
-            total += sums
-            sums[:] = 0.0
-    return total + sums
+    @property
+    def _max_frames(self) -> int | None:
+        """Largest batch that is summed together; None for any."""
+        return MAX_FRAMES
 
 
 def as_complex(parts: FloatArray) -> ComplexArray:
     """View alternating real and imaginary parts as complex numbers."""
     return parts.view(np.complex64)
-
-
-def pad_frames(x: FloatArray) -> FloatArray:
-    """Return `x` in C order with frames of zeros up to a multiple of 4."""
-    spare = -len(x) % FRAMES
-    return np.concatenate([x, np.zeros((spare, x.shape[1]), np.float32)]) if spare else np.ascontiguousarray(x)
 
 
 def matmul(field: Array, columns: Array, xp: ModuleType) -> Array:
