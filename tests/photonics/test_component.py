@@ -11,6 +11,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 
 import photonics
 from photonics import DMD, Camera, Disturbed, Drifting, GaussianMedium, Imaging, Laser, Modes, ScatteringLayers
+from photonics.medium.gaussian import GaussianRows
 from photonics.parts.chip.parameters import CameraParameters
 from photonics.parts.reference import Reference
 from photonics.patterns.halftone import Bernoulli
@@ -117,6 +118,7 @@ SEEDED = [
     (DMD, {}),
     (Reference, {}),
     (GaussianMedium, {"n_in": 3, "n_out": 3}),
+    (GaussianRows, {"n_in": 3, "n_out": 3}),
     (ScatteringLayers, {"n_in": 3, "n_out": 3}),
     (Drifting, {"medium": GaussianMedium(3, 3), "correlation_frames": 9.0}),
     (Disturbed, {"medium": GaussianMedium(3, 3), "frame": 9, "correlation": 0.5}),
