@@ -9,8 +9,8 @@ import numpy as np
 
 from photonics.kernels.compiled import compiled, widen_vectors
 from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
-from photonics.kernels.product import add_term, end_chains
-from photonics.kernels.tile import BLOCK, SLICE
+from photonics.kernels.product import add_four, end_chain, take_four
+from photonics.kernels.tile import BLOCK
 
 __all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit"]
 
@@ -58,21 +58,22 @@ def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scal
 
 
 @jit
-def add_gaussian(x, where, binary, first_pair, pairs, stream, k0, k1, scale, buffer, total):
+def add_gaussian(x, where, binary, first_pair, pairs, stream, k0, k1, scale, tile, total):
     """``total += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none.
 
-    `binary` is whether its values are all 0 or 1, which decides the order of summation.
+    `binary` is whether its values are all 0 or 1, which decides the order of summation. `tile` is a buffer of five
+    columns, the last one of zeros.
     """
     widen_vectors()
-    low, high, before = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), np.int64(0)
-    part, sums, length = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), 4 if binary else SLICE
-    for column in where:
-        if column // length != before // length:
-            end_chains(binary, before, column, low, high, part, sums, total)
-        gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, buffer)
-        add_term(binary, column, x[column], buffer, low, high, part)
-        before = column
-    end_chains(binary, before, before + BLOCK, low, high, part, sums, total)
+    part, sums = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32)
+    rows, weights, first = np.empty(4, np.int64), np.empty(4, np.float32), 0
+    while first < where.size:
+        last = take_four(x, where, first, binary, rows, weights)
+        for i in range(first, last):
+            gaussian_column(where[i], first_pair, pairs, stream, k0, k1, scale, tile[i - first])
+        add_four(binary, rows, weights, tile, part)
+        before, first = where[last - 1], last
+        end_chain(binary, before, where[first] if first < where.size else before + BLOCK, part, sums, total)
 
 
 @jit
@@ -109,15 +110,15 @@ def fill_three_bit(first_column, columns, first_group, groups, stream, k0, k1, s
 
 
 @jit
-def add_three_bit(x, where, binary, first_group, groups, stream, k0, k1, scale, buffer, total):
+def add_three_bit(x, where, binary, first_group, groups, stream, k0, k1, scale, tile, total):
     """As `add_gaussian`, by groups of 64 rows."""
     widen_vectors()
-    low, high, before = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), np.int64(0)
-    part, sums, length = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32), 4 if binary else SLICE
-    for column in where:
-        if column // length != before // length:
-            end_chains(binary, before, column, low, high, part, sums, total)
-        three_bit_column(column, first_group, groups, stream, k0, k1, scale, buffer)
-        add_term(binary, column, x[column], buffer, low, high, part)
-        before = column
-    end_chains(binary, before, before + BLOCK, low, high, part, sums, total)
+    part, sums = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32)
+    rows, weights, first = np.empty(4, np.int64), np.empty(4, np.float32), 0
+    while first < where.size:
+        last = take_four(x, where, first, binary, rows, weights)
+        for i in range(first, last):
+            three_bit_column(where[i], first_group, groups, stream, k0, k1, scale, tile[i - first])
+        add_four(binary, rows, weights, tile, part)
+        before, first = where[last - 1], last
+        end_chain(binary, before, where[first] if first < where.size else before + BLOCK, part, sums, total)

@@ -39,14 +39,15 @@ from photonics.kernels.vectors import (
 )
 
 __all__ = [
+    "add_four",
     "add_frames",
-    "add_term",
-    "end_chains",
+    "end_chain",
     "find_ends",
     "gather",
     "lay_out_frames",
     "move_sum",
     "pad_frames",
+    "take_four",
     "take_tile",
     "transpose_tile",
     "write_sums",
@@ -222,31 +223,38 @@ def gather(where, weights, ends, floats, begin, row, panel, total):
 
 
 @jit
-def add_column(weight, column, part):
-    """``part += weight * column``, for the whole of `part`."""
-    for j in range(part.size):
-        part[j] = part[j] + weight * column[j]
+def take_four(x, where, first, binary, rows, weights):
+    """Find up to four inputs of `where`, from place `first` on, that are summed together; return the place after them.
+
+    In a frame of 0 and 1 they are those of a group of four, else the next ones of a slice. `rows` says which of them
+    has each of four places, 4 if none has, and `weights` their values.
+    """
+    for i in range(4):
+        rows[i], weights[i] = 4, 0.0
+    length, last = 4 if binary else SLICE, first
+    while last < min(first + 4, where.size) and where[last] // length == where[first] // length:
+        place = where[last] % 4 if binary else last - first
+        rows[place], weights[place] = last - first, x[where[last]]
+        last += 1
+    return last
 
 
 @jit
-def add_term(binary, i, weight, column, low, high, part):
-    """Add the column of input `i` to its chain, or in a frame of 0 and 1 to the lower or higher two of its four."""
-    if not binary:
-        add_column(weight, column, part)
-    elif i & 2:
-        add_column(weight, column, high)
-    else:
-        add_column(weight, column, low)
-
-
-@jit
-def end_chains(binary, before, i, low, high, part, sums, total):
-    """Move the sums on that end between two inputs of different slices (of different fours in a frame of 0 and 1)."""
+def add_four(binary, rows, weights, tile, part):
+    """Add four rows of a tile to their chain; row 4 is zero."""
+    a, b, c, d = tile[rows[0]], tile[rows[1]], tile[rows[2]], tile[rows[3]]
     if binary:
         for j in range(part.size):
-            part[j] += low[j] + high[j]
-            low[j] = 0.0
-            high[j] = 0.0
+            part[j] += (a[j] + b[j]) + (c[j] + d[j])
+    else:
+        w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+        for j in range(part.size):
+            part[j] = (((part[j] + w0 * a[j]) + w1 * b[j]) + w2 * c[j]) + w3 * d[j]
+
+
+@jit
+def end_chain(binary, before, i, part, sums, total):
+    """Move the sums on that end between two inputs of different chains or blocks."""
     length = CHAIN if binary else SLICE
     if i // length != before // length:
         move_sum(part, sums)

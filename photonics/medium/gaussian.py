@@ -170,8 +170,8 @@ class GaussianMedium(StoredMedium):
         slab, rows, skipped = self._slab, self._slab.law.rows, self._skipped
         wide = np.zeros(2 * skipped + total.size) if skipped else total
         group, groups = (slab.first + first_output) // rows, -(-(wide.size // 2) // rows)
-        buffer = np.empty(2 * rows * groups, np.float32)
-        slab.law.add(x, np.flatnonzero(x), binary, group, groups, *slab.key, slab.scale, buffer, wide)
+        tile = np.zeros((5, 2 * rows * groups), np.float32)
+        slab.law.add(x, np.flatnonzero(x), binary, group, groups, *slab.key, slab.scale, tile, wide)
         if skipped:
             total += wide[2 * skipped :]
 
