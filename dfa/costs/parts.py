@@ -112,8 +112,8 @@ class Chips:
     call_s: float = Field(default=1e-5, ge=0)
     """Seconds of a call beside its work: 10 us to launch a kernel (estimate, right to a factor of 2)."""
     learner_s: float = Field(default=3e-4, ge=0)
-    """Seconds of a step for the checks of `dfa.DirectFeedback` (0.3 ms on one core, by benchmarks/scaling.py); an
-    optimised loop has none."""
+    """Seconds of a step for the checks of `dfa.DirectFeedback` (0.1 to 0.3 ms on one core, by benchmarks/scaling.py);
+    an optimised loop has none."""
     value_bytes: float = Field(default=2.0, gt=0)
     """Bytes of an activation or weight: 2 for bfloat16, 4 for float32."""
     update_bytes: float = Field(default=28.0, ge=0)
