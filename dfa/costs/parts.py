@@ -17,6 +17,8 @@ __all__ = ["Chips", "Device", "Links", "Network", "Share"]
 
 ANGLES = {"imaging.reference.angle_x_rad": 0.0326, "imaging.reference.angle_y_rad": 0.0326}
 """Angles of the reference beam that off-axis holography needs."""
+LARGEST = 2**53
+"""Largest number of anything: all integers up to it are floats."""
 HEADER_BYTES = 28
 """Bytes before a tensor between two processes, as `dfa.LayerParallel` sends them: type and shape."""
 
@@ -41,21 +43,21 @@ class Share(NamedTuple):
 class Network:
     """A chain of fully connected blocks, as `dfa.models.mlp`, and the batch of a step."""
 
-    width: int = Field(default=2048, ge=1)
+    width: int = Field(default=2048, ge=1, le=LARGEST)
     """Units of each hidden block."""
-    depth: int = Field(default=8, ge=1)
+    depth: int = Field(default=8, ge=1, le=LARGEST)
     """Number of hidden blocks; an output block follows."""
-    inputs: int = Field(default=784, ge=1)
+    inputs: int = Field(default=784, ge=1, le=LARGEST)
     """Length of an input."""
-    classes: int = Field(default=10, ge=1)
+    classes: int = Field(default=10, ge=1, le=LARGEST)
     """Length of the output, and of the error."""
-    batch: int = Field(default=256, ge=1)
+    batch: int = Field(default=256, ge=1, le=LARGEST)
     """Rows of a step, each with an error of its own: samples, or tokens of all sequences."""
-    micro_batches: int = Field(default=1, ge=1)
+    micro_batches: int = Field(default=1, ge=1, le=LARGEST)
     """Parts of the batch that follow each other through the ranks (GPipe, arXiv:1811.06965)."""
-    matrices: int = Field(default=1, ge=1)
+    matrices: int = Field(default=1, ge=1, le=LARGEST)
     """Weights of a hidden block other than the first, in units of width x width: 1 for `mlp`, 12 for a transformer."""
-    entries: int = Field(default=1, ge=1)
+    entries: int = Field(default=1, ge=1, le=LARGEST)
     """Those of the `matrices` that read the block's input: 1 for `mlp`, 3 for a transformer. Direct Feedback Alignment
     does not compute the gradient of this input."""
 
@@ -119,7 +121,7 @@ class Chips:
     update_bytes: float = Field(default=28.0, ge=0)
     """Bytes moved to update a weight: 28 for Adam in float32 (reads weight, gradient and two moments, writes three of
     them), 12 for plain SGD."""
-    count: int | None = Field(default=None, ge=1)
+    count: int | None = Field(default=None, ge=1, le=LARGEST)
     """Number of chips; None is one for each rank. Fewer are shared by ranks that work at the same time."""
     power_w: float = Field(default=700.0, ge=0)
     """Power of a chip that works, watts (H100 SXM, data sheet)."""
@@ -131,7 +133,7 @@ class Chips:
 class Links:
     """What connects the ranks, each of which holds consecutive blocks of the network (`dfa.LayerParallel`)."""
 
-    ranks: int = Field(default=1, ge=1)
+    ranks: int = Field(default=1, ge=1, le=LARGEST)
     """Number of processes."""
     bytes_per_s: float = Field(default=5e10, gt=0)
     """Rate from one rank to the next, bytes/s (400 Gbit/s, NDR InfiniBand)."""
@@ -159,16 +161,16 @@ class Device:
     """Frames per second (lightonml 1.4.3: 500 us per frame; devices of 340 Hz to 1.9 kHz are reported)."""
     power_w: float = Field(default=30.0, ge=0)
     """Electrical power of the device, watts, all the time (under 30 W: arXiv:2409.12965v2, abstract)."""
-    pixels: int = Field(default=2040 * 1088, ge=1)
+    pixels: int = Field(default=2040 * 1088, ge=1, le=LARGEST)
     """Pixels of the sensor (lightonml 1.4.3)."""
-    inputs: int = Field(default=1140 * 912, ge=1)
+    inputs: int = Field(default=1140 * 912, ge=1, le=LARGEST)
     """Inputs: largest number of classes (lightonml 1.4.3)."""
-    count: int | None = Field(default=None, ge=1)
+    count: int | None = Field(default=None, ge=1, le=LARGEST)
     """Number of devices; None is one for each rank, and more if the blocks have more units than they have outputs.
     Fewer devices than ranks send teaching signals over the links."""
     shown: float = Field(default=1.0, gt=0, le=1)
     """Share of the errors that are shown; empty codes take no frame. It falls during a training."""
-    nonzero: int | None = Field(default=None, ge=1)
+    nonzero: int | None = Field(default=None, ge=1, le=LARGEST)
     """Entries of a code that are not 0, for methods that show them one at a time ("reference-pairs"); None is all."""
     pixel_bytes: float = Field(default=9.0, ge=0)
     """Bytes that a chip moves for a pixel of a frame: reads 1, adds it to a float32 (8)."""

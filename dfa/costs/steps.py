@@ -135,7 +135,8 @@ def step(network: Network, chips: Chips, links: Links, device: Device, method: M
     Raises
     ------
     ValueError
-        If there are fewer blocks than ranks, or the device is too small for the network.
+        If there are fewer blocks than ranks, the device is too small for the network, or a time or an energy is not a
+        finite number.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -162,6 +163,11 @@ def step(network: Network, chips: Chips, links: Links, device: Device, method: M
     busy = parts * sum(w.forward + w.backward + w.feedback for w in works) + sum(w.update for w in works)
     count = chips.count or links.ranks
     joules = busy * chips.power_w + max(count * seconds - busy, 0.0) * chips.idle_w + sent * links.joules_per_byte
+    if not math.isfinite(seconds) or not math.isfinite(joules):
+        raise ValueError(
+            "parameters of network, chips, links and device must give finite times and energies (a rate is too small "
+            f"or a size too large), got {seconds:.3g} s and {joules:.3g} J by {method}"
+        )
     return Step(
         method=method,
         forward_s=forward,

@@ -8,9 +8,10 @@ import numpy as np
 
 from photonics.arrays import Array, ComplexArray, IntArray, shape_text
 from photonics.backend import backend_of
+from photonics.component import integer
 from photonics.draws import MAX_TICK
 
-__all__ = ["Rows", "ScatteringMedium", "check_field", "check_ticks"]
+__all__ = ["Rows", "ScatteringMedium", "check_field", "check_rows", "check_ticks"]
 
 
 class ScatteringMedium(ABC):
@@ -102,6 +103,11 @@ class ScatteringMedium(ABC):
 
         By default all outputs are computed, and a slice is read: the memory and time of the whole medium. A medium
         whose rows can be computed alone replaces this method.
+
+        Raises
+        ------
+        ValueError
+            If the medium has no such outputs, or none is left.
         """
         return Rows(self, start, stop)
 
@@ -129,6 +135,9 @@ class Rows(ScatteringMedium):
     medium: ScatteringMedium
     start: int
     stop: int
+
+    def __post_init__(self) -> None:
+        check_rows(self.medium, self.start, self.stop)
 
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102 (inherited)
@@ -188,6 +197,12 @@ def plain(value: object) -> object:
     if isinstance(value, ScatteringMedium):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
+
+
+def check_rows(medium: ScatteringMedium, start: int, stop: int) -> None:
+    """Raise a ``ValueError`` unless a mode of a medium has outputs from `start` to before `stop`, at least one."""
+    n_out = medium.shape[0] // medium.modes
+    integer(stop, "stop", integer(start, "start", 0, n_out - 1) + 1, n_out)
 
 
 def check_field(field: Array, width: int, name: str = "field", binary: bool = False) -> Array:

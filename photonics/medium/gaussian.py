@@ -15,6 +15,7 @@ from photonics.component import Field, Integer, Seed, component
 from photonics.kernels.panels import Panels, Piece
 from photonics.kernels.threads import for_blocks
 from photonics.medium import streaming
+from photonics.medium.base import check_rows
 from photonics.medium.laws import Slab, find_law
 from photonics.medium.stored import StoredMedium
 from photonics.medium.tiled import MIN_FRAMES, Sums, TiledMedium
@@ -95,6 +96,7 @@ class GaussianMedium(StoredMedium):
         return fixed
 
     def rows(self, start: int, stop: int) -> "GaussianRows":  # noqa: D102 (inherited)
+        check_rows(self, start, stop)
         storage = vars(self).get("_storage", self.storage)  # that of the whole, if it has been fixed
         return GaussianRows(self.n_in, stop - start, self.seed, storage, self.entries, self.first_row + start)
 

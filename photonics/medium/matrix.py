@@ -2,6 +2,7 @@
 
 import hashlib
 import stat
+from collections.abc import Iterator
 from dataclasses import InitVar
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from photonics import draws
-from photonics.arrays import HostArray, shape_text
+from photonics.arrays import ComplexArray, HostArray, shape_text
 from photonics.component import Field, component
 from photonics.kernels.panels import Panels
 from photonics.matrix_files import free_bytes, read_array
@@ -81,7 +82,7 @@ class MatrixMedium(StoredMedium):
         """Read a matrix from a NumPy, HDF5 or MATLAB file; see the fields for the arguments.
 
         The file is read whole, so that its digest and its content are those of one moment: for a while the memory
-        holds the file and the matrix.
+        holds the file and the matrix, of a ``.mat`` file before MATLAB 7.3 and the matrix twice.
         """
         return cls(path=str(path), key=key, sha256=sha256, normalise=normalise)
 
@@ -104,12 +105,22 @@ class MatrixMedium(StoredMedium):
     @cached_property
     def transmission(self) -> float:
         """Mean of ``n_in |t_ij|^2`` over all entries: 1 for a normalised matrix."""
-        return self.shape[1] * float(np.mean(np.abs(self._matrix.read(ALL, ALL)) ** 2, dtype=np.float64))
+        energy = sum(float(np.sum(np.abs(part) ** 2, dtype=np.float64)) for part in self._parts())
+        return energy / self.shape[0]
 
     @cached_property
     def _digest(self) -> str:
         """SHA-256 of the transposed matrix, complex64 in C order."""
-        return hashlib.sha256(self._matrix.read(ALL, ALL).tobytes()).hexdigest()
+        digest = hashlib.sha256()
+        for part in self._parts():
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _parts(self) -> Iterator[ComplexArray]:
+        """Copies of the transposed matrix, some inputs at a time."""
+        n_out, n_in = self.shape
+        together = max(MAX_VALUES // n_out, 1)
+        return (self._matrix.read(slice(first, first + together), ALL) for first in range(0, n_in, together))
 
     def rows(self, start: int, stop: int) -> StoredRows:
         """Medium of some outputs; the whole matrix stays in memory, and the share is a copy."""
@@ -195,6 +206,8 @@ def read_matrix(path: Path, key: str | None, sha256: str | None, normalise: bool
     if sha256 is not None and digest != sha256:
         raise ValueError(f"{path} must have SHA-256 {sha256}, got {digest}")
     try:
-        return as_panels(read_array(content, path, key), normalise), digest
+        array = read_array(content, path, key)
+        del content  # the matrix takes its place
+        return as_panels(array, normalise), digest
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -125,6 +125,9 @@ def test_bad_input_is_one_line(capfd, tmp_path):
     )
     assert "method must be one of anchor" in refused(capfd, "scaling", "--set", "device.method=magic")
     assert "over must have 1 to" in refused(capfd, "scaling", "--set", "network.width=[]")
+    large = "network.width=" + "9" * 400
+    assert "width must be less than or equal to 9007199254740992" in refused(capfd, "scaling", "--set", large)
+    assert "must give finite times and energies" in refused(capfd, "scaling", "--set", "chips.flops_per_s=1e-320")
     assert "figure must be a .png or .svg" in refused(capfd, "scaling", "--figure", tmp_path / "x.gif")
     with pytest.raises(ValueError, match=r"^one parameter must vary, got none"):
         scaling().crossing()

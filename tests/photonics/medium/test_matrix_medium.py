@@ -369,6 +369,20 @@ def test_the_array_is_copied():
     np.testing.assert_array_equal(medium.block(ALL, ALL), MATRIX)
 
 
+def test_memory_holds_one_more_copy_at_most(tmp_path):
+    """In matrices, with what is kept. Catches: a file kept beside two copies of its matrix; a digest of a copy."""
+    matrix = np.full((1000, 2000), 0.01 + 0.02j, np.complex64)
+    medium = MatrixMedium(matrix)
+    path, peaks = save(tmp_path / "t.npy", matrix), []
+    for work in (medium.to_dict, lambda: medium.transmission, lambda: MatrixMedium.load(path)):
+        tracemalloc.start()
+        work()
+        peaks.append(tracemalloc.get_traced_memory()[1] / matrix.nbytes)
+        tracemalloc.stop()
+    assert peaks[0] < 0.8 and peaks[1] < 0.8 and peaks[2] < 2.5, peaks
+    assert medium.to_dict()["sha256"] == hashlib.sha256(matrix.T.tobytes()).hexdigest()
+
+
 def test_a_matrix_from_memory_is_described_but_not_made_again():
     """The description identifies the matrix, and building a device from it is refused. Catches: a silent default."""
     description = MatrixMedium(MATRIX).to_dict()

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from photonics import GaussianMedium
+from photonics import GaussianMedium, MatrixMedium, ScatteringLayers
 from photonics.analysis.speckle import contrast, exponential_distance, optical_kernel
+from photonics.medium import Ballistic, Drifting
 
 ALL = slice(None)
 
@@ -46,6 +47,17 @@ def test_an_entry_is_a_function_of_seed_and_place():
     np.testing.assert_allclose(small, large, rtol=3e-7)
     other = GaussianMedium(30, 41, seed=5).block(ALL, ALL) * np.sqrt(np.float32(30))
     assert abs(np.vdot(small, other)) < 4 * np.sqrt(small.size)
+
+
+def test_rows_that_a_medium_has_not_are_refused():
+    """Of every kind, also in a share. Catches: rows of a larger slab; a share that fails in the first product."""
+    slab, layers = GaussianMedium(6, 20, seed=1), ScatteringLayers(6, 20, seed=1)
+    media = slab, layers, MatrixMedium(slab.block(ALL, ALL)), Ballistic(slab, 0.5), Drifting(slab, 100)
+    for medium in [*media, *(GaussianMedium(6, 30).rows(5, 25), layers.rows(0, 20), media[2].rows(0, 20))]:
+        for start, stop in [(0, 21), (20, 21), (-1, 3), (5, 5), (2.5, 4)]:
+            with pytest.raises(ValueError, match=r"^(start|stop) must be an integer, \d+ to \d+, got "):
+                medium.rows(start, stop)
+        assert medium.rows(19, 20).shape == (1, 6)
 
 
 @pytest.mark.parametrize("n_on", [1, 7, 256])
