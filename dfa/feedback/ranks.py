@@ -49,9 +49,9 @@ class RankDevice(Wrapper):
     """
 
     def __init__(self, opu: OPU) -> None:
-        super().__init__(opu)
         if not isinstance(opu, OPU):
             raise ValueError(f"opu must be an OPU, got {type(opu).__name__}")
+        super().__init__(opu)
         if not dist.is_initialized():
             raise ValueError("torch.distributed must be initialised before RankDevice is created, got no process group")
         self.opu, self.seed, self.backend, self.sent = opu, opu.seed, HOST, 0

@@ -113,7 +113,7 @@ class MatrixMedium(StoredMedium):
         """SHA-256 of the transposed matrix, complex64 in C order."""
         digest = hashlib.sha256()
         for part in self._parts():
-            digest.update(part)
+            digest.update(part.data)
         return digest.hexdigest()
 
     def _parts(self) -> Iterator[ComplexArray]:
