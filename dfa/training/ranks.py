@@ -23,11 +23,14 @@ from calibration.storage.files import replace_file
 from dfa.feedback.base import State
 from dfa.rules.parallel import LayerParallel
 from dfa.training.checkpoint import Checkpoint, random_state, restore_random_state
+from photonics.component import integer
 
 __all__ = ["RankCheckpoint"]
 
 BEAT_S, SILENT_S = 1.0, 20.0
 """Seconds between two signs of life of a process, and without one after which it is dead."""
+MAX_STEP = 2**63 - 1
+"""Largest step that all processes can be told."""
 PLACE, ALIVE, ENDED = "opu-sim/place/", "opu-sim/alive/", "opu-sim/ended/"
 """Keys in the store of the group: machine and number of a process, its signs of life, and why it ended, empty without
 an error."""
@@ -78,8 +81,14 @@ class RankCheckpoint:
         self.path = self.folder / "last.json"
 
     def save(self, step: int) -> None:
-        """Save the state after `step` steps; returns when all processes have saved theirs."""
-        stage, before = self.stage, self._manifest()
+        """Save the state after `step` steps; returns when all processes have saved theirs.
+
+        Raises
+        ------
+        ValueError
+            If `step` is not a whole number, or the manifest is not one of a checkpoint.
+        """
+        stage, before, step = self.stage, self._manifest(), integer(step, "step", 0, MAX_STEP)
         place = f"step-{step}"
         file = self._file(place, stage.rank)
         optimiser = get_optimizer_state_dict(stage.module, self.optimiser)
@@ -206,7 +215,13 @@ class RankCheckpoint:
             return None
         try:
             found = json.loads(self.path.read_text("utf-8"))
-            return {"step": int(found["step"]), "place": str(found["place"]), "checksums": list(found["checksums"])}
+            step, sums = (
+                integer(found["step"], "step", 0, MAX_STEP),
+                [integer(one, "checksums", 0) for one in found["checksums"]],
+            )
+            if found["place"] != f"step-{step}" or not sums:  # the place is removed after the next checkpoint
+                raise ValueError(f"place {found['place']!r} and {len(sums)} checksums for step {step}")
+            return {"step": step, "place": found["place"], "checksums": sums}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{self.path} must be the manifest of a checkpoint, got a file that is not: {error}"

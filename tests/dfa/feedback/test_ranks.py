@@ -80,7 +80,7 @@ def test_what_cannot_be_shared_is_refused(process):
         LayerParallel(mlp(UNITS), OpticalFeedback(projection))
     with pytest.raises(ValueError, match="projection must be measured through a RankDevice, got"):
         RankFeedback(measure_projection(opu, n_inputs=9))
-    with pytest.raises(ValueError, match="^opu must be an OPU, got int"):
+    with pytest.raises(ValueError, match=r"^opu must be an OPU, got int"):
         RankDevice(3)  # pyright: ignore[reportArgumentType]
     feedback = RankFeedback(projection)
     feedback(torch.eye(9) - 1.0 / 9.0, [20])

@@ -58,6 +58,22 @@ def test_a_resumed_run_has_the_weights_of_one_that_went_on(tmp_path, process):
         checkpoint.load()
 
 
+def test_no_other_folder_is_removed(tmp_path, process):
+    """A step that is no whole number, and a manifest that names another folder. Catches: a checkpoint that is lost."""
+    checkpoint = run_of(tmp_path / "run", RandomFeedback(0))[2]
+    checkpoint.save(3)
+    for step in ("../x", 1.5, -1, 2**70):
+        with pytest.raises(ValueError, match=r"^step must be an integer, 0 to \d+, got"):
+            checkpoint.save(step)
+    assert checkpoint.load() == 3
+    manifest = json.loads(checkpoint.path.read_text())
+    for change in ({"place": ".."}, {"place": str(tmp_path)}, {"step": 2}, {"checksums": []}):
+        checkpoint.path.write_text(json.dumps(manifest | change))
+        with pytest.raises(ValueError, match=r"last.json must be the manifest of a checkpoint, got a file that is not"):
+            checkpoint.save(4)
+    assert (tmp_path / "run/step-3").exists()
+
+
 def test_all_processes_end_if_one_is_dead(tmp_path):
     """Process 1 of 3 is killed or raises an error: the others end within 30 s, and say so in a line each.
 
