@@ -11,6 +11,7 @@ import numpy as np
 
 from calibration.fields.misfit import Misfit
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.parts.camera import QUANTISATION
 
 __all__ = [
     "bend_of",
@@ -29,6 +30,11 @@ MIN_COUNT = 8
 """Number of patterns from which on their scatter shows the error of the curvature."""
 COMMON_SHARE = 0.3
 """Share of that scatter which does not average out, since the fields of patterns resemble each other."""
+ROUNDING_RMS = np.float32(1.0 / (math.sqrt(2.0) * math.pi))
+"""Error of rounding to codes that is a function of the light, without noise, DN rms; noise of the standard deviation
+s DN multiplies it by ``exp(-2 pi^2 s^2)``."""
+SHOT_ERROR = 0.25
+"""Relative error of the slope of noise over light, which dim frames show badly."""
 MIN_PULL = 4.0
 """Standard errors above which a bend is told."""
 
@@ -72,9 +78,15 @@ def bend_of(
 
 
 def curvature_sums(
-    seen: HostArray, harmonic: HostArray, variance: HostArray, light: HostArray, level: HostArray
+    seen: HostArray,
+    harmonic: HostArray,
+    variance: HostArray,
+    light: HostArray,
+    level: HostArray,
+    frame_variance: HostArray,
+    shot_dn: float = 0.0,
 ) -> HostArray:
-    """Sums over the pixels of each pattern from which `bend_of_fringes` finds the curvature k: (batch, 5).
+    """Sums over the pixels of each pattern from which `bend_of_fringes` finds the curvature k: (batch, 6).
 
     Parameters
     ----------
@@ -84,9 +96,18 @@ def curvature_sums(
         Variance of `seen` by noise, along any direction of the complex plane.
     light, level : ndarray, shape (batch, n_pixels)
         Squared fringes, and the mean of a pixel's frames above the dark level, DN.
+    frame_variance : ndarray, shape (batch, n_pixels)
+        Variance of a frame. If it is hardly more than that of rounding, errors of rounding depend on the fringes.
+    shot_dn : float
+        Shot noise is larger where fringes are bright: it adds ``-shot_dn light`` to the product of `seen` and
+        `harmonic`.
     """
     square = np.abs(harmonic) ** 2
-    parts = (np.real(np.conj(harmonic) * seen), square, square * variance, light * level, light)
+    dither = np.maximum(frame_variance - np.float32(QUANTISATION), np.float32(0.0))
+    rounding = ROUNDING_RMS * np.exp(-2.0 * np.pi**2 * dither) * np.sqrt(variance / frame_variance)
+    product = np.real(np.conj(harmonic) * seen) + np.float32(shot_dn) * light
+    known = np.sqrt(square) * rounding + np.float32(SHOT_ERROR * shot_dn) * light
+    parts = (product, square, square * variance, light * level, light, known)
     return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
 
 
@@ -149,9 +170,10 @@ def bend_of_fringes(sums: HostArray, known: float = 0.0, stacklevel: int = 2) ->
     """Relative error of fields by a camera that is not linear, from `curvature_sums`; 0 if it is not significant.
 
     A warning tells it, unless it is within 1.5 times the bend that is `known` already. The error of the curvature is
-    that of noise, and of its scatter from pattern to pattern.
+    that of noise, of its scatter from pattern to pattern, and of rounding that noise does not average out. Fringes so
+    dim that only a bend of 1 would be significant tell nothing.
     """
-    seen, square, noise, level, light = sums[sums[:, 1] > 0].T
+    seen, square, noise, level, light, common = sums[sums[:, 1] > 0].T
     if not len(seen):
         return 0.0
     curvature = float(seen.sum() / square.sum())
@@ -159,9 +181,10 @@ def bend_of_fringes(sums: HostArray, known: float = 0.0, stacklevel: int = 2) ->
     if len(seen) >= MIN_COUNT:
         scatter = float(np.average((seen / square - curvature) ** 2, weights=square))
         variance = max(variance, scatter * max(1.0 / len(seen), COMMON_SHARE**2))
+    variance += float(common.sum() / square.sum()) ** 2
     twice = 2.0 * float(level.sum() / max(light.sum(), 1e-30))
     bend, error = abs(twice * curvature), twice * math.sqrt(variance)
-    if bend < max(MIN_BEND, MIN_PULL * error):
+    if bend < max(MIN_BEND, MIN_PULL * error) or MIN_PULL * error > 1.0:
         return 0.0
     if bend < 1.5 * known:
         return bend

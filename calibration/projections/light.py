@@ -58,16 +58,19 @@ def common_level(values: HostArray, patterns: BoolArray, opu: Device) -> float:
     return common_variance(parts - known @ fitted, len(patterns) - int(rank))
 
 
-def common_scale(excess: HostArray, lever: HostArray, n_inputs: int, opu: Device) -> float:
+def common_scale(excess: HostArray, lever: HostArray, beam_variance: float, n_inputs: int, opu: Device) -> float:
     """Variance from pattern to pattern of the relative light; 0 if it is not significant.
 
     Light of power ``1 + e`` makes the mean of a frame with a beam R exceed ``|R|^2 + |y|^2``, y from the fringes, by
-    ``e (|R|^2 - |y|^2)``: e is the slope over the pixels. Stray light has no slope.
+    ``e (|R|^2 - |y|^2)``: e is the slope over the pixels. Stray light has no slope. The error of ``|R|^2``, the same in
+    all patterns, is in both and gives a slope, too, which is larger for dim patterns: it is fitted and taken out.
 
     Parameters
     ----------
     excess, lever : ndarray, shape (batch, n_pixels)
         The excess of each pixel, 0 where it saturated, and ``|R|^2 - |y|^2``, both in DN.
+    beam_variance : float
+        Variance of ``|R|^2``, sum over the pixels, DN^2.
     n_inputs : int
         Inputs of a pattern.
     opu : Device
@@ -85,7 +88,11 @@ def common_scale(excess: HostArray, lever: HostArray, n_inputs: int, opu: Device
         slopes.append((seen * centred).sum(axis=1) / np.maximum(power, 1e-12))
         weight = weight + power
     parts, count = np.stack(slopes, axis=1), len(excess)
-    weight = weight / max(float(np.mean(weight)), 1e-12)  # slopes of dim patterns are noisy
+    mean = max(float(np.mean(weight)), 1e-12)
+    weight = weight / mean  # slopes of dim patterns are noisy
+    root, most = np.sqrt(weight + 1e-12)[:, None], beam_variance / mean
+    fitted = np.linalg.lstsq(np.hstack([root, 1.0 / root]), root * parts, rcond=None)[0]
+    parts -= np.clip(fitted[1], -most, most) / root**2
     parts = np.sqrt(weight)[:, None] * (parts - np.average(parts, axis=0, weights=weight + 1e-12))
     shown = count / max(float(np.mean(weight**2)), 1e-12)
     independent = 1.0 / (1.0 / max(shown - 1.0, 1.0) + 1.0 / n_inputs)  # speckle is the same in all patterns

@@ -115,7 +115,8 @@ class OffAxisProjection(ReferencedProjection):
         room = (harmonic**2).sum(axis=1) > MIN_SHARE * (whole**2).sum(axis=1)
         harmonic[~room] = 0.0
         seen = self.sideband.residual(images, lost)
-        return curvature_sums(seen, harmonic, self.noise.variance(frames), light, mean_dn)
+        variance = self.noise.variance(frames)
+        return curvature_sums(seen, harmonic, variance, light, mean_dn, variance)
 
     def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
         found = bend_of_fringes(sums, self.bend, stacklevel=3)  # the calibration may have told it

@@ -129,16 +129,18 @@ class SteppingProjection(ReferencedProjection):
     ) -> HostArray | None:
         """Second harmonic of the steps, or the levels of three steps; None if neither shows the camera's curve."""
         variance, light = self.noise.variance(frames).mean(axis=1), np.abs(values) ** 2
-        if len(self.phases_rad) > MIN_READINGS:
+        steps = len(self.phases_rad)
+        if steps > MIN_READINGS:
             found = curvature_of_steps(frames, values, self.phases_rad, variance, good)
         elif self.coherent:
             beam = np.maximum(self.reference_dn, np.float32(1e-3))
             speckle = light / beam
-            spread = variance * (1.0 + 2.0 * speckle / beam) / np.float32(len(self.phases_rad))
+            spread = variance * (1.0 + 2.0 * speckle / beam) / np.float32(steps)
             found = curvature_of_levels(mean_dn - beam - speckle, speckle, spread, good)
         else:
             return None
-        return curvature_sums(*found, np.where(good, light, np.float32(0.0)), mean_dn)
+        shot = {3: 0.0, 4: 1.0}.get(steps, 2.0 / steps) * self.noise.slope_dn
+        return curvature_sums(*found, np.where(good, light, np.float32(0.0)), mean_dn, variance, shot)
 
     def _misfit_factor(self, frames: HostArray, values: ComplexArray) -> FloatArray:
         """Factor on the variance of each value by the misfit of its frames; 1 if any frames fit.

@@ -85,7 +85,8 @@ class ReferencedProjection(LinearProjection):
         beam = np.maximum(self.reference_dn, np.float32(1e-3))[self.valid]
         speckle = np.abs(values[:, self.valid]) ** 2 / beam
         excess = np.where(lost[:, self.valid], np.float32(0.0), mean_dn[:, self.valid] - beam - speckle)
-        scale = common_scale(excess, beam - speckle, self.n_inputs, self.opu)
+        error = float(self.reference_variance[self.valid].sum())
+        scale = common_scale(excess, beam - speckle, error, self.n_inputs, self.opu)
         if scale > (2.0 * data_sheet_error(self.opu)) ** 2:
             warn_of_scale(float(np.sqrt(scale)), stacklevel=5)
         return np.abs(values) ** 2 * np.float32(scale / 2.0)
