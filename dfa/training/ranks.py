@@ -54,7 +54,8 @@ class RankCheckpoint:
     optimiser : torch.optim.Optimizer
         Of the parameters of ``stage.module``.
     settings : mapping, optional
-        Settings of the run, in plain types. A checkpoint can be loaded only if its settings are equal.
+        Settings of the run, in plain types. A checkpoint can be loaded only if its settings and the kind of its
+        optimiser are equal.
 
     Examples
     --------
@@ -77,7 +78,7 @@ class RankCheckpoint:
         settings: Mapping[str, object] | None = None,
     ) -> None:
         self.folder, self.stage, self.optimiser = Path(folder).expanduser(), stage, optimiser
-        self.settings = dict(settings or {})
+        self.settings = {"optimiser": type(optimiser).__name__, **(settings or {})}
         self.path = self.folder / "last.json"
 
     def save(self, step: int) -> None:
@@ -215,10 +216,8 @@ class RankCheckpoint:
             return None
         try:
             found = json.loads(self.path.read_text("utf-8"))
-            step, sums = (
-                integer(found["step"], "step", 0, MAX_STEP),
-                [integer(one, "checksums", 0) for one in found["checksums"]],
-            )
+            step = integer(found["step"], "step", 0, MAX_STEP)
+            sums = [integer(one, "checksums", 0) for one in found["checksums"]]
             if found["place"] != f"step-{step}" or not sums:  # the place is removed after the next checkpoint
                 raise ValueError(f"place {found['place']!r} and {len(sums)} checksums for step {step}")
             return {"step": step, "place": found["place"], "checksums": sums}

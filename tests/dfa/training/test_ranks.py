@@ -64,8 +64,11 @@ def test_no_other_folder_is_removed(tmp_path, process):
     checkpoint.save(3)
     for step in ("../x", 1.5, -1, 2**70):
         with pytest.raises(ValueError, match=r"^step must be an integer, 0 to \d+, got"):
-            checkpoint.save(step)
+            checkpoint.save(step)  # pyright: ignore[reportArgumentType]
     assert checkpoint.load() == 3
+    other = torch.optim.Rprop(checkpoint.stage.module.parameters())
+    with pytest.raises(ValueError, match=r"must be of a run with optimiser 'Rprop', got one with 'Adam'"):
+        type(checkpoint)(tmp_path / "run", checkpoint.stage, other, {"seed": 0}).load()
     manifest = json.loads(checkpoint.path.read_text())
     for change in ({"place": ".."}, {"place": str(tmp_path)}, {"step": 2}, {"checksums": []}):
         checkpoint.path.write_text(json.dumps(manifest | change))
