@@ -13,7 +13,14 @@ from calibration.fields.readings import binned_imaging
 from calibration.fields.sideband import Frequency, Sideband
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
 from calibration.projections.base import ProjectionMethod
-from calibration.projections.reference_arm import Arm, ReferencedProjection, beam_in_light, check_arm, measure_arm
+from calibration.projections.reference_arm import (
+    Arm,
+    ReferencedProjection,
+    beam_in_light,
+    check_arm,
+    measure_arm,
+    warn_of_saturation,
+)
 from calibration.projections.responses import Common, Response
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import component
@@ -36,7 +43,7 @@ class OffAxisProjection(ReferencedProjection):
     so that aberrations of the beam cause no bias. They only move some light out of the disc that is cut from the
     spectrum. Pixels within a speckle grain are not independent outputs: a field of band B (``NA pixel / lambda``,
     cycles per pixel) has ``pi B^2 n_out`` independent ones. Saturated and bad pixels are left out of the fit: their
-    neighbours share the light that is missing there.
+    neighbours share the light that is missing there, and a warning is given if more than 2 % of the readings saturate.
 
     The simulator's whole sensor is periodic, as the transforms are. A real sensor and a region of interest are not, and
     fields would wrap around at their edges. If ``imaging.region`` is set, frames are part of a larger grid, whose other
@@ -95,6 +102,7 @@ class OffAxisProjection(ReferencedProjection):
 
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         full = frames[:, 0] >= self.opu.camera.saturation_dn
+        warn_of_saturation(self, full & ~self.bad, stacklevel=3)
         images, lost = frames[:, 0] - self.reference_frame, full | self.bad
         values = self.sideband.demodulate(images, lost)
         if not uncertain:

@@ -1,6 +1,5 @@
 """Complex projections by phase stepping: frames of each pattern at equal steps of the reference arm's phase."""
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,11 +10,17 @@ from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
 from calibration.fields.linearity import curvature_of_levels, curvature_of_steps, curvature_sums
 from calibration.fields.misfit import MAX_REPEATED, response_factor
-from calibration.fields.readings import MAX_SATURATED, binned_imaging, data_sheet_error
+from calibration.fields.readings import binned_imaging, data_sheet_error
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, misfit, refine_fields, stepped_reference
 from calibration.projections.base import ProjectionMethod
-from calibration.projections.reference_arm import ReferencedProjection, beam_in_light, check_arm, measure_arm
+from calibration.projections.reference_arm import (
+    ReferencedProjection,
+    beam_in_light,
+    check_arm,
+    measure_arm,
+    warn_of_saturation,
+)
 from calibration.projections.responses import Response
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import Field, component
@@ -91,12 +96,7 @@ class SteppingProjection(ReferencedProjection):
     def _respond(self, frames: HostArray, uncertain: bool) -> Response:
         values = stepped_interference(frames, self.phases_rad)
         full = frames >= self.opu.camera.saturation_dn
-        if np.count_nonzero(full & self.valid) > MAX_SATURATED * self.valid.mean() * full.size:
-            warnings.warn(
-                f"exposure_s {self.opu.exposure_s:.4g} saturates over {MAX_SATURATED:.0%} of a projection's readings: "
-                "shorten it (calibration.recovery.exposure.expose)",
-                stacklevel=3,
-            )
+        warn_of_saturation(self, full, stacklevel=3)
         saturated = np.asarray(full.any(axis=1))
         variance = None
         if uncertain:

@@ -1,5 +1,6 @@
 """Projections with a reference arm, and the calibration of its beam."""
 
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.device import Device
 from calibration.fields.linearity import bend_of_fringes
-from calibration.fields.readings import data_sheet_error, switched_unit_dn
+from calibration.fields.readings import MAX_SATURATED, data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, Refreshed
 from calibration.projections.light import common_scale, warn_of_scale
 from calibration.projections.responses import Common
@@ -18,7 +19,15 @@ from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
 from photonics.component import integer
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Arm", "ReferencedProjection", "beam_in_light", "check_arm", "light_of_beam", "measure_arm"]
+__all__ = [
+    "Arm",
+    "ReferencedProjection",
+    "beam_in_light",
+    "check_arm",
+    "light_of_beam",
+    "measure_arm",
+    "warn_of_saturation",
+]
 
 
 class Arm(NamedTuple):
@@ -100,6 +109,16 @@ class ReferencedProjection(LinearProjection):
     def _scale_error(self) -> FloatArray:
         beam = np.where(self.valid, self.reference_dn, np.float32(np.inf))
         return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(data_sheet_error(self.opu)))
+
+
+def warn_of_saturation(projection: LinearProjection, full: BoolArray, stacklevel: int = 2) -> None:
+    """Warn if over `MAX_SATURATED` of the readings in valid rows are `full`: (..., n_out)."""
+    if np.count_nonzero(full & projection.valid) > MAX_SATURATED * projection.valid.mean() * full.size:
+        warnings.warn(
+            f"exposure_s {projection.opu.exposure_s:.4g} saturates over {MAX_SATURATED:.0%} of a projection's readings"
+            ": shorten it (calibration.recovery.exposure.expose)",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> Arm:
