@@ -33,8 +33,12 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, align: Callable[[str, int], str] = str.ljust) -> str:
+        """Return the table as text in columns; ``str.rjust`` aligns them on the right."""
         widths = [max(map(len, column)) for column in zip(self.columns, *self.rows, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (self.columns, *self.rows))
+        return "\n".join("  ".join(map(align, row, widths)).rstrip() for row in (self.columns, *self.rows))
 
 
 @dataclass(frozen=True)

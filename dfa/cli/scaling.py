@@ -30,8 +30,8 @@ def scaling(
     The parameters, with units and sources, are in docs/howto/scaling.md.
     """
     from dfa.costs.figure import save
-    from dfa.costs.table import align, defaults, scaling
     from dfa.costs.table import change as changed
+    from dfa.costs.table import defaults, scaling
 
     given = read_changes(change or [])
     over: dict[str, list[Any]] = {name: value for name, value in given.items() if isinstance(value, list)}
@@ -44,6 +44,6 @@ def scaling(
         return
     typer.echo(str(found))
     if len(found) == 1:
-        typer.echo(f"\n{align(found.terms())}")
+        typer.echo(f"\n{found.terms().text(str.rjust)}")
     if figure is not None:
         typer.echo(f"figure: {figure}")

@@ -10,7 +10,7 @@ from calibration.reports.page import Table
 from dfa.costs.parts import Chips, Device, Links, Network
 from dfa.costs.steps import METHODS, Method, Step, step
 
-__all__ = ["Parts", "Point", "Scaling", "align", "change", "defaults", "scaling"]
+__all__ = ["Parts", "Point", "Scaling", "change", "defaults", "scaling"]
 
 
 class Parts(TypedDict):
@@ -62,7 +62,7 @@ class Scaling:
         return len(self.points)
 
     def __str__(self) -> str:
-        return align(self.table())
+        return self.table().text(str.rjust)
 
     __repr__ = __str__
 
@@ -166,12 +166,6 @@ def scaling(
         raise ValueError(f"over must have 1 to {MAX_POINTS} combinations, got {count}")
     combinations = itertools.product(*over.values())
     return Scaling([point_of(parts, dict(zip(over, values, strict=True))) for values in combinations], parts)
-
-
-def align(table: Table) -> str:
-    """Return a table as text in columns."""
-    widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
-    return "\n".join("  ".join(map(str.rjust, row, widths)) for row in (table.columns, *table.rows))
 
 
 def defaults() -> Parts:
