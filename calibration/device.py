@@ -3,13 +3,14 @@
 from typing import Any, Protocol, runtime_checkable
 
 from photonics.arrays import Array
+from photonics.backend import HOST, Backend
 from photonics.chain import Clock
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
 from photonics.parts.laser import Laser
 
-__all__ = ["Device", "Wrapper", "check_device"]
+__all__ = ["Device", "Wrapper", "backend_of_device", "check_device", "show"]
 
 
 @runtime_checkable
@@ -89,11 +90,31 @@ def check_device(device: object, name: str = "opu") -> Device:
     return device
 
 
+def backend_of_device(device: object) -> Backend:
+    """Return the backend of a device's patterns and frames: that of an `OPU`, or else the host."""
+    backend = getattr(device, "backend", HOST)
+    return backend if isinstance(backend, Backend) else HOST
+
+
+def show(device: Device, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
+    """Frames of patterns that are on the host or already where the device computes: (batch, n_in) -> (batch, n_out).
+
+    The frames stay on that device.
+    """
+    shown = backend_of_device(device).asarray(patterns)
+    return device.measure(shown, exposure_s, reference_phase=reference_phase)
+
+
 class Wrapper:
     """Base class of a device around another device, whose data sheets, clock and exposure it shares."""
 
     def __init__(self, opu: Device) -> None:
         self.device = check_device(opu)
+
+    @property
+    def backend(self) -> Backend:
+        """Library and place of patterns and frames."""
+        return backend_of_device(self.device)
 
     @property
     def laser(self) -> Laser:

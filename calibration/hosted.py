@@ -2,7 +2,7 @@
 
 from calibration.device import Wrapper
 from photonics.arrays import Array, HostArray
-from photonics.backend import to_host
+from photonics.backend import HOST, Backend, to_host
 from photonics.opu import OPU
 from photonics.patterns.encoding import as_patterns
 
@@ -32,6 +32,11 @@ class Hosted(Wrapper):
     def __init__(self, opu: OPU) -> None:
         super().__init__(opu)
         self._backend = opu.backend
+
+    @property
+    def backend(self) -> Backend:
+        """The host."""
+        return HOST
 
     def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> HostArray:
         """Frames of patterns: (batch, n_in) -> (batch, n_out)."""

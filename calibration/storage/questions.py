@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from calibration.device import Device, Wrapper
+from calibration.device import Device, Wrapper, show
 from calibration.storage.arrays import about_device
 from calibration.storage.files import new_file
 from calibration.storage.hdf5 import create_hdf5
@@ -17,7 +17,7 @@ from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recorder import frame_arrays
 from calibration.storage.recording import Recording, join
 from photonics.arrays import Array, HostArray
-from photonics.backend import to_host
+from photonics.backend import HOST, Backend, to_host
 from photonics.component import integer
 from photonics.patterns.encoding import as_patterns
 
@@ -50,6 +50,11 @@ class Asked(Wrapper):
         self.requests: list[dict[str, HostArray]] = []
         self.has_uniform = self._answers is not None and self._answers.has_uniform
 
+    @property
+    def backend(self) -> Backend:
+        """The host: frames of a bench are there."""
+        return HOST
+
     def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> HostArray:
         """Frames of patterns, answered or simulated: (batch, n_in) -> (batch, n_out)."""
         seconds = self.exposure_s if exposure_s is None else exposure_s
@@ -59,7 +64,7 @@ class Asked(Wrapper):
             return frames
         shown = as_patterns(to_host(patterns), self.n_in)
         self.requests.append(frame_arrays(shown, seconds, reference_phase, self.clock.frames))
-        return to_host(self.device.measure(patterns, exposure_s, reference_phase=reference_phase))
+        return to_host(show(self.device, patterns, exposure_s, reference_phase=reference_phase))
 
     def dark(self, count: int, exposure_s: float | None = None) -> HostArray:
         """Dark frames, answered or simulated: (count, n_out)."""

@@ -101,7 +101,7 @@ class Recorder(Wrapper):
             if (held := self._replay_part()) is not None:
                 frames = held.measure(to_host(patterns), set_s, reference_phase=reference_phase)
                 self.clock.frames = held.clock.frames
-                return frames
+                return self.backend.asarray(frames)
             frames = self.device.measure(patterns, exposure_s, reference_phase=reference_phase)
             shown = as_patterns(to_host(patterns), self.n_in)
             self._keep(frame_arrays(shown, set_s, reference_phase, start) | {"frames": to_host(frames)})
@@ -114,7 +114,7 @@ class Recorder(Wrapper):
             if (held := self._replay_part()) is not None:
                 frames = held.dark(count, set_s)
                 self.clock.frames = held.clock.frames
-                return frames
+                return self.backend.asarray(frames)
             frames = self.device.dark(count, exposure_s)
             shown = np.zeros((count, self.n_in), bool)
             kept = frame_arrays(shown, set_s, None, start) | {"laser_on": np.zeros(count, bool)}

@@ -7,8 +7,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from calibration import Hosted, LinearProjection
-from calibration.device import Device, Wrapper
+from calibration import LinearProjection
+from calibration.device import Device, Wrapper, show
 from dfa.arrays import to_array
 from dfa.feedback.base import CodedFeedback
 from dfa.feedback.encoding import Code, Encoder
@@ -16,7 +16,7 @@ from dfa.feedback.optical import OpticalFeedback
 from photonics import OPU
 from photonics.analysis.exposure import autoexpose
 from photonics.arrays import Array, HostArray
-from photonics.backend import HOST
+from photonics.backend import HOST, Backend, to_host
 
 __all__ = ["RankDevice", "RankFeedback", "check_ranks"]
 
@@ -54,10 +54,15 @@ class RankDevice(Wrapper):
         super().__init__(opu)
         if not dist.is_initialized():
             raise ValueError("torch.distributed must be initialised before RankDevice is created, got no process group")
-        self.opu, self.seed, self.backend, self.sent = opu, opu.seed, HOST, 0
+        self.opu, self.seed, self.sent = opu, opu.seed, 0
         world, lines = dist.get_world_size(), opu.lines
         opu.part(0, world)  # refuses a world with more processes than lines
         self.assign([(lines * rank // world, lines * (rank + 1) // world) for rank in range(world)])
+
+    @property
+    def backend(self) -> Backend:
+        """The host, whose memory the processes send to each other."""
+        return HOST
 
     def assign(self, bands: Bands) -> None:
         """Give each process its lines, in the order of the ranks; together they must be the whole frame."""
@@ -92,11 +97,11 @@ class RankDevice(Wrapper):
 
     def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> HostArray:
         """Frames of patterns, all pixels: (batch, n_in) -> (batch, n_out)."""
-        return self._join(Hosted(self.share).measure(patterns, exposure_s, reference_phase=reference_phase))
+        return self._join(to_host(show(self.share, patterns, exposure_s, reference_phase=reference_phase)))
 
     def dark(self, count: int, exposure_s: float | None = None) -> HostArray:
         """Frames with the laser's shutter closed, all pixels: (count, n_out)."""
-        return self._join(Hosted(self.share).dark(count, exposure_s))
+        return self._join(to_host(self.share.dark(count, exposure_s)))
 
     def _join(self, frames: HostArray) -> HostArray:
         """Send this process's pixels to all others, and return the pixels of all."""

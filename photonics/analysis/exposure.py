@@ -54,8 +54,11 @@ class Exposed(Exposable, Protocol):
 
     seed: int
     """Seed of the run."""
-    backend: Backend
-    """Library and device of the patterns."""
+
+    @property
+    def backend(self) -> Backend:
+        """Library and device of the patterns."""
+        ...
 
     @property
     def n_in(self) -> int:
