@@ -15,13 +15,25 @@ J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as
 import math
 import operator
 from enum import IntEnum
+from types import ModuleType
 from typing import SupportsIndex
 
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace, device, is_torch_namespace
 
 from photonics.arrays import Array
 
-__all__ = ["PatternSet", "Stream", "check_seed", "normal_pair", "philox", "poisson", "three_bit", "uniform", "words"]
+__all__ = [
+    "PatternSet",
+    "Stream",
+    "check_seed",
+    "normal_pair",
+    "philox",
+    "poisson",
+    "three_bit",
+    "uniform",
+    "word_type",
+    "words",
+]
 
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
@@ -113,29 +125,37 @@ def check_seed(seed: SupportsIndex, name: str = "seed") -> int:
     return whole
 
 
+def word_type(xp: ModuleType) -> object:
+    """Type of words in an array library: uint64, or int64 in torch, which cannot shift uint64 on the host.
+
+    A product of two words that overflows int64 has the same bits, and `philox` drops those that the sign adds.
+    """
+    return xp.int64 if is_torch_namespace(xp) else xp.uint64
+
+
 def philox(counter: tuple[Array, Array, Array, Array], key: tuple[int, int]) -> tuple[Array, Array, Array, Array]:
     """Encrypt a 128-bit counter with ten Philox rounds.
 
     Parameters
     ----------
     counter : tuple of 4 arrays
-        uint64 arrays that broadcast, each holding 32-bit words, least significant word first.
+        Arrays of `word_type` that broadcast, each holding 32-bit words, least significant word first.
     key : tuple of 2 int
         The two 32-bit words of the key.
 
     Returns
     -------
     tuple of 4 arrays
-        uint64 arrays holding 32-bit words, uniform and independent.
+        Arrays of `word_type` holding 32-bit words, uniform and independent.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
         product0, product1 = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
         c0, c1, c2, c3 = (
-            (product1 >> 32) ^ c1 ^ k0,
+            (product1 >> 32) & MASK ^ c1 ^ k0,
             product1 & MASK,
-            (product0 >> 32) ^ c3 ^ k1,
+            (product0 >> 32) & MASK ^ c3 ^ k1,
             product0 & MASK,
         )
         k0, k1 = (k0 + WEYL[0]) & MASK, (k1 + WEYL[1]) & MASK
@@ -156,7 +176,7 @@ def words(seed: int, stream: int, index: Array, tick: Array) -> tuple[Array, Arr
     """
     xp = array_namespace(index, tick)
     seed = check_seed(seed)
-    index, tick = xp.astype(index, xp.uint64), xp.astype(tick, xp.uint64)
+    index, tick = xp.astype(index, word_type(xp)), xp.astype(tick, word_type(xp))
     index, tick = xp.broadcast_arrays(index, tick)
     counter = (index, tick & MASK, tick >> 32, xp.full_like(index, int(stream)))
     return philox(counter, (seed & MASK, seed >> 32))
@@ -191,7 +211,7 @@ def three_bit(word: Array) -> Array:
     draws of four bits: the lowest two choose the magnitude, the third the sign.
     """
     xp = array_namespace(word)
-    place = xp.reshape(xp.arange(8, dtype=xp.uint64, device=device(word)), (8, 1))
+    place = xp.reshape(xp.arange(8, dtype=word_type(xp), device=device(word)), (8, 1))
     bits = xp.bitwise_right_shift(word, 4 * place)
     size = 3.0 + 10.0 * xp.astype((bits & 3) == 3, xp.float32)
     return xp.where((bits & 4) != 0, size, -size)
@@ -206,7 +226,7 @@ def poisson(mean: Array, normal: Array, word: Array) -> Array:
         Mean counts, at least 0.
     normal : array of float32
         A standard normal for each mean, used at and above `POISSON_SWITCH`.
-    word : array of uint64
+    word : array of `word_type`
         A 32-bit word for each mean, used below `POISSON_SWITCH`; independent of `normal`.
 
     Notes

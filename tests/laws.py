@@ -345,3 +345,14 @@ def test_bad_fields_are_refused(medium):
                 with pytest.raises(ValueError, match=rf"^field must {says}.*, got") as error:
                     apply(field)
                 assert "\n" not in str(error.value)
+
+
+@every_medium
+def test_torch_fields_of_the_host(medium, rng):
+    """Fields as torch tensors give those of numpy, to 1e-5 of the rms. Catches: words that torch cannot shift."""
+    torch = pytest.importorskip("torch")
+    for apply, n in products(medium):
+        field = rng.normal(size=(2, n)) + 1j * rng.normal(size=(2, n))
+        expected, found = apply(field), apply(torch.asarray(field))
+        assert isinstance(found, torch.Tensor)
+        assert np.abs(found.numpy() - expected).max() <= 1e-5 * np.sqrt(np.mean(np.abs(expected) ** 2))

@@ -25,6 +25,8 @@ MIN_MODULUS, MAX_MODULUS = 1e-18, 1e9
 ALL = slice(None)
 MAX_VALUES = 2**18
 """Entries that are copied together."""
+MAX_DRAWN = 2**16
+"""Entries whose phases are drawn together: some 80 bytes each."""
 PAIRS = {("r", "i"), ("re", "im"), ("real", "imag")}
 """Names, in lower case, of the two fields of a complex number that a file holds as a record."""
 
@@ -69,7 +71,8 @@ class MatrixMedium(StoredMedium):
         if (matrix is None) == (self.path is None):
             raise ValueError("either matrix or path must be given, got " + ("neither" if matrix is None else "both"))
         if self.path is None:
-            panels, digest = as_panels(matrix, self.normalise), None
+            panels = matrix if isinstance(matrix, Panels) else as_panels(matrix, self.normalise)  # Panels of `fresh`
+            digest = None
         else:
             panels, digest = read_matrix(Path(self.path), self.key, self.sha256, self.normalise)
         object.__setattr__(self, "_matrix", panels)
@@ -128,9 +131,14 @@ class MatrixMedium(StoredMedium):
 
     def fresh(self, seed: int) -> "MatrixMedium":
         """Return the matrix with an independent random phase on every entry: equal magnitudes, but uncorrelated."""
-        index = np.arange(self.shape[0] * self.shape[1])
-        phase = 2.0 * np.pi * draws.uniforms(seed, Stream.MATRIX_PHASE, index).reshape(self.shape)
-        return MatrixMedium(self.block(slice(None), slice(None)) * np.exp(1j * phase))
+        (n_out, n_in), panels = self.shape, Panels(*self.shape[::-1])
+        together = max(MAX_DRAWN // n_out, 1)
+        for first in range(0, n_in, together):
+            part = self._matrix.read(slice(first, first + together), ALL)
+            index = np.arange(n_out) * n_in + np.arange(first, first + len(part))[:, None]
+            phase = 2.0 * np.pi * draws.uniforms(seed, Stream.MATRIX_PHASE, index).reshape(part.shape)
+            panels.write(first, (part * np.exp(1j * phase)).astype(np.complex64).view(np.float32))
+        return MatrixMedium(panels)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain description: the file, or shape and digest of a matrix from memory, which cannot be restored."""

@@ -11,7 +11,7 @@ import scipy
 from photonics import draws
 from photonics.arrays import Array, ComplexArray
 from photonics.backend import Backend, backend_of
-from photonics.random import Stream, words
+from photonics.random import Stream, word_type, words
 
 __all__ = ["Screens", "fill_on_gpu", "grid_shape", "phasors", "transform"]
 
@@ -64,7 +64,7 @@ def phasors(backend: Backend, seed: int, layer: int, n_modes: int) -> Array:
     `photonics.kernels.screens` holds the same law, compiled.
     """
     xp = backend.xp
-    call = xp.arange(-(-n_modes // 4), dtype=xp.uint64, device=backend.device)
+    call = xp.arange(-(-n_modes // 4), dtype=word_type(xp), device=backend.device)
     four = words(seed, Stream.SCREEN, call, xp.full_like(call, layer))
     word = xp.reshape(xp.stack(four, axis=1), (-1,))
     angle = xp.astype(word[:n_modes], xp.float64) * (2.0 * math.pi * 2.0**-32)

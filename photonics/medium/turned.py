@@ -95,7 +95,7 @@ class Turned(NamedTuple):
             return np.unpackbits(words.view(np.uint8).reshape(len(names), -1), axis=1, count=count, bitorder="little")
         xp = backend.xp
         four = random.words(self.seed, Stream.DRIFT_TURN, backend.asarray(index), backend.asarray(tick))
-        place = xp.arange(32, dtype=xp.uint64, device=backend.device)
+        place = xp.arange(32, dtype=random.word_type(xp), device=backend.device)
         bits = xp.bitwise_right_shift(xp.stack(four, axis=-1)[..., None], place) & 1
         return xp.reshape(bits, (len(names), -1))[:, :count]
 

@@ -13,11 +13,12 @@ import pytest
 import scipy.io
 from scipy import sparse
 
-from photonics import Camera, MatrixMedium, matrix_files
+from photonics import Camera, MatrixMedium, draws, matrix_files
 from photonics import medium as media
 from photonics.parts.reference import as_phases
 from photonics.patterns import BitPlanes
 from photonics.patterns.encoding import as_patterns
+from photonics.random import Stream
 
 ALL = slice(None)
 MATRIX = (np.arange(12).reshape(3, 4) - 5.5 + 1j * np.arange(12).reshape(3, 4) ** 2).astype(np.complex64)
@@ -390,3 +391,21 @@ def test_a_matrix_from_memory_is_described_but_not_made_again():
     assert description["sha256"] != MatrixMedium(2 * MATRIX).to_dict()["sha256"]
     with pytest.raises(ValueError, match=r"save it and use MatrixMedium.load"):
         media.from_dict(description)
+
+
+def test_a_fresh_matrix_needs_two_matrices_of_memory():
+    """The peak is under 2 matrices (7 before), and the entries are those of one draw of all phases.
+
+    Catches: phases that are drawn at once, places in another order.
+    """
+    n_in, n_out = 1500, 900
+    medium = MatrixMedium(np.ones((n_out, n_in)) / np.sqrt(n_in))
+    medium.fresh(1)  # compiles
+    tracemalloc.start()
+    fresh = medium.fresh(4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * 8 * n_in * n_out
+    phase = 2 * np.pi * draws.uniforms(4, Stream.MATRIX_PHASE, np.arange(n_in * n_out)).reshape(n_out, n_in)
+    expected = (medium.block(slice(None), slice(None)) * np.exp(1j * phase)).astype(np.complex64)
+    np.testing.assert_array_equal(fresh.block(slice(None), slice(None)), expected)
