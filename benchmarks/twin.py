@@ -2,23 +2,26 @@
 
 Devices are drawn wide (`benchmarks.twin_devices`): 64 to 256 inputs, 400 to 2025 pixels, 8 to 12 bits. Each answers the
 questions of `calibration.record_bench`, at most 5000 frames; `calibration.fit_device` gets the recording and a data
-sheet of typical values. The table replaces the text between two marks of a Markdown file.
+sheet of typical values. Results go to a JSON file after each device; devices that it has are not run again. The table
+and the picture are made from it; the table replaces the text between two marks of a Markdown file.
 """
 
 import argparse
+import json
 import tempfile
 import time
-from collections import defaultdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.twin_devices import Bench, hidden, truth
 from benchmarks.verdicts import write
-from calibration import Twin, fit_device, record_bench
+from calibration import fit_device, record_bench
 from calibration.twin.evidence import read_evidence
 from photonics.plotting.style import STYLE
 
@@ -28,14 +31,50 @@ LOGARITHMIC = 0.1
 """Relative error above which a positive value and its truth are compared by logarithms, as their errors are made."""
 
 
-def fit_hidden(seed: int) -> tuple[Twin, dict[str, float], float]:
-    """Twin of a hidden device, the truth, and seconds of processor time."""
-    start = time.process_time()
+@dataclass(frozen=True)
+class Result:
+    """What is stored of a device."""
+
+    seed: int
+    date: str
+    refused: str = ""
+    """Why it was refused; empty if it was fitted."""
+    frames: int = 0
+    seconds: float = 0.0
+    """Processor time of the frames and the fit."""
+    parameters: dict[str, list[float | None]] = field(default_factory=dict)
+    """Value, standard error and truth by name; None for unknown values and for what the device does not have."""
+
+
+def fit_hidden(seed: int) -> Result:
+    """Record a hidden device, fit its twin, and compare it with the truth."""
+    start, found = time.process_time(), Result(seed, time.strftime("%Y-%m-%d"))
     opu = hidden(seed)
     with tempfile.TemporaryDirectory() as folder:
         path = record_bench(Bench(opu), Path(folder) / "bench.h5", seed=seed)
-        twin, seen = fit_device(path), read_evidence(path)
-    return twin, truth(opu, seen.number[seen.pairs()]), time.process_time() - start
+        try:
+            twin, seen = fit_device(path), read_evidence(path)
+        except ValueError as error:
+            return replace(found, refused=str(error))
+    true = truth(opu, seen.number[seen.pairs()])
+    fitted = {p.name: (p.estimate.value, p.estimate.error, true[p.name]) for p in twin.parameters}
+    return replace(
+        found,
+        frames=len(seen.frames),
+        seconds=round(time.process_time() - start, 1),
+        parameters={name: [float(f"{v:.6g}") if np.isfinite(v) else None for v in fitted[name]] for name in fitted},
+    )
+
+
+def read_results(path: Path) -> list[Result]:
+    """Results of a file; none if there is no file."""
+    return [Result(**one) for one in json.loads(path.read_text("utf-8"))["devices"]] if path.exists() else []
+
+
+def write_results(path: Path, command: str, found: list[Result]) -> None:
+    """Write the results, one line for each device."""
+    lines = ",\n".join(json.dumps(asdict(one)) for one in sorted(found, key=lambda one: one.seed))
+    path.write_text(f'{{"command": {json.dumps(command)},\n"devices": [\n{lines}\n]}}\n', "utf-8")
 
 
 def pull(value: float, error: float, true: float) -> float:
@@ -47,32 +86,31 @@ def pull(value: float, error: float, true: float) -> float:
     return (value - true) / max(error, 1e-12)
 
 
-def rows(twins: list[tuple[Twin, dict[str, float]]]) -> list[list[str]]:
+def known(found: list[Result], name: str) -> NDArray[np.float64]:
+    """Value, standard error and truth (NaN if there is none) of a parameter where frames tell it: (devices, 3)."""
+    rows = [one.parameters[name] for one in found]
+    return np.array([row for row in rows if None not in row[:2]], np.float64).reshape(-1, 3)
+
+
+def rows(found: list[Result]) -> list[list[str]]:
     """One row for each parameter."""
-    pulls, relative, unknown = defaultdict(list), defaultdict(list), defaultdict(int)
-    for twin, true in twins:
-        for p in twin.parameters:
-            unknown[p.name] += not p.known
-            if p.known:
-                pulls[p.name].append(pull(p.estimate.value, p.estimate.error, true[p.name]))
-                relative[p.name].append(p.estimate.error / max(abs(p.estimate.value), 1e-12))
     made = []
-    for name, count in unknown.items():
-        found = np.array(pulls[name])
-        if not len(found):
-            made.append([name, "0", str(count), *["–"] * 5])
+    for name in found[0].parameters:
+        told = known(found, name)
+        counts = [name, str(len(told)), str(len(found) - len(told))]
+        if not len(told):
+            made.append([*counts, *["–"] * 5])
             continue
-        inside = [f"{np.mean(abs(found) <= limit):.2f}" for limit in (1.0, 2.0)]
-        middle = f"{100 * np.median(relative[name]):.2g} %"
-        made.append(
-            [name, str(len(found)), str(count), middle, f"{found.mean():+.2f}", *inside, f"{max(found, key=abs):+.1f}"]
-        )
+        far = np.array([pull(*row) for row in told])
+        inside = [f"{np.mean(abs(far) <= limit):.2f}" for limit in (1.0, 2.0)]
+        middle = f"{100 * np.median(told[:, 1] / np.maximum(abs(told[:, 0]), 1e-12)):.2g} %"
+        made.append([*counts, middle, f"{far.mean():+.2f}", *inside, f"{max(far, key=abs):+.1f}"])
     return made
 
 
-def draw(twins: list[tuple[Twin, dict[str, float]]], path: Path) -> None:
+def draw(found: list[Result], path: Path) -> None:
     """Picture of the deviations from the truth, one line for each parameter, a dot for each device that tells it."""
-    names = [p.name for p in twins[0][0].parameters if p.name != "imaging.polarisations"][::-1]
+    names = [name for name in found[0].parameters if name != "imaging.polarisations"][::-1]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 6.0), layout="constrained")
         axes = figure.add_subplot()
@@ -80,11 +118,10 @@ def draw(twins: list[tuple[Twin, dict[str, float]]], path: Path) -> None:
         axes.axvspan(-1.0, 1.0, color="0.85")
         limit = 4.5
         for row, name in enumerate(names):
-            known = [(t[name].estimate, true[name]) for t, true in twins if t[name].known]
-            far = [pull(found.value, found.error, true) for found, true in known]
+            far = [pull(*told) for told in known(found, name)]
             limit = max([limit, *(1.1 * abs(one) for one in far)])
             axes.plot(far, np.full(len(far), row), "o", color="C0", alpha=0.6, markersize=4, markeredgewidth=0)
-            axes.annotate(f"{len(known)}", (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+            axes.annotate(f"{len(far)}", (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         axes.annotate("known", (1.02, len(names)), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_ylim(-0.7, len(names) - 0.3)
@@ -95,41 +132,46 @@ def draw(twins: list[tuple[Twin, dict[str, float]]], path: Path) -> None:
         figure.savefig(path, dpi=150)
 
 
-def main() -> None:
-    """Fit all devices; print a line for each as it is done, then the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.twin", description=__doc__)
-    parser.add_argument("--devices", type=int, default=50, help="number of hidden devices")
-    parser.add_argument("--first", type=int, default=0, help="seed of the first one")
-    parser.add_argument("--out", type=Path, default=None, help="Markdown file; a picture of the same name is beside it")
-    args = parser.parse_args()
-    twins, frames, seconds, refused = [], [], [], 0
-    with threadpool_limits(1):
-        for seed in range(args.first, args.first + args.devices):
-            try:
-                twin, true, spent = fit_hidden(seed)
-            except ValueError as error:
-                refused += 1
-                print(f"{seed:3} refused: {error}", flush=True)
-                continue
-            twins.append((twin, true))
-            frames.append(int(twin.provenance["frames"]))
-            seconds.append(spent)
-            far = {p.name: pull(p.estimate.value, p.estimate.error, true[p.name]) for p in twin.parameters if p.known}
-            told = ", ".join(f"{name} {far[name]:+.1f}" for name in far if abs(far[name]) > 2.5)
-            print(f"{seed:3} {twin!r} {frames[-1]} frames, {spent:.1f} s; beyond 2.5: {told or 'none'}", flush=True)
-    cells = [HEADINGS, ["---"] * len(HEADINGS), *rows(twins)]
+def table_of(found: list[Result], command: str) -> str:
+    """Text and table of the document."""
+    fitted = [one for one in found if not one.refused]
+    cells = [HEADINGS, ["---"] * len(HEADINGS), *rows(fitted)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in cells)
-    command = f"python -m benchmarks.twin --devices {args.devices}"
-    command += f" --first {args.first}" * (args.first > 0) + (f" --out {args.out.as_posix()}" if args.out else "")
-    text = (
-        f"Made by `{command}`, {time.strftime('%Y-%m-%d')}: {args.devices} devices, {min(frames)} to {max(frames)} "
-        f"frames, {np.median(seconds):.1f} s of processor time each; {refused} refused. Bias and the largest "
-        f"deviation are in standard errors.\n\n{table}\n"
+    frames, seconds = [one.frames for one in fitted], np.median([one.seconds for one in fitted])
+    return (
+        f"Made by `{command}`, {max(one.date for one in found)}: {len(found)} devices, {min(frames)} to "
+        f"{max(frames)} frames, {seconds:.0f} s of processor time each, simulated frames included; "
+        f"{len(found) - len(fitted)} refused. Bias and the largest deviation are in standard errors.\n\n{table}\n"
     )
+
+
+def line_of(one: Result) -> str:
+    """Line that is printed when a device is done."""
+    if one.refused:
+        return f"{one.seed:3} refused: {one.refused}"
+    far = {name: pull(*known([one], name)[0]) for name in one.parameters if len(known([one], name))}
+    told = ", ".join(f"{name} {far[name]:+.1f}" for name in far if abs(far[name]) > 2.5)
+    return f"{one.seed:3} {one.frames} frames, {one.seconds:.1f} s; beyond 2.5: {told or 'none'}"
+
+
+def main() -> None:
+    """Fit the devices that are missing; print a line for each as it is done, then the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.twin", description=__doc__)
+    parser.add_argument("--devices", type=int, default=50, help="number of hidden devices, seeds 0 and up")
+    parser.add_argument("--out", type=Path, required=True, help="Markdown file; JSON and picture have its name")
+    args = parser.parse_args()
+    command = f"python -m benchmarks.twin --devices {args.devices} --out {args.out.as_posix()}"
+    stored, wanted = args.out.with_suffix(".json"), range(args.devices)
+    found = [one for one in read_results(stored) if one.seed in wanted]
+    with threadpool_limits(1):
+        for seed in sorted(set(wanted) - {one.seed for one in found}):
+            found.append(fit_hidden(seed))
+            print(line_of(found[-1]), flush=True)
+            write_results(stored, command, found)
+    text = table_of(found, command)
     print(text)
-    if args.out:
-        write(args.out, text, MARKS)
-        draw(twins, args.out.with_suffix(".png"))
+    write(args.out, text, MARKS)
+    draw([one for one in found if not one.refused], args.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
