@@ -129,8 +129,9 @@ class Waits:
 
     def __init__(self, part: LayerParallel) -> None:
         self.sending = 0.0
-        for name in ("_send", "_broadcast"):
-            setattr(part, name, self.leave_out(getattr(part, name)))
+        wire = part._wire
+        for name in ("send", "finish", "teach"):
+            setattr(wire, name, self.leave_out(getattr(wire, name)))
 
     def leave_out(self, send: Callable[..., None]) -> Callable[..., None]:
         """Return the same call, whose waits do not count."""

@@ -128,6 +128,7 @@ class CodedFeedback(Feedback):
         self.steps = 0
         """Number of calls so far."""
         self._code: Code | None = None
+        self._others = 0, 0
 
     def __repr__(self) -> str:
         encoder = changed(self.encoder) if is_dataclass(self.encoder) else self._encoder_name
@@ -145,17 +146,29 @@ class CodedFeedback(Feedback):
         """Encode the error of this step."""
         return encode(self.encoder, error, self.steps)
 
-    def signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    def frames_of(self, code: Tensor) -> int:
+        """Frames that the device takes to show codes, (rows, classes); 0 without a device."""
+        return 0
+
+    def signals(
+        self,
+        code: Code,
+        widths: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+        others: tuple[int, int] = (0, 0),
+    ) -> list[Tensor]:
         """Teaching signals of an encoded error; counts as a step.
 
-        The error may have been encoded in another process.
+        The error may have been encoded in another process. `others` are frames that the device takes before and after
+        those of this code, for other rows of the same batch (replicas of `LayerParallel`).
         """
+        self._others = others
         signals = self._signals(code, widths, dtype)
         self._code = code
         self.steps += 1
         return signals
 
-    def skip(self, code: Code) -> None:
+    def skip(self, code: Code, others: tuple[int, int] = (0, 0)) -> None:
         """Count a step whose code teaches no block of this process."""
         self.steps += 1
 

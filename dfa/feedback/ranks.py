@@ -36,6 +36,8 @@ class RankDevice(Wrapper):
     opu : OPU
         The whole device, the same in every process; at least as many `OPU.lines` as there are processes. None of its
         matrix is drawn.
+    group : ProcessGroup, optional
+        The processes that share it: with replicas, those of a replica (``mesh.get_group(1)``). All by default.
 
     Attributes
     ----------
@@ -48,14 +50,15 @@ class RankDevice(Wrapper):
         If no process group is initialised, or the frame has too few lines.
     """
 
-    def __init__(self, opu: OPU) -> None:
+    def __init__(self, opu: OPU, group: dist.ProcessGroup | None = None) -> None:
         if not isinstance(opu, OPU):
             raise ValueError(f"opu must be an OPU, got {type(opu).__name__}")
         super().__init__(opu)
         if not dist.is_initialized():
             raise ValueError("torch.distributed must be initialised before RankDevice is created, got no process group")
         self.opu, self.seed, self.sent = opu, opu.seed, 0
-        world, lines = dist.get_world_size(), opu.lines
+        self.group, self.rank, self.world = group, dist.get_rank(group), dist.get_world_size(group)
+        world, lines = self.world, opu.lines
         opu.part(0, world)  # refuses a world with more processes than lines
         self.assign([(lines * rank // world, lines * (rank + 1) // world) for rank in range(world)])
 
@@ -67,7 +70,7 @@ class RankDevice(Wrapper):
     def assign(self, bands: Bands) -> None:
         """Give each process its lines, in the order of the ranks; together they must be the whole frame."""
         self._bands = bands
-        share = self.opu.crop(*bands[dist.get_rank()])
+        share = self.opu.crop(*bands[self.rank])
         share.clock = self.opu.clock
         self.share = share
 
@@ -79,7 +82,7 @@ class RankDevice(Wrapper):
     @property
     def pixels(self) -> slice:
         """Pixels of the frame that this process computes."""
-        first, stop = self._bands[dist.get_rank()]
+        first, stop = self._bands[self.rank]
         return slice(first * self.line, stop * self.line)
 
     @property
@@ -108,11 +111,11 @@ class RankDevice(Wrapper):
         whole = np.empty((len(frames), self.n_out), frames.dtype)
         for rank, (first, stop) in enumerate(self._bands):
             pixels = slice(first * self.line, stop * self.line)
-            own = rank == dist.get_rank()
+            own = rank == self.rank
             buffer = np.ascontiguousarray(frames if own else whole[:, pixels])
-            dist.broadcast(torch.from_numpy(buffer.view(np.uint8)), rank)
+            dist.broadcast(torch.from_numpy(buffer.view(np.uint8)), group=self.group, group_src=rank)
             whole[:, pixels] = buffer
-            self.sent += own * buffer.nbytes * (dist.get_world_size() - 1)
+            self.sent += own * buffer.nbytes * (self.world - 1)
         return whole
 
 
@@ -163,9 +166,14 @@ class RankFeedback(OpticalFeedback):
         self._width: int | None = None
         self._skipped = 0
 
-    def skip(self, code: Code) -> None:
+    def frames_of(self, code: Tensor) -> int:
+        """Frames that the device takes to show codes, (rows, classes)."""
+        shown = code[(code != 0).any(dim=1)]
+        return self.projection.frames_of(to_array(shown)) if len(shown) else 0
+
+    def skip(self, code: Code, others: tuple[int, int] = (0, 0)) -> None:
         """Count a step whose code teaches no block of this process."""
-        self.signals(code, [])
+        self.signals(code, [], others=others)
 
     def _signals(self, code: Code, widths: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
         width = sum(widths)
@@ -178,24 +186,30 @@ class RankFeedback(OpticalFeedback):
                 f"process, got {width}"
             )
         if width:
-            return super()._signals(code, widths, dtype)
+            signals = super()._signals(code, widths, dtype)
+            self._ranks.clock.advance(self._others[1])
+            return signals
         if not self._rehearsing:
             self._keep_calibrated()
-        shown = code.values[(code.values != 0).any(dim=1)]
-        frames = self.projection.frames_of(to_array(shown)) if len(shown) else 0
-        self._ranks.clock.advance(frames)
+        frames = self.frames_of(code.values)
+        self._ranks.clock.advance(frames + self._others[1])
         self._measured = {"frames": frames}
         return []
+
+    def _keep_calibrated(self) -> None:
+        """Measure the projection again if that is due; then the clock passes the frames of the replicas before."""
+        super()._keep_calibrated()
+        self._ranks.clock.advance(self._others[0])
 
     def _take_pixels(self, width: int) -> None:
         """Give every process the lines with the pixels of its blocks; the last one also takes those that nobody uses.
 
         An output is a valid pixel, or its real or imaginary part; a pixel of two blocks is in both processes.
         """
-        device, world = self._ranks, dist.get_world_size()
+        device, world = self._ranks, self._ranks.world
         told = torch.zeros(world, dtype=torch.int64)
-        told[dist.get_rank()] = width
-        dist.all_reduce(told)
+        told[device.rank] = width
+        dist.all_reduce(told, group=device.group)
         ends = np.cumsum(told.numpy())
         self._check_size(self.projection.n_inputs, int(ends[-1]))
         rows, bands, lines, parts = self._rows.numpy(), [], device.opu.lines, self._parts
@@ -206,8 +220,8 @@ class RankFeedback(OpticalFeedback):
             bands.append((int(used[0]), int(used[-1]) + 1) if first < stop else (after, after + 1))
         starts = [0, *(first for first, _ in bands[1:]), lines]
         device.assign([(starts[r], max(bands[r][1], starts[r + 1])) for r in range(world)])
-        first, stop = places[dist.get_rank()]
-        self._skipped = int(ends[dist.get_rank()] - width) % parts
+        first, stop = places[device.rank]
+        self._skipped = int(ends[device.rank] - width) % parts
         self._rows = torch.from_numpy(rows[first:stop] - device.pixels.start)
         self._first = self._first[0].part(device.share, device.pixels), self._first[1]
         self._use(self._whole.part(device.share, device.pixels))
@@ -224,8 +238,10 @@ class RankFeedback(OpticalFeedback):
         return self._whole.part(self._ranks.share, self._ranks.pixels)
 
 
-def check_ranks(feedback: CodedFeedback | None) -> None:
-    """Raise a ``ValueError`` if a shared device is read by feedback that takes the same pixels in every process."""
+def check_ranks(feedback: CodedFeedback | None, replicas: int) -> None:
+    """Raise a ``ValueError`` if feedback does not fit processes that share a device, or the rows of a batch."""
     shared = isinstance(feedback, OpticalFeedback) and isinstance(feedback.projection.opu, RankDevice)
     if shared and not isinstance(feedback, RankFeedback):
         raise ValueError("feedback must be RankFeedback for a projection through a RankDevice, got OpticalFeedback")
+    if replicas > 1 and isinstance(feedback, OpticalFeedback) and not isinstance(feedback, RankFeedback):
+        raise ValueError("feedback must be RankFeedback if replicas share a device, got OpticalFeedback")

@@ -1,27 +1,25 @@
 """Layer-parallel training: each process holds some blocks of a chain, and sends little data backward."""
 
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
 from dfa.errors import Diverged, check_loss
 from dfa.feedback.base import CodedFeedback, scale_of
 from dfa.feedback.encoding import Code
 from dfa.feedback.ranks import check_ranks
+from dfa.ranks.messages import BACKWARD, Lesson, Wire
+from dfa.ranks.replicas import Replicas
 from dfa.rules.blocks import Blocks, find_blocks
 from dfa.rules.layout import Layout, Slice
 from dfa.rules.rows import SPREADS, count_taught, rows_of, spread_over, width_of
+from photonics.component import integer
 
-__all__ = ["LayerParallel", "pack", "unpack"]
-
-DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-"""Types of tensors that processes can exchange."""
-MAX_DIMS = 4
-"""Maximum number of dimensions of a block's output, including the batch."""
-FORWARD, BACKWARD = "forward", "backward"
+__all__ = ["LayerParallel"]
 
 
 class LayerParallel:
@@ -50,6 +48,13 @@ class LayerParallel:
         As for `DirectFeedback`.
     scale : float, optional
         As for `DirectFeedback`.
+    micro_batches : int
+        Parts of a batch that follow each other through the processes, so that they work at the same time. The loss and
+        the code are those of the whole batch. Batch norms see the parts.
+    mesh : DeviceMesh, optional
+        Processes with the dimensions (replicas, blocks), from ``torch.distributed.device_mesh.init_device_mesh``. Each
+        replica holds the whole chain and takes its rows of the batch (`shard`). Gradients are those of the mean over
+        all rows. By default one replica of all processes.
 
     Attributes
     ----------
@@ -57,14 +62,17 @@ class LayerParallel:
         Blocks of this process, with their names in the model: for the optimiser and for checkpoints.
     layout : Layout
         Slices of B for the blocks of this process.
+    rank, size : int
+        Number of this process in its replica, and processes in a replica.
     traffic : Counter
-        Bytes that this process has sent, "forward" and "backward", including a header of 24 or 28 bytes per message.
+        Bytes that this process has sent, "forward", "backward" and between "replicas", including a header of 24 bytes
+        per tensor, and of 28 per code (72 with replicas).
 
     Raises
     ------
     ValueError
         If the model is not a chain, has fewer blocks than there are processes, or has a parameter that two processes
-        would hold; or if no process group is initialised.
+        would hold; if no process group is initialised; or if replicas differ in their weights or feedback.
 
     Notes
     -----
@@ -72,6 +80,9 @@ class LayerParallel:
     ``4 (R - 1) b C`` in Direct Feedback Alignment and ``(R - 1) b C / 4`` with ternary codes. Both send
     ``4 (R - 1) b n`` bytes forward, so that the traffic of a whole step is only halved. The loss must be a mean over
     rows.
+
+    With M micro-batches a process waits (R - 1)/M of its time of a forward pass. It never waits on the way back, except
+    in backpropagation.
 
     As in `DirectFeedback`, a block that is called with a shorter output keeps its slice of B, and a longer one adds a
     slice at the end.
@@ -97,6 +108,8 @@ class LayerParallel:
         blocks: Blocks | None = None,
         spread: str = "each",
         scale: float | None = None,
+        micro_batches: int = 1,
+        mesh: DeviceMesh | None = None,
     ) -> None:
         if not dist.is_initialized():
             raise ValueError(
@@ -104,23 +117,28 @@ class LayerParallel:
             )
         if feedback is not None and not isinstance(feedback, CodedFeedback):
             raise ValueError(f"feedback must be RandomFeedback, OpticalFeedback or None, got {feedback!r}")
-        check_ranks(feedback)
+        self.micro_batches = integer(micro_batches, "micro_batches", 1)
+        self._replicas = Replicas(mesh)
+        check_ranks(feedback, self.replicas)
         if spread not in SPREADS:
             raise ValueError(f"spread must be one of {SPREADS}, got {spread!r}")
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._wire = Wire(self._replicas.chain)
+        self.rank, self.size, self.traffic = self._wire.rank, self._wire.size, self._wire.traffic
         self.feedback, self.spread, self.scale = feedback, spread, scale_of(feedback, scale)
         groups = share(model, find_blocks(model, blocks), self.rank, self.size)
         names = {id(child): name for name, child in model.named_children()}
         self.module = nn.Sequential(OrderedDict((names[id(child)], child) for group in groups for child in group))
         self._blocks = [nn.Sequential(*group) for group in groups]
-        self.traffic: Counter[str] = Counter()
         self.layout = Layout()
-        self._input: Tensor | None = None
-        self._made: list[Tensor] = []
+        self._inputs: list[Tensor] = []
+        self._made: list[list[Tensor]] = []
+        self._output: Tensor | None = None
+        self._replicas.check_equal(self.module, feedback)
 
     def __repr__(self) -> str:
+        replica = f" of replica {self.replica} of {self.replicas}" if self.replicas > 1 else ""
         return (
-            f"LayerParallel(process {self.rank} of {self.size}, {len(self._blocks)} blocks here; "
+            f"LayerParallel(process {self.rank} of {self.size}{replica}, {len(self._blocks)} blocks here; "
             f"feedback={self.feedback!r})"
         )
 
@@ -129,34 +147,61 @@ class LayerParallel:
         """Whether this process computes the output and the loss."""
         return self.rank == self.size - 1
 
+    @property
+    def replica(self) -> int:
+        """Number of this process's replica."""
+        return self._replicas.rank
+
+    @property
+    def replicas(self) -> int:
+        """Number of replicas."""
+        return self._replicas.size
+
+    def shard(self, batch: Tensor) -> Tensor:
+        """Rows of a global batch, first dimension, that this replica takes; numbers of rows differ by one at most."""
+        if len(batch) < self.replicas:
+            raise ValueError(f"batch must have a row for each of the {self.replicas} replicas, got {len(batch)}")
+        return batch.tensor_split(self.replicas)[self.replica]
+
     def __call__(self, x: Tensor | None = None) -> Tensor | None:
         """Propagate a batch. Returns the output in the last process, None in the others.
 
         Parameters
         ----------
         x : Tensor, optional
-            The input; used only by the first process.
+            The input, in a replica its rows; used only by the first process.
         """
+        self._inputs, self._made, self._output = [], [], None
         if self.rank == 0:
             if x is None:
                 raise ValueError("x must be a tensor in the first process, got None")
-            h = x
+            parts = x.tensor_split(max(min(self.micro_batches, len(x)), 1))
+            for k, part in enumerate(parts):
+                self._propagate(part, len(parts) - 1 - k)
         else:
-            h = self._receive(self.rank - 1)
-            # Only backpropagation needs the gradient of a process's input.
-            h.requires_grad_(self.feedback is None and torch.is_grad_enabled())
-        self._input, self._made = h, []
+            device, more = next((p.device for p in self.module.parameters()), self._wire.device), 1
+            while more:
+                part, more = self._wire.receive(self.rank - 1)
+                # Only backpropagation needs the gradient of a process's input.
+                part = part.to(device).requires_grad_(self.feedback is None and torch.is_grad_enabled())
+                self._propagate(part, more)
+        self._wire.finish()
+        if not self.last:
+            return None
+        # The loss is that of the whole batch; its gradient enters the last block part by part.
+        self._output = torch.cat([made[-1].detach() for made in self._made]).requires_grad_(torch.is_grad_enabled())
+        return self._output
+
+    def _propagate(self, part: Tensor, more: int) -> None:
+        """Compute the blocks of a micro-batch, and send it on."""
+        h, outputs = part, []
         for block in self._blocks:
-            made = block(h)
-            self._made.append(made)
-            h = made if self.feedback is None else made.detach()
-        if self.last:
-            made = self._made[-1]
-            if not h.requires_grad and not made.requires_grad and torch.is_grad_enabled():
-                self._made[-1] = made.detach().requires_grad_()  # a frozen head: the blocks before it need the error
-            return self._made[-1]
-        self._send(h.detach(), self.rank + 1)
-        return None
+            outputs.append(block(h))
+            h = outputs[-1] if self.feedback is None else outputs[-1].detach()
+        self._inputs.append(part)
+        self._made.append(outputs)
+        if not self.last:
+            self._wire.send(h, self.rank + 1, more=more)
 
     def backward(self, loss: Tensor | None = None, *, loss_scale: float = 1.0) -> None:
         """Add this process's gradients to ``.grad``.
@@ -182,119 +227,99 @@ class LayerParallel:
         if not loss_scale > 0:
             raise ValueError(f"loss_scale must be positive, got {loss_scale!r}")
         made, self._made = self._made, []
-        if self.feedback is None:
-            self._backpropagate(made[-1], loss)
-        elif loss is None:
-            code, shape, factor = self._receive_code()
-            self._teach(code, shape, factor, made)
-        else:
-            self._send_error(loss, made, loss_scale)
-
-    def _backpropagate(self, output: Tensor, loss: Tensor | None) -> None:
-        assert self._input is not None
-        diverged = None
-        if loss is not None:
-            loss.backward()
-            diverged = None if math.isfinite(loss.item()) else f"loss must be finite, got {loss.item()}"
-        else:
-            gradient = self._receive(self.rank + 1)
-            if output.requires_grad:  # False if the first block is frozen
-                output.backward(gradient)
-            diverged = None if bool(torch.isfinite(gradient).all()) else "gradient must be finite, got NaN or infinity"
-        if self.rank > 0:
-            assert self._input.grad is not None
-            self._send(self._input.grad, self.rank - 1, BACKWARD)
+        with self._replicas.summing(self.module, self.traffic):
+            if self.feedback is None:
+                diverged = self._backpropagate(made, loss)
+            else:
+                diverged = None
+                lesson = self._wire.learn(self.replicas) if loss is None else self._encode(loss, made, loss_scale)
+                self._teach(lesson, [outputs[:-1] if self.last else outputs for outputs in made])
         if diverged:  # the processes before this one detect it in the gradient that they receive
             raise Diverged(f"{diverged}: training has diverged")
 
-    def _send_error(self, loss: Tensor, made: list[Tensor], loss_scale: float) -> None:
-        """In the last process: encode the error, send it to all others, and teach the blocks of this process."""
+    def _error(self, loss: Tensor, share: float) -> Tensor:
+        """In the last process: the gradient of the mean loss over all replicas, at the outputs of this one."""
+        assert self._output is not None
+        (loss if share == 1.0 else loss * share).backward()
+        if self._output.grad is None:
+            raise ValueError("loss must be computed from the output of the last call, got one that is not")
+        return self._output.grad
+
+    def _share(self, loss: Tensor) -> float:
+        """In the last process: this replica's share of all rows; NaN if a loss is not finite in one of them."""
+        assert self._output is not None
+        return self._replicas.share(len(self._output), math.isfinite(loss.item()))
+
+    def _backpropagate(self, made: list[list[Tensor]], loss: Tensor | None) -> str | None:
+        """Compute gradients one micro-batch after the other; return why they are not finite, None if they are."""
+        parts, diverged = None, None
+        if loss is not None:
+            parts = self._error(loss, self._share(loss)).split([len(outputs[-1]) for outputs in made])
+            diverged = None if math.isfinite(loss.item()) else f"loss must be finite, got {loss.item()}"
+        for k, (part, outputs) in enumerate(zip(self._inputs, made, strict=True)):
+            gradient = self._wire.receive(self.rank + 1)[0].to(part.device) if parts is None else parts[k]
+            if outputs[-1].requires_grad:  # False if the first block is frozen
+                outputs[-1].backward(gradient)
+            if not bool(torch.isfinite(gradient).all()):
+                diverged = diverged or "gradient must be finite, got NaN or infinity"
+            if self.rank > 0:
+                assert part.grad is not None
+                self._wire.send(part.grad, self.rank - 1, BACKWARD)
+        self._wire.finish()
+        return diverged
+
+    def _encode(self, loss: Tensor, made: list[list[Tensor]], loss_scale: float) -> Lesson:
+        """In the last process: encode the error, send it to all others, and teach the last block."""
         assert self.feedback is not None
-        try:
+        share = self._share(loss)
+        if math.isnan(share):
+            self._wire.teach(None, self.replicas)
             check_loss(loss)
-        except Diverged:
-            self._broadcast([torch.tensor([math.nan] * (3 + MAX_DIMS))])
-            raise
-        [error] = torch.autograd.grad(loss, [made[-1]], retain_graph=True)
+            raise Diverged("loss must be finite in all replicas, got NaN or infinity: training has diverged")
+        error = self._error(loss, share)
         rows = error.flatten(0, -2)
-        factor = count_taught(rows) / loss_scale
-        code = self.feedback.encode((rows if rows.dtype == torch.float64 else rows.float()) * factor)
-        ternary, scaled = not code.values.is_floating_point(), code.scale is not None
-        shape = [*error.shape, *[0] * (MAX_DIMS - error.ndim)]
-        parts = [torch.tensor([factor, ternary, scaled, *shape], dtype=torch.float32)]
-        parts.append(pack(code.values) if ternary else code.values.float())
-        self._broadcast([*parts, code.scale.float()] if code.scale is not None else parts)
-        self._teach(code, error.shape, factor, made[:-1])
-        loss.backward()
+        # Thresholds and random numbers are those of the whole batch.
+        batch, own = self._replicas.gather(rows if rows.dtype == torch.float64 else rows.float())
+        factor = count_taught(batch) / loss_scale
+        values, scale = self.feedback.encode(batch * factor)
+        others = self.feedback.frames_of(values[: own.start]), self.feedback.frames_of(values[own.stop :])
+        lesson = Lesson(Code(values[own], None if scale is None else scale[own]), error.shape, factor, others)
+        self._wire.teach(lesson, self.replicas)
+        for outputs, part in zip(made, error.split([len(outputs[-1]) for outputs in made]), strict=True):
+            if outputs[-1].requires_grad:  # False if the last block is frozen
+                outputs[-1].backward(part)
+        return lesson
 
-    def _receive_code(self) -> tuple[Code, torch.Size, float]:
-        source = self.size - 1
-        head = torch.empty(3 + MAX_DIMS)
-        dist.recv(head, source)
-        factor, ternary, scaled, *dims = head.tolist()
-        if math.isnan(factor):
-            raise Diverged("loss must be finite in the last process, got NaN or infinity: training has diverged")
-        shape = torch.Size(int(d) for d in dims if d)
-        classes, count = shape[-1], math.prod(shape)
-        values = torch.empty(-(-count // 4), dtype=torch.uint8) if ternary else torch.empty(count)
-        dist.recv(values, source)
-        values = unpack(values, count) if ternary else values
-        scale = torch.empty(count // classes, 1) if scaled else None
-        if scale is not None:
-            dist.recv(scale, source)
-        return Code(values.view(-1, classes), scale), shape, factor
+    def _teach(self, lesson: Lesson, made: list[list[Tensor]]) -> None:
+        """Teach blocks by the signals that this process's feedback computes from the code.
 
-    def _teach(self, code: Code, shape: torch.Size, factor: float, made: list[Tensor]) -> None:
-        """Teach blocks by the signals that this process's feedback computes from the code."""
+        `made` has the outputs of the blocks for each micro-batch.
+        """
         assert self.feedback is not None
-        if not made:
-            self.feedback.skip(code)
+        (values, scale), shape, factor, others = lesson
+        if not made[0]:
+            self.feedback.skip(lesson.code, others)
             return
-        error = code.values.new_empty(()).expand(shape)
-        leading = len(shape) - 1
-        for output in made:
-            if rows_of(error, output) != (leading, True):
-                raise ValueError(
-                    f"a block's output must have the rows of the error {tuple(shape[:-1])} before its features, "
-                    f"got shape {tuple(output.shape)}"
-                )
-        wanted = [Slice(k, 0, width_of(output, leading, self.spread)) for k, output in enumerate(made)]
-        signals = self.feedback.signals(code, self.layout.widths(wanted), made[0].dtype)
-        signals = self.layout.take(signals, wanted)
-        factor /= self.scale
-        given = [spread_over(s / factor, h, leading, self.spread) for s, h in zip(signals, made, strict=True)]
-        taught = [k for k, output in enumerate(made) if output.requires_grad]  # others are frozen
-        if taught:
-            torch.autograd.backward([made[k] for k in taught], [given[k] for k in taught])
-
-    def _send(self, tensor: Tensor, to: int, way: str = FORWARD) -> None:
-        """Send a tensor, after a header with its type and shape."""
-        if tensor.ndim > MAX_DIMS or tensor.dtype not in DTYPES:
-            raise ValueError(
-                f"a block's output must be real with at most {MAX_DIMS} dimensions, got {tensor.ndim} dimensions of "
-                f"{tensor.dtype}"
-            )
-        head = [DTYPES.index(tensor.dtype), tensor.ndim, *tensor.shape, *[0] * (MAX_DIMS - tensor.ndim)]
-        for part in (torch.tensor(head, dtype=torch.int32), tensor.contiguous()):
-            dist.send(part, to)
-            self.traffic[way] += part.nbytes
-
-    def _broadcast(self, parts: list[Tensor]) -> None:
-        """Send the parts to all other processes at once."""
-        parts = [part.contiguous() for part in parts]
-        for work in [dist.isend(part, other) for other in range(self.size - 1) for part in parts]:
-            assert work is not None
-            work.wait()
-        self.traffic[BACKWARD] += (self.size - 1) * sum(part.nbytes for part in parts)
-
-    @staticmethod
-    def _receive(source: int) -> Tensor:
-        head = torch.empty(2 + MAX_DIMS, dtype=torch.int32)
-        dist.recv(head, source)
-        kind, ndim, *dims = head.tolist()
-        tensor = torch.empty(dims[:ndim], dtype=DTYPES[kind])
-        dist.recv(tensor, source)
-        return tensor
+        device, dtype = made[0][0].device, made[0][0].dtype
+        code = Code(values.to(device), None if scale is None else scale.to(device))
+        leading, each = len(shape) - 1, shape[1:-1].numel()
+        sizes = [len(part) for part in torch.empty(shape[0]).tensor_split(len(made))]
+        for size, outputs in zip(sizes, made, strict=True):
+            error = code.values.new_empty(()).expand(size, *shape[1:])
+            for output in outputs:
+                if rows_of(error, output) != (leading, True):
+                    raise ValueError(
+                        f"a block's output must have the rows of the error {tuple(error.shape[:-1])} before its "
+                        f"features, got shape {tuple(output.shape)}"
+                    )
+        wanted = [Slice(k, 0, width_of(output, leading, self.spread)) for k, output in enumerate(made[0])]
+        signals = self.feedback.signals(code, self.layout.widths(wanted), dtype, others)
+        signals = [signal / (factor / self.scale) for signal in self.layout.take(signals, wanted)]
+        for outputs, *parts in zip(made, *(s.split([each * size for size in sizes]) for s in signals), strict=True):
+            given = [spread_over(s, h, leading, self.spread) for s, h in zip(parts, outputs, strict=True)]
+            taught = [k for k, output in enumerate(outputs) if output.requires_grad]  # others are frozen
+            if taught:
+                torch.autograd.backward([outputs[k] for k in taught], [given[k] for k in taught])
 
 
 def share(model: nn.Module, groups: list[list[nn.Module]], rank: int, size: int) -> list[list[nn.Module]]:
@@ -315,16 +340,3 @@ def share(model: nn.Module, groups: list[list[nn.Module]], rank: int, size: int)
                     f"processes {holder[id(parameter)]} and {r}"
                 )
     return shares[rank]
-
-
-def pack(code: Tensor) -> Tensor:
-    """Pack entries -1, 0, 1 of any shape, four in a byte: uint8, (ceil(n / 4),)."""
-    flat = (code.flatten() + 1).to(torch.uint8)
-    four = nn.functional.pad(flat, (0, -len(flat) % 4)).view(-1, 4)
-    return four[:, 0] | four[:, 1] << 2 | four[:, 2] << 4 | four[:, 3] << 6
-
-
-def unpack(data: Tensor, count: int) -> Tensor:
-    """Unpack `count` entries from the bytes of `pack`: int8, (count,)."""
-    places = torch.tensor([0, 2, 4, 6], dtype=torch.uint8)
-    return (data[:, None] >> places & 3).flatten()[:count].to(torch.int8) - 1

@@ -34,6 +34,8 @@ MAX_STEP = 2**63 - 1
 PLACE, ALIVE, ENDED = "opu-sim/place/", "opu-sim/alive/", "opu-sim/ended/"
 """Keys in the store of the group: machine and number of a process, its signs of life, and why it ended, empty without
 an error."""
+AGAIN = "-again"
+"""End of the name of the folder of a step that is saved twice in a row."""
 OTHER_ENDED = re.compile("gloo|nccl|connection", re.IGNORECASE)
 """Errors of a process whose peer has ended."""
 
@@ -80,6 +82,7 @@ class RankCheckpoint:
         self.folder, self.stage, self.optimiser = Path(folder).expanduser(), stage, optimiser
         self.settings = {"optimiser": type(optimiser).__name__, **(settings or {})}
         self.path = self.folder / "last.json"
+        self.rank, self.world = stage.replica * stage.size + stage.rank, stage.replicas * stage.size
 
     def save(self, step: int) -> None:
         """Save the state after `step` steps; returns when all processes have saved theirs.
@@ -90,8 +93,9 @@ class RankCheckpoint:
             If `step` is not a whole number, or the manifest is not one of a checkpoint.
         """
         stage, before, step = self.stage, self._manifest(), integer(step, "step", 0, MAX_STEP)
-        place = f"step-{step}"
-        file = self._file(place, stage.rank)
+        # Files that the manifest names stay whole until it names others.
+        place = f"step-{step}" + (AGAIN if before is not None and before["place"] == f"step-{step}" else "")
+        file = self._file(place, self.rank)
         optimiser = get_optimizer_state_dict(stage.module, self.optimiser)
         file.save(
             {
@@ -105,18 +109,19 @@ class RankCheckpoint:
             }
         )
         sums = told_by_all(checksum(file))
-        if stage.rank == 0:
-            replace_file(self.path, json.dumps({"step": step, "place": place, "checksums": sums}))
-            if before is not None and before["place"] != place:
+        if self.rank == 0:
+            manifest = {"step": step, "place": place, "checksums": sums, "replicas": stage.replicas}
+            replace_file(self.path, json.dumps(manifest))
+            if before is not None:
                 shutil.rmtree(self.folder / before["place"], ignore_errors=True)
         dist.barrier()
 
     def load(self) -> int:
         """Restore the last checkpoint, and return its step; 0 if there is none.
 
-        The number of processes may be another one if their feedback has one state (`RankFeedback`, or none for
-        backpropagation). Blocks then go to the processes that hold them now; the states of torch's random numbers, as
-        of dropout, are not restored.
+        The number of processes or of replicas may be another one if their feedback has one state (`RankFeedback`, or
+        none for backpropagation). Blocks then go to the processes that hold them now; the states of torch's random
+        numbers, as of dropout, are not restored.
 
         Raises
         ------
@@ -129,14 +134,16 @@ class RankCheckpoint:
             raise ValueError(f"{self.path} must be the same file in all processes, got those of the steps {steps}")
         if manifest is None:
             return 0
-        count, same = len(manifest["checksums"]), len(manifest["checksums"]) == stage.size
-        states = [self._read(manifest, rank) for rank in ([stage.rank] if same else range(count))]
+        count, replicas = len(manifest["checksums"]), manifest["replicas"]
+        same = (count, replicas) == (self.world, stage.replicas)
+        # Replicas have the same weights: those of the first one are enough for other processes.
+        states = [self._read(manifest, rank) for rank in ([self.rank] if same else range(count // replicas))]
         feedbacks = [state["feedback"] for state in states]
         if any(one != feedbacks[0] for one in feedbacks):
             raise ValueError(
-                f"{self.path} must be resumed by {count} processes, each with its own feedback, got {stage.size}"
+                f"{self.path} must be resumed by {count} processes, each with its own feedback, got {self.world}"
             )
-        self._restore({name: value for state in states for name, value in state["module"].items()}, states)
+        self._restore({name: value for state in states for name, value in state["module"].items()}, states, same)
         if stage.feedback is not None:
             stage.feedback.load_state_dict(feedbacks[0])
         if same:
@@ -153,9 +160,9 @@ class RankCheckpoint:
         and the last checkpoint, and end.
         """
         stop, store = Event(), dist.distributed_c10d._get_default_store()
-        mine = f"{ENDED}{self.stage.rank}"
+        mine = f"{ENDED}{self.rank}"
         store.delete_key(mine)
-        store.set(f"{PLACE}{self.stage.rank}", f"{machine()} {os.getpid()}")
+        store.set(f"{PLACE}{self.rank}", f"{machine()} {os.getpid()}")
         dist.barrier()
         thread = Thread(target=self._watch, args=(stop,), daemon=True)
         thread.start()
@@ -176,9 +183,9 @@ class RankCheckpoint:
 
     def _watch(self, stop: Event) -> None:
         """Give signs of life, and look for those of the others; end this process if one has none."""
-        store, rank = dist.distributed_c10d._get_default_store(), self.stage.rank
+        store, rank = dist.distributed_c10d._get_default_store(), self.rank
         begun = -1, time.monotonic()
-        seen: dict[int, tuple[int, float]] = {other: begun for other in range(self.stage.size) if other != rank}
+        seen: dict[int, tuple[int, float]] = {other: begun for other in range(self.world) if other != rank}
         while not stop.wait(BEAT_S):
             try:
                 store.add(f"{ALIVE}{rank}", 1)
@@ -188,7 +195,7 @@ class RankCheckpoint:
                     if store.check([f"{ENDED}{other}"]):
                         if reason := store.get(f"{ENDED}{other}").decode():
                             store.set(f"{ENDED}{rank}", "")
-                            self._end(f"process {other} of {self.stage.size} has ended ({reason})")
+                            self._end(f"process {other} of {self.world} has ended ({reason})")
                         continue
                     now = store.add(f"{ALIVE}{other}", 0)
                     if now != count:
@@ -197,16 +204,16 @@ class RankCheckpoint:
                     if silent or gone:
                         store.set(f"{ENDED}{rank}", "")
                         why = "was killed" if gone else f"gives no sign of life for {SILENT_S:g} s"
-                        self._end(f"process {other} of {self.stage.size} {why}")
+                        self._end(f"process {other} of {self.world} {why}")
             except RuntimeError:
-                self._end(f"process 0 of {self.stage.size}, or what holds the store of the group, has ended")
+                self._end(f"process 0 of {self.world}, or what holds the store of the group, has ended")
 
     def _end(self, why: str) -> None:
         """Say why, and end this process at once: it may wait for the other one in a call that does not return."""
         manifest = self._manifest()
         last = "there is no checkpoint" if manifest is None else f"the last checkpoint is {self.path}"
         step = "" if manifest is None else f", step {manifest['step']}"
-        sys.stderr.write(f"process {self.stage.rank} ends, since {why}: {last}{step}\n")
+        sys.stderr.write(f"process {self.rank} ends, since {why}: {last}{step}\n")
         sys.stderr.flush()
         os._exit(1)
 
@@ -218,9 +225,10 @@ class RankCheckpoint:
             found = json.loads(self.path.read_text("utf-8"))
             step = integer(found["step"], "step", 0, MAX_STEP)
             sums = [integer(one, "checksums", 0) for one in found["checksums"]]
-            if found["place"] != f"step-{step}" or not sums:  # the place is removed after the next checkpoint
+            if found["place"] not in (f"step-{step}", f"step-{step}{AGAIN}") or not sums:
                 raise ValueError(f"place {found['place']!r} and {len(sums)} checksums for step {step}")
-            return {"step": step, "place": found["place"], "checksums": sums}
+            replicas = integer(found.get("replicas", 1), "replicas", 1, len(sums))
+            return {"step": step, "place": found["place"], "checksums": sums, "replicas": replicas}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{self.path} must be the manifest of a checkpoint, got a file that is not: {error}"
@@ -237,13 +245,19 @@ class RankCheckpoint:
             raise ValueError(f"{file.path} must be the file that {self.path} names, got another or none")
         return state
 
-    def _restore(self, module: Mapping[str, Any], states: list[State]) -> None:
+    def _restore(self, module: Mapping[str, Any], states: list[State], same: bool) -> None:
         """Take the blocks and the optimiser's state of this process from those of all."""
-        stage = self.stage
-        missing = [name for name in stage.module.state_dict() if name not in module]
-        if missing:
-            raise ValueError(f"{self.path} must be of this model, got one without {missing[0]}")
-        stage.module.load_state_dict({name: module[name] for name in stage.module.state_dict()})
+        stage, own = self.stage, self.stage.module.state_dict()
+        count = sum(told_by_all(len(own))) // stage.replicas
+        saved = sum(told_by_all(len(module))) // stage.replicas if same else len(module)
+        missing = [name for name in own if name not in module]
+        if missing or saved != count:
+            lacks = f"without {missing[0]}" if missing else f"with {saved} tensors instead of {count}"
+            raise ValueError(f"{self.path} must be of this model, got one {lacks}")
+        try:
+            stage.module.load_state_dict({name: module[name] for name in own})
+        except RuntimeError:
+            raise ValueError(f"{self.path} must be of this model, got one whose blocks have other sizes") from None
         names = {name for name, _ in stage.module.named_parameters()}
         moments = {name: one for state in states for name, one in state["moments"].items() if name in names}
         saved = [json.loads(state["optimiser"]) for state in states]
@@ -272,8 +286,9 @@ def is_gone(place: str, process: str) -> bool:
 
 def told_by_all(value: int) -> list[int]:
     """Value of each process, in the order of the ranks."""
-    told = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
-    dist.all_gather(told, torch.tensor([value]))
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    told = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(dist.get_world_size())]
+    dist.all_gather(told, torch.tensor([value], device=device))
     return [int(one) for one in told]
 
 

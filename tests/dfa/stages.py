@@ -16,7 +16,7 @@ from dfa.rules.parallel import LayerParallel
 
 LONG, SHORT = [12, 16, 18, 20, 16, 5], [12, 16, 18, 5]
 """Units of a chain of five blocks, and of one with a block for each process."""
-STEPS, BATCH = 4, 6
+STEPS, BATCH, PARTS = 4, 6, 4
 RULES = {
     "bp": lambda rank: None,
     "dfa": lambda rank: RandomFeedback(seed=rank),
@@ -25,6 +25,8 @@ RULES = {
     "frozen": lambda rank: RandomFeedback(rank),
     "frozen bp": lambda rank: None,
     "halves": lambda rank: RandomFeedback(rank, Ternary(threshold=0.1)),
+    "micro": lambda rank: RandomFeedback(rank, Ternary(deviations=1.0)),
+    "micro bp": lambda rank: None,
 }
 
 
@@ -57,7 +59,7 @@ def main(rank, size, folder):
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
     found = {}
     for rule, feedback in RULES.items():
-        stage = LayerParallel(model_of(rule), feedback(rank))
+        stage = LayerParallel(model_of(rule), feedback(rank), micro_batches=PARTS if "micro" in rule else 1)
         optimiser = torch.optim.SGD(stage.module.parameters(), 0.5)
         for step in range(STEPS):
             optimiser.zero_grad()

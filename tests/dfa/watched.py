@@ -26,10 +26,10 @@ def shared_feedback():
     return RankFeedback(measure_projection(device, n_inputs=CLASSES), recalibrate_every=3)
 
 
-def run_of(folder, feedback):
+def run_of(folder, feedback, units=UNITS):
     """A new stage, its optimiser and its checkpoint."""
     torch.manual_seed(0)
-    stage = LayerParallel(mlp(UNITS), feedback)
+    stage = LayerParallel(mlp(units), feedback)
     optimiser = torch.optim.Adam(stage.module.parameters(), 0.02)
     return stage, optimiser, RankCheckpoint(folder, stage, optimiser, {"seed": 0})
 

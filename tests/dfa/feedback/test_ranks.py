@@ -11,9 +11,10 @@ from torch.nn.functional import cross_entropy
 from benchmarks.child import environment
 from calibration import measure_projection
 from dfa import DirectFeedback, LayerParallel, OpticalFeedback, RankDevice, RankFeedback
+from dfa.feedback.ranks import check_ranks
 from dfa.models import mlp
 from photonics import presets
-from tests.dfa.ranked import CLASSES, METHODS, SIZES, UNITS, WORLDS, batches, opu_of, settings
+from tests.dfa.ranked import CLASSES, METHODS, NEIGHBOURS, SIZES, UNITS, WORLDS, batches, opu_of, settings
 
 
 def alone(method):
@@ -47,8 +48,8 @@ def test_weights_and_frames_are_those_of_one_process(tmp_path):
     run = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr
     for size in WORLDS:
-        ranks = [torch.load(tmp_path / f"{size}/{rank}.pt", weights_only=True) for rank in range(size)]
-        for method in ranks[0]:
+        ranks = load(tmp_path, size)
+        for method in ranks[0].keys() & METHODS:
             (weights, opu), found = wanted[method], [rank[method] for rank in ranks]
             joined = {name: value for one in found for name, value in one["weights"].items()}
             assert list(joined) == list(weights)
@@ -62,6 +63,32 @@ def test_weights_and_frames_are_those_of_one_process(tmp_path):
             code = sum(-(-rows * CLASSES // 4) + 4 * rows + 28 for rows in SIZES)
             assert sum(one["backward"] for one in found) == (size - 1) * code
             assert sum(one["pixels"] for one in found) <= opu.n_out + (size - 1) * 14
+    check_parts(tmp_path, *wanted[NEIGHBOURS])
+
+
+def check_parts(folder, weights, opu):
+    """Micro-batches have the bits of one process with them, and the weights of one without except for rounding.
+
+    With 2 replicas of 2 processes frames are the same, weights except for rounding, and equal in both replicas to the
+    bit. The code is that of the whole batch. Catches: thresholds of a replica's rows, frames at the same ticks, a mean
+    of means over uneven rows, a part of the batch that another process lacks.
+    """
+    [alone], ranks = load(folder, 1), load(folder, 4)
+    joined = {name: value for rank in ranks for name, value in rank["parts"]["weights"].items()}
+    assert all(torch.equal(value, alone["parts"]["weights"][name]) for name, value in joined.items())
+    first, second = ({**a["replicas"]["weights"], **b["replicas"]["weights"]} for a, b in (ranks[:2], ranks[2:]))
+    for name, value in weights.items():
+        torch.testing.assert_close(joined[name], value, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
+        assert torch.equal(first[name], second[name])
+    assert {rank[kind]["frames"] for rank in ranks for kind in ("parts", "replicas")} == {opu.clock.frames}
+    entries = sum(value.numel() for value in first.values())
+    assert sum(rank["replicas"]["traffic"]["replicas"] for rank in ranks) == len(SIZES) * 2 * 4 * entries
+
+
+def load(folder, size):
+    """What the processes of a world found, in the order of their ranks."""
+    return [torch.load(folder / f"{size}/{rank}.pt", weights_only=True) for rank in range(size)]
 
 
 @pytest.fixture
@@ -82,6 +109,8 @@ def test_what_cannot_be_shared_is_refused(process):
         RankFeedback(measure_projection(opu, n_inputs=9))
     with pytest.raises(ValueError, match=r"^opu must be an OPU, got int"):
         RankDevice(3)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="feedback must be RankFeedback if replicas share a device, got OpticalFeedb"):
+        check_ranks(OpticalFeedback(measure_projection(opu, n_inputs=9)), 2)
     feedback = RankFeedback(projection)
     feedback(torch.eye(9) - 1.0 / 9.0, [20])
     with pytest.raises(ValueError, match="blocks must not need more outputs than in the first step, whose 20"):

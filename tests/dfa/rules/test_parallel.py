@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 from benchmarks.child import environment
 from dfa import DirectFeedback, RandomFeedback
 from dfa.models import mlp
+from dfa.ranks.messages import pack, unpack
 from dfa.rules.blocks import find_blocks
-from dfa.rules.parallel import LayerParallel, pack, share, unpack
-from tests.dfa.stages import BATCH, LONG, RULES, SHORT, STEPS, model_of, pieces, sizes_of
+from dfa.rules.parallel import LayerParallel, share
+from tests.dfa.stages import BATCH, LONG, PARTS, RULES, SHORT, STEPS, model_of, pieces, sizes_of
 
 SIZE = 3
 OWN = {len(LONG): ([0], [1, 2], [3]), len(SHORT): ([0], [1], [])}
@@ -73,20 +74,23 @@ def test_weights_equal_those_of_one_process(stages, rule):
         torch.testing.assert_close(weights[name], tensor, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["bp", "dfa", "ternary", "stochastic"])
+@pytest.mark.parametrize("rule", ["bp", "dfa", "ternary", "stochastic", "micro", "micro bp"])
 def test_bytes_equal_the_formula(stages, rule):
     """Backpropagation sends gradients of the activations, the others a code; headers have 24 or 28 bytes.
 
-    Catches: activations sent backward; one byte per code; bytes counted in one process only.
+    In micro-batches activations and gradients have a header each, and the code is one. Catches: activations sent
+    backward; one byte per code; bytes counted in one process only; a code for each micro-batch.
     """
     between = (16, 18) if sizes_of(rule) is SHORT else (16, 20)
     sent = [stage[rule]["traffic"] for stage in stages]
-    forward = STEPS * sum(4 * BATCH * width + 24 for width in between)
-    code = {"dfa": 4 * BATCH * 5, "ternary": -(-BATCH * 5 // 4), "stochastic": -(-BATCH * 5 // 4) + 4 * BATCH}
-    backward = forward if rule == "bp" else STEPS * (SIZE - 1) * (code[rule] + 28)
+    heads = 24 * (PARTS if "micro" in rule else 1)
+    forward = STEPS * sum(4 * BATCH * width + heads for width in between)
+    ternary = -(-BATCH * 5 // 4)
+    code = {"dfa": 4 * BATCH * 5, "ternary": ternary, "micro": ternary, "stochastic": -(-BATCH * 5 // 4) + 4 * BATCH}
+    backward = forward if "bp" in rule else STEPS * (SIZE - 1) * (code[rule] + 28)
     assert sum(s.get("forward", 0) for s in sent) == forward
     assert sum(s.get("backward", 0) for s in sent) == backward
-    assert [s.get("backward", 0) > 0 for s in sent] == ([False, True, True] if rule == "bp" else [False, False, True])
+    assert [s.get("backward", 0) > 0 for s in sent] == ([False, True, True] if "bp" in rule else [False, False, True])
 
 
 def test_every_process_stops_if_the_loss_is_not_finite(stages):

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from benchmarks.child import environment
 from dfa import RandomFeedback
-from tests.dfa.watched import run_of, shared_feedback, train
+from tests.dfa.watched import UNITS, run_of, shared_feedback, train
 
 
 @pytest.fixture
@@ -69,12 +69,41 @@ def test_no_other_folder_is_removed(tmp_path, process):
     other = torch.optim.Rprop(checkpoint.stage.module.parameters())
     with pytest.raises(ValueError, match=r"must be of a run with optimiser 'Rprop', got one with 'Adam'"):
         type(checkpoint)(tmp_path / "run", checkpoint.stage, other, {"seed": 0}).load()
+    for units, lacks in (([*UNITS[:3], 7, 5], "without 6.weight"), ([6, 20, 19, 5], "whose blocks have other sizes")):
+        other = run_of(tmp_path / "run", RandomFeedback(0), units)[2]
+        with pytest.raises(ValueError, match=rf"last.json must be of this model, got one {lacks}$"):
+            other.load()
+    other = run_of(tmp_path / "run", RandomFeedback(0), [6, 20, 18])[2]
+    with pytest.raises(ValueError, match=r"last.json must be of this model, got one with 6 tensors instead of 4$"):
+        other.load()
     manifest = json.loads(checkpoint.path.read_text())
     for change in ({"place": ".."}, {"place": str(tmp_path)}, {"step": 2}, {"checksums": []}):
         checkpoint.path.write_text(json.dumps(manifest | change))
         with pytest.raises(ValueError, match=r"last.json must be the manifest of a checkpoint, got a file that is not"):
             checkpoint.save(4)
     assert (tmp_path / "run/step-3").exists()
+
+
+def test_a_step_saved_twice_keeps_the_first_files_until_the_manifest_names_others(tmp_path, process, monkeypatch):
+    """Catches: a run that is killed between its files and the manifest, and has no checkpoint any more."""
+    stage, optimiser, checkpoint = run_of(tmp_path, RandomFeedback(0))
+    checkpoint.save(3)
+    wanted = [parameter.clone() for parameter in stage.module.parameters()]
+    with monkeypatch.context() as patch:
+        patch.setattr("dfa.training.ranks.replace_file", lambda *given: exec("raise OSError('killed')"))
+        train(stage, optimiser, 0, 1)
+        with pytest.raises(OSError, match="killed"):
+            checkpoint.save(3)
+    assert checkpoint.load() == 3
+    assert all(torch.equal(one, two) for one, two in zip(stage.module.parameters(), wanted, strict=True))
+    for _ in range(3):
+        train(stage, optimiser, 0, 1)
+        checkpoint.save(3)
+    wanted = [parameter.clone() for parameter in stage.module.parameters()]
+    train(stage, optimiser, 0, 1)
+    assert checkpoint.load() == 3
+    assert all(torch.equal(one, two) for one, two in zip(stage.module.parameters(), wanted, strict=True))
+    assert sum(path.is_dir() for path in tmp_path.iterdir()) == 1
 
 
 def test_all_processes_end_if_one_is_dead(tmp_path):

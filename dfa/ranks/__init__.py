@@ -1,0 +1,1 @@
+"""Processes that hold parts of one network: their messages and replicas."""
