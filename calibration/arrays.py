@@ -7,11 +7,32 @@ The array API has no masks in reductions, no medians and no masks beside slices.
 from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
+from array_api_compat import is_array_api_obj
+from scipy.special import i0e, i1e
 
 from photonics.arrays import Array
-from photonics.backend import Backend, backend_of
+from photonics.backend import Backend, backend_of, to_host
 
-__all__ = ["as_complex", "columns", "count", "located", "mean", "nanquantile", "total"]
+__all__ = [
+    "as_complex",
+    "bessel_sum",
+    "columns",
+    "count",
+    "difference",
+    "least_squares",
+    "located",
+    "mean",
+    "median",
+    "nanquantile",
+    "sum_squares",
+    "total",
+]
+
+I0_NEAR = (1.0, 3.5156229, 3.0899424, 1.2067492, 0.2659732, 0.0360768, 0.0045813)
+I1_NEAR = (0.5, 0.87890594, 0.51498869, 0.15084934, 0.02658733, 0.00301532, 0.00032411)
+I0_FAR = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281, -0.02057706, 0.02635537, -0.01647633, 0.00392377)
+I1_FAR = 0.39894228, -0.03988024, -0.00362018, 0.00163801, -0.01031555, 0.02282967, -0.02895312, 0.01787654, -0.00420059
+"""Coefficients of `bessel_sum`."""
 
 Axis = int | tuple[int, ...] | None
 
@@ -35,6 +56,14 @@ def total(values: Array, axis: Axis = None, dtype: str | None = None, where: Arr
     return xp.sum(values if where is None else xp.where(where, values, xp.zeros_like(values)), axis=axis)
 
 
+def sum_squares(values: Array) -> Array:
+    """Sum of the squared moduli of all entries, real or complex."""
+    if isinstance(values, np.ndarray):
+        return np.vdot(values, values).real
+    xp = backend_of(values).xp
+    return xp.sum(xp.abs(values) ** 2)
+
+
 def count(mask: Array, axis: Axis = None) -> Array:
     """Number of true entries along an axis."""
     if isinstance(mask, np.ndarray):
@@ -43,11 +72,28 @@ def count(mask: Array, axis: Axis = None) -> Array:
 
 
 def columns(values: Array, chosen: Array) -> Array:
-    """Entries of the last axis where a mask is true: (..., n) and (n,) -> (..., count)."""
+    """Entries of the last axis where a mask is true, or at these indices: (..., n) -> (..., count)."""
     if isinstance(values, np.ndarray):
         return values[..., chosen]
     xp = backend_of(values).xp
-    return xp.take(values, xp.nonzero(chosen)[0], axis=-1)
+    return xp.take(values, xp.nonzero(chosen)[0] if xp.isdtype(chosen.dtype, "bool") else chosen, axis=-1)
+
+
+def difference(one: Array, other: Array) -> Array:
+    """Difference of frames, in float32."""
+    if isinstance(one, np.ndarray):
+        return np.subtract(one, other, dtype=np.float32)
+    xp = backend_of(one).xp
+    return xp.astype(one, xp.float32) - xp.astype(other, xp.float32)
+
+
+def least_squares(known: Array, seen: Array) -> tuple[Array, int]:
+    """Least-squares solution x of ``known x = seen``, both float64, and the rank of `known`."""
+    if isinstance(known, np.ndarray):
+        found, _, rank, _ = np.linalg.lstsq(known, seen, rcond=None)
+        return found, int(rank)
+    linalg = backend_of(known).xp.linalg
+    return linalg.pinv(known) @ seen, int(linalg.matrix_rank(known))
 
 
 def nanquantile(values: Array, share: float, axis: int) -> Array:
@@ -69,6 +115,13 @@ def nanquantile(values: Array, share: float, axis: int) -> Array:
     return xp.where(size > 0, found, xp.nan)
 
 
+def median(values: Array) -> float:
+    """Median of all values, which are finite."""
+    if isinstance(values, np.ndarray):
+        return float(np.median(values))
+    return float(nanquantile(backend_of(values).xp.reshape(values, (-1,)), 0.5, 0))
+
+
 def as_complex(real: Array, imaginary: Array) -> Array:
     """Complex64 array of two float32 arrays."""
     if isinstance(real, np.ndarray):
@@ -78,10 +131,38 @@ def as_complex(real: Array, imaginary: Array) -> Array:
     return real + 1j * imaginary
 
 
+def bessel_sum(x: Array) -> Array:
+    """Modified Bessel functions ``exp(-x) (I0(x) + I1(x))`` for x from 0 on; elsewhere than in numpy to 3e-7.
+
+    References
+    ----------
+    M. Abramowitz and I. A. Stegun, Handbook of Mathematical Functions (1964), 9.8.1 to 9.8.4.
+    """
+    if isinstance(x, np.ndarray):
+        return i0e(x) + i1e(x)
+    xp = backend_of(x).xp
+    t, u = xp.minimum(x / 3.75, 1.0) ** 2, 3.75 / xp.maximum(x, 3.75)
+    near = xp.exp(-xp.minimum(x, 3.75)) * (polynomial(I0_NEAR, t) + x * polynomial(I1_NEAR, t))
+    far = (polynomial(I0_FAR, u) + polynomial(I1_FAR, u)) / xp.sqrt(xp.maximum(x, 3.75))
+    return xp.where(x < 3.75, near, far)
+
+
+def polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
+    """Value of a polynomial, its coefficients in ascending order."""
+    value = coefficients[-1] + 0.0 * x
+    for one in coefficients[-2::-1]:
+        value = one + x * value
+    return value
+
+
 def located(value: Array, backend: Backend) -> Array:
-    """The same array, or tuple or dataclass of arrays, on `backend`; any other value is returned unchanged."""
-    if isinstance(value, np.ndarray):
-        return backend.asarray(value)
+    """The same array, or collection or dataclass of arrays, on `backend`; any other value is returned unchanged."""
+    if is_array_api_obj(value):
+        return to_host(value) if backend.on_host else backend.asarray(value)
+    if isinstance(value, dict):
+        return {name: located(one, backend) for name, one in value.items()}
+    if isinstance(value, list):
+        return [located(one, backend) for one in value]
     if isinstance(value, tuple):
         parts = [located(one, backend) for one in value]
         make = getattr(value, "_make", tuple)  # that of a named tuple

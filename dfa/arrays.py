@@ -14,14 +14,15 @@ __all__ = ["as_sparse", "to_array", "to_tensor"]
 def to_array(tensor: Tensor, backend: Backend = HOST) -> Array:
     """Array of `backend` that shares the memory of a tensor, without its graph.
 
-    Between the host and numpy, and between a GPU and cupy, nothing is copied. A tensor elsewhere is moved first.
+    Between the host and numpy, and (by DLPack) between a GPU and cupy, nothing is copied. A tensor elsewhere is moved
+    first.
     """
     tensor = tensor.detach()
     if backend.on_host:
         return tensor.cpu().numpy()
     if backend.name == "cupy":
-        tensor = tensor.to(torch.device("cuda", backend.device.id))
-    return backend.xp.from_dlpack(tensor.contiguous())
+        return backend.xp.from_dlpack(tensor.to(torch.device("cuda", backend.device.id)).contiguous())
+    return backend.xp.from_dlpack(tensor.contiguous(), device=backend.device)
 
 
 def to_tensor(array: Array) -> Tensor:

@@ -1,13 +1,17 @@
 """What a projection knows of the movement of its medium, and the error that this makes."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from functools import cached_property
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from calibration.arrays import located
 from calibration.camera.decay import STILL, Change, Speed
-from calibration.device import Device
-from photonics.arrays import BoolArray, FloatArray
+from calibration.device import Device, backend_of_device
+from photonics.arrays import Array, BoolArray, FloatArray
+from photonics.backend import HOST, Backend, backend_of
+from photonics.patterns.encoding import as_rows
 
 __all__ = ["Ageing", "Seen"]
 
@@ -39,6 +43,38 @@ class Ageing:
     """Number of the device's frame at which the calibration saw the medium; 0 if it did not."""
 
     @property
+    def backend(self) -> Backend:
+        """Library and place of the map's arrays."""
+        return backend_of(self.valid)
+
+    @property
+    def on_device(self) -> Self:
+        """The same map with its arrays where the device computes; itself if they are there. They are copied once."""
+        backend = backend_of_device(self.opu)
+        if self.backend == backend:
+            return self
+        if self._placed.get("backend") != backend:
+            self._placed.update(backend=backend, map=located(self, backend))
+        return self._placed["map"]
+
+    def place(self, x: Array, n_inputs: int) -> Array:
+        """Vectors of shape (batch, n_inputs) where the map is; those of the host are copied."""
+        return x if backend_of(x) == self.backend else self.backend.asarray(as_rows(x, n_inputs, "x"))
+
+    def bring(self, found: Array, x: Array) -> Array:
+        """Results, an array or a record of arrays, where the vectors x are."""
+        return found if backend_of(x) == self.backend else located(found, HOST)
+
+    @cached_property
+    def _placed(self) -> dict[str, Any]:
+        """What `on_device` returned last."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State of a copy, which places its arrays again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_placed"}
+
+    @property
     def correlation(self) -> float:
         """Correlation of the medium's field now with that of the calibration, by its `speed`, or 1."""
         return self._correlation_since(self.frame)
@@ -59,6 +95,6 @@ class Ageing:
         age = max(self.opu.clock.frames - frame, 0)
         return float(np.exp(-self.speed.rate * age)) if self.speed.moving else 1.0
 
-    def _stale_variance(self) -> FloatArray:
+    def _stale_variance(self) -> Array:
         """Squared distance of the map of now from that of the calibration, over the power of its values: (n_out,)."""
-        return np.full(len(self.valid), 2.0 * (1.0 - self.correlation), np.float32)
+        return self.backend.zeros(self.valid.shape, "float32") + 2.0 * (1.0 - self.correlation)

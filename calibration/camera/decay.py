@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array, BoolArray, HostArray
+from photonics.backend import backend_of
 
 __all__ = ["STILL", "Change", "Speed", "change_of_light", "speed_of_repeats"]
 
@@ -51,19 +52,20 @@ STILL = Speed(0.0, np.inf)
 """What is known of a device before its frames are seen."""
 
 
-def change_of_light(now: FloatArray, before: FloatArray, variance: tuple[FloatArray, FloatArray], age: int) -> Change:
+def change_of_light(now: Array, before: Array, variance: tuple[Array, Array], age: int) -> Change:
     """Compare the light of a pattern on the usable pixels with that of `age` frames before, given the noise of each.
 
     The intensity forgets twice as fast as the field, ``exp(-2 age / correlation_frames)``.
     """
-    size = [max(float(x.var() - v.mean()), 1e-12) for x, v in zip((now, before), variance, strict=True)]
-    covariance = float(np.mean((now - now.mean()) * (before - before.mean())))
-    least = 2.0 / np.sqrt(len(now))
+    xp, pixels = backend_of(now).xp, now.shape[0]
+    size = [max(float(xp.var(x) - xp.mean(v)), 1e-12) for x, v in zip((now, before), variance, strict=True)]
+    covariance = float(xp.mean((now - xp.mean(now)) * (before - xp.mean(before))))
+    least = 2.0 / np.sqrt(pixels)
     correlation = min(max(covariance / np.sqrt(size[0] * size[1]), 0.0), 1.0)
-    noise = sum(float(v.mean()) / s for v, s in zip(variance, size, strict=True))
-    still = 1.0 - correlation < noise * (0.1 + 3.0 / np.sqrt(len(now)))
+    noise = sum(float(xp.mean(v)) / s for v, s in zip(variance, size, strict=True))
+    still = 1.0 - correlation < noise * (0.1 + 3.0 / np.sqrt(pixels))
     time = np.inf if still else -2.0 * age / np.log(min(max(correlation, least), 1.0 - 1e-9))
-    return Change(float(now.mean() / before.mean()), float(correlation), float(time))
+    return Change(float(xp.mean(now) / xp.mean(before)), float(correlation), float(time))
 
 
 def speed_of_repeats(frames: HostArray, spacing: int, usable: BoolArray) -> Speed:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from calibration.arrays import count
 from calibration.camera.decay import STILL, Speed
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 
 __all__ = ["MAX_ROWS", "Motion"]
 
@@ -46,15 +47,15 @@ class Frames(NamedTuple):
     """Frames of the reading that is not complete: their numbers, patterns and responses, one entry for each call."""
 
     numbers: list[int]
-    halves: list[BoolArray]
-    responses: list[FloatArray]
+    halves: list[Array]
+    responses: list[Array]
 
 
 class Ring(NamedTuple):
     """The last readings: mean frame number, and map (n_inputs, n_rows), NaN for inputs that were rare."""
 
     frames: list[int]
-    maps: list[FloatArray]
+    maps: list[Array]
 
 
 class Motion:
@@ -85,10 +86,10 @@ class Motion:
         self._usual = 0.0
         self._open = Frames([], [], [])
         self._ring = Ring([], [])
-        self._first: tuple[int, FloatArray] | None = None
+        self._first: tuple[int, Array] | None = None
         self._first_scale = 0.0
 
-    def add(self, frame: int, halves: BoolArray, responses: HostArray) -> None:
+    def add(self, frame: int, halves: Array, responses: Array) -> None:
         """Take in frames of patterns; the speed is new whenever these complete a reading.
 
         Parameters
@@ -100,17 +101,21 @@ class Motion:
         responses : ndarray, shape (n, n_rows)
             Responses of the watched rows, real or complex; the first `MAX_ROWS` are used.
         """
-        parts = np.ascontiguousarray(responses[:, :MAX_ROWS])
-        parts = parts.view(np.float32) if np.iscomplexobj(parts) else parts
+        xp, parts = backend_of(responses).xp, responses[:, :MAX_ROWS]
+        if isinstance(parts, np.ndarray):
+            parts = np.ascontiguousarray(parts)  # sums depend on the order in memory
+        if xp.isdtype(parts.dtype, "complex floating"):
+            pairs = xp.stack([xp.real(parts), xp.imag(parts)], axis=2)
+            parts = xp.reshape(pairs, (pairs.shape[0], -1))
         numbers, shown, seen = self._open
         numbers.append(frame)
         shown.append(halves)
         seen.append(parts)
-        on = np.sum([h.sum(axis=0) for h in shown], axis=0)
-        count, inputs = sum(map(len, shown)), halves.shape[1]
-        if count < MAX_TERMS * inputs and (count < MIN_TERMS * inputs or on.min() < MIN_SHOWN):
+        on = count(halves, 0) if len(shown) == 1 else count(xp.concat(shown), 0)
+        terms, inputs = sum(one.shape[0] for one in shown), halves.shape[1]
+        if terms < MAX_TERMS * inputs and (terms < MIN_TERMS * inputs or int(xp.min(on)) < MIN_SHOWN):
             return
-        found = solve(np.concatenate(shown), np.concatenate(seen), on >= MIN_SHOWN)
+        found = solve(xp.concat(shown), xp.concat(seen), on >= MIN_SHOWN)
         self._open = Frames([], [], [])
         self._take(round(sum(numbers) / len(numbers)), found)
 
@@ -158,26 +163,28 @@ class Motion:
         self._first = tuple(state["first"]) if state["first"] else None
         self._first_scale = state["first_scale"]
 
-    def _take(self, frame: int, found: FloatArray) -> None:
+    def _take(self, frame: int, found: Array) -> None:
         if self._ring.maps and self._jumped(frame, found):
             self._ring = Ring([], [])
         frames, maps = self._ring = Ring([*self._ring.frames, frame][-RING:], [*self._ring.maps, found][-RING:])
         if self._first is None:
             self._first = frame, found
-        known = np.asarray(np.isfinite([one[:, 0] for one in (*maps, self._first[1])]).all(axis=0))
-        if len(maps) < MIN_READINGS or known.sum() < 2:
+        xp = backend_of(found).xp
+        known = xp.all(xp.isfinite(xp.stack([one[:, 0] for one in (*maps, self._first[1])])), axis=0)
+        if len(maps) < MIN_READINGS or int(count(known)) < 2:
             return
-        flat = contrast(np.stack(maps), known)
-        lags = np.abs(np.subtract.outer(np.array(frames, np.float64), frames))
+        flat = contrast(xp.stack(maps), known)
+        at = backend_of(found).asarray(np.array(frames, np.float64))
         least = 0.5 / flat.shape[1] if len(maps) < FEW_READINGS else 0.0
         floor = max(MIN_OVERLAP, CHANCE / float(np.sqrt(flat.shape[1])))
+        lags = xp.abs(at[:, None] - at[None, :])
         self.speed, scales = fit_decay(lags, flat @ flat.T, self.fields, least, floor)
         if frames[0] == self._first[0]:
             self._first_scale = float(scales[0])
-        together = float(flat[-1] @ contrast(self._first[1], known))
+        together = float(flat[-1, :] @ contrast(self._first[1], known))
         self.correlation = min(max(together / max(self._first_scale * float(scales[-1]), 1e-300), 0.0), 1.0)
 
-    def _jumped(self, frame: int, found: FloatArray) -> bool:
+    def _jumped(self, frame: int, found: Array) -> bool:
         """Whether a reading is much less like the two before than usual; the correlation then falls at once.
 
         Two, because a step in the middle of a reading leaves it half like both of its neighbours.
@@ -200,75 +207,80 @@ class Motion:
         return False
 
 
-def likeness(one: FloatArray, two: FloatArray) -> float | None:
+def likeness(one: Array, two: Array) -> float | None:
     """Normalised overlap of two readings, noise included; None if they share less than two inputs."""
-    known = np.isfinite(one[:, 0]) & np.isfinite(two[:, 0])
-    if known.sum() < 2:
+    xp = backend_of(one).xp
+    known = xp.isfinite(one[:, 0]) & xp.isfinite(two[:, 0])
+    if int(count(known)) < 2:
         return None
     a, b = contrast(one, known), contrast(two, known)
-    return float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-300)
+    return float(a @ b) / max(float(xp.linalg.vector_norm(a)) * float(xp.linalg.vector_norm(b)), 1e-300)
 
 
-def contrast(found: FloatArray, known: BoolArray) -> NDArray[np.float64]:
+def contrast(found: Array, known: Array) -> Array:
     """Maps (..., n_inputs, n_rows) of the known inputs less their mean over them, each as one vector.
 
     Where every pattern has one input ON, that mean is part of the common response, and not known.
     """
-    some = found.compress(known, axis=-2).astype(np.float64)
-    some -= some.mean(axis=-2, keepdims=True)
-    return some.reshape(*some.shape[:-2], -1)
+    xp = backend_of(found).xp
+    some = xp.astype(xp.take(found, xp.nonzero(known)[0], axis=found.ndim - 2), xp.float64)
+    some -= xp.mean(some, axis=-2, keepdims=True)
+    return xp.reshape(some, (*some.shape[:-2], -1))
 
 
-def solve(halves: BoolArray, values: FloatArray, used: BoolArray) -> FloatArray:
+def solve(halves: Array, values: Array, used: Array) -> Array:
     """Map of the inputs that are `used`, (inputs, rows), without a common response; NaN for the others."""
-    x = halves.astype(np.float64)
-    x -= x.mean(axis=0)
-    normal = x.T @ x + RIDGE * np.eye(x.shape[1])
-    found = np.linalg.solve(normal, x.T @ (values - values.mean(axis=0))).astype(np.float32)
-    found[~used] = np.nan
-    return found
+    backend = backend_of(values)
+    xp, x = backend.xp, backend.xp.astype(halves, backend.xp.float64)
+    x -= xp.mean(x, axis=0)
+    normal = x.T @ x + backend.asarray(RIDGE * np.eye(x.shape[1]))
+    centred = xp.astype(values - xp.mean(values, axis=0), xp.float64)
+    found = xp.astype(xp.linalg.solve(normal, x.T @ centred), xp.float32)
+    return xp.where(used[:, None], found, np.nan)
 
 
 def fit_decay(
-    lags: NDArray[np.float64], overlaps: NDArray[np.float64], fields: int, least: float, floor: float = MIN_OVERLAP
-) -> tuple[Speed, NDArray[np.float64]]:
+    lags: Array, overlaps: Array, fields: int, least: float, floor: float = MIN_OVERLAP
+) -> tuple[Speed, Array]:
     """Fit ``log overlap_ij = b_i + b_j - fields rate lag_ij``; also return the scales ``exp(b)``.
 
     `least` is a floor for the variance of a relative overlap, and overlaps under `floor` are not used.
     """
-    count, pairs = len(lags), ~np.eye(len(lags), dtype=np.bool_)
-    own = np.sqrt(np.maximum(np.diag(overlaps), 1e-300))
-    alike = overlaps / np.multiply.outer(own, own)
-    scale = max(float(fields * lags.max()), 1.0)
+    backend, readings = backend_of(lags), lags.shape[0]
+    xp, pairs = backend.xp, backend.asarray(~np.eye(readings, dtype=np.bool_))
+    own = xp.sqrt(xp.maximum(xp.linalg.diagonal(overlaps), 1e-300))
+    alike = overlaps / (own[:, None] * own[None, :])
+    scale = max(float(fields * xp.max(lags)), 1.0)
     lag = fields * lags / scale
-    target = np.log(np.maximum(alike, 0.02))
-    solution, _ = weighted_fit(lag, target, np.where(pairs & (alike > floor), alike, 0.0))
+    target = xp.log(xp.maximum(alike, 0.02))
+    solution, _ = weighted_fit(lag, target, xp.where(pairs & (alike > floor), alike, 0.0))
     # Once more, with the pairs that decay and noise leave above the limit by the fit, not by their own noise.
-    kept = pairs & (np.exp(-solution[-1] * lag) > floor)
-    weight = np.where(kept, np.exp(predict(solution, lag)), 0.0)
+    kept = pairs & (xp.exp(-solution[-1] * lag) > floor)
+    weight = xp.where(kept, xp.exp(predict(solution, lag)), 0.0)
     solution, inverse = weighted_fit(lag, target, weight)
-    residual = float(np.sum((weight * (target - predict(solution, lag))) ** 2)) / 2.0  # each pair is there twice
-    freedom = max(np.count_nonzero(kept) // 2 - count - 1, 1)
-    error = np.sqrt(max(residual / freedom, least) * inverse[-1, -1])
-    return Speed(max(float(solution[-1]), 0.0) / scale, float(error) / scale), own * np.exp(solution[:-1])
+    residual = float(xp.sum((weight * (target - predict(solution, lag))) ** 2)) / 2.0  # each pair is there twice
+    freedom = max(int(count(kept)) // 2 - readings - 1, 1)
+    error = np.sqrt(max(residual / freedom, least) * float(inverse[-1, -1]))
+    return Speed(max(float(solution[-1]), 0.0) / scale, float(error) / scale), own * xp.exp(solution[:-1])
 
 
-def predict(solution: NDArray[np.float64], lag: NDArray[np.float64]) -> NDArray[np.float64]:
+def predict(solution: Array, lag: Array) -> Array:
     """``b_i + b_j - rate lag_ij`` for a solution ``(b, rate)``."""
-    return np.add.outer(solution[:-1], solution[:-1]) - solution[-1] * lag
+    return solution[:-1, None] + solution[None, :-1] - solution[-1] * lag
 
 
-def weighted_fit(
-    lag: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def weighted_fit(lag: Array, target: Array, weight: Array) -> tuple[Array, Array]:
     """Least-squares fit of `predict` to symmetric targets: the solution, and the inverse of the normal matrix.
 
     `PRIOR` is the weight of ``2 b_i = 0``. The diagonals of the weights must be 0.
     """
-    square = weight**2
-    normal = np.diag(np.append(square.sum(axis=1) + 4.0 * PRIOR**2, np.sum(square * lag**2) / 2.0) + 1e-12)
+    backend = backend_of(lag)
+    xp, square, unit = backend.xp, weight**2, backend.asarray(np.eye(lag.shape[0] + 1))
+    last = xp.sum(square * lag**2) / 2.0
+    normal = unit * (xp.concat([xp.sum(square, axis=1) + 4.0 * PRIOR**2, last[None]]) + 1e-12)
     normal[:-1, :-1] += square
-    normal[:-1, -1] = normal[-1, :-1] = -np.sum(square * lag, axis=1)
-    right = np.append(np.sum(square * target, axis=1), -np.sum(square * lag * target) / 2.0)
-    inverse = np.asarray(np.linalg.inv(normal), np.float64)
+    normal[:-1, -1] = -xp.sum(square * lag, axis=1)
+    normal[-1, :-1] = -xp.sum(square * lag, axis=1)
+    right = xp.concat([xp.sum(square * target, axis=1), -xp.sum(square * lag * target)[None] / 2.0])
+    inverse = xp.linalg.inv(normal)
     return inverse @ right, inverse

@@ -7,8 +7,9 @@ import numpy as np
 
 from calibration.camera.decay import STILL, Speed, speed_of_repeats
 from calibration.camera.pixels import is_bright_in_dark
-from calibration.device import Device
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from calibration.device import Device, show
+from photonics.arrays import Array, BoolArray, FloatArray, HostArray
+from photonics.backend import backend_of, to_host
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.parts.camera import QUANTISATION
 
@@ -44,10 +45,11 @@ class NoiseModel:
     dark_dn: float
     """Dark level, DN."""
 
-    def variance(self, frames: HostArray) -> FloatArray:
+    def variance(self, frames: Array) -> Array:
         """Variance of each pixel of these frames, DN^2."""
-        signal = np.maximum(frames.astype(np.float32) - np.float32(self.dark_dn), 0.0)
-        return np.float32(self.floor_dn2) + np.float32(self.slope_dn) * signal
+        xp = backend_of(frames).xp
+        signal = xp.maximum(xp.astype(frames, xp.float32) - float(self.dark_dn), 0.0)
+        return float(self.floor_dn2) + float(self.slope_dn) * signal
 
 
 class Background(NamedTuple):
@@ -87,7 +89,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
         If repeated frames scatter too much for a calibration.
     """
     exposures = (opu.exposure_s, max(opu.exposure_s / EXPOSURE_RATIO, SHORTEST_EXPOSURE_S))
-    dark = opu.dark(repeats).astype(np.float32)
+    dark = to_host(opu.dark(repeats)).astype(np.float32)
     middle = opu.clock.frames + repeats * (1 + len(patterns)) // 2
     shots = [measure_repeatedly(opu, patterns, repeats, exposure) for exposure in exposures]
     (mean, variance, peak, values), (short_mean, _, short_peak, _) = shots
@@ -172,7 +174,7 @@ def measure_repeatedly(
     The frames come last: (repeats, 1 + n_patterns, n_out).
     """
     shown = np.concatenate([np.zeros_like(patterns[:1]), patterns])
-    frames = opu.measure(np.tile(shown, (repeats, 1)), exposure_s).reshape(repeats, len(shown), -1)
+    frames = to_host(show(opu, np.tile(shown, (repeats, 1)), exposure_s)).reshape(repeats, len(shown), -1)
     values = frames.astype(np.float32)
     return values.mean(axis=0), values.var(axis=0, ddof=1), frames.max(axis=0), values
 

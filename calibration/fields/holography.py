@@ -8,14 +8,14 @@ for any background.
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics.arrays import ComplexArray, FloatArray, HostArray
+from calibration.arrays import as_complex, difference
+from photonics.arrays import Array
+from photonics.backend import backend_of
 
 __all__ = ["disjoint_anchor", "step_phases", "stepped_interference", "superset_anchor"]
 
-Frames = FloatArray
 
-
-def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
+def disjoint_anchor(both: Array, alone: Array, anchor: Array) -> Array:
     """Interference of a pattern x with an anchor b on other mirrors, ``Re(conj(T b) T x)``.
 
     It is ``(I(x + b) - I(x) - [I(b) - I(0)]) / 2``. The terms ``2 Re(conj(c) T b)`` of a background c, in both
@@ -24,7 +24,7 @@ def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
     Parameters
     ----------
     both, alone : ndarray, shape (batch, n_out)
-        Frames of ``x + b`` and of ``x``.
+        Array of ``x + b`` and of ``x``.
     anchor : ndarray, shape (n_out,)
         ``I(b) - I(0)``: frame of the anchor minus that of all mirrors OFF.
 
@@ -32,13 +32,13 @@ def disjoint_anchor(both: Frames, alone: Frames, anchor: Frames) -> Frames:
     ----------
     R. Ohana et al., arXiv:2305.12988 (linear projections by anchors).
     """
-    found = np.subtract(both, alone, dtype=np.float32)
+    found = difference(both, alone)
     found -= anchor
-    found /= np.float32(2.0)
+    found /= 2.0
     return found
 
 
-def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
+def superset_anchor(pattern: Array, rest: Array, anchor: Array) -> Array:
     """Interference of a pattern x with an anchor a that contains it, ``Re(conj(T a + 2 c) T x)``.
 
     It is ``(I(x) - I(a - x) + [I(a) - I(0)]) / 2``. A background c is added twice to the anchor, and the map stays
@@ -48,13 +48,13 @@ def superset_anchor(pattern: Frames, rest: Frames, anchor: Frames) -> Frames:
     Parameters
     ----------
     pattern, rest : ndarray, shape (batch, n_out)
-        Frames of ``x`` and of ``a - x``.
+        Array of ``x`` and of ``a - x``.
     anchor : ndarray, shape (n_out,)
         ``I(a) - I(0)``: frame of the anchor minus that of all mirrors OFF.
     """
-    found = np.subtract(pattern, rest, dtype=np.float32)
+    found = difference(pattern, rest)
     found += anchor
-    found /= np.float32(2.0)
+    found /= 2.0
     return found
 
 
@@ -69,7 +69,7 @@ def step_phases(steps: int) -> NDArray[np.float64]:
     return 2.0 * np.pi * np.arange(steps) / steps
 
 
-def stepped_interference(frames: HostArray, phases_rad: NDArray[np.float64]) -> ComplexArray:
+def stepped_interference(frames: Array, phases_rad: NDArray[np.float64]) -> Array:
     """Interference of a field y with a reference beam R, ``conj(R) y``, from equal phase steps over a full turn.
 
     It is ``P^-1 sum_k I_k exp(i phi_k)`` with ``I_k = |y + R exp(i phi_k)|^2`` and P >= 3 steps. Terms that do not
@@ -84,16 +84,18 @@ def stepped_interference(frames: HostArray, phases_rad: NDArray[np.float64]) -> 
 
     Returns
     -------
-    ndarray of complex64, shape (batch, n_out)
+    array of complex64, shape (batch, n_out)
 
     References
     ----------
     I. Yamaguchi and T. Zhang, Opt. Lett. 22, 1268 (1997).
     """
     weights = np.exp(1j * phases_rad) / len(phases_rad)
-    total = np.zeros((frames.shape[0], frames.shape[2]), np.complex64)
+    backend, shape = backend_of(frames), (frames.shape[0], frames.shape[2])
+    real, imaginary = backend.zeros(shape, "float32"), backend.zeros(shape, "float32")
     for step, weight in enumerate(weights):
         # Real and imaginary parts are added one by one: a product with a complex number would copy the frame first.
-        total.real += frames[:, step] * np.float32(weight.real)
-        total.imag += frames[:, step] * np.float32(weight.imag)
-    return total
+        seen = backend.xp.astype(frames[:, step, :], backend.xp.float32)
+        real += seen * float(weight.real)
+        imaginary += seen * float(weight.imag)
+    return as_complex(real, imaginary)

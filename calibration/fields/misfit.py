@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from photonics.arrays import FloatArray, HostArray, RealArray
+from calibration.arrays import count, mean, nanquantile, total
+from photonics.arrays import Array, FloatArray, RealArray
+from photonics.backend import backend_of
 
 __all__ = [
     "MAX_MISFIT",
@@ -46,11 +48,11 @@ MAX_REFUSED = 0.2
 """Share of rejected rows above which a warning is given. Popoff with few inputs typically loses 9 %."""
 
 
-def check_repeats(before: HostArray, after: HostArray) -> None:
+def check_repeats(before: Array, after: Array) -> None:
     """Raise a ``ValueError`` if frames of different patterns, (..., n_out) each, are equal pixel by pixel."""
     if before.shape[-1] < MIN_PIXELS or not before.size:
         return
-    repeated = float((before == after).all(axis=-1).mean())
+    repeated = float(mean(backend_of(before).xp.all(before == after, axis=-1)))
     if repeated > MAX_REPEATED:
         raise ValueError(
             f"frames of different patterns must differ, but {repeated:.0%} are equal: the camera or the recording "
@@ -90,7 +92,7 @@ def refusal_limit(freedom: float) -> float:
     return MAX_MISFIT * (1.0 + math.sqrt(2.0 / freedom))
 
 
-def response_factor(misfit: RealArray, freedom: float, quantile: float | None = None) -> FloatArray:
+def response_factor(misfit: Array, freedom: float, quantile: float | None = None) -> Array:
     """Factor on the variance of responses to patterns, infinite for rejected ones; warns if needed.
 
     A pattern's common misfit is the mean over its rows without outliers, so the factor does not depend on the batch.
@@ -109,24 +111,25 @@ def response_factor(misfit: RealArray, freedom: float, quantile: float | None = 
     -------
     ndarray, shape (batch, n_out)
     """
+    xp = backend_of(misfit).xp
     limit = 1.0 + 8.0 * math.sqrt(2.0 / freedom)  # which noise hardly reaches
-    known = np.isfinite(misfit)
-    count = np.maximum(known.sum(axis=1), 1)
-    cut = np.where(known, np.minimum(misfit, limit), 0.0)
-    mean = cut.sum(axis=1) / count
-    error = np.sqrt(2.0 / freedom / count)
-    bright = np.sum(misfit, axis=1, where=known) / count
-    if quantile is not None and known.any():
-        bright = np.nanquantile(np.where(known.any(axis=1, keepdims=True), misfit, 0.0), quantile, axis=1)
-    common = np.where(mean > np.maximum(MAX_SOUND, 1.0 + 5.0 * error), bright, 1.0)
+    known = xp.isfinite(misfit)
+    number = xp.astype(xp.maximum(count(known, 1), 1), xp.float64)
+    average = total(xp.where(known, xp.minimum(misfit, limit), 0.0), 1) / number
+    error = xp.sqrt(2.0 / freedom / number)
+    bright = total(misfit, 1, where=known) / number
+    if quantile is not None and bool(xp.any(known)):
+        bright = nanquantile(xp.where(xp.any(known, axis=1)[:, None], misfit, 0.0), quantile, 1)
+    common = xp.where(average > xp.maximum(1.0 + 5.0 * error, MAX_SOUND), bright, 1.0)
     refused = (known & (misfit > refusal_limit(freedom))) | (common[:, None] > MAX_MISFIT)
-    pooled = float(np.average(mean, weights=count))
-    if pooled > max(MAX_SOUND, 1.0 + 5.0 * math.sqrt(2.0 / freedom / count.sum())):
-        told = max(pooled, float(common.mean()))
+    numbers = float(xp.sum(number))
+    pooled = float(xp.sum(average * number)) / numbers
+    if pooled > max(MAX_SOUND, 1.0 + 5.0 * math.sqrt(2.0 / freedom / numbers)):
+        told = max(pooled, float(xp.mean(common)))
     else:
         told = 1.0
-    warn_of_misfit(told, float((refused & known).sum() / max(known.sum(), 1)), stacklevel=4)
-    return np.where(refused, np.inf, common[:, None]).astype(np.float32)
+    warn_of_misfit(told, int(count(refused & known)) / max(int(count(known)), 1), stacklevel=4)
+    return xp.astype(xp.where(refused, math.inf, common[:, None]), xp.float32)
 
 
 def warn_of_misfit(common: float, refused: float, stacklevel: int = 2, cause: Callable[[], str] | None = None) -> bool:

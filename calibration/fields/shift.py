@@ -5,14 +5,17 @@ that share mirrors therefore predict the responses of each other, and a response
 the next pattern, not with that for its own, belongs to a shifted frame. No frame is needed for this.
 """
 
+import math
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import columns
 from calibration.fields.misfit import Misfit
-from photonics.arrays import BoolArray, HostArray
+from photonics.arrays import Array
+from photonics.backend import backend_of, to_host
 
 __all__ = ["Shift", "check_order", "find_shifts"]
 
@@ -35,7 +38,8 @@ MAX_GAIN = 10.0
 EDGE_GAIN = 12.0
 """Patterns next to a shift count with it if they lower its gain by less, nats."""
 
-Matrix = NDArray[np.float64]
+Matrix = Array
+"""Of float64, where the responses are."""
 
 
 class Shift(NamedTuple):
@@ -58,25 +62,25 @@ class Shift(NamedTuple):
         )
 
 
-def check_order(patterns: BoolArray, responses: HostArray, stacklevel: int = 3) -> BoolArray:
+def check_order(patterns: Array, responses: Array, stacklevel: int = 3) -> Array:
     """Whether responses belong to their patterns, as far as `find_shifts` tells, (count,); a warning says which do not.
 
     Patterns that may belong to a shift count with it.
     """
-    sound, found = np.ones(len(patterns), np.bool_), find_shifts(patterns, responses)
+    sound, found = np.ones(patterns.shape[0], np.bool_), find_shifts(patterns, responses)
     for shift in found:
         sound[shift.start : shift.stop] = False
     if found:
         warnings.warn(
-            f"frames do not fit the model: of {len(patterns)} patterns, {max(found, key=lambda one: one.gain)}. The "
+            f"frames do not fit the model: of {len(sound)} patterns, {max(found, key=lambda one: one.gain)}. The "
             f"stated errors of {np.count_nonzero(~sound)} patterns are infinite: project them again",
             Misfit,
             stacklevel=stacklevel + 1,
         )
-    return sound
+    return backend_of(responses).asarray(sound)
 
 
-def find_shifts(patterns: BoolArray, responses: HostArray) -> list[Shift]:
+def find_shifts(patterns: Array, responses: Array) -> list[Shift]:
     """Find runs of patterns whose responses are those of the next pattern, or of the one before.
 
     Each response is compared with two predictions from the other ones of `BLOCK` successive patterns (Gaussian-process
@@ -99,33 +103,39 @@ def find_shifts(patterns: BoolArray, responses: HostArray) -> list[Shift]:
     list of Shift
         Empty if the order as sent is likely.
     """
-    count = len(patterns)
-    values = responses[:, :: -(-responses.shape[1] // MAX_PIXELS) or 1]
-    values = values[:, np.isfinite(values).all(axis=0) & (values != 0).any(axis=0)]
+    backend, count = backend_of(responses), patterns.shape[0]
+    xp, values = backend.xp, responses[:, :: -(-responses.shape[1] // MAX_PIXELS) or 1]
+    values = columns(values, xp.all(xp.isfinite(values), axis=0) & xp.any(values != 0, axis=0))
     if count < MIN_FRAMES or not values.shape[1]:
         return []
-    axes, pixels = 2.0 if np.iscomplexobj(values) else 1.0, float(values.shape[1])
-    values = np.concatenate([np.real(values), np.imag(values)], axis=1) if axes == 2.0 else values
-    values = values / np.sqrt(np.mean(values**2, axis=0) + np.float32(1e-30))
-    some = np.unique(np.linspace(0, count - 1, min(count, COUNTED)).round().astype(np.intp))
-    independent = min(independent_values(covariance(patterns[some]), gram_of(values[some])), axes * pixels)
+    axes, pixels = 2.0 if xp.isdtype(values.dtype, "complex floating") else 1.0, float(values.shape[1])
+    values = xp.concat([xp.real(values), xp.imag(values)], axis=1) if axes == 2.0 else values
+    values = values / xp.sqrt(xp.mean(values**2, axis=0) + 1e-30)
+    some = backend.asarray(np.unique(np.linspace(0, count - 1, min(count, COUNTED)).round().astype(np.intp)))
+    taken = covariance(xp.take(patterns, some, axis=0)), gram_of(xp.take(values, some, axis=0))
+    independent = min(independent_values(*taken), axes * pixels)
     gains = [
-        gains_of(covariance(patterns[part]), gram_of(values[part]), 0.5 * independent)
+        gains_of(
+            covariance(patterns[part[0] : part[-1] + 1, :]),
+            gram_of(values[part[0] : part[-1] + 1, :]),
+            0.5 * independent,
+        )
         for part in np.array_split(np.arange(count), -(-count // BLOCK))
     ]
-    return runs_of(np.minimum(np.concatenate(gains, axis=1), MAX_GAIN), MIN_GAIN + float(np.log(count)))
+    return runs_of(xp.minimum(xp.concat(gains, axis=1), MAX_GAIN), MIN_GAIN + math.log(count))
 
 
-def gram_of(values: HostArray) -> Matrix:
+def gram_of(values: Array) -> Matrix:
     """Products of responses, (n, n)."""
-    return (values @ values.T).astype(np.float64)
+    xp = backend_of(values).xp
+    return xp.astype(values @ values.T, xp.float64)
 
 
-def covariance(patterns: BoolArray) -> Matrix:
+def covariance(patterns: Array) -> Matrix:
     """Covariance of the responses to patterns, relative to their mean variance, without noise: (n, n)."""
-    shown = patterns.astype(np.float32)
-    overlap = gram_of(shown)
-    return overlap / max(float(overlap.trace()) / len(overlap), 1e-30) + MEAN
+    xp = backend_of(patterns).xp
+    overlap = gram_of(xp.astype(patterns, xp.float32))
+    return overlap / max(float(xp.linalg.trace(overlap)) / overlap.shape[0], 1e-30) + MEAN
 
 
 def gains_of(prior: Matrix, gram: Matrix, weight: float) -> Matrix:
@@ -148,70 +158,88 @@ def gains_of(prior: Matrix, gram: Matrix, weight: float) -> Matrix:
     ndarray, shape (2, n)
         Nats, for the next pattern and the one before; 0 where that is outside of the block.
     """
-    n = len(gram)
-    some = np.unique(np.linspace(0, n - 1, min(n, COUNTED)).round().astype(np.intp))
+    backend, n = backend_of(gram), gram.shape[0]
+    xp, some = backend.xp, np.unique(np.linspace(0, n - 1, min(n, COUNTED)).round().astype(np.intp))
     labels = {step: np.clip(np.arange(n) + step, 0, n - 1) for step in (0, 1, -1)}
-    fits = {
-        step: best_noise(prior[np.ix_(at[some], at[some])], gram[np.ix_(some, some)]) for step, at in labels.items()
-    }
+    few = block_of(gram, some)
+    fits = {step: best_noise(block_of(prior, at[some]), few) for step, at in labels.items()}
     moved = max(fits, key=lambda step: fits[step][0])
     if weight * (fits[moved][0] - fits[0][0]) < EDGE_GAIN:
         moved = 0
-    matrix = prior[np.ix_(labels[moved], labels[moved])] + fits[moved][1] * np.eye(n)
-    precision = np.asarray(np.linalg.inv(matrix), np.float64)
+    matrix = block_of(prior, labels[moved]) + fits[moved][1] * unit_like(gram)
+    precision = xp.linalg.inv(matrix)
     if not moved:
-        return weight * np.stack([neighbour_gains(precision, gram, step) for step in (1, -1)])
+        return weight * xp.stack([neighbour_gains(precision, gram, step) for step in (1, -1)])
     back = -weight * neighbour_gains(precision, gram, -moved)
-    return np.stack([back if step == moved else np.full(n, -np.inf) for step in (1, -1)])
+    return xp.stack([back if step == moved else xp.full_like(back, -math.inf) for step in (1, -1)])
+
+
+def block_of(matrix: Matrix, index: NDArray[np.intp]) -> Matrix:
+    """Rows and columns of a matrix."""
+    backend = backend_of(matrix)
+    at = backend.asarray(index)
+    return backend.xp.take(backend.xp.take(matrix, at, axis=0), at, axis=1)
+
+
+def unit_like(matrix: Matrix) -> Matrix:
+    """Unit matrix of the same size and place."""
+    backend = backend_of(matrix)
+    return backend.xp.eye(matrix.shape[0], dtype=backend.xp.float64, device=backend.device)
 
 
 def best_noise(prior: Matrix, gram: Matrix) -> tuple[float, float]:
     """Twice the log-likelihood per value with the most likely noise, at the best scale, and that noise."""
-    n, found = len(gram), []
+    linalg, n, found = backend_of(gram).xp.linalg, gram.shape[0], []
     for noise in NOISE:
-        matrix = prior + noise * np.eye(n)
-        residual = max(float(np.trace(np.linalg.solve(matrix, gram))), 1e-30)
-        found.append((-n * float(np.log(residual)) - float(np.linalg.slogdet(matrix)[1]), noise))
+        matrix = prior + noise * unit_like(gram)
+        residual = max(float(linalg.trace(linalg.solve(matrix, gram))), 1e-30)
+        found.append((-n * math.log(residual) - float(linalg.slogdet(matrix)[1]), noise))
     return max(found)
 
 
-def neighbour_gains(precision: Matrix, gram: Matrix, step: int) -> NDArray[np.float64]:
+def neighbour_gains(precision: Matrix, gram: Matrix, step: int) -> Array:
     """Twice the gain in log-likelihood per value of each response, at `step` from its pattern: (n,).
 
     Both predictions leave out the response itself and that of the other pattern. The scale of the residuals, which is
     not known, is that of the highest likelihood, so that the gain is the logarithm of their ratio.
     """
-    n = len(gram)
-    k = np.arange(max(-step, 0), min(n, n - step))
-    i = k + step
+    backend, n = backend_of(gram), gram.shape[0]
+    xp, diagonal = backend.xp, backend.xp.linalg.diagonal
+    first, stop = max(-step, 0), min(n, n - step)
+    k, i = slice(first, stop), slice(first + step, stop + step)
     by = precision @ gram  # products of weights and responses
     of = by @ precision  # products of weights
-    a, b, d = precision[k, k], precision[k, i], precision[i, i]
-    scale = 1.0 / np.maximum(a * d - b**2, 1e-30)
-    own = (d**2 * of[k, k] - 2.0 * d * b * of[k, i] + b**2 * of[i, i]) * scale**2
-    other = (a**2 * of[i, i] - 2.0 * a * b * of[k, i] + b**2 * of[k, k]) * scale**2
-    other += 2.0 * scale * (a * (by[i, k] - by[i, i]) - b * (by[k, k] - by[k, i]))
-    other += gram[k, k] + gram[i, i] - 2.0 * gram[k, i]
-    gains = np.zeros(n)
-    gains[k] = np.log(np.maximum(own, 1e-30) / np.maximum(other, 1e-30))
+    a, b, d = diagonal(precision)[k], diagonal(precision, offset=step), diagonal(precision)[i]
+    of_k, of_ki, of_i = diagonal(of)[k], diagonal(of, offset=step), diagonal(of)[i]
+    by_k, by_ki, by_ik, by_i = diagonal(by)[k], diagonal(by, offset=step), diagonal(by, offset=-step), diagonal(by)[i]
+    scale = 1.0 / xp.maximum(a * d - b**2, 1e-30)
+    own = (d**2 * of_k - 2.0 * d * b * of_ki + b**2 * of_i) * scale**2
+    other = (a**2 * of_i - 2.0 * a * b * of_ki + b**2 * of_k) * scale**2
+    other += 2.0 * scale * (a * (by_ik - by_i) - b * (by_k - by_ki))
+    other += diagonal(gram)[k] + diagonal(gram)[i] - 2.0 * diagonal(gram, offset=step)
+    gains = backend.zeros((n,), "float64")
+    gains[k] = xp.log(xp.maximum(own, 1e-30) / xp.maximum(other, 1e-30))
     return gains
 
 
 def independent_values(prior: Matrix, gram: Matrix) -> float:
     """Number of independent values in a response (two in a complex pixel), from the products of responses."""
-    least = []
+    xp, n, least = backend_of(gram).xp, gram.shape[0], []
     for noise in NOISE:
-        half = np.linalg.inv(np.linalg.cholesky(prior + noise * np.eye(len(prior))))
+        half = xp.linalg.inv(xp.linalg.cholesky(prior + noise * unit_like(prior)))
         white = half @ gram @ half.T
-        size = np.sqrt(np.maximum(np.diag(white), 1e-30))
-        square = (white / np.outer(size, size)) ** 2
-        least.append((square.sum() - np.trace(square)) / max(len(square) * (len(square) - 1), 1))
+        size = xp.sqrt(xp.maximum(xp.linalg.diagonal(white), 1e-30))
+        square = (white / (size[:, None] * size[None, :])) ** 2
+        least.append(float(xp.sum(square) - xp.linalg.trace(square)) / max(n * (n - 1), 1))
     return max(1.0 / max(min(least), 1e-9), 1.0)
 
 
 def runs_of(gains: Matrix, least: float) -> list[Shift]:
     """Runs of patterns whose gains, (2, count) nats, add up to more than `least`, with what may belong to them."""
     found: list[Shift] = []
+    if highest_sum(gains) <= least:
+        return found
+    gains = to_host(gains).copy()
     while True:
         runs = [best_run(gain) for gain in gains]
         row = int(runs[1][2] > runs[0][2])
@@ -220,6 +248,17 @@ def runs_of(gains: Matrix, least: float) -> list[Shift]:
             return found
         found.append(Shift(start, stop, 1 - 2 * row, gain))
         gains[:, start:stop] = -1e6
+
+
+def highest_sum(gains: Matrix) -> float:
+    """Highest sum of a run of gains, (2, count)."""
+    xp = backend_of(gains).xp
+    total = xp.cumulative_sum(xp.maximum(gains, -1e6), axis=1, include_initial=True)
+    lowest, step = total, 1
+    while step < total.shape[1]:  # the minimum so far, in steps of twice the length
+        lowest = xp.concat([lowest[:, :step], xp.minimum(lowest[:, step:], lowest[:, :-step])], axis=1)
+        step *= 2
+    return float(xp.max(total - lowest))
 
 
 def best_run(gains: NDArray[np.float64]) -> tuple[int, int, float]:

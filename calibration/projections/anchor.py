@@ -1,12 +1,13 @@
 """Real projections by interference with anchors: patterns on the same mirrors that serve as reference fields."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import i0e, i1e
 
+from calibration.arrays import bessel_sum, columns, mean
 from calibration.camera.ageing import Seen
 from calibration.camera.decay import change_of_light
 from calibration.camera.noise import measure_background
@@ -14,21 +15,22 @@ from calibration.device import Device
 from calibration.fields.holography import disjoint_anchor, superset_anchor
 from calibration.fields.linearity import warn_of_exposures
 from calibration.fields.misfit import check_repeats, response_factor
+from calibration.projections.anchor_placement import anchor_patterns, frames_with_anchors
 from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.dark_rows import dark_anchor_share, speckle_shape
 from calibration.projections.light import change_of_anchors, state_of_light, told_level
 from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array
 from photonics.component import Field, component, integer
 
-__all__ = ["AnchorMethod", "AnchorProjection", "anchor_patterns", "frames_with_anchors"]
+__all__ = ["MAX_DIM", "AnchorMethod", "AnchorProjection"]
 
-SOUND_MISFIT = np.float32(1.5)
+SOUND_MISFIT = 1.5
 """Largest misfit of a pattern on a sound bench: 0.7 with speckle, 1.4 with a real matrix (all rows at the bound)."""
 SOFT = 0.3
 """`AnchorProjection.soft` of a projection that follows its medium."""
-DARK_VARIANCE = np.float32(0.25)
+DARK_VARIANCE = 0.25
 """Squared error of the dark level, DN^2: half a code where the noise is too small to average the rounding out."""
 MAX_DIM = 1.0 / 3.0
 """Largest light of an anchor, relative to the last code, on pixels whose mean shows whether it has changed."""
@@ -63,13 +65,13 @@ class AnchorProjection(LinearProjection):
     by_row: ClassVar[tuple[str, ...]] = ("choice", "anchor_dn", "anchor_variance", "calibrated")
 
     method: "AnchorMethod"
-    anchors: BoolArray
+    anchors: Array
     """Anchor patterns, shape (n_anchors, n_in): separate mirrors, or a single pattern with all inputs ON."""
-    choice: NDArray[np.intp]
+    choice: Array
     """Index of the anchor used for each row, the brightest one on its pixel: shape (n_out,)."""
-    anchor_dn: FloatArray
+    anchor_dn: Array
     """``I(b) - I(0)`` of the anchor used for each row, DN: shape (n_out,)."""
-    anchor_variance: FloatArray
+    anchor_variance: Array
     """Variance of `anchor_dn`, DN^2."""
     calibrated: Seen
     """The anchors as calibrated; after `refresh`, `anchor_dn` and `frame` are those of then."""
@@ -89,43 +91,41 @@ class AnchorProjection(LinearProjection):
     @property
     def frames_per_vector(self) -> int:
         """Frames for one binary vector: the pattern alone, and one with each anchor."""
-        return 1 + len(self.anchors)
+        return 1 + self.anchors.shape[0]
 
     @property
     def dtype(self) -> type[np.float32]:  # noqa: D102 (inherited)
         return np.float32
 
     def expected_dark_share(self) -> float:  # noqa: D102 (inherited)
-        return dark_anchor_share(len(self.anchors), self.method.dark_share, speckle_shape(self.opu))
+        return dark_anchor_share(self.anchors.shape[0], self.method.dark_share, speckle_shape(self.opu))
 
-    def _frames(self, half: BoolArray) -> HostArray:
+    def _frames(self, half: Array) -> Array:
         return frames_with_anchors(self.opu, self._pad(half), self.anchors)
 
-    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
-        alone, other = frames[:, 0], self._select_anchor_frame(frames)
+    def _respond(self, frames: Array, uncertain: bool) -> Response:
+        alone, other = frames[:, 0, :], self._select_anchor_frame(frames)
         formula = superset_anchor(alone, other, self.anchor_dn) if self.complementary else None
         values = disjoint_anchor(other, alone, self.anchor_dn) if formula is None else formula
         check_repeats(alone, other)
         if not uncertain:
             return Response(values, None, None)
-        variance = (self.noise.variance(alone) + self.noise.variance(other)) / np.float32(4.0)
+        variance = (self.noise.variance(alone) + self.noise.variance(other)) / 4.0
         if not self.soft:
             variance *= response_factor(self._misfit(alone, other, values), 1.0, FURTHEST)
-        top = self.opu.camera.saturation_dn
-        sums = (
-            None
-            if self.soft or not self._dim.any()
-            else values[:, self._dim].mean(axis=1, keepdims=True, dtype=np.float64)
-        )
+        top, dim = self.opu.camera.saturation_dn, self._dim
+        known = not self.soft and bool(self.backend.xp.any(dim))
+        sums = mean(columns(values, dim), 1, "float64")[:, None] if known else None
         return Response(values, variance, (alone >= top) | (other >= top), sums)
 
-    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
-        return change_of_anchors(sums, patterns, float(self.anchor_dn[self._dim].mean()), self.opu, stacklevel=3)
+    def _common_error(self, sums: Array, patterns: Array) -> Common:
+        light = float(mean(columns(self.anchor_dn, self._dim)))
+        return change_of_anchors(sums, patterns, light, self.opu, stacklevel=3)
 
     @property
-    def _dim(self) -> BoolArray:
+    def _dim(self) -> Array:
         """Valid rows that hardly saturate with an anchor."""
-        return self.valid & (self.anchor_dn < np.float32(MAX_DIM * self.opu.camera.top))
+        return self.valid & (self.anchor_dn < float(np.float32(MAX_DIM * self.opu.camera.top)))
 
     def recalibrate(self) -> "AnchorProjection":
         """Measure the projection again; each row keeps its anchor, and so its phase."""
@@ -136,26 +136,27 @@ class AnchorProjection(LinearProjection):
 
         Rows that have become dark keep the scale of a row at the limit of darkness.
         """
-        count = integer(count, "count", 1)
-        at = self.opu.clock.frames + count * len(self.anchors) // 2
-        frames = self.opu.measure(np.repeat(self.anchors, count, axis=0))
-        means = frames.reshape(len(self.anchors), count, -1).mean(axis=1, dtype=np.float32)
-        taken = means[self.choice, np.arange(self.n_outputs)]
-        now = taken - np.float32(self.noise.dark_dn + self.leakage * self.unit_dn)
-        first, seen = self.calibrated, now[self.valid]
-        least = np.float32(self.method.dark_share) * seen.mean()
-        variance = np.maximum(self.noise.variance(taken) / np.float32(count), DARK_VARIANCE)
+        if (there := self.on_device) is not self:
+            return there.refresh(count)
+        count, xp = integer(count, "count", 1), self.backend.xp
+        at = self.opu.clock.frames + count * self.anchors.shape[0] // 2
+        frames = self.opu.measure(xp.repeat(self.anchors, count, axis=0))
+        means = mean(xp.reshape(frames, (self.anchors.shape[0], count, -1)), 1, "float32")
+        taken = xp.take_along_axis(means, self.choice[None, :], axis=0)[0, :]
+        now = taken - (self.noise.dark_dn + self.leakage * self.unit_dn)
+        first, seen = self.calibrated, columns(now, self.valid)
+        variance = xp.maximum(self.noise.variance(taken) / count, DARK_VARIANCE)
         projection = replace(
             self,
-            anchor_dn=np.maximum(now, least),
+            anchor_dn=xp.maximum(now, float(self.method.dark_share * mean(seen))),
             anchor_variance=variance,
             frame=at,
         )
-        noise = variance[self.valid], first.variance[self.valid]
-        found = change_of_light(seen, first.light_dn[self.valid], noise, at - first.frame)
+        noise = columns(variance, self.valid), columns(first.variance, self.valid)
+        found = change_of_light(seen, columns(first.light_dn, self.valid), noise, at - first.frame)
         return Refreshed(projection.moving(found), *found)
 
-    def follow(self, common: HostArray) -> "AnchorProjection | None":
+    def follow(self, common: Array) -> "AnchorProjection | None":
         """The projection with the anchor of now, ``I_b + 2 common``, and soft rows.
 
         Their scale becomes ``1 / sqrt(I_b + 0.3 mean)``: rows that the drift has made dark are mostly noise. None with
@@ -163,45 +164,49 @@ class AnchorProjection(LinearProjection):
         """
         if self.complementary:
             return None
-        now = np.maximum(self.anchor_dn + np.float32(2.0) * common, np.float32(0.0))
+        now = self.backend.xp.maximum(self.anchor_dn + 2.0 * common, 0.0)
         return replace(self, anchor_dn=now, soft=SOFT)
 
-    def _misfit(self, alone: HostArray, other: HostArray, values: HostArray) -> FloatArray:
+    def _misfit(self, alone: Array, other: Array, values: Array) -> Array:
         """Squared distance of values beyond their bound over its variance, (batch, n_out); NaN within it.
 
         The variance of ``I(x) I(b) - v^2`` is that of the three frames, the leaked light and the drift of the laser.
         """
-        anchor, light = self.anchor_dn, alone - np.float32(self.noise.dark_dn)
-        leak = np.float32(2.0 * self.leakage * self.unit_dn)
-        of_anchor = self.anchor_variance + (np.float32(self.opu.laser.drift_rms) * anchor) ** 2 + leak * anchor
+        xp, anchor = self.backend.xp, self.anchor_dn
+        light = xp.astype(alone, xp.float32) - self.noise.dark_dn
+        leak = 2.0 * self.leakage * self.unit_dn
+        of_anchor = self.anchor_variance + (self.opu.laser.drift_rms * anchor) ** 2 + leak * anchor
         of_anchor = of_anchor + self._moved_variance()
         own, swing = (anchor - values, light - values) if self.complementary else (anchor + values, light + values)
-        variance = own**2 * (self.noise.variance(alone) + leak * np.maximum(light, 0.0) + DARK_VARIANCE)
+        variance = own**2 * (self.noise.variance(alone) + leak * xp.maximum(light, 0.0) + DARK_VARIANCE)
         variance += values**2 * self.noise.variance(other) + swing**2 * of_anchor
         beyond = values**2 - light * anchor
         top = self.opu.camera.saturation_dn
         known = (beyond > 0) & self.valid & (alone < top) & (other < top)
-        return np.where(known, beyond**2 / np.maximum(SOUND_MISFIT * variance, np.float32(1e-12)), np.float32(np.nan))
+        return xp.where(known, beyond**2 / xp.maximum(SOUND_MISFIT * variance, 1e-12), math.nan)
 
-    def _level_variance(self, response: Response, patterns: BoolArray) -> float:
+    def _level_variance(self, response: Response, patterns: Array) -> float:
         return 0.0 if self.soft else told_level(response, self.valid, patterns, self.opu)
 
-    def _select_anchor_frame(self, frames: HostArray) -> HostArray:
+    def _select_anchor_frame(self, frames: Array) -> Array:
         """Frame with the anchor used for each row: (batch, n_out)."""
-        if len(self.anchors) == 1:
-            return frames[:, 1]
-        return np.take_along_axis(frames, 1 + self.choice[None, None, :], axis=1)[:, 0]
+        if self.anchors.shape[0] == 1:
+            return frames[:, 1, :]
+        return self.backend.xp.take_along_axis(frames, 1 + self.choice[None, None, :], axis=1)[:, 0, :]
 
     @property
-    def _length_dn(self) -> FloatArray:
-        """Squared length of each row's anchor that sets its scale, DN."""
-        if not self.soft:
-            return self.anchor_dn
-        return self.anchor_dn + np.float32(self.soft) * self.anchor_dn[self.valid].mean()
+    def _mean_dn(self) -> Array:
+        """Mean light of the anchors over the valid rows, DN."""
+        return mean(columns(self.anchor_dn, self.valid))
 
-    def _scale(self) -> FloatArray:
-        length = np.where(self.valid, self._length_dn * self.unit_dn, np.inf)
-        return (1.0 / np.sqrt(length)).astype(np.float32)
+    @property
+    def _length_dn(self) -> Array:
+        """Squared length of each row's anchor that sets its scale, DN."""
+        return self.anchor_dn + self.soft * self._mean_dn if self.soft else self.anchor_dn
+
+    def _scale(self) -> Array:
+        xp = self.backend.xp
+        return 1.0 / xp.sqrt(xp.where(self.valid, self._length_dn * self.unit_dn, math.inf))
 
     @property
     def correlation(self) -> float:  # noqa: D102 (inherited)
@@ -217,67 +222,67 @@ class AnchorProjection(LinearProjection):
         """Correlation of the field in the anchors' frame with that of the calibration."""
         return self.correlation / self._since
 
-    def _moved_variance(self) -> FloatArray:
+    def _moved_variance(self) -> Array:
         """Squared change of the anchors' light since it was measured, DN^2, for speckle that moves: (n_out,).
 
         Of the intensity I of mean m, ``c^2 I + (1 - c^2) m`` is expected after a movement of correlation c.
         """
-        kept = self._since**2
-        mean, moved = self.anchor_dn[self.valid].mean(), np.float32(1.0 - kept)
-        light = np.maximum(self.anchor_dn, np.float32(0.0))
-        return moved**2 * ((mean - light) ** 2 + mean**2) + np.float32(2.0 * kept) * moved * mean * light
+        kept, mean_dn = self._since**2, self._mean_dn
+        moved, light = float(np.float32(1.0 - kept)), self.backend.xp.maximum(self.anchor_dn, 0.0)
+        return moved**2 * ((mean_dn - light) ** 2 + mean_dn**2) + 2.0 * kept * moved * mean_dn * light
 
     @property
     def value_correlation(self) -> float:  # noqa: D102 (inherited)
-        since, turned = self._since, self._before * float(self._cosine[self.valid].mean())
-        spread = (1.0 - since**2) * float((1.0 / self._light[self.valid]).mean())
-        return turned * since**2 / np.sqrt(since**2 + spread)
+        since, turned = self._since, self._before * float(mean(columns(self._cosine, self.valid)))
+        spread = (1.0 - since**2) * float(mean(1.0 / columns(self._light, self.valid)))
+        return turned * since**2 / math.sqrt(since**2 + spread)
 
     @property
-    def _light(self) -> FloatArray:
+    def _light(self) -> Array:
         """Light of each row's anchor over the mean; rows that have become dark count as dark as is allowed."""
-        return np.maximum(self.anchor_dn / self.anchor_dn[self.valid].mean(), np.float32(self.method.dark_share))
+        return self.backend.xp.maximum(self.anchor_dn / self._mean_dn, self.method.dark_share)
 
     @property
-    def _cosine(self) -> FloatArray:
+    def _cosine(self) -> Array:
         """Mean cosine of the angle by which the anchors have turned between the calibration and their frame: (n_out,).
 
         Of a Rician field ``E cos = sqrt(pi r) / 2 exp(-r / 2) (I0(r / 2) + I1(r / 2))``, with r the light that is kept
         over the light that is new.
         """
         half = self._before**2 * self._light / max(1.0 - self._before**2, 1e-12) / 2.0
-        return np.sqrt(np.pi * half / 2.0) * (i0e(half) + i1e(half))
+        return self.backend.xp.sqrt(math.pi * half / 2.0) * bessel_sum(half)
 
-    def _stale_variance(self) -> FloatArray:
+    def _stale_variance(self) -> Array:
         """As inherited: the anchor's phase turns with the medium, and its length is that of `frame`."""
         grown = (1.0 - self._since**2) * (1.0 + 1.0 / self._light)
-        return (2.0 * (1.0 - self._before * self._cosine) + grown).astype(np.float32)
+        return 2.0 * (1.0 - self._before * self._cosine) + grown
 
-    def _stale_error(self, values: HostArray, error: FloatArray, terms: Terms) -> FloatArray:
+    def _stale_error(self, values: Array, error: Array, terms: Terms) -> Array:
         """As inherited, and the stale light of the anchor, an offset.
 
         The complement of a vector makes the vector's mean a share of the anchor. That share does not turn; only its
         length changes, and of the offset it takes twice itself.
         """
-        share = (terms.totals / np.float32(self.n_inputs if self.complementary else np.inf))[:, None]
-        scale, mean = self._scale(), self.anchor_dn[self.valid].mean()
+        xp, share = self.backend.xp, (terms.totals / (self.n_inputs if self.complementary else math.inf))[:, None]
+        scale = self._scale()
         offset = (terms.balance[:, None] / 2.0 - share) ** 2 * self._moved_variance() * scale**2
-        length = share**2 * self.anchor_dn * scale**2 * mean * np.float32((1.0 - self._before**2) / 2.0)
-        others = np.hypot(error, np.sqrt(offset + length))
+        length = share**2 * self.anchor_dn * scale**2 * self._mean_dn * ((1.0 - self._before**2) / 2.0)
+        others = xp.hypot(error, xp.sqrt(offset + length))
         turned = super()._stale_error(values - share * self.anchor_dn * scale, others, terms)
-        return np.sqrt(offset + length + turned**2)
+        return xp.sqrt(offset + length + turned**2)
 
-    def _shared_variance(self) -> FloatArray:
-        return self.anchor_variance / np.float32(4.0)
+    def _shared_variance(self) -> Array:
+        return self.anchor_variance / 4.0
 
-    def _scale_error(self) -> FloatArray:
-        anchor = np.where(self.valid, self._length_dn, np.float32(np.inf))
-        squared = self.anchor_variance / (2.0 * anchor) ** 2 + np.float32(self.bend**2)
+    def _scale_error(self) -> Array:
+        xp = self.backend.xp
+        anchor = xp.where(self.valid, self._length_dn, math.inf)
+        squared = self.anchor_variance / (2.0 * anchor) ** 2 + self.bend**2
         if not self.complementary:
             # The leaked field has a random phase relative to a row's anchor (rms cosine 1/sqrt(2)). The change of the
             # common scale enters with its bound, 2 eps.
             squared += self.leakage * self.unit_dn / (2.0 * anchor) + 4.0 * self.leakage
-        return np.sqrt(squared)
+        return xp.sqrt(squared)
 
 
 @component
@@ -333,18 +338,3 @@ class AnchorMethod(ProjectionMethod):
             speed=background.speed,
             frame=background.frame,
         )
-
-
-def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> BoolArray:
-    """Anchor patterns, (anchors, n_in): all ON without spare inputs, else the spare inputs dealt out in turn."""
-    if n_inputs == n_in:
-        return np.ones((1, n_in), np.bool_)
-    index = np.arange(n_in)
-    return (index >= n_inputs) & ((index - n_inputs) % anchors == np.arange(anchors)[:, None])
-
-
-def frames_with_anchors(opu: Device, alone: BoolArray, anchors: BoolArray) -> HostArray:
-    """Take frames of patterns, alone and with each anchor: (batch, n_in) -> (batch, 1 + n_anchors, n_out)."""
-    # With a superset anchor the second frame shows a - x, with disjoint anchors x + b: both are an exclusive or.
-    patterns = np.concatenate([alone[:, None], alone[:, None] ^ anchors], axis=1)
-    return opu.measure(patterns.reshape(-1, opu.n_in)).reshape(*patterns.shape[:2], -1)

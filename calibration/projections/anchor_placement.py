@@ -1,4 +1,4 @@
-"""Places of the anchors of multilateration in the complex plane of each row.
+"""Patterns of anchors, and places of those of multilateration in the complex plane of each row.
 
 Complex numbers are written as real vectors of two components: ``Re(conj(q) y)`` is the dot product ``q . y``.
 """
@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics.arrays import FloatArray, IntArray
+from calibration.device import Device
+from photonics.arrays import Array, BoolArray, FloatArray, IntArray
+from photonics.backend import backend_of
 
-__all__ = ["Places", "anchor_sets", "place"]
+__all__ = ["Places", "anchor_patterns", "anchor_sets", "frames_with_anchors", "place"]
 
 ROUNDS = 8
 """Number of Gauss-Newton steps; they converge quadratically from the eigenvectors."""
@@ -160,3 +162,20 @@ def points_of(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     # Noise may make the second eigenvalue negative, and the fit cannot start with all points on a line.
     two = np.maximum(values[:, :-3:-1], 1e-4 * np.abs(values).max(axis=1, keepdims=True))
     return vectors[:, :, :-3:-1] * np.sqrt(two)[:, None, :]
+
+
+def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> BoolArray:
+    """Anchor patterns, (anchors, n_in): all ON without spare inputs, else the spare inputs dealt out in turn."""
+    if n_inputs == n_in:
+        return np.ones((1, n_in), np.bool_)
+    index = np.arange(n_in)
+    return (index >= n_inputs) & ((index - n_inputs) % anchors == np.arange(anchors)[:, None])
+
+
+def frames_with_anchors(opu: Device, alone: Array, anchors: Array) -> Array:
+    """Take frames of patterns, alone and with each anchor: (batch, n_in) -> (batch, 1 + n_anchors, n_out)."""
+    # With a superset anchor the second frame shows a - x, with disjoint anchors x + b: both are an exclusive or.
+    xp = backend_of(alone).xp
+    patterns = xp.concat([alone[:, None, :], alone[:, None, :] ^ anchors], axis=1)
+    frames = opu.measure(xp.reshape(patterns, (-1, opu.n_in)))
+    return xp.reshape(frames, (*patterns.shape[:2], -1))

@@ -1,12 +1,13 @@
 """Base classes of linear projections and of the methods that measure them."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from calibration.arrays import columns, mean
 from calibration.camera.ageing import Ageing
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
@@ -14,7 +15,7 @@ from calibration.fields.readings import DARK_SHARE
 from calibration.fields.shift import check_order
 from calibration.projections.responses import Common, Observer, Projected, Response, rows_of
 from calibration.projections.signed_patterns import Terms, split
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array, HostArray
 from photonics.component import Field, component, integer
 
 __all__ = ["LinearProjection", "ProjectionMethod", "Refreshed"]
@@ -106,7 +107,7 @@ class LinearProjection(Ageing, ABC):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.n_inputs} -> {self.n_outputs}, {self.valid.mean():.1%} valid, "
+            f"{type(self).__name__}({self.n_inputs} -> {self.n_outputs}, {float(mean(self.valid)):.1%} valid, "
             f"{self.frames_per_vector} frames per vector)"
         )
 
@@ -159,86 +160,89 @@ class LinearProjection(Ageing, ABC):
     def describe(self) -> dict[str, float | int | str]:
         """Facts for a report: share of dropped rows, unit, frames per vector and gauge."""
         return {
-            "dark_anchor_share": float(1.0 - self.valid.mean()),
+            "dark_anchor_share": 1.0 - float(mean(self.valid)),
             "unit_dn": self.unit_dn,
             "frames_per_vector": self.frames_per_vector,
             "projection_gauge": self.gauge,
         }
 
-    def frames_of(self, x: ArrayLike) -> int:
+    def frames_of(self, x: Array) -> int:
         """Number of frames that the projection of these vectors takes."""
-        return len(self._split(x).plane) * self.frames_per_vector
+        return self._split(x).terms * self.frames_per_vector
 
-    def __call__(self, x: ArrayLike, observer: Observer | None = None) -> HostArray:
-        """Project vectors.
+    def __call__(self, x: Array, observer: Observer | None = None) -> Array:
+        """Project vectors; the values are where the vectors are.
 
         Parameters
         ----------
         x : array_like, shape (batch, n_inputs)
-            Bool, entries in {-1, 0, 1}, or real numbers from -1 to 1, which are rounded to `bits` bits.
+            Bool, entries in {-1, 0, 1}, or real numbers from -1 to 1, which are rounded to `bits` bits; on the host or
+            where the device computes.
         observer : Observer, optional
-            Sees the responses, and may change them.
+            Sees the responses, where the device computes, and may change them.
 
         Returns
         -------
-        ndarray of float32 or complex64, shape (batch, n_out)
+        array of float32 or complex64, shape (batch, n_out)
 
         Raises
         ------
         ValueError
             If the shape is wrong or an entry is not in that range.
         """
+        if (there := self.on_device) is not self:
+            return there.bring(there(there.place(x, self.n_inputs), observer), x)
         terms = self._terms(x, observer)
-        values = np.zeros((terms.batch, self.n_outputs), self.dtype)
+        values = self.backend.zeros((terms.batch, self.n_outputs), self.dtype.__name__)
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), False).values
             if self.frames_per_vector == 1:  # the frames of a vector have no misfit of their own
-                check_order(halves, response[:, self.valid])
+                check_order(halves, columns(response, self.valid))
             terms.add(values, part, response if observer is None else observer(halves, response))
         values *= self._scale()
         return values
 
-    def measure(self, x: ArrayLike, observer: Observer | None = None) -> Projected:
+    def measure(self, x: Array, observer: Observer | None = None) -> Projected:
         """Project vectors as a call does; also return the error of each value and whether it saturated."""
-        terms = self._terms(x, observer)
-        values = np.zeros((terms.batch, self.n_outputs), self.dtype)
-        variance, saturated = np.zeros(values.shape, np.float32), np.zeros(values.shape, np.bool_)
-        sums: list[tuple[HostArray, BoolArray]] = []
+        if (there := self.on_device) is not self:
+            return there.bring(there.measure(there.place(x, self.n_inputs), observer), x)
+        terms, zeros, xp = self._terms(x, observer), self.backend.zeros, self.backend.xp
+        values = zeros((terms.batch, self.n_outputs), self.dtype.__name__)
+        variance, saturated = zeros(values.shape, "float32"), zeros(values.shape, "bool")
+        sums: list[tuple[Array, Array]] = []
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), True)
             assert response.variance is not None and response.saturated is not None
-            spread = response.variance + np.float32(self._level_variance(response, halves))
-            fits = np.isfinite(spread).mean(axis=1) > 0.5
-            fits[fits] = check_order(halves[fits], response.values[fits][:, self.valid])
-            spread[~fits] = np.inf
+            spread = response.variance + float(self._level_variance(response, halves))
+            fits = mean(xp.isfinite(spread), 1) > 0.5
+            fits[fits] = check_order(halves[fits], columns(response.values[fits], self.valid))
+            spread[~fits] = math.inf
             sums += [] if response.sums is None else [(response.sums, halves)]
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
             terms.add(variance, part, spread, power=2)
             terms.flag(saturated, part, response.saturated)
-        common = self._common_error(*map(np.concatenate, zip(*sums, strict=True))) if sums else Common()
-        scale, variance[:, ~self.valid] = self._scale(), 0.0
-        noise = np.sqrt(variance) * scale
+        common = self._common_error(*map(xp.concat, zip(*sums, strict=True))) if sums else Common()
+        scale, variance = self._scale(), xp.where(self.valid, variance, 0.0)
+        noise = xp.sqrt(variance) * scale
         # The error that all responses share cancels between the positive and the negative half of a vector.
-        variance += terms.balance[:, None] ** 2 * (self._shared_variance() + np.float32(common.variance))
+        variance += terms.balance[:, None] ** 2 * (self._shared_variance() + float(common.variance))
         values *= scale
-        size = np.abs(values) if self.dtype is np.float32 else np.abs(values) / np.float32(np.sqrt(2.0))
-        relative = np.hypot(self._scale_error(), np.float32(common.relative))
-        error = np.hypot(np.sqrt(variance) * scale, size * relative)
-        # Entries of M have the variance 1/(2 n_in) in each part; the rounding error has the same share of its squared
-        # length.
-        error = np.hypot(error, np.sqrt(terms.rounding / (2.0 * self.opu.n_in))[:, None].astype(np.float32))
+        size = xp.abs(values) if self.dtype is np.float32 else xp.abs(values) / math.sqrt(2.0)
+        relative = xp.hypot(self._scale_error(), float(common.relative))
+        error = xp.hypot(xp.sqrt(variance) * scale, size * relative)
+        rounding = terms.rounding / (2.0 * self.opu.n_in)  # entries of M have the variance 1/(2 n_in) in each part
+        error = xp.hypot(error, xp.sqrt(rounding)[:, None])
         if self.speed.moving:
-            error = np.hypot(error, self._stale_error(values, error, terms))
-        error[:, ~self.valid] = np.inf
-        return Projected(values, error, noise, saturated)
+            error = xp.hypot(error, self._stale_error(values, error, terms))
+        return Projected(values, xp.where(self.valid, error, math.inf), noise, saturated)
 
-    def _stale_error(self, values: HostArray, error: FloatArray, terms: Terms) -> FloatArray:
+    def _stale_error(self, values: Array, error: Array, terms: Terms) -> Array:
         """Error of values, beside their other `error`, by what the medium has moved since the calibration."""
-        parts = np.float32(1.0 if self.dtype is np.float32 else 2.0)
-        power = (np.abs(values) ** 2 / parts - error**2)[:, self.valid].mean(axis=1)
-        return np.sqrt(np.maximum(power, 0.0)[:, None] * self._stale_variance()).astype(np.float32)
+        xp, parts = self.backend.xp, 1.0 if self.dtype is np.float32 else 2.0
+        power = mean(columns(xp.abs(values) ** 2 / parts - error**2, self.valid), 1)
+        return xp.sqrt(xp.maximum(power, 0.0)[:, None] * self._stale_variance())
 
     def effective_matrix(self, repeats: int = 1) -> HostArray:
         """Measure the matrix M of the map with unit vectors, each ``repeats`` times.
@@ -251,8 +255,7 @@ class LinearProjection(Ageing, ABC):
         -------
         ndarray of float32 or complex64, shape (n_out, n_inputs)
         """
-        repeats = integer(repeats, "repeats", 1)
-        matrix = np.zeros((self.n_outputs, self.n_inputs), self.dtype)
+        repeats, matrix = integer(repeats, "repeats", 1), np.zeros((self.n_outputs, self.n_inputs), self.dtype)
         for start in range(0, self.n_inputs, self._chunk):
             inputs = np.arange(start, min(start + self._chunk, self.n_inputs))
             units = inputs[:, None] == np.arange(self.n_inputs)
@@ -260,11 +263,11 @@ class LinearProjection(Ageing, ABC):
                 matrix[:, inputs] += self(units).T
         return matrix / np.float32(repeats)
 
-    def _split(self, x: ArrayLike) -> Terms:
+    def _split(self, x: Array) -> Terms:
         """Binary patterns that are shown for vectors."""
-        return split(x, self.n_inputs, self.bits)
+        return split(self.on_device.place(x, self.n_inputs), self.n_inputs, self.bits, self.on_device.backend)
 
-    def _terms(self, x: ArrayLike, observer: Observer | None) -> Terms:
+    def _terms(self, x: Array, observer: Observer | None) -> Terms:
         terms = self._split(x)
         return terms.by_vector() if observer is not None and observer.by_vector else terms
 
@@ -293,13 +296,13 @@ class LinearProjection(Ageing, ABC):
         """Measure the light again by `count` frames of each anchor, or of the reference beam, outside of a training.
 
         Anchors show the light and the medium at once, and are replaced by those of now. Multilateration compares its
-        anchors with their places. With a reference beam a frame shows the light; "reference-pairs" takes
-        another one without the beam, which shows the medium. "phase-stepping" and "off-axis" have calibrated nothing
-        that passes the medium: their `Refreshed.correlation` is None.
+        anchors with their places. With a reference beam a frame shows the light; "reference-pairs" takes another one
+        without the beam, which shows the medium. "phase-stepping" and "off-axis" have calibrated nothing that passes
+        the medium: their `Refreshed.correlation` is None. Arrays of the result are where the device computes.
         """
         raise ValueError(f"refresh must be defined by the method, got {self.method.name}: use proj.recalibrate()")
 
-    def follow(self, common: HostArray) -> "LinearProjection | None":
+    def follow(self, common: Array) -> "LinearProjection | None":
         """The projection whose calibrated offset follows the medium; None if no offset goes stale.
 
         `common` is the mean response to many patterns, (n_out,). Where the reference passes through the medium, it
@@ -313,35 +316,35 @@ class LinearProjection(Ageing, ABC):
         return max(CHUNK // (self.frames_per_vector * max(self.n_outputs, self.opu.n_in)), 1)
 
     @abstractmethod
-    def _frames(self, half: BoolArray) -> HostArray:
+    def _frames(self, half: Array) -> Array:
         """Frames of binary vectors: (batch, n_inputs) -> (batch, frames_per_vector, n_out)."""
 
     @abstractmethod
-    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
+    def _respond(self, frames: Array, uncertain: bool) -> Response:
         """Linear response from the frames of each pattern, with variance and saturation if `uncertain`."""
 
-    def _level_variance(self, response: Response, patterns: BoolArray) -> float:
+    def _level_variance(self, response: Response, patterns: Array) -> float:
         """Variance of responses by light that changes from pattern to pattern, which a warning may tell."""
         return 0.0
 
-    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
+    def _common_error(self, sums: Array, patterns: Array) -> Common:
         """Error that all responses of a call share, by the `Response.sums` of its patterns; a warning may tell it."""
         return Common()
 
     @abstractmethod
-    def _scale(self) -> FloatArray:
+    def _scale(self) -> Array:
         """Factor from the response to the projection's unit, for each row; 0 if the row is not valid."""
 
     @abstractmethod
-    def _shared_variance(self) -> FloatArray:
+    def _shared_variance(self) -> Array:
         """Variance (of the real or imaginary part) that all responses share, from calibration noise: (n_out,)."""
 
     @abstractmethod
-    def _scale_error(self) -> FloatArray:
+    def _scale_error(self) -> Array:
         """Relative standard error of each row's scale: (n_out,)."""
 
-    def _pad(self, half: BoolArray) -> BoolArray:
+    def _pad(self, half: Array) -> Array:
         """Pad binary vectors to all inputs of the device, with the other inputs OFF: (batch, n_in)."""
-        shown = np.zeros((len(half), self.opu.n_in), np.bool_)
+        shown = self.backend.zeros((half.shape[0], self.opu.n_in), "bool")
         shown[:, : self.n_inputs] = half
         return shown

@@ -1,14 +1,17 @@
 """Light that changes from pattern to pattern, from levels that all pixels have in common."""
 
+import math
 import warnings
 
 import numpy as np
 
+from calibration.arrays import columns, least_squares, mean, median, total
 from calibration.device import Device
 from calibration.fields.misfit import Misfit
 from calibration.fields.readings import binned_imaging
 from calibration.projections.responses import Common, Response
-from photonics.arrays import BoolArray, HostArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 
 __all__ = ["change_of_anchors", "common_scale", "grains_per_pixel", "state_of_light", "told_level", "warn_of_scale"]
 
@@ -31,7 +34,7 @@ WIDE_GRAINS, WIDE_PULL, WIDE_SCALE = 20.0, 8.0, 0.01
 sound sensors of 32 grains and more the light seems to change by up to 0.8 %, 3.9 standard errors."""
 
 
-def common_level(values: HostArray, patterns: BoolArray, opu: Device) -> float:
+def common_level(values: Array, patterns: Array, opu: Device) -> float:
     """Variance from pattern to pattern of a level that all pixels have in common; 0 if it is not significant.
 
     Values are linear in the patterns, whatever the medium: a least-squares fit takes them out, also the level of a
@@ -50,15 +53,15 @@ def common_level(values: HostArray, patterns: BoolArray, opu: Device) -> float:
     pixels, grains = values.shape[1], grains_per_pixel(opu)
     if pixels < PARTS or (grains < 1.0 and pixels * grains < PARTS * MIN_GRAINS):
         return 0.0
-    if len(patterns) < patterns.shape[1] + 1 + MIN_PATTERNS:
+    if patterns.shape[0] < patterns.shape[1] + 1 + MIN_PATTERNS:
         return 0.0
-    known = np.column_stack([np.ones(len(patterns)), patterns])
-    parts = np.stack([part.mean(axis=1, dtype=np.float64) for part in parts_of(values)], axis=1)
-    fitted, _, rank, _ = np.linalg.lstsq(known, parts, rcond=None)
-    return common_variance(parts - known @ fitted, len(patterns) - int(rank))
+    known = with_ones(patterns)
+    parts = backend_of(values).xp.stack([mean(part, 1, "float64") for part in parts_of(values)], axis=1)
+    fitted, rank = least_squares(known, parts)
+    return common_variance(parts - known @ fitted, patterns.shape[0] - rank)
 
 
-def common_scale(excess: HostArray, lever: HostArray, beam_variance: float, n_inputs: int, opu: Device) -> float:
+def common_scale(excess: Array, lever: Array, beam_variance: float, n_inputs: int, opu: Device) -> float:
     """Variance from pattern to pattern of the relative light; 0 if it is not significant.
 
     Light of power ``1 + e`` makes the mean of a frame with a beam R exceed ``|R|^2 + |y|^2``, y from the fringes, by
@@ -79,26 +82,35 @@ def common_scale(excess: HostArray, lever: HostArray, beam_variance: float, n_in
     pixels, grains = excess.shape[1], grains_per_pixel(opu)
     if pixels < PARTS * MIN_PIXELS or pixels * grains < WIDE_GRAINS:
         return 0.0
-    slopes, weight = [], 0.0
+    xp, slopes, weight = backend_of(excess).xp, [], 0.0
     for seen, by in zip(parts_of(excess), parts_of(lever), strict=True):
         known = seen != 0
-        count = np.maximum(known.sum(axis=1), 1)[:, None]
-        centred = np.where(known, by - np.sum(by, axis=1, where=known, keepdims=True) / count, np.float32(0.0))
-        power = (centred**2).sum(axis=1)
-        slopes.append((seen * centred).sum(axis=1) / np.maximum(power, 1e-12))
+        number = xp.maximum(total(known, 1, "int64"), 1)[:, None]
+        level = total(by, 1, where=known)[:, None] / xp.astype(number, xp.float64)
+        centred = xp.where(known, by - level, 0.0)
+        power = xp.sum(centred**2, axis=1)
+        slopes.append(xp.sum(seen * centred, axis=1) / xp.maximum(power, 1e-12))
         weight = weight + power
-    parts, count = np.stack(slopes, axis=1), len(excess)
-    mean = max(float(np.mean(weight)), 1e-12)
-    weight = weight / mean  # slopes of dim patterns are noisy
-    root, most = np.sqrt(weight + 1e-12)[:, None], beam_variance / mean
-    fitted = np.linalg.lstsq(np.hstack([root, 1.0 / root]), root * parts, rcond=None)[0]
-    parts -= np.clip(fitted[1], -most, most) / root**2
-    parts = np.sqrt(weight)[:, None] * (parts - np.average(parts, axis=0, weights=weight + 1e-12))
-    shown = count / max(float(np.mean(weight**2)), 1e-12)
+    parts, count = xp.stack(slopes, axis=1), excess.shape[0]
+    mean_weight = max(float(xp.mean(weight)), 1e-12)
+    weight = weight / mean_weight  # slopes of dim patterns are noisy
+    root, most = xp.sqrt(weight + 1e-12)[:, None], beam_variance / mean_weight
+    fitted = least_squares(xp.concat([root, 1.0 / root], axis=1), root * parts)[0]
+    parts -= xp.clip(fitted[1, :], -most, most) / root**2
+    parts = xp.sqrt(weight)[:, None] * (parts - average(parts, weight + 1e-12))
+    shown = count / max(float(xp.mean(weight**2)), 1e-12)
     independent = 1.0 / (1.0 / max(shown - 1.0, 1.0) + 1.0 / n_inputs)  # speckle is the same in all patterns
     pull = MIN_PULL if grains == 1.0 else WIDE_PULL
     found = common_variance(parts, count - 1, pull, independent)
     return found if grains == 1.0 or found > WIDE_SCALE**2 else 0.0
+
+
+def average(parts: Array, weight: Array) -> Array:
+    """Weighted mean over the patterns: (batch, parts) and (batch,) -> (parts,)."""
+    if isinstance(parts, np.ndarray):
+        return np.average(parts, axis=0, weights=weight)
+    xp = backend_of(parts).xp
+    return xp.sum(parts * weight[:, None], axis=0) / xp.sum(weight)
 
 
 def grains_per_pixel(opu: Device) -> float:
@@ -109,14 +121,20 @@ def grains_per_pixel(opu: Device) -> float:
     return min(np.pi * (imaging.numerical_aperture * imaging.pixel_m / opu.laser.wavelength_m) ** 2, 1.0)
 
 
-def parts_of(values: HostArray) -> list[HostArray]:
+def parts_of(values: Array) -> list[Array]:
     """Parts of the sensor, (batch, n_pixels of the part) each."""
-    return np.array_split(values, PARTS, axis=1)
+    ends = np.cumsum([len(part) for part in np.array_split(np.arange(values.shape[1]), PARTS)]).tolist()
+    return [values[:, first:stop] for first, stop in zip([0, *ends], ends, strict=False)]
 
 
-def common_variance(
-    parts: HostArray, freedom: int, min_pull: float = MIN_PULL, independent: float | None = None
-) -> float:
+def with_ones(patterns: Array) -> Array:
+    """Patterns in float64 after a column of ones: (batch, n_inputs) -> (batch, 1 + n_inputs)."""
+    xp = backend_of(patterns).xp
+    known = xp.astype(patterns, xp.float64)
+    return xp.concat([xp.ones_like(known[:, :1]), known], axis=1)
+
+
+def common_variance(parts: Array, freedom: int, min_pull: float = MIN_PULL, independent: float | None = None) -> float:
     """Mean covariance of quantities of separate parts, of mean 0, (batch, parts); 0 if it is not significant.
 
     Of the patterns, `freedom` are left by the fit that made the mean 0, and `independent` (all of these if not given)
@@ -124,23 +142,24 @@ def common_variance(
     """
     if freedom < MIN_PATTERNS - 1:
         return 0.0
+    backend = backend_of(parts)
+    xp, others = backend.xp, backend.asarray(~np.eye(PARTS, dtype=bool))
     covariance = parts.T @ parts / freedom
-    others = ~np.eye(PARTS, dtype=bool)
-    found = float(covariance[others].mean())
-    own = np.maximum(np.diag(covariance) - max(found, 0.0), 0.0)
-    pairs = np.count_nonzero(others) / 2.0
-    error = np.sqrt(np.outer(own, own)[others].mean() / pairs / (independent or freedom))
+    found = float(xp.mean(covariance[others]))
+    own = xp.maximum(xp.linalg.diagonal(covariance) - max(found, 0.0), 0.0)
+    pairs = PARTS * (PARTS - 1) / 2.0
+    error = math.sqrt(float(xp.mean((own[:, None] * own[None, :])[others])) / pairs / (independent or freedom))
     return found if found > min_pull * error else 0.0
 
 
-def told_level(response: Response, valid: BoolArray, patterns: BoolArray, opu: Device) -> float:
+def told_level(response: Response, valid: Array, patterns: Array, opu: Device) -> float:
     """Return the `common_level` of responses in valid rows; warn of it if it is not small beside their own variance.
 
     The noise of the laser is such a level, too, and needs no warning.
     """
-    variance = common_level(response.values[:, valid], patterns, opu)
+    variance = common_level(columns(response.values, valid), patterns, opu)
     assert response.variance is not None
-    if variance > TOLD_SHARE * float(np.median(response.variance[:, valid])):
+    if variance and variance > TOLD_SHARE * median(columns(response.variance, valid)):
         warnings.warn(
             f"frames do not fit the model: their level changes by {2.0 * np.sqrt(variance):.2g} DN rms from pattern to "
             "pattern on all pixels together; stated errors include it. Keep stray light out, let the laser settle, or "
@@ -151,9 +170,7 @@ def told_level(response: Response, valid: BoolArray, patterns: BoolArray, opu: D
     return variance
 
 
-def change_of_anchors(
-    sums: HostArray, patterns: BoolArray, anchor_dn: float, opu: Device, stacklevel: int = 2
-) -> Common:
+def change_of_anchors(sums: Array, patterns: Array, anchor_dn: float, opu: Device, stacklevel: int = 2) -> Common:
     """Error by anchors whose light in the frames of a call is not that of the calibration; a warning tells it.
 
     Responses are linear in the patterns, whatever the medium, and 0 without inputs. What a least-squares fit leaves
@@ -173,14 +190,14 @@ def change_of_anchors(
     stacklevel : int
         Number of calls from here to the line that the warning names.
     """
-    known = np.column_stack([np.ones(len(patterns)), patterns])
-    if len(patterns) < known.shape[1] + MIN_PATTERNS or anchor_dn <= 0:
+    if patterns.shape[0] < patterns.shape[1] + 1 + MIN_PATTERNS or anchor_dn <= 0:
         return Common()
-    fitted, _, rank, _ = np.linalg.lstsq(known, sums[:, 0], rcond=None)
+    xp, known = backend_of(sums).xp, with_ones(patterns)
+    fitted, rank = least_squares(known, sums[:, 0])
     if rank < known.shape[1]:
         return Common()
-    noise = float(np.sum((sums[:, 0] - known @ fitted) ** 2)) / (len(known) - int(rank))
-    error = 2.0 * float(np.sqrt(noise * np.linalg.inv(known.T @ known)[0, 0])) / anchor_dn
+    noise = float(xp.sum((sums[:, 0] - known @ fitted) ** 2)) / (known.shape[0] - rank)
+    error = 2.0 * math.sqrt(noise * float(xp.linalg.inv(known.T @ known)[0, 0])) / anchor_dn
     change = 2.0 * float(fitted[0]) / anchor_dn
     if abs(change) < max(MIN_CHANGE, 5.0 * error):
         return Common()

@@ -18,8 +18,8 @@ from calibration.device import Device
 from calibration.fields.linearity import warn_of_exposures
 from calibration.fields.misfit import check_repeats, response_factor
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
-from calibration.projections.anchor import MAX_DIM, anchor_patterns, frames_with_anchors
-from calibration.projections.anchor_placement import anchor_sets, place
+from calibration.projections.anchor import MAX_DIM
+from calibration.projections.anchor_placement import anchor_patterns, anchor_sets, frames_with_anchors, place
 from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
 from calibration.projections.light import change_of_anchors, state_of_light

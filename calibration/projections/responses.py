@@ -1,10 +1,8 @@
 """Responses to binary patterns, values of a projection, and who may watch them."""
 
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array
 
 __all__ = ["Common", "Observer", "Projected", "Response"]
 
@@ -16,26 +14,26 @@ class Projected(NamedTuple):
     larger by the root of 2.
     """
 
-    values: HostArray
+    values: Array
     """float32, or complex64 if the method measures the phase."""
-    standard_error: FloatArray
+    standard_error: Array
     """Predicted from the measured noise of the camera, times the root of the misfit where the method has one; infinite
     if the anchor or the reference is dark, or the frames do not fit the model (`calibration.fields.misfit`)."""
-    noise: FloatArray
+    noise: Array
     """Part of the standard error that is independent in every projection: the noise of its frames."""
-    saturated: BoolArray
+    saturated: Array
     """Whether the value is wrong because the pixel saturated in too many of its frames."""
 
 
 class Response(NamedTuple):
     """Linear response to binary patterns before scaling; arrays of shape (batch, n_out)."""
 
-    values: HostArray
-    variance: FloatArray | None
+    values: Array
+    variance: Array | None
     """Variance of the real part, and of the imaginary part; None if not requested."""
-    saturated: BoolArray | None
+    saturated: Array | None
     """Whether a value is wrong because of saturation; None if not requested."""
-    sums: HostArray | None = None
+    sums: Array | None = None
     """Sums over the pixels of each pattern that show an error which all responses of a call share, (batch, n_sums);
     None if the method has none."""
 
@@ -57,19 +55,11 @@ class Observer(Protocol):
         """Whether the patterns of a vector are shown one after the other, not all positive ones first."""
         ...
 
-    def __call__(self, halves: BoolArray, responses: HostArray) -> HostArray:
+    def __call__(self, halves: Array, responses: Array) -> Array:
         """Responses to use, given patterns (n, n_inputs) and their responses before scaling, (n, n_out)."""
         ...
 
 
-class Rows(Protocol):
-    """A record of arrays with an entry for each row."""
-
-    def part(self, rows: slice) -> Self:
-        """The same record of some rows."""
-        ...
-
-
-def rows_of(values: HostArray | Rows, rows: slice) -> HostArray | Rows:
+def rows_of(values: Array, rows: slice) -> Array:
     """Some rows of an array, in its last axis, or of a record of arrays."""
-    return values[..., rows] if isinstance(values, np.ndarray) else values.part(rows)
+    return values.part(rows) if hasattr(values, "part") else values[..., rows]

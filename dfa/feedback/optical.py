@@ -15,7 +15,7 @@ from torch import Tensor
 
 from calibration import LinearProjection
 from calibration.camera.noise import Unsteady
-from calibration.device import Device
+from calibration.device import Device, backend_of_device
 from calibration.fields.misfit import Misfit
 from calibration.projections.responses import Observer, Projected
 from dfa.arrays import to_array, to_tensor
@@ -23,9 +23,7 @@ from dfa.errors import Diverged
 from dfa.feedback.base import CodedFeedback, State
 from dfa.feedback.encoding import Code, Encoder, Ternary
 from dfa.feedback.tracking import ADVICE, FEW, LOST, PROBE_EVERY, Tracker, quality
-from photonics.arrays import Array, HostArray
-from photonics.backend import HOST
-from photonics.chain import Chain
+from photonics.arrays import Array
 from photonics.component import integer, number
 
 __all__ = ["OpticalFeedback"]
@@ -259,18 +257,20 @@ class OpticalFeedback(CodedFeedback):
     def _project(self, code: Tensor, width: int) -> Tensor:
         """Project codes that are not empty: (shown, classes) -> (shown, width)."""
         opu = self.projection.opu
-        array = to_array(code, opu.backend if isinstance(opu, Chain) else HOST)
+        array = to_array(code, backend_of_device(opu))
         try:
             found, measured = self._read(array, self.watch)
         except ValueError as error:
             if not self.steps:
                 raise
             raise Diverged(f"{error}") from error
-        rows = self._rows[: -(-width // self._parts)]
+        count = -(-width // self._parts)
 
         def read(array: Array) -> Tensor:
             values = to_tensor(array)
-            return values.index_select(1, rows.to(values.device))
+            if self._rows.device != values.device:
+                self._rows = self._rows.to(values.device)
+            return values.index_select(1, self._rows[:count])
 
         values = read(found)
         values = torch.view_as_real(values).flatten(1)[:, :width] if values.is_complex() else values
@@ -286,10 +286,10 @@ class OpticalFeedback(CodedFeedback):
             self._measured |= quality(values, read(measured.noise), read(measured.saturated), kept)
         return values
 
-    def _read(self, array: Array, watch: bool) -> tuple[HostArray, Projected | None]:
+    def _read(self, array: Array, watch: bool) -> tuple[Array, Projected | None]:
         """Project codes, with their errors if `watch` is set, and let the tracker see the frames."""
 
-        def project(projection: LinearProjection, *observer: Observer) -> tuple[HostArray, Projected | None]:
+        def project(projection: LinearProjection, *observer: Observer) -> tuple[Array, Projected | None]:
             measured = self._measure(projection, array, *observer) if watch else None
             return (projection(array, *observer), None) if measured is None else (measured.values, measured)
 

@@ -7,15 +7,19 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 from numpy.typing import NDArray
 from torch import Tensor
 
 from calibration import LinearProjection
+from calibration.arrays import columns, located, mean, sum_squares
 from calibration.camera.decay import Speed
 from calibration.camera.motion import MAX_ROWS, Motion
+from calibration.device import backend_of_device
 from dfa.errors import Diverged
 from dfa.feedback.base import State
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array
+from photonics.backend import backend_of, to_host
 
 __all__ = ["ADVICE", "FEW", "LOST", "PROBE_EVERY", "Tracker", "quality"]
 
@@ -62,14 +66,14 @@ class Tracker:
     """
 
     def __init__(self, projection: LinearProjection, rows: NDArray[np.int64]) -> None:
-        self.rows = rows
-        self._used = np.isin(np.arange(projection.n_outputs), rows)
+        self.rows = backend_of_device(projection.opu).asarray(rows)
+        self._used = backend_of_device(projection.opu).asarray(np.isin(np.arange(projection.n_outputs), rows))
         self.motion = Motion(projection.moving_fields, projection.speed)
         self.following = False
         self.shown = 0.0
         """Frames of a step of 32 rows or more, mean over the last steps."""
-        self._common: FloatArray | None = None
-        self._next: FloatArray | None = None
+        self._common: Array | None = None
+        self._next: Array | None = None
         self._frozen = False
         self._offset = 0.0
         self.calibrated = projection
@@ -79,28 +83,28 @@ class Tracker:
         """Whether the frames of a code are neighbours."""
         return self.following
 
-    def __call__(self, halves: BoolArray, responses: HostArray) -> HostArray:
+    def __call__(self, halves: Array, responses: Array) -> Array:
         """Responses less the mean of these frames, if the device moves and an anchor would be stale; see `Observer`."""
         if not self._frozen:
-            self.motion.add(self.projection.opu.clock.frames, halves, responses[:, self.rows[:MAX_ROWS]])
+            self.motion.add(self.projection.opu.clock.frames, halves, columns(responses, self.rows[:MAX_ROWS]))
             self.following |= self.motion.speed.moving
-        if self._calibrated.follow(responses[0]) is None:
+        if self._calibrated.on_device.follow(responses[0, :]) is None:
             return responses
         if not self.following and not self._frozen:
-            self.following = self._stale(offset_power(halves, responses[:, self.rows]))
+            self.following = self._stale(offset_power(halves, columns(responses, self.rows)))
         if not self.following:
             return responses
-        own = responses.mean(axis=0, dtype=np.float32)
-        share = np.float32(len(responses) / (len(responses) + FEW))
+        own, count = mean(responses, 0, "float32"), responses.shape[0]
+        share = count / (count + FEW)
         if not self._frozen:
-            before = np.float32(0.0) if self._common is None else self._common
-            self._next = before + np.float32(GAIN) * share * own
+            before = 0.0 if self._common is None else self._common
+            self._next = before + float(np.float32(GAIN) * np.float32(share)) * own
         return responses - share * own
 
     def _stale(self, power: float) -> bool:
         """Whether the frames of a step have more in common than those of the first step after the calibration."""
         self._offset = self._offset or max(power, 1.0)
-        return power > (1.0 + OFFSET_PULL * math.sqrt(2.0 / len(self.rows))) * self._offset
+        return power > (1.0 + OFFSET_PULL * math.sqrt(2.0 / self.rows.shape[0])) * self._offset
 
     def use(self, project: Callable[[LinearProjection], Result], rehearsing: bool) -> Result:
         """Use the projection of now for the codes of a step; a rehearsal is not remembered."""
@@ -210,35 +214,32 @@ class Tracker:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a saved state. The calibration must be that of the state already."""
-        found = unpack(state)
+        found = located(unpack(state), self.projection.on_device.backend)
         self.following, self.shown, self._offset = found["following"], found["shown"], found.get("offset", 0.0)
         self.motion.load(found["motion"])
         self._follow(found["common"])
 
-    def _follow(self, common: FloatArray | None) -> None:
+    def _follow(self, common: Array | None) -> None:
         """Take the anchor of now, or that of the calibration if none is known, with soft rows on a moving device.
 
         Rows in use whose anchor was dark in the last calibration stay in use.
         """
-        self._common, followed = common, None
+        self._common, followed, there = common, None, self._calibrated.on_device
         if self.following:
-            followed = self._calibrated.follow(
-                np.zeros(self._calibrated.n_outputs, np.float32) if common is None else common
-            )
+            followed = there.follow(there.backend.zeros(there.valid.shape, "float32") if common is None else common)
         self.projection = self._calibrated if followed is None else replace(followed, valid=self._used)
 
 
-def offset_power(halves: BoolArray, responses: HostArray) -> float:
+def offset_power(halves: Array, responses: Array) -> float:
     """Power of the mean response to patterns over what independent responses to their inputs leave in it.
 
     With w the share of the patterns in which an input is ON, and P the power of its response, the mean has the power
     ``P sum w^2``, and the responses the variance ``P sum w (1 - w)``. An offset that all share adds to the mean alone.
     """
-    shown = halves.mean(axis=0)
-    mean = responses.mean(axis=0)
-    power = float(np.vdot(mean, mean).real) / mean.size
-    spread, kept = float(np.vdot(responses, responses).real) / responses.size - power, float(np.sum(shown**2))
-    left = float(shown.sum()) - kept
+    xp, shown, common = backend_of(halves).xp, mean(halves, 0), mean(responses, 0)
+    power = float(sum_squares(common)) / common.size
+    spread, kept = float(sum_squares(responses)) / responses.size - power, float(xp.sum(shown**2))
+    left = float(xp.sum(shown)) - kept
     if left <= 0 or spread <= 0:
         return 0.0
     return power * left / (spread * kept)
@@ -258,7 +259,8 @@ def quality(values: Tensor, noise: Tensor, saturated: Tensor, kept: float = 1.0)
 
 def pack(value: Any) -> Any:
     """Replace arrays in lists and dictionaries by texts, so that states are plain and can be compared."""
-    if isinstance(value, np.ndarray):
+    if is_array_api_obj(value):
+        value = to_host(value)
         data = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
         return {"array": data, "dtype": value.dtype.str, "shape": list(value.shape)}
     if isinstance(value, Mapping):

@@ -55,21 +55,21 @@ def half_on(count: int, n_in: int, seed: int, tick: int = 0) -> BoolArray:
     return words(seed, Stream.PROBES, index, row)[0] % 2 == 0
 
 
-def as_rows(values: Array, n_in: int, name: str) -> HostArray:
-    """Return a numeric or bool array of shape (batch, n_in).
+def as_rows(values: Array, n_in: int, name: str, backend: Backend = HOST) -> Array:
+    """Return a numeric or bool array of shape (batch, n_in), on `backend`.
 
     Raises
     ------
     ValueError
-        If the shape or the type is wrong.
+        If the shape or the type is wrong, or the array is of another library or device than the host.
     """
     try:
-        array = np.asarray(values)
+        array = np.asarray(values) if backend.on_host else backend.asarray(values)
     except ValueError:
         raise ValueError(f"{name} must have shape (batch, {n_in}), got rows of several lengths") from None
     if array.ndim != 2 or array.shape[1] != n_in:
         raise ValueError(f"{name} must have shape (batch, {n_in}), got {shape_text(values, array)}")
-    if array.dtype.kind not in "biuf":
+    if not backend.xp.isdtype(array.dtype, ("bool", "integral", "real floating")):
         raise ValueError(f"{name} must be bool, integer or real, got dtype {array.dtype}")
     return array
 
