@@ -69,6 +69,12 @@ def biotorch_signals(seed: int) -> Signals:
     return signals
 
 
+def dense_feedback(signals: Signals) -> Tensor:
+    """The same matrices for `dfa.RandomFeedback` with a scale of 1, which divides those of a block by sqrt(width)."""
+    parts = [signal.flatten(1).T for signal in signals(torch.eye(10))]
+    return torch.cat([part * len(part) ** 0.5 for part in parts])
+
+
 def tinydfa_mlp(seed: int) -> nn.Sequential:
     """TinyDFA's network for MNIST."""
     return mlp([784, 256, 256, 10], seed, nn.ReLU)
@@ -138,8 +144,12 @@ def score(
 
 def plain(signals: Callable[[int], Signals], model: nn.Sequential, seed: int) -> Step:
     """Their rule."""
-    layers = list(model) if isinstance(model, Chain) else [model[:2], model[2:4], model[4]]
-    return plain_step(layers, signals(seed))
+    return plain_step(layers_of(model), signals(seed))
+
+
+def layers_of(model: nn.Sequential) -> list[nn.Module]:
+    """Layers, each with its activation."""
+    return list(model) if isinstance(model, Chain) else [model[:2], model[2:4], model[4]]
 
 
 def ours(spread: str, model: nn.Sequential, seed: int) -> Step:

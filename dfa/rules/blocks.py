@@ -111,10 +111,19 @@ def children_in_groups(container: nn.Sequential | nn.ModuleList) -> list[list[nn
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether a module has weights of two or more dimensions. Norms, PReLU, scales and biases have none."""
-    parts = [part for part in module.modules() if not isinstance(part, NORMS)]
+    """Whether a module has weights of two or more dimensions. Norms, PReLU, scales and biases have none.
+
+    In modules that are not torch's, dimensions of one entry do not count: scales of images are (1, channels, 1, 1).
+    """
+    return any(has_weights(part) for part in module.modules() if not isinstance(part, NORMS))
+
+
+def has_weights(module: nn.Module) -> bool:
+    """Whether a module itself, without its parts, has the weights of a layer."""
+    known = any(kind.__module__.startswith("torch.") for kind in type(module).__mro__ if kind is not nn.Module)
     return any(
-        isinstance(p, UninitializedParameter) or p.ndim > 1 for part in parts for p in part.parameters(recurse=False)
+        isinstance(p, UninitializedParameter) or (p.ndim if known else sum(n > 1 for n in p.shape)) > 1
+        for p in module.parameters(recurse=False)
     )
 
 

@@ -38,6 +38,13 @@ class Taught:
     """Whether the block is a single layer in compiled code, where no activation is looked for."""
     joined: bool = False
     """Whether the block is taught by the signal of another one, with which it is summed before an activation."""
+    packed: Tensor | None = field(default=None, repr=False)
+    """Samples at each time, if the rows are those of a ``PackedSequence``, which are sorted by time."""
+
+    @property
+    def rows_by_time(self) -> bool:
+        """Whether the rows are as many as those of the unpacked sequences, in another order."""
+        return self.packed is not None and 1 < int(self.packed[0]) == int(self.packed[-1]) and len(self.packed) > 1
 
 
 @dataclass
@@ -47,7 +54,9 @@ class Follower:
     taught: Taught
     """Record of the block's output, which becomes that of the activation."""
     layer: bool
-    """Whether the block ends with a single layer, which is rarely taught without an activation."""
+    """Whether the block ends with a single layer, whose norm may follow."""
+    bare: bool
+    """Whether the block's last part is a layer, which is rarely taught without an activation."""
     found: bool | None = None
     """Whether an activation was found; None as long as the search goes on."""
     reader: str = ""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dfa.feedback.base import Feedback
 from dfa.rules.blocks import Blocks
+from dfa.rules.calls import Call, parameters_behind
 from dfa.rules.direct import DirectFeedback
 
 __all__ = ["Block", "Report", "check"]
@@ -50,6 +51,8 @@ class Report:
     """Rows of the error for this sample (samples, tokens, nodes)."""
     problems: list[str] = field(default_factory=list)
     """What will not learn, or not well, and why; a line each."""
+    sums: int = 0
+    """Further rows that a step sends: sums of the errors of a sample, for blocks that share only the batch."""
 
     @property
     def pixels(self) -> int:
@@ -57,14 +60,14 @@ class Report:
         return sum(block.width for block in self.blocks)
 
     def frames(self, frames_per_vector: int = 2) -> int:
-        """Frames of a step with this sample, if every row is shown with entries of both signs.
+        """Frames of a step with this sample, if every row and sum is shown with entries of both signs.
 
         Parameters
         ----------
         frames_per_vector : int
             That of the projection: 2 for one anchor, the number of steps for phase stepping, 1 for off-axis holography.
         """
-        return 2 * frames_per_vector * self.rows
+        return 2 * frames_per_vector * (self.rows + self.sums)
 
     def __str__(self) -> str:
         problems = [f"! {problem}" for problem in self.problems]
@@ -74,9 +77,10 @@ class Report:
         table = [header, *(describe(block) for block in self.blocks)]
         widths = [max(len(row[k]) for row in table) for k in range(len(header))]
         lines = ["  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        sent = f"{self.rows} rows and {self.sums} sums" if self.sums else f"{self.rows} rows"
         lines += [
             "",
-            f"error: {self.rows} rows of {self.classes} entries; a device needs {self.classes} inputs for it, besides "
+            f"error: {sent} of {self.classes} entries; a device needs {self.classes} inputs for it, besides "
             f"those of its anchors, and {self.pixels} usable pixels",
             f"frames of a step: up to {self.frames(1)} by off-axis holography, {self.frames(2)} with an anchor, "
             f"{self.frames(4)} by four phase steps",
@@ -99,11 +103,11 @@ class Recorder(Feedback):
     proportional = False
 
     def __init__(self) -> None:
-        self.shape = 0, 0
+        self.shape, self.sent = (0, 0), 0
 
     def __call__(self, error: Tensor, widths: Sequence[int]) -> list[Tensor]:
         """Normal signals of the size of those of `RandomFeedback`."""
-        self.shape = max(self.shape[0], len(error)), error.shape[1]
+        self.shape, self.sent = (max(self.shape[0], len(error)), error.shape[1]), self.sent + len(error)
         size = error.norm(dim=1, keepdim=True)
         return [torch.randn(len(error), w).to(error) * size / math.sqrt(3 * w) for w in widths]
 
@@ -208,7 +212,8 @@ def try_step(
         )
     recorder = learner.feedback
     assert isinstance(recorder, Recorder)
-    return Report(rows, recorder.shape[1], recorder.shape[0], find_problems(learner, rows, recorder))
+    problems = [*find_problems(learner, rows, recorder), *find_bypassed(learner, call)]
+    return Report(rows, recorder.shape[1], recorder.shape[0], problems, recorder.sent - recorder.shape[0])
 
 
 def call_model(model: nn.Module, sample: tuple[Any, Any] | Mapping[str, Any]) -> tuple[Any, Any]:
@@ -245,3 +250,17 @@ def find_problems(learner: DirectFeedback, rows: Sequence[Block], recorder: Reco
     if not recorder.shape[1]:
         problems.append("no block learns from feedback: the whole model has its true gradient")
     return problems
+
+
+def find_bypassed(learner: DirectFeedback, call: Call) -> list[str]:
+    """Lines on parameters of taught blocks that an output depends on without a boundary between them."""
+    hidden = {id(original) for _, original in call.constants}
+    found = {id(p) for p in parameters_behind([o for o in call.returned if id(o) not in hidden])}
+    taught = sorted({t.block for t in call.taught} & set(range(len(learner.names) - 1)))
+    counts = {k: sum(p.numel() for p in learner.parameters(k) if id(p) in found) for k in taught}
+    return [
+        f"{count} parameters counted in block {learner.names[k]!r} also have the true gradient: the output depends on "
+        "them past the blocks (a sum outside the blocks, tied weights)"
+        for k, count in counts.items()
+        if count
+    ]

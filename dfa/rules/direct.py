@@ -223,7 +223,7 @@ class DirectFeedback(SeparateBlocks):
     def _inspect_first(self, loss: Tensor, outputs: Sequence[Tensor], call: Call, loss_scale: float) -> None:
         """Checks of the first step, which are too slow for every step."""
         check_sharding(self.model)
-        inspect_step(loss, outputs, call, self.feedback, self.class_dim, loss_scale)
+        inspect_step(loss, outputs, self.feedback, self.class_dim, loss_scale, self.reduction)
         warn_of_unreached(self.blocks, self.names, loss, call)
         warn_of_compiled(self.names, call)
 
@@ -269,7 +269,7 @@ class DirectFeedback(SeparateBlocks):
         dims = [-1 if self.diffuse is not None else features_dim(error, t.output, self.class_dim) for t in taught]
         targets = find_targets(self.feedback, [t.output for t in taught], dims, true)
         outputs = [last(t.output, dim) for t, dim in zip(taught, dims, strict=True)]
-        rows = [self._rows(error, output) for output in outputs]
+        rows = [self._rows(error, output, t) for output, t in zip(outputs, taught, strict=True)]
         wanted = [
             Slice(t.block, t.call, width_of(output, r.dims, self.spread))
             for t, output, r in zip(taught, outputs, rows, strict=True)
@@ -287,12 +287,17 @@ class DirectFeedback(SeparateBlocks):
                     signals[k] = pass_norm(signal, output, r.dims, self.through).to(output.dtype)
         return [s if dim == -1 else s.movedim(-1, dim) for s, dim in zip(signals, dims, strict=True)]
 
-    def _rows(self, error: Tensor, output: Tensor) -> Rows:
-        rows = rows_of(error, output) if self.diffuse is None else Rows(1, True)
+    def _rows(self, error: Tensor, output: Tensor, taught: Taught) -> Rows:
+        rows, name = rows_of(error, output) if self.diffuse is None else Rows(1, True), self.names[taught.block]
+        if taught.rows_by_time or (taught.packed is not None and rows is None):
+            raise ValueError(
+                f"block {name!r} must not return a PackedSequence, whose rows are sorted by time, for an output with "
+                f"rows {tuple(error.shape[:-1])}: put packing, layer and unpacking into one module, and name that"
+            )
         if rows is None:
             raise ValueError(
                 f"a block's output must have the rows of the error {tuple(error.shape[:-1])} before its features, or "
-                f"its batch, got shape {tuple(output.shape)}"
+                f"its batch, got shape {tuple(output.shape)} from {name!r}: name a module that returns all rows"
             )
         return rows
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from dfa.rules.blocks import NORMS, has_parameters, is_layer
 from dfa.rules.calls import Call, Follower, parameters_behind
 
-__all__ = ["Open", "is_single_layer", "may_continue", "open_output", "plain", "warn_of"]
+__all__ = ["Open", "ends_with_layer", "is_single_layer", "may_continue", "open_output", "plain", "warn_of"]
 
 
 def names(text: str) -> frozenset[str]:
@@ -21,8 +21,9 @@ def names(text: str) -> frozenset[str]:
 
 
 ACTIVATIONS = names(
-    "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish sigmoid logsigmoid tanh hardtanh hardsigmoid "
-    "hardswish softplus softsign softshrink hardshrink tanhshrink threshold glu sin cos erf clamp clamp_min"
+    "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish sigmoid log_sigmoid tanh hardtanh hardsigmoid "
+    "hardswish softplus softsign softshrink hardshrink tanhshrink threshold glu sin cos erf clamp clamp_min clip atan "
+    "arctan asinh arcsinh sinh expm1"
 )
 """Functions after which a block is taught."""
 NORMALISING = names("batch_norm layer_norm group_norm instance_norm rms_norm")
@@ -31,15 +32,25 @@ PASSING = names(
     "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
     "adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d dropout dropout1d dropout2d "
     "dropout3d alpha_dropout feature_dropout flatten unflatten view reshape transpose permute movedim squeeze "
-    "unsqueeze contiguous clone to float double half bfloat16 t"
+    "unsqueeze contiguous clone to float double half bfloat16 t mean neg nan_to_num masked_fill interpolate pad "
+    "pixel_shuffle"
 )
 """Functions without parameters that may come before the activation."""
 SUMS = names("add radd sub")
 """Functions that may come before the activation if no other operand depends on a parameter."""
 UNKNOWN = names("add radd sub rsub mul rmul div truediv pow exp square sqrt abs max min maximum minimum where")
-"""Functions of which activations are made by hand."""
-QUIET = names("get size dim ndimension numel nelement stride len is_contiguous is_floating_point get_device")
-"""Functions that read no entries."""
+"""Functions that make an activation by hand of a tensor that was read before, such as ``x * sigmoid(x)``."""
+LINEAR = names(
+    "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d matmul rmatmul mm bmm mv "
+    "addmm baddbmm einsum tensordot scaled_dot_product_attention multi_head_attention_forward lstm gru rnn_tanh "
+    "rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell"
+)
+"""Functions of the next layer: no activation was there to be found."""
+QUIET = names(
+    "get size dim ndimension numel nelement stride len is_contiguous is_floating_point get_device detach zeros_like "
+    "ones_like full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty"
+)
+"""Functions that read no entries, or whose result has no gradient."""
 
 
 @dataclass
@@ -174,11 +185,24 @@ def is_single_layer(module: nn.Module) -> bool:
     return not any(True for _ in module.children()) and (is_layer(module) or isinstance(module, NORMS))
 
 
+def ends_with_layer(module: nn.Module) -> bool:
+    """Whether a module is one layer or norm, or an ``nn.Sequential`` that ends with one."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return is_single_layer(module)
+
+
 def warn_of(name: str, follower: Follower) -> None:
-    """Warn if a layer is read by what may be an activation made by hand, such as ``x * sigmoid(x)``."""
-    if follower.layer and follower.reader in UNKNOWN:
+    """Warn if a layer is read by a function that may be part of an activation, such as ``x * sigmoid(x)``.
+
+    A sum of an ``nn.Sequential`` is taken for a residual sum.
+    """
+    by_hand = UNKNOWN if follower.found else None
+    reader = follower.reader
+    known = reader in LINEAR or (reader in SUMS and not follower.layer)
+    if follower.bare and reader and not known and (by_hand is None or reader in by_hand):
         warnings.warn(
-            f"blocks: an activation may follow {name!r}, but it cannot be found, because {follower.reader!r} reads "
+            f"blocks: an activation may follow {name!r}, but it cannot be found, because {reader!r} reads "
             "the block's output: if an activation is made of it, put layer and activation in one module, and name that",
             stacklevel=2,
         )

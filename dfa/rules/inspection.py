@@ -27,6 +27,8 @@ MAX_GROWTH = 30.0
 below 10; without the derivative of the activation it passes 100."""
 MAX_CONSTANT = 0.9
 """Share of the units that give the same output for every row, from which a warning names a block."""
+REDUCTIONS = {1: "mean", 2: "sum", "MeanBackward0": "mean", "SumBackward0": "sum"}
+"""Reductions by their number in the nodes of torch's losses, or by the name of the node of a reduction by hand."""
 SCALER = 8.0
 """Smallest factor of a loss that is taken for that of a gradient scaler."""
 EVERY = 50
@@ -81,10 +83,21 @@ class Inspector:
 
 
 def inspect_step(
-    loss: Tensor, outputs: Sequence[Tensor], call: Call, feedback: Feedback | None, class_dim: int, loss_scale: float
+    loss: Tensor,
+    outputs: Sequence[Tensor],
+    feedback: Feedback | None,
+    class_dim: int,
+    loss_scale: float,
+    reduction: str,
 ) -> None:
     """Warn of a loss that was scaled, of other classes than those of the loss, and of outputs that look normalised."""
     coded = feedback is not None and not feedback.proportional
+    other = {"mean": "sum", "sum": "mean"}[reduction]
+    if coded and reduction_of(loss) == other:
+        warn(
+            f"reduction is {reduction!r}, but the loss is a {other} over the rows: pass reduction={other!r} to "
+            "DirectFeedback, or the encoder codes a scaled error"
+        )
     factor = constant_factor(loss) if coded and loss_scale == 1.0 else 1.0
     rows = [n for o in outputs for n in (len(o), o[..., 0].numel())]
     if factor != 1.0 and all(abs(factor * n - 1.0) > 1e-5 for n in rows):  # not the mean of a sum
@@ -111,16 +124,27 @@ def warn(message: str) -> None:
     warnings.warn(message, UserWarning, stacklevel=4)
 
 
+def reduction_of(loss: Tensor) -> str | None:
+    """Whether the last operation of the loss is a mean or a sum of all entries; None for others."""
+    node = loss.grad_fn
+    return None if node is None else REDUCTIONS.get(getattr(node, "_saved_reduction", node.name()))
+
+
 def constant_factor(loss: Tensor) -> float:
-    """Whole number by which the loss was divided last, or large factor by which it was multiplied; else 1."""
+    """Whole number by which the loss was divided last, or large factor by which it was multiplied; else 1.
+
+    A product with 1/3, 1/4, ... is such a division; 1/2 is a factor of many losses.
+    """
     node = loss.grad_fn
     other = getattr(node, "_saved_other", None)
     if node is None or operation(node) not in ("Mul", "Div") or not isinstance(other, Tensor) or other.numel() != 1:
         return 1.0
     value = float(other)
     if operation(node) == "Mul":
-        return value if value >= SCALER else 1.0
-    return 1.0 / value if value >= 2.0 and value == round(value) else 1.0
+        if value >= SCALER:
+            return value
+        value = 1.0 / value if 0 < value < 0.5 else 1.0
+    return 1.0 / round(value) if value > 1.5 and abs(value - round(value)) < 1e-5 * value else 1.0
 
 
 def class_dim_of(loss: Tensor, output: Tensor) -> int | None:

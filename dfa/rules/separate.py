@@ -7,12 +7,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.jit import ScriptModule
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from dfa.feedback.learned import LearnedFeedback
 from dfa.rules.blocks import Blocks, unwrap
 from dfa.rules.calls import Call, Follower, Taught, start_graph
-from dfa.rules.following import is_single_layer, may_continue, open_output, plain, warn_of
+from dfa.rules.following import ends_with_layer, is_single_layer, may_continue, open_output, plain, warn_of
 from dfa.rules.inspection import Inspector, check_checkpoint, check_recorded, check_sharding
 from dfa.rules.learner import Hook, Learner, map_tensors, tensors
 
@@ -106,7 +107,9 @@ class SeparateBlocks(Learner):
         before = sum(t.module == place for t in call.taught)
         block = owners[min(before, len(owners) - 1)]
         check_recorded(self.blocks[block], inputs, floats[0])
-        taught = Taught(block, floats[0], place, sum(t.block == block for t in call.taught))
+        taught = Taught(
+            block, floats[0], place, sum(t.block == block for t in call.taught), packed=packed_sizes(output)
+        )
         call.taught.append(taught)
         if torch.compiler.is_compiling():
             taught.unsearched = search and is_single_layer(module)
@@ -114,7 +117,7 @@ class SeparateBlocks(Learner):
         end = block == len(self.names) - 1  # no parameters after this block
         if end or not self._follows.get((block, taught.call), search):
             return map_tensors(partial(call.detach, end=end), output)
-        follower = Follower(taught, is_single_layer(module))
+        follower = Follower(taught, is_single_layer(module), ends_with_layer(module))
         call.followers.append(follower)
         return map_tensors(lambda t: open_output(t, call, follower) if t is floats[0] else call.detach(t), output)
 
@@ -163,3 +166,9 @@ class SeparateBlocks(Learner):
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def packed_sizes(output: object) -> Tensor | None:
+    """Samples at each time, if a module returns a ``PackedSequence``, alone or first; else None."""
+    first = output[0] if type(output) is tuple and output else output
+    return first.batch_sizes if isinstance(first, PackedSequence) else None

@@ -74,7 +74,17 @@ class Scale(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "part", [nn.BatchNorm1d(8), nn.LayerNorm(8), nn.GroupNorm(2, 8), nn.RMSNorm(8), nn.PReLU(8), Scale(8), nn.Dropout()]
+    "part",
+    [
+        nn.BatchNorm1d(8),
+        nn.LayerNorm(8),
+        nn.GroupNorm(2, 8),
+        nn.RMSNorm(8),
+        nn.PReLU(8),
+        Scale(8),
+        Scale((1, 8, 1, 1)),
+        nn.Dropout(),
+    ],
 )
 def test_norms_and_the_like_join_the_block_before(part):
     """Catches: a norm as a block of its own, which doubles the pixels and teaches the layer before it without it."""

@@ -60,6 +60,53 @@ def test_frames_are_those_of_the_device():
     assert opu.clock.frames - frames == report.frames(feedback.projection.frames_per_vector)
 
 
+def test_sums_of_a_sample_are_frames_too():
+    """Blocks without the tokens of the output learn from the sum of a sample's errors, which is one more row.
+
+    Catches: fewer frames than a step takes.
+    """
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens, self.pooled = (nn.Sequential(nn.Linear(6, 6), nn.Tanh()) for _ in range(2))
+            self.head = nn.Linear(6, 4)
+
+        def forward(self, x):
+            h = self.tokens(x)
+            return self.head(h + self.pooled(h.mean(dim=1))[:, None])
+
+    x, y, rows = torch.ones(12, 5, 6), Y[:, None].expand(12, 5), []
+    learner = DirectFeedback(Mixed(), ["tokens", "pooled"])
+    learner.feedback = lambda e, widths: rows.append(len(e)) or [torch.zeros(len(e), w) for w in widths]
+
+    def loss(output, y):
+        return cross_entropy(output.flatten(0, 1), y.flatten())
+
+    report = dfa.check(learner, (x, y), loss)
+    assert (report.rows, report.sums, report.frames(1)) == (60, 12, 2 * 72)
+    output = learner.model(x)
+    learner.backward(loss(output, y), output)
+    assert sum(rows) == report.rows + report.sums
+
+
+def test_what_the_output_reads_past_the_blocks_is_told():
+    """Catches: an embedding that is said to learn from feedback, and has its true gradient past the blocks."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.body = nn.Linear(6, 9), nn.Sequential(nn.Linear(9, 9), nn.Tanh())
+            self.head = nn.Linear(9, 4)
+
+        def forward(self, x):
+            x = self.embed(x)
+            return self.head(x + self.body(x))
+
+    [problem] = dfa.check(Tied(), (X, Y), cross_entropy).problems
+    assert problem.startswith("63 parameters counted in block 'body.0' also have the true gradient")
+
+
 def test_nothing_changes():
     """Gradients, running statistics, random state, layout of a learner. Catches: a step on the model itself."""
     model = normed()

@@ -1,5 +1,7 @@
 """Blocks named without their activation are taught after it, as if both were in one module."""
 
+import warnings
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -77,6 +79,11 @@ def convolutions():
         lambda x: F.relu(x + 0.1),
         lambda x: F.relu(F.layer_norm(x, (8,))),
         lambda x: F.relu(x.view(12, 2, 4)).flatten(1),
+        lambda x: x.clip(min=0.0),
+        F.logsigmoid,
+        torch.atan,
+        lambda x: torch.tanh(-x.nan_to_num()),
+        lambda x: (x.detach().std(), torch.zeros_like(x), x.tanh())[2],
     ],
 )
 def test_the_activation_that_follows_belongs_to_the_block(act):
@@ -189,9 +196,40 @@ def test_returned_outputs_are_plain_tensors():
     assert all(p.grad.any() for p in learner.model.parameters())
 
 
-@pytest.mark.parametrize(("act", "reader"), [(lambda x: x * x.sigmoid(), "mul"), (lambda x: x.exp(), "exp")])
+@pytest.mark.parametrize(
+    ("act", "reader"),
+    [
+        (lambda x: x * x.sigmoid(), "mul"),
+        (lambda x: x.exp(), "exp"),
+        (lambda x: torch.where(x > 0, x, 0.1 * x), "gt"),
+        (lambda x: torch.cat([part.tanh() for part in x.chunk(2, 1)], 1), "chunk"),
+        (lambda x: x.softmax(1), "softmax"),
+    ],
+)
 def test_an_activation_made_by_hand_is_told(act, reader):
-    """Once. Catches: a block that is taught before its activation, silently."""
+    """Once for each block, also if it ends with a layer inside an ``nn.Sequential``.
+
+    Catches: a block that is taught before its activation, silently.
+    """
+    layers = [nn.Linear(6, 8), nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8)), nn.Linear(8, 4)]
     with pytest.warns(UserWarning, match=f"may follow '[^ ]*', but it cannot be found, because '{reader}'") as seen:
-        gradients(Net(linear(), act, False), ["layers.0", "layers.1"])
+        gradients(Net(layers, act, False), ["layers.0", "layers.1"])
     assert len(seen) == 2
+
+
+def test_a_layer_without_an_activation_is_not_told():
+    """The next layer reads it, or a residual sum. Catches: a warning for every deep linear or residual network."""
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.a, self.head = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+            self.b = nn.Sequential(nn.Tanh(), nn.Linear(8, 8))
+
+        def forward(self, x):
+            x = self.a(self.stem(x))
+            return self.head(x.tanh() + self.b(x))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gradients(Residual(), ["stem", "b"])

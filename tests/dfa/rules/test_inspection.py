@@ -40,6 +40,15 @@ def convolutions():
             r"multiplied by 0\.25 .* pass loss_scale=0\.25",
             lambda: step(mlp([6, 8, 4]), lambda o, y: cross_entropy(o, y) / 4, **CODED),
         ),
+        (r"loss_scale=0\.125", lambda: step(mlp([6, 8, 4]), lambda o, y: cross_entropy(o, y) * 0.125, **CODED)),
+        (
+            r"reduction is 'mean', but the loss is a sum .* pass reduction='sum'",
+            lambda: step(mlp([6, 8, 4]), lambda o, y: cross_entropy(o, y, reduction="sum"), **CODED),
+        ),
+        (
+            "reduction is 'sum', but the loss is a mean",
+            lambda: step(mlp([6, 8, 4]), lambda o, y: o.square().mean(), reduction="sum", **CODED),
+        ),
         (r"multiplied by 1024", lambda: step(mlp([6, 8, 4]), lambda o, y: 1024.0 * cross_entropy(o, y), **CODED)),
         (r"class_dim is -1, but .* dimension 1: pass class_dim=1", lambda: step(convolutions(), images)),
         (

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dfa import DirectFeedback, RandomFeedback
 from tests.dfa.networks import (
@@ -183,5 +184,48 @@ def test_rows_that_do_not_fit_are_refused():
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Unflatten(1, (5, 1)), nn.Flatten(0, 1), nn.Linear(1, 2))
     learner = DirectFeedback(model, blocks=["1"], feedback=RandomFeedback(0))
     output = model(torch.ones(6, 4))
-    with pytest.raises(ValueError, match=r"must have the rows of the error \(30,\)"):
+    with pytest.raises(ValueError, match=r"must have the rows of the error \(30,\) .* got shape \(6, 5\) from '1'"):
         learner.backward(output.sum(), output)
+
+
+@pytest.mark.parametrize("lengths", [(5, 5, 5), (5, 3, 2)])
+@pytest.mark.parametrize("flat", [True, False])
+def test_packed_sequences_are_refused(lengths, flat):
+    """Their rows are sorted by time; with equal lengths they are as many as those of the output.
+
+    Catches: every step taught by the error of another one, silently.
+    """
+
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.head = nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x):
+            h, _ = self.lstm(pack_padded_sequence(x, lengths, batch_first=True))
+            output = self.head(pad_packed_sequence(h, batch_first=True)[0])
+            return output.flatten(0, 1) if flat else output
+
+    model = Tagger()
+    learner = DirectFeedback(model, ["lstm"], RandomFeedback(0))
+    output = model(torch.ones(3, 5, 4))
+    with pytest.raises(ValueError, match="block 'lstm' must not return a PackedSequence"):
+        learner.backward(output.sum(), output)
+
+
+def test_steps_of_packed_sequences_may_be_the_rows():
+    """If the output is packed, too. Catches: a refusal of every packed sequence."""
+
+    class Steps(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm, self.head = nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x):
+            return self.head(self.lstm(pack_padded_sequence(x, (5, 3, 2), batch_first=True))[0].data)
+
+    model = Steps()
+    learner = DirectFeedback(model, ["lstm"], RandomFeedback(0))
+    output = model(torch.ones(3, 5, 4))
+    learner.backward(output.sum(), output)
+    assert all(p.grad.any() for p in model.parameters())
