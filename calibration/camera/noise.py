@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.camera.decay import STILL, Speed, speed_of_repeats
-from calibration.camera.pixels import is_bright_in_dark
+from calibration.camera.pixels import is_bright_in_dark, is_restless
 from calibration.device import Device, show
 from photonics.arrays import Array, BoolArray, FloatArray, HostArray
 from photonics.backend import backend_of, to_host
@@ -60,9 +60,9 @@ class Background(NamedTuple):
     variance: FloatArray
     """Variance of `intensity`, DN^2."""
     saturated: BoolArray
-    """Whether a pixel is saturated even in the shorter exposure."""
+    """Whether a pixel is saturated even in the shorter exposure, or blinks in the dark."""
     clipped: BoolArray
-    """Whether a pixel is saturated at the device's exposure."""
+    """Whether a pixel is saturated at the device's exposure, or blinks in the dark."""
     off: FloatArray
     """Mean frame with all mirrors OFF at the longer exposure, DN: (n_out,)."""
     off_variance: FloatArray
@@ -103,6 +103,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
         )
     ratio = np.float32(exposures[0] / exposures[1])
     clipped = peak[1:] >= opu.camera.saturation_dn
+    restless = is_restless(dark)
     long = mean[1:] - mean[0]
     short = (short_mean[1:] - short_mean[0]) * ratio
     spread = noise.variance(mean[1:]) + noise.variance(mean[:1])
@@ -111,8 +112,8 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
         intensity=np.where(clipped, short, long),
         # If the noise is below half a code, every frame has the same rounding error, which averaging does not reduce.
         variance=np.maximum(np.where(clipped, short_spread, spread) / np.float32(repeats), np.float32(QUANTISATION)),
-        saturated=clipped & (short_peak[1:] >= opu.camera.saturation_dn),
-        clipped=clipped,
+        saturated=(clipped & (short_peak[1:] >= opu.camera.saturation_dn)) | restless,
+        clipped=clipped | restless,
         off=mean[0],
         off_variance=np.maximum(noise.variance(mean[0]) / np.float32(repeats), np.float32(QUANTISATION)),
         noise=noise,
@@ -121,7 +122,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
             (values[:, 1:] - noise.dark_dn).reshape(repeats, -1), len(mean), peak[1:].ravel() < opu.camera.saturation_dn
         ),
         bend=bend_of_exposures(
-            np.where(clipped, np.float32(np.nan), long),
+            np.where(clipped | restless, np.float32(np.nan), long),
             spread / np.float32(repeats),
             short,
             short_spread / np.float32(repeats),
@@ -194,19 +195,24 @@ def fit_noise(
     """
     dark_dn, dark_dn2 = dark_level(dark, saturation_dn)
     floor = max(dark_dn2, QUANTISATION)
-    bright = usable & (mean > mean.mean()) & ~is_bright_in_dark(dark, saturation_dn)
+    bright = usable & (mean > mean.mean()) & ~is_bad_in_dark(dark, saturation_dn)
     signal = float((mean[bright] - dark_dn).sum())
     excess = float((variance[bright] - floor).sum())
     return NoiseModel(floor, max(excess / signal, 0.0) if signal > 0 else 0.0, dark_dn)
 
 
+def is_bad_in_dark(dark: HostArray, saturation_dn: int) -> BoolArray:
+    """Whether a pixel is bright or blinks in dark frames (repeats, n_out): (n_out,)."""
+    return is_bright_in_dark(dark, saturation_dn) | is_restless(dark)
+
+
 def dark_level(dark: HostArray, saturation_dn: int) -> tuple[float, float]:
-    """Level and temporal variance of dark frames (repeats, n_out), DN and DN^2, without pixels that are bright in them.
+    """Level and temporal variance of dark frames (repeats, n_out), DN and DN^2, without pixels that are bad in them.
 
     If the camera's offset is smaller than its noise, the converter clips the noise at 0. The level is then the median,
     and the variance is computed from the readings above the median.
     """
-    dark = dark[:, ~is_bright_in_dark(dark, saturation_dn)]
+    dark = dark[:, ~is_bad_in_dark(dark, saturation_dn)]
     if (dark <= 0).mean() < MAX_ZEROS:
         return float(dark.mean()), float(dark.var(axis=0, ddof=1).mean())
     middle = float(np.median(dark))

@@ -4,11 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2
 
 from calibration.camera.estimate import Estimate
 from photonics.arrays import BoolArray, HostArray
+from photonics.parts.camera import QUANTISATION
 
-__all__ = ["MAX_DARK_SHARE", "Defects", "find_defects", "is_bright_in_dark", "nonuniformity"]
+__all__ = ["MAX_DARK_SHARE", "Defects", "find_defects", "is_bright_in_dark", "is_restless", "nonuniformity"]
 
 MIN_RESPONSE = 0.5
 """A pixel is dead if its response to light is under this share of the median response."""
@@ -17,6 +19,11 @@ MAX_DARK_SHARE = 0.05
 MAX_DARK_SPREADS = 8.0
 """It is also above by over this many standard deviations of the levels, which noise is in a camera of a small range."""
 
+MAX_DARK_VARIANCE = 16.0
+"""A pixel blinks if the variance of its dark frames is over this many times the median one."""
+BLINK_CHANCE = 1e-9
+"""It is also above by more than noise makes once in so many pixels, which counts with few dark frames."""
+
 
 class Defects(NamedTuple):
     """Pixels that are left out of the camera's figures. EMVA 1288 leaves the definition to the user."""
@@ -24,7 +31,7 @@ class Defects(NamedTuple):
     dead: BoolArray
     """Pixels of less than half of the median response to light: (n_pixels,)."""
     hot: BoolArray
-    """Pixels that are bright in the dark (`is_bright_in_dark`): (n_pixels,)."""
+    """Pixels that are bright in the dark (`is_bright_in_dark`) or blink (`is_restless`): (n_pixels,)."""
 
     @property
     def good(self) -> BoolArray:
@@ -46,10 +53,24 @@ def is_bright_in_dark(dark: HostArray, range_dn: float) -> BoolArray:
     return np.asarray(above > max(MAX_DARK_SHARE * range_dn, MAX_DARK_SPREADS * spread))
 
 
+def is_restless(dark: HostArray) -> BoolArray:
+    """Whether the readings of a pixel in dark frames blink, as random telegraph noise does: (count, n) -> (n,).
+
+    The variance over the frames is compared with the median one, which is at least that of rounding
+    (`MAX_DARK_VARIANCE`). False for all with a single frame.
+    """
+    count = len(dark)
+    if count < 2 or not dark.size:
+        return np.zeros(dark.shape[-1], np.bool_)
+    variance = dark.var(axis=0, ddof=1, dtype=np.float64)
+    noise = float(chi2.isf(BLINK_CHANCE, count - 1)) / (count - 1)
+    return np.asarray(variance > max(MAX_DARK_VARIANCE, noise) * max(float(np.median(variance)), QUANTISATION))
+
+
 def find_defects(light: NDArray[np.float64], dark: NDArray[np.float64], range_dn: float) -> Defects:
     """Find dead and hot pixels in stacks of frames at half of saturation and in the dark: (count, n_pixels)."""
     response = light.mean(axis=0) - dark.mean(axis=0)
-    hot = is_bright_in_dark(dark, range_dn)
+    hot = is_bright_in_dark(dark, range_dn) | is_restless(dark)
     return Defects(~hot & (response < MIN_RESPONSE * np.median(response)), hot)
 
 

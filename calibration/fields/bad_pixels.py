@@ -1,21 +1,21 @@
-"""Bad pixels: hot ones are bright in the dark, dead ones do not respond to light."""
+"""Bad pixels: hot ones are bright in the dark or blink, dead ones do not respond to light."""
 
 import numpy as np
 
-from calibration.camera.pixels import is_bright_in_dark
+from calibration.camera.pixels import is_bright_in_dark, is_restless
 from photonics.arrays import BoolArray, HostArray
 
 __all__ = ["is_dead", "is_hot", "replace_bad_pixels"]
 
 
 def is_hot(dark: HostArray, saturation_dn: int) -> BoolArray:
-    """Whether a pixel is saturated, or much brighter than the others, in dark frames: (..., n_out) -> (n_out,).
+    """Whether a pixel is saturated, much brighter than the others or blinks in dark frames: (..., n_out) -> (n_out,).
 
     False for all if every pixel is saturated.
     """
     dark = dark.reshape(-1, dark.shape[-1])
     full = (dark >= saturation_dn).mean(axis=0) >= 0.5
-    return (full & ~full.all()) | is_bright_in_dark(dark, saturation_dn)
+    return (full & ~full.all()) | is_bright_in_dark(dark, saturation_dn) | is_restless(dark)
 
 
 def is_dead(readings: HostArray, dark_dn: float) -> BoolArray:

@@ -9,9 +9,9 @@ import warnings
 
 import numpy as np
 
+from calibration.camera.rounding import rounding_of_speckle, rounding_rms
 from calibration.fields.misfit import Misfit
 from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
-from photonics.parts.camera import QUANTISATION
 
 __all__ = [
     "bend_of",
@@ -30,9 +30,6 @@ MIN_COUNT = 8
 """Number of patterns from which on their scatter shows the error of the curvature."""
 COMMON_SHARE = 0.3
 """Share of that scatter which does not average out, since the fields of patterns resemble each other."""
-ROUNDING_RMS = np.float32(1.0 / (math.sqrt(2.0) * math.pi))
-"""Error of rounding to codes that is a function of the light, without noise, DN rms; noise of the standard deviation
-s DN multiplies it by ``exp(-2 pi^2 s^2)``."""
 SHOT_ERROR = 0.25
 """Relative error of the slope of noise over light, which dim frames show badly."""
 MIN_PULL = 4.0
@@ -65,7 +62,8 @@ def bend_of(
     aa, ab, bb = (lit**2).sum(axis=1), (speckle * lit).sum(axis=1), (speckle**2).sum(axis=1)
     found = aa * (rest * speckle).sum(axis=1) - ab * (rest * lit).sum(axis=1)
     found /= np.maximum(aa * bb - ab**2, 1e-9 * aa * bb + 1e-9)
-    error = math.hypot(float(found.std()) / math.sqrt(len(found) - 1), drift_rms)
+    dim = rounding_of_speckle(float(speckle.mean()))
+    error = math.hypot(float(found.std()) / math.sqrt(len(found) - 1), drift_rms, dim)
     bend = abs(float(found.mean()))
     if bend < max(MIN_BEND, 4.0 * error):
         return 0.0
@@ -103,8 +101,7 @@ def curvature_sums(
         `harmonic`.
     """
     square = np.abs(harmonic) ** 2
-    dither = np.maximum(frame_variance - np.float32(QUANTISATION), np.float32(0.0))
-    rounding = ROUNDING_RMS * np.exp(-2.0 * np.pi**2 * dither) * np.sqrt(variance / frame_variance)
+    rounding = rounding_rms(frame_variance) * np.sqrt(variance / frame_variance)
     product = np.real(np.conj(harmonic) * seen) + np.float32(shot_dn) * light
     known = np.sqrt(square) * rounding + np.float32(SHOT_ERROR * shot_dn) * light
     parts = (product, square, square * variance, light * level, light, known)

@@ -6,12 +6,14 @@ import warnings
 import numpy as np
 
 from calibration.arrays import columns, least_squares, mean, median, total
+from calibration.camera.rounding import SPECKLE_ROUNDING_DN
 from calibration.device import Device
 from calibration.fields.misfit import Misfit
 from calibration.fields.readings import binned_imaging
 from calibration.projections.responses import Common, Response
 from photonics.arrays import Array
 from photonics.backend import backend_of
+from photonics.parts.camera import QUANTISATION
 
 __all__ = ["change_of_anchors", "common_scale", "grains_per_pixel", "state_of_light", "told_level", "warn_of_scale"]
 
@@ -93,6 +95,8 @@ def common_scale(excess: Array, lever: Array, beam_variance: float, n_inputs: in
         weight = weight + power
     parts, count = xp.stack(slopes, axis=1), excess.shape[0]
     mean_weight = max(float(xp.mean(weight)), 1e-12)
+    if mean_weight < pixels * QUANTISATION:
+        return 0.0  # readings differ from pixel to pixel by rounding, not by light
     weight = weight / mean_weight  # slopes of dim patterns are noisy
     root, most = xp.sqrt(weight + 1e-12)[:, None], beam_variance / mean_weight
     fitted = least_squares(xp.concat([root, 1.0 / root], axis=1), root * parts)[0]
@@ -201,7 +205,7 @@ def change_of_anchors(sums: Array, patterns: Array, anchor_dn: float, opu: Devic
     change = 2.0 * float(fitted[0]) / anchor_dn
     if abs(change) < max(MIN_CHANGE, 5.0 * error):
         return Common()
-    if abs(change) > 4.0 * opu.laser.drift_rms:
+    if abs(change) > 4.0 * opu.laser.drift_rms and abs(float(fitted[0])) > SPECKLE_ROUNDING_DN:
         warnings.warn(
             f"frames do not fit the model: the light of the anchors is {change:+.1%} from that of the calibration "
             f"(noise: {error:.1%}); stated errors include it. The laser may have changed, or the camera may not be "

@@ -31,6 +31,8 @@ __all__ = ["OffAxisMethod", "OffAxisProjection"]
 
 PROBES = 8
 """Number of half-ON patterns whose mean spectrum shows the sideband."""
+MAX_PROBES_FULL = 0.25
+"""Largest share of saturated readings of the probes: at 0.15 the sideband is found, at 0.47 it is not."""
 MIN_RING_SHARE = 1e-5
 """Smallest share of the light at which a ring of the spectrum is part of the disc that is cut out."""
 
@@ -178,6 +180,12 @@ def locate(
     patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, PatternSet.SIDEBAND)
     alone = opu.measure(patterns).astype(np.float32)
     both = opu.measure(patterns, reference_phase=0.0).astype(np.float32)
+    full = float((both >= opu.camera.saturation_dn).mean())
+    if full > MAX_PROBES_FULL:
+        raise ValueError(
+            f"exposure_s {opu.exposure_s:.4g} saturates {full:.0%} of the readings, which hides the sideband, at most "
+            f"{MAX_PROBES_FULL:.0%} may be: shorten it (calibration.expose)"
+        )
     cross = np.where(bad, np.float32(0.0), both - alone - arm.reference_dn)
     cropped = opu.imaging.region is not None
     power = mean_power(cross, shape, cropped)

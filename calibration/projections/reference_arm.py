@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel, fit_noise
+from calibration.camera.pixels import is_restless
 from calibration.device import Device
 from calibration.fields.linearity import bend_of_fringes
 from calibration.fields.readings import MAX_SATURATED, data_sheet_error, switched_unit_dn
@@ -43,7 +44,7 @@ class Arm(NamedTuple):
     frame_variance: FloatArray
     """Variance of `frames_dn`, DN^2."""
     saturated: BoolArray
-    """Whether the beam alone saturates a pixel."""
+    """Whether the beam alone saturates a pixel, or it blinks in the dark."""
     noise: NoiseModel
 
 
@@ -138,7 +139,7 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
         reference_variance=variance[1:].mean(axis=0) / np.float32(count) + variance[0],
         frames_dn=mean[1:],
         frame_variance=variance[1:],
-        saturated=(peak[1:] >= top).any(axis=0),
+        saturated=(peak[1:] >= top).any(axis=0) | is_restless(dark),
         noise=noise,
     )
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from calibration.camera.decay import Speed, change_of_light, speed_of_repeats
 from calibration.camera.noise import NoiseModel
+from calibration.camera.rounding import rounding_rms
 from calibration.device import Device
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
@@ -148,12 +149,14 @@ class PairProjection(LinearProjection):
         spread = 2.0 * beam * light + 4.0 * variance[:, valid].mean(axis=1)
         spread = spread / (valid.sum() * grains_per_pixel(self.opu)) + light**2
         spread += (2.0 * data_sheet_error(self.opu) * beam) ** 2
+        scatter = self.noise.variance(self.offset_dn[valid]).mean() + self.offset_dn[valid].var()
+        spread += float(rounding_rms(scatter)) ** 2
         shift = change[:, valid].mean(axis=1) - light
         wrong = shift**2 > MAX_PULL**2 * spread
         if wrong.any():
             warnings.warn(
-                f"frames do not fit the model: the mean light of {wrong.mean():.0%} of them differs from that of the "
-                f"reference beam by up to {np.abs(shift).max():.3g} DN of {beam:.3g}, where one input gives "
+                f"frames do not fit the model: the mean light of {wrong.sum()} of {len(wrong)} differs from that of "
+                f"the reference beam by up to {np.abs(shift).max():.3g} DN of {beam:.3g}, where one input gives "
                 f"{light:.3g}; stated errors include it. Light may change, or the beam may be another than calibrated",
                 stacklevel=4,
             )
