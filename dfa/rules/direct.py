@@ -13,7 +13,13 @@ from dfa.errors import check_loss
 from dfa.feedback.base import CodedFeedback, Feedback, FeedbackFunction, State, scale_of
 from dfa.rules.blocks import Blocks
 from dfa.rules.calls import Call, Taught, check_called, check_wrapper
-from dfa.rules.inspection import check_sharding, inspect_step, warn_of_compiled, warn_of_unreached
+from dfa.rules.inspection import (
+    check_sharding,
+    inspect_step,
+    warn_of_compiled,
+    warn_of_order,
+    warn_of_unreached,
+)
 from dfa.rules.layout import Layout, Slice
 from dfa.rules.learner import Output, tensors
 from dfa.rules.outputs import find_errors, find_outputs
@@ -90,7 +96,7 @@ class DirectFeedback(SeparateBlocks):
     is taught by the sum of each sample's errors, scaled to the mean. Errors of several heads are joined along the
     classes. One of the two may have its rows in one dimension, (tokens batch, classes) for (tokens, batch, width).
     Rows are compared by their number only: a block with output (tokens, batch, width) in a model that returns (batch,
-    tokens, classes) is refused, unless there are as many tokens as samples. Use one layout in the whole model.
+    tokens, classes) is refused, or told if there are as many tokens as samples. Use one layout in the whole model.
 
     A block is taught after the activation that follows it, also if that is a function (``torch.relu(block(x))``), with
     dropout, pooling, reshaping, a constant or, for a single layer, a norm between them: the first call looks for it. An
@@ -226,6 +232,7 @@ class DirectFeedback(SeparateBlocks):
         inspect_step(loss, outputs, self.feedback, self.class_dim, loss_scale, self.reduction)
         warn_of_unreached(self.blocks, self.names, loss, call)
         warn_of_compiled(self.names, call)
+        warn_of_order(outputs, self.class_dim, call)
 
     def _send(self, loss: Tensor, outputs: list[Tensor], call: Call, loss_scale: float) -> None:
         """Run the backward pass of the loss and, with their signals, of the hidden blocks."""

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.utils.checkpoint import CheckpointFunction
 
 from dfa.feedback.base import Feedback
@@ -19,6 +20,7 @@ __all__ = [
     "check_sharding",
     "inspect_step",
     "warn_of_compiled",
+    "warn_of_order",
     "warn_of_unreached",
 ]
 
@@ -214,6 +216,32 @@ def check_checkpoint(module: nn.Module) -> None:
             "whose parameters would have no gradient, because the inputs of a block are detached: use "
             "use_reentrant=False, or freeze the parameters"
         )
+
+
+def warn_of_order(outputs: Sequence[Tensor], class_dim: int, call: Call) -> None:
+    """Warn of rows that are as many as a block's, but exchanged, (tokens, batch), between block and output."""
+    for output in outputs:
+        rows = output.shape if output.ndim == 1 else output.movedim(class_dim, -1).shape[:-1]
+        for t in call.taught:
+            own = t.output.shape[:-1]
+            flat = {len(rows), len(own)} == {1, 2} and rows.numel() == own.numel() and min(*rows, *own) > 1
+            square = len(rows) == 2 and rows == own and rows[0] == rows[1] > 1
+            if (flat or square) and sum(map(exchanges_rows, nodes_behind([output]))) % 2:
+                warn(
+                    f"output of shape {tuple(output.shape)} seems to have tokens and samples in another order than a "
+                    f"block's output of shape {tuple(t.output.shape)}, which would be taught by the errors of other "
+                    "rows: use one order in the whole model"
+                )
+                return
+
+
+def exchanges_rows(node: Node) -> bool:
+    """Whether a node exchanges the first two of three dimensions."""
+    dims = getattr(node, "_saved_dims", None) if operation(node) == "Permute" else None
+    if operation(node) == "Transpose":
+        pair = {getattr(node, f"_saved_dim{k}", 2) for k in (0, 1)}
+        return {dim + 3 - 2**64 if dim >= 2**63 else dim for dim in pair} == {0, 1}
+    return isinstance(dims, tuple) and len(dims) == 3 and tuple(dims[:2]) == (1, 0)
 
 
 def warn_of_compiled(names: Sequence[str], call: Call) -> None:

@@ -216,3 +216,34 @@ def test_sharded_models_are_refused(process, first):
         shard(model)
         output = model(X)
         learner.backward(cross_entropy(output, Y), output)
+
+
+class Turned(nn.Module):
+    """Tokens first inside, and an output in some order."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.body, self.head, self.end = nn.Sequential(nn.Linear(6, 8), nn.Tanh()), nn.Linear(8, 4), end
+
+    def forward(self, x):
+        return self.end(self.head(self.body(x)))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "end", "told"),
+    [
+        (5, lambda z: z.transpose(0, 1).flatten(0, 1), True),
+        (5, lambda z: z.permute(1, 0, 2).reshape(-1, 4), True),
+        (3, lambda z: z.transpose(-3, -2), True),
+        (5, lambda z: z.flatten(0, 1), False),
+        (3, lambda z: z.transpose(0, 1).transpose(1, 0), False),
+        (5, lambda z: z.transpose(1, 2).transpose(1, 2), False),
+    ],
+)
+def test_rows_in_another_order_are_told(tokens, end, told):
+    """Catches: every token taught by the error of another one, where the numbers of rows happen to agree."""
+    x = torch.ones(tokens, 3, 6)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        step(Turned(end), lambda o, y: o.square().mean(), x)
+    assert [("in another order" in str(w.message)) for w in seen] == [True] * told
