@@ -4,26 +4,38 @@ The array API has no masks in reductions, no medians and no masks beside slices.
 ``float(...)`` of one brings a single number to the host.
 """
 
+import math
 from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
+import scipy.fft
 from array_api_compat import is_array_api_obj
-from scipy.special import i0e, i1e
+from scipy.special import i0e, i1e, log_ndtr
 
 from photonics.arrays import Array
 from photonics.backend import Backend, backend_of, to_host
 
 __all__ = [
     "as_complex",
+    "at_places",
     "bessel_sum",
     "columns",
     "count",
     "difference",
+    "entries",
+    "fft2",
+    "ifft2",
+    "irfft2",
     "least_squares",
     "located",
+    "log_normal_cdf",
     "mean",
     "median",
     "nanquantile",
+    "put",
+    "rfft2",
+    "squares_of_each",
     "sum_squares",
     "total",
 ]
@@ -33,7 +45,14 @@ I1_NEAR = (0.5, 0.87890594, 0.51498869, 0.15084934, 0.02658733, 0.00301532, 0.00
 I0_FAR = (0.39894228, 0.01328592, 0.00225319, -0.00157565, 0.00916281, -0.02057706, 0.02635537, -0.01647633, 0.00392377)
 I1_FAR = 0.39894228, -0.03988024, -0.00362018, 0.00163801, -0.01031555, 0.02282967, -0.02895312, 0.01787654, -0.00420059
 """Coefficients of `bessel_sum`."""
+ERFC = (
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806,
+    0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277,
+)  # fmt: skip
+"""Coefficients of `log_normal_cdf`."""
 
+host_fft: Any = scipy.fft
+"""Typed as Any because scipy's stubs do not declare arrays as the results."""
 Axis = int | tuple[int, ...] | None
 
 
@@ -64,6 +83,43 @@ def sum_squares(values: Array) -> Array:
     return xp.sum(xp.abs(values) ** 2)
 
 
+def squares_of_each(images: Array) -> Array:
+    """Sum of the squared moduli of each image, float64: (batch, rows, columns) -> (batch,)."""
+    if isinstance(images, np.ndarray):
+        parts = images.view(np.float32) if np.iscomplexobj(images) else images
+        return np.einsum("bxy,bxy->b", parts, parts, dtype=np.float64)
+    xp = backend_of(images).xp
+    return xp.sum(xp.abs(images) ** 2, axis=(1, 2), dtype=xp.float64)
+
+
+def fft2(images: Array) -> Array:
+    """Fourier transform over the last two axes."""
+    if isinstance(images, np.ndarray):
+        return host_fft.fft2(images)
+    return backend_of(images).xp.fft.fftn(images, axes=(-2, -1))
+
+
+def ifft2(spectrum: Array, overwrite: bool = False) -> Array:
+    """Undo `fft2`; the spectrum may be overwritten."""
+    if isinstance(spectrum, np.ndarray):
+        return host_fft.ifft2(spectrum, overwrite_x=overwrite)
+    return backend_of(spectrum).xp.fft.ifftn(spectrum, axes=(-2, -1))
+
+
+def rfft2(images: Array) -> Array:
+    """Fourier transform of real images over the last two axes, half of the spectrum."""
+    if isinstance(images, np.ndarray):
+        return host_fft.rfft2(images)
+    return backend_of(images).xp.fft.rfftn(images, axes=(-2, -1))
+
+
+def irfft2(spectrum: Array, shape: tuple[int, int]) -> Array:
+    """Undo `rfft2` of images of this shape."""
+    if isinstance(spectrum, np.ndarray):
+        return host_fft.irfft2(spectrum, shape)
+    return backend_of(spectrum).xp.fft.irfftn(spectrum, s=shape, axes=(-2, -1))
+
+
 def count(mask: Array, axis: Axis = None) -> Array:
     """Number of true entries along an axis."""
     if isinstance(mask, np.ndarray):
@@ -77,6 +133,33 @@ def columns(values: Array, chosen: Array) -> Array:
         return values[..., chosen]
     xp = backend_of(values).xp
     return xp.take(values, xp.nonzero(chosen)[0] if xp.isdtype(chosen.dtype, "bool") else chosen, axis=-1)
+
+
+def at_places(values: Array, batch: Array, row: Array) -> Array:
+    """Entries of an array (batch, k, n) at places of its first and last axis: (m,), (m,) -> (m, k)."""
+    if isinstance(values, np.ndarray):
+        return values[batch, :, row]
+    xp = backend_of(values).xp
+    columns_last = xp.reshape(xp.permute_dims(values, (0, 2, 1)), (-1, values.shape[1]))
+    return xp.take(columns_last, batch * values.shape[2] + row, axis=0)
+
+
+def entries(values: Array, row: Array) -> Array:
+    """One entry of each column: (k, n) and (n,) -> (n,)."""
+    return backend_of(values).xp.take_along_axis(values, row[None, :], axis=0)[0, :]
+
+
+def put(values: Array, places: tuple[Array, ...], new: Array) -> None:
+    """Replace entries of an array in place; their indices, one array for each axis, ascend."""
+    if isinstance(values, np.ndarray):
+        values[places] = new
+        return
+    backend = backend_of(values)
+    index = places[0]
+    for size, place in zip(values.shape[1:], places[1:], strict=True):
+        index = index * size + place
+    every = backend.xp.arange(values.size, device=backend.device)
+    values[backend.xp.reshape(backend.xp.isin(every, index), values.shape)] = new
 
 
 def difference(one: Array, other: Array) -> Array:
@@ -145,6 +228,22 @@ def bessel_sum(x: Array) -> Array:
     near = xp.exp(-xp.minimum(x, 3.75)) * (polynomial(I0_NEAR, t) + x * polynomial(I1_NEAR, t))
     far = (polynomial(I0_FAR, u) + polynomial(I1_FAR, u)) / xp.sqrt(xp.maximum(x, 3.75))
     return xp.where(x < 3.75, near, far)
+
+
+def log_normal_cdf(x: Array) -> Array:
+    """Logarithm of the standard normal distribution function; elsewhere than in numpy its relative error is 2e-7.
+
+    References
+    ----------
+    W. H. Press et al., Numerical Recipes, 2nd ed. (1992), 6.2: Chebyshev fit of the complementary error function.
+    """
+    if isinstance(x, np.ndarray):
+        return log_ndtr(x)
+    xp = backend_of(x).xp
+    z = xp.abs(x) / math.sqrt(2.0)
+    t = 1.0 / (1.0 + 0.5 * z)
+    tail = xp.log(0.5 * t) - z**2 + polynomial(ERFC, t)
+    return xp.where(x < 0, tail, xp.log1p(-xp.exp(tail)))
 
 
 def polynomial(coefficients: tuple[float, ...], x: Array) -> Array:

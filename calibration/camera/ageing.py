@@ -1,8 +1,8 @@
 """What a projection knows of the movement of its medium, and the error that this makes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -34,6 +34,9 @@ class Seen(NamedTuple):
 class Ageing:
     """A map through a medium that may move away from its calibration."""
 
+    host_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields whose arrays stay on the host."""
+
     opu: Device
     valid: BoolArray
     """Rows that can be used, shape (n_out,); the others always return 0."""
@@ -54,7 +57,9 @@ class Ageing:
         if self.backend == backend:
             return self
         if self._placed.get("backend") != backend:
-            self._placed.update(backend=backend, map=located(self, backend))
+            moved = {one.name: located(getattr(self, one.name), backend) for one in fields(self)}
+            kept = {name: getattr(self, name) for name in self.host_fields}
+            self._placed.update(backend=backend, map=replace(self, **(moved | kept)))
         return self._placed["map"]
 
     def place(self, x: Array, n_inputs: int) -> Array:

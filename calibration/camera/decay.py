@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics.arrays import Array, BoolArray, HostArray
-from photonics.backend import backend_of
+from calibration.arrays import columns
+from photonics.arrays import Array
+from photonics.backend import backend_of, to_host
 
 __all__ = ["STILL", "Change", "Speed", "change_of_light", "speed_of_repeats"]
 
@@ -68,7 +69,7 @@ def change_of_light(now: Array, before: Array, variance: tuple[Array, Array], ag
     return Change(float(xp.mean(now) / xp.mean(before)), float(correlation), float(time))
 
 
-def speed_of_repeats(frames: HostArray, spacing: int, usable: BoolArray) -> Speed:
+def speed_of_repeats(frames: Array, spacing: int, usable: Array) -> Speed:
     """Rate at which repeated frames of one pattern forget each other.
 
     The frames, each over its mean, correlate by ``h exp(-2 rate lag)``. Noise makes h smaller and has no part in the
@@ -88,11 +89,15 @@ def speed_of_repeats(frames: HostArray, spacing: int, usable: BoolArray) -> Spee
     Speed
         `STILL` if there are too few frames or too little light.
     """
-    signal = frames[:, usable].astype(np.float64)
-    if len(signal) < MIN_REPEATS or signal.shape[1] < 2 * BLOCKS or not (signal.mean(axis=1) > 0).all():
+    xp = backend_of(frames).xp
+    signal = xp.astype(columns(frames, usable), xp.float64)
+    repeats, pixels = signal.shape
+    if repeats < MIN_REPEATS or pixels < 2 * BLOCKS or not bool(xp.all(xp.mean(signal, axis=1) > 0)):
         return STILL
-    change = signal / signal.mean(axis=1, keepdims=True) - 1.0
-    parts = np.stack([block @ block.T for block in np.array_split(change, BLOCKS, axis=1)])
+    change = signal / xp.mean(signal, axis=1, keepdims=True) - 1.0
+    ends = np.cumsum([len(block) for block in np.array_split(np.arange(pixels), BLOCKS)]).tolist()
+    blocks = [change[:, first:stop] for first, stop in zip([0, *ends], ends, strict=False)]
+    parts = np.stack([to_host(block @ block.T) for block in blocks])
     whole = parts.sum(axis=0)
     rate, scatter = fit_rate(whole, spacing)
     others = np.array([fit_rate(whole - part, spacing)[0] for part in parts])

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from photonics.arrays import HostArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["SPECKLE_ROUNDING_DN", "rounding_of_speckle", "rounding_rms"]
@@ -13,7 +14,7 @@ SPECKLE_ROUNDING_DN = 0.12
 """Largest error of the mean of rounded readings of speckle, DN: that of a mean of 0.2 DN (`rounding_of_speckle`)."""
 
 
-def rounding_rms(frame_variance: HostArray) -> HostArray:
+def rounding_rms(frame_variance: Array) -> Array:
     """Error of a reading that is a function of its light, DN rms, for readings of this variance, rounding included.
 
     Rounding makes a sawtooth of the light. Its first harmonic has the rms ``1 / (sqrt(2) pi)``, and noise of the
@@ -23,8 +24,9 @@ def rounding_rms(frame_variance: HostArray) -> HostArray:
     ----------
     B. Widrow and I. Kollar, Quantization Noise, Cambridge University Press, 2008.
     """
-    dither = np.maximum(frame_variance - np.float32(QUANTISATION), np.float32(0.0))
-    return np.float32(1.0 / (math.sqrt(2.0) * math.pi)) * np.exp(-2.0 * np.pi**2 * dither)
+    xp = backend_of(frame_variance).xp
+    dither = xp.maximum(frame_variance - float(np.float32(QUANTISATION)), 0.0)
+    return float(np.float32(1.0 / (math.sqrt(2.0) * math.pi))) * xp.exp(-2.0 * math.pi**2 * dither)
 
 
 def rounding_of_speckle(mean_dn: float) -> float:

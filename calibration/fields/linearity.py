@@ -9,9 +9,11 @@ import warnings
 
 import numpy as np
 
+from calibration.arrays import total
 from calibration.camera.rounding import rounding_of_speckle, rounding_rms
 from calibration.fields.misfit import Misfit
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array, FloatArray, HostArray
+from photonics.backend import backend_of
 
 __all__ = [
     "bend_of",
@@ -76,14 +78,14 @@ def bend_of(
 
 
 def curvature_sums(
-    seen: HostArray,
-    harmonic: HostArray,
-    variance: HostArray,
-    light: HostArray,
-    level: HostArray,
-    frame_variance: HostArray,
+    seen: Array,
+    harmonic: Array,
+    variance: Array,
+    light: Array,
+    level: Array,
+    frame_variance: Array,
     shot_dn: float = 0.0,
-) -> HostArray:
+) -> Array:
     """Sums over the pixels of each pattern from which `bend_of_fringes` finds the curvature k: (batch, 6).
 
     Parameters
@@ -100,17 +102,19 @@ def curvature_sums(
         Shot noise is larger where fringes are bright: it adds ``-shot_dn light`` to the product of `seen` and
         `harmonic`.
     """
-    square = np.abs(harmonic) ** 2
-    rounding = rounding_rms(frame_variance) * np.sqrt(variance / frame_variance)
-    product = np.real(np.conj(harmonic) * seen) + np.float32(shot_dn) * light
-    known = np.sqrt(square) * rounding + np.float32(SHOT_ERROR * shot_dn) * light
+    xp = backend_of(seen).xp
+    square = xp.abs(harmonic) ** 2
+    rounding = rounding_rms(frame_variance) * xp.sqrt(variance / frame_variance)
+    both = xp.real(xp.conj(harmonic) * seen) if xp.isdtype(seen.dtype, "complex floating") else harmonic * seen
+    product = both + shot_dn * light
+    known = xp.sqrt(square) * rounding + SHOT_ERROR * shot_dn * light
     parts = (product, square, square * variance, light * level, light, known)
-    return np.stack([part.sum(axis=1, dtype=np.float64) for part in parts], axis=1)
+    return xp.stack([total(part, 1, "float64") for part in parts], axis=1)
 
 
 def curvature_of_steps(
-    frames: HostArray, fields: ComplexArray, phases_rad: HostArray, variance: FloatArray, good: BoolArray
-) -> tuple[HostArray, HostArray, HostArray]:
+    frames: Array, fields: Array, phases_rad: HostArray, variance: Array, good: Array
+) -> tuple[Array, Array, Array]:
     """Second harmonic of phase steps, what ``-I^2`` adds to it, and its variance; for `curvature_sums`.
 
     Parameters
@@ -126,19 +130,17 @@ def curvature_of_steps(
     good : ndarray of bool, shape (batch, n_pixels)
         Pixels that count.
     """
-    steps = len(phases_rad)
+    xp, steps = backend_of(fields).xp, len(phases_rad)
     turn = np.exp(2j * phases_rad).astype(np.complex64)
-    seen, square = np.zeros(fields.shape, np.complex64), np.where(good, fields**2, np.complex64(0.0))
+    seen, square = xp.zeros_like(fields), xp.where(good, fields**2, 0.0)
     for step in range(steps):
-        seen += turn[step] / np.float32(steps) * frames[:, step]
+        seen += complex(turn[step] / np.float32(steps)) * xp.astype(frames[:, step, :], xp.complex64)
     if steps == 4:  # the harmonic is at the sampling limit, where both of its sides add up
-        return np.real(seen), -2.0 * np.real(square), variance / np.float32(4.0)
-    return seen, -square, variance / np.float32(2 * steps)
+        return xp.real(seen), -2.0 * xp.real(square), variance / 4.0
+    return seen, -square, variance / (2 * steps)
 
 
-def curvature_of_levels(
-    excess: HostArray, speckle: HostArray, variance: HostArray, good: BoolArray
-) -> tuple[HostArray, HostArray, HostArray]:
+def curvature_of_levels(excess: Array, speckle: Array, variance: Array, good: Array) -> tuple[Array, Array, Array]:
     """Excess of the mean of a pattern's frames, what ``-I^2`` adds to it, and its variance; for `curvature_sums`.
 
     With the speckle P from the fringes, the mean exceeds ``|R|^2 + P`` by ``3 k P^2`` and terms that are linear in P. A
@@ -151,35 +153,38 @@ def curvature_of_levels(
     good : ndarray of bool, shape (batch, n_pixels)
         Pixels that count.
     """
-    p = speckle.astype(np.float64)
+    xp = backend_of(speckle).xp
+    p = xp.astype(speckle, xp.float64)
 
-    def without(values: HostArray, basis: HostArray) -> HostArray:
-        share = np.sum(values * basis, axis=1, where=good) / np.maximum(np.sum(basis**2, axis=1, where=good), 1e-30)
+    def without(values: Array, basis: Array) -> Array:
+        share = total(values * basis, 1, where=good) / xp.maximum(total(basis**2, 1, where=good), 1e-30)
         return values - share[:, None] * basis
 
-    one = np.ones_like(p)
+    one = xp.ones_like(p)
     linear = without(p, one)
     square = without(without(p**2, one), linear)
-    return excess, np.where(good, 3.0 * square, 0.0), variance
+    return excess, xp.where(good, 3.0 * square, 0.0), variance
 
 
-def bend_of_fringes(sums: HostArray, known: float = 0.0, stacklevel: int = 2) -> float:
+def bend_of_fringes(sums: Array, known: float = 0.0, stacklevel: int = 2) -> float:
     """Relative error of fields by a camera that is not linear, from `curvature_sums`; 0 if it is not significant.
 
     A warning tells it, unless it is within 1.5 times the bend that is `known` already. The error of the curvature is
     that of noise, of its scatter from pattern to pattern, and of rounding that noise does not average out. Fringes so
     dim that only a bend of 1 would be significant tell nothing.
     """
-    seen, square, noise, level, light, common = sums[sums[:, 1] > 0].T
-    if not len(seen):
+    xp, rows = backend_of(sums).xp, sums[sums[:, 1] > 0]
+    if not (count := rows.shape[0]):
         return 0.0
-    curvature = float(seen.sum() / square.sum())
-    variance = float(noise.sum() / square.sum() ** 2)
-    if len(seen) >= MIN_COUNT:
-        scatter = float(np.average((seen / square - curvature) ** 2, weights=square))
-        variance = max(variance, scatter * max(1.0 / len(seen), COMMON_SHARE**2))
-    variance += float(common.sum() / square.sum()) ** 2
-    twice = 2.0 * float(level.sum() / max(light.sum(), 1e-30))
+    seen, square, noise, level, light, common = (rows[:, k] for k in range(6))
+    of_square = float(xp.sum(square))
+    curvature = float(xp.sum(seen)) / of_square
+    variance = float(xp.sum(noise)) / of_square**2
+    if count >= MIN_COUNT:
+        scatter = float(xp.sum((seen / square - curvature) ** 2 * square)) / of_square
+        variance = max(variance, scatter * max(1.0 / count, COMMON_SHARE**2))
+    variance += (float(xp.sum(common)) / of_square) ** 2
+    twice = 2.0 * float(xp.sum(level)) / max(float(xp.sum(light)), 1e-30)
     bend, error = abs(twice * curvature), twice * math.sqrt(variance)
     if bend < max(MIN_BEND, MIN_PULL * error) or MIN_PULL * error > 1.0:
         return 0.0

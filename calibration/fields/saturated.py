@@ -4,13 +4,15 @@ An unsaturated reading puts the field y on a circle, ``|y + beam_p|^2 = I_p``. T
 reading leaves the whole circle. The saturated readings and the statistics of speckle select among these.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr
 
+from calibration.arrays import entries, log_normal_cdf
 from calibration.camera.noise import NoiseModel
-from photonics.arrays import BoolArray, ComplexArray, FloatArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 
 __all__ = ["Prior", "estimate_on_circle", "intersect_circles", "weigh_points"]
 
@@ -26,37 +28,38 @@ grain."""
 class Prior(NamedTuple):
     """Distribution of the speckle field before the measurement: circular Gaussian; arrays of shape (n,)."""
 
-    mean: ComplexArray
+    mean: Array
     """Roots of DN."""
-    spread: FloatArray
+    spread: Array
     """``E|y - mean|^2``, DN."""
 
 
-def intersect_circles(readings: FloatArray, beams: ComplexArray, noise: NoiseModel, top: float) -> ComplexArray:
+def intersect_circles(readings: Array, beams: Array, noise: NoiseModel, top: float) -> Array:
     """Intersections of the two circles ``|y + beam_p|^2 = I_p`` that two readings define: (2, n), roots of DN.
 
     They are mirror images in the line through the two centres ``-beam_p``. If noise separates the circles, both are the
     point on that line between them. `readings` and `beams` are as for `weigh_points`.
     """
-    left, at = readings < top, np.arange(readings.shape[1])
-    first, last = np.argmax(left, axis=0), len(left) - 1 - np.argmax(left[::-1], axis=0)
-    near, far = (np.maximum(readings[step, at] - np.float32(noise.dark_dn), 0.0) for step in (first, last))
-    along = beams[first, at] - beams[last, at]
-    apart = np.maximum(np.abs(along), np.float32(1e-6))
+    xp, last = backend_of(readings).xp, readings.shape[0] - 1
+    left = xp.astype(readings < top, xp.int8)
+    first, final = xp.argmax(left, axis=0), last - xp.argmax(xp.flip(left, axis=0), axis=0)
+    near, far = (xp.maximum(entries(readings, step) - noise.dark_dn, 0.0) for step in (first, final))
+    along = entries(beams, first) - entries(beams, final)
+    apart = xp.maximum(xp.abs(along), 1e-6)
     way = (near - far + apart**2) / (2.0 * apart)
-    aside = 1j * np.sqrt(np.maximum(near - way**2, 0.0))
-    return (along / apart * np.stack([way + aside, way - aside]) - beams[first, at]).astype(np.complex64)
+    aside = 1j * xp.sqrt(xp.maximum(near - way**2, 0.0))
+    return xp.astype(along / apart * xp.stack([way + aside, way - aside]) - entries(beams, first), xp.complex64)
 
 
 def weigh_points(
-    values: ComplexArray,
-    variance: FloatArray,
-    readings: FloatArray,
-    beams: ComplexArray,
+    values: Array,
+    variance: Array,
+    readings: Array,
+    beams: Array,
     prior: Prior,
     noise: NoiseModel,
     top: float,
-) -> tuple[ComplexArray, FloatArray, BoolArray]:
+) -> tuple[Array, Array, Array]:
     """Posterior mean and variance of fields that are at one of two points.
 
     The weight of a point is its probability given the prior and all readings. The probability of a saturated reading is
@@ -84,24 +87,26 @@ def weigh_points(
     ambiguous : ndarray of bool, shape (n,)
         Whether both points remain possible.
     """
-    log_chance = -(np.abs(values - prior.mean) ** 2) / np.maximum(prior.spread, np.float32(1e-3))
-    for seen, beam in zip(readings, beams, strict=True):
-        model = np.abs(values + beam) ** 2 + np.float32(noise.dark_dn)
-        sigma = np.sqrt(noise.variance(model))
-        from_noise = -0.5 * ((seen - model) / sigma) ** 2 - np.log(sigma)
-        log_chance += np.where(seen >= top, log_ndtr((model - top) / sigma), from_noise)
-    chance = np.exp(log_chance - log_chance.max(axis=0))
-    chance /= chance.sum(axis=0)
-    distance = np.abs(values[1] - values[0])
-    mean = (chance * values).sum(axis=0)
-    spread = (chance * variance).sum(axis=0) + chance.prod(axis=0) * distance**2
-    ambiguous = (chance.min(axis=0) > MIN_CHANCE) & (distance**2 > MIN_DISTANCE**2 * variance.min(axis=0))
-    return mean.astype(np.complex64), spread.astype(np.float32), np.asarray(ambiguous)
+    xp = backend_of(values).xp
+    log_chance = -(xp.abs(values - prior.mean) ** 2) / xp.maximum(prior.spread, 1e-3)
+    for step in range(readings.shape[0]):
+        seen, beam = readings[step, :], beams[step, :]
+        model = xp.abs(values + beam) ** 2 + noise.dark_dn
+        sigma = xp.sqrt(noise.variance(model))
+        from_noise = -0.5 * ((seen - model) / sigma) ** 2 - xp.log(sigma)
+        log_chance += xp.where(seen >= top, log_normal_cdf((model - top) / sigma), from_noise)
+    chance = xp.exp(log_chance - xp.max(log_chance, axis=0))
+    chance /= xp.sum(chance, axis=0)
+    distance, nearest = xp.abs(values[1, :] - values[0, :]), xp.min(variance, axis=0)
+    middle = xp.sum(chance * values, axis=0)
+    spread = xp.sum(chance * variance, axis=0) + xp.prod(chance, axis=0) * distance**2
+    ambiguous = (xp.min(chance, axis=0) > MIN_CHANCE) & (distance**2 > MIN_DISTANCE**2 * nearest)
+    return xp.astype(middle, xp.complex64), xp.astype(spread, xp.float32), ambiguous
 
 
 def estimate_on_circle(
-    readings: FloatArray, beams: ComplexArray, prior: Prior, noise: NoiseModel, top: float
-) -> tuple[ComplexArray, FloatArray]:
+    readings: Array, beams: Array, prior: Prior, noise: NoiseModel, top: float
+) -> tuple[Array, Array]:
     """Posterior mean and variance ``E|error|^2`` of fields with one reading under `top`, or none: (n,) each.
 
     The reading puts y on the circle ``|y + beam_q|^2 = I_q``. The mean over the circle is weighted by the prior and by
@@ -122,21 +127,21 @@ def estimate_on_circle(
     top : float
         DN of a saturated reading.
     """
-    step = np.argmin(readings, axis=0)
-    at = np.arange(len(step))
-    light = np.maximum(readings[step, at] - np.float32(noise.dark_dn), np.float32(1.0))
-    turns = np.exp(2j * np.pi * np.arange(ANGLES) / ANGLES).astype(np.complex64)
-    unknown, beam = readings.min(axis=0) >= top, beams[step, at]
-    radius = np.sqrt(light) + np.where(unknown, np.abs(beam), np.float32(0.0))
-    points = radius[:, None] * turns - np.where(unknown, np.complex64(0.0), beam)[:, None]  # (n, ANGLES)
-    weight = -(np.abs(points - prior.mean[:, None]) ** 2) / np.maximum(prior.spread, np.float32(1e-3))[:, None]
-    sigma = np.sqrt(noise.variance(np.array([top])))
-    for seen, beam in zip(readings, beams, strict=True):
-        model = np.abs(points + beam[:, None]) ** 2 + np.float32(noise.dark_dn)
-        weight += np.where((seen >= top)[:, None], log_ndtr((model - top) / sigma), 0.0)
-    weight = np.exp(weight - weight.max(axis=1, keepdims=True))
-    weight /= weight.sum(axis=1, keepdims=True)
-    mean = (weight * points).sum(axis=1)
-    across = noise.variance(readings[step, at]) / (4.0 * light) + np.where(unknown, prior.spread, np.float32(0.0))
-    variance = (weight * np.abs(points - mean[:, None]) ** 2).sum(axis=1) + across
-    return mean.astype(np.complex64), variance.astype(np.float32)
+    backend = backend_of(readings)
+    xp, step = backend.xp, backend.xp.argmin(readings, axis=0)
+    light = xp.maximum(entries(readings, step) - noise.dark_dn, 1.0)
+    turns = backend.asarray(np.exp(2j * np.pi * np.arange(ANGLES) / ANGLES).astype(np.complex64))
+    unknown, beam = xp.min(readings, axis=0) >= top, entries(beams, step)
+    radius = xp.sqrt(light) + xp.where(unknown, xp.abs(beam), 0.0)
+    points = radius[:, None] * turns - xp.where(unknown, 0.0, beam)[:, None]  # (n, ANGLES)
+    weight = -(xp.abs(points - prior.mean[:, None]) ** 2) / xp.maximum(prior.spread, 1e-3)[:, None]
+    sigma = math.sqrt(float(noise.variance(np.array([top]))[0]))
+    for k in range(readings.shape[0]):
+        model = xp.abs(points + beams[k, :][:, None]) ** 2 + noise.dark_dn
+        weight += xp.where((readings[k, :] >= top)[:, None], log_normal_cdf((model - top) / sigma), 0.0)
+    weight = xp.exp(weight - xp.max(weight, axis=1, keepdims=True))
+    weight /= xp.sum(weight, axis=1, keepdims=True)
+    middle = xp.sum(weight * points, axis=1)
+    across = noise.variance(entries(readings, step)) / (4.0 * light) + xp.where(unknown, prior.spread, 0.0)
+    variance = xp.sum(weight * xp.abs(points - middle[:, None]) ** 2, axis=1) + across
+    return xp.astype(middle, xp.complex64), xp.astype(variance, xp.float32)

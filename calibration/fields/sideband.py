@@ -8,7 +8,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, Shapes
+from calibration.arrays import count, fft2, ifft2, irfft2, rfft2, squares_of_each
+from photonics.arrays import Array, BoolArray, HostArray, Shapes
+from photonics.backend import backend_of
 from photonics.patterns.encoding import half_on
 
 __all__ = ["Frequency", "Sideband", "disc", "distance", "fft", "pixel_transfer", "wrapped_distance"]
@@ -57,17 +59,17 @@ class Sideband(Shapes):
     passes: int
     """Iterations of the fit. 1 if whole numbers of fringes fit on the sensor, so that A and G are separate in the
     spectrum; otherwise they leak into each other at the sensor's edges, and are fitted together."""
-    ramp: ComplexArray
+    ramp: Array
     """``exp(2 pi i center . p)`` on each pixel p, (rows, columns)."""
-    band: FloatArray
+    band: Array
     """1 in the disc shifted to frequency 0, 0 elsewhere."""
-    own: FloatArray
+    own: Array
     """1 where A is, 0 elsewhere; half of the spectrum, as `scipy.fft.rfft2` returns it."""
-    widening: FloatArray
+    widening: Array
     """Factor that restores the fringe contrast lost to the pixel's width; 0 outside of the shifted disc."""
-    spread: ComplexArray
+    spread: Array
     """Spectrum of the squared response to a single pixel, which turns variances of frames into those of fields."""
-    gain: FloatArray | None = None
+    gain: Array | None = None
     """Variance of the noise of a cropped sensor over that of a periodic one: (n_out,)."""
 
     @classmethod
@@ -127,7 +129,7 @@ class Sideband(Shapes):
         )
         return replace(found, gain=found._noise_gain()) if cropped else found
 
-    def _noise_gain(self) -> FloatArray:
+    def _noise_gain(self) -> Array:
         """Gain of the noise at each distance from the edge, from images of random signs: (n_out,)."""
         noise = 2.0 * half_on(NOISE_IMAGES, math.prod(self.frame), 0).astype(np.float32) - np.float32(1.0)
         power = (np.abs(self.demodulate(noise)) ** 2).mean(axis=0)
@@ -152,109 +154,117 @@ class Sideband(Shapes):
         return (self.depth < EDGE) & self.cropped
 
     @property
-    def model_error(self) -> FloatArray:
+    def model_error(self) -> Array:
         """Relative error of a field without noise, 0 on a periodic sensor: (n_out,)."""
         inside = max(CROPPED_ERROR[0], CROPPED_ERROR[1] / (min(self.frame) * self.radius)) if self.cropped else 0.0
-        return (inside * (1.0 + 3.0 / (1.0 + self.depth))).astype(np.float32)
+        found = (inside * (1.0 + 3.0 / (1.0 + self.depth))).astype(np.float32)
+        return backend_of(self.ramp).asarray(found)
 
-    def _embed(self, images: HostArray, outside: float | bool) -> HostArray:
+    def _embed(self, images: Array, outside: float | bool) -> Array:
         """Put frames on the grid: (batch, n_out) -> (batch, rows, columns)."""
-        images = images.reshape(-1, *self.frame)
+        xp = backend_of(images).xp
+        images = xp.reshape(images, (-1, *self.frame))
         if not self.cropped:
             return images
-        grid = np.full((len(images), *self.shape), outside, images.dtype)
+        grid = xp.full((images.shape[0], *self.shape), outside, dtype=images.dtype, device=backend_of(images).device)
         grid[:, : self.frame[0], : self.frame[1]] = images
         return grid
 
-    def _extract(self, grid: HostArray) -> HostArray:
+    def _extract(self, grid: Array) -> Array:
         """Take frames from the grid: (batch, rows, columns) -> (batch, n_out)."""
-        return grid[:, : self.frame[0], : self.frame[1]].reshape(len(grid), -1)
+        return backend_of(grid).xp.reshape(grid[:, : self.frame[0], : self.frame[1]], (grid.shape[0], -1))
 
-    def demodulate(self, images: FloatArray, lost: BoolArray | None = None) -> ComplexArray:
+    def demodulate(self, images: Array, lost: Array | None = None) -> Array:
         """Cut out the disc, shift it to frequency 0 and transform it back: ``conj(R) y`` on each pixel, (batch, n_out).
 
         The result is linear in the images. If whole fringes do not fit on the sensor, or an image has lost (saturated)
         pixels, A and G are fitted together, without the lost pixels.
         """
-        lost = np.zeros(images.shape, np.bool_) if lost is None else lost
-        gaps = lost.any(axis=1) | self.cropped
-        fields = np.empty(images.shape, np.complex64)
+        backend = backend_of(images)
+        lost = backend.zeros(images.shape, "bool") if lost is None else lost
+        gaps = backend.xp.any(lost, axis=1) | self.cropped
+        fields = backend.empty(images.shape, "complex64")
         for some, passes in ((~gaps, self.passes), (gaps, MAX_PASSES)):
-            if some.any():
+            if bool(backend.xp.any(some)):
                 spectrum = self._fit(images[some], lost[some], passes)[0] * self.widening
-                fields[some] = self._extract(fft.ifft2(spectrum, overwrite_x=True))
+                fields[some] = self._extract(ifft2(spectrum, overwrite=True))
         return fields
 
-    def _fit(self, images: FloatArray, lost: BoolArray, passes: int) -> tuple[ComplexArray, FloatArray]:
+    def _fit(self, images: Array, lost: Array, passes: int) -> tuple[Array, Array]:
         """Spectrum of G by least squares over the pixels that are not lost, and the residual, 0 on lost pixels.
 
         A single pass just cuts out the disc, and the residual is the image.
 
         Conjugate gradients for A and G together; each image has its own step lengths.
         """
-        rest, kept = self._embed(images, 0.0), ~self._embed(lost, True)
+        backend, rest, kept = backend_of(images), self._embed(images, 0.0), ~self._embed(lost, True)
         if passes == 1:
             return self._cut(rest), rest
-        rest = rest * kept
-        spectrum = np.zeros(rest.shape, np.complex64)
-        along = np.zeros(rest.shape, np.complex64), np.zeros(rest.shape, np.float32)
-        before, done = np.full(len(rest), np.inf), MAX_GRADIENT * sum_squares(rest)
+        xp = backend.xp
+        rest = xp.where(kept, rest, 0.0)
+        spectrum = backend.zeros(rest.shape, "complex64")
+        along = backend.zeros(rest.shape, "complex64"), backend.zeros(rest.shape, "float32")
+        before, done = math.inf, MAX_GRADIENT * squares_of_each(rest)
         for _ in range(passes):
-            side, own = self._cut(rest), fft.irfft2(fft.rfft2(rest) * self.own, self.shape)
-            power = 2.0 * sum_squares(side) / own[0].size + sum_squares(own)
-            if (power <= done).all():
+            side, own = self._cut(rest), irfft2(rfft2(rest) * self.own, self.shape)
+            power = 2.0 * squares_of_each(side) / math.prod(self.shape) + squares_of_each(own)
+            if bool(xp.all(power <= done)):
                 break
-            keep = (power / before).astype(np.float32)[:, None, None]
+            keep = xp.astype(power / before, xp.float32)[:, None, None]
             along = side + keep * along[0], own + keep * along[1]
-            step = (along[1] + self._fringes(along[0])) * kept
-            length = np.where(power > done, power / np.maximum(sum_squares(step), 1e-30), 0.0)[:, None, None]
-            spectrum += length.astype(np.float32) * along[0]
-            rest -= length.astype(np.float32) * step
-            before = np.maximum(power, 1e-30)
+            step = xp.where(kept, along[1] + self._fringes(along[0]), 0.0)
+            length = xp.where(power > done, power / xp.maximum(squares_of_each(step), 1e-30), 0.0)
+            length = xp.astype(length, xp.float32)[:, None, None]
+            spectrum += length * along[0]
+            rest -= length * step
+            before = xp.maximum(power, 1e-30)
         return spectrum, rest
 
-    def _cut(self, images: FloatArray) -> ComplexArray:
+    def _cut(self, images: Array) -> Array:
         """Spectrum of the disc, shifted to frequency 0: (batch, rows, columns)."""
-        return fft.fft2(images * np.conj(self.ramp)) * self.band
+        return fft2(images * backend_of(images).xp.conj(self.ramp)) * self.band
 
-    def _fringes(self, spectrum: ComplexArray) -> FloatArray:
+    def _fringes(self, spectrum: Array) -> Array:
         """Fringes ``2 Re(ramp G)``: (batch, rows, columns)."""
-        return np.float32(2.0) * (fft.ifft2(spectrum) * self.ramp).real
+        return 2.0 * backend_of(spectrum).xp.real(ifft2(spectrum) * self.ramp)
 
-    def subtract_fringes(self, images: FloatArray, lost: BoolArray) -> FloatArray:
+    def subtract_fringes(self, images: Array, lost: Array) -> Array:
         """Subtract the fringes from images, fitted without their lost (bad) pixels: (batch, n_out)."""
-        spectrum, _ = self._fit(images, lost, MAX_PASSES if lost.any() or self.cropped else self.passes)
+        gaps = self.cropped or bool(backend_of(lost).xp.any(lost))
+        spectrum, _ = self._fit(images, lost, MAX_PASSES if gaps else self.passes)
         return images - self._extract(self._fringes(spectrum))
 
-    def residual(self, images: FloatArray, lost: BoolArray) -> FloatArray:
+    def residual(self, images: Array, lost: Array) -> Array:
         """What neither A nor the fringes explain, 0 on lost pixels: (batch, n_out)."""
         return self._extract(self._fit(images, lost, MAX_PASSES)[1])
 
-    def second_harmonic(self, fields: ComplexArray) -> FloatArray:
+    def second_harmonic(self, fields: Array) -> Array:
         """Twice the frequency of the fringes in their square, ``2 Re((ramp G)^2)``: (batch, n_out)."""
-        ramp = self.ramp[: self.frame[0], : self.frame[1]].reshape(1, -1)
-        return np.float32(2.0) * ((ramp * fields / self.widening[0, 0]) ** 2).real
+        xp = backend_of(fields).xp
+        ramp = xp.reshape(self.ramp[: self.frame[0], : self.frame[1]], (1, -1))
+        return 2.0 * xp.real((ramp * fields / self.widening[0, 0]) ** 2)
 
     @property
     def independent(self) -> float:
         """Number of independent fields on the sensor: bins of the disc."""
-        return float(np.count_nonzero(self.band)) * math.prod(self.frame) / math.prod(self.shape)
+        return float(int(count(self.band != 0))) * math.prod(self.frame) / math.prod(self.shape)
 
-    def variance(self, variance: FloatArray) -> FloatArray:
+    def variance(self, variance: Array) -> Array:
         """Variance of the real and of the imaginary part of fields, from that of independent pixels: (batch, n_out)."""
-        spread = self._spread(variance) / np.float32(2.0)
+        spread = self._spread(variance) / 2.0
         return spread if self.gain is None else spread * self.gain
 
-    def _spread(self, weight: FloatArray) -> FloatArray:
+    def _spread(self, weight: Array) -> Array:
         """Sum of weights of pixels, times their squared shares of each output, on a periodic sensor: (batch, n_out)."""
-        spectrum = fft.rfft2(self._embed(weight, 0.0))
+        spectrum = rfft2(self._embed(weight, 0.0))
         spectrum *= self.spread
-        return np.maximum(self._extract(fft.irfft2(spectrum, self.shape)), np.float32(0.0))
+        return backend_of(weight).xp.maximum(self._extract(irfft2(spectrum, self.shape)), 0.0)
 
-    def outputs_affected(self, marked: BoolArray, share: float = 0.3) -> BoolArray:
+    def outputs_affected(self, marked: Array, share: float = 0.3) -> Array:
         """Whether marked pixels have more than a share of an output's weight: (batch, n_out)."""
-        own = float(self.spread[0, 0].real)
-        return self._spread(marked.astype(np.float32)) > share * own
+        xp = backend_of(marked).xp
+        own = float(xp.real(self.spread[0, 0]))
+        return self._spread(xp.astype(marked, xp.float32)) > share * own
 
 
 def frequencies(shape: tuple[int, int]) -> tuple[HostArray, HostArray]:
@@ -289,9 +299,3 @@ def pixel_transfer(frequency: NDArray[np.float64], samples: int) -> NDArray[np.f
     For many samples it tends to ``sinc f``, that of a pixel with fill factor 1.
     """
     return np.sinc(frequency) / np.sinc(frequency / samples)
-
-
-def sum_squares(images: HostArray) -> NDArray[np.float64]:
-    """Sum of squares of each image: (batch, rows, columns) -> (batch,)."""
-    parts = images.view(np.float32) if np.iscomplexobj(images) else images
-    return np.einsum("bxy,bxy->b", parts, parts, dtype=np.float64)

@@ -4,16 +4,19 @@ Model of a pixel: ``I_p = |y + r exp(i phase_p)|^2 + dark``, with r > 0 the root
 field, whose phase is relative to that of the reference.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import as_complex, at_places, columns, count, mean, put, total
 from calibration.camera.noise import NoiseModel
 from calibration.fields.readings import Bench
 from calibration.fields.saturated import Prior, estimate_on_circle
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array, ComplexArray
+from photonics.backend import backend_of
 
 __all__ = [
     "Fields",
@@ -36,13 +39,13 @@ MAX_INCOHERENT = 0.05
 MIN_LIT = 16
 """Pixels without saturated readings from which on changes of the light can be told from noise."""
 
-Real = FloatArray
+Real = Array
 
 
 class Fields(NamedTuple):
     """Fields at some pixels, and their error."""
 
-    values: ComplexArray
+    values: Array
     """(probes, n_pixels), roots of DN."""
     variance: Real
     """``E|error|^2``, mean over the probes, (n_pixels,), DN."""
@@ -59,7 +62,7 @@ def linear_weights(phases: NDArray[np.float64]) -> ComplexArray:
     return (inverse[..., 1, :] + 1j * inverse[..., 2, :]).astype(np.complex64)
 
 
-def linear_fields(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> Fields:
+def linear_fields(frames: Array, phases: NDArray[np.float64], reference: Real, bench: Bench) -> Fields:
     """Estimate fields from the fringes alone; saturated readings are used as they are.
 
     Parameters
@@ -72,26 +75,26 @@ def linear_fields(frames: HostArray, phases: NDArray[np.float64], reference: Rea
         ``r``, roots of DN; positive.
     bench : Bench
     """
-    weights = linear_weights(phases)
-    values = np.zeros((frames.shape[0], frames.shape[2]), np.complex64)
-    variance = np.zeros(frames.shape[2], np.float32)
-    for step in range(frames.shape[1]):
-        seen = frames[:, step].astype(np.float32)
-        values += weights[:, step, None] * seen
-        variance += np.abs(weights[:, step]) ** 2 @ bench.noise.variance(seen)
-    return Fields(values / reference, (variance / (reference**2 * np.float32(len(frames)))).astype(np.float32))
+    backend, (probes, steps, pixels) = backend_of(frames), frames.shape
+    xp, weights = backend.xp, linear_weights(phases)
+    values, variance = backend.zeros((probes, pixels), "complex64"), backend.zeros((pixels,), "float32")
+    for step in range(steps):
+        seen = xp.astype(frames[:, step, :], xp.float32)
+        values += backend.asarray(weights[:, step, None]) * seen
+        variance += backend.asarray(np.abs(weights[:, step]) ** 2) @ bench.noise.variance(seen)
+    return Fields(values / reference, xp.astype(variance / (reference**2 * float(probes)), xp.float32))
 
 
-def stepped_reference(phases: NDArray[np.float64], reference: Real) -> Callable[[int], ComplexArray]:
+def stepped_reference(phases: NDArray[np.float64], reference: Real) -> Callable[[int], Array]:
     """The reference's field as a function of the step, -> (probes, n_pixels); argument `beam` of `refine_fields`."""
-    turns = np.exp(1j * phases).astype(np.complex64)
+    turns = backend_of(reference).asarray(np.exp(1j * phases).astype(np.complex64))
     return lambda step: turns[:, step, None] * reference
 
 
 def refine_fields(
-    frames: HostArray,
-    beam: Callable[[int], ComplexArray],
-    start: ComplexArray,
+    frames: Array,
+    beam: Callable[[int], Array],
+    start: Array,
     noise: NoiseModel,
     saturation_dn: int,
     rounds: int = ROUNDS,
@@ -118,103 +121,98 @@ def refine_fields(
     prior : Prior, optional
         The prior of each pixel; by default the mean and the spread of its other probes.
     """
-    y = start.copy()
-    top = np.float32(saturation_dn)
-    variance = np.ones(y.shape, np.float32)
-    sums = np.empty(
-        (5, *y.shape), np.float32
-    )  # reused in all rounds: new memory in each round would cost a third of the time
+    backend = backend_of(start)
+    xp, y = backend.xp, backend.xp.asarray(start, copy=True)
+    variance = backend.zeros(y.shape, "float32") + 1.0
+    # Reused in all rounds: new memory in each round would cost a third of the time.
+    sums = backend.empty((5, *y.shape), "float32")
     for _ in range(rounds):
-        variance = improve(y, frames, beam, noise, top, sums)
-    left = (frames < top).sum(axis=1)
-    if (left < 2).any():
-        prior = prior or spread_of(y, left >= 2)
-        probe, pixel = np.nonzero(left < 2)
-        beams = [np.broadcast_to(beam(step), y.shape)[probe, pixel] for step in range(frames.shape[1])]
-        readings = frames[probe, :, pixel].T.astype(np.float32)
-        of_each = Prior(prior.mean[pixel], prior.spread[pixel])
-        y[probe, pixel], variance[probe, pixel] = estimate_on_circle(
-            readings, np.stack(beams), of_each, noise, float(top)
-        )
-    return Fields(y, variance.mean(axis=0))
+        variance = improve(y, frames, beam, noise, saturation_dn, sums)
+    left = count(frames < saturation_dn, 1)
+    if bool(xp.any(left < 2)):
+        prior, at = prior or spread_of(y, left >= 2), xp.nonzero(left < 2)
+        steps = range(frames.shape[1])
+        beams = [at_places(xp.broadcast_to(beam(step), y.shape)[:, None, :], *at)[:, 0] for step in steps]
+        readings = xp.astype(at_places(frames, *at).T, xp.float32)
+        of_each = Prior(xp.take(prior.mean, at[1]), xp.take(prior.spread, at[1]))
+        values, errors = estimate_on_circle(readings, xp.stack(beams), of_each, noise, float(saturation_dn))
+        put(y, at, values)
+        put(variance, at, errors)
+    return Fields(y, xp.mean(variance, axis=0))
 
 
-def improve(
-    y: ComplexArray,
-    frames: HostArray,
-    beam: Callable[[int], ComplexArray],
-    noise: NoiseModel,
-    top: np.float32,
-    sums: FloatArray,
-) -> FloatArray:
+def improve(y: Array, frames: Array, beam: Callable[[int], Array], noise: NoiseModel, top: int, sums: Real) -> Real:
     """Improve fields in place by a Gauss-Newton step of `refine_fields`, and return their variance.
 
     `sums`, shape (5, probes, n_pixels), is memory to work in.
     """
-    sums.fill(0.0)
-    aa, ab, bb, ra, rb = sums
+    xp = backend_of(y).xp
+    sums[...] = 0.0
+    aa, ab, bb, ra, rb = (sums[k, ...] for k in range(5))
     for step in range(frames.shape[1]):
-        seen = frames[:, step].astype(np.float32)
-        total = y + beam(step)
-        a, b = total.real, total.imag
+        seen = xp.astype(frames[:, step, :], xp.float32)
+        field = y + beam(step)
+        a, b = xp.real(field), xp.imag(field)
         model = a * a + b * b
-        residual = seen - np.float32(noise.dark_dn) - model
-        weight = np.float32(4.0) / (np.float32(noise.floor_dn2) + np.float32(noise.slope_dn) * model)
+        residual = seen - noise.dark_dn - model
+        weight = 4.0 / (noise.floor_dn2 + noise.slope_dn * model)
         weight[(seen >= top) & (residual < 0)] = 0.0
         wa = weight * a
         aa += wa * a
         ab += wa * b
         bb += weight * b * b
-        residual *= np.float32(0.5)
+        residual *= 0.5
         ra += residual * wa
         rb += residual * weight * b
     trace = aa + bb
     # Damping by 1e-3 changes the steps but not their limit.
-    aa += np.float32(1e-3) * trace
-    bb += np.float32(1e-3) * trace
-    determinant = np.maximum(aa * bb - ab * ab, np.float32(1e-30))
-    y.real += (bb * ra - ab * rb) / determinant
-    y.imag += (aa * rb - ab * ra) / determinant
-    return np.asarray(trace / determinant, np.float32)
+    aa += 1e-3 * trace
+    bb += 1e-3 * trace
+    determinant = xp.maximum(aa * bb - ab * ab, 1e-30)
+    y += as_complex((bb * ra - ab * rb) / determinant, (aa * rb - ab * ra) / determinant)
+    return trace / determinant
 
 
-def spread_of(values: ComplexArray, known: BoolArray) -> Prior:
+def spread_of(values: Array, known: Array) -> Prior:
     """Mean and spread of the known fields of each pixel, or of all its fields if none is known."""
-    known = known | ~known.any(axis=0)
-    mean = values.mean(axis=0, where=known)
-    return Prior(mean, (np.abs(values - mean) ** 2).mean(axis=0, where=known))
+    xp = backend_of(values).xp
+    known = known | ~xp.any(known, axis=0)
+    middle = mean(values, 0, where=known)
+    return Prior(middle, mean(xp.abs(values - middle) ** 2, 0, where=known))
 
 
-def misfit(frames: HostArray, phases: NDArray[np.float64], noise: NoiseModel, saturation_dn: int) -> Real:
+def misfit(frames: Array, phases: NDArray[np.float64], noise: NoiseModel, saturation_dn: int) -> Real:
     """Squared residuals of the fit of ``I_p = a + 2 Re(z exp(-i phase_p))`` over those expected from noise, per pixel.
 
     A probe has P - 3 degrees of freedom, so more than three steps are needed. NaN if every probe of the pixel
     saturates. Arguments are as for `linear_fields`.
     """
-    seen, expected = np.zeros(frames.shape[2], np.float32), np.zeros(frames.shape[2], np.float32)
+    backend, (probes, steps, pixels) = backend_of(frames), frames.shape
+    xp, seen, expected = backend.xp, backend.zeros((pixels,), "float32"), backend.zeros((pixels,), "float32")
     basis = np.stack([np.ones_like(phases), 2.0 * np.cos(phases), 2.0 * np.sin(phases)], axis=-1)
-    left = np.eye(frames.shape[1]) - basis @ np.linalg.pinv(basis, rcond=1e-3)  # (probes, P, P)
-    for probe, rest in zip(frames, left.astype(np.float32), strict=True):
-        good = (probe < saturation_dn).all(axis=0)
-        seen += np.where(good, ((rest @ probe.astype(np.float32)) ** 2).sum(axis=0), np.float32(0.0))
-        expected += np.where(good, np.diag(rest) @ noise.variance(probe), np.float32(0.0))
-    return (seen / np.where(expected > 0, expected, np.nan)).astype(np.float32)
+    left = (np.eye(steps) - basis @ np.linalg.pinv(basis, rcond=1e-3)).astype(np.float32)  # (probes, P, P)
+    for k in range(probes):
+        probe, rest = frames[k, ...], backend.asarray(left[k])
+        good, diagonal = xp.all(probe < saturation_dn, axis=0), backend.asarray(np.diag(left[k]).copy())
+        seen += xp.where(good, xp.sum((rest @ xp.astype(probe, xp.float32)) ** 2, axis=0), 0.0)
+        expected += xp.where(good, diagonal @ noise.variance(probe), 0.0)
+    return seen / xp.where(expected > 0, expected, np.nan)
 
 
 def coherent_misfit(
-    frames: HostArray, beam: Callable[[int], ComplexArray], values: ComplexArray, noise: NoiseModel, saturation_dn: int
+    frames: Array, beam: Callable[[int], Array], values: Array, noise: NoiseModel, saturation_dn: int
 ) -> Real:
     """Squared residuals of the fields of `refine_fields` over those that noise explains, per pixel.
 
     A probe has P - 2 degrees of freedom, so that three steps have a misfit as well where all light is coherent.
     """
-    good = (frames < saturation_dn).all(axis=1)
-    seen = np.zeros(values.shape, np.float32)
+    backend = backend_of(values)
+    xp, good, seen = backend.xp, backend.xp.all(frames < saturation_dn, axis=1), backend.zeros(values.shape, "float32")
     for step in range(frames.shape[1]):
-        model = np.abs(values + beam(step)) ** 2 + np.float32(noise.dark_dn)
-        seen += (frames[:, step].astype(np.float32) - model) ** 2 / noise.variance(model)
-    count = good.sum(axis=0) * (frames.shape[1] - 2)
-    return (seen.sum(axis=0, where=good) / np.where(count > 0, count, np.nan)).astype(np.float32)
+        model = xp.abs(values + beam(step)) ** 2 + noise.dark_dn
+        seen += (xp.astype(frames[:, step, :], xp.float32) - model) ** 2 / noise.variance(model)
+    number = xp.astype(count(good, 0) * (frames.shape[1] - 2), xp.float64)
+    return xp.astype(total(seen, 0, where=good) / xp.where(number > 0, number, np.nan), xp.float32)
 
 
 def is_complete(share: float) -> bool:
@@ -222,22 +220,23 @@ def is_complete(share: float) -> bool:
     return abs(share - 1.0) <= MAX_INCOHERENT
 
 
-def closure(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
+def closure(frames: Array, phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
     """Mean intensity of the speckle in the frames over that in the fringes, after subtraction of noise.
 
     It is 1 if all light interferes with the reference, and larger with a second polarisation or other incoherent light,
     which `refine_fields` would mistake for signal. Only pixels without saturated readings are used.
     """
-    good = (frames < bench.saturation_dn).all(axis=(0, 1))
-    if not good.any():
+    xp = backend_of(frames).xp
+    good = xp.all(frames < bench.saturation_dn, axis=(0, 1))
+    if not bool(xp.any(good)):
         return float("nan")
-    fields = linear_fields(frames[:, :, good], phases, reference[good], bench)
-    fringes = np.mean(np.abs(fields.values) ** 2) - fields.variance.mean()
-    mean = np.mean(frames[:, :, good], dtype=np.float64) - bench.noise.dark_dn - np.mean(reference[good] ** 2)
-    return float(mean / fringes)
+    seen, beam = columns(frames, good), reference[good]
+    fields = linear_fields(seen, phases, beam, bench)
+    fringes = float(xp.mean(xp.abs(fields.values) ** 2) - xp.mean(fields.variance))
+    return (float(mean(seen, None, "float64")) - bench.noise.dark_dn - float(xp.mean(beam**2))) / fringes
 
 
-def light_changes(frames: HostArray, phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
+def light_changes(frames: Array, phases: NDArray[np.float64], reference: Real, bench: Bench) -> float:
     """Relative change of the light from probe to probe, rms; 0 if noise explains what is seen.
 
     Light of power ``1 + e`` in a probe leaves its phase steps perfect. The mean of the frames and the fringes change as
@@ -245,14 +244,16 @@ def light_changes(frames: HostArray, phases: NDArray[np.float64], reference: Rea
     ``e (r^2 - |y|^2)`` to first order: e is the slope over the pixels. Only pixels without saturated readings are used.
     Arguments are as for `linear_fields`.
     """
-    good = (frames < bench.saturation_dn).all(axis=(0, 1))
-    if good.sum() < MIN_LIT or len(frames) < 2:
+    xp, probes = backend_of(frames).xp, frames.shape[0]
+    good = xp.all(frames < bench.saturation_dn, axis=(0, 1))
+    if int(count(good)) < MIN_LIT or probes < 2:
         return 0.0
-    frames, square = frames[:, :, good], reference[good].astype(np.float64) ** 2
-    light = np.abs(linear_fields(frames, phases, reference[good], bench).values).astype(np.float64) ** 2
-    excess, lever = frames.mean(axis=1) - bench.noise.dark_dn - square - light, square - light
-    power = np.sum(lever**2, axis=1)
-    slope = np.sum(excess * lever, axis=1) / power
-    noise = np.mean(np.mean((excess - slope[:, None] * lever) ** 2, axis=1) / power)
-    found = float(np.var(slope, ddof=1))
-    return float(np.sqrt(found - noise)) if found > noise * (1.0 + 6.0 * np.sqrt(2.0 / len(frames))) else 0.0
+    seen, beam = columns(frames, good), reference[good]
+    square = xp.astype(beam, xp.float64) ** 2
+    light = xp.astype(xp.abs(linear_fields(seen, phases, beam, bench).values), xp.float64) ** 2
+    excess, lever = mean(seen, 1) - bench.noise.dark_dn - square - light, square - light
+    power = xp.sum(lever**2, axis=1)
+    slope = xp.sum(excess * lever, axis=1) / power
+    noise = float(xp.mean(xp.mean((excess - slope[:, None] * lever) ** 2, axis=1) / power))
+    found = float(xp.var(slope, correction=1))
+    return math.sqrt(found - noise) if found > noise * (1.0 + 6.0 * math.sqrt(2.0 / probes)) else 0.0

@@ -6,12 +6,14 @@ The field y of a vector follows from its distances to them. Complex numbers are 
 components, so that ``Re(conj(q) y)`` is the dot product ``q . y``.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from calibration.arrays import as_complex, columns, count, difference, located, mean, nanquantile
 from calibration.camera.decay import change_of_light
 from calibration.camera.noise import Background, measure_background
 from calibration.device import Device
@@ -24,8 +26,9 @@ from calibration.projections.base import LinearProjection, ProjectionMethod, Ref
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_anchor_share, speckle_shape
 from calibration.projections.light import change_of_anchors, state_of_light
 from calibration.projections.responses import Common, Response
-from calibration.projections.trilateration import Anchors, locate, misfit, shared_error
-from photonics.arrays import BoolArray, FloatArray, HostArray, IntArray
+from calibration.projections.trilateration import Anchors, by_frame, locate, misfit, shared_error
+from photonics.arrays import Array, BoolArray, HostArray, IntArray
+from photonics.backend import HOST
 from photonics.component import Field, component, integer
 
 __all__ = ["MultilaterationMethod", "MultilaterationProjection"]
@@ -87,22 +90,22 @@ class MultilaterationProjection(LinearProjection):
     )
 
     method: "MultilaterationMethod"
-    anchors: BoolArray
+    anchors: Array
     """Anchor patterns on spare inputs, (S, n_in)."""
     places: Anchors
     """Positions of the anchors in the complex plane of each row, up to a rotation and a reflection."""
-    off_dn: FloatArray
+    off_dn: Array
     """Mean frame with all mirrors OFF, DN: (n_out,)."""
-    rank_ratio: FloatArray
+    rank_ratio: Array
     """Third over second eigenvalue of the anchors' Gram matrix in each row, (n_out,): 0 without noise if a pixel sees a
     single field, near 1 if noise or a second field is as strong as the second dimension."""
-    flatness: FloatArray
+    flatness: Array
     """Second over first eigenvalue, (n_out,): 1 at best; 0 for anchors on a line, which cannot distinguish a field from
     its conjugate."""
-    shared_variance: FloatArray
+    shared_variance: Array
     """Variance of the real (or imaginary) part of a field near 0 due to errors of the anchors' positions, DN:
     (n_out,)."""
-    scale_error: FloatArray
+    scale_error: Array
     """Relative standard error of a row's scale due to errors of its anchors' positions, (n_out,)."""
 
     @property
@@ -115,7 +118,7 @@ class MultilaterationProjection(LinearProjection):
     @property
     def frames_per_vector(self) -> int:
         """Frames for one binary vector: the pattern alone, and one with each anchor."""
-        return 1 + len(self.anchors)
+        return 1 + self.anchors.shape[0]
 
     @property
     def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
@@ -128,86 +131,91 @@ class MultilaterationProjection(LinearProjection):
 
     def refresh(self, count: int = 1) -> Refreshed:
         """Compare `count` frames of each anchor with their places, which then scale with the light."""
-        count, at = integer(count, "count", 1), self.opu.clock.frames
-        frames = self.opu.measure(np.repeat(self.anchors, count, axis=0)).reshape(len(self.anchors), count, -1)
-        taken, before = frames.mean(axis=1, dtype=np.float32), self.places.added
+        if (there := self.on_device) is not self:
+            return there.refresh(count)
+        xp, count, at = self.backend.xp, integer(count, "count", 1), self.opu.clock.frames
+        anchors = self.anchors.shape[0]
+        frames = xp.reshape(self.opu.measure(xp.repeat(self.anchors, count, axis=0)), (anchors, count, -1))
+        taken, before = mean(frames, 1, "float32"), self.places.added
         rows = self.valid & (taken < self.opu.camera.saturation_dn)
-        misplaced = np.float32(4.0) * np.maximum(before, np.float32(0.0)) * self.places.position_variance
-        noise = (self.noise.variance(taken) / np.float32(count))[rows], misplaced[rows]
-        middle = at + len(self.anchors) * count // 2
+        misplaced = 4.0 * xp.maximum(before, 0.0) * self.places.position_variance
+        noise = (self.noise.variance(taken) / count)[rows], misplaced[rows]
+        middle = at + anchors * count // 2
         found = change_of_light((taken - self.off_dn)[rows], before[rows], noise, middle - self.frame)
-        dark = np.float32(self.noise.dark_dn)
-        projection = replace(
-            self,
-            places=self.places.scaled(found.scale),
-            off_dn=dark + (self.off_dn - dark) * np.float32(found.scale),
-            shared_variance=self.shared_variance * np.float32(found.scale),
-        ).moving(found)
+        dark, scale = self.noise.dark_dn, float(np.float32(found.scale))
+        off_dn, shared = dark + (self.off_dn - dark) * scale, self.shared_variance * scale
+        places = self.places.scaled(found.scale)
+        projection = replace(self, places=places, off_dn=off_dn, shared_variance=shared).moving(found)
         return Refreshed(projection if projection.correlation == 1.0 else projection._misplaced(), *found)
 
     def _misplaced(self) -> "MultilaterationProjection":
-        """The projection with the errors that anchors make which are not where they were calibrated."""
-        kept, points = self.correlation, self.places.positions
-        mean = np.mean(np.sum(points**2, axis=1)[:, self.valid])
-        variance = ((1.0 - kept) ** 2 * points**2 + (1.0 - kept**2) * mean / 2.0).transpose(2, 0, 1)
+        """The projection with the errors that anchors make which are not where they were calibrated.
+
+        The errors are computed on the host: one copy of the anchors' places.
+        """
+        kept, places = self.correlation, located(self.places, HOST)
+        points = places.positions
+        power = np.mean(np.sum(points**2, axis=1)[:, located(self.valid, HOST)])
+        variance = ((1.0 - kept) ** 2 * points**2 + (1.0 - kept**2) * power / 2.0).transpose(2, 0, 1)
         covariance = np.zeros((self.n_outputs, 2 * len(points) + 2, 2 * len(points) + 2))
         known = np.arange(2 * len(points))
         covariance[:, known, known] = variance.reshape(self.n_outputs, -1)
         half = self.unit_dn * self.n_inputs / (2.0 * self.opu.n_in)
-        shared, relative = shared_error(self.places, covariance, half)
-        return replace(
-            self, shared_variance=self.shared_variance + shared, scale_error=np.hypot(self.scale_error, relative)
-        )
+        shared, relative = map(self.backend.asarray, shared_error(places, covariance, half))
+        error = self.backend.xp.hypot(self.scale_error, relative)
+        return replace(self, shared_variance=self.shared_variance + shared, scale_error=error)
 
     def expected_dark_share(self) -> float | None:
         """Share of rows whose anchors lie near a line; None if pixels average over several grains (no formula)."""
         if speckle_shape(self.opu) >= MAX_SINGLE_GRAIN_SHAPE:
             return None
-        return flat_anchor_share(len(self.anchors), self.method.dark_share)
+        return flat_anchor_share(self.anchors.shape[0], self.method.dark_share)
 
-    def _frames(self, half: BoolArray) -> HostArray:
+    def _frames(self, half: Array) -> Array:
         return frames_with_anchors(self.opu, self._pad(half), self.anchors)
 
-    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
-        full = np.moveaxis(frames >= self.opu.camera.saturation_dn, 1, 0)
-        lost = np.count_nonzero(~full, axis=0) < MIN_READINGS
-        weight = np.moveaxis(1.0 / self.noise.variance(frames), 1, 0)
-        weight = np.where(full & ~lost, np.float32(0.0), weight)
-        check_repeats(frames[:, :-1], frames[:, 1:])
-        signal = np.moveaxis(frames - self.off_dn, 1, 0)
+    def _respond(self, frames: Array, uncertain: bool) -> Response:
+        xp, anchors = self.backend.xp, self.anchors.shape[0]
+        full = by_frame(frames >= self.opu.camera.saturation_dn)
+        lost = count(~full, 0) < MIN_READINGS
+        weight = by_frame(1.0 / self.noise.variance(frames))
+        weight = xp.where(full & ~lost, 0.0, weight)
+        check_repeats(frames[:, :-1, :], frames[:, 1:, :])
+        signal = by_frame(difference(frames, self.off_dn))
         y, solution = locate(self.places, signal, weight)
-        values = (y[0] + 1j * y[1]).astype(np.complex64)
-        anchors = len(self.anchors)
-        found = np.where(full.any(axis=0) | ~self.valid, np.nan, misfit(self.places, signal, weight, y))
+        values = as_complex(y[0, ...], y[1, ...])
+        found = xp.where(xp.any(full, axis=0) | ~self.valid, np.nan, misfit(self.places, signal, weight, y))
         if anchors == 3:
-            some = np.isfinite(found).any(axis=1)
-            found[some] = np.nanmedian(found[some], axis=1, keepdims=True)
+            some = xp.any(xp.isfinite(found), axis=1)
+            found[some] = xp.zeros_like(found[some]) + nanquantile(found[some], 0.5, 1)[:, None]
         factor = response_factor(found / SOUND_MISFITS.get(anchors, SOUND_MISFIT), anchors - 1)
         if not uncertain:
             return Response(values, None, None)
-        if not self._dim.any():
+        if not bool(xp.any(dim := self._dim)):
             return Response(values, solution.variance() * factor, lost)
-        excess = signal[1:] - signal[:1] - self.places.added[:, None]
-        sums = excess[:, :, self._dim].mean(axis=(0, 2), dtype=np.float64)[:, None] / 2.0
+        excess = signal[1:, ...] - signal[:1, ...] - self.places.added[:, None, :]
+        sums = mean(columns(excess, dim), (0, 2), "float64")[:, None] / 2.0
         return Response(values, solution.variance() * factor, lost, sums)
 
-    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
-        light = float(self.places.added[:, self._dim].mean())
+    def _common_error(self, sums: Array, patterns: Array) -> Common:
+        light = float(mean(columns(self.places.added, self._dim)))
         return change_of_anchors(sums, patterns, light, self.opu, stacklevel=3)
 
     @property
-    def _dim(self) -> BoolArray:
+    def _dim(self) -> Array:
         """Valid rows that hardly saturate with an anchor."""
-        return self.valid & (self.places.added.max(axis=0) < np.float32(MAX_DIM * self.opu.camera.top))
+        brightest = self.backend.xp.max(self.places.added, axis=0)
+        return self.valid & (brightest < float(np.float32(MAX_DIM * self.opu.camera.top)))
 
-    def _scale(self) -> FloatArray:
-        return np.where(self.valid, 1.0 / np.sqrt(switched_unit_dn(self.opu, self.unit_dn)), 0.0).astype(np.float32)
+    def _scale(self) -> Array:
+        unit_dn = switched_unit_dn(self.opu, self.unit_dn)
+        return self.backend.xp.astype(self.valid, self.backend.xp.float32) * (1.0 / math.sqrt(unit_dn))
 
-    def _shared_variance(self) -> FloatArray:
+    def _shared_variance(self) -> Array:
         return self.shared_variance
 
-    def _scale_error(self) -> FloatArray:
-        return np.hypot(self.scale_error, np.float32(data_sheet_error(self.opu)))
+    def _scale_error(self) -> Array:
+        return self.backend.xp.hypot(self.scale_error, data_sheet_error(self.opu))
 
 
 @component

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from calibration.device import Device
+from calibration.arrays import difference
+from calibration.device import Device, show
 from calibration.fields.linearity import MIN_SHARE, bend_of, bend_of_fringes, curvature_sums
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import binned_imaging
@@ -22,7 +23,8 @@ from calibration.projections.reference_arm import (
     warn_of_saturation,
 )
 from calibration.projections.responses import Common, Response
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array, BoolArray
+from photonics.backend import to_host
 from photonics.component import component
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
@@ -65,9 +67,9 @@ class OffAxisProjection(ReferencedProjection):
 
     sideband: Sideband
     """The disc of the spectrum that holds the field."""
-    reference_frame: FloatArray
+    reference_frame: Array
     """Mean frame of the reference beam with all mirrors OFF, DN: (n_out,)."""
-    bad: BoolArray
+    bad: Array
     """Pixels that do not respond to the reference beam, or that it saturates: (n_out,)."""
     lost: float
     """Relative amplitude of the light outside the disc, due to aberrations of the beam; part of the standard error."""
@@ -88,47 +90,47 @@ class OffAxisProjection(ReferencedProjection):
         return 1
 
     def _in_light(self, scale: float) -> ReferencedProjection:
-        dark = np.float32(self.noise.dark_dn)
-        frame = dark + (self.reference_frame - dark) * np.float32(scale)
+        dark = self.noise.dark_dn
+        frame = dark + (self.reference_frame - dark) * float(np.float32(scale))
         return replace(self, **beam_in_light(self, scale), reference_frame=frame)
 
-    def _scale_error(self) -> FloatArray:
-        optics = np.hypot(self.sideband.model_error, np.float32(math.hypot(self.lost, self.bend)))
-        return np.hypot(super()._scale_error(), optics)
+    def _scale_error(self) -> Array:
+        xp = self.backend.xp
+        return xp.hypot(super()._scale_error(), xp.hypot(self.sideband.model_error, math.hypot(self.lost, self.bend)))
 
-    def _frames(self, half: BoolArray) -> HostArray:
+    def _frames(self, half: Array) -> Array:
         frames = self.opu.measure(self._pad(half), reference_phase=0.0)
-        changed = (half[1:] != half[:-1]).any(axis=1)
-        check_repeats(frames[:-1][changed], frames[1:][changed])
-        return frames[:, None]
+        changed = self.backend.xp.any(half[1:, :] != half[:-1, :], axis=1)
+        check_repeats(frames[:-1, :][changed], frames[1:, :][changed])
+        return frames[:, None, :]
 
-    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
-        full = frames[:, 0] >= self.opu.camera.saturation_dn
+    def _respond(self, frames: Array, uncertain: bool) -> Response:
+        taken = frames[:, 0, :]
+        full = taken >= self.opu.camera.saturation_dn
         warn_of_saturation(self, full & ~self.bad, stacklevel=3)
-        images, lost = frames[:, 0] - self.reference_frame, full | self.bad
+        images, lost = difference(taken, self.reference_frame), full | self.bad
         values = self.sideband.demodulate(images, lost)
         if not uncertain:
             return Response(values, None, None)
-        variance = self.sideband.variance(self.noise.variance(frames[:, 0]))
+        variance = self.sideband.variance(self.noise.variance(taken))
         rest = self.sideband.subtract_fringes(images, lost)
         variance += self._light_variance(values, rest + self.reference_dn, lost)
-        sums = self._curvature_sums(images, frames[:, 0], values, rest + self.reference_dn, lost)
+        sums = self._curvature_sums(images, taken, values, rest + self.reference_dn, lost)
         return Response(values, variance, self.sideband.outputs_affected(full & ~self.bad), sums)
 
-    def _curvature_sums(
-        self, images: FloatArray, frames: HostArray, values: ComplexArray, mean_dn: FloatArray, lost: BoolArray
-    ) -> HostArray:
+    def _curvature_sums(self, images: Array, frames: Array, values: Array, mean_dn: Array, lost: Array) -> Array:
         """Second harmonic of the fringes, where the bands of the spectrum leave room for it; see `curvature_sums`."""
-        light = np.where(lost | ~self.valid, np.float32(0.0), np.abs(values) ** 2)
-        whole = np.where(lost, np.float32(0.0), -self.sideband.second_harmonic(values))
+        xp = self.backend.xp
+        light = xp.where(lost | ~self.valid, 0.0, xp.abs(values) ** 2)
+        whole = xp.where(lost, 0.0, -self.sideband.second_harmonic(values))
         harmonic = self.sideband.residual(whole, lost)
-        room = (harmonic**2).sum(axis=1) > MIN_SHARE * (whole**2).sum(axis=1)
-        harmonic[~room] = 0.0
+        room = xp.sum(harmonic**2, axis=1) > MIN_SHARE * xp.sum(whole**2, axis=1)
+        harmonic = xp.where(room[:, None], harmonic, 0.0)
         seen = self.sideband.residual(images, lost)
         variance = self.noise.variance(frames)
         return curvature_sums(seen, harmonic, variance, light, mean_dn, variance)
 
-    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
+    def _common_error(self, sums: Array, patterns: Array) -> Common:
         found = bend_of_fringes(sums, self.bend, stacklevel=3)  # the calibration may have told it
         return Common(relative=math.sqrt(max(found**2 - self.bend**2, 0.0)))
 
@@ -178,8 +180,8 @@ def locate(
     """
     patterns = np.zeros((PROBES, opu.n_in), np.bool_)
     patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, PatternSet.SIDEBAND)
-    alone = opu.measure(patterns).astype(np.float32)
-    both = opu.measure(patterns, reference_phase=0.0).astype(np.float32)
+    alone = to_host(show(opu, patterns)).astype(np.float32)
+    both = to_host(show(opu, patterns, reference_phase=0.0)).astype(np.float32)
     full = float((both >= opu.camera.saturation_dn).mean())
     if full > MAX_PROBES_FULL:
         raise ValueError(

@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import at_places, columns, count, mean, put
 from calibration.device import Device
 from calibration.fields.holography import step_phases, stepped_interference
 from calibration.fields.linearity import curvature_of_levels, curvature_of_steps, curvature_sums
@@ -22,7 +23,8 @@ from calibration.projections.reference_arm import (
     warn_of_saturation,
 )
 from calibration.projections.responses import Response
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 from photonics.component import Field, component
 from photonics.parts.camera import QUANTISATION
 
@@ -33,9 +35,9 @@ MIN_READINGS = 3
 MIN_VISIBILITY = 0.99
 """Smallest contrast of the fringes at which their amplitude follows from the beam's intensity."""
 
-Places = tuple[NDArray[np.intp], NDArray[np.intp]]
+Places = tuple[Array, Array]
 """Indices of patterns and of pixels, (n,) each."""
-Recovered = tuple[Fields, BoolArray]
+Recovered = tuple[Fields, Array]
 """Recovered ``conj(R) y``, and whether it is one of two possible solutions; arrays of shape (n,)."""
 
 
@@ -60,9 +62,11 @@ class SteppingProjection(ReferencedProjection):
 
     by_row: ClassVar[tuple[str, ...]] = ("reference_dn", "reference_variance", "shared_variance", "offset_dn")
 
+    host_fields: ClassVar[tuple[str, ...]] = ("phases_rad",)
+
     phases_rad: NDArray[np.float64]
     """Phases of the steps, (P,)."""
-    offset_dn: ComplexArray
+    offset_dn: Array
     """Response of all mirrors OFF, DN: (n_out,)."""
 
     @property
@@ -79,70 +83,67 @@ class SteppingProjection(ReferencedProjection):
         return len(self.phases_rad)
 
     def _in_light(self, scale: float) -> ReferencedProjection:
-        light = np.complex64(scale)
-        return replace(self, **beam_in_light(self, scale), offset_dn=self.offset_dn * light)
+        return replace(self, **beam_in_light(self, scale), offset_dn=self.offset_dn * float(np.float32(scale)))
 
-    def _scale(self) -> FloatArray:
+    def _scale(self) -> Array:
         # A pixel of finite width reduces the contrast of a tilted beam's fringes; the data sheet of the optics gives
         # the factor.
-        return super()._scale() / np.float32(self.opu.imaging.visibility(self.opu.laser.wavelength_m))
+        return super()._scale() / self.opu.imaging.visibility(self.opu.laser.wavelength_m)
 
-    def _frames(self, half: BoolArray) -> HostArray:
-        steps = len(self.phases_rad)
-        patterns = np.repeat(self._pad(half), steps, axis=0)
-        frames = self.opu.measure(patterns, reference_phase=np.tile(self.phases_rad, len(half)))
-        return frames.reshape(len(half), steps, -1)
+    def _frames(self, half: Array) -> Array:
+        xp, steps = self.backend.xp, len(self.phases_rad)
+        patterns = xp.repeat(self._pad(half), steps, axis=0)
+        frames = self.opu.measure(patterns, reference_phase=np.tile(self.phases_rad, half.shape[0]))
+        return xp.reshape(frames, (half.shape[0], steps, -1))
 
-    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
+    def _respond(self, frames: Array, uncertain: bool) -> Response:
+        xp, steps = self.backend.xp, len(self.phases_rad)
         values = stepped_interference(frames, self.phases_rad)
         full = frames >= self.opu.camera.saturation_dn
         warn_of_saturation(self, full, stacklevel=3)
-        saturated = np.asarray(full.any(axis=1))
-        variance = None
-        if uncertain:
-            variance = self.noise.variance(frames).mean(axis=1) / np.float32(2 * len(self.phases_rad))
+        saturated = xp.any(full, axis=1)
+        variance = mean(self.noise.variance(frames), 1) / (2 * steps) if uncertain else None
         factor = self._misfit_factor(frames, values)
-        light, sums = None, None
+        light, sums = 0.0, None
         if uncertain:
-            mean = frames.mean(axis=1, dtype=np.float32) - np.float32(self.noise.dark_dn)
-            light = self._light_variance(values, mean, saturated) if self.coherent else None
-            sums = self._curvature_sums(frames, values, mean, ~saturated & self.valid)
-        batch, row = np.nonzero(saturated)
-        left = (~full[batch, :, row]).sum(axis=1)
-        few = (left < MIN_READINGS) & self.valid[row] & self.coherent
+            level = mean(frames, 1, "float32") - self.noise.dark_dn
+            light = self._light_variance(values, level, saturated) if self.coherent else 0.0
+            sums = self._curvature_sums(frames, values, level, ~saturated & self.valid)
+        batch, row = xp.nonzero(saturated)
+        left = count(~at_places(full, batch, row), 1)
+        few = (left < MIN_READINGS) & xp.take(self.valid, row) & self.coherent
         enough = left >= MIN_READINGS
         for chosen, recover, least in ((few, self._fit_with_beam, MIN_READINGS - 1), (enough, self._fit_fringe, 0)):
-            if not chosen.any():
+            if not bool(xp.any(chosen)):
                 continue
             at = batch[chosen], row[chosen]
             fields, ambiguous = recover(frames, values, full, at)
-            values[at] = fields.values
+            put(values, at, fields.values)
             if variance is not None:
-                variance[at] = fields.variance / np.float32(2.0)
-            saturated[at] = (left[chosen] < least) | ambiguous
+                put(variance, at, fields.variance / 2.0)
+            put(saturated, at, (left[chosen] < least) | ambiguous)
         values -= self.offset_dn
-        variance = None if variance is None else variance * factor + (np.float32(0.0) if light is None else light)
+        variance = None if variance is None else variance * factor + light
         return Response(values, variance, saturated if uncertain else None, sums)
 
-    def _curvature_sums(
-        self, frames: HostArray, values: ComplexArray, mean_dn: FloatArray, good: BoolArray
-    ) -> HostArray | None:
+    def _curvature_sums(self, frames: Array, values: Array, mean_dn: Array, good: Array) -> Array | None:
         """Second harmonic of the steps, or the levels of three steps; None if neither shows the camera's curve."""
-        variance, light = self.noise.variance(frames).mean(axis=1), np.abs(values) ** 2
+        xp = self.backend.xp
+        variance, light = mean(self.noise.variance(frames), 1), xp.abs(values) ** 2
         steps = len(self.phases_rad)
         if steps > MIN_READINGS:
             found = curvature_of_steps(frames, values, self.phases_rad, variance, good)
         elif self.coherent:
-            beam = np.maximum(self.reference_dn, np.float32(1e-3))
+            beam = xp.maximum(self.reference_dn, 1e-3)
             speckle = light / beam
-            spread = variance * (1.0 + 2.0 * speckle / beam) / np.float32(steps)
+            spread = variance * (1.0 + 2.0 * speckle / beam) / steps
             found = curvature_of_levels(mean_dn - beam - speckle, speckle, spread, good)
         else:
             return None
         shot = {3: 0.0, 4: 1.0}.get(steps, 2.0 / steps) * self.noise.slope_dn
-        return curvature_sums(*found, np.where(good, light, np.float32(0.0)), mean_dn, variance, shot)
+        return curvature_sums(*found, xp.where(good, light, 0.0), mean_dn, variance, shot)
 
-    def _misfit_factor(self, frames: HostArray, values: ComplexArray) -> FloatArray:
+    def _misfit_factor(self, frames: Array, values: Array) -> Array:
         """Factor on the variance of each value by the misfit of its frames; 1 if any frames fit.
 
         Raises
@@ -150,8 +151,9 @@ class SteppingProjection(ReferencedProjection):
         ValueError
             If frames repeat those of the step before.
         """
-        repeated = float((frames[:, 1:] == frames[:, :-1]).all(axis=2).mean())
-        seen = np.mean(np.abs(values[:, self.valid]) ** 2) > 25.0 * np.mean(self.noise.variance(frames))
+        xp, variance = self.backend.xp, self.noise.variance(frames)
+        repeated = float(mean(xp.all(frames[:, 1:, :] == frames[:, :-1, :], axis=2)))
+        seen = float(mean(xp.abs(columns(values, self.valid)) ** 2)) > 25.0 * float(mean(variance))
         if repeated > MAX_REPEATED and seen:
             raise ValueError(
                 f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: "
@@ -159,67 +161,76 @@ class SteppingProjection(ReferencedProjection):
             )
         if len(self.phases_rad) > MIN_READINGS:
             top, phases = self.opu.camera.saturation_dn, self.phases_rad[None]
-            found = np.stack([misfit(one[None], phases, self.noise, top) for one in frames])
+            found = xp.stack([misfit(frames[k : k + 1, ...], phases, self.noise, top) for k in range(frames.shape[0])])
         elif self.coherent:
             found = self._misfit_of_mean(frames, values)
         else:
-            return np.ones(values.shape, np.float32)
-        found[:, ~self.valid] = np.nan
+            return xp.ones_like(self.reference_dn) + xp.zeros_like(xp.real(values))
         # Rounding of fixed fringes is not noise: alone, it raises the misfit by up to 0.3.
-        rounding = QUANTISATION / self.noise.variance(frames).mean(axis=(1, 2))
-        found /= (1.0 + 0.5 * rounding)[:, None]
+        rounding = QUANTISATION / mean(variance, (1, 2))
+        found = xp.where(self.valid, found, np.nan) / (1.0 + 0.5 * rounding)[:, None]
         return response_factor(found, max(len(self.phases_rad) - MIN_READINGS, 1))
 
-    def _misfit_of_mean(self, frames: HostArray, values: ComplexArray) -> FloatArray:
+    def _misfit_of_mean(self, frames: Array, values: Array) -> Array:
         """Misfit of the mean of a pattern's frames, ``|y|^2 + |R|^2`` if all light is coherent: (batch, n_out)."""
-        beam = np.maximum(self.reference_dn, np.float32(1e-3))
-        power = np.abs(values) ** 2 / beam
-        mean = frames.mean(axis=1, dtype=np.float32) - np.float32(self.noise.dark_dn)
-        noise = self.noise.variance(frames).mean(axis=1) / np.float32(len(self.phases_rad))
+        xp, beam = self.backend.xp, self.backend.xp.maximum(self.reference_dn, 1e-3)
+        power = xp.abs(values) ** 2 / beam
+        level = mean(frames, 1, "float32") - self.noise.dark_dn
+        noise = mean(self.noise.variance(frames), 1) / len(self.phases_rad)
         expected = noise * (1.0 + 2.0 * power / beam) + self.reference_variance
-        expected += (np.float32(2.0 * data_sheet_error(self.opu)) * mean) ** 2
-        full = (frames >= self.opu.camera.saturation_dn).any(axis=1)
-        return np.where(full, np.float32(np.nan), (mean - beam - power) ** 2 / expected)
+        expected += (2.0 * data_sheet_error(self.opu) * level) ** 2
+        full = xp.any(frames >= self.opu.camera.saturation_dn, axis=1)
+        return xp.where(full, np.nan, (level - beam - power) ** 2 / expected)
 
-    def _fit_fringe(self, frames: HostArray, values: ComplexArray, full: BoolArray, at: Places) -> Recovered:
+    def _fit_fringe(self, frames: Array, values: Array, full: Array, at: Places) -> Recovered:
         """Fit ``conj(R) y`` to three readings or more, which are unambiguous."""
-        batch, row = at
-        weights = fringe_weights(self.phases_rad, ~full[batch, :, row])
-        readings = frames[batch, :, row]
-        spread = (np.abs(weights) ** 2 * self.noise.variance(readings)).sum(axis=1)
-        return Fields((weights * readings).sum(axis=1), spread), np.zeros(len(row), np.bool_)
+        xp, readings = self.backend.xp, at_places(frames, *at)
+        weights = fringe_weights(self.phases_rad, ~at_places(full, *at))
+        spread = xp.sum(xp.abs(weights) ** 2 * self.noise.variance(readings), axis=1)
+        found = xp.sum(weights * xp.astype(readings, xp.float32), axis=1)
+        return Fields(found, spread), at[1] < 0
 
-    def _fit_with_beam(self, frames: HostArray, values: ComplexArray, full: BoolArray, at: Places) -> Recovered:
+    def _fit_with_beam(self, frames: Array, values: Array, full: Array, at: Places) -> Recovered:
         """Fit ``conj(R) y`` to fewer readings and the beam's intensity.
 
         The `values` of the other pixels give the brightness of a pattern.
         """
-        batch, row = at
-        beam = np.sqrt(self.reference_dn[row])
-        light = np.where(self.valid, np.abs(values) ** 2 / np.maximum(self.reference_dn, np.float32(1e-3)), 0.0)
-        known = np.count_nonzero(~full.any(axis=1) & self.valid, axis=1)
+        xp, (batch, row) = self.backend.xp, at
+        beam = xp.sqrt(xp.take(self.reference_dn, row))
+        light = xp.where(self.valid, xp.abs(values) ** 2 / xp.maximum(self.reference_dn, 1e-3), 0.0)
+        known = count(~xp.any(full, axis=1) & self.valid, 1)
         # Maximum-likelihood mean of speckle whose bright pixels saturate: clipped values are lower bounds.
-        spread = light.sum(axis=1) / np.maximum(known, 1)
-        prior = Prior(np.zeros(len(row), np.complex64), spread[batch].astype(np.float32))
-        readings, top = frames[batch, :, row].T, self.opu.camera.saturation_dn
+        spread = xp.sum(light, axis=1) / xp.astype(xp.maximum(known, 1), xp.float64)
+        prior = Prior(xp.zeros_like(1j * beam), xp.take(xp.astype(spread, xp.float32), batch))
+        readings, top = at_places(frames, *at).T, self.opu.camera.saturation_dn
 
-        def refine(start: ComplexArray, which: slice | NDArray[np.intp]) -> Fields:
-            some = Prior(prior.mean[which], prior.spread[which])
-            beams = stepped_reference(self.phases_rad[None], beam[which])
-            return refine_fields(readings[None, :, which], beams, start[None], self.noise, top, prior=some)
+        def refine(start: Array, which: Array | None) -> Fields:
+            some, length, seen = prior, beam, readings
+            if which is not None:
+                some = Prior(*(xp.take(one, which) for one in prior))
+                length, seen = xp.take(beam, which), xp.take(readings, which, axis=1)
+            beams = stepped_reference(self.phases_rad[None], length)
+            return refine_fields(seen[None, ...], beams, start[None, :], self.noise, top, prior=some)
 
-        start, ambiguous = np.asarray(values[batch, row] / beam, np.complex64), np.zeros(len(row), np.bool_)
-        two = np.flatnonzero((readings < top).sum(axis=0) == MIN_READINGS - 1)
-        seen = readings[:, two].astype(np.float32)
-        beams = np.exp(1j * self.phases_rad)[:, None].astype(np.complex64) * beam[two]
-        start[two], mirrored = intersect_circles(seen, beams, self.noise, top)
-        fields = refine(start, slice(None))
-        field, variance = fields.values[0], fields.variance
-        if len(two):
-            other = refine(mirrored, two)
-            points, errors = np.stack([field[two], other.values[0]]), np.stack([variance[two], other.variance])
-            some = Prior(prior.mean[two], prior.spread[two])
-            field[two], variance[two], ambiguous[two] = weigh_points(points, errors, seen, beams, some, self.noise, top)
+        field = xp.take(xp.reshape(values, (-1,)), batch * values.shape[1] + row)
+        start, ambiguous = field / beam, row < 0
+        two = xp.nonzero(count(readings < top, 0) == MIN_READINGS - 1)[0]
+        if not two.shape[0]:
+            fields = refine(start, None)
+            return Fields(fields.values[0, :] * beam, fields.variance * beam**2), ambiguous
+        seen = xp.astype(xp.take(readings, two, axis=1), xp.float32)
+        turns = self.backend.asarray(np.exp(1j * self.phases_rad)[:, None].astype(np.complex64))
+        beams = turns * xp.take(beam, two)
+        near, mirrored = intersect_circles(seen, beams, self.noise, top)
+        put(start, (two,), near)
+        fields = refine(start, None)
+        field, variance, other = fields.values[0, :], fields.variance, refine(mirrored, two)
+        points = xp.stack([xp.take(field, two), other.values[0, :]])
+        errors = xp.stack([xp.take(variance, two), other.variance])
+        some = Prior(*(xp.take(one, two) for one in prior))
+        found = weigh_points(points, errors, seen, beams, some, self.noise, top)
+        for old, new in zip((field, variance, ambiguous), found, strict=True):
+            put(old, (two,), new)
         return Fields(field * beam, variance * beam**2), ambiguous
 
     @property
@@ -230,17 +241,19 @@ class SteppingProjection(ReferencedProjection):
         return straight and imaging.polarisations == 1 and imaging.samples_per_pixel == 1
 
 
-def fringe_weights(phases_rad: NDArray[np.float64], kept: BoolArray) -> ComplexArray:
+def fringe_weights(phases_rad: NDArray[np.float64], kept: Array) -> Array:
     """Weights of the kept frames in a sum that gives ``conj(R) y``: (n, P) -> (n, P).
 
     They are those of the least-squares fit of ``I_k = A + 2 Re(conj(R) y exp(-i phi_k))``; with all frames,
     ``exp(i phi_k) / P``.
     """
-    design = np.stack([np.ones_like(phases_rad), 2.0 * np.cos(phases_rad), 2.0 * np.sin(phases_rad)], axis=1)
-    used = kept[:, :, None] * design  # (n, P, 3)
-    normal = np.swapaxes(used, 1, 2) @ design
-    solved = np.linalg.solve(normal, np.swapaxes(used, 1, 2))
-    return (solved[:, 1] + 1j * solved[:, 2]).astype(np.complex64)
+    backend = backend_of(kept)
+    xp, axes = backend.xp, (np.ones_like(phases_rad), 2.0 * np.cos(phases_rad), 2.0 * np.sin(phases_rad))
+    design = backend.asarray(np.stack(axes, axis=1))
+    used = xp.astype(kept, xp.float64)[:, :, None] * design  # (n, P, 3)
+    turned = xp.permute_dims(used, (0, 2, 1))
+    solved = xp.linalg.solve(turned @ design, turned)
+    return xp.astype(solved[:, 1, :] + 1j * solved[:, 2, :], xp.complex64)
 
 
 @component

@@ -8,15 +8,17 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import columns, count, mean
 from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.camera.pixels import is_restless
-from calibration.device import Device
+from calibration.device import Device, show
 from calibration.fields.linearity import bend_of_fringes
 from calibration.fields.readings import MAX_SATURATED, data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, Refreshed
 from calibration.projections.light import common_scale, warn_of_scale
 from calibration.projections.responses import Common
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array, BoolArray, FloatArray
+from photonics.backend import to_host
 from photonics.component import integer
 from photonics.parts.camera import QUANTISATION
 
@@ -62,15 +64,17 @@ class ReferencedProjection(LinearProjection):
 
     moving_fields: ClassVar[int] = 1
 
-    reference_dn: FloatArray
+    reference_dn: Array
     """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
-    reference_variance: FloatArray
+    reference_variance: Array
     """Variance of `reference_dn`, DN^2."""
-    shared_variance: FloatArray
+    shared_variance: Array
     """Variance of the real part (or the imaginary one) of the response of all mirrors OFF, DN^2: (n_out,)."""
 
     def refresh(self, count: int = 1) -> Refreshed:
         """Measure the beam's light by `count` frames with all mirrors OFF; the calibration has not seen the medium."""
+        if (there := self.on_device) is not self:
+            return there.refresh(count)
         scale = light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count)
         return Refreshed(self._in_light(scale), scale, None, None)
 
@@ -82,39 +86,41 @@ class ReferencedProjection(LinearProjection):
     def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
         return np.complex64
 
-    def _scale(self) -> FloatArray:
-        length = np.where(self.valid, self.reference_dn * switched_unit_dn(self.opu, self.unit_dn), np.inf)
-        return (1.0 / np.sqrt(length)).astype(np.float32)
+    def _scale(self) -> Array:
+        xp, unit_dn = self.backend.xp, switched_unit_dn(self.opu, self.unit_dn)
+        return 1.0 / xp.sqrt(xp.where(self.valid, self.reference_dn * unit_dn, np.inf))
 
-    def _light_variance(self, values: ComplexArray, mean_dn: FloatArray, lost: BoolArray) -> FloatArray:
+    def _light_variance(self, values: Array, mean_dn: Array, lost: Array) -> Array:
         """Variance of responses ``conj(R) y`` by light that changes from pattern to pattern, which a warning tells.
 
         `mean_dn` is the mean of a pattern's frames above the dark level, without fringes; `lost` are pixels that
         saturate in one: (batch, n_out) each.
         """
-        beam = np.maximum(self.reference_dn, np.float32(1e-3))[self.valid]
-        speckle = np.abs(values[:, self.valid]) ** 2 / beam
-        excess = np.where(lost[:, self.valid], np.float32(0.0), mean_dn[:, self.valid] - beam - speckle)
-        error = float(self.reference_variance[self.valid].sum())
+        xp, power = self.backend.xp, self.backend.xp.abs(values) ** 2
+        beam = columns(xp.maximum(self.reference_dn, 1e-3), self.valid)
+        speckle = columns(power, self.valid) / beam
+        excess = xp.where(columns(lost, self.valid), 0.0, columns(mean_dn, self.valid) - beam - speckle)
+        error = float(xp.sum(columns(self.reference_variance, self.valid)))
         scale = common_scale(excess, beam - speckle, error, self.n_inputs, self.opu)
         if scale > (2.0 * data_sheet_error(self.opu)) ** 2:
             warn_of_scale(float(np.sqrt(scale)), stacklevel=5)
-        return np.abs(values) ** 2 * np.float32(scale / 2.0)
+        return power * float(scale / 2.0)
 
-    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
+    def _common_error(self, sums: Array, patterns: Array) -> Common:
         return Common(relative=bend_of_fringes(sums, stacklevel=3))
 
-    def _shared_variance(self) -> FloatArray:
+    def _shared_variance(self) -> Array:
         return self.shared_variance
 
-    def _scale_error(self) -> FloatArray:
-        beam = np.where(self.valid, self.reference_dn, np.float32(np.inf))
-        return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(data_sheet_error(self.opu)))
+    def _scale_error(self) -> Array:
+        xp = self.backend.xp
+        beam = xp.where(self.valid, self.reference_dn, np.inf)
+        return xp.hypot(xp.sqrt(self.reference_variance) / (2.0 * beam), data_sheet_error(self.opu))
 
 
-def warn_of_saturation(projection: LinearProjection, full: BoolArray, stacklevel: int = 2) -> None:
+def warn_of_saturation(projection: LinearProjection, full: Array, stacklevel: int = 2) -> None:
     """Warn if over `MAX_SATURATED` of the readings in valid rows are `full`: (..., n_out)."""
-    if np.count_nonzero(full & projection.valid) > MAX_SATURATED * projection.valid.mean() * full.size:
+    if int(count(full & projection.valid)) > MAX_SATURATED * float(mean(projection.valid)) * full.size:
         warnings.warn(
             f"exposure_s {projection.opu.exposure_s:.4g} saturates over {MAX_SATURATED:.0%} of a projection's readings"
             ": shorten it (calibration.recovery.exposure.expose)",
@@ -124,11 +130,11 @@ def warn_of_saturation(projection: LinearProjection, full: BoolArray, stacklevel
 
 def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> Arm:
     """Measure the beam: frames with all mirrors OFF, shutter closed and open at each phase, `repeats` times each."""
-    count = len(phases_rad)
-    dark = opu.dark(repeats).astype(np.float32)
-    off = opu.measure(np.zeros((repeats, opu.n_in), np.bool_))[:, None]
-    shown = np.zeros((repeats * count, opu.n_in), np.bool_)
-    lit = opu.measure(shown, reference_phase=np.tile(phases_rad, repeats)).reshape(repeats, count, -1)
+    steps = len(phases_rad)
+    dark = to_host(opu.dark(repeats)).astype(np.float32)
+    off = to_host(show(opu, np.zeros((repeats, opu.n_in), np.bool_)))[:, None]
+    shown = np.zeros((repeats * steps, opu.n_in), np.bool_)
+    lit = to_host(show(opu, shown, reference_phase=np.tile(phases_rad, repeats))).reshape(repeats, steps, -1)
     frames = np.concatenate([off, lit], axis=1)  # (repeats, 1 + n_phases, n_out)
     top, values = opu.camera.saturation_dn, frames.astype(np.float32)
     mean, peak = values.mean(axis=0), frames.max(axis=0)
@@ -136,7 +142,7 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
     variance = variance_of_mean(noise.variance(mean), repeats)
     return Arm(
         reference_dn=mean[1:].mean(axis=0) - mean[0],
-        reference_variance=variance[1:].mean(axis=0) / np.float32(count) + variance[0],
+        reference_variance=variance[1:].mean(axis=0) / np.float32(steps) + variance[0],
         frames_dn=mean[1:],
         frame_variance=variance[1:],
         saturated=(peak[1:] >= top).any(axis=0) | is_restless(dark),
@@ -144,9 +150,9 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
     )
 
 
-def beam_in_light(projection: ReferencedProjection, scale: float) -> dict[str, FloatArray]:
+def beam_in_light(projection: ReferencedProjection, scale: float) -> dict[str, Array]:
     """Fields of a projection that follow the light of the beam."""
-    light = np.float32(scale)
+    light = float(np.float32(scale))
     return {
         "reference_dn": projection.reference_dn * light,
         "reference_variance": projection.reference_variance * light**2,
@@ -154,12 +160,12 @@ def beam_in_light(projection: ReferencedProjection, scale: float) -> dict[str, F
     }
 
 
-def light_of_beam(opu: Device, noise: NoiseModel, before: FloatArray, valid: BoolArray, count: int) -> float:
-    """Light of the beam over that of `before` it, DN above dark, by `count` frames with all mirrors OFF."""
-    count = integer(count, "count", 1)
-    frames = opu.measure(np.zeros((count, opu.n_in), np.bool_), reference_phase=np.zeros(count))
-    taken = frames.mean(axis=0, dtype=np.float32) - np.float32(noise.dark_dn)
-    return float(taken[valid].mean() / before[valid].mean())
+def light_of_beam(opu: Device, noise: NoiseModel, before: Array, valid: Array, shots: int) -> float:
+    """Light of the beam over that of `before` it, DN above dark, by some frames with all mirrors OFF."""
+    shots = integer(shots, "count", 1)
+    frames = show(opu, np.zeros((shots, opu.n_in), np.bool_), reference_phase=np.zeros(shots))
+    taken = mean(frames, 0, "float32") - noise.dark_dn
+    return float(mean(columns(taken, valid)) / mean(columns(before, valid)))
 
 
 def variance_of_mean(variance: FloatArray, repeats: int) -> FloatArray:

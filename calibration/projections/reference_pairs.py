@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from calibration.arrays import columns, count, difference, mean
 from calibration.camera.decay import Speed, change_of_light, speed_of_repeats
 from calibration.camera.noise import NoiseModel
 from calibration.camera.rounding import rounding_rms
-from calibration.device import Device
+from calibration.device import Device, backend_of_device, show
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
@@ -18,7 +18,8 @@ from calibration.projections.light import grains_per_pixel, told_level
 from calibration.projections.reference_arm import check_arm, light_of_beam, measure_arm
 from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array
+from photonics.backend import to_host
 from photonics.component import component
 
 __all__ = ["PairProjection", "ReferencePairsMethod"]
@@ -62,15 +63,15 @@ class PairProjection(LinearProjection):
         "speckle_dn",
     )
 
-    reference_dn: FloatArray
+    reference_dn: Array
     """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
-    reference_variance: FloatArray
+    reference_variance: Array
     """Variance of `reference_dn`, DN^2."""
-    offset_dn: FloatArray
+    offset_dn: Array
     """Mean frame of the beam alone, dark level included, DN: (n_out,)."""
-    offset_variance: FloatArray
+    offset_variance: Array
     """Variance of `offset_dn`, DN^2."""
-    speckle_dn: FloatArray
+    speckle_dn: Array
     """Mean frame of all data inputs ON without the beam, above dark, DN: (n_out,). Shows how far the medium moves."""
 
     @property
@@ -91,14 +92,16 @@ class PairProjection(LinearProjection):
 
     def refresh(self, count: int = 1) -> Refreshed:
         """Measure the beam by `count` frames with all mirrors OFF, and the speckle by as many without the beam."""
-        light = np.float32(light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count))
+        if (there := self.on_device) is not self:
+            return there.refresh(count)
+        light = float(np.float32(light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count)))
         taken, _ = measure_speckle(self.opu, self.n_inputs, count, self.noise)
-        dark, top = np.float32(self.noise.dark_dn), np.float32(self.opu.camera.saturation_dn - self.noise.dark_dn)
+        dark, top = self.noise.dark_dn, self.opu.camera.saturation_dn - self.noise.dark_dn
         rows = self.valid & (taken < top) & (self.speckle_dn < top)
-        now, before = taken[rows], self.speckle_dn[rows]
+        now, before = columns(taken, rows), columns(self.speckle_dn, rows)
         noise = (
-            self.noise.variance(now + dark) / np.float32(count),
-            self.noise.variance(before + dark) / np.float32(self.method.repeats),
+            self.noise.variance(now + dark) / count,
+            self.noise.variance(before + dark) / self.method.repeats,
         )
         found = change_of_light(now, before, noise, self.opu.clock.frames - count // 2 - self.frame)
         projection = replace(
@@ -108,79 +111,83 @@ class PairProjection(LinearProjection):
             offset_dn=dark + (self.offset_dn - dark) * light,
             offset_variance=self.offset_variance * light**2,
         )
-        return Refreshed(projection.moving(found), float(light), *found[1:])
+        return Refreshed(projection.moving(found), light, *found[1:])
 
-    def _split(self, x: ArrayLike) -> Terms:
+    def _split(self, x: Array) -> Terms:
         return super()._split(x).one_by_one()
 
-    def _frames(self, half: BoolArray) -> HostArray:
+    def _frames(self, half: Array) -> Array:
         frames = self.opu.measure(self._pad(half), reference_phase=0.0)
-        changed = np.flatnonzero((half[1:] != half[:-1]).any(axis=1))
-        check_repeats(frames[changed], frames[changed + 1])
-        return frames[:, None]
+        changed = self.backend.xp.any(half[1:, :] != half[:-1, :], axis=1)
+        check_repeats(frames[:-1, :][changed], frames[1:, :][changed])
+        return frames[:, None, :]
 
-    def _respond(self, frames: HostArray, uncertain: bool) -> Response:
-        taken = frames[:, 0]
-        change = np.subtract(taken, self.offset_dn, dtype=np.float32)
-        values = change / np.float32(2.0)
+    def _respond(self, frames: Array, uncertain: bool) -> Response:
+        taken = frames[:, 0, :]
+        change = difference(taken, self.offset_dn)
+        values = change / 2.0
         if not uncertain:
             return Response(values, None, None)
-        variance = self.noise.variance(taken) / np.float32(4.0)
+        variance = self.noise.variance(taken) / 4.0
         variance += self._excess(change, variance)[:, None]
-        level = values[:, self.valid].mean(axis=1, keepdims=True, dtype=np.float64)
-        return Response(values, variance, np.asarray(taken >= self.opu.camera.saturation_dn), level)
+        level = mean(columns(values, self.valid), 1, "float64")[:, None]
+        return Response(values, variance, taken >= self.opu.camera.saturation_dn, level)
 
-    def _level_variance(self, response: Response, patterns: BoolArray) -> float:
+    def _level_variance(self, response: Response, patterns: Array) -> float:
         return told_level(response, self.valid, patterns, self.opu)
 
-    def _common_error(self, sums: HostArray, patterns: BoolArray) -> Common:
+    def _common_error(self, sums: Array, patterns: Array) -> Common:
         """Mean response that is not light of the inputs; it adds up over the entries of a vector."""
-        light = float(self.speckle_dn[self.valid].mean()) / self.n_inputs
-        return Common(variance=(float(sums.mean()) - light / 2.0) ** 2)
+        light = float(mean(columns(self.speckle_dn, self.valid))) / self.n_inputs
+        return Common(variance=(float(mean(sums)) - light / 2.0) ** 2)
 
-    def _excess(self, change: FloatArray, variance: FloatArray) -> FloatArray:
+    def _excess(self, change: Array, variance: Array) -> Array:
         """Squared error of the responses of a frame whose mean light does not fit, DN^2: (batch,); else 0.
 
         The mean of ``I(j + R) - I(R)`` over the pixels is the light of one input, give or take the interference of the
         grains, the noise and the drift of the laser.
         """
-        valid, beam = self.valid, float(self.reference_dn[self.valid].mean())
+        xp, valid, beam = self.backend.xp, self.valid, float(mean(columns(self.reference_dn, self.valid)))
         light = switched_unit_dn(self.opu, self.unit_dn) / self.opu.n_in
-        spread = 2.0 * beam * light + 4.0 * variance[:, valid].mean(axis=1)
-        spread = spread / (valid.sum() * grains_per_pixel(self.opu)) + light**2
+        spread = 2.0 * beam * light + 4.0 * mean(columns(variance, valid), 1)
+        spread = spread / (int(count(valid)) * grains_per_pixel(self.opu)) + light**2
         spread += (2.0 * data_sheet_error(self.opu) * beam) ** 2
-        scatter = self.noise.variance(self.offset_dn[valid]).mean() + self.offset_dn[valid].var()
+        still = columns(self.offset_dn, valid)
+        scatter = xp.mean(self.noise.variance(still)) + xp.var(still)
         spread += float(rounding_rms(scatter)) ** 2
-        shift = change[:, valid].mean(axis=1) - light
+        shift = mean(columns(change, valid), 1) - light
         wrong = shift**2 > MAX_PULL**2 * spread
-        if wrong.any():
+        if bool(xp.any(wrong)):
             warnings.warn(
-                f"frames do not fit the model: the mean light of {wrong.sum()} of {len(wrong)} differs from that of "
-                f"the reference beam by up to {np.abs(shift).max():.3g} DN of {beam:.3g}, where one input gives "
-                f"{light:.3g}; stated errors include it. Light may change, or the beam may be another than calibrated",
+                f"frames do not fit the model: the mean light of {int(count(wrong))} of {wrong.shape[0]} differs from "
+                f"that of the reference beam by up to {float(xp.max(xp.abs(shift))):.3g} DN of {beam:.3g}, where one "
+                f"input gives {light:.3g}; stated errors include it. Light may change, or the beam may be another than "
+                "calibrated",
                 stacklevel=4,
             )
-        return np.where(wrong, shift**2 / 4.0, 0.0).astype(np.float32)
+        return xp.astype(xp.where(wrong, shift**2 / 4.0, 0.0), xp.float32)
 
-    def _scale(self) -> FloatArray:
-        length = np.where(self.valid, self.reference_dn * switched_unit_dn(self.opu, self.unit_dn), np.inf)
-        return (1.0 / (np.sqrt(length) * self.opu.imaging.visibility(self.opu.laser.wavelength_m))).astype(np.float32)
+    def _scale(self) -> Array:
+        xp, visibility = self.backend.xp, self.opu.imaging.visibility(self.opu.laser.wavelength_m)
+        length = xp.where(self.valid, self.reference_dn * switched_unit_dn(self.opu, self.unit_dn), np.inf)
+        return 1.0 / (xp.sqrt(length) * visibility)
 
-    def _shared_variance(self) -> FloatArray:
-        return self.offset_variance / np.float32(4.0)
+    def _shared_variance(self) -> Array:
+        return self.offset_variance / 4.0
 
-    def _scale_error(self) -> FloatArray:
-        beam = np.where(self.valid, self.reference_dn, np.float32(np.inf))
-        return np.hypot(np.sqrt(self.reference_variance) / (2.0 * beam), np.float32(data_sheet_error(self.opu)))
+    def _scale_error(self) -> Array:
+        xp = self.backend.xp
+        beam = xp.where(self.valid, self.reference_dn, np.inf)
+        return xp.hypot(xp.sqrt(self.reference_variance) / (2.0 * beam), data_sheet_error(self.opu))
 
 
-def measure_speckle(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> tuple[FloatArray, Speed]:
+def measure_speckle(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> tuple[Array, Speed]:
     """Mean frame above dark of all data inputs ON without the beam, and how fast its repeats forget each other."""
     shown = np.zeros((repeats, opu.n_in), np.bool_)
     shown[:, :n_inputs] = True
-    frames = opu.measure(shown)
-    signal = frames.astype(np.float32) - np.float32(noise.dark_dn)
-    return signal.mean(axis=0), speed_of_repeats(signal, 1, frames.max(axis=0) < opu.camera.saturation_dn)
+    frames, xp = show(opu, shown), backend_of_device(opu).xp
+    signal = xp.astype(frames, xp.float32) - noise.dark_dn
+    return mean(signal, 0), speed_of_repeats(signal, 1, xp.max(frames, axis=0) < opu.camera.saturation_dn)
 
 
 @component
@@ -204,7 +211,7 @@ class ReferencePairsMethod(ProjectionMethod):
             noise=arm.noise,
             speed=speed,
             frame=device.clock.frames - self.repeats // 2,
-            speckle_dn=speckle,
+            speckle_dn=to_host(speckle),
             reference_dn=arm.reference_dn,
             reference_variance=arm.reference_variance,
             offset_dn=arm.frames_dn[0],

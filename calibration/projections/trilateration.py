@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from photonics.arrays import FloatArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 
-__all__ = ["Anchors", "Solution", "locate", "misfit", "shared_error"]
+__all__ = ["Anchors", "Solution", "by_frame", "locate", "misfit", "shared_error"]
 
 RIDGE = 1e-6
 """Relative ridge on the normal matrix, so that it is invertible even if the anchors lie on a line (invalid rows)."""
@@ -23,7 +24,7 @@ STEPS = 2
 BY_ROW = ("positions", "leak", "leak_variance", "position_variance", "off_variance")
 """Fields of `Anchors` with an entry for each row."""
 
-Real = FloatArray
+Real = Array
 
 
 class Anchors(NamedTuple):
@@ -51,11 +52,11 @@ class Anchors(NamedTuple):
     @property
     def added(self) -> Real:
         """Intensity ``I(b_i) - I(0)`` of each anchor from its position, DN: (S, n_out)."""
-        return ((self.positions + 2.0 * self.leak) * self.positions).sum(axis=1)
+        return backend_of(self.leak).xp.sum((self.positions + 2.0 * self.leak) * self.positions, axis=1)
 
     def scaled(self, light: float) -> "Anchors":
         """The same anchors in brighter or darker light."""
-        root, power = np.float32(np.sqrt(light)), np.float32(light)
+        root, power = float(np.float32(np.sqrt(light))), float(np.float32(light))
         return self._replace(
             positions=self.positions * root,
             leak=self.leak * root,
@@ -80,10 +81,11 @@ class Anchors(NamedTuple):
 
     def variances(self, y: Real) -> Real:
         """Variance of the frame without and with each anchor: (2, batch, n_out) -> (S + 1, batch, n_out), DN^2."""
-        found = np.empty((len(self.positions) + 1, *y.shape[1:]), np.float32)
-        for i in range(len(found)):
-            place = self.leak + self.positions[i - 1] if i else self.leak
-            found[i] = self.floor_dn2 + self.slope_dn * ((y[0] + place[0]) ** 2 + (y[1] + place[1]) ** 2)
+        found = backend_of(y).empty((self.positions.shape[0] + 1, *y.shape[1:]), "float32")
+        for i in range(found.shape[0]):
+            place = self.leak + self.positions[i - 1, ...] if i else self.leak
+            light = (y[0, ...] + place[0, :]) ** 2 + (y[1, ...] + place[1, :]) ** 2
+            found[i, ...] = self.floor_dn2 + self.slope_dn * light
         return found
 
 
@@ -98,14 +100,14 @@ class Solution(NamedTuple):
 
     def apply(self, a: Real, b: Real) -> tuple[Real, Real]:
         """Multiply the vectors (a, b) by the inverse."""
-        first, second, off_diagonal = self.inverse
+        first, second, off_diagonal = (self.inverse[k, ...] for k in range(3))
         return first * a + off_diagonal * b, off_diagonal * a + second * b
 
     def variance(self) -> Real:
         """Mean variance of the real and the imaginary part due to the noise of the frames, DN: (batch, n_out)."""
-        a, b = self.apply(*self.pull)
+        a, b = self.apply(self.pull[0, ...], self.pull[1, ...])
         slack = self.share * (1.0 - self.share / self.total)
-        return ((self.inverse[0] + self.inverse[1]) - slack * (a**2 + b**2)) / np.float32(2.0)
+        return ((self.inverse[0, ...] + self.inverse[1, ...]) - slack * (a**2 + b**2)) / 2.0
 
 
 def normal_equations(anchors: Anchors, weight: Real, y: Real | None) -> Solution:
@@ -114,28 +116,31 @@ def normal_equations(anchors: Anchors, weight: Real, y: Real | None) -> Solution
     Without y only the frames are used, which are linear in y and s. With y the equation ``s = |y|^2 + 2 c . y`` is
     added, weighted by the errors of the leaked field and of the frame with all mirrors OFF.
     """
-    total = np.maximum(weight.sum(axis=0), np.float32(1e-20))
-    middle = np.zeros((2, *total.shape), np.float32)
-    for q, w in zip(anchors.positions, weight[1:], strict=True):
-        middle += 2.0 * q[:, None] * w
+    backend = backend_of(weight)
+    xp, q, at = backend.xp, anchors.positions, range(anchors.positions.shape[0])
+    total = xp.maximum(xp.sum(weight, axis=0), 1e-20)
+    middle = backend.zeros((2, *total.shape), "float32")
+    for k in at:
+        middle += 2.0 * q[k, :, None, :] * weight[k + 1, ...]
     middle /= total
-    matrix = np.stack([middle[0] ** 2, middle[1] ** 2, middle[0] * middle[1]]) * weight[0]
-    for q, w in zip(anchors.positions, weight[1:], strict=True):
-        u, v = 2.0 * q[0] - middle[0], 2.0 * q[1] - middle[1]
-        matrix[0] += w * u * u
-        matrix[1] += w * v * v
-        matrix[2] += w * u * v
-    pull, share = np.zeros_like(middle), np.zeros_like(total)
+    first, second = middle[0, ...], middle[1, ...]
+    matrix = xp.stack([first**2, second**2, first * second]) * weight[0, ...]
+    for k in at:
+        u, v, w = 2.0 * q[k, 0, :] - first, 2.0 * q[k, 1, :] - second, weight[k + 1, ...]
+        matrix[0, ...] += w * u * u
+        matrix[1, ...] += w * v * v
+        matrix[2, ...] += w * u * v
+    pull, share = xp.zeros_like(middle), xp.zeros_like(total)
     if y is not None:
-        pull = 2.0 * (y + anchors.leak[:, None]) + middle
-        slack = 4.0 * (y[0] ** 2 + y[1] ** 2) * anchors.leak_variance + anchors.off_variance
+        pull = 2.0 * (y + anchors.leak[:, None, :]) + middle
+        slack = 4.0 * (y[0, ...] ** 2 + y[1, ...] ** 2) * anchors.leak_variance + anchors.off_variance
         share = 1.0 / (slack + 1.0 / total)
-        matrix[0] += share * pull[0] ** 2
-        matrix[1] += share * pull[1] ** 2
-        matrix[2] += share * pull[0] * pull[1]
-    matrix[:2] += np.float32(RIDGE) * (matrix[0] + matrix[1]) + np.float32(1e-20)
-    determinant = matrix[0] * matrix[1] - matrix[2] ** 2
-    inverse = np.stack([matrix[1], matrix[0], -matrix[2]]) / np.maximum(determinant, np.float32(1e-37))
+        matrix[0, ...] += share * pull[0, ...] ** 2
+        matrix[1, ...] += share * pull[1, ...] ** 2
+        matrix[2, ...] += share * pull[0, ...] * pull[1, ...]
+    matrix[:2, ...] += RIDGE * (matrix[0, ...] + matrix[1, ...]) + 1e-20
+    determinant = matrix[0, ...] * matrix[1, ...] - matrix[2, ...] ** 2
+    inverse = xp.stack([matrix[1, ...], matrix[0, ...], -matrix[2, ...]]) / xp.maximum(determinant, 1e-37)
     return Solution(total, middle, pull, share, inverse)
 
 
@@ -156,12 +161,23 @@ def locate(anchors: Anchors, signal: Real, weight: Real) -> tuple[Real, Solution
         Roots of DN. Errors of second order in the noise of the start remain.
     solution : Solution
     """
-    equations = signal.copy()
-    equations[1:] -= anchors.added[:, None]
+    xp, equations = backend_of(signal).xp, equations_of(anchors, signal)
     y = solve_fields(anchors, equations, weight, normal_equations(anchors, weight, None), None)
-    weight = np.where(weight > 0, 1.0 / anchors.variances(y), np.float32(0.0))
+    weight = xp.where(weight > 0, 1.0 / anchors.variances(y), 0.0)
     solution = normal_equations(anchors, weight, y)
     return solve_fields(anchors, equations, weight, solution, y), solution
+
+
+def by_frame(values: Array) -> Array:
+    """Put the frames of a vector first: (batch, S + 1, n_out) -> (S + 1, batch, n_out)."""
+    return backend_of(values).xp.permute_dims(values, (1, 0, 2))
+
+
+def equations_of(anchors: Anchors, signal: Real) -> Real:
+    """Frames less the light of their anchors: (S + 1, batch, n_out)."""
+    equations = backend_of(signal).xp.asarray(signal, copy=True)
+    equations[1:, ...] -= anchors.added[:, None, :]
+    return equations
 
 
 def misfit(anchors: Anchors, signal: Real, weight: Real, y: Real) -> Real:
@@ -170,37 +186,37 @@ def misfit(anchors: Anchors, signal: Real, weight: Real, y: Real) -> Real:
     The S + 1 frames have S - 1 degrees of freedom. Arguments are those of `locate`, and its fields, which further
     Gauss-Newton steps improve first. The result has the shape (batch, n_out).
     """
-    equations = signal.copy()
-    equations[1:] -= anchors.added[:, None]
+    xp, equations = backend_of(signal).xp, equations_of(anchors, signal)
     for _ in range(STEPS):
-        weight = np.where(weight > 0, 1.0 / anchors.variances(y), np.float32(0.0))
+        weight = xp.where(weight > 0, 1.0 / anchors.variances(y), 0.0)
         y = solve_fields(anchors, equations, weight, normal_equations(anchors, weight, y), y)
-    total = np.zeros(y.shape[1:], np.float32)
-    alone = ((y + 2.0 * anchors.leak[:, None]) * y).sum(axis=0)
+    misfits, frames = xp.zeros_like(y[0, ...]), signal.shape[0]
+    alone = xp.sum((y + 2.0 * anchors.leak[:, None, :]) * y, axis=0)
     variances = anchors.variances(y) + anchors.off_variance
-    for i in range(len(signal)):
+    for i in range(frames):
         model, field = alone, y
         if i:
-            q = anchors.positions[i - 1][:, None]
-            model, field = alone + anchors.added[i - 1] + 2.0 * (q * y).sum(axis=0), y + q
-        slack = 4.0 * anchors.leak_variance * (field**2).sum(axis=0)
+            q = anchors.positions[i - 1, :, None, :]
+            model, field = alone + anchors.added[i - 1, :] + 2.0 * xp.sum(q * y, axis=0), y + q
+        slack = 4.0 * anchors.leak_variance * xp.sum(field**2, axis=0)
         if i:
-            slack += 4.0 * anchors.position_variance * ((field + anchors.leak[:, None]) ** 2).sum(axis=0)
-        total += (signal[i] - model) ** 2 / (variances[i] + slack)
-    return total / np.float32(len(signal) - 2)
+            slack += 4.0 * anchors.position_variance * xp.sum((field + anchors.leak[:, None, :]) ** 2, axis=0)
+        misfits += (signal[i, ...] - model) ** 2 / (variances[i, ...] + slack)
+    return misfits / (frames - 2)
 
 
 def solve_fields(anchors: Anchors, equations: Real, weight: Real, solution: Solution, y: Real | None) -> Real:
     """Solve the normal equations for the fields: (S + 1, batch, n_out) -> (2, batch, n_out)."""
-    mean = (weight * equations).sum(axis=0) / solution.total
-    right = np.zeros((2, *mean.shape), np.float32)
-    for q, w, value in zip(anchors.positions, weight[1:], equations[1:], strict=True):
-        pushed = 2.0 * w * (value - mean)
-        right[0] += q[0] * pushed
-        right[1] += q[1] * pushed
+    backend, q = backend_of(weight), anchors.positions
+    mean = backend.xp.sum(weight * equations, axis=0) / solution.total
+    right = backend.zeros((2, *mean.shape), "float32")
+    for k in range(q.shape[0]):
+        pushed = 2.0 * weight[k + 1, ...] * (equations[k + 1, ...] - mean)
+        right[0, ...] += q[k, 0, :] * pushed
+        right[1, ...] += q[k, 1, :] * pushed
     if y is not None:
-        right += solution.pull * (solution.share * (mean + y[0] ** 2 + y[1] ** 2))
-    return np.stack(solution.apply(right[0], right[1]))
+        right += solution.pull * (solution.share * (mean + y[0, ...] ** 2 + y[1, ...] ** 2))
+    return backend.xp.stack(solution.apply(right[0, ...], right[1, ...]))
 
 
 def shared_error(anchors: Anchors, covariance: NDArray[np.float64], size_dn: float) -> tuple[Real, Real]:

@@ -8,7 +8,6 @@ from photonics.backend import HOST
 from tests.calibration.benches import METHODS, bench, calibrate
 from tests.transfers import count_gpu, count_strict
 
-ON_DEVICE = [name for name in METHODS if "anchor" in name]
 CLASSES, ROWS, WIDTHS = 10, 24, [30, 40]
 
 
@@ -30,7 +29,7 @@ def step(feedback, tick):
     return torch.cat(feedback(error.to(place), WIDTHS), dim=1)
 
 
-@pytest.mark.parametrize("name", ON_DEVICE)
+@pytest.mark.parametrize("name", METHODS)
 def test_nothing_but_numbers_comes_back(monkeypatch, strict, name):
     """Signals are the host's; the tracker reads and follows. Catches: frames, codes or statistics that are copied."""
     for more in ({}, {"watch": True, "moving": True}):
@@ -48,7 +47,7 @@ def test_nothing_but_numbers_comes_back(monkeypatch, strict, name):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ON_DEVICE)
+@pytest.mark.parametrize("name", METHODS)
 def test_nothing_but_numbers_comes_back_from_a_gpu(gpu, name, tmp_path):
     """As CUDA's profiler sees it. Catches: copies by cupy, numba or torch, and tensors that DLPack does not share."""
     feedback = feedback_on(gpu, name, watch=True)
