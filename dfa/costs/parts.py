@@ -1,6 +1,5 @@
 """What a training step consists of: a network, the chips and links that train it, and the optical device."""
 
-import itertools
 import math
 from functools import cache
 from typing import NamedTuple
@@ -80,8 +79,10 @@ class Network:
         """Rows of a micro-batch."""
         return self.batch / self.micro_batches
 
-    def shares(self, ranks: int) -> list[Share]:
-        """Blocks of each rank, as `dfa.LayerParallel` deals them out.
+    def shares(self, ranks: int) -> list[tuple[Share, int]]:
+        """Blocks of a rank and the number of ranks that hold as many, as `dfa.LayerParallel` deals them out.
+
+        The first is that of the first rank, the last that of the last.
 
         Raises
         ------
@@ -91,12 +92,18 @@ class Network:
         blocks = self.depth + 1
         if ranks > blocks:
             raise ValueError(f"links.ranks must be at most the {blocks} blocks of the network, got {ranks}")
-        ends = [blocks * rank // ranks for rank in range(ranks + 1)]
-        found = []
-        for low, high in itertools.pairwise(ends):
-            first, last = low == 0, high == blocks
-            found.append(Share(first, high - low - first - last, last))
-        return found
+        if ranks == 1:
+            return [(Share(True, blocks - 2, True), 1)]
+        few = blocks // ranks  # of a rank: this number, or one more
+        last = blocks - self.blocks_before(ranks - 1, ranks)
+        more = blocks - few - last - few * (ranks - 2)
+        between = [(Share(False, few, False), ranks - 2 - more), (Share(False, few + 1, False), more)]
+        found = [(Share(True, few - 1, False), 1), *between, (Share(False, last - 1, True), 1)]
+        return [(share, count) for share, count in found if count]
+
+    def blocks_before(self, rank: int, ranks: int) -> int:
+        """Return the number of blocks on the ranks before `rank`."""
+        return (self.depth + 1) * rank // ranks
 
 
 @component
@@ -157,8 +164,9 @@ class Device:
 
     method: str = Field(default="anchor", json_schema_extra={"enum": [*METHODS]})
     """How a projection is measured, which decides the frames: see `frames`."""
-    frame_rate_hz: float = Field(default=2000.0, gt=0)
-    """Frames per second (lightonml 1.4.3: 500 us per frame; devices of 340 Hz to 1.9 kHz are reported)."""
+    frame_rate_hz: float = Field(default=2000.0, gt=0, le=5e14)
+    """Frames per second (lightonml 1.4.3: 500 us per frame; devices of 340 Hz to 1.9 kHz are reported). No frame is
+    shorter than a period of light, 2 fs."""
     power_w: float = Field(default=30.0, ge=0)
     """Electrical power of the device, watts, all the time (under 30 W: arXiv:2409.12965v2, abstract)."""
     pixels: int = Field(default=2040 * 1088, ge=1, le=LARGEST)

@@ -140,27 +140,26 @@ def step(network: Network, chips: Chips, links: Links, device: Device, method: M
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    shares = network.shares(links.ranks)
-    works = [work(network, chips, device, share, method) for share in shares]
+    works = [(work(network, chips, device, share, method), count) for share, count in network.shares(links.ranks)]
     devices = device.needed(network, links.ranks) if method == "optical" else 0
     parts = network.micro_batches
     crowd = max(1.0, links.ranks / (chips.count or links.ranks))  # ranks that share a chip when all work at once
     tensor = network.rows * network.width * chips.value_bytes
     hop = links.message_s(tensor) if links.ranks > 1 else 0.0
-    forward, waiting = pipeline([w.forward for w in works], hop, parts, crowd)
+    forward, waiting = pipeline([(w.forward, count) for w, count in works], hop, parts, crowd)
     frames = device.frames(network) if devices else 0.0
     if method == "bp":
-        backward, more = pipeline([w.backward for w in works], hop, parts, crowd)
-        feedback, returned, update = 0.0, (links.ranks - 1) * parts * (tensor + HEADER_BYTES), works[0].update
+        backward, more = pipeline([(w.backward, count) for w, count in works], hop, parts, crowd)
+        feedback, returned, update = 0.0, (links.ranks - 1) * parts * (tensor + HEADER_BYTES), works[0][0].update
     else:
-        busiest = max(works, key=lambda w: w.backward + w.feedback + w.update)
+        busiest = max((w for w, _ in works), key=lambda w: w.backward + w.feedback + w.update)
         backward, feedback = crowd * parts * busiest.backward, crowd * parts * busiest.feedback
         update = crowd * busiest.update
-        more, returned = distribute(network, chips, links, shares, devices)
+        more, returned = distribute(network, chips, links, devices)
     sent = (links.ranks - 1) * parts * (tensor + HEADER_BYTES) + returned
     device_s = frames / device.frame_rate_hz
     seconds = forward + backward + feedback + device_s + waiting + more + update
-    busy = parts * sum(w.forward + w.backward + w.feedback for w in works) + sum(w.update for w in works)
+    busy = sum(count * (parts * (w.forward + w.backward + w.feedback) + w.update) for w, count in works)
     count = chips.count or links.ranks
     joules = busy * chips.power_w + max(count * seconds - busy, 0.0) * chips.idle_w + sent * links.joules_per_byte
     if not math.isfinite(seconds) or not math.isfinite(joules):
@@ -184,23 +183,24 @@ def step(network: Network, chips: Chips, links: Links, device: Device, method: M
     )
 
 
-def pipeline(works: list[float], hop: float, parts: int, crowd: float) -> tuple[float, float]:
+def pipeline(works: list[tuple[float, int]], hop: float, parts: int, crowd: float) -> tuple[float, float]:
     """Seconds of work and of waiting for links, for micro-batches that pass the ranks one after the other.
 
-    The first takes ``sum(works) + (R - 1) hop``, each of the others as long as the slowest rank or link.
+    The first takes ``sum(works) + (R - 1) hop``, each of the others as long as the slowest rank or link. `works` has
+    the seconds of a rank, and the number of ranks that take as long.
     """
-    slowest = crowd * max(works)
-    waiting = (len(works) - 1) * hop + (parts - 1) * max(hop - slowest, 0.0)
-    return sum(works) + (parts - 1) * slowest, waiting
+    slowest = crowd * max(seconds for seconds, _ in works)
+    waiting = (sum(count for _, count in works) - 1) * hop + (parts - 1) * max(hop - slowest, 0.0)
+    return sum(count * seconds for seconds, count in works) + (parts - 1) * slowest, waiting
 
 
-def distribute(network: Network, chips: Chips, links: Links, shares: list[Share], devices: int) -> tuple[float, float]:
-    """Seconds and bytes to send ternary codes to the ranks, and signals to ranks that have no device."""
+def distribute(network: Network, chips: Chips, links: Links, devices: int) -> tuple[float, float]:
+    """Seconds and bytes to send ternary codes to the ranks, and signals to the first ranks if they have no device."""
     if links.ranks == 1:
         return 0.0, 0.0
     codes = math.ceil(network.batch * network.classes * CODE_BYTES) + network.micro_batches * HEADER_BYTES
-    without = shares[: len(shares) - devices] if 0 < devices < len(shares) else []
-    receivers = len(shares) - 1 - len(without)
-    signals = sum(share.taught for share in without) * network.batch * network.width * chips.value_bytes
-    size = receivers * codes + signals + len(without) * network.micro_batches * HEADER_BYTES
+    without = max(links.ranks - devices, 0) if devices else 0
+    taught = network.blocks_before(without, links.ranks)
+    signals = taught * network.batch * network.width * chips.value_bytes
+    size = (links.ranks - 1 - without) * codes + signals + without * network.micro_batches * HEADER_BYTES
     return 2 * links.latency_s + size / links.bytes_per_s, size

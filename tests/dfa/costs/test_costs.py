@@ -1,5 +1,6 @@
 """The model of a training step: its limits, its bytes, and its predictions of stored measurements."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -72,6 +73,24 @@ def test_ranks():
     assert crowded.backward_s == pytest.approx(2 * dfa.backward_s)
 
 
+def test_many_ranks_cost_no_more_time_than_few():
+    """Ranks with as many blocks are counted, not listed. Catches: minutes for 1e7 ranks; a rank or block too many."""
+    for blocks, ranks in ((2, 1), (2, 2), (9, 3), (17, 5), (23, 23), (60, 7)):
+        ends = [blocks * rank // ranks for rank in range(ranks + 1)]
+        sizes = sorted(high - low for low, high in itertools.pairwise(ends))
+        shares = Network(depth=blocks - 1).shares(ranks)
+        found = [share.first + share.hidden + share.last for share, count in shares for _ in range(count)]
+        assert sorted(found) == sizes
+        assert (found[0], found[-1]) == (ends[1], blocks - ends[-2])
+        assert shares[0][0].first and shares[-1][0].last
+    many = Network(depth=3 * 10**7 - 1, width=64)
+    found = step(many, FREE, Links(ranks=10**7), replace(INSTANT, count=10**6), "optical")
+    assert found.backward_s < 1e-6 * step(many, FREE, Links(), INSTANT, "optical").backward_s
+    signals = 27 * 10**6 * 256 * 64 * 4  # three blocks on each of the 9e6 ranks without a device
+    codes, headers = (10**6 - 1) * 640, (10**7 - 1) * 28
+    assert found.link_bytes == pytest.approx((10**7 - 1) * (256 * 64 * 4 + 28) + signals + codes + headers, rel=1e-12)
+
+
 @pytest.mark.parametrize("method", PROJECTIONS)
 def test_frames_are_those_of_the_projection_method(method):
     """Every method answers; methods that show entries one at a time need more frames for more classes."""
@@ -124,6 +143,9 @@ def test_bad_input_is_one_line(capfd, tmp_path):
         capfd, "scaling", "--set", "network.micro_batches=999"
     )
     assert "method must be one of anchor" in refused(capfd, "scaling", "--set", "device.method=magic")
+    assert "frame_rate_hz must be less than or equal to 500000000000000" in refused(
+        capfd, "scaling", "--set", "device.frame_rate_hz=1e30"
+    )
     assert "over must have 1 to" in refused(capfd, "scaling", "--set", "network.width=[]")
     large = "network.width=" + "9" * 400
     assert "width must be less than or equal to 9007199254740992" in refused(capfd, "scaling", "--set", large)
