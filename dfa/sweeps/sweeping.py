@@ -77,8 +77,8 @@ def sweep(
     ModuleNotFoundError
         If xarray is not installed, before any point runs.
     ConnectionError
-        If the named cluster cannot be reached, the local one does not start, or a worker has other code. Stored points
-        are kept.
+        If the named cluster cannot be reached, the local one does not start, or a worker has other code or libraries.
+        Stored points are kept.
     """
     try:
         import xarray  # noqa: F401 (for the result: without it the sweep ends before the first point)

@@ -3,17 +3,18 @@
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dfa.sweeps.cluster.connection import connect, scheduler_error
-from dfa.sweeps.cluster.worker import compute_here, compute_in_worker
+from dfa.sweeps.cluster.worker import BATCH_S, compute_here, compute_in_worker, describe_exception, libraries
 from dfa.sweeps.keys import Code
 from dfa.sweeps.protocol import Outcome, Study
 from dfa.sweeps.store import Job
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 __all__ = ["outcomes"]
 
@@ -22,6 +23,10 @@ POLL_S = 0.02
 """Interval between checks whether a point has ended."""
 REFRESH_S = 1.0
 """Interval between checks of the number of workers."""
+MAX_BATCH = 64
+"""Largest number of jobs of a task."""
+OVERDUE_S = 10.0
+"""Time in flight after which the jobs of a task are computed by other workers, too."""
 WORKER_DIED = "WorkerDied: the process that computed this point died both times (killed, crashed or out of memory)"
 
 
@@ -44,7 +49,7 @@ def outcomes(study: Study, jobs: Iterable[Job], workers: int, code: Code) -> Res
     ValueError
         If the study cannot be sent to another process.
     ConnectionError
-        If the scheduler that the user named cannot be reached, or a worker has other code.
+        If the scheduler that the user named cannot be reached, or a worker has other code or libraries.
     """
     jobs = list(jobs)
     if workers == 0:
@@ -75,51 +80,124 @@ def pickle_study(study: Study) -> bytes:
 
 
 def compute_on(client: "Client", pickled: bytes, jobs: Iterable[Job], code: Code, suspects: list[Job]) -> Results:
-    """Compute jobs on a cluster, one in flight for each thread.
+    """Compute jobs on a cluster, one task in flight for each thread.
 
-    A worker gets its next job when the result of the last one is here, so that its death costs no finished job. A job
-    whose worker died is added to `suspects`: it may have killed the worker. So are all jobs in flight if the user's
-    cluster has lost all its workers, since the scheduler does not give them to workers that come later.
+    A task has one job, or several short ones. A worker gets its next task when the outcomes of the last one are here,
+    so that its death costs no job of another task. The jobs of a task whose worker died are added to `suspects`: one of
+    them may have killed the worker. So are all jobs in flight if the user's cluster has lost all its workers, since the
+    scheduler does not give them to workers that come later.
     """
-    from distributed import CancelledError, Future, KilledWorker, as_completed
+    from distributed import Future, as_completed
 
-    waiting, flying, places = deque(jobs), dict[Future, tuple[Job, str]](), Places(client)
+    left = {job.key: job for job in jobs}  # without an outcome yet
+    waiting, flying, places = Waiting(left.values()), dict[Future, Task](), Places(client)
     ended = as_completed(loop=client.loop)
-    while waiting or flying:
-        while waiting and (free := places.find_free(place for _, place in flying.values())):
-            job = waiting.popleft()
+
+    def suspect(tasks: Iterable[Task]) -> None:
+        suspects.extend(left.pop(job.key) for task in tasks for job in task.jobs if job.key in left)
+
+    while left:
+        while (free := places.find_free(task.place for task in flying.values())) and (batch := waiting.take(left)):
             # pure=False gives each task a new key: the scheduler remembers a task that killed its workers.
-            # Another worker may take the point if this one is lost meanwhile.
+            # Another worker may take the points if this one is lost meanwhile.
             future = client.submit(
-                compute_in_worker, pickled, job.settings, job.seed, code, pure=False, workers=free,
-                allow_other_workers=True,
+                compute_in_worker, pickled, [(job.settings, job.seed) for job in batch], code, libraries(), pure=False,
+                workers=free, allow_other_workers=True,
             )  # fmt: skip
-            flying[future] = (job, free)
+            flying[future] = Task(batch, free)
             ended.add(future)
         if not ended.has_ready():
             places.refresh()
             if places.lost:
-                suspects += [job for job, _ in flying.values()]
+                suspect(flying.values())
                 client.cancel(list(flying))
                 flying.clear()
+            waiting.repeat_overdue(flying.values())
             time.sleep(POLL_S)
             continue
         for future in ended.next_batch():
-            if future not in flying:  # cancelled here
+            if (task := flying.pop(future, None)) is None:  # cancelled here
                 continue
-            job, _ = flying.pop(future)
-            try:
-                outcome = future.result()
-            except KilledWorker:
-                suspects.append(job)
+            if (found := outcomes_of(future)) is None:
+                suspect([task])
                 places.due_s = 0.0  # there is a worker less
                 continue
-            except (CancelledError, OSError, TimeoutError):
-                if future.status == "error":  # raised in the worker
-                    raise
-                raise scheduler_error() from None
             future.release()  # a result that is stored must not be computed again if its worker dies now
-            yield job, outcome
+            waiting.learn(task, found)
+            for job, outcome in zip(task.jobs, found, strict=False):
+                if left.pop(job.key, None):
+                    yield job, outcome
+
+
+def outcomes_of(future: "Future[list[Outcome]]") -> list[Outcome] | None:
+    """Return the outcomes of the jobs of a task that a worker has computed; None if the worker died.
+
+    Raises
+    ------
+    ConnectionError
+        If the scheduler is lost, or the worker has other code or libraries.
+    ValueError
+        If the worker cannot load the study.
+    """
+    from distributed import CancelledError, KilledWorker
+
+    try:
+        return future.result()
+    except KilledWorker:
+        return None
+    except (CancelledError, OSError, TimeoutError):
+        if future.status == "error":  # raised in the worker
+            raise
+        raise scheduler_error() from None
+    except ValueError:
+        raise
+    except Exception as error:  # of a worker that does not have this function, or has another one
+        raise ConnectionError(
+            f"a worker must have the same code of opu-sim as this process ({describe_exception(error)}): install the "
+            "same files and restart both"
+        ) from None
+
+
+@dataclass
+class Task:
+    """Jobs that a worker computes one after another."""
+
+    jobs: list[Job]
+    place: str
+    since_s: float = field(default_factory=time.monotonic)
+    repeated: bool = False
+    """Whether its jobs wait again, because one of them takes long."""
+
+
+class Waiting:
+    """Jobs that wait. Short ones share a task, since a task costs some 10 ms of processor time."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self.jobs, self.size = deque(jobs), 1
+
+    def take(self, left: Mapping[str, Job]) -> list[Job]:
+        """Remove and return the jobs of the next task; those not in `left` have ended."""
+        batch: list[Job] = []
+        while self.jobs and len(batch) < self.size:
+            job = self.jobs.popleft()
+            if job.key in left:
+                batch.append(job)
+        return batch
+
+    def learn(self, task: Task, found: list[Outcome]) -> None:
+        """Put back the jobs that a worker did not begin, and choose the size of the next tasks."""
+        count = len(found)
+        short = count == len(task.jobs) and sum(outcome.seconds for outcome in found) < BATCH_S / 2
+        self.size = min(2 * count, MAX_BATCH) if short else count
+        if not task.repeated:
+            self.jobs.extendleft(reversed(task.jobs[count:]))
+
+    def repeat_overdue(self, tasks: Iterable[Task]) -> None:
+        """Let the jobs of a task with a long one wait again, for tasks of their own: the first outcome counts."""
+        for task in tasks:
+            if len(task.jobs) > 1 and not task.repeated and time.monotonic() > task.since_s + OVERDUE_S:
+                task.repeated, self.size = True, 1
+                self.jobs.extendleft(reversed(task.jobs))
 
 
 class Places:

@@ -1,4 +1,4 @@
-"""The code of a worker: one point of a study."""
+"""The code of a worker: points of a study."""
 
 import copy
 import functools
@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 from dfa.sweeps.keys import PACKAGES_HASH, Code, code_of
 from dfa.sweeps.protocol import RESERVED, Outcome, Settings, Study, is_name
 
-__all__ = ["ONE_THREAD", "compute_here", "compute_in_worker", "dask_setup"]
+__all__ = ["BATCH_S", "ONE_THREAD", "compute_here", "compute_in_worker", "dask_setup", "libraries"]
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -30,7 +30,9 @@ ONE_THREAD = {
 """Environment variables that numerical libraries read when they are loaded."""
 MAX_MESSAGE, MAX_TRACEBACK, MAX_METRICS = 2000, 20_000, 1000
 """Longest error and traceback of a point, characters, and its largest number of metrics: the store keeps them all."""
-LIBRARIES = ("opu-sim", "numpy", "scipy", "numba", "torch")
+LIBRARIES = ("opu-sim", "dask", "distributed", "numpy", "scipy", "numba", "torch")
+BATCH_S = 0.5
+"""Time after which a worker begins no other point of its task, seconds."""
 
 
 def dask_setup(worker: object) -> None:
@@ -38,13 +40,20 @@ def dask_setup(worker: object) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code) -> Outcome:
-    """Run a point in a worker, which uses one thread from now on and keeps the study for the next point.
+def compute_in_worker(
+    pickled: bytes, points: Sequence[tuple[Settings, int]], code: Code, made_with: str
+) -> list[Outcome]:
+    """Run points in a worker, which uses one thread from now on and keeps the study for the next points.
+
+    Returns
+    -------
+    list of Outcome
+        Outcomes of the points that began before `BATCH_S` had passed, the first one always.
 
     Raises
     ------
     ConnectionError
-        If the worker has other code than `code`.
+        If the worker has other code than `code`, or other libraries than `made_with`.
     ValueError
         If the worker cannot load the study.
     """
@@ -52,14 +61,31 @@ def compute_in_worker(pickled: bytes, settings: Settings, seed: int, code: Code)
         raise ConnectionError(
             "a worker must have the same code of opu-sim as this process: install the same files and restart both"
         )
+    check_libraries(made_with)
     study = unpickle(pickled)
     check_study_code(study, code)
     os.environ.update(ONE_THREAD)  # for libraries that are loaded later, instead of loading torch here
-    threadpool_limits(1)
-    try:
-        return compute(study, settings, seed)
-    except KeyboardInterrupt as problem:  # raised by the study; it would end the worker
-        return Outcome(metrics={}, error=describe_exception(problem), traceback=format_traceback())
+    ended, end = list[Outcome](), time.monotonic() + BATCH_S
+    for settings, seed in points:
+        threadpool_limits(1)
+        try:
+            ended.append(compute(study, settings, seed))
+        except KeyboardInterrupt as problem:  # raised by the study; it would end the worker
+            ended.append(Outcome(metrics={}, error=describe_exception(problem), traceback=format_traceback()))
+        if time.monotonic() >= end:
+            break
+    return ended
+
+
+def check_libraries(made_with: str) -> None:
+    """Raise a ``ConnectionError`` if this worker has other libraries than the parent process."""
+    here, there = (dict(one.split() for one in text.split(", ")) for text in (libraries(), made_with))
+    names = [name for name in there | here if here.get(name) != there.get(name)]
+    if names:
+        found = ", ".join(f"{name} {here.get(name, 'missing')} instead of {there.get(name, 'none')}" for name in names)
+        raise ConnectionError(
+            f"a worker must have the same libraries as this process, got {found}: install the same and restart both"
+        )
 
 
 def check_study_code(study: Study, code: Code) -> None:
@@ -151,8 +177,8 @@ def check_metrics(metrics: object, settings: Settings) -> dict[str, float]:
 
 @functools.cache
 def libraries() -> str:
-    """Return names and versions of the libraries here; results are bit for bit the same only where these agree."""
-    found = []
+    """Return versions of Python and libraries here; results are bit for bit the same only where these agree."""
+    found = [f"python {sys.version_info.major}.{sys.version_info.minor}"]
     for name in LIBRARIES:
         with suppress(PackageNotFoundError):
             found.append(f"{name} {version(name)}")

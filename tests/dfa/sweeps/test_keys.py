@@ -3,6 +3,7 @@
 import importlib
 import linecache
 import os
+import re
 import subprocess
 import sys
 import types
@@ -13,7 +14,7 @@ import pytest
 from benchmarks.child import environment
 from dfa.sweeps import keys
 from dfa.sweeps.cluster.running import pickle_study
-from dfa.sweeps.cluster.worker import compute_in_worker, unpickle
+from dfa.sweeps.cluster.worker import compute_in_worker, libraries, unpickle
 from dfa.sweeps.keys import canonical_json, code_of, hash_packages, point_key
 
 STUDY = """
@@ -171,18 +172,35 @@ def test_every_file_of_the_packages_changes_the_key(tmp_path, monkeypatch):
     assert len(set(found)) == 3
 
 
+def in_worker(pickled, code, points=(({"x": 1.0}, 0),), made_with=None):
+    return compute_in_worker(pickled, points, code, made_with or libraries())
+
+
 def test_a_worker_refuses_other_code(folder):
-    """Catches: results of other packages, of another file of the study, or of a study that the worker does not have."""
+    """Catches: results of other packages or libraries, of another file of the study, or of a study that is missing."""
     study = importlib.import_module("mine").Mine()
     pickled, code = pickle_study(study), code_of(study)
-    assert compute_in_worker(pickled, {"x": 1.0}, 0, code).metrics == {"value": 3.0}
+    assert in_worker(pickled, code)[0].metrics == {"value": 3.0}
     with pytest.raises(ConnectionError, match=r"^a worker must have the same code of mine as this process"):
-        compute_in_worker(pickled, {"x": 1.0}, 0, keys.Code(code.packages, "other"))
+        in_worker(pickled, keys.Code(code.packages, "other"))
     with pytest.raises(ConnectionError, match=r"^a worker must have the same code of opu-sim as this process"):
-        compute_in_worker(pickled, {"x": 1.0}, 0, keys.Code("other", code.study))
+        in_worker(pickled, keys.Code("other", code.study))
+    there = libraries().replace(f"numpy {np.__version__}", "numpy 1.0, cupy 13.0")
+    refused = f"the same libraries as this process, got numpy {np.__version__} instead of 1.0, cupy missing instead of"
+    with pytest.raises(ConnectionError, match=re.escape(refused)):
+        in_worker(pickled, code, made_with=there)
     missing = pickled.replace(b"mine", b"mint")
     with pytest.raises(ValueError, match=r"^a worker cannot load the study \(ModuleNotFoundError: No module named 'mi"):
-        compute_in_worker(missing, {"x": 1.0}, 0, code)
+        in_worker(missing, code)
+
+
+def test_a_worker_begins_no_point_when_its_time_is_over(folder, monkeypatch):
+    """Catches: long points that wait for each other in one worker."""
+    study, points = importlib.import_module("mine").Mine(), [({"x": float(x)}, 0) for x in range(3)]
+    for seconds, values in ((100.0, [1.0, 3.0, 5.0]), (0.0, [1.0])):
+        monkeypatch.setattr("dfa.sweeps.cluster.worker.BATCH_S", seconds)
+        found = in_worker(pickle_study(study), code_of(study), points)
+        assert [outcome.metrics["value"] for outcome in found] == values
 
 
 def test_ctrl_c_of_a_study_is_the_error_of_its_point(folder, monkeypatch):
@@ -195,6 +213,6 @@ def test_ctrl_c_of_a_study_is_the_error_of_its_point(folder, monkeypatch):
     monkeypatch.setattr(type(study), "run", stop)
     monkeypatch.setattr("dfa.sweeps.cluster.worker.check_study_code", lambda *_: None)
     unpickle.cache_clear()  # an earlier test has pickled a study with the same bytes
-    found = compute_in_worker(pickle_study(study), {"x": 1.0}, 0, code_of(study))
+    (found,) = in_worker(pickle_study(study), code_of(study))
     assert found.error.startswith("KeyboardInterrupt")
     assert "in stop" in found.traceback

@@ -1,6 +1,7 @@
 """Sweeps: reproducible results, no point computed twice, no point lost."""
 
 import sqlite3
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,3 +203,25 @@ def test_numbers_with_a_missing_value_remain_numbers(kind):
     assert values.dtype == np.float64
     np.testing.assert_array_equal(values, [np.nan, 1.0, 100.0])
     assert labels([None, None]).tolist() == ["none", "none"]
+
+
+def test_a_slow_disk_is_waited_for_a_tenth_of_the_time(tmp_path, monkeypatch):
+    """Catches: a sweep that waits for a slow folder at every point; long points that a loss of power would cost."""
+    now, waits = [100.0], list[bool]()
+
+    def trace(statement):
+        if statement.startswith("PRAGMA synchronous"):
+            waits.append("FULL" in statement)
+        elif statement == "COMMIT" and waits[-1]:
+            now[0] += 2.0
+
+    monkeypatch.setattr("dfa.sweeps.store.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with Store(tmp_path / "x.db") as store:
+        store.rows.set_trace_callback(trace)
+        number = store.study("", "")
+        for count, seconds in ((1000, 0.1), (3, 20.0)):
+            for k in range(count):
+                now[0] += seconds
+                store.put(number, Job(f"{seconds} {k}", {}, k), Outcome(metrics={}))
+    assert 5 <= sum(waits[:1000]) <= 7  # 100 s of points: 2 s in each 20 s
+    assert all(waits[1000:])

@@ -19,8 +19,10 @@ from dfa.experiments.plans import Plan
 from dfa.robustness import TrainingStudy
 from dfa.robustness.results import load_results
 from dfa.sweeps.cluster.connection import connect
-from dfa.sweeps.cluster.running import Places
+from dfa.sweeps.cluster.running import Places, Task, Waiting
 from dfa.sweeps.keys import Code
+from dfa.sweeps.protocol import Outcome
+from dfa.sweeps.store import Job
 
 PLAN = Plan(data="digits", hidden=(16,), epochs=1, samples=200)
 OVER = {"camera.read_noise_e": [0.0, 40.0], "training.method": ["optical", "bp"]}
@@ -104,6 +106,38 @@ def test_a_cluster_without_workers_gives_one_warning(monkeypatch):
     assert places.find_free(["b", "a"]) is None
 
 
+def test_short_points_share_a_task_and_long_ones_do_not(monkeypatch):
+    """Catches: 20 ms of processor time for each point of 1 ms; a point behind one that hangs, or behind a long one.
+
+    A task in flight for long has its points computed elsewhere, too. The outcome that comes first counts.
+    """
+    jobs = [Job(str(k), {}, k) for k in range(300)]
+    left, waiting = {job.key: job for job in jobs}, Waiting(jobs)
+
+    def run(seconds, ended=None):
+        task = Task(waiting.take(left), "a")
+        found = [Outcome(metrics={}, seconds=seconds) for _ in task.jobs[:ended]]
+        waiting.learn(task, found)
+        for job in task.jobs[:ended]:
+            del left[job.key]
+        return len(task.jobs)
+
+    assert [run(1e-4) for _ in range(8)] == [1, 2, 4, 8, 16, 32, 64, 64]
+    begun = list(left)
+    assert [run(1.0, ended=1), run(1.0), run(1.0)] == [64, 1, 1]
+    assert begun[3:] == list(left) == [job.key for job in waiting.jobs]
+    waiting.size = 4
+    hung, alone = Task(waiting.take(left), "a"), Task([jobs[-1]], "b")
+    monkeypatch.setattr("dfa.sweeps.cluster.running.OVERDUE_S", -1.0)
+    waiting.repeat_overdue([hung, alone])
+    waiting.repeat_overdue([hung, alone])
+    assert (hung.repeated, alone.repeated, waiting.size) == (True, False, 1)
+    del left[hung.jobs[0].key]
+    assert [waiting.take(left) for _ in range(4)] == [
+        [job] for job in [*hung.jobs[1:], jobs[len(jobs) - len(left) + 3]]
+    ]
+
+
 def test_a_restarted_worker_of_a_local_cluster_gives_no_warning(monkeypatch):
     """Catches: a warning, an error in tests, while the new worker starts on a busy machine."""
     monkeypatch.setattr("dfa.sweeps.cluster.running.REFRESH_S", -1.0)
@@ -182,7 +216,7 @@ def test_a_study_that_cannot_be_pickled_is_refused():
 def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, monkeypatch):
     """By the command and by the function, with the address of a scheduler.
 
-    Workers with other code and an address without a scheduler are refused.
+    Workers with other code or libraries and an address without a scheduler are refused.
 
     Catches: a local cluster instead; sums that depend on the number of threads.
     """
@@ -206,6 +240,13 @@ def test_a_training_is_the_same_on_a_cluster_started_apart(cluster, tmp_path, mo
     with monkeypatch.context() as with_other_code:
         with_other_code.setattr("dfa.sweeps.sweeping.code_of", lambda _: Code("other", "other"))
         with pytest.raises(ConnectionError, match="a worker must have the same code"):
+            sweep(Logged("", 0.0), {"x": [1]}, progress=False)
+    with monkeypatch.context() as with_other_libraries:
+        with_other_libraries.setattr("dfa.sweeps.cluster.running.libraries", lambda: "python 3.1")
+        with pytest.raises(ConnectionError, match="a worker must have the same libraries as this process, got python"):
+            sweep(Logged("", 0.0), {"x": [1]}, progress=False)
+        with_other_libraries.setattr("dfa.sweeps.cluster.running.compute_in_worker", lambda *_: {}["gone"])
+        with pytest.raises(ConnectionError, match=r"the same code of opu-sim as this process \(KeyError: 'gone'\)"):
             sweep(Logged("", 0.0), {"x": [1]}, progress=False)
     for address in ("nonsense", "foo://127.0.0.1:1"):
         monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", address)
