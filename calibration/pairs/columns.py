@@ -35,6 +35,14 @@ class Columns(Shapes):
         return DenseDesign(rows * scale[:, None], None if beam is None else beam * scale, self.wanted)
 
     @cached_property
+    def flat(self) -> RealArray:
+        """Unknowns whose field is 1 in all frames, as that of OFF mirrors, as near as the patterns allow: (n,).
+
+        If the number of inputs that are ON is always the same, they are equal, and the field is exact.
+        """
+        return np.linalg.lstsq(self.signs + self.center, np.ones(len(self.signs), np.float32), rcond=1e-6)[0]
+
+    @cached_property
     def inverse(self) -> RealArray:
         """Pseudo-inverse of ``signs^T signs / frames``."""
         return np.linalg.pinv(self.signs.T.astype(np.float64) @ self.signs / len(self.signs), 1e-9, True)

@@ -219,6 +219,10 @@ def rows_of(pairs: Pairs, chosen: Columns, design: DenseDesign, fit: Fit) -> tup
     """Rows of the matrix in the unit of T and their errors; infinite where the fit says nothing."""
     unit = np.float32(2.0 / math.sqrt(pairs.bench.unit_dn))  # u is half of an entry
     fields = fit.unknowns[: chosen.wanted]
+    if not chosen.has_offset:  # light of OFF mirrors is in the unknowns
+        leak = np.complex64(pairs.bench.leakage / (1.0 - pairs.bench.leakage))
+        whole = 2.0 * fit.unknowns[: len(chosen.flat)].sum(axis=0) / (1.0 + 2.0 * leak * chosen.flat.sum())
+        fields = fields - leak * np.outer(chosen.flat[: chosen.wanted], whole)
     if pairs.beam is not None:
         turn = fit.unknowns[-1]
     else:

@@ -10,7 +10,7 @@ from calibration.twin.parameter import CannotTell, Parameter, jackknife, pixel_b
 from calibration.twin.sensor import Sensor
 from photonics.arrays import FloatArray, IntArray
 
-__all__ = ["DRIFT", "Looks", "medium_parameters", "read_looks"]
+__all__ = ["DRIFT", "Looks", "medium_parameters"]
 
 DRIFT = "medium.correlation_frames"
 MIN_LOOKS = 8
@@ -29,7 +29,13 @@ GRID = np.linspace(np.log(1e2), np.log(3e10), 400)
 
 
 class Looks:
-    """Looks at one pattern: frames that are averaged, and when."""
+    """Looks at the pattern that has most of them: frames that are averaged, and when.
+
+    Raises
+    ------
+    CannotTell
+        If there are too few looks, or too few pixels that they do not saturate.
+    """
 
     def __init__(self, seen: Evidence, sensor: Sensor) -> None:
         self.index = np.flatnonzero(seen.most_watched(seen.half))
@@ -49,11 +55,6 @@ class Looks:
         self.variance: FloatArray = sensor.variance(self.means) / counts[:, None]
         if len(self.pixels) < 64:
             raise CannotTell(f"{len(self.pixels)} pixels are never saturated in the looks, 64 are needed")
-
-
-def read_looks(seen: Evidence, sensor: Sensor) -> Looks:
-    """Looks at the pattern that has most of them."""
-    return Looks(seen, sensor)
 
 
 def medium_parameters(looks: Looks, straight: float = 0.0) -> list[Parameter]:

@@ -1,7 +1,7 @@
 """The frames of a recording, sorted by what was asked: dark frames, bursts, pairs of complements, looks, references."""
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,8 @@ MAX_READINGS = 2**28
 """Largest number of readings (frames times pixels) that a fit takes into memory."""
 MIN_BURST = 16
 """Smallest number of frames of one pattern in a row from which the variance of a pixel is taken."""
+COLUMNS = ("frames", "patterns", "exposure_s", "phase", "laser_on")
+"""Arrays with an entry for each frame, besides their numbers."""
 HALF = (0.3, 0.7)
 """Share of inputs that are ON in a pattern that counts as half ON."""
 
@@ -96,6 +98,11 @@ class Evidence(Shapes):
         times, counts = np.unique(self.exposure_s[self.half], return_counts=True)
         return float(times[np.argmax(counts)])
 
+    def take(self, chosen: IntArray) -> "Evidence":
+        """Return some frames, the first of which has the number 0."""
+        columns = {name: getattr(self, name)[chosen] for name in COLUMNS}
+        return replace(self, **columns, number=self.number[chosen] - self.number[chosen[0]])
+
     def of(self, chosen: BoolArray | IntArray) -> FloatArray:
         """Codes of some frames as float32: (n, n_out)."""
         return self.frames[chosen].astype(np.float32)
@@ -160,11 +167,10 @@ def read_evidence(recording: Recording | str | Path) -> Evidence:
             f"recording must have at most {MAX_READINGS} readings (frames times pixels), got {count} x {n_out}: "
             "record a region of the sensor"
         )
-    packed = recording.rows("patterns", 0, count)
     columns = recording.columns
     return Evidence(
-        frames=recording.rows("frames", 0, count),
-        patterns=np.unpackbits(packed, axis=1, count=recording.n_in).astype(bool),
+        frames=recording.frames,
+        patterns=recording.patterns,
         exposure_s=columns["exposure_s"],
         phase=columns["reference_phase"],
         laser_on=columns["laser_on"].astype(bool),

@@ -1,5 +1,6 @@
 """The fit of a device to a recording."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
 from calibration.twin import laser, light, speckle
-from calibration.twin.decorrelation import DRIFT, Looks, medium_parameters, read_looks
+from calibration.twin.decorrelation import DRIFT, Looks, medium_parameters
 from calibration.twin.evidence import Evidence, read_evidence
+from calibration.twin.matrix import recover_matrix
 from calibration.twin.parameter import CannotTell, Parameter, gather
+from calibration.twin.pixels import read_maps
 from calibration.twin.reference import reference_parameters
 from calibration.twin.sensor import Sensor, camera_parameters, read_sensor
 from calibration.twin.twin import Twin
@@ -19,7 +22,7 @@ from calibration.twin.twin import Twin
 __all__ = ["fit_device", "fit_evidence"]
 
 
-def fit_device(recording: Recording | RecordedDevice | str | Path) -> Twin:
+def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bool = False) -> Twin:
     """Fit a simulated device to the frames of a bench.
 
     The fit finds its frames by what was asked (`calibration.record_bench` asks all of it): dark frames, bursts of one
@@ -32,6 +35,9 @@ def fit_device(recording: Recording | RecordedDevice | str | Path) -> Twin:
     recording : Recording, RecordedDevice, str or Path
         The recording or its file. Its description is the data sheet: bits, geometry, wavelength and power must be
         right; parameters that frames tell are not read from it.
+    matrix : bool
+        Whether to fit the transmission matrix of the recorded inputs and pixels, too (`calibration.fit_matrix`, to
+        half-ON patterns during which the medium holds still). Without it the twin has the law of the medium.
 
     Returns
     -------
@@ -42,7 +48,7 @@ def fit_device(recording: Recording | RecordedDevice | str | Path) -> Twin:
     ------
     ValueError
         If the file is not a recording, frames are missing without which nothing can be fitted (dark frames, half-ON
-        patterns, bursts), or the light is too weak or too strong.
+        patterns, bursts), the light is too weak or too strong, or the frames do not determine the matrix.
     """
     source = recording._recording if isinstance(recording, RecordedDevice) else recording
     path = source.path if isinstance(source, Recording) else Path(source)
@@ -53,7 +59,8 @@ def fit_device(recording: Recording | RecordedDevice | str | Path) -> Twin:
         "recording": path.name,
         "frames": len(seen.frames),
     }
-    return fit_evidence(seen, about)
+    twin = fit_evidence(seen, about)
+    return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 
 
 def fit_evidence(seen: Evidence, about: dict[str, object]) -> Twin:
@@ -75,7 +82,8 @@ def fit_evidence(seen: Evidence, about: dict[str, object]) -> Twin:
     laser_rms = power.estimate.value if power.known else min(seen.parts.laser.drift_rms, power.most)
     rate, frames = by_name[light.RATE], medium.estimate.value if medium.known else np.inf
     found += reference_parameters(seen, sensor, rate.estimate, frames, laser_rms)
-    return Twin(seen.parts, tuple(found), seen.n_in, seen.n_out, seen.main_s, about)
+    maps = read_maps(seen, sensor)
+    return Twin(seen.parts, tuple(found), seen.n_in, seen.n_out, seen.main_s, about, maps)
 
 
 def changes_in_time(seen: Evidence, sensor: Sensor, area: float, straight: float) -> list[Parameter]:
@@ -83,7 +91,7 @@ def changes_in_time(seen: Evidence, sensor: Sensor, area: float, straight: float
     units = {DRIFT: "frames"} | {name: unit for name, (unit, _) in laser.NOISE.items()}
 
     def find() -> list[Parameter]:
-        looks: Looks = read_looks(seen, sensor)
+        looks = Looks(seen, sensor)
         medium = gather({DRIFT: "frames"}, lambda: medium_parameters(looks, straight))
         frames = medium[0].estimate.value if medium[0].known else 1e12
         time = frames * seen.period_s

@@ -66,6 +66,40 @@ def reference_parameters(
 
 def beam_parameters(seen: Evidence, sensor: Sensor, rate: Estimate, laser_rms: float) -> list[Parameter]:
     """Intensity of the beam alone, and the spread of the pixels in its light."""
+    beam = read_beam(seen, sensor)
+    how = "spread of the pixels in the reference's light, with stains of the beam"
+    found = gather({PRNU: ""}, lambda: [Parameter(PRNU, "", prnu(beam), how)])
+    if not np.isfinite(rate.value):
+        return [*found, Parameter.unknown(REFERENCE, "", CannotTell("the light of the inputs is not known"))]
+    value = intensity(seen, sensor, beam, laser_rms)
+    return [*found, Parameter(REFERENCE, "", value, "reference alone against half-ON patterns beside it")]
+
+
+class Beam(NamedTuple):
+    """Light of the reference alone."""
+
+    image: FloatArray
+    """Mean over the phases, less the level without it, DN: (n_out,)."""
+    noise: float
+    """Variance of a pixel of the image by the noise of the frames, DN^2."""
+    unresolved: float
+    """Variance of a pixel that rounding of the dark level may have made, DN^2."""
+    frames: IntArray
+    """Numbers of the frames."""
+    pixels: IntArray
+    """Live pixels that are never saturated."""
+    exposure_s: float
+    """Exposure of the frames, seconds."""
+
+
+def read_beam(seen: Evidence, sensor: Sensor) -> Beam:
+    """Read the image of the reference.
+
+    Raises
+    ------
+    CannotTell
+        If there are too few frames of it with all inputs OFF, or they saturate the camera.
+    """
     beam = seen.laser_on & ~np.isnan(seen.phase) & (seen.on == 0)
     times, counts = np.unique(seen.exposure_s[beam], return_counts=True)
     if not len(counts) or counts.max() < MIN_FRAMES:
@@ -82,13 +116,7 @@ def beam_parameters(seen: Evidence, sensor: Sensor, rate: Estimate, laser_rms: f
     if not sensor.dithered:  # rounding errors of the dark level look like PRNU
         unresolved = min(spread, QUANTISATION)
         off = off if spread > QUANTISATION else np.full_like(off, off[pixels].mean())
-    mean = steady - off
-    how = "spread of the pixels in the reference's light, with stains of the beam"
-    found = gather({PRNU: ""}, lambda: [Parameter(PRNU, "", prnu(mean[pixels], noise, unresolved), how)])
-    if not np.isfinite(rate.value):
-        return [*found, Parameter.unknown(REFERENCE, "", CannotTell("the light of the inputs is not known"))]
-    value = intensity(seen, sensor, mean / time, index, laser_rms)
-    return [*found, Parameter(REFERENCE, "", value, "reference alone against half-ON patterns beside it")]
+    return Beam(steady - off, noise, unresolved, index, pixels, time)
 
 
 def without_fringes(frames: FloatArray, phase: FloatArray, pixels: IntArray) -> tuple[FloatArray, float]:
@@ -116,31 +144,30 @@ def off_level(seen: Evidence, sensor: Sensor, time: float) -> FloatArray:
     return seen.of(off).mean(axis=0) if len(off) >= 8 else dark_at(seen, sensor, time)
 
 
-def prnu(mean: FloatArray, noise: float, unresolved: float) -> Estimate:
-    """Relative spread of the pixels, without temporal noise; `unresolved` is an error of its square, DN^2."""
-    variance = float(mean.var(ddof=1))
-    value, relative = spread_of(
-        variance - noise, float(np.hypot(variance * (2.0 / mean.size) ** 0.5, unresolved)), float(mean.mean())
-    )
+def prnu(beam: Beam) -> Estimate:
+    """Relative spread of the pixels, without temporal noise."""
+    image = beam.image[beam.pixels]
+    variance = float(image.var(ddof=1))
+    error = float(np.hypot(variance * (2.0 / image.size) ** 0.5, beam.unresolved))
+    value, relative = spread_of(variance - beam.noise, error, float(image.mean()))
     return Estimate(value, value * relative)
 
 
-def intensity(seen: Evidence, sensor: Sensor, beam: FloatArray, index: IntArray, laser_rms: float) -> Estimate:
+def intensity(seen: Evidence, sensor: Sensor, beam: Beam, laser_rms: float) -> Estimate:
     """Intensity of the beam over that of all inputs ON, from pairs near the frames of the beam."""
-    pairs = seen.pairs()
-    distance = np.abs(seen.number[pairs] - seen.number[index].mean())
+    pairs, time = seen.pairs(), beam.exposure_s
+    distance = np.abs(seen.number[pairs] - seen.number[beam.frames].mean())
     near = pairs[distance < NEAR]
     chosen = near if len(near) >= 16 else pairs
     light, noise, usable = light_of_inputs(seen, sensor, chosen)
 
     def ratio(pixels: IntArray) -> NDArray[np.float64]:
-        return np.array([beam[pixels].mean() * seen.main_s / light[pixels].mean()])
+        return np.array([beam.image[pixels].mean() / time * seen.main_s / light[pixels].mean()])
 
     (value,), (error,) = jackknife(ratio, pixel_blocks(usable))
     drift = 0.0 if len(near) >= 16 else laser_rms * np.sqrt(2.0)
     clipped = float((seen.of(np.append(chosen, chosen + 1))[:, sensor.live] >= sensor.ceiling).mean())
-    time = float(seen.exposure_s[index[0]])
-    levels = float(beam[usable].mean()) * time, float(light[usable].mean()) / 3.0
+    levels = float(beam.image[usable].mean()), float(light[usable].mean()) / 3.0
     rounding = [sensor.level_error_dn / level for level in levels]
     return Estimate(float(value), float(value * np.linalg.norm([error / value, noise, *rounding, drift + clipped])))
 

@@ -1,5 +1,6 @@
 """The twin of a bench: fitted parameters with their errors, and the simulated device that has them."""
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -8,14 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from calibration.recovery.estimate import TransmissionEstimate
 from calibration.reports.findings import format_number, replace_nonfinite
 from calibration.storage.files import write_new
 from calibration.twin.light import LEAKAGE, RADIUS, RATE
+from calibration.twin.matrix import medium_of, relative_levels
 from calibration.twin.parameter import Parameter
+from calibration.twin.pixels import PixelMaps
 from calibration.twin.speckle import GRAIN, MODES, STRAIGHT
 from photonics import OPU
+from photonics.arrays import ComplexArray
 from photonics.description import PartTables, toml_text
-from photonics.medium import Ballistic, Drifting, GaussianMedium, ScatteringMedium
+from photonics.medium import Ballistic, Drifting, GaussianMedium, MatrixMedium, ScatteringMedium
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
@@ -44,6 +49,10 @@ class Twin:
     """Exposure of the half-ON patterns, seconds."""
     provenance: Mapping[str, Any]
     """Date, version, recording and number of frames."""
+    maps: PixelMaps
+    """Offset, gain and bad pixels of the bench."""
+    matrix: TransmissionEstimate | None = None
+    """Transmission matrix of the bench, if it was fitted; with the response of the pixels."""
 
     def __getitem__(self, name: str) -> Parameter:
         """Parameter of a name."""
@@ -57,10 +66,24 @@ class Twin:
         parameter = self[name]
         return parameter.estimate.value if parameter.known else float(np.clip(sheet, parameter.least, parameter.most))
 
-    def device(self, seed: int = 0) -> OPU:
+    @property
+    def field_frames(self) -> float:
+        """Correlation time of the medium's field, frames; the least that the frames allow if they do not tell it."""
+        time = self["medium.correlation_frames"]
+        return time.estimate.value if time.known else max(time.least, 0.0) or np.inf
+
+    def device(self, seed: int = 0, *, same: bool = False) -> OPU:
         """Build the simulated device.
 
-        It has the statistics of the bench, not its medium and pixels: another `seed` draws other ones.
+        Parameters
+        ----------
+        seed : int
+            By default the device has the statistics of the bench, not its medium and pixels: another seed draws other
+            ones.
+        same : bool
+            Whether the pixels are those of the bench (`maps`), and the medium in frame 0 is `matrix` if it was fitted.
+            The sensor is then the region that was recorded. What frames do not tell, rows of the matrix that could not
+            be measured among it, is drawn all the same.
 
         Raises
         ------
@@ -74,8 +97,15 @@ class Twin:
         rate = self[RATE]
         if rate.known:
             imaging = replace(imaging, throughput=rate.estimate.value / photons)
+        if same:
+            camera, imaging = self.maps.camera(camera), replace(imaging, sensor=self.maps.shape, region=None)
+        medium = self.medium(imaging, seed)
+        if same and self.matrix is not None:
+            medium = self.drifting(MatrixMedium(self.entries(self.matrix, seed)), seed)
+            camera = replace(camera, prnu=0.0)  # the rows have it
+            imaging = replace(imaging, numerical_aperture=None, polarisations=1)
         return OPU(
-            medium=self.medium(imaging, seed),
+            medium=medium,
             laser=laser,
             dmd=dmd,
             imaging=imaging,
@@ -137,9 +167,8 @@ class Twin:
         """The optics, with the throughput of the data sheet."""
         sheet, part = self.sheet.imaging, "imaging.reference."
         beam = sheet.reference
-        names = {"phase_drift_rad": "phase_drift_time_s"}
         rms, time = self.drift(
-            part + "phase_drift_rad", names["phase_drift_rad"], beam.phase_drift_rad, beam.phase_drift_time_s, 100.0
+            part + "phase_drift_rad", "phase_drift_time_s", beam.phase_drift_rad, beam.phase_drift_time_s, 100.0
         )
         beam = replace(
             beam,
@@ -160,12 +189,19 @@ class Twin:
         """The medium: a Gaussian matrix that drifts, with unscattered light if there is some."""
         pixels = self.n_out if imaging.region is None or imaging.sensor is None else int(np.prod(imaging.sensor))
         outputs = pixels * imaging.samples_per_pixel**2
-        medium: ScatteringMedium = GaussianMedium(self.n_in, outputs, seed=seed, storage="auto")
-        if self["medium.correlation_frames"].known:
-            medium = Drifting(medium, self["medium.correlation_frames"].estimate.value, seed=seed)
+        medium = self.drifting(GaussianMedium(self.n_in, outputs, seed=seed, storage="auto"), seed)
         if self[STRAIGHT].known:
             medium = Ballistic(medium, self[STRAIGHT].estimate.value)
         return medium
+
+    def entries(self, matrix: TransmissionEstimate, seed: int) -> ComplexArray:
+        """Entries of the medium that gives the fields of a recovered matrix: (n_out, n_in)."""
+        return medium_of(matrix, relative_levels(self.laser(), self.dmd(seed), self.n_in), self.maps, seed)
+
+    def drifting(self, medium: ScatteringMedium, seed: int) -> ScatteringMedium:
+        """Return a medium that drifts as that of the bench, if frames tell how fast."""
+        time = self["medium.correlation_frames"]
+        return Drifting(medium, time.estimate.value, seed=seed) if time.known else medium
 
     def source(self, parameter: Parameter) -> str:
         """Where the twin takes an unknown parameter from, in words."""
@@ -186,10 +222,9 @@ class Twin:
         ]
 
     def __str__(self) -> str:
-        rows = [COLUMNS, *self.rows()]
-        widths = [max(len(row[k]) for row in rows) for k in range(len(COLUMNS) - 1)]
-        lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
-        return "\n".join(line.rstrip() for line in lines)
+        from calibration.reports.page import Table  # Matplotlib is imported only if a table is made
+
+        return str(Table(COLUMNS, self.rows()))
 
     def __repr__(self) -> str:
         known = sum(p.known for p in self.parameters)
@@ -221,18 +256,36 @@ class Twin:
         )
         return render("Twin of a bench", [Section("Parameters", text, tables=[Table(COLUMNS, self.rows())])])
 
-    def to_toml(self, path: str | Path, seed: int = 0) -> Path:
+    def to_toml(self, path: str | Path, seed: int = 0, *, same: bool = False) -> Path:
         """Write the device as a TOML file that `photonics.OPU.from_toml` reads; comments state the errors.
+
+        Parameters
+        ----------
+        path : str or Path
+            The new file. The maps of the pixels are in it; a matrix is in a new ``.npy`` file beside it, with its
+            digest in the TOML file.
+        seed, same
+            As for `device`.
 
         Raises
         ------
         ValueError
-            If the file exists, or cannot be written.
+            If a file exists, or cannot be written.
         """
-        return write_new(path, self.toml(seed))
+        path = Path(path).expanduser()
+        if path.exists():
+            raise ValueError(f"path must be new, got {path}, which exists: files are never overwritten")
+        device = self.device(seed, same=same)
+        if not same or self.matrix is None:
+            return write_new(path, self.toml(device))
+        stream = io.BytesIO()
+        np.save(stream, self.entries(self.matrix, seed), allow_pickle=False)
+        beside = write_new(path.with_name(f"{path.stem}.matrix.npy"), stream.getvalue())
+        medium = self.drifting(MatrixMedium.load(beside.absolute()), seed)
+        return write_new(path, self.toml(device.replace(medium=medium)))
 
-    def toml(self, seed: int = 0) -> str:
-        """The text written by `to_toml`."""
+    def toml(self, device: OPU) -> str:
+        """Text of a device, with the errors of its parameters in comments."""
         found = [
             f"# {row[0]} = {row[1]} +- {row[2]} {row[3]}".rstrip()
             for row, p in zip(self.rows(), self.parameters, strict=True)
@@ -244,5 +297,4 @@ class Twin:
             *found,
             "# Frames do not tell:",
         ]
-        text = toml_text(self.device(seed).to_dict())
-        return "\n".join([*table, *(f"# {name}" for name in unknown), "", text])
+        return "\n".join([*table, *(f"# {name}" for name in unknown), "", toml_text(device.to_dict())])

@@ -21,6 +21,14 @@ def twin(
         bool,
         typer.Option("--check", help="Ask draws of the twin the same questions, and print what it does not reproduce."),
     ] = False,
+    same: Annotated[
+        bool,
+        typer.Option("--same", help="The device has the pixels of the bench, not drawn ones of the same statistics."),
+    ] = False,
+    matrix: Annotated[
+        bool,
+        typer.Option("--matrix", help="As --same, and its medium is the transmission matrix, fitted to the frames."),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the medium and the pixels of the device.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -35,9 +43,9 @@ def twin(
     for path in (out, page):
         if path is not None and path.exists():
             raise ValueError(f"out must be new, got {path}, which exists: files are never overwritten")
-    found = fit_device(recorded)
+    found = fit_device(recorded, matrix=matrix)
     if out is not None:
-        found.to_toml(out, seed)
+        found.to_toml(out, seed, same=same or matrix)
     if page is not None:
         found.to_html(page)
     judged = check_twin(found, recorded, seed=seed) if check else None

@@ -80,6 +80,17 @@ def test_random_masks_without_a_reference():
         fit_matrix(few)
 
 
+def test_light_of_off_mirrors_is_not_in_the_matrix():
+    """Patterns with 16 of 32 inputs ON, mirrors of a contrast of 100: the stated error is true to 25 %.
+
+    Catches: the leaked field, the same in all these frames, spread over the entries (true over stated error 3.0).
+    """
+    opu = bench().replace(**{"dmd.contrast": 100.0, "camera.prnu": 0.0})
+    masks = np.argsort(RNG.random((16 * N, N)), axis=1) < N // 2
+    share, _, pull = judge(fit_matrix(record(opu, masks)), opu.effective_matrix(), conjugate=True)
+    assert share > 0.9 and 0.75 < pull < 1.25
+
+
 @pytest.mark.parametrize("kind", ["steps", "random"])
 def test_masks_with_a_reference_at_logged_phases(kind):
     """Phases of any values, grouped or one for each mask: all rows, with phase and conjugation, the error true to 25 %.

@@ -42,6 +42,7 @@ def test_a_twin_is_told_from_another_bench(capfd, short):
     assert opu("twin", "--recorded", short, "--check", "--json") == 0
     found = json.loads(capfd.readouterr().out)
     assert found["missed"] == []
+    assert [line["group"] for line in found["check"]].count("pixels") == 1
     assert {"camera.read_noise_e", "leakage", "dark variance, DN^2"} <= {line["name"] for line in found["check"]}
     factors = {"camera.read_noise_e": 3.0, "leakage": 0.2}
     wrong = replace(

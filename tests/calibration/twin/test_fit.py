@@ -113,3 +113,8 @@ def test_command_and_files(capfd, recordings, tmp_path):
     assert "camera.gain_dn_per_e" in page.read_text()
     assert "exists" in refused(capfd, "twin", "--recorded", path, "--out", toml)
     twin.to_json(tmp_path / "twin.json")
+
+
+def test_two_polarisations_have_no_matrix(recordings, capfd):
+    """A pixel that sees two fields. Catches: a matrix that explains half of the light."""
+    assert "got two polarisations" in refused(capfd, "twin", "--recorded", recordings[4][1], "--matrix")
