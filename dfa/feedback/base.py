@@ -124,7 +124,7 @@ class CodedFeedback(Feedback):
         if encoder is not None and not callable(encoder):
             raise ValueError(f"encoder must be a function of the error, or None, got {encoder!r:.80}")
         self.encoder = encoder
-        self.proportional = encoder is None
+        self.proportional = encoder is None or getattr(encoder, "proportional", False)
         self.steps = 0
         """Number of calls so far."""
         self._code: Code | None = None

@@ -124,6 +124,11 @@ class Ternary:
             raise ValueError("pairs must be used with stochastic, got pairs=True without it")
         object.__setattr__(self, "seed", check_seed(self.seed))
 
+    @property
+    def proportional(self) -> bool:
+        """Whether the scaled code is proportional to the error, so that a factor of the loss does not matter."""
+        return self.restore and self.threshold is None
+
     def __call__(self, error: Tensor, tick: int = 0) -> Tensor | tuple[Tensor, Tensor]:
         """Encode errors as -1, 0, 1, int8 of the same shape. With `restore` or `stochastic` return the scales, too.
 
@@ -208,6 +213,8 @@ class Graded:
 
     For projections that show real numbers from -1 to 1 by bit planes. They take up to `bits` times as many frames.
     """
+
+    proportional = True
 
     def __call__(self, error: Tensor) -> tuple[Tensor, Tensor]:
         """Encode errors as values from -1 to 1, shape (..., classes), with the rows' scales, (..., 1)."""

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -287,15 +288,20 @@ OTHERS = [
 
 @pytest.mark.parametrize("encoder", PROPORTIONAL + OTHERS)
 def test_loss_scale_with_every_encoder(encoder):
-    """A quarter of the loss gives a quarter of the gradient, with `loss_scale`. Catches: codes of the scaled error."""
-    found = []
+    """A quarter of the loss gives a quarter of the gradient, with `loss_scale`; without it, or a warning tells.
+
+    Catches: codes of the scaled error; a warning for the default code, to which the scale does not matter.
+    """
+    found, proportional = [], any(encoder is one for one in PROPORTIONAL)
     for scale, given in ((1.0, 1.0), (0.25, 0.25), (0.25, 1.0)):
         learner = direct(feedback=RandomFeedback(0, encoder))
         output = learner.model(X)
-        learner.backward(scale * cross_entropy(output, Y), output, loss_scale=given)
+        wrong = given != scale and not proportional
+        with pytest.warns(UserWarning, match="pass loss_scale=0.25") if wrong else nullcontext():
+            learner.backward(scale * cross_entropy(output, Y), output, loss_scale=given)
         found.append(torch.cat([p.grad.flatten() for p in learner.model.parameters()]) / scale)
     torch.testing.assert_close(found[1], found[0])
-    assert torch.allclose(found[2], found[0]) == any(encoder is one for one in PROPORTIONAL)
+    assert torch.allclose(found[2], found[0]) == proportional
 
 
 @pytest.mark.parametrize("optimiser", [torch.optim.SGD, torch.optim.AdamW])
