@@ -1,6 +1,8 @@
-"""A device on a GPU, for calibration on the host."""
+"""A device on a GPU as if it were on the host; not needed any more."""
 
-from calibration.device import Wrapper
+import warnings
+
+from calibration.device import Wrapper, show
 from photonics.arrays import Array, HostArray
 from photonics.backend import HOST, Backend, to_host
 from photonics.opu import OPU
@@ -10,28 +12,24 @@ __all__ = ["Hosted"]
 
 
 class Hosted(Wrapper):
-    """A device on a GPU whose patterns and frames are numpy arrays, as calibration, projections and feedback use them.
+    """A device on a GPU whose patterns and frames are numpy arrays.
 
-    The light is computed on the GPU; only patterns and frames are copied. This is worthwhile for large devices.
+    .. deprecated:: 1.1
+        Give the device itself to calibration and feedback: they compute where it does.
 
     Parameters
     ----------
     opu : OPU
-        The device, its exposure set (`OPU.autoexpose`). A device on the host works as well, without any copies.
-
-    Examples
-    --------
-    >>> from calibration import Hosted, measure_projection
-    >>> from photonics import presets
-    >>> opu = presets.lab_bench(64, 100, seed=1)  # .to("cuda") where there is a GPU
-    >>> exposure = opu.autoexpose()
-    >>> measure_projection(Hosted(opu))([[0, 1] * 32]).shape
-    (1, 100)
+        The device.
     """
 
     def __init__(self, opu: OPU) -> None:
+        warnings.warn(
+            "calibration.Hosted is deprecated: give the device itself, calibration and feedback compute where it does",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         super().__init__(opu)
-        self._backend = opu.backend
 
     @property
     def backend(self) -> Backend:
@@ -40,8 +38,8 @@ class Hosted(Wrapper):
 
     def measure(self, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> HostArray:
         """Frames of patterns: (batch, n_in) -> (batch, n_out)."""
-        shown = self._backend.asarray(as_patterns(patterns, self.n_in))
-        return to_host(self.device.measure(shown, exposure_s, reference_phase=reference_phase))
+        shown = as_patterns(patterns, self.n_in)
+        return to_host(show(self.device, shown, exposure_s, reference_phase=reference_phase))
 
     def dark(self, count: int, exposure_s: float | None = None) -> HostArray:
         """Frames with the laser's shutter closed: (count, n_out)."""

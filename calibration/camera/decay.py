@@ -97,7 +97,7 @@ def speed_of_repeats(frames: Array, spacing: int, usable: Array) -> Speed:
     change = signal / xp.mean(signal, axis=1, keepdims=True) - 1.0
     ends = np.cumsum([len(block) for block in np.array_split(np.arange(pixels), BLOCKS)]).tolist()
     blocks = [change[:, first:stop] for first, stop in zip([0, *ends], ends, strict=False)]
-    parts = np.stack([to_host(block @ block.T) for block in blocks])
+    parts = to_host(xp.stack([block @ block.T for block in blocks]))
     whole = parts.sum(axis=0)
     rate, scatter = fit_rate(whole, spacing)
     others = np.array([fit_rate(whole - part, spacing)[0] for part in parts])

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
 from calibration.camera.photon_transfer import PhotonTransfer, photon_transfer
-from calibration.device import Device, check_device
+from calibration.device import Device, check_device, show
 from calibration.projections.measuring import measure_projection
 from calibration.projections.methods import METHODS as PROJECTIONS
 from calibration.recovery.estimate import TransmissionEstimate
@@ -33,6 +33,7 @@ from calibration.reports.report import Report
 from calibration.storage.descriptions import Description
 from calibration.storage.files import WrongFile
 from calibration.storage.recorded import RecordedDevice
+from photonics.backend import to_host
 from photonics.component import integer
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet, check_seed
@@ -209,7 +210,7 @@ class Run:
         """Speckle of random half-ON patterns."""
         patterns = half_on(SPECKLE_FRAMES, self.opu.n_in, self.seed, PatternSet.SPECKLE)
         patterns = patterns[patterns.any(axis=1)]
-        frames = np.asarray(self.opu.measure(patterns))
+        frames = to_host(show(self.opu, patterns))
         bad = find_bad_pixels(self.opu, frames, noise, self.bad)
         self.bad = bad.bright
         self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise, bad))
@@ -328,7 +329,8 @@ def explain_dark_anchor(opu: Device, method: str, n_inputs: int | None) -> str:
         return ""  # the anchor is all mirrors ON, as bright as patterns
     spare = np.arange(opu.n_in) >= n_inputs
     patterns = np.repeat(np.stack([np.zeros_like(spare), spare, ~spare]), ANCHOR_FRAMES, axis=0)
-    off, anchor, rest = np.asarray(opu.measure(patterns)).reshape(3, -1).mean(axis=1, dtype=np.float64)
+    frames = to_host(show(opu, patterns))
+    off, anchor, rest = frames.reshape(3, -1).mean(axis=1, dtype=np.float64)
     share = (anchor - off) / spare.sum() / max((rest - off) / (~spare).sum(), 1e-12)
     if share > DARK_ANCHOR:
         return ""

@@ -13,7 +13,7 @@ from calibration.fields.bad_pixels import is_hot
 from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.reports.findings import Line
 from photonics.arrays import BoolArray, HostArray
-from photonics.backend import HOST
+from photonics.backend import HOST, to_host
 from photonics.parts.camera import QUANTISATION
 
 __all__ = [
@@ -52,7 +52,7 @@ def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> No
 
 def measure_dark(opu: Device, gain: float, exposure_s: float | None = None) -> tuple[NoiseModel, BoolArray]:
     """Noise as from `noise_model`, and hot pixels, (n_out,)."""
-    dark = np.asarray(opu.dark(DARK_FRAMES, exposure_s)).astype(np.float64)
+    dark = to_host(opu.dark(DARK_FRAMES, exposure_s)).astype(np.float64)
     level, variance = dark_level(dark, opu.camera.saturation_dn)
     return NoiseModel(max(variance, QUANTISATION), gain, level), is_hot(dark, opu.camera.saturation_dn)
 

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from calibration.camera.noise import NoiseModel
-from calibration.device import Device
+from calibration.device import Device, show
 from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.fields.sideband import pixel_transfer
 from calibration.reports.chapters.common import signal_of
 from calibration.reports.findings import Curve
 from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.backend import to_host
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
@@ -58,7 +59,7 @@ def measure_held_out(opu: Device, matrix: ArrayLike, valid: ArrayLike, noise: No
     """
     matrix = np.asarray(matrix)
     x = half_on(PROBES, matrix.shape[1], seed, PatternSet.HELD_OUT)
-    frames = np.asarray(opu.measure(pad_to_device(x, opu.n_in)))
+    frames = to_host(show(opu, pad_to_device(x, opu.n_in)))
     field = x.astype(np.float32) @ matrix.T + leaked_field(opu, matrix)
     intensity = np.abs(field).astype(np.float64) ** 2
     unknown = ~np.asarray(valid, bool)

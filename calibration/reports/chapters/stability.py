@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.camera.noise import NoiseModel
-from calibration.device import Device
+from calibration.device import Device, show
 from calibration.reports.chapters.common import Chapter, signal_of
 from calibration.reports.findings import Line
 from photonics.arrays import BoolArray, HostArray
+from photonics.backend import to_host
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
@@ -34,7 +35,7 @@ class Witness:
     def take_frames(self) -> None:
         """Take a few frames."""
         self.ticks.append(self.opu.clock.frames)
-        self.frames.append(np.asarray(self.opu.measure(np.repeat(self.pattern, REPEATS, axis=0))))
+        self.frames.append(to_host(show(self.opu, np.repeat(self.pattern, REPEATS, axis=0))))
 
 
 def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Chapter:

@@ -1,0 +1,106 @@
+"""A device elsewhere than on the host gives the same calibration results, where it is."""
+
+import numpy as np
+import pytest
+
+from calibration import Hosted, characterize
+from calibration.device import check_device
+from photonics import presets
+from photonics.backend import HOST, backend_of, to_host
+from tests.calibration.benches import METHODS, bench, calibrate
+from tests.transfers import count_strict
+
+
+def pair(name, backend, saturated):
+    """The same device on the host and on another backend."""
+    here, there = bench("lab_bench", name), bench("lab_bench", name)
+    for opu in (here, there):
+        opu.exposure_s *= 1.0 + 0.5 * saturated
+    there.backend = backend
+    return here, there
+
+
+def check_like(found, expected):
+    """Values and flags are the host's, up to pixels that rounding moves by one DN."""
+    values, wanted = to_host(found.values), expected.values
+    size = np.sqrt(np.mean(np.abs(wanted) ** 2))
+    apart = np.abs(values - wanted)
+    assert np.mean(apart > 1e-3 * size) <= 0.03
+    assert np.mean(to_host(found.saturated) != expected.saturated) <= 2e-3
+    finite = np.isfinite(expected.standard_error)
+    assert np.mean(np.isfinite(to_host(found.standard_error)) != finite) <= 1e-3
+    errors = to_host(found.standard_error)[finite] / expected.standard_error[finite]
+    assert abs(np.median(errors) - 1.0) <= 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:exposure_s .* saturates", "ignore:frames do not fit the model")
+@pytest.mark.parametrize("name", METHODS)
+def test_projections_are_the_hosts(name, device, rng):
+    """Values, errors and clock equal the host's, and are where the vectors are; saturated readings are recovered.
+
+    Catches: patterns that are not sent, the phase of the reference lost on the way, values that move.
+    """
+    here, there = pair(name, device, saturated=True)
+    theirs, ours = calibrate(here, name), calibrate(there, name)
+    x = rng.choice([-1, 0, 1], (6, ours.n_inputs))
+    x = np.concatenate([x, rng.uniform(-1, 1, (2, ours.n_inputs))])
+    found, expected = ours.measure(device.asarray(x)), theirs.measure(x)
+    assert {backend_of(one) for one in found} == {device}
+    check_like(found, expected)
+    check_like(ours.measure(x), theirs.measure(x))  # with frames of the next numbers
+    assert isinstance(ours(x), np.ndarray)
+    assert backend_of(ours(device.asarray(x))) == device
+    assert ours.frames_of(x) == theirs.frames_of(x)
+    assert isinstance(ours.valid, np.ndarray)
+
+
+@pytest.mark.parametrize("name", ["anchor, disjoint", "4 steps", "multilateration", "reference pairs"])
+def test_refreshed_light_is_the_hosts(name, strict, monkeypatch):
+    """A refresh brings numbers to the host, or places of anchors, or products of repeats. Catches: frames that come."""
+    here, there = pair(name, strict, saturated=False)
+    theirs, ours = calibrate(here, name), calibrate(there, name)
+    ours.on_device  # noqa: B018 (uploads what was calibrated)
+    for opu in (here, there):
+        opu.exposure_s *= 0.9
+    with monkeypatch.context() as patched:
+        transfers = count_strict(patched)
+        found = ours.refresh(8)
+    assert len(transfers.arrays) <= {"multilateration": 12, "reference pairs": 2}.get(
+        name, 0
+    )  # each is moved, and read
+    expected = theirs.refresh(8)
+    assert found.scale == pytest.approx(expected.scale, rel=1e-3)
+    assert found.correlation == (expected.correlation and pytest.approx(expected.correlation, rel=1e-2))
+    x = np.eye(8, ours.n_inputs)
+    for one in (found.projection.measure(strict.asarray(x)), found.projection.measure(x)):
+        assert np.isfinite(to_host(one.values)).all()
+
+
+def test_a_report_is_the_hosts(strict):
+    """Every line. Catches: a chapter that needs the host."""
+    reports = []
+    for backend in (HOST, strict):
+        opu = presets.lab_bench(64, 400, seed=2)
+        opu.autoexpose(0.3)
+        opu.backend = backend
+        reports.append(characterize(opu, vectors=16))
+    for expected, found in zip(*(report.lines for report in reports), strict=True):
+        assert (found.group, found.name, found.verdict) == (expected.group, expected.name, expected.verdict)
+
+
+def test_hosted_is_deprecated(strict, half_on):
+    """It still gives numpy frames, and names what to do. Catches: code of version 1.0 that breaks."""
+    here, there = pair("4 steps", strict, saturated=False)
+    with pytest.warns(DeprecationWarning, match="give the device itself"):
+        wrapped = Hosted(there)
+    assert check_device(wrapped) is wrapped
+    x = half_on(3, here.n_in)
+    for a, b in [
+        (wrapped.measure(x.astype(int).tolist(), reference_phase=0.3), here.measure(x, reference_phase=0.3)),
+        (wrapped.dark(2), here.dark(2)),
+    ]:
+        assert type(a) is np.ndarray
+        assert np.abs(a.astype(int) - b).sum() <= 2e-3 * b.size
+    assert calibrate(wrapped, "4 steps")(x).dtype == np.complex64
+    with pytest.raises(ValueError, match=r"^patterns must be binary"):
+        wrapped.measure(2 * x.astype(int))
