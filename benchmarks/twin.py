@@ -159,12 +159,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.twin", description=__doc__)
     parser.add_argument("--devices", type=int, default=50, help="number of hidden devices, seeds 0 and up")
     parser.add_argument("--out", type=Path, required=True, help="Markdown file; JSON and picture have its name")
+    parser.add_argument("--stored", action="store_true", help="only those that the JSON has: run none")
     args = parser.parse_args()
-    command = f"python -m benchmarks.twin --devices {args.devices} --out {args.out.as_posix()}"
+    command = (
+        f"python -m benchmarks.twin --devices {args.devices} --out {args.out.as_posix()}" + " --stored" * args.stored
+    )
     stored, wanted = args.out.with_suffix(".json"), range(args.devices)
     found = [one for one in read_results(stored) if one.seed in wanted]
     with threadpool_limits(1):
-        for seed in sorted(set(wanted) - {one.seed for one in found}):
+        for seed in sorted(set(() if args.stored else wanted) - {one.seed for one in found}):
             found.append(fit_hidden(seed))
             print(line_of(found[-1]), flush=True)
             write_results(stored, command, found)

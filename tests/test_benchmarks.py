@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import gpu, report, suite, verdicts
+from benchmarks import gpu, report, suite, twin, twin_training, verdicts
 from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
 from benchmarks.moving import run_task
@@ -159,3 +159,55 @@ def test_rows_of_a_moving_device_are_kept_and_missing_ones_are_named(tmp_path):
     text = tables(rows)
     assert text.count("not run") > 50
     assert "anchor: at worst" in text
+
+
+def test_twins_are_compared_seed_by_seed(monkeypatch):
+    """Bench and twin share the noise of a seed, which the difference does not have; a refused device is no row.
+
+    Catches: errors of the seeds in the difference, a bench and another one's twin, the sign of the difference.
+    """
+
+    class Fake:
+        def __init__(self, number):
+            self.number = number
+
+        def device(self, seed):
+            return Fake(self.number + 100)
+
+    def fit(opu, number):
+        if number == 1:
+            raise ValueError("no shot noise")
+        return opu
+
+    def train(opu, seed):
+        return [80.0 + opu.number % 100 + 5.0 * seed + (2.0 if opu.number >= 100 else 0.0), 60.0 - seed]
+
+    monkeypatch.setattr(twin_training, "hidden", lambda number, inputs, pixels: Fake(number))
+    monkeypatch.setattr(twin_training, "fit", fit)
+    monkeypatch.setattr(twin_training, "train", train)
+    rows = twin_training.compare_scores(range(3), 3)
+    assert [row[0] for row in rows] == ["0", "2", "mean"]
+    assert rows[1][1:4] == ["87.0 ± 5.0", "89.0 ± 5.0", "+2.0 ± 0.0"]
+    assert rows[2][3] == "+2.00 ± 0.00" and rows[2][6] == "+0.00 ± 0.00"
+
+
+def test_twins_of_hidden_devices_are_stored_and_counted(tmp_path, monkeypatch, capsys):
+    """Three devices, one refused; a second run fits none again, and makes the same table.
+
+    Catches: a parameter that is known counted as unknown, a deviation in the wrong unit, results that get lost.
+    """
+    results = {
+        0: {"frames": 10, "parameters": {"gain": [1.09, 0.05, 1.0], "well": [None, None, 5.0]}},
+        1: {"refused": "no shot noise"},
+        2: {"frames": 12, "parameters": {"gain": [0.96, 0.05, 1.0], "well": [5.9, 0.5, 5.0]}},
+    }
+    monkeypatch.setattr(twin, "fit_hidden", lambda seed: twin.Result(seed, "2026-11-30", **results[seed]))
+    monkeypatch.setattr("sys.argv", ["twin", "--devices", "3", "--out", str(tmp_path / "x.md")])
+    twin.main()
+    table = (tmp_path / "x.md").read_text("utf-8")
+    assert "3 devices, 10 to 12 frames" in table and "1 refused" in table
+    assert "| gain | 2 | 0 | 4.9 % | +0.50 | 0.50 | 1.00 | +1.8 |" in table
+    assert "| well | 1 | 1 | 8.5 % | +1.80 | 0.00 | 1.00 | +1.8 |" in table
+    monkeypatch.setattr(twin, "fit_hidden", None)
+    twin.main()
+    assert (tmp_path / "x.md").read_text("utf-8") == table and (tmp_path / "x.png").exists()
