@@ -120,7 +120,7 @@ def train(
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 4096) -> float:
+def accuracy(model: nn.Module, x: Tensor, y: Tensor, batch_size: int = 256) -> float:
     """Share of samples that are classified correctly; NaN without samples."""
     if not len(x):
         return float("nan")
