@@ -24,13 +24,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.functional import cross_entropy
 
 from benchmarks.child import environment
-from dfa import LayerParallel, RandomFeedback, Ternary
+from calibration import measure_projection
+from dfa import LayerParallel, RandomFeedback, RankDevice, RankFeedback, Ternary
 from dfa.costs import Network
 from dfa.feedback.encoding import Code
 from dfa.models import mlp
+from photonics import presets
 
 __all__ = ["run_ranks", "seconds_of", "sizes"]
 
@@ -87,7 +90,8 @@ def run_rank(rank: int, folder: str, ranks: int, jobs: Sequence[dict[str, Any]])
         if rank == 0:
             shape(rate)
         dist.barrier()
-        found.append(measure_latency(rank, **job) if "messages" in job else measure_steps(rank, **job))
+        measure = measure_bytes if "feedback" in job else measure_latency if "messages" in job else measure_steps
+        found.append(measure(rank, **job))
         dist.barrier()
     dist.destroy_process_group()
     return found
@@ -176,6 +180,36 @@ def measure_steps(rank: int, rule: str, network: dict[str, Any], steps: int, wai
         took.append([time.perf_counter() - start, *(b - a for a, b in pairwise(seen))])
     dist.barrier()
     return {"steps": took, "sent": sum(part.traffic.values()), "wire": wire_bytes() - before}
+
+
+def measure_bytes(rank: int, feedback: str, replicas: int, micro_batches: int) -> dict[str, Any]:
+    """Bytes of a calibration and of three steps, as the code and the interface of all ranks counted them."""
+    mesh, classes, pixels = init_device_mesh("cpu", (replicas, dist.get_world_size() // replicas)), 10, 4000
+    sent = before = wire_bytes()
+    source = None
+    if feedback == "shared":
+        device = RankDevice(presets.lab_bench(2 * classes, pixels), mesh.get_group(1))
+        device.autoexpose()
+        source = RankFeedback(measure_projection(device, n_inputs=classes))
+        dist.barrier()
+        sent, before = device.sent, wire_bytes() - before
+    elif feedback == "random":
+        source = RandomFeedback(mesh.get_local_rank(1), Ternary(threshold=0.1))
+    part = LayerParallel(mlp([784, *[768] * 4, classes]), source, micro_batches=micro_batches, mesh=mesh)
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(256, 784, generator=generator), torch.arange(256) % classes
+    start = 0
+    for step in range(4):  # in the first one, processes tell each other the widths of their blocks
+        if step == 1:
+            part.traffic.clear()
+            dist.barrier()
+            start = wire_bytes()
+            dist.barrier()
+        output = part(part.shard(x))
+        part.backward(None if output is None else cross_entropy(output, part.shard(y)))
+    dist.barrier()
+    calibration = [sent, before] if feedback == "shared" else [0, 0]
+    return {"traffic": dict(part.traffic), "wire": wire_bytes() - start, "calibration": calibration}
 
 
 def seconds_of(found: Sequence[dict[str, Any]], rule: str) -> tuple[float, float]:

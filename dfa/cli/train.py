@@ -24,12 +24,15 @@ from dfa.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dfa.experiments import Plan, Run
     from dfa.experiments.tasks import Data
     from dfa.feedback.encoding import Ternary
 
 __all__ = ["demo", "train"]
 
+ranks_option = partial(panel_option, "Several processes (docs/howto/ranks.md)")
 training_option = partial(panel_option, "Training")
 encoder_option = partial(panel_option, "Encoder of the error (at most one of the first three)")
 
@@ -124,6 +127,15 @@ def train(
         ),
     ] = None,
     seeds: Seeds = 1,
+    ranks: Annotated[
+        int, ranks_option("Processes of this machine that hold the blocks of the network and share the device.", min=1)
+    ] = 1,
+    replicas: Annotated[
+        int, ranks_option("Copies of the network in these processes, which share the rows of each batch.", min=1)
+    ] = 1,
+    micro_batches: Annotated[
+        int, ranks_option("Parts of a batch that follow each other through the processes.", min=1)
+    ] = 1,
     out: Out = None,
     resume: Resume = False,
     tensorboard: Annotated[
@@ -154,10 +166,33 @@ def train(
     plan = change_plan(plan, read_changes(change or []))
     methods = check_methods(list(STANDARD_METHODS) if method == "all" else method.split(","), plan)
     loaded = load(plan.data)
+    processes = share_out(plan, loaded, methods, ranks, replicas, micro_batches, tensorboard)
     with run_folder(out, resume) as folder:
         progress = show_progress(quiet)
-        runs = compare_methods(plan, loaded, methods, range(seeds), folder, resume, progress, tensorboard)
+        run = None if processes is None else partial(processes, plan, folder)
+        runs = compare_methods(plan, loaded, methods, range(seeds), folder, resume, progress, tensorboard, run)
         report_runs(plan, loaded, runs, folder, as_json)
+
+
+def share_out(
+    plan: "Plan",
+    data: "Data",
+    methods: list[str],
+    ranks: int,
+    replicas: int,
+    micro_batches: int,
+    tensorboard: bool,
+) -> "Callable[[Plan, Path, str, int], Run] | None":
+    """Return a function that trains in several processes; None if one is enough."""
+    if ranks == replicas == micro_batches == 1:
+        return None
+    from dfa.experiments.ranked import Ranks, check_ranks, run_in_ranks
+
+    if tensorboard:
+        raise ValueError("tensorboard must be left out with ranks, got it")
+    found = Ranks(ranks=ranks, replicas=replicas, micro_batches=micro_batches)
+    check_ranks(methods, plan, data, found)
+    return partial(run_in_ranks, found)
 
 
 def read_widths(text: str) -> tuple[int, ...]:

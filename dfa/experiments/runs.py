@@ -3,7 +3,7 @@
 import json
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,7 +21,7 @@ from dfa.sweeps.sweeping import check_seeds
 from dfa.training.epoch import Epoch
 from photonics import OPU
 
-__all__ = ["DEMO", "Run", "compare_methods", "run_one", "summary", "uses_encoder"]
+__all__ = ["DEMO", "Run", "compare_methods", "complete_run", "run_one", "settings_to_resume", "summary", "uses_encoder"]
 
 DEMO = Plan(hidden=(128, 128), epochs=60, batch_size=32, learning_rate=2e-3)
 """The plan of ``opu demo``, on digits. Learning rate and length were chosen on the validation samples."""
@@ -114,6 +114,8 @@ def run_one(
     model = build_model(method, plan, data, seed)
     feedback = feedback or build_feedback(method, plan, data, seed)
     learner = build_learner(method, plan, model, data, seed, feedback)
+    if folder is not None and resume and (folder / f"{method}-{seed}" / "last.json").exists():
+        raise ValueError(f"ranks must be given to resume {folder}, a run of several processes, got none")
     source = optical_source(feedback)
     opu = source.projection.opu if source is not None else None
     history, best = train_plan(
@@ -129,8 +131,14 @@ def run_one(
         tensorboard=tensorboard,
         settings=settings_to_resume(method, plan) | {"device": opu and opu.to_dict()},
     )
-    run = Run(method, seed, tuple(history), best)
-    if feedback is not None and uses_encoder(method):
+    return complete_run(Run(method, seed, tuple(history), best), feedback)
+
+
+def complete_run(run: Run, feedback: Feedback | None) -> Run:
+    """Return a run with the figures of its feedback and of the device."""
+    source = optical_source(feedback)
+    opu = source.projection.opu if source is not None else None
+    if feedback is not None and uses_encoder(run.method):
         run = replace(run, nonzero=feedback.statistics().get("nonzero", math.nan))
     if source is None or not isinstance(opu, OPU):
         return run
@@ -177,6 +185,7 @@ def compare_methods(
     resume: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
+    run: Callable[[str, int], Run] | None = None,
 ) -> list[Run]:
     """Train the network of a plan by each method and with each seed.
 
@@ -192,6 +201,8 @@ def compare_methods(
         Folder for checkpoints, metrics and ``results.json``.
     resume, progress, tensorboard
         As for `run_one`.
+    run : callable, optional
+        Trains by a method and with a seed, instead of `run_one` (`dfa.experiments.ranked.run_in_ranks`).
 
     Returns
     -------
@@ -206,10 +217,13 @@ def compare_methods(
     """
     methods, seeds = check_methods(list(methods), plan), check_seeds(seeds)
     ready: dict[tuple[str, int], Feedback | None] = {}
-    if "optical" in methods:  # built first, so that a device that does not fit stops the comparison early
+    if "optical" in methods and run is None:  # built first: a device that does not fit ends it early
         ready["optical", seeds[0]] = build_feedback("optical", plan, data, seeds[0])
     runs = []
     for method, seed in product(methods, seeds):
+        if run is not None:
+            runs.append(run(method, seed))
+            continue
         feedback = ready.pop((method, seed), None)
         runs.append(run_one(method, seed, plan, data, folder, resume, progress, tensorboard, feedback))
     if folder is not None:

@@ -17,6 +17,7 @@ from dfa.feedback.fitted import LeastSquares
 from dfa.feedback.learned import LearnedFeedback
 from dfa.feedback.optical import OpticalFeedback
 from dfa.feedback.random import RandomFeedback
+from dfa.feedback.ranks import RankDevice
 from dfa.rules.direct import DirectFeedback
 from dfa.rules.layerwise import LayerFeedback
 from dfa.rules.learner import Learner
@@ -25,7 +26,7 @@ from photonics.component import choose
 
 __all__ = [
     "METHODS", "OPTICAL", "STANDARD_METHODS", "build_device", "build_feedback", "build_learner", "check_methods",
-    "optical_source",
+    "optical_source", "set_exposure", "unexposed_device",
 ]  # fmt: skip
 
 METHODS = {
@@ -73,6 +74,13 @@ def build_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     ValueError
         If the device has too few inputs or pixels for the network.
     """
+    opu = unexposed_device(plan, classes, width, seed)
+    set_exposure(opu, plan)
+    return opu
+
+
+def unexposed_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
+    """Build the device of a run as `build_device`, without its exposure."""
     pixels = math.ceil(width / USABLE_PIXELS) + 16
     opu = plan.described_device()
     if opu is not None:
@@ -80,15 +88,19 @@ def build_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     else:
         opu = presets.get(str(plan.device))(plan.inputs or 2 * classes, pixels, seed=seed)
         opu = change_device(opu, plan.device_changes)
-        if "exposure_s" not in plan.device_changes:
-            opu.autoexpose()
-            opu.exposure_s = min(plan.exposure * opu.exposure_s, opu.longest_exposure_s)
     if opu.n_in <= classes or opu.n_out < pixels:
         raise ValueError(
             f"device must have more than {classes} inputs and at least {pixels} pixels for this network, "
             f"got {opu.n_in} inputs and {opu.n_out} pixels"
         )
     return opu
+
+
+def set_exposure(device: OPU | RankDevice, plan: Plan) -> None:
+    """Set the exposure of a preset's device, unless it is among the plan's changes."""
+    if plan.described_device() is None and "exposure_s" not in plan.device_changes:
+        device.autoexpose()
+        device.exposure_s = min(plan.exposure * device.exposure_s, device.longest_exposure_s)
 
 
 def build_feedback(method: str, plan: Plan, data: Data, seed: int, opu: OPU | None = None) -> Feedback | None:

@@ -94,6 +94,11 @@ class RankDevice(Wrapper):
     def exposure_s(self, value: float) -> None:
         self.opu.exposure_s = self.share.exposure_s = value
 
+    @property
+    def longest_exposure_s(self) -> float:
+        """Longest exposure, seconds, as `OPU.longest_exposure_s`."""
+        return self.opu.longest_exposure_s
+
     def autoexpose(self, target: float = 0.5, patterns: Array | None = None, *, reference_phase: Array = None) -> float:
         """Set the exposure as `OPU.autoexpose`, from frames of the whole sensor: the same in all processes."""
         return autoexpose(self, target, patterns, reference_phase=reference_phase)

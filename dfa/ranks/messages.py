@@ -35,14 +35,14 @@ class Lesson(NamedTuple):
 class Wire:
     """The links of a process to the others of its group, which count the bytes that it sends.
 
-    Tensors travel in the memory of the group's backend: that of the GPU for nccl, else that of the host.
+    Tensors of a model on a GPU travel by nccl, if the group has it for GPUs; all others in the host's memory.
     """
 
-    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
+    def __init__(self, group: dist.ProcessGroup | None, device: torch.device) -> None:
         self.group = group
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
-        gpu = dist.get_backend(group) == "nccl"
-        self.device = torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")
+        gpu = device.type == "cuda" and "cuda:nccl" in dist.get_backend_config(group)
+        self.device = device if gpu else torch.device("cpu")
         self.traffic: Counter[str] = Counter()
         self._leaving: list[tuple[dist.Work, Tensor]] = []
 

@@ -34,6 +34,11 @@ class Replicas:
     def __init__(self, mesh: DeviceMesh | None) -> None:
         if mesh is not None and (not isinstance(mesh, DeviceMesh) or mesh.ndim != 2):
             raise ValueError(f"mesh must be a DeviceMesh of the dimensions (replicas, blocks), got {mesh!r:.80}")
+        if "cpu" not in dist.get_backend_config():
+            raise ValueError(
+                "the process group must also exchange tensors of the host, got one for GPUs only: use "
+                "torch.distributed.init_process_group('cpu:gloo,cuda:nccl')"
+            )
         self.chain = None if mesh is None else mesh.get_group(1)
         self.group = None if mesh is None else mesh.get_group(0)
         self.rank = 0 if mesh is None else dist.get_rank(self.group)
@@ -57,19 +62,28 @@ class Replicas:
         """Share of this replica in the rows of all; NaN if a loss is not finite in one of them."""
         if self.size == 1:
             return 1.0 if finite else math.nan
-        told = self._told([rows if finite else math.nan])
-        return rows / float(told.sum())
+        return rows / self.total(rows if finite else math.nan)
+
+    def total(self, value: float) -> float:
+        """Sum of a value of each replica."""
+        return value if self.size == 1 else float(self._told(value).sum())
+
+    def from_last(self, values: list[float]) -> list[float]:
+        """Values of the last process of this replica."""
+        told = torch.tensor(values, dtype=torch.float64)
+        dist.broadcast(told, group=self.chain, group_src=dist.get_world_size(self.chain) - 1)
+        return told.tolist()
 
     def gather(self, rows: Tensor) -> tuple[Tensor, slice]:
         """Return the rows of all replicas, in their order, and the place of those of this one."""
         if self.size == 1:
             return rows, slice(0, len(rows))
-        counts = [int(count) for count in self._told([len(rows)])]
-        longest = nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows)))
+        counts = [int(count) for count in self._told(len(rows))]
+        longest = nn.functional.pad(rows.cpu(), (0, 0, 0, max(counts) - len(rows)))
         found = [torch.empty_like(longest) for _ in counts]
         dist.all_gather(found, longest, group=self.group)
         first = sum(counts[: self.rank])
-        batch = torch.cat([part[:count] for part, count in zip(found, counts, strict=True)])
+        batch = torch.cat([part[:count] for part, count in zip(found, counts, strict=True)]).to(rows.device)
         return batch, slice(first, first + len(rows))
 
     @contextmanager
@@ -94,10 +108,9 @@ class Replicas:
             if old is not None:
                 parameter.grad = old if parameter.grad is None else old.add_(parameter.grad)
 
-    def _told(self, values: list[float]) -> Tensor:
-        """Values of all replicas, in their order."""
-        nccl = dist.get_backend(self.group) == "nccl"
-        own = torch.tensor(values, dtype=torch.float64, device="cuda" if nccl else "cpu")
+    def _told(self, value: float) -> Tensor:
+        """Value of each replica, in their order."""
+        own = torch.tensor([value], dtype=torch.float64)
         told = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(told, own, group=self.group)
         return torch.cat(told)

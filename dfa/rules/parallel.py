@@ -64,6 +64,8 @@ class LayerParallel:
         Slices of B for the blocks of this process.
     rank, size : int
         Number of this process in its replica, and processes in a replica.
+    replication : Replicas
+        The processes with the same blocks.
     traffic : Counter
         Bytes that this process has sent, "forward", "backward" and between "replicas", including a header of 24 bytes
         per tensor, and of 28 per code (72 with replicas).
@@ -118,11 +120,12 @@ class LayerParallel:
         if feedback is not None and not isinstance(feedback, CodedFeedback):
             raise ValueError(f"feedback must be RandomFeedback, OpticalFeedback or None, got {feedback!r}")
         self.micro_batches = integer(micro_batches, "micro_batches", 1)
-        self._replicas = Replicas(mesh)
+        self.replication = Replicas(mesh)
         check_ranks(feedback, self.replicas)
         if spread not in SPREADS:
             raise ValueError(f"spread must be one of {SPREADS}, got {spread!r}")
-        self._wire = Wire(self._replicas.chain)
+        self._device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self._wire = Wire(self.replication.chain, self._device)
         self.rank, self.size, self.traffic = self._wire.rank, self._wire.size, self._wire.traffic
         self.feedback, self.spread, self.scale = feedback, spread, scale_of(feedback, scale)
         groups = share(model, find_blocks(model, blocks), self.rank, self.size)
@@ -133,7 +136,7 @@ class LayerParallel:
         self._inputs: list[Tensor] = []
         self._made: list[list[Tensor]] = []
         self._output: Tensor | None = None
-        self._replicas.check_equal(self.module, feedback)
+        self.replication.check_equal(self.module, feedback)
 
     def __repr__(self) -> str:
         replica = f" of replica {self.replica} of {self.replicas}" if self.replicas > 1 else ""
@@ -150,12 +153,12 @@ class LayerParallel:
     @property
     def replica(self) -> int:
         """Number of this process's replica."""
-        return self._replicas.rank
+        return self.replication.rank
 
     @property
     def replicas(self) -> int:
         """Number of replicas."""
-        return self._replicas.size
+        return self.replication.size
 
     def shard(self, batch: Tensor) -> Tensor:
         """Rows of a global batch, first dimension, that this replica takes; numbers of rows differ by one at most."""
@@ -179,11 +182,11 @@ class LayerParallel:
             for k, part in enumerate(parts):
                 self._propagate(part, len(parts) - 1 - k)
         else:
-            device, more = next((p.device for p in self.module.parameters()), self._wire.device), 1
+            more = 1
             while more:
                 part, more = self._wire.receive(self.rank - 1)
                 # Only backpropagation needs the gradient of a process's input.
-                part = part.to(device).requires_grad_(self.feedback is None and torch.is_grad_enabled())
+                part = part.to(self._device).requires_grad_(self.feedback is None and torch.is_grad_enabled())
                 self._propagate(part, more)
         self._wire.finish()
         if not self.last:
@@ -227,7 +230,7 @@ class LayerParallel:
         if not loss_scale > 0:
             raise ValueError(f"loss_scale must be positive, got {loss_scale!r}")
         made, self._made = self._made, []
-        with self._replicas.summing(self.module, self.traffic):
+        with self.replication.summing(self.module, self.traffic):
             if self.feedback is None:
                 diverged = self._backpropagate(made, loss)
             else:
@@ -248,7 +251,7 @@ class LayerParallel:
     def _share(self, loss: Tensor) -> float:
         """In the last process: this replica's share of all rows; NaN if a loss is not finite in one of them."""
         assert self._output is not None
-        return self._replicas.share(len(self._output), math.isfinite(loss.item()))
+        return self.replication.share(len(self._output), math.isfinite(loss.item()))
 
     def _backpropagate(self, made: list[list[Tensor]], loss: Tensor | None) -> str | None:
         """Compute gradients one micro-batch after the other; return why they are not finite, None if they are."""
@@ -279,7 +282,7 @@ class LayerParallel:
         error = self._error(loss, share)
         rows = error.flatten(0, -2)
         # Thresholds and random numbers are those of the whole batch.
-        batch, own = self._replicas.gather(rows if rows.dtype == torch.float64 else rows.float())
+        batch, own = self.replication.gather(rows if rows.dtype == torch.float64 else rows.float())
         factor = count_taught(batch) / loss_scale
         values, scale = self.feedback.encode(batch * factor)
         others = self.feedback.frames_of(values[: own.start]), self.feedback.frames_of(values[own.stop :])
@@ -300,8 +303,7 @@ class LayerParallel:
         if not made[0]:
             self.feedback.skip(lesson.code, others)
             return
-        device, dtype = made[0][0].device, made[0][0].dtype
-        code = Code(values.to(device), None if scale is None else scale.to(device))
+        code = Code(values.to(self._device), None if scale is None else scale.to(self._device))
         leading, each = len(shape) - 1, shape[1:-1].numel()
         sizes = [len(part) for part in torch.empty(shape[0]).tensor_split(len(made))]
         for size, outputs in zip(sizes, made, strict=True):
@@ -313,7 +315,7 @@ class LayerParallel:
                         f"features, got shape {tuple(output.shape)}"
                     )
         wanted = [Slice(k, 0, width_of(output, leading, self.spread)) for k, output in enumerate(made[0])]
-        signals = self.feedback.signals(code, self.layout.widths(wanted), dtype, others)
+        signals = self.feedback.signals(code, self.layout.widths(wanted), made[0][0].dtype, others)
         signals = [signal / (factor / self.scale) for signal in self.layout.take(signals, wanted)]
         for outputs, *parts in zip(made, *(s.split([each * size for size in sizes]) for s in signals), strict=True):
             given = [spread_over(s, h, leading, self.spread) for s, h in zip(parts, outputs, strict=True)]

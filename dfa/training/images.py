@@ -14,7 +14,7 @@ from dfa.training.epoch import Epoch
 from dfa.training.loop import Options, RunOptions, Task, run_loop
 from dfa.training.steps import check_counts, check_data, check_options
 
-__all__ = ["accuracy", "train"]
+__all__ = ["accuracy", "image_task", "train"]
 
 
 def train(
@@ -87,6 +87,12 @@ def train(
         of ``ValueError``. The last good checkpoint is kept, and the message names it.
     """
     check_options(train, options, RunOptions.__annotations__)
+    task = image_task(data, epochs, batch_size, seed, align)
+    return run_loop(task, model, learner, Options(learning_rate=learning_rate, **options)).history
+
+
+def image_task(data: Dataset, epochs: int, batch_size: int, seed: int, align: int = 0) -> Task:
+    """Return batches, loss and scores of a run; the parameters are those of `train`."""
     check_data(Dataset, data=data)
     check_counts(epochs=epochs, batch_size=batch_size)
     x, y = data.train
@@ -104,7 +110,7 @@ def train(
     def evaluate(model: nn.Module) -> tuple[float, float]:
         return accuracy(model, *data.validation), accuracy(model, *data.test)
 
-    task = Task(
+    return Task(
         steps=epochs * per_epoch,
         epoch_steps=per_epoch,
         evaluate_every=per_epoch,
@@ -116,7 +122,6 @@ def train(
         seed=seed,
         settings={"data": [data.name, len(x)], "batch_size": batch_size},
     )
-    return run_loop(task, model, learner, Options(learning_rate=learning_rate, **options)).history
 
 
 @torch.no_grad()

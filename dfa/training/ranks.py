@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -58,6 +58,13 @@ class RankCheckpoint:
     settings : mapping, optional
         Settings of the run, in plain types. A checkpoint can be loaded only if its settings and the kind of its
         optimiser are equal.
+    tell : callable, optional
+        Receives the line that says why this process ends; by default it is written to standard error.
+
+    Attributes
+    ----------
+    state : dict
+        Further state of this process that is saved and loaded, in plain types.
 
     Examples
     --------
@@ -78,10 +85,12 @@ class RankCheckpoint:
         stage: LayerParallel,
         optimiser: torch.optim.Optimizer,
         settings: Mapping[str, object] | None = None,
+        tell: Callable[[str], object] = sys.stderr.write,
     ) -> None:
         self.folder, self.stage, self.optimiser = Path(folder).expanduser(), stage, optimiser
         self.settings = {"optimiser": type(optimiser).__name__, **(settings or {})}
-        self.path = self.folder / "last.json"
+        self.path, self.tell = self.folder / "last.json", tell
+        self.state: State = {}
         self.rank, self.world = stage.replica * stage.size + stage.rank, stage.replicas * stage.size
 
     def save(self, step: int) -> None:
@@ -106,6 +115,7 @@ class RankCheckpoint:
                 "feedback": {} if stage.feedback is None else stage.feedback.state_dict(),
                 "layout": [list(one) for one in stage.layout.slices],
                 "random": random_state(),
+                "state": self.state,
             }
         )
         sums = told_by_all(checksum(file))
@@ -144,6 +154,7 @@ class RankCheckpoint:
                 f"{self.path} must be resumed by {count} processes, each with its own feedback, got {self.world}"
             )
         self._restore({name: value for state in states for name, value in state["module"].items()}, states, same)
+        self.state = states[-1].get("state", {})
         if stage.feedback is not None:
             stage.feedback.load_state_dict(feedbacks[0])
         if same:
@@ -213,7 +224,7 @@ class RankCheckpoint:
         manifest = self._manifest()
         last = "there is no checkpoint" if manifest is None else f"the last checkpoint is {self.path}"
         step = "" if manifest is None else f", step {manifest['step']}"
-        sys.stderr.write(f"process {self.rank} ends, since {why}: {last}{step}\n")
+        self.tell(f"process {self.rank} ends, since {why}: {last}{step}\n")
         sys.stderr.flush()
         os._exit(1)
 
@@ -286,9 +297,8 @@ def is_gone(place: str, process: str) -> bool:
 
 def told_by_all(value: int) -> list[int]:
     """Value of each process, in the order of the ranks."""
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    told = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(dist.get_world_size())]
-    dist.all_gather(told, torch.tensor([value], device=device))
+    told = [torch.zeros(1, dtype=torch.int64) for _ in range(dist.get_world_size())]
+    dist.all_gather(told, torch.tensor([value], dtype=torch.int64))
     return [int(one) for one in told]
 
 
