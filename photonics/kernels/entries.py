@@ -7,12 +7,13 @@ options.
 
 import numpy as np
 
+from photonics.arrays import FloatArray, IntArray
 from photonics.kernels.compiled import compiled, widen_vectors
 from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
 from photonics.kernels.product import add_four, end_chain, take_four
 from photonics.kernels.tile import BLOCK
 
-__all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit"]
+__all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit", "work_arrays"]
 
 GROUP = 64
 """Rows that the three-bit law draws together, by 4 Philox calls; the Gaussian law draws pairs of rows, by one call."""
@@ -57,16 +58,21 @@ def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scal
         gaussian_column(first_column + k, first_pair, pairs, stream, k0, k1, scale, tile[k])
 
 
+def work_arrays(parts: int) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+    """Arrays in which `add_gaussian` and `add_three_bit` keep a group of inputs and the sums of as many parts."""
+    return np.zeros(4, np.int64), np.zeros(4, np.float32), *np.zeros((2, parts), np.float32)
+
+
 @jit
-def add_gaussian(x, where, binary, first_pair, pairs, stream, k0, k1, scale, tile, total):
+def add_gaussian(x, where, binary, first_pair, pairs, stream, k0, k1, scale, tile, rows, weights, part, sums, total):
     """``total += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none.
 
     `binary` is whether its values are all 0 or 1, which decides the order of summation. `tile` is a buffer of five
-    columns, the last one of zeros.
+    columns, the last one of zeros, and the four arrays after it are `work_arrays`, since code that allocates takes long
+    to compile.
     """
     widen_vectors()
-    part, sums = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32)
-    rows, weights, first = np.empty(4, np.int64), np.empty(4, np.float32), 0
+    first = np.int64(0)  # as a plain 0 it would have a type of its own, and `take_four` be compiled twice
     while first < where.size:
         last = take_four(x, where, first, binary, rows, weights)
         for i in range(first, last):
@@ -110,11 +116,10 @@ def fill_three_bit(first_column, columns, first_group, groups, stream, k0, k1, s
 
 
 @jit
-def add_three_bit(x, where, binary, first_group, groups, stream, k0, k1, scale, tile, total):
+def add_three_bit(x, where, binary, first_group, groups, stream, k0, k1, scale, tile, rows, weights, part, sums, total):
     """As `add_gaussian`, by groups of 64 rows."""
     widen_vectors()
-    part, sums = np.zeros(total.size, np.float32), np.zeros(total.size, np.float32)
-    rows, weights, first = np.empty(4, np.int64), np.empty(4, np.float32), 0
+    first = np.int64(0)  # as a plain 0 it would have a type of its own, and `take_four` be compiled twice
     while first < where.size:
         last = take_four(x, where, first, binary, rows, weights)
         for i in range(first, last):

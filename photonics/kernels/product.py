@@ -205,13 +205,13 @@ def find_ends(numbers: IntArray, length: int) -> IntArray:
 
 
 @jit
-def gather(where, weights, ends, floats, begin, row, panel, total):
+def gather(where, weights, ends, floats, begin, row, panel, sums, total):
     """``total += T x`` for one frame, over its inputs that are not zero; no other row is read.
 
-    These are `where` and have `weights`; `ends` are those of their slices.
+    These are `where` and have `weights`; `ends` are those of their slices. `sums` is a buffer of `PANEL` zeros.
     """
     for first in range(0, total.size, PANEL):
-        sums, whole, before = np.zeros(PANEL, np.float32), total[first : first + PANEL], 0
+        whole, before = total[first : first + PANEL], 0
         for last in ends:
             if before and where[before] // BLOCK != where[before - 1] // BLOCK:
                 move_sum(sums, whole)

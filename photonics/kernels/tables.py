@@ -197,10 +197,10 @@ def find_groups(x: FloatArray, zero: int) -> tuple[IntArray, IntArray]:
 
 
 @jit
-def gather_groups(groups, rows, ends, floats, begin, row, panel, total):
+def gather_groups(groups, rows, ends, floats, begin, row, panel, sums, total):
     """As `photonics.kernels.product.gather`, by groups of four inputs and their rows."""
     for first in range(0, total.size, PANEL):
-        sums, whole, before = np.zeros(PANEL, np.float32), total[first : first + PANEL], 0
+        whole, before = total[first : first + PANEL], 0
         for last in ends:
             if before and groups[before] // (BLOCK // 4) != groups[before - 1] // (BLOCK // 4):
                 move_sum(sums, whole)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import psutil
 
+from photonics import kernels
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
 from photonics.component import Field, Integer, Seed, component
@@ -173,7 +174,8 @@ class GaussianMedium(StoredMedium):
         wide = np.zeros(2 * skipped + total.size) if skipped else total
         group, groups = (slab.first + first_output) // rows, -(-(wide.size // 2) // rows)
         tile = np.zeros((5, 2 * rows * groups), np.float32)
-        slab.law.add(x, np.flatnonzero(x), binary, group, groups, *slab.key, slab.scale, tile, wide)
+        work = kernels.entries.work_arrays(wide.size)
+        slab.law.add(x, np.flatnonzero(x), binary, group, groups, *slab.key, slab.scale, tile, *work, wide)
         if skipped:
             total += wide[2 * skipped :]
 

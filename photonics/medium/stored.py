@@ -11,7 +11,7 @@ from photonics import kernels
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
 from photonics.kernels.panels import Panels, Piece
-from photonics.kernels.tile import BLOCK, CHAIN, SLICE
+from photonics.kernels.tile import BLOCK, CHAIN, PANEL, SLICE
 from photonics.medium.base import Rows, ScatteringMedium
 from photonics.medium.tiled import Sums, TiledMedium, matmul, sum_parts
 
@@ -37,15 +37,15 @@ class StoredMedium(TiledMedium):
         kernels.product.take_tile(*self._panels.piece(first_input, first_output), inputs, 2 * outputs, tile)
 
     def _add(self, x: FloatArray, binary: bool, first_output: int, total: Sums) -> None:
-        piece = self._panels.piece(0, first_output)
+        piece, sums = self._panels.piece(0, first_output), np.zeros(PANEL, np.float32)
         if binary:
             groups, rows = kernels.tables.find_groups(x, self._panels.zero_row)
             ends = kernels.product.find_ends(groups, CHAIN // 4)
-            kernels.tables.gather_groups(groups, rows, ends, *piece, total)
+            kernels.tables.gather_groups(groups, rows, ends, *piece, sums, total)
         else:
             where = np.flatnonzero(x)
             ends = kernels.product.find_ends(where, SLICE)
-            kernels.product.gather(where, x[where], ends, *piece, total)
+            kernels.product.gather(where, x[where], ends, *piece, sums, total)
 
     def _pieces(self, first_output: int, outputs: int) -> tuple[Callable[[int, int], Piece], int]:
         return lambda first_input, inputs: self._panels.piece(first_input, first_output), BLOCK
