@@ -23,8 +23,9 @@ from benchmarks.calibration_picture import draw
 from calibration import measure_projection
 from calibration.metrics import matrix_row_errors
 from calibration.recovery.exposure import expose
+from calibration.recovery.frames import BLOCK_VALUES, DARK_FRAMES
 from calibration.recovery.methods import build_method, take_frames
-from calibration.recovery.transmission import BLOCK_VALUES, DARK_FRAMES, describe_bench
+from calibration.recovery.transmission import describe_bench
 from photonics import OPU, Imaging
 from photonics.arrays import HostArray
 from photonics.parts.reference import Reference

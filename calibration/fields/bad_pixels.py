@@ -1,9 +1,9 @@
 """Bad pixels: hot ones are bright in the dark or blink, dead ones do not respond to light."""
 
-import numpy as np
-
+from calibration.arrays import mean
 from calibration.camera.pixels import is_bright_in_dark, is_restless
-from photonics.arrays import BoolArray, HostArray
+from photonics.arrays import Array, BoolArray, HostArray
+from photonics.backend import backend_of, to_host
 
 __all__ = ["is_dead", "is_hot", "replace_bad_pixels"]
 
@@ -18,13 +18,15 @@ def is_hot(dark: HostArray, saturation_dn: int) -> BoolArray:
     return (full & ~full.all()) | is_bright_in_dark(dark, saturation_dn) | is_restless(dark)
 
 
-def is_dead(readings: HostArray, dark_dn: float) -> BoolArray:
+def is_dead(readings: Array, dark_dn: float) -> BoolArray:
     """Whether all readings of a pixel are equal, or on average not above dark: (frames, n_rows) -> (n_rows,)."""
-    return np.asarray((readings == readings[:1]).all(axis=0) | (readings.mean(axis=0) <= dark_dn))
+    xp = backend_of(readings).xp
+    return to_host(xp.all(readings == readings[:1, :], axis=0) | (mean(readings, axis=0) <= dark_dn))
 
 
-def replace_bad_pixels(readings: HostArray, bad: BoolArray, donor: HostArray) -> HostArray:
+def replace_bad_pixels(readings: Array, bad: BoolArray, donor: Array) -> Array:
     """Replace readings of bad pixels, (frames, n_rows), by those of a good one, (frames,), so that sums stay valid."""
     if not bad.any():
         return readings
-    return np.where(bad, donor[:, None], readings)
+    backend = backend_of(readings)
+    return backend.xp.where(backend.asarray(bad), donor[:, None], readings)

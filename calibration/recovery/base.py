@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibration.device import Device
 from calibration.fields.readings import Bench, RawFrames
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray, Shapes
+from photonics.arrays import Array, BoolArray, FloatArray, RealArray, Shapes
 from photonics.component import Field, Seed, component, integer
 from photonics.random import check_seed
 
@@ -90,8 +90,8 @@ class Findings(NamedTuple):
 class Block(Shapes):
     """Some rows of the result."""
 
-    matrix: ComplexArray
-    """(n_rows, n_inputs), in the unit of T."""
+    matrix: Array
+    """(n_rows, n_inputs), in the unit of T, complex64; where the frames are. All other arrays are on the host."""
     standard_error: FloatArray
     """Predicted rms error ``sqrt(E|t - t_estimate|^2)`` of an entry, (n_rows,) or (n_rows, n_inputs); inf where the row
     is not valid."""
@@ -114,6 +114,8 @@ class RecoveryMethod(ABC, Generic[State]):
 
     name: ClassVar[str]
     """Name in `recover_transmission_matrix`."""
+    on_device: ClassVar[bool] = False
+    """Whether `prepare` and `solve` take frames of any array library; the others get them on the host."""
 
     n_in: int = Field(ge=1)
     """Inputs of the device."""
@@ -175,7 +177,7 @@ class RecoveryMethod(ABC, Generic[State]):
         """Compute what needs all pixels at once (drift, demodulation), the `state` of `solve`."""
 
     @abstractmethod
-    def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:
+    def solve(self, frames: Array, rows: slice, bench: Bench, state: State) -> Block:
         """Solve rows of the matrix from all frames of these pixels, (frames, n_rows)."""
 
     def findings(self, state: State) -> Findings:

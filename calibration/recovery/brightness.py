@@ -6,9 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import columns, count, mean
 from calibration.device import Device
 from calibration.fields.readings import MAX_SATURATED
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array, BoolArray, FloatArray
+from photonics.backend import backend_of, to_host
 
 __all__ = ["Saturated", "check_first_frames", "check_frames"]
 
@@ -20,7 +22,7 @@ class Saturated(ValueError):
     """Frames of a whole measurement are too bright."""
 
 
-def check_frames(device: Device, hot: BoolArray, parts: Iterable[HostArray]) -> FloatArray:
+def check_frames(device: Device, hot: BoolArray, parts: Iterable[Array]) -> FloatArray:
     """Share of saturated readings of each pixel, (n_out,), in frames that come in parts.
 
     `hot` pixels, saturated in the dark, do not count.
@@ -35,9 +37,9 @@ def check_frames(device: Device, hot: BoolArray, parts: Iterable[HostArray]) -> 
     top, count = device.camera.saturation_dn, 0
     readings, codes = np.zeros(device.n_out, np.int64), np.zeros(top + 1, np.int64)
     for frames in parts:
-        seen = np.minimum(frames, top)
-        readings += (seen == top).sum(axis=0)
-        codes += np.bincount(seen[:, ~hot].ravel(), minlength=len(codes))
+        full, seen = count_readings(frames, top, ~hot)
+        readings += full
+        codes += seen
         count += len(frames)
     check_clipping(codes)
     share = (readings / count).astype(np.float32)
@@ -45,12 +47,25 @@ def check_frames(device: Device, hot: BoolArray, parts: Iterable[HostArray]) -> 
     return share
 
 
-def check_first_frames(device: Device, hot: BoolArray, frames: HostArray) -> None:
+def count_readings(frames: Array, top: int, good: BoolArray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number of readings of `top` or more of each pixel, and of each code up to there in the good pixels."""
+    if isinstance(frames, np.ndarray):
+        seen = np.minimum(frames, top)
+        return (seen == top).sum(axis=0), np.bincount(seen[:, good].ravel(), minlength=top + 1)
+    backend = backend_of(frames)
+    xp = backend.xp
+    found = xp.unique_counts(xp.astype(columns(frames, backend.asarray(good)), xp.int32))
+    seen = np.bincount(np.minimum(to_host(found.values), top), weights=to_host(found.counts), minlength=top + 1)
+    return to_host(count(frames >= top, axis=0)).astype(np.int64), seen.astype(np.int64)
+
+
+def check_first_frames(device: Device, hot: BoolArray, frames: Array) -> None:
     """Raise a `Saturated` if the first frames of a measurement, (count, n_out), show that all would be refused.
 
     Their brightest eighth does not count, because a method may begin with patterns that are brighter than the others.
     """
-    share = np.sort((frames[:, ~hot] >= device.camera.saturation_dn).mean(axis=1))
+    full = mean(columns(frames, backend_of(frames).asarray(~hot)) >= device.camera.saturation_dn, axis=1)
+    share = np.sort(to_host(full))
     refuse_saturated(device, float(share[: len(share) - len(share) // 8].mean()))
 
 

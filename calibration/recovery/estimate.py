@@ -13,10 +13,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import columns, mean
 from calibration.recovery.base import Gauge
 from calibration.recovery.tracking import Rows, check_update, follow, read_facts
 from calibration.storage.hdf5 import dataset, get_attributes, lay_out, new_hdf5, set_attributes
-from photonics.arrays import Array, BoolArray, ComplexArray, FloatArray, HostArray, RealArray
+from photonics.arrays import Array, BoolArray, FloatArray, HostArray, RealArray
+from photonics.backend import backend_of, to_host
 
 __all__ = ["TransmissionEstimate", "load_estimate", "write_estimate"]
 
@@ -28,9 +30,9 @@ UPDATED = "each row is multiplied by a phase of its own, since the last frames h
 class TransmissionEstimate:
     """A transmission matrix recovered from frames, in the unit of T: ``E|t_ij|^2 = 1/n_in``, illumination included."""
 
-    matrix: ComplexArray
-    """(n_out, n_inputs); 0 in rows that are not `valid`. If the estimate is in a file, a view of the file, read on
-    use."""
+    matrix: Array
+    """(n_out, n_inputs), complex64; 0 in rows that are not `valid`. It is where the device computes, and all other
+    arrays are on the host. If the estimate is in a file, a view of the file, read on use."""
     standard_error: FloatArray
     """Predicted rms error ``sqrt(E|t - t_estimate|^2)`` of an entry, (n_out,) or (n_out, n_inputs); inf where not
     `valid`."""
@@ -67,7 +69,8 @@ class TransmissionEstimate:
         """
         error = np.asarray(self.standard_error, np.float64)
         squared = np.mean(error**2, axis=1) if error.ndim == 2 else error**2
-        length = np.mean(np.abs(self.matrix) ** 2, axis=1, dtype=np.float64) - squared
+        power = mean(backend_of(self.matrix).xp.abs(self.matrix) ** 2, axis=1, dtype="float64")
+        length = to_host(power) - squared
         known = self.valid & (length > 0)
         return np.where(known, np.sqrt(squared / np.where(known, length, 1.0)), np.inf)
 
@@ -92,7 +95,7 @@ class TransmissionEstimate:
         patterns : array_like of bool or 0/1, shape (n_frames, n_inputs)
             Random patterns; all other inputs are OFF.
         frames : array_like, shape (n_frames, n_out)
-            Their frames, DN, in the order in which they were taken.
+            Their frames, DN, in the order in which they were taken, of the same array library as the matrix.
         exposure_s : float, optional
             Exposure of the frames, seconds; that of the recovery if not given.
 
@@ -125,26 +128,29 @@ class TransmissionEstimate:
             raise ValueError("estimate must have valid rows to be updated, got none")
         squared = np.asarray(self.standard_error, np.float64)[valid] ** 2
         squared = squared.mean(axis=1) if squared.ndim == 2 else squared
-        matrix = np.array(self.matrix[valid], np.complex128)
-        rest = np.maximum(squared - facts.scale_error**2 * np.mean(np.abs(matrix) ** 2, axis=1), 1e-3 * squared)
+        backend = backend_of(self.matrix)
+        xp, known_rows = backend.xp, np.flatnonzero(valid)
+        matrix = xp.astype(xp.take(self.matrix, backend.asarray(known_rows), axis=0), xp.complex128)
+        power = to_host(xp.mean(xp.abs(matrix) ** 2, axis=1))
+        rest = np.maximum(squared - facts.scale_error**2 * power, 1e-3 * squared)
         common = self.diagnostics.get("common_error")
         shared = rest if common is None else np.asarray(common, np.float64)[valid] ** 2
-        found = follow(Rows(matrix, rest, shared), shown, readings[:, valid], seconds, facts)
-        entries = np.zeros(self.matrix.shape, np.complex64)
-        entries[valid] = found.rows.matrix
-        diagnostics = {"common_error": np.sqrt(found.rows.shared), "misfit": found.misfit}
-        known = {name: spread_rows(values, valid, np.nan) for name, values in diagnostics.items()}
+        rows = Rows(matrix, backend.asarray(rest), backend.asarray(shared))
+        found = follow(rows, shown, columns(readings, backend.asarray(valid)), seconds, facts)
+        diagnostics = {"common_error": backend.xp.sqrt(found.rows.shared), "misfit": found.misfit}
+        known = {name: spread_rows(to_host(values), valid, np.nan) for name, values in diagnostics.items()}
+        saturated = to_host(mean(readings >= facts.saturation_dn, axis=0))
         gauge = self.gauge._replace(phase_fixed=False)
         if gauge.conjugation_fixed:
             gauge = gauge._replace(sentence=UPDATED)
         return replace(
             self,
-            matrix=entries,
-            standard_error=spread_rows(found.error, valid, np.inf),
+            matrix=spread_matrix(found.rows.matrix, known_rows, len(valid)),
+            standard_error=spread_rows(to_host(found.error), valid, np.inf),
             gauge=gauge,
             frames=self.frames + len(shown),
             drift={"stale": found.stale},
-            diagnostics=known | {"saturated": (readings >= facts.saturation_dn).mean(axis=0).astype(np.float32)},
+            diagnostics=known | {"saturated": saturated.astype(np.float32)},
         )
 
     def save(self, path: str | Path) -> Path:
@@ -159,7 +165,7 @@ class TransmissionEstimate:
             matrix = lay_out(file, "matrix", self.matrix.shape, np.complex64)
             step = max(2**22 // max(self.matrix.shape[1], 1), 1)
             for start in range(0, len(self.matrix), step):
-                matrix[start : start + step] = self.matrix[start : start + step]
+                matrix[start : start + step] = to_host(self.matrix[start : start + step])
             write_estimate(file, self)
         return Path(path)
 
@@ -180,6 +186,15 @@ def spread_rows(values: RealArray, valid: BoolArray, other: float) -> FloatArray
     every = np.full(len(valid), other, np.float32)
     every[valid] = values
     return every
+
+
+def spread_matrix(rows: Array, numbers: NDArray[np.intp], count: int) -> Array:
+    """Matrix of `count` rows, complex64, of which those with these numbers are given and the others are 0."""
+    backend = backend_of(rows)
+    xp, source = backend.xp, np.full(count, len(numbers))
+    source[numbers] = np.arange(len(numbers))
+    rows = xp.astype(rows, xp.complex64)
+    return xp.take(xp.concat([rows, xp.zeros_like(rows[:1, :])]), backend.asarray(source), axis=0)
 
 
 def write_estimate(file: h5py.File, estimate: TransmissionEstimate) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from calibration.device import Device, check_device
+from calibration.device import Device, check_device, show
 from calibration.fields.bad_pixels import is_hot
 from calibration.recovery.base import RecoveryMethod
 from calibration.recovery.methods import build_method, take_frames
@@ -13,6 +13,7 @@ from calibration.storage.files import WrongFile
 from calibration.storage.recorded import RecordedDevice
 from photonics.analysis.exposure import Aim, search_exposure
 from photonics.arrays import HostArray
+from photonics.backend import to_host
 from photonics.component import number
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
@@ -61,7 +62,7 @@ def expose_method(device: Device, plan: RecoveryMethod, saturated: float = 1e-3)
     plan = plan.for_exposure()
     some = np.unique(np.linspace(0, plan.frames - 1, SAMPLES).astype(int))
     shots = [plan.shots(int(frame), int(frame) + 1) for frame in some]
-    return search(device, lambda: np.concatenate([take_frames(device, shot) for shot in shots]), saturated)
+    return search(device, lambda: np.concatenate([to_host(take_frames(device, shot)) for shot in shots]), saturated)
 
 
 def expose_recovery(device: Device, plan: RecoveryMethod) -> float:
@@ -82,12 +83,12 @@ def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> floa
     """Set the exposure at which a share of the readings of random half-ON patterns saturates; see `expose`."""
     device = check_device(opu)
     patterns = half_on(SAMPLES, device.n_in, seed, PatternSet.REPORT_EXPOSURE)
-    return search(device, lambda: np.asarray(device.measure(patterns)), saturated)
+    return search(device, lambda: to_host(show(device, patterns)), saturated)
 
 
 def search(device: Device, take: Callable[[], HostArray], saturated: float) -> float:
     """Set the exposure at which a share of the readings returned by `take` saturates, hot pixels left out."""
-    frame = device.dark(1)[0]
+    frame = to_host(device.dark(1))[0]
     good = ~is_hot(frame, device.camera.saturation_dn)
     dark = float(frame[good].mean())
     span = device.camera.saturation_dn - dark

@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from calibration.device import Device
+from calibration.device import Device, show
 from calibration.recovery.base import RecoveryMethod, Shots
 from calibration.recovery.interferometry import NumericalInterferometry
 from calibration.recovery.off_axis import OffAxisRecovery
 from calibration.recovery.phase_retrieval import PhaseRetrieval
 from calibration.recovery.phase_stepping import PhaseStepping
 from calibration.recovery.popoff import Popoff
-from photonics.arrays import HostArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 from photonics.component import choose
 
 __all__ = ["METHODS", "build_method", "check_recovery", "take_frames"]
@@ -67,15 +68,18 @@ def check_recovery(
     return plan, target
 
 
-def take_frames(device: Device, shots: Shots) -> HostArray:
-    """Take the frames of shots in order, and open and close the reference's shutter as they specify."""
+def take_frames(device: Device, shots: Shots) -> Array:
+    """Take the frames of shots in order, and open and close the reference's shutter as they specify.
+
+    The frames stay where the device computes.
+    """
     phase = shots.reference_phase
     if phase is None or np.isnan(phase).all():
-        return device.measure(shots.patterns)
+        return show(device, shots.patterns)
     is_open = ~np.isnan(phase)
     edges = [0, *(np.flatnonzero(np.diff(is_open)) + 1).tolist(), len(phase)]
     parts = []
     for start, stop in pairwise(edges):
         at = phase[start:stop] if is_open[start] else None
-        parts.append(device.measure(shots.patterns[start:stop], reference_phase=at))
-    return np.concatenate(parts)
+        parts.append(show(device, shots.patterns[start:stop], reference_phase=at))
+    return backend_of(parts[0]).xp.concat(parts)

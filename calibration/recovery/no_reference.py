@@ -6,12 +6,14 @@ from abc import abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import mean
 from calibration.fields.misfit import MAX_MISFIT, common_misfit
 from calibration.fields.readings import Bench, RawFrames
 from calibration.recovery.base import Block, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.signs import SignDesign
 from calibration.recovery.likelihood import MAX_EXPECTED_ERROR, Fit, Pixels, check_light, fit_limit
 from photonics.arrays import RealArray
+from photonics.backend import backend_of, to_host
 
 __all__ = ["NoReferenceMethod", "build_block"]
 
@@ -79,16 +81,18 @@ def build_block(
     rank_ratio : ndarray, shape (n_rows,), optional
         See `RowDiagnostics`.
     """
-    middle = fit.unknowns[-1]
-    phase = middle.conj() / np.maximum(np.abs(middle), 1e-30)
-    entries = fit.unknowns[: design.n_inputs if n_inputs is None else n_inputs]
-    matrix = (entries * phase).T * np.float32(2.0 / math.sqrt(bench.unit_dn))
-    matrix = np.where(matrix[:, :1].imag < 0, matrix.conj(), matrix).astype(np.complex64)
-    length = np.mean(np.abs(matrix) ** 2, axis=1)
+    xp = backend_of(fit.unknowns).xp
+    middle = fit.unknowns[-1, :]
+    size = xp.abs(middle)
+    phase = xp.conj(middle) / xp.maximum(size, xp.full_like(size, 1e-30))
+    entries = fit.unknowns[: design.n_inputs if n_inputs is None else n_inputs, :]
+    matrix = (entries * phase).T * (2.0 / math.sqrt(bench.unit_dn))
+    matrix = xp.where(xp.imag(matrix[:, :1]) < 0, xp.conj(matrix), matrix)
+    length = to_host(xp.mean(xp.abs(matrix) ** 2, axis=1))
     sizes = np.array([len(group) for group in design.groups])
     squared = (fit.variance @ sizes) / sizes.sum() * 4.0 / bench.unit_dn * misfit_factor(design, fit.misfit)
     squared = np.where(squared >= 0, squared, np.inf)  # rows without information
-    saturated = (pixels.signal >= pixels.ceiling).mean(axis=0)
+    saturated = to_host(mean(pixels.signal >= pixels.ceiling, axis=0))
     valid = (fit.misfit < fit_limit(fit.misfit, design.frames)) & (fit.misfit < max_misfit)
     valid &= (saturated < 0.5) & (common_misfit(fit.misfit) < max_misfit)
     valid &= squared < max_error**2 * (length - squared)

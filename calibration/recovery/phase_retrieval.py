@@ -4,6 +4,7 @@ The field of all inputs at half amplitude, c, is part of every frame and makes h
 complements, binary inputs are therefore the easier case, although gradient methods are known to fail on them.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import ClassVar
@@ -11,13 +12,15 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import as_complex
 from calibration.fields.readings import Bench
 from calibration.recovery.base import Block
 from calibration.recovery.designs.signs import SignDesign, complement_probes
 from calibration.recovery.likelihood import Pixels, read_pixels, refine, retry
 from calibration.recovery.no_reference import NoReferenceMethod, build_block
 from photonics import draws
-from photonics.arrays import ComplexArray, HostArray, RealArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 from photonics.component import Field, Seed, component
 from photonics.random import PatternSet, Stream
 
@@ -54,6 +57,7 @@ class PhaseRetrieval(NoReferenceMethod):
     """
 
     name: ClassVar[str] = "phase-retrieval"
+    on_device: ClassVar[bool] = True
 
     n_in: int = Field(ge=8)
     """Inputs of the device."""
@@ -71,14 +75,12 @@ class PhaseRetrieval(NoReferenceMethod):
         """The patterns."""
         return complement_design(self.n_inputs, round(self.frames_per_input * self.n_inputs / 2.0), self.seed)
 
-    def solve(self, frames: HostArray, rows: slice, bench: Bench, state: None) -> Block:  # noqa: D102
+    def solve(self, frames: Array, rows: slice, bench: Bench, state: None) -> Block:  # noqa: D102
         pixels, numbers = read_pixels(frames, bench), (rows.start or 0) + np.arange(frames.shape[1])
         fit = refine(self.design, pixels, spectral_start(self.design, pixels, self.seed, numbers))
 
-        def start_again(number: int) -> Callable[[NDArray[np.intp]], ComplexArray]:
-            return lambda bad: spectral_start(
-                self.design, pixels._replace(signal=pixels.signal[:, bad]), self.seed, numbers[bad], number
-            )
+        def start_again(number: int) -> Callable[[NDArray[np.intp]], Array]:
+            return lambda bad: spectral_start(self.design, pixels.take(bad), self.seed, numbers[bad], number)
 
         fit = retry(self.design, pixels, fit, map(start_again, range(1, self.restarts + 1)))
         return build_block(self.design, fit, pixels, bench)
@@ -90,9 +92,7 @@ def complement_design(n_inputs: int, pairs: int, seed: int) -> SignDesign:
     return SignDesign(n_inputs, tuple(complement_probes(n_inputs, pairs, seed)))
 
 
-def spectral_start(
-    design: SignDesign, pixels: Pixels, seed: int, rows: NDArray[np.intp], number: int = 0
-) -> ComplexArray:
+def spectral_start(design: SignDesign, pixels: Pixels, seed: int, rows: NDArray[np.intp], number: int = 0) -> Array:
     """Return a start for `refine`: steps 1 and 2 of `PhaseRetrieval`.
 
     Parameters
@@ -104,40 +104,41 @@ def spectral_start(
 
     Returns
     -------
-    ndarray of complex64, shape (n_inputs + 1, n_rows)
+    array of complex64, shape (n_inputs + 1, n_rows)
     """
-    pairs = design.frames // 2
-    views = [share[0] for _, share in design.parts(pixels.signal)]
-    sums = np.concatenate([share.mean(axis=1) for share in views])  # |c|^2 + |z|^2, (pairs, m)
-    differences = np.concatenate([0.25 * (share[:, 0] - share[:, 1]) for share in views])  # c Re z
-    inverse = np.linalg.inv(design.gram[:-1, :-1]).astype(np.float32)
-    real = inverse @ project_back(design, differences)
-    squared = np.maximum(real.sum(axis=0), MIN_BACKGROUND * sums.mean(axis=0))
-    real /= np.sqrt(squared)
+    backend, pairs = backend_of(pixels.signal), design.frames // 2
+    design, xp = design.on(backend), backend.xp
+    views = [share[0, ...] for _, share in design.parts(pixels.signal)]
+    sums = xp.concat([xp.mean(share, axis=1) for share in views])  # |c|^2 + |z|^2, (pairs, m)
+    differences = xp.concat([0.25 * (share[:, 0, :] - share[:, 1, :]) for share in views])  # c Re z
+    real = design.inverse_without_background @ project_back(design, differences)
+    light = xp.mean(sums, axis=0)
+    squared = xp.maximum(xp.sum(real, axis=0), MIN_BACKGROUND * light)
+    real = real / xp.sqrt(squared)
     power = sums - squared - apply_signs(design, real) ** 2
-    mean = np.maximum(power.mean(axis=0), 1e-3 * sums.mean(axis=0))
-    relative = np.maximum(power / mean, 0.0)
-    weight = (relative - 1.0) / (relative + np.float32(np.sqrt(2.0 * pairs / design.n_inputs) - 1.0))
+    mean = xp.maximum(xp.mean(power, axis=0), 1e-3 * light)
+    relative = xp.maximum(power / mean, xp.zeros_like(power))
+    weight = (relative - 1.0) / (relative + (math.sqrt(2.0 * pairs / design.n_inputs) - 1.0))
 
     index, tick = np.arange(design.n_inputs)[:, None], PatternSet.START_VECTOR + number * 2**32 + rows
-    vector: RealArray = draws.normals(seed, Stream.PROBES, index, tick).reshape(design.n_inputs, -1)
+    drawn = draws.normals(seed, Stream.PROBES, index, tick).reshape(design.n_inputs, -1)
+    vector = backend.asarray(drawn)
     for _ in range(POWER_STEPS):
-        vector = project_back(design, weight * apply_signs(design, vector)) + np.float32(0.5) * vector
-        vector /= np.linalg.norm(vector, axis=0)
-    vector *= np.sqrt(mean)  # E(s . v)^2 = |v|^2
-    return np.concatenate([real + 1j * vector, np.sqrt(squared)[None]]).astype(np.complex64)
+        vector = project_back(design, weight * apply_signs(design, vector)) + 0.5 * vector
+        vector = vector / xp.sqrt(xp.sum(vector * vector, axis=0))
+    vector = vector * xp.sqrt(mean)  # E(s . v)^2 = |v|^2
+    return xp.concat([as_complex(real, vector), as_complex(xp.sqrt(squared), xp.zeros_like(squared))[None, :]])
 
 
-def apply_signs(design: SignDesign, vector: RealArray) -> RealArray:
+def apply_signs(design: SignDesign, vector: Array) -> Array:
     """``sum_j s_kj v_j`` of each pair: (n_inputs, m) -> (pairs, m)."""
-    return np.concatenate([part.apply_signs(vector) for part in design.probes])
+    return design.backend.xp.concat([part.apply_signs(vector) for part in design.probes])
 
 
-def project_back(design: SignDesign, values: RealArray) -> RealArray:
+def project_back(design: SignDesign, values: Array) -> Array:
     """Mean over pairs of ``s_kj x_k``: (pairs, m) -> (n_inputs, m)."""
-    total, first = np.zeros((design.n_inputs, values.shape[1]), np.float32), 0
+    total, first = design.backend.zeros((design.n_inputs, values.shape[1]), "float32"), 0
     for part in design.probes:
-        total += part.project_back(values[first : first + len(part.rows)])
+        total += part.project_back(values[first : first + len(part.rows), :])
         first += len(part.rows)
-    total /= first
-    return total
+    return total / first

@@ -7,12 +7,14 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import as_complex, mean
 from calibration.fields.readings import Bench
 from calibration.recovery.base import Block, Shots
 from calibration.recovery.designs.signs import Probes, SignDesign, draw_probes
-from calibration.recovery.likelihood import Pixels, read_pixels, refine, retry
+from calibration.recovery.likelihood import Pixels, at_least, read_pixels, refine, retry, take_rows
 from calibration.recovery.no_reference import NoReferenceMethod, build_block
-from photonics.arrays import ComplexArray, HostArray, RealArray
+from photonics.arrays import Array
+from photonics.backend import backend_of
 from photonics.component import Field, Seed, component
 
 __all__ = ["Popoff", "first_guess", "stepped_design"]
@@ -65,6 +67,7 @@ class Popoff(NoReferenceMethod):
     """
 
     name: ClassVar[str] = "popoff"
+    on_device: ClassVar[bool] = True
 
     n_in: int = Field(ge=MIN_INPUTS)
     """Inputs of the device."""
@@ -104,21 +107,19 @@ class Popoff(NoReferenceMethod):
         patterns[:, self.n_inputs + used * spare // len(used)] = shown[:, self.n_inputs + used % self.references]
         return Shots(patterns)
 
-    def solve(self, frames: HostArray, rows: slice, bench: Bench, state: None) -> Block:  # noqa: D102
+    def solve(self, frames: Array, rows: slice, bench: Bench, state: None) -> Block:  # noqa: D102
         pixels = read_pixels(frames, bench)
-        uniform = pixels._replace(floor=UNIFORM_FLOOR * float(pixels.signal.mean()))
+        uniform = pixels._replace(floor=UNIFORM_FLOOR * float(mean(pixels.signal)))
         fit = refine(self.design, pixels, first_guess(self.design, pixels, *FIRST_START))
 
-        def fit_uniformly(bad: NDArray[np.intp], start: ComplexArray) -> ComplexArray:
-            return refine(self.design, uniform._replace(signal=pixels.signal[:, bad]), start).unknowns
+        def fit_uniformly(bad: NDArray[np.intp], start: Array) -> Array:
+            return refine(self.design, uniform.take(bad), start).unknowns
 
-        def start_again(steps: int, pull: float) -> Callable[[NDArray[np.intp]], ComplexArray]:
-            return lambda bad: fit_uniformly(
-                bad, first_guess(self.design, pixels._replace(signal=pixels.signal[:, bad]), steps, pull)
-            )
+        def start_again(steps: int, pull: float) -> Callable[[NDArray[np.intp]], Array]:
+            return lambda bad: fit_uniformly(bad, first_guess(self.design, pixels.take(bad), steps, pull))
 
         first = fit.unknowns
-        fit = retry(self.design, pixels, fit, [lambda bad: fit_uniformly(bad, first[:, bad])])
+        fit = retry(self.design, pixels, fit, [lambda bad: fit_uniformly(bad, take_rows(first, bad))])
         fit = retry(self.design, pixels, fit, [start_again(*options) for options in OTHER_STARTS])
         return build_block(
             self.design, fit, pixels, bench, n_inputs=self.n_inputs, max_misfit=MAX_MISFIT, max_error=MAX_ERROR
@@ -143,13 +144,13 @@ class Differences(NamedTuple):
     """A part of the design with differences and means of its pairs of frames, (n_probes, n_rows)."""
 
     probes: Probes
-    difference: RealArray
+    difference: Array
     """``(I+ - I-)/4 = Re(conj(a) z)``."""
-    mean: RealArray
+    mean: Array
     """``(I+ + I-)/2 = |a|^2 + |z|^2``."""
 
 
-def first_guess(design: SignDesign, pixels: Pixels, steps: int, pull: float) -> ComplexArray:
+def first_guess(design: SignDesign, pixels: Pixels, steps: int, pull: float) -> Array:
     """Return a start for `refine`: steps 1 and 2 of `Popoff`, (n_inputs + references + 1, n_rows).
 
     Parameters
@@ -159,69 +160,78 @@ def first_guess(design: SignDesign, pixels: Pixels, steps: int, pull: float) -> 
     pull : float
         Weight in each iteration of the ``Im u`` obtained from the references.
     """
+    design = design.on(backend_of(pixels.signal))
+    xp = design.backend.xp
     parts = [
-        Differences(part, (signal[0, :, 0] - signal[0, :, 1]) / np.float32(4.0), signal[0].mean(axis=1))
+        Differences(part, 0.25 * (signal[0, :, 0, :] - signal[0, :, 1, :]), xp.mean(signal[0, ...], axis=1))
         for part, signal in design.parts(pixels.signal)
     ]
     plain = parts[0]
-    order, mean = len(plain.probes.rows), np.maximum(plain.mean.mean(axis=0), np.float32(MIN_MEAN_DN))
+    order, light = len(plain.probes.rows), at_least(xp.mean(plain.mean, axis=0), MIN_MEAN_DN, xp)
     real = plain.probes.project_back(plain.difference) / order
-    bright = np.sqrt(np.maximum(real.sum(axis=0), MIN_BACKGROUND * mean))  # all OFF is dark: c is the sum of all u
-    real /= bright
-    total = np.maximum(mean - bright**2, 1e-3 * mean)  # the mean of |z|^2 is the sum of |u|^2
-    power = np.maximum(total - (real**2).sum(axis=0), MIN_BACKGROUND * total)
+    # All OFF is dark: c is the sum of all u.
+    bright = xp.sqrt(xp.maximum(xp.sum(real, axis=0), MIN_BACKGROUND * light))
+    real = real / bright
+    total = xp.maximum(light - bright**2, 1e-3 * light)  # the mean of |z|^2 is the sum of |u|^2
+    power = xp.maximum(total - xp.sum(real**2, axis=0), MIN_BACKGROUND * total)
 
-    noise = pixels.gain * (mean + pixels.floor) / 8.0  # variance of a difference
-    anchors, shares = [bright + 0j], []
+    noise = pixels.gain * (light + pixels.floor) / 8.0  # variance of a difference
+    zero = xp.zeros_like(bright)
+    anchors, shares = [as_complex(bright, zero)], []
     for part in parts[1:]:
         known = part.probes.apply_signs(real)
-        along = (part.difference * known).sum(axis=0) / np.maximum((known**2).sum(axis=0), 1e-30)
+        along = xp.sum(part.difference * known, axis=0) / at_least(xp.sum(known**2, axis=0), 1e-30, xp)
         left = part.difference - along * known
-        aside = np.sqrt(np.maximum((left**2).mean(axis=0) - noise, 0.01 * noise) / power)
+        aside = xp.sqrt(xp.maximum(xp.mean(left**2, axis=0) - noise, 0.01 * noise) / power)
         shares.append(part.probes.project_back(left * (aside / (aside**2 + noise / power))) / order)
-        anchors.append(along + 1j * aside)
+        anchors.append(as_complex(along, aside))
     signs = find_signs(plain, real, shares)
-    imag = np.einsum("am,ajm->jm", signs, np.stack(shares)) / np.sqrt(power)
-    imag = complete_imaginary(parts, real, imag, power, steps, pull) * np.sqrt(power)
+    imag = xp.sum(signs[:, None, :] * xp.stack(shares), axis=0) / xp.sqrt(power)
+    imag = complete_imaginary(parts, real, imag, power, steps, pull) * xp.sqrt(power)
 
-    fields = np.stack(anchors)
-    fields[1:] = np.where(signs < 0, fields[1:].conj(), fields[1:])
-    change = (fields[1:] - fields[0]) / 2.0
-    middle = fields[0] + change.sum(axis=0)
-    return np.concatenate([real + 1j * imag, change, middle[None]]).astype(np.complex64)
+    fields = xp.stack(anchors[1:])
+    change = (xp.where(signs < 0, xp.conj(fields), fields) - anchors[0]) / 2.0
+    middle = anchors[0] + xp.sum(change, axis=0)
+    return xp.concat([as_complex(real, imag), change, middle[None, :]])
 
 
-def find_signs(plain: Differences, real: RealArray, shares: list[RealArray]) -> RealArray:
+def find_signs(plain: Differences, real: Array, shares: list[Array]) -> Array:
     """Signs of the shares of ``Im u``, (references, n_rows), up to a common one.
 
     ``|z|^2`` of the first round contains the product of each pair of shares, with the sign of their product.
     """
+    backend = backend_of(real)
+    xp, count = backend.xp, len(shares)
     seen = plain.mean - plain.probes.apply_signs(real) ** 2
-    seen -= seen.mean(axis=0)
-    shown = np.stack([plain.probes.apply_signs(share) for share in shares])
-    products = np.einsum("km,akm,bkm->mab", seen, shown, shown)
-    products[:, range(len(shares)), range(len(shares))] = 0.0
-    return np.where(np.linalg.eigh(products)[1][:, :, -1] < 0, -1.0, 1.0).T.astype(np.float32)
+    seen = seen - xp.mean(seen, axis=0)
+    shown = [plain.probes.apply_signs(share) for share in shares]
+    zero = xp.zeros_like(real[0, :])
+    products = [[xp.sum(seen * a * b, axis=0) if a is not b else zero for b in shown] for a in shown]
+    rows = xp.permute_dims(xp.stack([xp.stack(row) for row in products]), (2, 0, 1))
+    vectors = xp.linalg.eigh(rows)[1][:, :, count - 1]
+    return 1.0 - 2.0 * xp.astype(vectors < 0, xp.float32).T
 
 
 def complete_imaginary(
-    parts: list[Differences], real: RealArray, imag: RealArray, power: RealArray, steps: int, pull: float
-) -> RealArray:
+    parts: list[Differences], real: Array, imag: Array, power: Array, steps: int, pull: float
+) -> Array:
     """Complete ``Im u`` by power iterations on ``(Im z)^2``, and normalise it: (n_inputs, n_rows).
 
     Weights as in `calibration.recovery.phase_retrieval.spectral_start`, at two frames for each unknown.
     """
-    weights = []
+    xp, weights = backend_of(real).xp, []
     for part in parts:
         known = part.probes.apply_signs(real) ** 2
-        light = part.mean - part.mean.mean(axis=0) + known.mean(axis=0) + power - known  # (Im z)^2 with a fixed mean
-        relative = np.maximum(light / power, 0.0)
+        # (Im z)^2 with a fixed mean
+        light = part.mean - xp.mean(part.mean, axis=0) + xp.mean(known, axis=0) + power - known
+        relative = at_least(light / power, 0.0, xp)
         weights.append((relative - 1.0) / (relative + 1.0))
     start, order = imag, len(parts[0].probes.rows)
     for _ in range(steps):
-        moved = pull * start + np.float32(0.5) * imag
+        moved = pull * start + 0.5 * imag
         for part, weight in zip(parts, weights, strict=True):
             probes = part.probes
-            moved += probes.project_back(weight * probes.apply_signs(imag)) / np.float32(2 * order)
-        imag = moved / np.maximum(np.linalg.norm(moved, axis=0), 1e-30)
-    return imag * np.where((imag * start).sum(axis=0) < 0, np.float32(-1.0), np.float32(1.0))
+            moved = moved + probes.project_back(weight * probes.apply_signs(imag)) / (2 * order)
+        imag = moved / at_least(xp.sqrt(xp.sum(moved**2, axis=0)), 1e-30, xp)
+    along = xp.sum(imag * start, axis=0)
+    return xp.where(along < 0, -imag, imag)

@@ -12,22 +12,26 @@ References
 A. H. Jazwinski, *Stochastic Processes and Filtering Theory*, Academic Press 1970, chapter 9 (second-order filters).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from array_api_compat import is_array_api_obj
 
+from calibration.arrays import median
 from calibration.fields.readings import Bench
-from photonics.arrays import Array, BoolArray, HostArray
-from photonics.backend import to_host
+from photonics.arrays import Array, BoolArray
+from photonics.backend import backend_of, to_host
 from photonics.patterns.encoding import as_patterns
 
 __all__ = ["Facts", "Rows", "check_update", "describe_facts", "follow", "read_facts"]
 
-Real = NDArray[np.float64]
-Complex = NDArray[np.complex128]
+Real: TypeAlias = Array
+"""Of float64, where the frames are."""
+Complex: TypeAlias = Array
+"""Of complex128, where the frames are."""
 
 FRAMES = 8
 """Frames that are taken in together: few, so that the medium stays while they are taken."""
@@ -83,7 +87,7 @@ class Rows(NamedTuple):
     def aged(self, stale: float, power: Real) -> "Rows":
         """Rows of which a share of the power is stale; `power` is the mean ``|t|^2`` of each row."""
         kept = 1.0 - stale
-        return Rows(self.matrix * np.sqrt(kept), kept * self.rest + stale * power, kept * self.shared + stale * power)
+        return Rows(self.matrix * math.sqrt(kept), kept * self.rest + stale * power, kept * self.shared + stale * power)
 
 
 class Shown(NamedTuple):
@@ -98,7 +102,7 @@ class Shown(NamedTuple):
 
     def part(self, frames: slice) -> "Shown":
         """Some of the frames."""
-        return Shown(self.weights[frames], self.intensity[frames], self.variance[frames])
+        return Shown(*(values[frames, :] for values in self))
 
 
 class Followed(NamedTuple):
@@ -149,8 +153,8 @@ def read_facts(provenance: Mapping[str, Any]) -> Facts:
 
 def check_update(
     patterns: Array, frames: Array, exposure_s: float | None, shape: tuple[int, int], facts: Facts
-) -> tuple[BoolArray, HostArray, float]:
-    """Patterns, frames and exposure of an update.
+) -> tuple[BoolArray, Array, float]:
+    """Patterns, on the host, frames and exposure of an update.
 
     Raises
     ------
@@ -158,13 +162,15 @@ def check_update(
         If a shape, type or value is wrong.
     """
     n_out, n_inputs = shape
-    shown, values = as_patterns(to_host(patterns), n_inputs), np.asarray(to_host(frames))
-    if values.shape != (len(shown), n_out) or values.dtype.kind not in "iuf" or not values.size:
+    values = frames if is_array_api_obj(frames) else np.asarray(frames)
+    shown, xp = as_patterns(to_host(patterns), n_inputs), backend_of(values).xp
+    real = values.dtype != object and xp.isdtype(values.dtype, ("integral", "real floating"))
+    if values.shape != (len(shown), n_out) or not real or not math.prod(values.shape):
         raise ValueError(
             f"frames must be numbers, one frame of {n_out} pixels for each of {len(shown)} patterns, got "
             f"{values.dtype} of shape {values.shape}"
         )
-    if not np.isfinite(values).all():
+    if xp.isdtype(values.dtype, "real floating") and not bool(xp.all(xp.isfinite(values))):
         raise ValueError("frames must be finite, got NaN or infinity")
     seconds = facts.exposure_s if exposure_s is None else float(exposure_s)
     if not 0.0 < seconds < np.inf:
@@ -172,18 +178,21 @@ def check_update(
     return shown, values, seconds
 
 
-def read_frames(patterns: BoolArray, frames: HostArray, exposure_s: float, facts: Facts) -> Shown:
+def read_frames(patterns: BoolArray, frames: Array, exposure_s: float, facts: Facts) -> Shown:
     """Frames as intensities in the unit of T."""
     eps = complex(facts.leakage, facts.leakage_imag)
     unit = facts.unit_dn * exposure_s / facts.exposure_s
-    signal = frames.astype(np.float64) - facts.dark_dn
-    light = np.maximum(signal, 0.0)
+    backend = backend_of(frames)
+    xp = backend.xp
+    signal = xp.astype(frames, xp.float64) - facts.dark_dn
+    light = xp.maximum(signal, xp.zeros_like(signal))
     variance = (facts.floor_dn2 + facts.slope_dn * light) / unit**2 + 2.0 * facts.leaked * light / unit
-    variance[frames >= facts.saturation_dn] = BLIND
-    return Shown(np.asarray(patterns + eps / (1.0 - eps), np.complex128), signal / unit, variance)
+    variance = xp.where(frames >= facts.saturation_dn, xp.full_like(variance, BLIND), variance)
+    weights = backend.asarray(np.asarray(patterns + eps / (1.0 - eps), np.complex128))
+    return Shown(weights, signal / unit, variance)
 
 
-def follow(rows: Rows, patterns: BoolArray, frames: HostArray, exposure_s: float, facts: Facts) -> Followed:
+def follow(rows: Rows, patterns: BoolArray, frames: Array, exposure_s: float, facts: Facts) -> Followed:
     """Update rows by frames of patterns, `FRAMES` at a time.
 
     Raises
@@ -191,7 +200,9 @@ def follow(rows: Rows, patterns: BoolArray, frames: HostArray, exposure_s: float
     ValueError
         If the medium is lost: the frames are too far from their prediction.
     """
-    power = np.maximum(np.mean(np.abs(rows.matrix) ** 2, axis=1) - rows.rest, 1e-12)
+    xp = backend_of(frames).xp
+    power = xp.mean(xp.abs(rows.matrix) ** 2, axis=1) - rows.rest
+    power = xp.maximum(power, xp.full_like(power, 1e-12))
     rows = rows.scaled(power / (power + rows.rest))  # the expected row, which is shorter than a measured one
     shown, kept, stale = read_frames(patterns, frames, exposure_s, facts), 1.0, 0.0
     misfits = []
@@ -202,45 +213,47 @@ def follow(rows: Rows, patterns: BoolArray, frames: HostArray, exposure_s: float
         rows = rows.aged(stale, power)
         misfits.append(deviations(rows, part))
         rows = estimate(rows, part)
-        error = float(np.sqrt(np.median(rows.rest / power)))
+        error = math.sqrt(float(median(rows.rest / power)))
         if stale > MAX_STALE or error > MAX_ERROR:
             raise ValueError(
                 f"frames must be of the medium of the matrix, but at frame {start} a share of {1.0 - kept:.2f} of its "
                 f"power is stale and the error of a row is {error:.0%}: it moved too far, recover the matrix again"
             )
-    rows = rows.scaled(power / (power - np.minimum(rows.rest, 0.9 * power)))
+    rows = rows.scaled(power / (power - xp.minimum(rows.rest, 0.9 * power)))
     # The last frames were taken over some time: half of what became stale in it is stale after the last one.
     later = stale / 2.0 if len(patterns) > FRAMES else 0.0
-    misfit = np.concatenate(misfits).mean(axis=0)
-    factor = np.where(misfit > 1.0 + 4.0 * np.sqrt(8.0 / len(patterns)), misfit, 1.0)
-    found = np.sqrt((rows.rest + later * power) * factor + facts.scale_error**2 * power)
+    misfit = xp.mean(xp.concat(misfits), axis=0)
+    factor = xp.where(misfit > 1.0 + 4.0 * math.sqrt(8.0 / len(patterns)), misfit, xp.ones_like(misfit))
+    found = xp.sqrt((rows.rest + later * power) * factor + facts.scale_error**2 * power)
     return Followed(rows, found, 1.0 - kept, misfit)
 
 
 def spreads(weights: Complex) -> tuple[Complex, Complex]:
     """Covariances of the fields of frames, (frames, frames), for unit variances of the rest and of the shared part."""
-    together = weights.sum(axis=1)
-    shared = np.outer(together, together.conj()) / weights.shape[1]
-    return weights @ weights.conj().T - shared, shared
+    xp = backend_of(weights).xp
+    together = xp.sum(weights, axis=1)
+    shared = together[:, None] * xp.conj(together)[None, :] / weights.shape[1]
+    return weights @ xp.conj(weights).T - shared, shared
 
 
 def deviations(rows: Rows, shown: Shown) -> Real:
     """Squared deviations of the frames from their prediction over their expectation, (frames, n_rows)."""
-    rest, shared = (np.real(np.diagonal(part))[:, None] for part in spreads(shown.weights))
+    xp = backend_of(shown.weights).xp
+    rest, shared = (xp.real(xp.linalg.diagonal(part))[:, None] for part in spreads(shown.weights))
     v = rest * rows.rest + shared * rows.shared
-    light = np.abs(shown.weights @ rows.matrix.T) ** 2
+    light = xp.abs(shown.weights @ rows.matrix.T) ** 2
     return (shown.intensity - light - v) ** 2 / (2.0 * light * v + v**2 + shown.variance)
 
 
 def stale_share(rows: Rows, power: Real, shown: Shown) -> float:
     """Share of the power at which the mean deviation of all readings is as expected; 0 if it is less before."""
-    seen = shown.variance < BLIND
+    seen, xp = shown.variance < BLIND, backend_of(shown.variance).xp
 
     def mean(stale: float) -> float:
-        return float(deviations(rows.aged(stale, power), shown)[seen].mean())
+        return float(xp.mean(deviations(rows.aged(stale, power), shown)[seen]))
 
     low, high = 0.0, 1.0
-    if not seen.any() or mean(low) <= 1.0:
+    if not bool(xp.any(seen)) or mean(low) <= 1.0:
         return 0.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2.0
@@ -254,18 +267,19 @@ def estimate(rows: Rows, shown: Shown) -> Rows:
     With the derivative J of the intensities, ``2 Re(conj(y) a .)``, it is ``t + P J^T S^-1 (I - E[I])``, where ``S =
     J P J^T + |a P a^H|^2 + R`` is the covariance of the intensities: as many rows as there are frames.
     """
-    weights, (n, frame) = shown.weights, (shown.weights.shape[1], np.arange(len(shown.weights)))
+    weights, backend = shown.weights, backend_of(shown.weights)
+    n, xp = weights.shape[1], backend.xp
     apart, alike = spreads(weights)
     field = (weights @ rows.matrix.T).T  # (rows, frames)
     spread = rows.rest[:, None, None] * apart + rows.shared[:, None, None] * alike
-    turn = field.conj()[:, :, None] * field[:, None, :]
-    total = 2.0 * np.real(turn * spread) + np.abs(spread) ** 2
-    total[:, frame, frame] += shown.variance.T
-    excess = shown.intensity.T - np.abs(field) ** 2 - np.real(spread[:, frame, frame])
-    pull = np.linalg.solve(total, excess[:, :, None])[:, :, 0] * field
-    mean = (pull @ weights.sum(axis=1).conj() / n)[:, None]
-    found = rows.matrix + rows.rest[:, None] * (pull @ weights.conj() - mean) + rows.shared[:, None] * mean
-    gains = (np.linalg.solve(total, 2.0 * np.real(turn * part)) for part in (apart, alike))
-    own, common = (np.trace(gain, axis1=1, axis2=2) for gain in gains)
-    rest = rows.rest * np.clip(1.0 - rows.rest * own / (2.0 * max(n - 1, 1)), 0.0, 1.0)
-    return Rows(found, rest, rows.shared * np.clip(1.0 - rows.shared * common / 2.0, 0.0, 1.0))
+    turn = xp.conj(field)[:, :, None] * field[:, None, :]
+    one = backend.asarray(np.eye(len(weights)))
+    total = 2.0 * xp.real(turn * spread) + xp.abs(spread) ** 2 + shown.variance.T[:, :, None] * one
+    excess = shown.intensity.T - xp.abs(field) ** 2 - xp.real(xp.linalg.diagonal(spread))
+    pull = xp.linalg.solve(total, excess[:, :, None])[:, :, 0] * field
+    mean = (pull @ xp.conj(xp.sum(weights, axis=1)) / n)[:, None]
+    found = rows.matrix + rows.rest[:, None] * (pull @ xp.conj(weights) - mean) + rows.shared[:, None] * mean
+    gains = (xp.linalg.solve(total, 2.0 * xp.real(turn * part)) for part in (apart, alike))
+    own, common = (xp.linalg.trace(gain) for gain in gains)
+    rest = rows.rest * xp.clip(1.0 - rows.rest * own / (2.0 * max(n - 1, 1)), 0.0, 1.0)
+    return Rows(found, rest, rows.shared * xp.clip(1.0 - rows.shared * common / 2.0, 0.0, 1.0))

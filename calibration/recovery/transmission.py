@@ -3,7 +3,6 @@
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,38 +15,39 @@ import numpy as np
 from tqdm import tqdm
 
 from calibration.camera.noise import NoiseModel
-from calibration.device import Device, check_device
+from calibration.device import Device, backend_of_device, check_device
 from calibration.fields.bad_pixels import is_dead, is_hot, replace_bad_pixels
 from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
 from calibration.fields.readings import Bench, binned_imaging, data_sheet_error, frame_shape, switched_unit_dn
 from calibration.recovery.base import Block, RecoveryMethod, RowDiagnostics
-from calibration.recovery.brightness import check_first_frames, check_frames
+from calibration.recovery.brightness import check_frames
 from calibration.recovery.estimate import TransmissionEstimate, load_estimate, write_estimate
 from calibration.recovery.exposure import expose_recovery
-from calibration.recovery.methods import METHODS, check_recovery, take_frames
-from calibration.recovery.refused import check_kept, explain_order, keep_refused
+from calibration.recovery.frames import (
+    DARK_FRAMES,
+    FramesOnDevice,
+    FrameStore,
+    MethodFrames,
+    blocks,
+    bring,
+    check_kept,
+    explain_order,
+    frames_at_a_time,
+    keep_refused,
+    slices,
+    take_missing_frames,
+)
+from calibration.recovery.methods import METHODS, check_recovery
 from calibration.recovery.tracking import describe_facts
 from calibration.storage.descriptions import check_same
 from calibration.storage.hdf5 import lay_out, new_hdf5
-from calibration.storage.journal import Journal, StoredArray, create_journal
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray, RealArray
+from calibration.storage.journal import Journal, create_journal
+from photonics.arrays import Array, BoolArray, FloatArray, HostArray, RealArray
+from photonics.backend import HOST, backend_of, to_host
 from photonics.kernels.threads import one_blas_thread
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["METHODS", "TransmissionEstimate", "recover_transmission_matrix"]
-
-DARK_FRAMES = 8
-"""Frames with the laser's shutter closed, before the others."""
-FIRST_FRAMES = DARK_FRAMES + 64
-"""Frames after which a run that saturates ends."""
-CHUNK_PIXELS = 2**22
-"""Pixels (or mirrors) of the frames taken and written at a time."""
-CHUNK_FRAMES = 256
-"""Maximum number of frames taken at a time: a killed run loses at most this many."""
-BLOCK_VALUES = 2**21
-"""Frames times rows solved at a time; a method needs some 50 bytes for each."""
-PANEL_BLOCKS = 8
-"""Blocks of rows whose frames are read at a time, so that a disk reads long pieces of each frame."""
 
 
 def recover_transmission_matrix(
@@ -123,13 +123,16 @@ def recover_transmission_matrix(
             part = target.with_name(target.name + ".part")
         if exposure == "auto" and not part.exists():
             expose_recovery(device, plan)
-        journal = stack.enter_context(open_frames(part, device, plan, resume, exposure))
+        if target is None and not backend_of_device(device).on_host:
+            store = FramesOnDevice(describe_measurement(device, plan), device, DARK_FRAMES + plan.frames)
+        else:
+            store = stack.enter_context(open_frames(part, device, plan, resume, exposure))
         with keep_refused(part, target):
-            take_missing_frames(device, plan, journal, progress)
-            frames, size = journal.arrays["frames"], frames_at_a_time(device)
-            hot = is_hot(frames[:DARK_FRAMES], device.camera.saturation_dn)
+            take_missing_frames(device, plan, store, progress)
+            frames, size = store.arrays["frames"], frames_at_a_time(device)
+            hot = is_hot(to_host(frames[:DARK_FRAMES]), device.camera.saturation_dn)
             saturated = check_frames(device, hot, (frames[part] for part in slices(DARK_FRAMES, len(frames), size)))
-            estimate = solve(device, plan, journal, target, saturated, progress)
+            estimate = solve(device, plan, store, target, saturated, progress)
         if target is not None:
             part.unlink()
     return estimate
@@ -184,58 +187,6 @@ def describe_measurement(device: Device, plan: RecoveryMethod) -> dict[str, Any]
     return json.loads(json.dumps(described, allow_nan=False))
 
 
-def frames_at_a_time(device: Device) -> int:
-    """Number of frames to take or to read at a time, limited by memory."""
-    return min(max(CHUNK_PIXELS // max(device.n_out, device.n_in), 1), CHUNK_FRAMES)
-
-
-def take_missing_frames(device: Device, plan: RecoveryMethod, journal: Journal, progress: bool) -> None:
-    """Take the frames missing in the file, with the frame numbers of an uninterrupted run."""
-    size, count = frames_at_a_time(device), DARK_FRAMES + plan.frames
-    done = len(journal.arrays["frames"])
-    device.clock.frames = journal.header["start_frame"] + done
-    with tqdm(total=count, initial=done, unit="frame", desc=plan.name, disable=not progress) as bar:
-        while done < count:
-            if done < DARK_FRAMES:
-                frames = device.dark(DARK_FRAMES - done)
-            else:
-                stop = min(done + size, count, FIRST_FRAMES if done < FIRST_FRAMES else count)
-                frames = take_frames(device, plan.shots(done - DARK_FRAMES, stop - DARK_FRAMES))
-            journal.append({"frames": frames})
-            done += len(frames)
-            bar.update(len(frames))
-            if done == FIRST_FRAMES < count:
-                first = journal.arrays["frames"][:done]
-                check_first_frames(
-                    device, is_hot(first[:DARK_FRAMES], device.camera.saturation_dn), first[DARK_FRAMES:]
-                )
-
-
-def slices(start: int, stop: int, size: int) -> list[slice]:
-    """Ranges of `size` from `start` to `stop`; the last one may be shorter."""
-    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
-
-
-class MethodFrames:
-    """The frames of a run without the dark ones at its beginning (`calibration.fields.readings.RawFrames`)."""
-
-    def __init__(self, frames: StoredArray) -> None:
-        self._frames = frames
-
-    @property
-    def count(self) -> int:
-        """Number of frames."""
-        return len(self._frames) - DARK_FRAMES
-
-    def rows(self, rows: slice) -> HostArray:
-        """All frames of some pixels: (count, n_rows)."""
-        return self._frames[DARK_FRAMES:, rows]
-
-    def frames(self, start: int, stop: int) -> HostArray:
-        """All pixels of some frames: (stop - start, n_out)."""
-        return self._frames[DARK_FRAMES + start : DARK_FRAMES + stop]
-
-
 def describe_bench(device: Device, dark: HostArray) -> Bench:
     """Describe the device as far as methods may know it, including its camera's noise."""
     imaging, camera = binned_imaging(device), device.camera
@@ -265,28 +216,19 @@ def describe_bench(device: Device, dark: HostArray) -> Bench:
 def solve(
     device: Device,
     plan: RecoveryMethod,
-    journal: Journal,
+    store: FrameStore,
     target: Path | None,
     saturated: FloatArray,
     progress: bool,
 ) -> TransmissionEstimate:
     """Solve block by block, into memory or into the file."""
     if target is None:
-        matrix = np.empty((device.n_out, plan.n_inputs), np.complex64)
-        return solve_into(matrix, device, plan, journal, saturated, progress)
+        matrix = backend_of_device(device).empty((device.n_out, plan.n_inputs), "complex64")
+        return solve_into(matrix, device, plan, store, saturated, progress)
     with new_hdf5(target) as file:
         rows = lay_out(file, "matrix", (device.n_out, plan.n_inputs), np.complex64)
-        write_estimate(file, solve_into(rows, device, plan, journal, saturated, progress))
+        write_estimate(file, solve_into(rows, device, plan, store, saturated, progress))
     return load_estimate(target)
-
-
-def blocks(raw: MethodFrames, n_out: int) -> Iterator[tuple[slice, HostArray]]:
-    """Rows to solve at a time, with all frames of their pixels."""
-    width = min(max(BLOCK_VALUES // (raw.count + DARK_FRAMES), 8), n_out)
-    for panel in slices(0, n_out, PANEL_BLOCKS * width):
-        readings = raw.rows(panel)
-        for rows in slices(panel.start, panel.stop, width):
-            yield rows, np.ascontiguousarray(readings[:, rows.start - panel.start : rows.stop - panel.start])
 
 
 def leave_out(block: Block, bad: BoolArray) -> Block:
@@ -297,29 +239,32 @@ def leave_out(block: Block, bad: BoolArray) -> Block:
 
 
 def solve_into(
-    matrix: ComplexArray | h5py.Dataset,
+    matrix: Array,
     device: Device,
     plan: RecoveryMethod,
-    journal: Journal,
+    store: FrameStore,
     saturated: FloatArray,
     progress: bool,
 ) -> TransmissionEstimate:
     """Solve block by block into an array or a data set; the rest of the result is in memory."""
-    frames = journal.arrays["frames"]
-    bench, raw = describe_bench(device, frames[:DARK_FRAMES]), MethodFrames(frames)
+    frames = store.arrays["frames"]
+    dark, backend = to_host(frames[:DARK_FRAMES]), backend_of_device(device) if plan.on_device else HOST
+    place = HOST if isinstance(matrix, h5py.Dataset) else backend_of(matrix)
+    bench, raw = describe_bench(device, dark), MethodFrames(frames, backend)
     errors: list[FloatArray] = []
     valid: list[BoolArray] = []
     diagnostics: dict[str, list[RealArray]] = {}
-    hot, donor = is_hot(frames[:DARK_FRAMES], bench.saturation_dn), None
+    hot, donor = is_hot(dark, bench.saturation_dn), None
     state = plan.prepare(raw, bench)
     for rows, readings in tqdm(blocks(raw, device.n_out), unit="rows", desc="solving", disable=not progress):
         bad = hot[rows] | is_dead(readings, bench.noise.dark_dn)
         if donor is None or not bad.all():
-            donor = readings[:, np.argmin(bad)].copy()
+            donor = readings[:, int(np.argmin(bad))]
         block = plan.solve(replace_bad_pixels(readings, bad, donor), rows, bench, state)
         if bad.any():
             block = leave_out(block, bad)
-        matrix[rows] = np.where(block.valid[:, None], block.matrix, np.complex64(0))
+        valid_rows = backend.asarray(block.valid)[:, None]
+        matrix[rows, :] = bring(backend.xp.where(valid_rows, block.matrix, backend.xp.zeros_like(block.matrix)), place)
         errors.append(block.standard_error)
         valid.append(block.valid)
         for name, values in block.diagnostics.present().items():
@@ -328,14 +273,16 @@ def solve_into(
     if "misfit" in diagnostics:
         misfit = np.concatenate(diagnostics["misfit"])
         common, refused = common_misfit(misfit, plan.grain(state)), float(np.mean(misfit > MAX_MISFIT))
-        told = warn_of_misfit(common, refused, stacklevel=4, cause=lambda: explain_order(raw, plan, device.n_out))
+        told = warn_of_misfit(
+            common, refused, stacklevel=4, cause=lambda: explain_order(MethodFrames(frames), plan, device.n_out)
+        )
     if not (told or np.concatenate(valid).any()):
         warnings.warn(
             f"no row is valid: the frames of {plan.name} are too dark, or do not fit its model; lengthen the exposure",
             stacklevel=5,
         )
     drift = plan.findings(state).present()
-    about = dict(journal.header) | {"readings": describe_facts(bench, device.exposure_s, plan.unknown_leak(bench))}
+    about = dict(store.header) | {"readings": describe_facts(bench, device.exposure_s, plan.unknown_leak(bench))}
     return TransmissionEstimate(
         matrix=matrix,  # pyright: ignore[reportArgumentType] (a data set only until the file is written)
         standard_error=np.concatenate(errors).astype(np.float32),

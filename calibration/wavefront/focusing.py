@@ -4,11 +4,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from array_api_compat import is_array_api_obj
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.device import Device, check_device
+from calibration.arrays import columns, mean
+from calibration.device import Device, check_device, show
 from calibration.fields.bad_pixels import is_hot
-from photonics.arrays import BoolArray, FloatArray, HostArray, Shapes
+from photonics.arrays import Array, BoolArray, FloatArray, Shapes
+from photonics.backend import backend_of, to_host
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import integer
 from photonics.kernels.threads import one_blas_thread
@@ -144,13 +147,15 @@ def focus(
         If the matrix does not fit the device, a target is not a pixel, or no row is valid.
     """
     check_device(opu)
-    entries = np.asarray(matrix)
+    entries = matrix if is_array_api_obj(matrix) else np.asarray(matrix)
+    backend = backend_of(entries)
     n_inputs = entries.shape[-1]
     if entries.ndim != 2 or entries.shape[0] != opu.n_out or not 0 < n_inputs <= opu.n_in:
         raise ValueError(f"matrix must have shape ({opu.n_out}, up to {opu.n_in}), got {entries.shape}")
     averages, phases = integer(averages, "averages", 2), integer(phases, "phases", 1)
     targets = choose_targets(opu.n_out, targets, valid)
-    rows, known = entries[targets], entries if valid is None else entries[np.asarray(valid, bool)]
+    rows = to_host(backend.xp.take(entries, backend.asarray(targets), axis=0))
+    known = entries if valid is None else backend.xp.take(entries, backend.asarray(np.flatnonzero(valid)), axis=0)
     random = half_on((averages + 1) // 2, n_inputs, seed, PatternSet.FOCUSING)
     random = np.concatenate([random, ~random])  # every input is ON equally often
     usual, reference = opu.exposure_s, mean_level(opu, random)
@@ -162,10 +167,11 @@ def focus(
     span = (opu.camera.saturation_dn - opu.camera.offset) * PEAK
     exposure = min(usual, max(usual * span / (reference * float(predicted.max())), SHORTEST_EXPOSURE_S))
     shown = np.repeat(pad_to_device(masks, opu.n_in), shots, axis=0)
-    frames = np.asarray(opu.measure(shown, exposure)).reshape(len(targets), shots, -1)
-    unlit = np.asarray(opu.dark(4, exposure))
+    frames = show(opu, shown, exposure)
+    unlit = to_host(opu.dark(4, exposure))
     dark = float(unlit[:, ~is_hot(unlit, opu.camera.saturation_dn)].mean())
-    at_target = np.take_along_axis(frames, targets[:, None, None], axis=2)[:, :, 0]
+    readings = to_host(columns(frames, backend_of(frames).asarray(targets)))  # (targets * shots, targets)
+    at_target = np.moveaxis(np.diagonal(readings.reshape(len(targets), shots, -1), axis1=0, axis2=2), -1, 0)
     unit = reference * exposure / usual
     return Focus(
         targets=targets,
@@ -174,21 +180,21 @@ def focus(
         predicted=predicted,
         phase_only=np.abs(rows).sum(axis=1) ** 2 / float(np.mean(np.sum(np.abs(rows) ** 2, axis=1))),
         saturated=np.any(at_target >= opu.camera.saturation_dn, axis=1),
-        frame=((frames[0].astype(np.float32).mean(axis=0) - dark) / unit).astype(np.float32),
+        frame=((to_host(mean(frames[:shots, :], axis=0, dtype="float32")) - dark) / unit).astype(np.float32),
         exposure_s=exposure,
     )
 
 
 def mean_level(opu: Device, patterns: BoolArray) -> float:
     """Measure the mean level of patterns above dark, DN."""
-    frames = np.asarray(opu.measure(pad_to_device(patterns, opu.n_in)))
-    level = float(frames.mean(dtype=np.float64)) - float(np.asarray(opu.dark(4)).mean())
+    frames = show(opu, pad_to_device(patterns, opu.n_in))
+    level = float(mean(frames, dtype="float64")) - float(to_host(opu.dark(4)).mean())
     if level <= 0.0:
         raise ValueError(f"exposure_s {opu.exposure_s:g} gives no light above dark in random patterns: lengthen it")
     return level
 
 
-def leaked_field(opu: Device, matrix: HostArray) -> HostArray:
+def leaked_field(opu: Device, matrix: Array) -> Array:
     """Field leaked by OFF mirrors, from their data sheet: (k, n) -> (k,).
 
     ON and OFF mirrors have the amplitudes 1 and eps, so a pattern x has ``(1 - eps) x + eps``; a recovered matrix is in
@@ -196,13 +202,15 @@ def leaked_field(opu: Device, matrix: HostArray) -> HostArray:
     twice its imaginary part.
     """
     eps = complex(opu.dmd.leakage)
-    return eps / (1.0 - eps) * matrix.sum(axis=1)
+    return eps / (1.0 - eps) * backend_of(matrix).xp.sum(matrix, axis=1)
 
 
-def mean_intensity(opu: Device, matrix: HostArray, patterns: BoolArray) -> float:
+def mean_intensity(opu: Device, matrix: Array, patterns: BoolArray) -> float:
     """Mean intensity of patterns predicted by the matrix, over rows and patterns, in the unit of T."""
-    field = patterns.astype(np.float32) @ matrix.T + leaked_field(opu, matrix)
-    return float(np.mean(np.abs(field) ** 2))
+    backend = backend_of(matrix)
+    shown = backend.xp.astype(backend.asarray(patterns), matrix.dtype)
+    field = shown @ matrix.T + leaked_field(opu, matrix)
+    return float(mean(backend.xp.abs(field) ** 2))
 
 
 def choose_targets(n_out: int, targets: ArrayLike, valid: ArrayLike | None) -> NDArray[np.intp]:

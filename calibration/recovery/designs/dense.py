@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.recovery.designs.signs import Probes, SignDesign
 from photonics.arrays import ComplexArray, HostArray, RealArray
+from photonics.backend import HOST
 
 __all__ = ["DenseDesign"]
 
@@ -69,6 +70,7 @@ class DenseDesign(SignDesign):
     """
 
     def __init__(self, rows: RealArray, beam: ComplexArray | None, wanted: int) -> None:
+        self.backend, self._origin = HOST, None
         self.rows, self.beam, self.wanted = np.ascontiguousarray(rows, np.float32), beam, wanted
         self.frames = len(rows)
         self.n_inputs = rows.shape[1] - (beam is None)  # the unknowns but the last one
@@ -77,7 +79,7 @@ class DenseDesign(SignDesign):
         self.probes = tuple(
             DensePart(
                 self.rows[start : start + FRAMES], every, one, one[None],
-                None if beam is None else beam[start : start + FRAMES].astype(np.complex64),
+                beam=None if beam is None else beam[start : start + FRAMES].astype(np.complex64),
             )
             for start in range(0, len(rows), FRAMES)
         )  # fmt: skip

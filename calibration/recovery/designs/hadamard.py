@@ -7,7 +7,7 @@ import scipy.linalg
 
 from photonics.arrays import BoolArray, FloatArray
 
-__all__ = ["hadamard", "is_prime", "quadratic_residues"]
+__all__ = ["hadamard", "hadamard_factors", "is_prime", "quadratic_residues"]
 
 
 @lru_cache(maxsize=8)
@@ -26,11 +26,17 @@ def hadamard(least: int) -> FloatArray:
     >>> h.shape, bool((h @ h.T == 12 * np.eye(12)).all())
     ((12, 12), True)
     """
+    return np.kron(*hadamard_factors(least))
+
+
+@lru_cache(maxsize=8)
+def hadamard_factors(least: int) -> tuple[FloatArray, FloatArray]:
+    """Factors of `hadamard`, their Kronecker product: a small one by doubling, and Paley's."""
     order = max(least, 1)
     while not (core := paley_order(order)):
         order += 1
     doublings = scipy.linalg.hadamard(order // core).astype(np.float32)
-    return np.kron(doublings, paley(core) if core > 1 else np.ones((1, 1), np.float32))
+    return doublings, paley(core) if core > 1 else np.ones((1, 1), np.float32)
 
 
 def paley_order(order: int) -> int:

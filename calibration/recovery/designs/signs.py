@@ -8,33 +8,79 @@ which is linear in z: the inputs that keep their signs serve as an anchor for th
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.recovery.designs.hadamard import hadamard
+from calibration.arrays import located
+from calibration.recovery.designs.hadamard import hadamard, hadamard_factors
 from photonics import draws
-from photonics.arrays import BoolArray, HostArray, RealArray, Shapes
+from photonics.arrays import Array, BoolArray, RealArray, Shapes
+from photonics.backend import HOST, Backend, backend_of, to_host
 from photonics.kernels.threads import one_blas_thread
 from photonics.random import PatternSet, Stream
 
 __all__ = ["Probes", "SignDesign", "complement_probes", "draw_probes"]
 
 
+class Kronecker(NamedTuple):
+    """Rows of a Hadamard matrix that is a Kronecker product of two, which multiply faster one after the other."""
+
+    doublings: Array
+    """Outer factor, (d, d), symmetric."""
+    core: Array
+    """Inner factor, (c, c)."""
+    order: Array
+    """Numbers of the rows, (n_probes,)."""
+    place: Array
+    """Probe of each row of the whole matrix, (d c,); n_probes if it is not shown."""
+
+    def apply(self, vector: Array) -> Array:
+        """Product with values of the first inputs: (n_support, m) -> (n_probes, m)."""
+        xp, size = backend_of(vector).xp, len(self.doublings) * len(self.core)
+        if len(vector) < size:
+            vector = xp.concat([vector, xp.zeros_like(vector[: size - len(vector), :])])
+        parts = self.core @ xp.reshape(vector, (len(self.doublings), len(self.core), -1))
+        whole = self.doublings @ xp.reshape(parts, (len(self.doublings), -1))
+        return xp.take(xp.reshape(whole, (size, -1)), self.order, axis=0)
+
+    def apply_transposed(self, values: Array, count: int) -> Array:
+        """Transpose of `apply`, of which the first `count` rows are wanted: (n_probes, m) -> (count, m)."""
+        xp, size = backend_of(values).xp, len(self.doublings) * len(self.core)
+        if len(values) < size:
+            values = xp.concat([values, xp.zeros_like(values[:1, :])])
+        parts = xp.reshape(xp.take(values, self.place, axis=0), (len(self.doublings), -1))
+        whole = xp.reshape(self.doublings @ parts, (len(self.doublings), len(self.core), -1))
+        return xp.reshape(self.core.T @ whole, (size, -1))[:count, :]
+
+
+def factor(order: NDArray[np.intp], least: int) -> Kronecker | None:
+    """Return the factors of the rows `order` of ``hadamard(least)``, or None if these rows alone take less work."""
+    doublings, core = hadamard_factors(least)
+    if len(order) <= len(core):
+        return None
+    place = np.full(len(doublings) * len(core), len(order))
+    place[order] = np.arange(len(order))
+    return Kronecker(doublings, core, order, place)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Probes(Shapes):
     """Frames of ``s = fixed_a +- mask * hadamard_k``: for each a and each k, first with + and then with -."""
 
-    rows: RealArray
+    rows: Array
     """+-1, (n_probes, n_support): rows of a Hadamard matrix, cut to the support."""
     support: NDArray[np.intp]
-    """Inputs that change, (n_support,)."""
-    mask: RealArray
+    """Inputs that change, (n_support,), one after the other; on the host."""
+    mask: Array
     """Which of these inputs are inverted, +-1: (n_support,)."""
-    fixed: RealArray
+    fixed: Array
     """Patterns on the other inputs, +-1, with 0 on the support: (n_fixed, n_inputs)."""
+    factors: Kronecker | None = None
+    """Factors of `rows`, if these are faster."""
 
     @property
     def count(self) -> int:
@@ -42,40 +88,54 @@ class Probes(Shapes):
         return 2 * len(self.fixed) * len(self.rows)
 
     @property
+    def inputs(self) -> slice:
+        """The support as a slice."""
+        return slice(int(self.support[0]), int(self.support[-1]) + 1)
+
+    @cached_property
     def round(self) -> bytes:
         """Key shared by all parts that use the rows of one Hadamard matrix: support and mask."""
-        return self.support.tobytes() + self.mask.tobytes()
+        return self.support.tobytes() + to_host(self.mask).tobytes()
+
+    def on(self, backend: Backend) -> Self:
+        """Return the probes with arrays on a backend."""
+        arrays = {name: backend.asarray(getattr(self, name)) for name in ("rows", "mask", "fixed")}
+        return replace(self, **arrays, factors=located(self.factors, backend))
 
     def signs(self, index: NDArray[np.intp]) -> RealArray:
-        """Signs of the frames with these numbers, +-1: (len(index), n_inputs)."""
+        """Signs of the frames with these numbers, +-1, on the host: (len(index), n_inputs)."""
         a, rest = np.divmod(index, 2 * len(self.rows))
         k, side = np.divmod(rest, 2)
         signs = self.fixed[a]
         signs[:, self.support] = self.rows[k] * self.mask * (1.0 - 2.0 * side[:, None])
         return signs
 
-    def apply_signs(self, vector: RealArray) -> RealArray:
+    def apply_signs(self, vector: Array) -> Array:
         """``sum_j s_kj v_j`` over the support for each probe: (n_support, m) -> (n_probes, m)."""
-        return self.rows @ (self.mask[:, None] * vector)
+        signed = self.mask[:, None] * vector
+        return self.rows @ signed if self.factors is None else self.factors.apply(signed)
 
-    def project_back(self, values: RealArray) -> RealArray:
+    def project_back(self, values: Array) -> Array:
         """Transpose of `apply_signs`: (n_probes, m) -> (n_support, m)."""
-        return self.mask[:, None] * (self.rows.T @ values)
+        if self.factors is None:
+            return self.mask[:, None] * (self.rows.T @ values)
+        return self.mask[:, None] * self.factors.apply_transposed(values, len(self.support))
 
-    def forward(self, unknowns: RealArray, out: RealArray) -> None:
+    def forward(self, unknowns: Array, out: Array) -> None:
         """Write the fields of these frames to `out`: (n_inputs + 1, m) -> (n_fixed, n_probes, 2, m)."""
-        anchors = self.fixed @ unknowns[:-1] + unknowns[-1]
-        changing = self.apply_signs(unknowns[self.support])
-        np.add(anchors[:, None], changing, out=out[:, :, 0])
-        np.subtract(anchors[:, None], changing, out=out[:, :, 1])
+        anchors = (self.fixed @ unknowns[:-1, :] + unknowns[-1, :])[:, None, :]
+        changing = self.apply_signs(unknowns[self.inputs, :])
+        out[:, :, 0, :] = anchors + changing
+        out[:, :, 1, :] = anchors - changing
 
-    def add_adjoint(self, fields: RealArray, unknowns: RealArray) -> None:
+    def add_adjoint(self, fields: Array, unknowns: Array) -> None:
         """Add the transpose of `forward` to `unknowns`: (n_fixed, n_probes, 2, m) -> (n_inputs + 1, m)."""
-        changing = (fields[:, :, 0] - fields[:, :, 1]).sum(axis=0)
-        anchors = fields.sum(axis=(1, 2))
-        unknowns[self.support] += self.project_back(changing)
-        unknowns[:-1] += self.fixed.T @ anchors
-        unknowns[-1] += anchors.sum(axis=0)
+        xp = backend_of(fields).xp
+        changing = xp.sum(fields[:, :, 0, :] - fields[:, :, 1, :], axis=0)
+        anchors = xp.sum(fields, axis=(1, 2))
+        unknowns[self.inputs, :] += self.project_back(changing)
+        unknowns[:-1, :] += self.fixed.T @ anchors
+        unknowns[-1, :] += xp.sum(anchors, axis=0)
 
 
 class SignDesign:
@@ -90,13 +150,29 @@ class SignDesign:
     frames: int
     """Number of frames."""
 
-    def __init__(self, n_inputs: int, probes: tuple[Probes, ...]) -> None:
-        self.n_inputs = n_inputs
+    def __init__(
+        self,
+        n_inputs: int,
+        probes: tuple[Probes, ...],
+        backend: Backend = HOST,
+        origin: "SignDesign | None" = None,
+    ) -> None:
+        self.n_inputs, self.backend, self._origin = n_inputs, backend, origin
         parts = {part.support.tobytes(): part.support for part in probes if len(part.support) < n_inputs}
         self.groups = tuple(parts.values()) or (np.arange(n_inputs),)
         self.probes = probes
         self.frames = sum(part.count for part in probes)
         self._prefixes: dict[int, SignDesign] = {}
+        self._copies: dict[Backend, SignDesign] = {}
+
+    def on(self, backend: Backend) -> "SignDesign":
+        """Return the same design with arrays on a backend; they are copied once."""
+        if backend == self.backend:
+            return self
+        if backend not in self._copies:
+            probes = tuple(part.on(backend) for part in self.probes)
+            self._copies[backend] = SignDesign(self.n_inputs, probes, backend, self)
+        return self._copies[backend]
 
     def prefix(self, frames: int) -> "SignDesign":
         """The design of as many first parts as have at least `frames` frames; itself if that takes all parts."""
@@ -105,7 +181,8 @@ class SignDesign:
         if parts >= len(self.probes):
             return self
         if parts not in self._prefixes:
-            self._prefixes[parts] = SignDesign(self.n_inputs, self.probes[:parts])
+            origin = None if self._origin is None else self._origin.prefix(frames)
+            self._prefixes[parts] = SignDesign(self.n_inputs, self.probes[:parts], self.backend, origin)
         return self._prefixes[parts]
 
     def patterns(self, start: int, stop: int) -> BoolArray:
@@ -117,24 +194,24 @@ class SignDesign:
             first += part.count
         return np.concatenate(shown)
 
-    def parts(self, values: HostArray) -> Iterator[tuple[Probes, HostArray]]:
-        """Yield each part with its share of a (frames, ...) array, as a view (n_fixed, n_probes, 2, ...)."""
-        first = 0
+    def parts(self, values: Array) -> Iterator[tuple[Probes, Array]]:
+        """Yield each part with its share of a (frames, m) array, as a view (n_fixed, n_probes, 2, m)."""
+        first, xp = 0, self.backend.xp
         for part in self.probes:
-            share = values[first : first + part.count]
-            yield part, share.reshape(len(part.fixed), len(part.rows), 2, *values.shape[1:])
+            share = values[first : first + part.count, :]
+            yield part, xp.reshape(share, (len(part.fixed), len(part.rows), 2, values.shape[1]))
             first += part.count
 
-    def forward(self, unknowns: RealArray) -> RealArray:
+    def forward(self, unknowns: Array) -> Array:
         """Fields in each frame: (n_inputs + 1, m) -> (frames, m)."""
-        fields = np.empty((self.frames, unknowns.shape[1]), np.float32)
+        fields = self.backend.empty((self.frames, unknowns.shape[1]), "float32")
         for part, share in self.parts(fields):
             part.forward(unknowns, share)
         return fields
 
-    def adjoint(self, fields: RealArray) -> RealArray:
+    def adjoint(self, fields: Array) -> Array:
         """Transpose of `forward`: (frames, m) -> (n_inputs + 1, m)."""
-        unknowns = np.zeros((self.n_inputs + 1, fields.shape[1]), np.float32)
+        unknowns = self.backend.zeros((self.n_inputs + 1, fields.shape[1]), "float32")
         for part, share in self.parts(fields):
             part.add_adjoint(share, unknowns)
         return unknowns
@@ -164,10 +241,20 @@ class SignDesign:
 
     @cached_property
     @one_blas_thread
-    def inverse(self) -> RealArray:
-        """Inverse of `gram`."""
+    def inverse(self) -> Array:
+        """Inverse of `gram`, float32."""
+        if self._origin is not None:
+            return self.backend.asarray(self._origin.inverse)
         values, vectors = self.spectrum
         return (vectors / values @ vectors.T).astype(np.float32)
+
+    @cached_property
+    @one_blas_thread
+    def inverse_without_background(self) -> Array:
+        """Inverse of `gram` without its last row and column, float32."""
+        if self._origin is not None:
+            return self.backend.asarray(self._origin.inverse_without_background)
+        return np.linalg.inv(self.gram[:-1, :-1]).astype(np.float32)
 
 
 def draw_probes(
@@ -191,7 +278,9 @@ def draw_probes(
     order = np.argsort(draws.uniforms(seed, Stream.PROBES, np.arange(len(matrix)), tick))
     flips = draws.uniforms(seed, Stream.PROBES, np.arange(len(support)), tick + 1) < 0.5
     mask = np.where(flips, -1.0, 1.0).astype(np.float32)
-    return Probes(np.ascontiguousarray(matrix[order[:max_probes], : len(support)]), support, mask, fixed)
+    order = order[:max_probes]
+    rows = np.ascontiguousarray(matrix[order, : len(support)])
+    return Probes(rows, support, mask, fixed, factor(order, len(support)))
 
 
 def complement_probes(n_inputs: int, pairs: int, seed: int) -> list[Probes]:

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from calibration.recovery.designs.dense import DenseDesign
 from calibration.recovery.designs.hadamard import hadamard
 from calibration.recovery.designs.signs import Probes, SignDesign
-from photonics.arrays import HostArray, RealArray, Shapes
+from photonics.arrays import Array, Shapes
+from photonics.backend import backend_of
 
 __all__ = ["expected_variance"]
 
@@ -22,7 +23,7 @@ MAX_PROBES = 4096
 class Round(Shapes):
     """Parts of a design that share the rows of one Hadamard matrix."""
 
-    light: RealArray
+    light: Array
     """``4 w y y^T / K`` (entries xx, xy, yy) of some probes, summed over their frames: (3, probes looked at, m)."""
     count: int
     """Number of probes that were shown."""
@@ -34,9 +35,7 @@ class Round(Shapes):
     """Which groups of the design's inputs change, (n_groups,)."""
 
 
-def expected_variance(
-    design: SignDesign, gain: float, real: RealArray, imag: RealArray, weight: RealArray
-) -> NDArray[np.float64]:
+def expected_variance(design: SignDesign, gain: float, real: Array, imag: Array, weight: Array) -> Array:
     """Expected ``E|error of u|^2`` of an input in each of the design's groups, (m, n_groups).
 
     The inverse of the Fisher information in the limit of many inputs. A round of N Hadamard probes, of n inputs, has
@@ -48,42 +47,45 @@ def expected_variance(
     """
     if isinstance(design, DenseDesign):
         return design.expected_variance(gain, real, imag, weight)
-    rounds = collect_rounds(design, gain, real, imag, weight)
+    rounds, xp = collect_rounds(design, gain, real, imag, weight), design.backend.xp
     sizes = np.array([len(group) for group in design.groups])
-    brightest = np.max([part.light.max(axis=(0, 1)) for part in rounds], axis=0)  # of each row: others may be NaN
-    least = 1e-9 * np.array([1.0, 0.0, 1.0])[:, None] * brightest.astype(np.float64)
-    added = [part.count * part.light.mean(axis=1, dtype=np.float64) for part in rounds]
-    unused = [np.zeros_like(information) for information in added]  # (1 - n / N) G^-1
+    brightest = xp.max(xp.stack([xp.max(part.light, axis=(0, 1)) for part in rounds]), axis=0)  # of each row
+    least = 1e-9 * xp.astype(brightest, xp.float64)
+    least = xp.stack([least, xp.zeros_like(least), least])
+    added = [part.count * xp.mean(xp.astype(part.light, xp.float64), axis=1) for part in rounds]
+    unused = [xp.zeros_like(information) for information in added]  # (1 - n / N) G^-1
     for _ in range(ROUNDS):
         for number, part in enumerate(rounds):
-            count = min(part.count, part.order)
-            others = [
-                sum(added[i] for i, other in enumerate(rounds) if i != number and other.covers[group])
-                for group in np.flatnonzero(part.covers)
-            ]
-            w = least + np.average(np.stack(others), axis=0, weights=sizes[part.covers]) + unused[number]
-            mean = invert(part.order * part.light + w[:, None]).mean(axis=1) * count
+            count, w = min(part.count, part.order), least + unused[number]
+            for group in np.flatnonzero(part.covers):
+                for i, other in enumerate(rounds):
+                    if i != number and other.covers[group]:
+                        w = w + added[i] * float(sizes[group] / sizes[part.covers].sum())
+            mean = xp.mean(invert(part.order * part.light + w[:, None, :]), axis=1) * count
             mean = mean + invert(w) * (part.order - count)
             g = invert(mean / part.order)
             added[number] = g - w
             unused[number] = (1.0 - part.n_inputs / part.order) * g
-    total = [sum(added[i] for i, part in enumerate(rounds) if part.covers[group]) for group in range(len(sizes))]
-    return np.stack([invert(least + information)[[0, 2]].sum(axis=0) for information in total], axis=1)
+    found = []
+    for group in range(len(sizes)):
+        xx, _, yy = invert(sum((added[i] for i, part in enumerate(rounds) if part.covers[group]), least))
+        found.append(xx + yy)
+    return xp.stack(found, axis=1)
 
 
-def collect_rounds(design: SignDesign, gain: float, real: RealArray, imag: RealArray, weight: RealArray) -> list[Round]:
+def collect_rounds(design: SignDesign, gain: float, real: Array, imag: Array, weight: Array) -> list[Round]:
     """Parts of a design by the Hadamard matrix that they share, with the information of some of their probes."""
-    stride = max(design.frames // MAX_PROBES, 1)
+    stride, xp = max(design.frames // MAX_PROBES, 1), design.backend.xp
     parts: dict[bytes, list[Probes]] = {}
-    lights: dict[bytes, list[RealArray]] = {}
+    lights: dict[bytes, list[Array]] = {}
     for (part, y), (_, x), (_, w) in zip(*map(design.parts, (real, imag, weight)), strict=True):
-        y, x, w = (view[:, ::stride] for view in (y, x, w))
-        light = np.stack([(w * product).sum(axis=(0, 2)) for product in (y * y, y * x, x * x)])
+        y, x, w = (view[:, ::stride, :, :] for view in (y, x, w))
+        light = xp.stack([xp.sum(w * product, axis=(0, 2)) for product in (y * y, y * x, x * x)])
         parts.setdefault(part.round, []).append(part)
-        lights.setdefault(part.round, []).append(light * np.float32(4.0 / gain))
+        lights.setdefault(part.round, []).append(light * (4.0 / gain))
     return [
         Round(
-            light=np.concatenate(lights[name], axis=1),
+            light=xp.concat(lights[name], axis=1),
             count=sum(len(part.rows) for part in shared),
             order=len(hadamard(len(shared[0].support))),
             n_inputs=len(shared[0].support),
@@ -93,7 +95,7 @@ def collect_rounds(design: SignDesign, gain: float, real: RealArray, imag: RealA
     ]
 
 
-def invert(matrix: HostArray) -> HostArray:
+def invert(matrix: Array) -> Array:
     """Inverse of symmetric 2 x 2 matrices, entries xx, xy, yy: (3, ...) -> (3, ...)."""
-    xx, xy, yy = matrix
-    return np.stack([yy, -xy, xx]) / (xx * yy - xy * xy)
+    xx, xy, yy = (matrix[i, ...] for i in range(3))
+    return backend_of(matrix).xp.stack([yy, -xy, xx]) / (xx * yy - xy * xy)

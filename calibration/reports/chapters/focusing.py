@@ -12,6 +12,7 @@ from calibration.reports.chapters.matrix import predicted_error
 from calibration.reports.findings import Line
 from calibration.wavefront.focusing import binary_gain, focus, phase_gain
 from photonics.arrays import BoolArray
+from photonics.backend import to_host
 
 __all__ = ["focusing_chapter"]
 
@@ -31,7 +32,7 @@ def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> 
     loss due to the stated error e of the matrix, ``1 / (1 + e^2)``. F_cal is the rest: drift since the calibration, a
     wrong matrix, a saturated focus.
     """
-    matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
+    matrix, valid = to_host(estimate.matrix), np.asarray(estimate.valid, bool)
     n = matrix.shape[1]
     plain = focus(opu, matrix, TARGETS, valid=valid, phases=1, averages=8, seed=seed)
     best = focus(opu, matrix, valid=valid, averages=8, seed=seed)

@@ -23,6 +23,7 @@ from calibration.reports.chapters.held_out import (
 from calibration.reports.chapters.spectrum import spectrum_of
 from calibration.reports.findings import Curve, Line
 from photonics.arrays import BoolArray, HostArray
+from photonics.backend import to_host
 
 __all__ = ["matrix_chapter", "predicted_error"]
 
@@ -40,7 +41,7 @@ MIN_ROW_DN = 3.0
 
 def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseModel, seed: int) -> Chapter:
     """Held-out probes, condition number, singular values and anchors of an estimate."""
-    matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
+    matrix, valid = to_host(estimate.matrix), np.asarray(estimate.valid, bool)
     dark = float(1.0 - valid.mean())
     share = Line(GROUP, "dark share", "share of rows with a dark anchor or reference, or saturated", "", dark,
                  math.sqrt(max(dark * (1.0 - dark), 1.0 / valid.size) / valid.size), None, 0.1,
@@ -113,7 +114,7 @@ def stated_line(estimate: TransmissionEstimate, test: HeldOut, leak: float, nois
     methods assume the variance of rounding, which averages out.
     """
     level, (square, variance) = test.measured.mean(axis=0), row_squares(test)
-    matrix, bright = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool) & (level >= MIN_ROW_DN)
+    matrix, bright = to_host(estimate.matrix), np.asarray(estimate.valid, bool) & (level >= MIN_ROW_DN)
     pull, spread = math.nan, 0.0
     if bright.any():
         stated = pattern_error(estimate, matrix, bright, leak) ** 2

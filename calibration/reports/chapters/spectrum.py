@@ -11,6 +11,7 @@ from calibration.reports.chapters.common import Chapter, independent_pixels
 from calibration.reports.findings import Line
 from photonics.analysis.speckle import marchenko_pastur_edges
 from photonics.arrays import BoolArray, HostArray
+from photonics.backend import to_host
 
 __all__ = ["align_conjugation", "singular_values", "spectrum_of"]
 
@@ -19,7 +20,7 @@ GROUP = "matrix"
 
 def spectrum_of(opu: Device, estimate: TransmissionEstimate) -> Chapter:
     """Singular values of the valid rows of an estimate."""
-    matrix, valid = np.asarray(estimate.matrix), np.asarray(estimate.valid, bool)
+    matrix, valid = to_host(estimate.matrix), np.asarray(estimate.valid, bool)
     if opu.imaging.numerical_aperture is not None and not estimate.gauge.conjugation_fixed:
         matrix = align_conjugation(matrix, valid, frame_shape(opu))
     return singular_values(matrix, valid, independent_pixels(opu, valid))

@@ -15,6 +15,7 @@ import pytest
 
 from calibration.fields import drift as stepped_drift
 from calibration.metrics import matrix_row_errors
+from calibration.recovery import frames as recovery_frames
 from calibration.recovery import transmission
 from calibration.recovery.exposure import expose
 from calibration.recovery.methods import METHODS
@@ -28,10 +29,10 @@ from tests.calibration.matrix_benches import bench, fibre, small
 def test_seeds_and_splits_change_nothing(monkeypatch):
     """Frames in other chunks give the same bits, rows in other blocks agree to 1e-5. Catches: a chunk taken twice."""
     whole = recover_transmission_matrix(small())
-    monkeypatch.setattr(transmission, "CHUNK_FRAMES", 7)
+    monkeypatch.setattr(recovery_frames, "CHUNK_FRAMES", 7)
     parts = recover_transmission_matrix(small())
     np.testing.assert_array_equal(parts.matrix, whole.matrix)
-    monkeypatch.setattr(transmission, "BLOCK_VALUES", 20 * whole.frames)
+    monkeypatch.setattr(recovery_frames, "BLOCK_VALUES", 20 * whole.frames)
     blocks = recover_transmission_matrix(small())
     assert np.abs(blocks.matrix - whole.matrix).max() < 1e-5 * np.abs(whole.matrix).max()
 
@@ -84,9 +85,9 @@ def test_a_planted_fault_is_told(fault, method):
 
 SCRIPT = """
     import sys, time
-    from calibration.recovery import transmission
+    from calibration.recovery import frames, transmission
     from tests.calibration.matrix_benches import small
-    transmission.CHUNK_FRAMES = 3
+    frames.CHUNK_FRAMES = 3
     opu = small()
     take = opu.measure
     def slow(*args, **kwargs):
@@ -311,8 +312,8 @@ def test_memory_is_bounded(tmp_path, monkeypatch):
 
     Catches: all frames in memory, to solve or to find saturation; a matrix in memory.
     """
-    monkeypatch.setattr(transmission, "BLOCK_VALUES", 2**17)
-    monkeypatch.setattr(transmission, "CHUNK_FRAMES", 4)
+    monkeypatch.setattr(recovery_frames, "BLOCK_VALUES", 2**17)
+    monkeypatch.setattr(recovery_frames, "CHUNK_FRAMES", 4)
     monkeypatch.setattr(stepped_drift, "MAX_PIXELS", 256)
     small_, large = (peak_bytes(n_out, tmp_path / f"{n_out}.h5") for n_out in (4096, 16384))
     assert large - small_ < 2e6

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from calibration import RecordedDevice, Recorder, recover_transmission_matrix, write_recording
-from calibration.recovery import transmission
+from calibration.recovery import frames as recovery_frames
 from calibration.storage import recorder as recorder_module
 from calibration.storage.journal import HEAD, MAGIC, Journal
 from photonics import presets
@@ -98,7 +98,7 @@ def test_a_recovery_goes_on_through_a_recording(tmp_path, monkeypatch):
 
     def stopped(device, name):
         with monkeypatch.context() as patch:
-            patch.setattr(transmission, "CHUNK_FRAMES", 9)
+            patch.setattr(recovery_frames, "CHUNK_FRAMES", 9)
             patch.setattr(Journal, "append", broken)
             with pytest.raises(KeyboardInterrupt):
                 recover_transmission_matrix(device, exposure="auto", out=tmp_path / name)
