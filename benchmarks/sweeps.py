@@ -234,14 +234,19 @@ def examine(folder: Path, points: int, result: "Counter[str]") -> None:
         result["twice"] += datetime.fromtimestamp(float(begun), UTC) > dates[point]
 
 
-def overhead(count: int = 60, wait_s: float = 1.0) -> Row:
-    """Wall time over that of the points alone, 2 workers, from the first result to the last."""
+def first_to_last_s(count: int, wait_s: float, workers: int) -> float:
+    """Wall time of a sweep from the first point stored to the last; the cluster's start is apart."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "store.db"
-        sweep(Logged("", wait_s), {"x": range(10, 10 + count)}, store=path, workers=2, progress=False)
+        sweep(Logged("", wait_s), {"x": range(10, 10 + count)}, store=path, workers=workers, progress=False)
         with Store(path) as store:
-            dates = [row[0] for row in store.rows.execute("SELECT date FROM points ORDER BY date")]
-    took = (datetime.fromisoformat(dates[-1]) - datetime.fromisoformat(dates[0])).total_seconds()
+            first, last = store.rows.execute("SELECT min(date), max(date) FROM points").fetchone()
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(first)).total_seconds()
+
+
+def overhead(count: int = 60, wait_s: float = 1.0) -> Row:
+    """Wall time over that of the points alone, 2 workers, from the first result to the last."""
+    took = first_to_last_s(count, wait_s, workers=2)
     # The first two points end together. The others, two at a time, are computed between the first and the last result.
     ideal = wait_s * (count / 2 - 1)
     return Row(
@@ -250,6 +255,19 @@ def overhead(count: int = 60, wait_s: float = 1.0) -> Row:
         values={"wall": took, "points": ideal},
         ratio=took / ideal - 1,
         target="<= 0.1",
+        note="wall time from the first point stored to the last; the cluster's start is apart",
+    )
+
+
+def short_points(count: int = 10_000, workers: int = 8) -> Row:
+    """Wall time of points that take no time over 10 ms for each of them."""
+    took = first_to_last_s(count, 0.0, workers)
+    return Row(
+        name=f"sweep of {count} points that take no time, {workers} workers: wall / 10 ms for each",
+        unit="s",
+        values={"wall": took, "10 ms for each": 0.01 * count},
+        ratio=took / (0.01 * count),
+        target="<= 1",
         note="wall time from the first point stored to the last; the cluster's start is apart",
     )
 
@@ -297,6 +315,7 @@ def peak_mb(count: int) -> dict[str, list[float]]:
 def rows() -> Iterator[Row]:
     """Overhead and memory of sweeps."""
     yield overhead()
+    yield short_points()
     yield from memory()
 
 
