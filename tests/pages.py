@@ -6,6 +6,7 @@ A comment before a block, which no reader sees, says what the tests do with it:
 - ``<!-- test: epochs=40 -> epochs=1; "cuda" -> "cpu" -->`` replaces text, so that the block is quick, or runs
   anywhere;
 - ``<!-- test: needs lightning accelerate -->`` runs it only if these libraries, which are no dependency, are installed;
+- ``<!-- test: from dask_jobqueue -> from tests.slurm -->`` runs it with a stand-in for such a library;
 - ``<!-- test: run -->`` before a block of shell commands runs its ``opu`` lines, which are otherwise only parsed.
 """
 
@@ -80,4 +81,4 @@ def blocks(page):
 def python_blocks():
     """Python code of every page by the name of its block, without blocks that need a library that is no dependency."""
     found = (block for page in pages() for block in blocks(page) if block.language == "python")
-    return {block.name: block.code for block in found if not block.needs}
+    return {b.name: b.code for b in found if not b.needs and not any(" -> from tests." in note for note in b.notes)}
