@@ -12,7 +12,8 @@ def SLURMCluster(*, cores, processes, **_):
     """Start a scheduler and a worker in this process; at the end, the environment is as before."""
     assert cores == processes
     kwargs = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # any port that is free
-    with LocalCluster(1, threads_per_worker=1, processes=False, protocol="tcp", scheduler_kwargs=kwargs) as cluster:
+    cluster = LocalCluster(1, threads_per_worker=1, processes=False, protocol="tcp", scheduler_kwargs=kwargs)
+    with cluster:
 
         def adapt(minimum_jobs, maximum_jobs):
             assert 1 <= minimum_jobs <= maximum_jobs
