@@ -27,8 +27,8 @@ MARKS = ("<!-- benchmarks.exponents: table -->", "<!-- benchmarks.exponents: end
 POINTS = 7
 FRAMES_PER_DRAW = 160.0
 """Frames whose sums by tables take as long as drawing an entry."""
-TILE_BYTES = 5e5
-"""Buffers of a streamed product: a tile of the matrix."""
+COLUMNS_BYTES, TILE_BYTES = 2e4, 5e5
+"""Buffers of a streamed product: a few columns for one or two frames, and a tile of the matrix for more."""
 HEAD = (
     "| medium | size | from | to | the others | exponent of time | first decade | last decade | theory | "
     "exponent of memory | theory | time at the end |"
@@ -77,7 +77,7 @@ STORED = partial(gaussian, "stored"), lambda i, o, b: i * o * b, lambda i, o, b:
 STREAMED = (
     partial(gaussian, "streamed"),
     lambda i, o, b: i * o * (1.0 + b / FRAMES_PER_DRAW),
-    lambda i, o, b: fields(i, o, b) + TILE_BYTES,
+    lambda i, o, b: fields(i, o, b) + (COLUMNS_BYTES if b < 3 else TILE_BYTES),
 )
 SCREENS = (
     layers,

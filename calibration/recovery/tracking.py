@@ -162,7 +162,7 @@ def check_update(
         If a shape, type or value is wrong.
     """
     n_out, n_inputs = shape
-    values = frames if is_array_api_obj(frames) else np.asarray(frames)
+    values: Array = frames if is_array_api_obj(frames) else np.asarray(frames)
     shown, xp = as_patterns(to_host(patterns), n_inputs), backend_of(values).xp
     real = values.dtype != object and xp.isdtype(values.dtype, ("integral", "real floating"))
     if values.shape != (len(shown), n_out) or not real or not math.prod(values.shape):

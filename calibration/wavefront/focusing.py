@@ -147,7 +147,7 @@ def focus(
         If the matrix does not fit the device, a target is not a pixel, or no row is valid.
     """
     check_device(opu)
-    entries = matrix if is_array_api_obj(matrix) else np.asarray(matrix)
+    entries: Array = matrix if is_array_api_obj(matrix) else np.asarray(matrix)
     backend = backend_of(entries)
     n_inputs = entries.shape[-1]
     if entries.ndim != 2 or entries.shape[0] != opu.n_out or not 0 < n_inputs <= opu.n_in:
