@@ -187,9 +187,10 @@ def tell_launcher(line: str) -> None:
 
 
 def first_line(message: object) -> str:
-    """The message of a process, from the file that it left, without the type of a ValueError."""
+    """The message of a process, from the file that it left, without the type of a ValueError and the checkpoint."""
     text = message["message"] if isinstance(message, dict) else message
-    return (str(text).strip().splitlines() or ["a process has ended"])[0].removeprefix("ValueError: ")
+    line = (str(text).strip().splitlines() or ["a process has ended"])[0].removeprefix("ValueError: ")
+    return line.partition(": the last checkpoint is")[0]
 
 
 def last_checkpoint(own: Path, folder: Path) -> str:

@@ -54,7 +54,8 @@ def test_the_line_of_a_dead_process(tmp_path):
     """What a process left, in one line, with the last checkpoint. Catches: the trace of a child in the message."""
     content = {"message": "ValueError: device must fit\nTraceback", "extraInfo": {}}
     assert first_line(content) == "device must fit"
-    assert first_line("process 0 ends, since process 1 of 2 hangs\n") == "process 0 ends, since process 1 of 2 hangs"
+    told = "process 0 ends, since process 1 of 2 hangs"
+    assert first_line(f"{told}: the last checkpoint is /run/last.json, step 3\n") == told
     assert last_checkpoint(tmp_path, tmp_path) == ""
     (tmp_path / "last.json").write_text('{"step": 7}')
     assert last_checkpoint(tmp_path, tmp_path).endswith(f"last.json, step 7; --resume --out {tmp_path} continues")
