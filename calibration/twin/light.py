@@ -10,7 +10,7 @@ from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, 
 from calibration.twin.sensor import Sensor
 from photonics.arrays import FloatArray, IntArray
 
-__all__ = ["LEAKAGE", "RADIUS", "RATE", "UNITS", "dark_at", "light_parameters"]
+__all__ = ["LEAKAGE", "MIN_OFF", "NEAR", "RADIUS", "RATE", "UNITS", "dark_at", "light_parameters"]
 
 FEW = 0.125
 """Largest share of inputs in a pattern that tells the profile of the beam."""
@@ -18,6 +18,10 @@ MIN_BEND = 4.0
 """Standard errors of the beam's curvature, 1 / w^2, above which its radius is known: below, the error of w is skew."""
 MIN_GROUPS = 8
 """Smallest number of such patterns."""
+MIN_OFF = 8
+"""Smallest number of frames of all inputs OFF beside others, from which their light is subtracted."""
+NEAR = 4000
+"""Distance in frames within which frames are compared, so that drifts of laser and medium cancel."""
 MIN_ONES = 4
 """Smallest number of frames of all inputs ON that tell their speckle."""
 RADIUS = "laser.beam_radius_m"
@@ -137,7 +141,8 @@ def beam_radius(seen: Evidence, sensor: Sensor) -> Estimate:
     names, which = np.unique(seen.name[index], return_inverse=True)
     if len(names) < MIN_GROUPS:
         raise CannotTell(f"there are {len(names)} patterns of few inputs, {MIN_GROUPS} are needed")
-    above = seen.of(index) - seen.of(off).mean(axis=0)
+    beside = off[np.abs(seen.number[off] - seen.number[index].mean()) < NEAR]
+    above = seen.of(index) - seen.of(beside if len(beside) >= MIN_OFF else off).mean(axis=0)
     light = np.stack([above[which == k].mean(axis=0) for k in range(len(names))])
     shown = np.stack([seen.patterns[index[which == k][0]] for k in range(len(names))]).astype(np.float64)
     cells = seen.parts.dmd.cells(seen.n_in)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from calibration.camera.estimate import Estimate
 from calibration.twin.evidence import Evidence
-from calibration.twin.light import dark_at, light_of_inputs
+from calibration.twin.light import MIN_OFF, NEAR, dark_at, light_of_inputs
 from calibration.twin.parameter import CannotTell, Parameter, gather, jackknife, pixel_blocks
 from calibration.twin.processes import Series, fit_process
 from calibration.twin.sensor import Sensor, spread_of
@@ -25,8 +25,6 @@ NOISE = {
     "imaging.reference.phase_drift_rad^2/phase_drift_time_s": ("rad^2/s", "rate"),
 }
 """Parameters of the phase, their units and names in a `Process`."""
-NEAR = 4000
-"""Distance in frames within which speckle is compared with the reference, so that the laser's drift cancels."""
 MIN_FRAMES = 32
 """Smallest number of frames with the reference."""
 MAX_STEP_RAD = 0.7
@@ -111,7 +109,7 @@ def read_beam(seen: Evidence, sensor: Sensor) -> Beam:
     if len(pixels) < 0.9 * len(sensor.pixels):
         raise CannotTell("the reference saturates the camera")
     steady, noise = without_fringes(frames, seen.phase[index], pixels)
-    off = off_level(seen, sensor, time)
+    off = off_level(seen, sensor, time, float(seen.number[index].mean()))
     unresolved, spread = 0.0, float(off[pixels].var())
     if not sensor.dithered:  # rounding errors of the dark level look like PRNU
         unresolved = min(spread, QUANTISATION)
@@ -138,10 +136,13 @@ def without_fringes(frames: FloatArray, phase: FloatArray, pixels: IntArray) -> 
     return parts[0].astype(np.float32), variance * float(np.linalg.inv(design.T @ design)[0, 0])
 
 
-def off_level(seen: Evidence, sensor: Sensor, time: float) -> FloatArray:
-    """Level without the reference at its exposure: frames of all inputs OFF, or else the dark level."""
-    off = np.flatnonzero(seen.plain & (seen.on == 0) & seen.at(time))
-    return seen.of(off).mean(axis=0) if len(off) >= 8 else dark_at(seen, sensor, time)
+def off_level(seen: Evidence, sensor: Sensor, time: float, number: float) -> FloatArray:
+    """Level without the reference at its exposure: frames of all inputs OFF near frame `number`, or the dark level.
+
+    The leaked light is speckle, which changes with the medium.
+    """
+    off = np.flatnonzero(seen.plain & (seen.on == 0) & seen.at(time) & (np.abs(seen.number - number) < NEAR))
+    return seen.of(off).mean(axis=0) if len(off) >= MIN_OFF else dark_at(seen, sensor, time)
 
 
 def prnu(beam: Beam) -> Estimate:
