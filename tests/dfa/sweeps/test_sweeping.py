@@ -174,7 +174,10 @@ def test_a_store_that_is_deleted_ends_the_sweep(tmp_path):
 
 def test_two_sweeps_cannot_use_one_store(tmp_path):
     """Catches: two sweeps that compute the same points."""
-    with Store(tmp_path / "x.db"), pytest.raises(ValueError, match="another sweep is using: wait for it, or name"):
+    with (
+        Store(tmp_path / "x.db"),
+        pytest.raises(ValueError, match="another sweep is using, or whose folder has no locks: wait for it, or name"),
+    ):
         run(store=tmp_path / "x.db")
     run(store=tmp_path / "x.db")
 
