@@ -6,6 +6,7 @@ The frames are simulated and stay where the device computes: ``--device cuda`` r
 import argparse
 import sys
 import time
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--inputs", type=int, default=1000)
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args(argv)
-    options = {"frames_per_input": FRAMES_PER_INPUT}
+    options: dict[str, Any] = {"frames_per_input": FRAMES_PER_INPUT}
     opu = presets.lab_bench(given.inputs, given.rows, seed=1).to(given.device)
     expose(opu, "phase-retrieval", **options)
     frames = build_method(opu, "phase-retrieval", **options).frames
