@@ -28,6 +28,9 @@ MAX_SHARE = 0.25
 MAX_BYTES = 2**28
 """Largest matrix that is stored with `storage="auto"` in a medium that drifts, which keeps up to five of them."""
 
+SMALL = 2**20
+"""Bytes of a matrix up to which the free memory is not asked for."""
+
 
 @component(kw_only=False)
 class GaussianMedium(StoredMedium):
@@ -127,7 +130,9 @@ class GaussianMedium(StoredMedium):
 
     @cached_property
     def _drawn(self) -> Panels:
-        needed, free = 4 * math.prod(Panels.array_shape(self.n_in, self.n_out)), psutil.virtual_memory().available
+        needed = 4 * math.prod(Panels.array_shape(self.n_in, self.n_out))
+        # A drifting medium draws small matrices many times in a second, and the system takes 0.1 ms for an answer.
+        free = psutil.virtual_memory().available if needed > SMALL else SMALL
         if needed > free:
             other = "" if self.storage == "auto" else " or 'auto'"
             raise ValueError(

@@ -277,11 +277,11 @@ def test_bad_ticks_are_named():
 def test_the_error_for_little_memory_says_what_was_given(monkeypatch):
     """Catches: "got 'stored'" for a medium with storage "auto", and advice to take "auto"."""
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    medium = Drifting(GaussianMedium(32, 64, storage="auto"), correlation_frames=100.0)
+    medium = Drifting(GaussianMedium(512, 512, storage="auto"), correlation_frames=1e4)
     with pytest.raises(ValueError, match=r"^storage must be 'streamed' for a matrix of .* free, got 'auto'$"):
-        medium.propagate(np.ones((1, 32), np.complex64))
+        medium.propagate(np.ones((1, 512), np.complex64))
     with pytest.raises(ValueError, match=r"^storage must be 'streamed' or 'auto' for .* free, got 'stored'$"):
-        GaussianMedium(32, 64).propagate(np.ones((1, 32), np.complex64))
+        GaussianMedium(512, 512).propagate(np.ones((1, 512), np.complex64))
 
 
 @every_law
