@@ -81,8 +81,11 @@ class Ageing:
 
     @property
     def correlation(self) -> float:
-        """Correlation of the medium's field now with that of the calibration, by its `speed`, or 1."""
-        return self._correlation_since(self.frame)
+        """Correlation of the medium's field now with that of the calibration, by its `speed`.
+
+        1 if no movement is seen, NaN (unknown) if the calibration did not see the medium.
+        """
+        return self._correlation_since(self.frame) if self.frame else float("nan")
 
     @property
     def value_correlation(self) -> float:
