@@ -79,13 +79,13 @@ def mnist(*hidden: int, **changes: Any) -> Plan:
     return Plan(data="mnist", hidden=hidden, **settings | changes)
 
 
-TEXT = Plan(data="tiny-shakespeare", hidden=(64, 64), steps=300, context=32, batch_size=16)
+TEXT = Plan(data="tiny-shakespeare", hidden=(64, 64), steps=150, context=32, batch_size=16)
 SMALL, MANY = ("1e12", "1e5", "1e4", "1e3"), ("1e12", "1e6", "1e5", "1e4", "1e3")
 TASKS = {
     "mlp-1": Task("MNIST, 784-256-10", mnist(256), tuple(WAYS)),
     "mlp-3": Task("MNIST, 784-256-256-256-10", mnist(256, 256, 256)),
     "cora": Task("Cora, graph network 1433-16-7", Plan(data="cora")),
-    "transformer": Task("tiny Shakespeare, transformer of two blocks of 64, bits per character", TEXT),
+    "transformer": Task("tiny Shakespeare, transformer of two blocks of 64, bits per character", TEXT, motions=SMALL),
     "batch-8": Task("MNIST, 784-256-10, batches of 8", mnist(256, batch_size=8), motions=SMALL),
     "classes-100": Task("two digits of MNIST, 1568-256-100", mnist(256, samples=10_000), motions=MANY, two_digits=True),
     "motions": Task("MNIST, 784-256-10", mnist(256), (LAST_LAYER, UNFOLLOWED, *FOLLOWED), tuple(MOTIONS)[len(TIMES) :]),
