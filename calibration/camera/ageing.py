@@ -89,8 +89,8 @@ class Ageing:
 
     @property
     def value_correlation(self) -> float:
-        """Correlation of the values now with those of the calibration, without noise, by `correlation`."""
-        return self.correlation
+        """Correlation of the values now with those of the calibration, without noise; 1 if it is unknown."""
+        return self.correlation if self.frame else 1.0
 
     def moving(self, change: Change) -> Self:
         """The projection with the speed of the medium that a change of its light shows, if it shows a movement."""

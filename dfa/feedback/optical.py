@@ -283,7 +283,6 @@ class OpticalFeedback(CodedFeedback):
             )
         if measured is not None:
             kept = self.projection.value_correlation if self._tracker is None else self._tracker.kept
-            kept = 1.0 if math.isnan(kept) else kept  # unknown: the noise of the frames alone
             self._measured |= quality(values, read(measured.noise), read(measured.saturated), kept)
         return values
 
