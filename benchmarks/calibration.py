@@ -135,7 +135,8 @@ def matrix(seed: int, device: Callable[[int], OPU], method: str, **options: Any)
     plan = build_method(opu, method, seed=seed, **options)
     plan.check(opu)
     dark = opu.dark(DARK_FRAMES)
-    shots = [plan.shots(first, min(first + 256, plan.frames)) for first in range(0, plan.frames, 256)]
+    count = plan.frames + plan.closing_frames
+    shots = [plan.shots(first, min(first + 256, count)) for first in range(0, count, 256)]
     frames = np.concatenate([take_frames(opu, part) for part in shots])
     about, before = describe_bench(opu, dark), time.process_time()
     size = max(BLOCK_VALUES // len(frames), 8)
@@ -151,7 +152,7 @@ def matrix(seed: int, device: Callable[[int], OPU], method: str, **options: Any)
     return Draw(
         errors=matrix_row_errors(found, field_matrix(opu)[:, : plan.n_inputs], plan.gauge),
         valid=valid,
-        frames=DARK_FRAMES + plan.frames,
+        frames=DARK_FRAMES + count,
         saturated=float((frames >= opu.camera.saturation_dn).mean()),
         solve_s=end - before,
         all_s=end - start,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from calibration.arrays import as_complex, at_places, columns, count, mean, put, total
 from calibration.camera.noise import NoiseModel
+from calibration.fields.misfit import MAX_REPEATED
 from calibration.fields.readings import Bench
 from calibration.fields.saturated import Prior, estimate_on_circle
 from photonics.arrays import Array, ComplexArray
@@ -20,6 +21,7 @@ from photonics.backend import backend_of
 
 __all__ = [
     "Fields",
+    "check_steps",
     "closure",
     "coherent_misfit",
     "is_complete",
@@ -38,6 +40,9 @@ MAX_INCOHERENT = 0.05
 
 MIN_LIT = 16
 """Pixels without saturated readings from which on changes of the light can be told from noise."""
+
+MIN_PIXELS = 16
+"""Pixels from which on equal frames are not chance."""
 
 Real = Array
 
@@ -257,3 +262,15 @@ def light_changes(frames: Array, phases: NDArray[np.float64], reference: Real, b
     noise = float(xp.mean(xp.mean((excess - slope[:, None] * lever) ** 2, axis=1) / power))
     found = float(xp.var(slope, correction=1))
     return math.sqrt(found - noise) if found > noise * (1.0 + 6.0 * math.sqrt(2.0 / probes)) else 0.0
+
+
+def check_steps(probes: Array) -> None:
+    """Raise a ``ValueError`` if frames of different steps, (order, steps, n_pixels), are equal pixel by pixel."""
+    if probes.shape[2] < MIN_PIXELS:
+        return
+    repeated = float((probes[:, 1:] == probes[:, :-1]).all(axis=2).mean())
+    if repeated > MAX_REPEATED:
+        raise ValueError(
+            f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: the "
+            "camera or the recording repeats frames, or the phase of the reference does not step"
+        )

@@ -76,6 +76,8 @@ class Findings(NamedTuple):
     """Rms difference between the phases in the probes' frames and interpolated ones, radians."""
     field_error: float | None = None
     """Relative rms error of a field that follows from the uncertainty of the phases."""
+    correlation_frames: float | None = None
+    """Correlation time of the medium's field, frames, by `RecoveryMethod.closing_frames`; infinite if none is seen."""
     sideband_center: NDArray[np.float64] | None = None
     """Centre of the sideband, cycles per pixel along x and y."""
     sideband_radius: float | None = None
@@ -154,7 +156,15 @@ class RecoveryMethod(ABC, Generic[State]):
     @property
     @abstractmethod
     def frames(self) -> int:
-        """Frames of the whole measurement, including calibration of references and anchors, without dark frames."""
+        """Frames of the measurement with calibration of references and anchors, without dark and closing frames."""
+
+    @property
+    def closing_frames(self) -> int:
+        """Frames at the end of the run that show how far the medium has moved; 0 if the misfit shows it.
+
+        Recordings of older versions lack them.
+        """
+        return 0
 
     @property
     @abstractmethod

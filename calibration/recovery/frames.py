@@ -4,6 +4,7 @@ Frames of a recovery that is refused are kept, and faults in the order of frames
 """
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,6 +154,23 @@ def take_missing_frames(device: Device, plan: RecoveryMethod, store: FrameStore,
                 first = store.arrays["frames"][:done]
                 hot = is_hot(to_host(first[:DARK_FRAMES]), device.camera.saturation_dn)
                 check_first_frames(device, hot, first[DARK_FRAMES:])
+    if done < count + plan.closing_frames:
+        closing = take_closing_frames(device, plan, done - DARK_FRAMES)
+        if closing is not None:
+            store.append({"frames": keep(closing)})
+
+
+def take_closing_frames(device: Device, plan: RecoveryMethod, start: int) -> Array | None:
+    """Take the last frames, which show how far the medium has moved; None from older recordings, with a warning."""
+    try:
+        return take_frames(device, plan.shots(start, plan.frames + plan.closing_frames))
+    except WrongFile:
+        warnings.warn(
+            f"opu is a recording without the {plan.closing_frames} last frames of {plan.name}, which show whether the "
+            "medium has moved: the stated errors are those of a medium that is still",
+            stacklevel=4,
+        )
+        return None
 
 
 def check_kept(device: Device, journal: Journal) -> None:
@@ -199,10 +217,10 @@ def explain_order(raw: RawFrames, plan: RecoveryMethod, n_out: int) -> str:
 
     Frames are counted from 0, after the dark frames.
     """
-    if raw.count * plan.n_in > MAX_BITS:
+    if plan.frames * plan.n_in > MAX_BITS:
         return "The order of the frames was not judged: they are too many"
-    shots = plan.shots(0, raw.count)
-    found = check_sequence(shots.patterns, sample(raw, n_out), reference_phase=shots.reference_phase)
+    shots = plan.shots(0, plan.frames)
+    found = check_sequence(shots.patterns, sample(raw, n_out)[: plan.frames], reference_phase=shots.reference_phase)
     if not found.judged:
         return f"The order of the frames was {found}"
     return f"Counted after the dark frames: {found}"

@@ -7,12 +7,14 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.camera.decay import STALE, STALE_PATTERN, decay_between, warn_of_movement
 from calibration.device import Device
 from calibration.fields.drift import Drift, mean_weights, sample, track
-from calibration.fields.misfit import MAX_MISFIT, MAX_REPEATED, common_misfit, refusal_limit, variance_factor
+from calibration.fields.misfit import MAX_MISFIT, common_misfit, refusal_limit, variance_factor
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.stepped import (
     Fields,
+    check_steps,
     closure,
     coherent_misfit,
     is_complete,
@@ -40,8 +42,6 @@ MAX_LIGHT_ERROR = 0.5
 """Squared error by changes of the light, relative to that by noise, from which on a warning is given."""
 MIN_TRACKED_LIGHT = 0.01
 """Smallest change of the light that counts if the phase is tracked; leaked light seems to change by 0.2 %."""
-MIN_PIXELS = 16
-"""Pixels from which on equal frames are not chance."""
 
 
 class State(NamedTuple):
@@ -59,6 +59,8 @@ class State(NamedTuple):
     """Mean light that the fringes do not explain, DN; 0 if the optics have such light, or the closure is 1."""
     light_rms: float = 0.0
     """Relative change of the light from probe to probe."""
+    moved: float | None = None
+    """Correlation times of the medium that the probes took; None if their frames do not show it."""
 
 
 @component
@@ -74,6 +76,10 @@ class PhaseStepping(RecoveryMethod[State]):
     of PRNU, and half of the laser's drift. The field leaked by OFF mirrors is subtracted. It is measured in the frames
     of the reference alone; with `track_drift` that is not possible, and the leakage of the recovered inputs is taken
     from the data sheet.
+
+    At the end the first probe is shown again (`closing_frames`). If its field has changed by more than noise, the
+    medium has moved, and the stated errors contain it (`calibration.camera.decay`). With `track_drift` the known
+    pattern shows it.
 
     With `track_drift` each probe is followed by one frame of all inputs ON, and the phase of the reference in every
     frame is found from the frames (`calibration.fields.drift`).
@@ -107,6 +113,11 @@ class PhaseStepping(RecoveryMethod[State]):
         return REFERENCE_FRAMES + self.per_probe * self.design.order
 
     @property
+    def closing_frames(self) -> int:
+        """Frames of the first probe, shown again; the known pattern of `track_drift` shows as much."""
+        return 0 if self.track_drift else self.steps
+
+    @property
     def condition_number(self) -> float:  # noqa: D102
         return self.design.condition_number
 
@@ -120,7 +131,7 @@ class PhaseStepping(RecoveryMethod[State]):
         alone, tracking = frame < 0, step == self.steps
         patterns = np.zeros((len(frame), self.n_in), np.bool_)
         shown = ~alone & ~tracking
-        patterns[shown, : self.n_inputs] = self.design.patterns(probe[shown], self.n_inputs)
+        patterns[shown, : self.n_inputs] = self.design.patterns(probe[shown] % self.design.order, self.n_inputs)
         patterns[tracking & ~alone, : self.n_inputs] = True
         turn = np.where(alone, frame, np.where(tracking, probe, step))
         return Shots(patterns, 2.0 * np.pi * (turn % self.steps) / self.steps)
@@ -170,9 +181,35 @@ class PhaseStepping(RecoveryMethod[State]):
             light_rms=change if drift is None or change > MIN_TRACKED_LIGHT else 0.0,
             misfit=1.0 if found is None else common_misfit(found),
         )
+        state = state._replace(moved=self.moved(frames, reference, bench, state))
         if state.misfit == 1.0 and state.stray_dn <= MAX_STRAY_DN:  # otherwise another warning names the fault
             warn_of_light(state.light_rms, fields)
+            noise = 2.0 * float(fields.variance.mean() / np.mean(np.abs(fields.values) ** 2))
+            warn_of_movement(state.moved or 0.0, self.per_probe * self.design.order, noise)
         return state
+
+    def moved(self, frames: HostArray, reference: FloatArray, bench: Bench, state: State) -> float | None:
+        """Correlation times of the medium that the probes took; None if too few frames or pixels show it.
+
+        By the first probe and the closing frames, or by the known pattern of the first and the last probes.
+        """
+        shown, order, error = frames[REFERENCE_FRAMES:], self.design.order, 0.0
+        shown = shown.reshape(-1, self.per_probe, frames.shape[1])
+        if state.drift is None:
+            looks, phases, between = shown[::order], state.phases[[0, 0]], order
+        else:
+            probe = np.arange(order)[[*range(self.steps), *range(-self.steps, 0)]] if order >= 2 * self.steps else []
+            looks = shown[probe, self.steps].reshape(-1, self.steps, frames.shape[1])
+            turn = 2.0 * np.pi * (np.asarray(probe) % self.steps) / self.steps
+            phases = (state.drift.tracked[probe] + turn).reshape(-1, self.steps)
+            between, error = order - self.steps, state.drift.error**2
+        good = (looks < bench.saturation_dn).all(axis=(0, 1))
+        if len(looks) < 2 or not good.any():
+            return None
+        fields = linear_fields(looks[:, :, good], phases, reference[good], bench)
+        light = np.mean(np.abs(fields.values) ** 2)
+        variance = fields.variance * np.float32(state.misfit) + np.float32(error) * light
+        return decay_between(fields.values, variance) * order / between
 
     def strength(self, frames: HostArray, bench: Bench) -> FloatArray:
         """Intensity of the reference at each pixel, DN, from frames of the reference and the leaked light c.
@@ -190,7 +227,8 @@ class PhaseStepping(RecoveryMethod[State]):
 
     def probes(self, frames: HostArray) -> HostArray:
         """Frames of the probes, without the tracking frames: (order, steps, n_rows)."""
-        return frames[REFERENCE_FRAMES:].reshape(self.design.order, self.per_probe, -1)[:, : self.steps]
+        shown = frames[REFERENCE_FRAMES : REFERENCE_FRAMES + self.per_probe * self.design.order]
+        return shown.reshape(self.design.order, self.per_probe, -1)[:, : self.steps]
 
     def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
         alone, probes, strength = frames[:REFERENCE_FRAMES], self.probes(frames), self.strength(frames, bench)
@@ -220,6 +258,9 @@ class PhaseStepping(RecoveryMethod[State]):
             valid &= ~(found > refusal_limit(self.freedom)) & (state.misfit <= MAX_MISFIT)
             factor = np.sqrt(variance_factor(found, self.freedom, state.misfit))
             error, pattern = error * factor, pattern * factor
+        stale = length * np.float32(-np.expm1(-(state.moved or 0.0)))
+        error = np.sqrt(error**2 + STALE * stale)
+        pattern = np.sqrt(pattern**2 + STALE_PATTERN * stale * self.n_inputs / 2.0)
         return Block(
             matrix.astype(np.complex64),
             np.where(valid, error, np.inf).astype(np.float32),
@@ -273,11 +314,14 @@ class PhaseStepping(RecoveryMethod[State]):
         return matrix - field[:, None] * ones
 
     def findings(self, state: State) -> Findings:  # noqa: D102
-        drift = state.drift
+        drift, time = state.drift, None
+        if state.moved is not None:
+            time = self.per_probe * self.design.order / state.moved if state.moved else np.inf
         if drift is None:
-            return Findings(closure=state.closure)
+            return Findings(closure=state.closure, correlation_frames=time)
         return Findings(
             closure=state.closure,
+            correlation_frames=time,
             phase_rad=drift.tracked,
             step_rms_rad=drift.step,
             jitter_rms_rad=drift.jitter,
@@ -292,18 +336,6 @@ def warn_of_light(change: float, fields: Fields) -> None:
             f"light changes by {change:.1%} rms from probe to probe: stated errors are enlarged by it; let the laser "
             "settle, or take frames faster",
             stacklevel=6,
-        )
-
-
-def check_steps(probes: HostArray) -> None:
-    """Raise a ``ValueError`` if frames of different steps, (order, steps, n_pixels), are equal pixel by pixel."""
-    if probes.shape[2] < MIN_PIXELS:
-        return
-    repeated = float((probes[:, 1:] == probes[:, :-1]).all(axis=2).mean())
-    if repeated > MAX_REPEATED:
-        raise ValueError(
-            f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: the "
-            "camera or the recording repeats frames, or the phase of the reference does not step"
         )
 
 

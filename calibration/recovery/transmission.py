@@ -99,7 +99,9 @@ def recover_transmission_matrix(
     Returns
     -------
     TransmissionEstimate
-        Compare it with a known matrix only after fixing the gauge that it states (`calibration.metrics`).
+        Compare it with a known matrix only after fixing the gauge that it states (`calibration.metrics`). If the medium
+        moves, the stated error is that against the matrix of the last frame: "phase-stepping" shows its first probe
+        again (``drift["correlation_frames"]``), and for the other methods the frames do not fit one matrix (misfit).
 
     Raises
     ------
@@ -124,14 +126,16 @@ def recover_transmission_matrix(
         if exposure == "auto" and not part.exists():
             expose_recovery(device, plan)
         if target is None and not backend_of_device(device).on_host:
-            store = FramesOnDevice(describe_measurement(device, plan), device, DARK_FRAMES + plan.frames)
+            store = FramesOnDevice(
+                describe_measurement(device, plan), device, DARK_FRAMES + plan.frames + plan.closing_frames
+            )
         else:
             store = stack.enter_context(open_frames(part, device, plan, resume, exposure))
         with keep_refused(part, target):
             take_missing_frames(device, plan, store, progress)
             frames, size = store.arrays["frames"], frames_at_a_time(device)
-            hot = is_hot(to_host(frames[:DARK_FRAMES]), device.camera.saturation_dn)
-            saturated = check_frames(device, hot, (frames[part] for part in slices(DARK_FRAMES, len(frames), size)))
+            hot, stop = is_hot(to_host(frames[:DARK_FRAMES]), device.camera.saturation_dn), DARK_FRAMES + plan.frames
+            saturated = check_frames(device, hot, (frames[part] for part in slices(DARK_FRAMES, stop, size)))
             estimate = solve(device, plan, store, target, saturated, progress)
         if target is not None:
             part.unlink()

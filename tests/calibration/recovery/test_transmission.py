@@ -262,7 +262,7 @@ def test_a_saturated_camera_and_a_missing_beam_are_refused(tmp_path, monkeypatch
         ValueError, match=r"imaging.reference.intensity must exceed the noise.* kept in (.*)$"
     ) as raised:
         recover_transmission_matrix(dark)
-    assert frames_in(Path(str(raised.value).rpartition(" ")[2])) == 8 + 140
+    assert frames_in(Path(str(raised.value).rpartition(" ")[2])) == 8 + 144
     with pytest.raises(ValueError, match="saturated must be"):
         expose(opu, saturated=0.5)
 
