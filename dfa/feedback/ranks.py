@@ -1,5 +1,6 @@
 """One device whose sensor the processes of a group share: calibration by all of them, feedback for the own blocks."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -133,7 +134,7 @@ class RankFeedback(OpticalFeedback):
 
     Calibrations look at the whole sensor, in every process: their frames are sent to all (`RankDevice`). A device that
     moves is not followed (``refresh``), because each process would follow its own pixels; measure it again by
-    `recalibrate_every`.
+    `recalibrate_every`. A warning tells it if the calibration shows that it moves.
 
     Parameters
     ----------
@@ -163,6 +164,12 @@ class RankFeedback(OpticalFeedback):
         device = getattr(projection, "opu", None)
         if not isinstance(device, RankDevice):
             raise ValueError(f"projection must be measured through a RankDevice, got {projection!r:.80}")
+        if projection.speed.moving and not recalibrate_every and device.rank == 0:
+            warnings.warn(
+                f"the device moves (a correlation time of {1.0 / projection.speed.rate:,.0f} frames) and is not "
+                "followed if processes share it: set recalibrate_every so that few frames pass between calibrations",
+                stacklevel=2,
+            )
         every, again = recalibrate_every, self._measure_again
         super().__init__(projection, encoder, recalibrate_every=every, recalibrate=again, refresh=False, watch=watch)
         self._ranks, self._whole = device, projection

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from dfa import DirectFeedback, LayerParallel, OpticalFeedback, RankDevice, Rank
 from dfa.feedback.ranks import check_ranks
 from dfa.models import mlp
 from photonics import presets
+from photonics.medium import Drifting
 from tests.dfa.ranked import CLASSES, METHODS, NEIGHBOURS, SIZES, UNITS, WORLDS, batches, opu_of, settings
 
 
@@ -117,3 +119,19 @@ def test_what_cannot_be_shared_is_refused(process):
         feedback(torch.eye(9) - 1.0 / 9.0, [20, 1])
     with pytest.raises(ValueError, match=r"projection must have at least 151 valid outputs .*, got \d+ of 150"):
         RankFeedback(projection)(torch.eye(9) - 1.0 / 9.0, [151])
+
+
+def test_a_device_that_moves_is_told(process):
+    """By the calibration, unless it is repeated; a still device is not. Catches: training on a stale B in silence."""
+    opu = presets.lab_bench(24, 150, seed=4)
+    opu.autoexpose()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RankFeedback(measure_projection(RankDevice(opu), n_inputs=9))
+    opu = opu.replace(medium=Drifting(opu.medium, correlation_frames=3e3))
+    projection = measure_projection(RankDevice(opu), n_inputs=9)
+    with pytest.warns(UserWarning, match=r"the device moves \(a correlation time of .* frames\).*recalibrate_every"):
+        RankFeedback(projection)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        RankFeedback(projection, recalibrate_every=5)
