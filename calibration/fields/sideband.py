@@ -181,12 +181,12 @@ class Sideband(Shapes):
         pixels, A and G are fitted together, without the lost pixels.
         """
         backend = backend_of(images)
-        lost = backend.zeros(images.shape, "bool") if lost is None else lost
-        gaps = backend.xp.any(lost, axis=1) | self.cropped
+        left_out: Array = backend.zeros(images.shape, "bool") if lost is None else lost
+        gaps = backend.xp.any(left_out, axis=1) | self.cropped
         fields = backend.empty(images.shape, "complex64")
         for some, passes in ((~gaps, self.passes), (gaps, MAX_PASSES)):
             if bool(backend.xp.any(some)):
-                spectrum = self._fit(images[some], lost[some], passes)[0] * self.widening
+                spectrum = self._fit(images[some], left_out[some], passes)[0] * self.widening
                 fields[some] = self._extract(ifft2(spectrum, overwrite=True))
         return fields
 

@@ -11,7 +11,7 @@ from calibration.pairs.matrix import fit_matrix
 from calibration.projections.base import Projected
 from calibration.recovery.estimate import TransmissionEstimate
 from calibration.storage.recording import Recording
-from photonics.arrays import Array, BoolArray, FloatArray, HostArray, Shapes
+from photonics.arrays import Array, BoolArray, ComplexArray, FloatArray, HostArray, Shapes
 from photonics.patterns.encoding import as_ternary
 
 __all__ = ["FittedProjection", "fit_projection"]
@@ -88,7 +88,7 @@ def fit_projection(
         valid &= light > dark_share * light[valid].mean() if valid.any() else False
         size = np.where(valid, np.abs(anchor), np.float32(1.0))
         along = np.where(valid, anchor.conj() / size, 0.0)[:, None]
-        turned = along * matrix
+        turned: ComplexArray = along * matrix
         # The anchor has an error of its own, which turns the row: its quadrature leaks into the real part.
         turn = np.sqrt(matrix.shape[1] / 2.0) * np.where(valid, estimate.standard_error, 0.0) / size
         aside = np.sqrt(np.mean(turned.imag**2, axis=1))

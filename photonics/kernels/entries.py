@@ -60,7 +60,8 @@ def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scal
 
 def work_arrays(parts: int) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
     """Arrays in which `add_gaussian` and `add_three_bit` keep a group of inputs and the sums of as many parts."""
-    return np.zeros(4, np.int64), np.zeros(4, np.float32), *np.zeros((2, parts), np.float32)
+    real, imaginary = np.zeros((2, parts), np.float32)
+    return np.zeros(4, np.int64), np.zeros(4, np.float32), real, imaginary
 
 
 @jit
