@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import signal
 import sys
 import time
 import uuid
@@ -37,6 +36,8 @@ __all__ = ["RANKED", "Ranks", "check_ranks", "run_in_ranks"]
 
 RANKED = ("bp", "dfa", "ternary", "optical")
 """Methods whose blocks can be in several processes."""
+AGENT = "torch.distributed.elastic.agent.server.api"
+"""Logger of the launcher that has a level of its own."""
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 """Variable with the name of the file in which a process tells torch.distributed why it ends."""
 
@@ -73,6 +74,24 @@ def check_ranks(methods: list[str], plan: Plan, data: Data, ranks: Ranks) -> Non
             f"ranks must be at most {blocks * ranks.replicas}, one for each of the {blocks} blocks of the network"
             f"{f' and {ranks.replicas} replicas' if ranks.replicas > 1 else ''}, got {ranks.ranks}"
         )
+    check_rows(plan, data, ranks)
+
+
+def check_rows(plan: Plan, data: Dataset, ranks: Ranks) -> None:
+    """Raise a ``ValueError`` if the last, smallest batch of an epoch has too few rows to be divided."""
+    assert plan.batch_size is not None
+    last = len(limit_samples(data, plan.samples).train[0]) % plan.batch_size or plan.batch_size
+    rows = last // ranks.replicas
+    if rows == 0:
+        raise ValueError(
+            f"replicas must be at most {last}, the rows of the last batch of an epoch, got {ranks.replicas}: set "
+            "another batch_size or samples"
+        )
+    if plan.network == "norm-cnn" and rows // min(ranks.micro_batches, rows) < 2:
+        raise ValueError(
+            f"micro_batches must leave a batch norm 2 rows, of the {rows} of a replica in the last batch of an epoch, "
+            f"got {ranks.micro_batches}: set fewer, or another batch_size or samples"
+        )
 
 
 def run_in_ranks(ranks: Ranks, plan: Plan, folder: Path, method: str, seed: int) -> Run:
@@ -99,7 +118,7 @@ def run_in_ranks(ranks: Ranks, plan: Plan, folder: Path, method: str, seed: int)
         max_restarts=0,
         shutdown_timeout=5,
     )
-    for name in ("torch.distributed.elastic", "torch.multiprocessing"):  # the error below says it in one line
+    for name in ("torch.distributed.elastic", AGENT, "torch.multiprocessing"):  # the error below says it in one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with environment(ranks.ranks):
@@ -109,10 +128,8 @@ def run_in_ranks(ranks: Ranks, plan: Plan, folder: Path, method: str, seed: int)
         why = f"process {rank} of {ranks.ranks} was killed ({failure.signal_name()})"
         why = why if failure.exitcode < 0 else first_line(failure.message)
         raise ValueError(f"{why}{last_checkpoint(own, folder)}") from None
-    except SignalException as error:
-        if error.sigval == signal.SIGINT:
-            raise KeyboardInterrupt from None
-        raise
+    except SignalException:  # Ctrl-C, or the end of a job's time
+        raise KeyboardInterrupt from None
 
 
 def run_rank(method: str, seed: int, plan: Plan, folder: Path, ranks: Ranks) -> Run:
@@ -194,9 +211,10 @@ def first_line(message: object) -> str:
 
 
 def last_checkpoint(own: Path, folder: Path) -> str:
-    """Words that name the last checkpoint, if there is one."""
+    """Words that name the last checkpoint, if there is one that can be read."""
     path = own / "last.json"
-    if not path.exists():
+    try:
+        step = json.loads(path.read_text("utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
         return ""
-    step = json.loads(path.read_text("utf-8"))["step"]
     return f": the last checkpoint is {path}, step {step}; --resume --out {folder} continues"

@@ -1,9 +1,13 @@
 """``opu train --ranks``: the same run as in one process, and refusals of one line."""
 
 import json
+import logging
+import signal
 
 import pytest
+from torch.distributed.elastic.multiprocessing.api import SignalException
 
+from dfa.experiments import DEMO, ranked
 from dfa.experiments.ranked import Ranks, first_line, last_checkpoint
 from tests.command import opu, refused
 
@@ -41,6 +45,11 @@ def test_two_ranks_give_the_run_of_one_process(capfd, tmp_path):
         ),
         (("--ranks", 2, "--method", "alignment"), "method must be one of bp, dfa, ternary, optical with ranks, got"),
         (("--ranks", 2, "--hidden-rate", 0.5), "hidden_rate must be 1.0 with ranks, got 0.5"),
+        (("--ranks", 2, "--replicas", 2, "--batch-size", 33), "replicas must be at most 1, the rows of the last batch"),
+        (
+            ("--ranks", 2, "--network", "norm-cnn", "--hidden", "4,4,8", "--micro-batches", 26),
+            "micro_batches must leave a batch norm 2 rows, of the 50 of a replica",
+        ),
         (("--ranks", 2, "--tensorboard"), "tensorboard must be left out with ranks"),
     ],
 )
@@ -59,5 +68,21 @@ def test_the_line_of_a_dead_process(tmp_path):
     assert last_checkpoint(tmp_path, tmp_path) == ""
     (tmp_path / "last.json").write_text('{"step": 7}')
     assert last_checkpoint(tmp_path, tmp_path).endswith(f"last.json, step 7; --resume --out {tmp_path} continues")
+    for damaged in ('{"step": 7', "[]", "{}"):  # the process has said so
+        (tmp_path / "last.json").write_text(damaged)
+        assert last_checkpoint(tmp_path, tmp_path) == ""
     with pytest.raises(ValueError, match="multiple of the 3 replicas"):
         Ranks(ranks=4, replicas=3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_run(monkeypatch, tmp_path, number):
+    """Ctrl-C and the end of a job's time are told in the same way. Catches: the trace of the launcher."""
+
+    def launch(*_):
+        raise SignalException("got a signal", sigval=number)
+
+    monkeypatch.setattr(ranked, "elastic_launch", lambda *_: launch)
+    with pytest.raises(KeyboardInterrupt):
+        ranked.run_in_ranks(Ranks(ranks=2), DEMO, tmp_path, "bp", 0)
+    assert logging.getLogger(ranked.AGENT).getEffectiveLevel() == logging.CRITICAL
