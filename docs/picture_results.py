@@ -14,7 +14,13 @@ from calibration.reports.page import STYLE
 from dfa.experiments import Plan, Run, draw_scores, read_results
 from dfa.experiments.teachers import METHODS
 
-NAMES = {"mlp": "fully connected", "cnn": "convolutional", "gcn": "graph convolutional", "transformer": "transformer"}
+NAMES = {
+    "mlp": "fully connected",
+    "cnn": "convolutional",
+    "norm-cnn": "convolutional, batch norms",
+    "gcn": "graph convolutional",
+    "transformer": "transformer",
+}
 
 
 def main(folders: list[str]) -> None:
@@ -25,12 +31,14 @@ def main(folders: list[str]) -> None:
         plan, runs = read_results(newest)
         title = f"{plan.data}: {NAMES[str(plan.network)]}, {'-'.join(map(str, plan.hidden or ()))}"
         panels.setdefault(title, (plan, []))[1].extend(runs)
-        if replace(panels[title][0], encoder=plan.encoder) != plan:
+        if replace(panels[title][0], encoder=plan.encoder, draws=plan.draws) != plan:
             raise ValueError(f"{folder} must have the plan of the other folders for {title}")
     with mpl.rc_context(STYLE):
         columns = (len(panels) + 1) // 2
         figure = Figure(figsize=(5.0 * columns, 7.4), layout="constrained", dpi=110)
-        axes = figure.subplots(2, columns, squeeze=False).flat
+        axes = list(figure.subplots(2, columns, squeeze=False).flat)
+        for ax in axes[len(panels) :]:
+            ax.remove()
         for ax, (title, (plan, runs)) in zip(axes, panels.items(), strict=False):
             runs.sort(key=lambda run: list(METHODS).index(run.method))
             draw_scores(ax, plan, runs).set_title(title)
