@@ -20,6 +20,7 @@ __all__ = [
     "as_complex",
     "at_places",
     "bessel_sum",
+    "bring",
     "columns",
     "count",
     "difference",
@@ -252,6 +253,13 @@ def polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     for one in coefficients[-2::-1]:
         value = one + x * value
     return value
+
+
+def bring(array: Array, backend: Backend) -> Array:
+    """Array, or nested lists of numbers, on a backend; an array is copied only if it is elsewhere."""
+    if is_array_api_obj(array) and backend_of(array) == backend:
+        return array
+    return backend.asarray(to_host(array))
 
 
 def located(value: Array, backend: Backend) -> Array:

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol, runtime_checkable
 
+from calibration.arrays import bring
 from photonics.arrays import Array
 from photonics.backend import HOST, Backend
 from photonics.chain import Clock
@@ -99,10 +100,10 @@ def backend_of_device(device: object) -> Backend:
 def show(device: Device, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
     """Frames of patterns that are on the host or already where the device computes: (batch, n_in) -> (batch, n_out).
 
-    The frames stay on that device.
+    The frames are there, too, even if those of an adapter are of another library, or lists.
     """
-    shown = backend_of_device(device).asarray(patterns)
-    return device.measure(shown, exposure_s, reference_phase=reference_phase)
+    backend = backend_of_device(device)
+    return bring(device.measure(backend.asarray(patterns), exposure_s, reference_phase=reference_phase), backend)
 
 
 class Wrapper:

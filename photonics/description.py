@@ -251,7 +251,7 @@ def write_toml(path: str | Path, description: Description) -> None:
         raise ValueError(f"path must be in a writable folder, got {path} ({error.strerror})") from None
 
 
-def toml_text(description: Description, heading: str = HEADING) -> str:
+def toml_text(description: Description, heading: str = HEADING, folder: Path | None = None) -> str:
     """TOML text of a device for `read_toml`, with a comment on each parameter.
 
     Parameters
@@ -260,6 +260,9 @@ def toml_text(description: Description, heading: str = HEADING) -> str:
         Result of ``OPU.to_dict``.
     heading : str
         First comment.
+    folder : Path, optional
+        Folder from which relative paths of matrices start, by default the working directory; they become absolute. With
+        ``Path()`` they stay, for a file beside its matrix.
 
     Raises
     ------
@@ -267,7 +270,7 @@ def toml_text(description: Description, heading: str = HEADING) -> str:
         If the description holds a matrix that is not in a file.
     """
     validate(device_table(), description)
-    return commented(replace_null(resolve_paths(description, Path.cwd())), heading)
+    return commented(replace_null(resolve_paths(description, Path.cwd() if folder is None else folder)), heading)
 
 
 def resolve_paths(description: Description, folder: Path) -> dict[str, Any]:

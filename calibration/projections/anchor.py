@@ -11,7 +11,7 @@ from calibration.arrays import bessel_sum, columns, mean
 from calibration.camera.ageing import Seen
 from calibration.camera.decay import change_of_light
 from calibration.camera.noise import measure_background
-from calibration.device import Device
+from calibration.device import Device, show
 from calibration.fields.holography import disjoint_anchor, superset_anchor
 from calibration.fields.linearity import warn_of_exposures
 from calibration.fields.misfit import check_repeats, response_factor
@@ -140,7 +140,7 @@ class AnchorProjection(LinearProjection):
             return there.refresh(count)
         count, xp = integer(count, "count", 1), self.backend.xp
         at = self.opu.clock.frames + count * self.anchors.shape[0] // 2
-        frames = self.opu.measure(xp.repeat(self.anchors, count, axis=0))
+        frames = show(self.opu, xp.repeat(self.anchors, count, axis=0))
         means = mean(xp.reshape(frames, (self.anchors.shape[0], count, -1)), 1, "float32")
         taken = xp.take_along_axis(means, self.choice[None, :], axis=0)[0, :]
         now = taken - (self.noise.dark_dn + self.leakage * self.unit_dn)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.device import Device
+from calibration.device import Device, show
 from photonics.arrays import Array, BoolArray, FloatArray, IntArray
 from photonics.backend import backend_of
 
@@ -177,5 +177,5 @@ def frames_with_anchors(opu: Device, alone: Array, anchors: Array) -> Array:
     # With a superset anchor the second frame shows a - x, with disjoint anchors x + b: both are an exclusive or.
     xp = backend_of(alone).xp
     patterns = xp.concat([alone[:, None, :], alone[:, None, :] ^ anchors], axis=1)
-    frames = opu.measure(xp.reshape(patterns, (-1, opu.n_in)))
+    frames = show(opu, xp.reshape(patterns, (-1, opu.n_in)))
     return xp.reshape(frames, (*patterns.shape[:2], -1))

@@ -16,7 +16,7 @@ import numpy as np
 from calibration.arrays import as_complex, columns, count, difference, located, mean, nanquantile
 from calibration.camera.decay import change_of_light
 from calibration.camera.noise import Background, measure_background
-from calibration.device import Device
+from calibration.device import Device, show
 from calibration.fields.linearity import warn_of_exposures
 from calibration.fields.misfit import check_repeats, response_factor
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
@@ -135,7 +135,7 @@ class MultilaterationProjection(LinearProjection):
             return there.refresh(count)
         xp, count, at = self.backend.xp, integer(count, "count", 1), self.opu.clock.frames
         anchors = self.anchors.shape[0]
-        frames = xp.reshape(self.opu.measure(xp.repeat(self.anchors, count, axis=0)), (anchors, count, -1))
+        frames = xp.reshape(show(self.opu, xp.repeat(self.anchors, count, axis=0)), (anchors, count, -1))
         taken, before = mean(frames, 1, "float32"), self.places.added
         rows = self.valid & (taken < self.opu.camera.saturation_dn)
         misplaced = 4.0 * xp.maximum(before, 0.0) * self.places.position_variance

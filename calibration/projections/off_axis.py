@@ -99,7 +99,7 @@ class OffAxisProjection(ReferencedProjection):
         return xp.hypot(super()._scale_error(), xp.hypot(self.sideband.model_error, math.hypot(self.lost, self.bend)))
 
     def _frames(self, half: Array) -> Array:
-        frames = self.opu.measure(self._pad(half), reference_phase=0.0)
+        frames = show(self.opu, self._pad(half), reference_phase=0.0)
         changed = self.backend.xp.any(half[1:, :] != half[:-1, :], axis=1)
         check_repeats(frames[:-1, :][changed], frames[1:, :][changed])
         return frames[:, None, :]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.arrays import at_places, columns, count, mean, put
-from calibration.device import Device
+from calibration.device import Device, show
 from calibration.fields.holography import step_phases, stepped_interference
 from calibration.fields.linearity import curvature_of_levels, curvature_of_steps, curvature_sums
 from calibration.fields.misfit import MAX_REPEATED, response_factor
@@ -93,7 +93,7 @@ class SteppingProjection(ReferencedProjection):
     def _frames(self, half: Array) -> Array:
         xp, steps = self.backend.xp, len(self.phases_rad)
         patterns = xp.repeat(self._pad(half), steps, axis=0)
-        frames = self.opu.measure(patterns, reference_phase=np.tile(self.phases_rad, half.shape[0]))
+        frames = show(self.opu, patterns, reference_phase=np.tile(self.phases_rad, half.shape[0]))
         return xp.reshape(frames, (half.shape[0], steps, -1))
 
     def _respond(self, frames: Array, uncertain: bool) -> Response:

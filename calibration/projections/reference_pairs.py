@@ -117,7 +117,7 @@ class PairProjection(LinearProjection):
         return super()._split(x).one_by_one()
 
     def _frames(self, half: Array) -> Array:
-        frames = self.opu.measure(self._pad(half), reference_phase=0.0)
+        frames = show(self.opu, self._pad(half), reference_phase=0.0)
         changed = self.backend.xp.any(half[1:, :] != half[:-1, :], axis=1)
         check_repeats(frames[:-1, :][changed], frames[1:, :][changed])
         return frames[:, None, :]

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from tqdm import tqdm
 
+from calibration.arrays import bring
 from calibration.device import Device, backend_of_device
 from calibration.fields.bad_pixels import is_hot
 from calibration.fields.drift import sample
@@ -24,7 +25,7 @@ from calibration.recovery.methods import take_frames
 from calibration.storage.files import WrongFile, publish_unused
 from calibration.storage.journal import Journal
 from photonics.arrays import Array
-from photonics.backend import HOST, Backend, backend_of, to_host
+from photonics.backend import HOST, Backend, to_host
 
 __all__ = [
     "DARK_FRAMES",
@@ -32,7 +33,6 @@ __all__ = [
     "FramesOnDevice",
     "MethodFrames",
     "blocks",
-    "bring",
     "check_kept",
     "explain_order",
     "frames_at_a_time",
@@ -108,11 +108,6 @@ class MethodFrames:
         return bring(self._frames[DARK_FRAMES + start : DARK_FRAMES + stop], self.backend)
 
 
-def bring(array: Array, backend: Backend) -> Array:
-    """Array on a backend; it is copied only if it is elsewhere."""
-    return array if backend_of(array) == backend else backend.asarray(to_host(array))
-
-
 def slices(start: int, stop: int, size: int) -> list[slice]:
     """Ranges of `size` from `start` to `stop`; the last one may be shorter."""
     return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
@@ -143,7 +138,7 @@ def take_missing_frames(device: Device, plan: RecoveryMethod, store: FrameStore,
     with tqdm(total=count, initial=done, unit="frame", desc=plan.name, disable=not progress) as bar:
         while done < count:
             if done < DARK_FRAMES:
-                frames = device.dark(DARK_FRAMES - done)
+                frames = bring(device.dark(DARK_FRAMES - done), backend_of_device(device))
             else:
                 stop = min(done + size, count, FIRST_FRAMES if done < FIRST_FRAMES else count)
                 frames = take_frames(device, plan.shots(done - DARK_FRAMES, stop - DARK_FRAMES))

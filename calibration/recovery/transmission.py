@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
+from calibration.arrays import bring
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, backend_of_device, check_device
 from calibration.fields.bad_pixels import is_dead, is_hot, replace_bad_pixels
@@ -29,7 +30,6 @@ from calibration.recovery.frames import (
     FrameStore,
     MethodFrames,
     blocks,
-    bring,
     check_kept,
     explain_order,
     frames_at_a_time,

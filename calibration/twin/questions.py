@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.device import Device, check_device
+from calibration.device import Device, check_device, show
 from calibration.storage.recorder import Recorder
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.backend import to_host
@@ -95,7 +95,7 @@ class Questions:
         self, pattern: BoolArray, count: int, exposure_s: float, phase: NDArray[np.float64] | None = None
     ) -> HostArray:
         """Frames of one pattern, (count, n_out)."""
-        return to_host(self.opu.measure(np.repeat(pattern, count, axis=0), exposure_s, reference_phase=phase))
+        return to_host(show(self.opu, np.repeat(pattern, count, axis=0), exposure_s, reference_phase=phase))
 
     def ask_camera(self) -> None:
         """Dark frames at three exposures, bursts at two, and all inputs ON at the longest exposure."""
@@ -111,7 +111,7 @@ class Questions:
         for _ in range(groups):
             half = self.draw(25)
             pairs = np.stack([half, ~half], axis=1).reshape(-1, self.opu.n_in)
-            self.opu.measure(np.concatenate([self.ones, pairs, self.ones]), self.main_s)
+            show(self.opu, np.concatenate([self.ones, pairs, self.ones]), self.main_s)
 
     def ask_blocks(self) -> None:
         """Groups of neighbouring inputs alone at the longest exposure, with frames of all inputs OFF on both sides."""
@@ -119,7 +119,7 @@ class Questions:
         size = -(-n // MAX_BLOCKS)
         blocks = np.arange(n)[None, :] // size == np.arange(-(-n // size))[:, None]
         self.repeat(self.zeros, 60, self.longest_s)
-        self.opu.measure(np.repeat(blocks, max(1, min(3, 512 // len(blocks))), axis=0), self.longest_s)
+        show(self.opu, np.repeat(blocks, max(1, min(3, 512 // len(blocks))), axis=0), self.longest_s)
         self.repeat(self.zeros, 60, self.longest_s)
 
     def ask_looks(self) -> None:

@@ -83,7 +83,9 @@ class Twin:
         same : bool
             Whether the pixels are those of the bench (`maps`), and the medium in frame 0 is `matrix` if it was fitted.
             The sensor is then the region that was recorded. What frames do not tell, rows of the matrix that could not
-            be measured among it, is drawn all the same.
+            be measured among it, is drawn all the same. A matrix whose ``gauge.phase_fixed`` is false, as that of
+            frames without the reference, has rows of any phase: frames with the reference are then not those of the
+            bench.
 
         Raises
         ------
@@ -263,7 +265,7 @@ class Twin:
         ----------
         path : str or Path
             The new file. The maps of the pixels are in it; a matrix is in a new ``.npy`` file beside it, with its
-            digest in the TOML file.
+            digest in the TOML file; both can be moved together.
         seed, same
             As for `device`.
 
@@ -277,24 +279,25 @@ class Twin:
             raise ValueError(f"path must be new, got {path}, which exists: files are never overwritten")
         device = self.device(seed, same=same)
         if not same or self.matrix is None:
-            return write_new(path, self.toml(device))
+            return write_new(path, self.toml(device.to_dict()))
         stream = io.BytesIO()
         np.save(stream, self.entries(self.matrix, seed), allow_pickle=False)
         beside = write_new(path.with_name(f"{path.stem}.matrix.npy"), stream.getvalue())
         medium = self.drifting(MatrixMedium.load(beside.absolute()), seed)
-        return write_new(path, self.toml(device.replace(medium=medium)))
+        described = device.replace(medium=medium).to_dict()
+        described["medium"].get("medium", described["medium"])["path"] = beside.name
+        return write_new(path, self.toml(described, same))
 
-    def toml(self, device: OPU) -> str:
-        """Text of a device, with the errors of its parameters in comments."""
+    def toml(self, device: dict[str, Any], same: bool = False) -> str:
+        """Text of a described device, with the errors of its parameters in comments."""
         found = [
             f"# {row[0]} = {row[1]} +- {row[2]} {row[3]}".rstrip()
             for row, p in zip(self.rows(), self.parameters, strict=True)
             if p.known
         ]
         unknown = [f"{p.name}: {self.source(p)}" for p in self.parameters if not p.known]
-        table = [
-            "# Fitted to frames, with standard errors:",
-            *found,
-            "# Frames do not tell:",
-        ]
-        return "\n".join([*table, *(f"# {name}" for name in unknown), "", toml_text(device.to_dict())])
+        if same and self.matrix is not None and not self.matrix.gauge.phase_fixed:
+            unknown.append("phases of the matrix's rows: frames with the reference are not those of the bench")
+        table = ["# Fitted to frames, with standard errors:", *found, "# Frames do not tell:"]
+        text = toml_text(device, folder=Path())  # a matrix is beside the file
+        return "\n".join([*table, *(f"# {name}" for name in unknown), "", text])

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.device import Device, check_device
+from calibration.device import Device, check_device, show
 from calibration.fields.bad_pixels import is_hot
 from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.arrays import BoolArray, FloatArray, RealArray
+from photonics.backend import to_host
 from photonics.component import integer, number
 from photonics.kernels.threads import one_blas_thread
 from photonics.patterns.encoding import as_patterns
@@ -46,9 +47,9 @@ def send(opu: Device, pictures: ArrayLike, averages: int = 1) -> Sent:
     averages = integer(averages, "averages", 1)
     width = np.shape(pictures)[-1] if np.ndim(pictures) == 2 else 0
     x = as_patterns(pictures, min(width, opu.n_in), "pictures")
-    unlit = np.asarray(opu.dark(8)).astype(np.float32)
+    unlit = to_host(opu.dark(8)).astype(np.float32)
     dark = unlit[:, ~is_hot(unlit, opu.camera.saturation_dn)].mean()
-    frames = np.asarray(opu.measure(np.repeat(pad_to_device(x, opu.n_in), averages, axis=0)))
+    frames = to_host(show(opu, np.repeat(pad_to_device(x, opu.n_in), averages, axis=0)))
     frames = frames.reshape(len(x), averages, -1)
     level = (frames.astype(np.float32).mean(axis=1) - dark) / np.float32(opu.unit_dn)
     return Sent(level, np.all(frames < opu.camera.saturation_dn, axis=1))

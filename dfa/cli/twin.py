@@ -40,7 +40,8 @@ def twin(
     from calibration.twin.check import COLUMNS as CHECK_COLUMNS
     from calibration.twin.twin import COLUMNS
 
-    for path in (out, page):
+    beside = out.with_name(f"{out.stem}.matrix.npy") if matrix and out is not None else None
+    for path in (out, page, beside):
         if path is not None and path.exists():
             raise ValueError(f"out must be new, got {path}, which exists: files are never overwritten")
     found = fit_device(recorded, matrix=matrix)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from calibration import Hosted, characterize
-from calibration.device import check_device
+from calibration import Hosted, characterize, recover_transmission_matrix
+from calibration.device import Wrapper, check_device
+from calibration.twin.questions import Questions
+from calibration.wavefront.images import send
 from photonics import presets
 from photonics.backend import HOST, backend_of, to_host
 from tests.calibration.benches import METHODS, bench, calibrate
@@ -86,6 +88,45 @@ def test_a_report_is_the_hosts(strict):
         reports.append(characterize(opu, vectors=16))
     for expected, found in zip(*(report.lines for report in reports), strict=True):
         assert (found.group, found.name, found.verdict) == (expected.group, expected.name, expected.verdict)
+
+
+class Adapter(Wrapper):
+    """A bench whose frames are tensors of torch, or lists."""
+
+    def __init__(self, opu, kind):
+        super().__init__(opu)
+        self.kind = kind
+
+    def measure(self, patterns, exposure_s=None, *, reference_phase=None):
+        return self.kind(self.device.measure(patterns, exposure_s, reference_phase=reference_phase))
+
+    def dark(self, count, exposure_s=None):
+        return self.kind(self.device.dark(count, exposure_s))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_frames_of_another_library_are_brought(name, rng):
+    """Tensors and lists of an adapter on the host: numpy's bits. Catches: frames that stay, and end in a TypeError."""
+    kind = np.ndarray.tolist if name == "4 steps" else pytest.importorskip("torch").as_tensor
+    ours, theirs = (calibrate(opu, name) for opu in (Adapter(bench("lab_bench", name), kind), bench("lab_bench", name)))
+    x = rng.choice([-1, 0, 1], (3, ours.n_inputs))
+    np.testing.assert_array_equal(ours(x), theirs(x))
+
+
+def test_every_question_reaches_a_device(strict, half_on):
+    """Those of a twin, pictures, and a recovery of an adapter. Catches: patterns of the host that a GPU refuses."""
+    here, there = (presets.lab_bench(16, 60, seed=1) for _ in range(2))
+    there.backend = strict
+    for opu in (here, there):
+        asked = Questions(opu, 0)
+        asked.ask_pairs(1)
+        asked.ask_blocks()
+    assert there.clock.frames == here.clock.frames
+    pictures = half_on(3, 16)
+    np.testing.assert_allclose(send(there, pictures, 2).intensity, send(here, pictures, 2).intensity, atol=0.02)
+    there.backend = HOST
+    tensors = Adapter(there, pytest.importorskip("torch").as_tensor)
+    np.testing.assert_array_equal(recover_transmission_matrix(tensors).matrix, recover_transmission_matrix(here).matrix)
 
 
 def test_hosted_is_deprecated(strict, half_on):

@@ -14,6 +14,7 @@ from calibration.twin.reference import read_beam
 from calibration.twin.sensor import read_sensor
 from photonics import OPU
 from photonics.parts.camera import nonuniformity
+from tests.command import refused
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +56,12 @@ def test_light_of_off_mirrors_is_taken_beside_the_reference(bench):
     assert np.array_equal(read_beam(old, sensor).image, beam.image)
 
 
-def test_frames_agree_pixel_by_pixel(bench, tmp_path):
+def test_frames_agree_pixel_by_pixel(bench, tmp_path, capfd):
     """Frames that were not fitted, by the twin that a TOML file and its matrix describe: to 1.1 of the camera's noise.
 
     The law alone, without the matrix, predicts nothing of them. Catches: a matrix in another unit, with the
-    illumination, the response or the light of OFF mirrors twice, a file that is not read, a pupil that blurs it.
+    illumination, the response or the light of OFF mirrors twice, a file that is not read, a pupil that blurs it, files
+    that cannot be moved, a matrix in the way that is told after the fit.
     """
     _, path, twin = bench
     seen = read_evidence(path)
@@ -67,6 +69,10 @@ def test_frames_agree_pixel_by_pixel(bench, tmp_path):
     assert good.mean() > 0.9
     toml = twin.to_toml(tmp_path / "twin.toml", same=True)
     assert (tmp_path / "twin.matrix.npy").exists()
+    assert "phases of the matrix's rows" in toml.read_text()  # its frames had no reference
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    toml, matrix = (one.rename(moved / one.name) for one in (toml, tmp_path / "twin.matrix.npy"))
     same, frames = OPU.from_toml(toml), seen.of(tested)[:, good]
     found = same.mean(seen.patterns[tested], seen.main_s)[:, good]
     noise = np.sqrt(same.variance(seen.patterns[tested], seen.main_s)[:, good].mean())
@@ -76,9 +82,12 @@ def test_frames_agree_pixel_by_pixel(bench, tmp_path):
     assert abs(np.corrcoef(frames.ravel(), drawn.ravel())[0, 1]) < 0.1
     with pytest.raises(ValueError, match="exists"):
         twin.to_toml(toml, same=True)
-    (tmp_path / "twin.matrix.npy").write_bytes(b"other")
+    matrix.write_bytes(b"other")
     with pytest.raises(ValueError, match="SHA-256"):
         OPU.from_toml(toml)
+    toml.unlink()
+    line = refused(capfd, "twin", "--recorded", "none.h5", "--matrix", "--out", str(toml))
+    assert "twin.matrix.npy, which exists" in line
 
 
 def test_a_check_tells_wrong_pixels(bench):
