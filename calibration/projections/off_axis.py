@@ -9,7 +9,6 @@ import numpy as np
 from calibration.arrays import difference
 from calibration.device import Device, show
 from calibration.fields.linearity import MIN_SHARE, bend_of, bend_of_fringes, curvature_sums
-from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import binned_imaging
 from calibration.fields.sideband import Frequency, Sideband
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
@@ -19,6 +18,7 @@ from calibration.projections.reference_arm import (
     ReferencedProjection,
     beam_in_light,
     check_arm,
+    frames_in_beam,
     measure_arm,
     warn_of_saturation,
 )
@@ -99,10 +99,7 @@ class OffAxisProjection(ReferencedProjection):
         return xp.hypot(super()._scale_error(), xp.hypot(self.sideband.model_error, math.hypot(self.lost, self.bend)))
 
     def _frames(self, half: Array) -> Array:
-        frames = show(self.opu, self._pad(half), reference_phase=0.0)
-        changed = self.backend.xp.any(half[1:, :] != half[:-1, :], axis=1)
-        check_repeats(frames[:-1, :][changed], frames[1:, :][changed])
-        return frames[:, None, :]
+        return frames_in_beam(self.opu, half, self._pad(half))
 
     def _respond(self, frames: Array, uncertain: bool) -> Response:
         taken = frames[:, 0, :]

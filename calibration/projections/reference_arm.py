@@ -13,12 +13,13 @@ from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.camera.pixels import is_restless
 from calibration.device import Device, show
 from calibration.fields.linearity import bend_of_fringes
+from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import MAX_SATURATED, data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, Refreshed
 from calibration.projections.light import common_scale, warn_of_scale
 from calibration.projections.responses import Common
 from photonics.arrays import Array, BoolArray, FloatArray
-from photonics.backend import to_host
+from photonics.backend import backend_of, to_host
 from photonics.component import integer
 from photonics.parts.camera import QUANTISATION
 
@@ -27,6 +28,7 @@ __all__ = [
     "ReferencedProjection",
     "beam_in_light",
     "check_arm",
+    "frames_in_beam",
     "light_of_beam",
     "measure_arm",
     "warn_of_saturation",
@@ -148,6 +150,17 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
         saturated=(peak[1:] >= top).any(axis=0) | is_restless(dark),
         noise=noise,
     )
+
+
+def frames_in_beam(opu: Device, half: Array, padded: Array) -> Array:
+    """Take a frame of each half with the beam at phase 0, shown as the `padded` pattern: (batch, 1, n_out).
+
+    Equal frames of neighbours that differ are refused.
+    """
+    frames = show(opu, padded, reference_phase=0.0)
+    changed = backend_of(half).xp.any(half[1:, :] != half[:-1, :], axis=1)
+    check_repeats(frames[:-1, :][changed], frames[1:, :][changed])
+    return frames[:, None, :]
 
 
 def beam_in_light(projection: ReferencedProjection, scale: float) -> dict[str, Array]:

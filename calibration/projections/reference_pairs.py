@@ -11,11 +11,10 @@ from calibration.camera.decay import Speed, change_of_light, speed_of_repeats
 from calibration.camera.noise import NoiseModel
 from calibration.camera.rounding import rounding_rms
 from calibration.device import Device, backend_of_device, show
-from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
 from calibration.projections.light import grains_per_pixel, told_level
-from calibration.projections.reference_arm import check_arm, light_of_beam, measure_arm
+from calibration.projections.reference_arm import check_arm, frames_in_beam, light_of_beam, measure_arm
 from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import Array
@@ -117,10 +116,7 @@ class PairProjection(LinearProjection):
         return super()._split(x).one_by_one()
 
     def _frames(self, half: Array) -> Array:
-        frames = show(self.opu, self._pad(half), reference_phase=0.0)
-        changed = self.backend.xp.any(half[1:, :] != half[:-1, :], axis=1)
-        check_repeats(frames[:-1, :][changed], frames[1:, :][changed])
-        return frames[:, None, :]
+        return frames_in_beam(self.opu, half, self._pad(half))
 
     def _respond(self, frames: Array, uncertain: bool) -> Response:
         taken = frames[:, 0, :]
