@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.calibration_picture import draw
+from benchmarks.pages import put
 from calibration import measure_projection
 from calibration.metrics import matrix_row_errors
 from calibration.recovery.exposure import expose
@@ -309,15 +310,6 @@ def table(done: list[Case], line: str, command: str) -> str:
     return f"Made by `{command}`, {time.strftime('%Y-%m-%d')}; m = {M}, n = {N}.\n\n{text}\n\n{line}\n"
 
 
-def write(out: Path, text: str) -> None:
-    """Put the table between the marks of the file, or at the end of it."""
-    old = out.read_text(encoding="utf-8") if out.exists() else "# Calibration: measured against public figures\n"
-    if MARKS[0] not in old:
-        old += "\n" + "\n".join(MARKS) + "\n"
-    head, tail = old.split(MARKS[0])[0], old.split(MARKS[1])[1]
-    out.write_text(f"{head}{MARKS[0]}\n{text}{MARKS[1]}{tail}", encoding="utf-8")
-
-
 def main() -> None:
     """Run all cases; print each as it is done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
@@ -342,7 +334,8 @@ def main() -> None:
     print(line, flush=True)
     if args.out is not None:
         flags = " --quick" if args.quick else f" --seeds {seeds} --slow-seeds {slow}"
-        write(args.out, table(done, line, f"python -m benchmarks.calibration{flags} --out {args.out.as_posix()}"))
+        text = table(done, line, f"python -m benchmarks.calibration{flags} --out {args.out.as_posix()}")
+        put(text, MARKS, args.out, "# Calibration: measured against public figures\n")
         points = {case.name: (case.draws[0].frames / N, case.medians) for case in done if not case.per_vector}
         vectors = {case.name: (case.per_vector, case.medians) for case in done if case.per_vector}
         draw(args.out.with_suffix(".png"), curves(100 if args.quick else 300), points, vectors)

@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.machine import machine, versions
+from benchmarks.pages import put
 from benchmarks.timing import cpu_seconds
-from benchmarks.verdicts import write
 from photonics import GaussianMedium, ScatteringLayers
 from photonics.arrays import BoolArray
 from photonics.medium.base import ScatteringMedium
@@ -162,10 +162,7 @@ def main(argv: list[str]) -> None:
     ]
     lines += [row(sweep, 0.5 if given.quick else 3.0) for sweep in SWEEPS]
     text = "\n".join(lines) + "\n"
-    if given.out:
-        write(given.out, text, MARKS)
-    else:
-        print(text)
+    put(text, MARKS, given.out)
 
 
 if __name__ == "__main__":

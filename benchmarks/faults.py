@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.verdicts import write
+from benchmarks.pages import put
 from tests.calibration.benches import METHODS, bench, calibrate, half_on, truth_of
 from tests.calibration.faults import KINDS, plant
 
@@ -67,7 +67,7 @@ def main() -> None:
     out = f" --out {args.out.as_posix()}" if args.out else ""
     text = table(args.seeds, f"python -m benchmarks.faults --seeds {args.seeds}{out}")
     if args.out:
-        write(args.out, text, MARKS)
+        put(text, MARKS, args.out)
 
 
 if __name__ == "__main__":

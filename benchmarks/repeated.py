@@ -10,8 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import put
 from benchmarks.row import Row
-from benchmarks.verdicts import write
 
 MARKS = ("<!-- benchmarks.repeated: table -->", "<!-- benchmarks.repeated: end -->")
 
@@ -54,10 +54,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(argv)
     text = table(given.runs)
-    if given.out:
-        write(given.out, text, MARKS)
-    else:
-        print(text)
+    put(text, MARKS, given.out)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.pages import put
 from benchmarks.twin_devices import Bench, hidden, truth
-from benchmarks.verdicts import write
 from calibration import fit_device, record_bench
 from calibration.twin.evidence import read_evidence
 from photonics.plotting.style import STYLE
@@ -173,7 +173,7 @@ def main() -> None:
             write_results(stored, command, found)
     text = table_of(found, command)
     print(text)
-    write(args.out, text, MARKS)
+    put(text, MARKS, args.out)
     draw([one for one in found if not one.refused], args.out.with_suffix(".png"))
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.pages import put
 from benchmarks.twin_devices import Bench, hidden
-from benchmarks.verdicts import write
 from calibration import Twin, fit_device, record_bench
 from dfa import tolerance
 from dfa.robustness.studies import SMALL
@@ -131,7 +131,7 @@ def main() -> None:
     print(text + table)
     if args.out:
         kind = "tolerances" if args.lines else "scores"
-        write(args.out, text + table + "\n", (f"<!-- {NAME}: {kind} -->", f"<!-- {NAME}: end of {kind} -->"))
+        put(text + table + "\n", (f"<!-- {NAME}: {kind} -->", f"<!-- {NAME}: end of {kind} -->"), args.out)
 
 
 if __name__ == "__main__":

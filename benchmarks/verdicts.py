@@ -14,6 +14,7 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from benchmarks.pages import put
 from benchmarks.verdict_devices import FAULTY, Case, faulty, sound
 from calibration import characterize
 from calibration.reports.findings import Line
@@ -94,15 +95,6 @@ def table(tallies: list[Tally], command: str) -> str:
     return f"Made by `{command}`, {time.strftime('%Y-%m-%d')}.\n\n{text}\n"
 
 
-def write(out: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
-    """Put the table between the marks of the file, or at the end of it."""
-    old = out.read_text(encoding="utf-8") if out.exists() else ""
-    if marks[0] not in old:
-        old += "\n" + "\n".join(marks) + "\n"
-    head, tail = old.split(marks[0])[0], old.split(marks[1])[1]
-    out.write_text(f"{head}{marks[0]}\n{text}{marks[1]}{tail}", encoding="utf-8")
-
-
 def main() -> None:
     """Characterise all devices; print each as it is done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
@@ -116,7 +108,7 @@ def main() -> None:
     text = table(tallies, f"python -m benchmarks.verdicts --sound {args.sound} --seeds {args.seeds}{out}")
     print(text)
     if args.out:
-        write(args.out, text)
+        put(text, MARKS, args.out)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.camera.decay import STILL, Speed, speed_of_repeats
-from calibration.camera.pixels import is_bright_in_dark, is_restless
+from calibration.camera.pixels import is_bad_in_dark, is_restless
 from calibration.device import Device, show
 from photonics.arrays import Array, BoolArray, FloatArray, HostArray
 from photonics.backend import backend_of, to_host
@@ -199,11 +199,6 @@ def fit_noise(
     signal = float((mean[bright] - dark_dn).sum())
     excess = float((variance[bright] - floor).sum())
     return NoiseModel(floor, max(excess / signal, 0.0) if signal > 0 else 0.0, dark_dn)
-
-
-def is_bad_in_dark(dark: HostArray, saturation_dn: int) -> BoolArray:
-    """Whether a pixel is bright or blinks in dark frames (repeats, n_out): (n_out,)."""
-    return is_bright_in_dark(dark, saturation_dn) | is_restless(dark)
 
 
 def dark_level(dark: HostArray, saturation_dn: int) -> tuple[float, float]:

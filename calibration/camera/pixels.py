@@ -10,7 +10,15 @@ from calibration.camera.estimate import Estimate
 from photonics.arrays import BoolArray, HostArray
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["MAX_DARK_SHARE", "Defects", "find_defects", "is_bright_in_dark", "is_restless", "nonuniformity"]
+__all__ = [
+    "MAX_DARK_SHARE",
+    "Defects",
+    "find_defects",
+    "is_bad_in_dark",
+    "is_bright_in_dark",
+    "is_restless",
+    "nonuniformity",
+]
 
 MIN_RESPONSE = 0.5
 """A pixel is dead if its response to light is under this share of the median response."""
@@ -67,10 +75,15 @@ def is_restless(dark: HostArray) -> BoolArray:
     return np.asarray(variance > max(MAX_DARK_VARIANCE, noise) * max(float(np.median(variance)), QUANTISATION))
 
 
+def is_bad_in_dark(dark: HostArray, range_dn: float) -> BoolArray:
+    """Whether a pixel is bright or blinks in dark frames: (count, n_pixels) -> (n_pixels,)."""
+    return is_bright_in_dark(dark, range_dn) | is_restless(dark)
+
+
 def find_defects(light: NDArray[np.float64], dark: NDArray[np.float64], range_dn: float) -> Defects:
     """Find dead and hot pixels in stacks of frames at half of saturation and in the dark: (count, n_pixels)."""
     response = light.mean(axis=0) - dark.mean(axis=0)
-    hot = is_bright_in_dark(dark, range_dn) | is_restless(dark)
+    hot = is_bad_in_dark(dark, range_dn)
     return Defects(~hot & (response < MIN_RESPONSE * np.median(response)), hot)
 
 

@@ -1,7 +1,7 @@
 """Bad pixels: hot ones are bright in the dark or blink, dead ones do not respond to light."""
 
 from calibration.arrays import mean
-from calibration.camera.pixels import is_bright_in_dark, is_restless
+from calibration.camera.pixels import is_bad_in_dark
 from photonics.arrays import Array, BoolArray, HostArray
 from photonics.backend import backend_of, to_host
 
@@ -15,7 +15,7 @@ def is_hot(dark: HostArray, saturation_dn: int) -> BoolArray:
     """
     dark = dark.reshape(-1, dark.shape[-1])
     full = (dark >= saturation_dn).mean(axis=0) >= 0.5
-    return (full & ~full.all()) | is_bright_in_dark(dark, saturation_dn) | is_restless(dark)
+    return (full & ~full.all()) | is_bad_in_dark(dark, saturation_dn)
 
 
 def is_dead(readings: Array, dark_dn: float) -> BoolArray:
