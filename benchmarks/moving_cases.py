@@ -16,6 +16,7 @@ from dfa.experiments.runs import run_one
 from dfa.experiments.tasks import Data, signal_width
 from dfa.experiments.teachers import build_device, build_feedback, check_methods
 from dfa.feedback.base import Feedback
+from dfa.feedback.encoding import Ternary
 from dfa.feedback.optical import OpticalFeedback
 from dfa.robustness.names import change_plan, units_of_names
 from dfa.sweeps.protocol import Settings
@@ -74,8 +75,9 @@ class Task(NamedTuple):
 
 
 def mnist(*hidden: int, **changes: Any) -> Plan:
-    """The plan of docs/robustness.md, with changes."""
-    settings: dict[str, Any] = {"epochs": 2, "batch_size": 32, "samples": 5000}
+    """The plan of docs/robustness.md, with changes and with the code of the results that are stored."""
+    code = Ternary(deviations=1.0)
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 32, "samples": 5000, "encoder": code}
     return Plan(data="mnist", hidden=hidden, **settings | changes)
 
 

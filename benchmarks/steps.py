@@ -10,6 +10,7 @@ from benchmarks.timing import cpu_seconds
 from dfa.data import Dataset
 from dfa.experiments import Plan
 from dfa.experiments.teachers import build_feedback
+from dfa.feedback.encoding import Ternary
 from dfa.models import mlp
 from dfa.rules.direct import DirectFeedback
 from dfa.training.steps import take_step
@@ -41,7 +42,7 @@ def rows(quick: bool) -> Iterator[Row]:
 def epoch(method: str, data: Dataset) -> Callable[[], None]:
     """Return the call that goes through the data once by one method."""
     model = mlp([784, 1024, 1024, 10])
-    plan = Plan(hidden=(1024, 1024), epochs=1)
+    plan = Plan(hidden=(1024, 1024), epochs=1, encoder=Ternary(deviations=1.0))  # the code of the targets
     learner = None if method == "bp" else DirectFeedback(model, feedback=build_feedback(method, plan, data, 0))
     optimiser = torch.optim.Adam(model.parameters())
 

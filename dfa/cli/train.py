@@ -102,18 +102,18 @@ def train(
     ] = None,
     deviations: Annotated[
         float | None,
-        encoder_option("Ternarise at this many standard deviations of the batch's error. Default for mlp and cnn: 1."),
+        encoder_option("Ternarise at this many standard deviations of the batch's error, for tanh units."),
     ] = None,
     stochastic: Annotated[
         float | None,
         encoder_option(
-            "Ternarise at random, without bias for errors up to this value. Default for norm-cnn and text: 1."
+            "Ternarise at random, without bias for errors up to this value. Default for images and text: 1."
         ),
     ] = None,
     pairs: Annotated[
         bool,
         encoder_option(
-            "With --stochastic: show at most one positive and one negative entry. Default for norm-cnn and text.",
+            "With --stochastic: show at most one positive and one negative entry. Default for images and text.",
             "--pairs",
         ),
     ] = False,

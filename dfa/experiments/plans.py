@@ -100,9 +100,8 @@ class Plan:
     """Whether the teaching signals of a gcn are averaged over neighbouring nodes once."""
 
     encoder: InstanceOf[Ternary] | None = Field(default=None)
-    """Ternarisation of the error; a stochastic one is seeded by the run. Default ``Ternary(deviations=1.0)`` for mlp
-    and cnn, ``Ternary()`` for norm-cnn, ``Ternary(threshold=0.2)`` for graphs and
-    ``Ternary(stochastic=1.0, pairs=True)`` for text."""
+    """Ternarisation of the error; a stochastic one is seeded by the run. Default ``Ternary()`` for images,
+    ``Ternary(threshold=0.2)`` for graphs and ``Ternary(stochastic=1.0, pairs=True)`` for text."""
 
     pixels: int = Field(default=64, ge=1)
     """Pixels of the device that the method learned reads, see `dfa.LeastSquares`."""

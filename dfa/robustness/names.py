@@ -41,7 +41,7 @@ def change_plan(plan: Plan, settings: Settings) -> Plan:
 
         - ``training.NAME``: a field of the plan (``training.learning_rate``, ``training.hidden``,
           ``training.exposure``, ``training.recalibrate_every`` ...);
-        - ``encoder.NAME``: a parameter of `dfa.Ternary`; naming a policy replaces the plan's;
+        - ``encoder.NAME``: a parameter of `dfa.Ternary`; naming a policy replaces the plan's and its options;
         - ``calibration.NAME``: an argument of `calibration.measure_projection`;
         - any other name: a parameter of the device (``camera.read_noise_e``,
           ``imaging.reference.phase_jitter_rad``, ``exposure_s``), see `dfa.experiments.devices.change_device`.
@@ -76,9 +76,10 @@ def change_plan(plan: Plan, settings: Settings) -> Plan:
 
 
 def change_encoder(encoder: Ternary, changes: Mapping[str, Any]) -> Ternary:
-    """Return the encoder with other parameters; a new policy replaces the old one."""
-    clear = {**dict.fromkeys(POLICIES), "sign": False} if changes.keys() & {*POLICIES, "sign"} else {}
-    return replace(encoder, **{**clear, **changes})
+    """Return the encoder with other parameters; a policy replaces the old one with its options."""
+    if changes.keys() & {*POLICIES, "sign"}:
+        return Ternary(**{"seed": encoder.seed, **changes})
+    return replace(encoder, **changes)
 
 
 def check_name(name: str, known: list[str]) -> None:

@@ -45,11 +45,13 @@ def test_every_prefix_changes_its_part():
 
 
 def test_a_policy_replaces_that_of_the_plan():
-    """Catches: two policies of ternarisation at once."""
+    """Catches: two policies of ternarisation at once; options of the earlier policy that stay."""
     assert change_plan(TINY, {"encoder.threshold": 0.1}).encoder == Ternary(threshold=0.1)
     assert change_plan(TINY, {"encoder.sign": True}).encoder == Ternary(sign=True)
     kept = change_plan(replace(TINY, encoder=Ternary(relative=0.3)), {"encoder.restore": True}).encoder
     assert kept == Ternary(relative=0.3, restore=True)
+    pairs = replace(TINY, encoder=Ternary(seed=5))
+    assert change_plan(pairs, {"encoder.stochastic": 0.5}).encoder == Ternary(stochastic=0.5, seed=5)
 
 
 def test_a_medium_name_changes_the_effect_around_the_medium():
