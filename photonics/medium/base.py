@@ -11,7 +11,7 @@ from photonics.backend import backend_of
 from photonics.component import integer
 from photonics.draws import MAX_TICK
 
-__all__ = ["Rows", "ScatteringMedium", "check_field", "check_rows", "check_ticks"]
+__all__ = ["Rows", "ScatteringMedium", "Wrapper", "check_field", "check_rows", "check_ticks"]
 
 
 class ScatteringMedium(ABC):
@@ -128,20 +128,15 @@ class ScatteringMedium(ABC):
         return {f.name: getattr(self, f.name) for f in fields(self)} if is_dataclass(self) else vars(self)
 
 
-@dataclass(frozen=True, eq=False)
-class Rows(ScatteringMedium):
-    """The outputs from `start` to before `stop` of each mode of a medium that computes all of them."""
+class Wrapper(ScatteringMedium):
+    """A medium around another one, `medium`. It passes everything through; subclasses override methods."""
 
     medium: ScatteringMedium
-    start: int
-    stop: int
-
-    def __post_init__(self) -> None:
-        check_rows(self.medium, self.start, self.stop)
+    """The medium inside."""
 
     @property
     def shape(self) -> tuple[int, int]:  # noqa: D102 (inherited)
-        return self.modes * (self.stop - self.start), self.medium.shape[1]
+        return self.medium.shape
 
     @property
     def modes(self) -> int:  # noqa: D102 (inherited)
@@ -155,9 +150,38 @@ class Rows(ScatteringMedium):
     def holds_ballistic(self) -> bool:  # noqa: D102 (inherited)
         return self.medium.holds_ballistic
 
+    def propagate(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
+        return self.medium.propagate(field, ticks)
+
+    def adjoint(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
+        return self.medium.adjoint(field, ticks)
+
+    def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
+        return self.medium.block(rows, cols, tick)
+
     @property
     def identity(self) -> int:  # noqa: D102 (inherited)
         return self.medium.identity
+
+    @property
+    def first_row(self) -> int:  # noqa: D102 (inherited)
+        return self.medium.first_row
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Wrapper):
+    """The outputs from `start` to before `stop` of each mode of a medium that computes all of them."""
+
+    medium: ScatteringMedium
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        check_rows(self.medium, self.start, self.stop)
+
+    @property
+    def shape(self) -> tuple[int, int]:  # noqa: D102 (inherited)
+        return self.modes * (self.stop - self.start), self.medium.shape[1]
 
     @property
     def first_row(self) -> int:  # noqa: D102 (inherited)

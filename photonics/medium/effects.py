@@ -12,7 +12,7 @@ from photonics import draws
 from photonics.arrays import Array, ComplexArray, IntArray
 from photonics.backend import Backend, backend_of
 from photonics.component import Field, Seed, component, number
-from photonics.medium.base import ScatteringMedium, check_field
+from photonics.medium.base import ScatteringMedium, Wrapper, check_field
 from photonics.random import Stream
 
 __all__ = ["Ballistic", "Dispersive", "Effect", "Lossy", "Modes", "derived_seed", "related_seed"]
@@ -34,47 +34,14 @@ def related_seed(medium: ScatteringMedium, seed: int, index: int, position: int 
 
 
 @component(kw_only=False)
-class Effect(ScatteringMedium):
+class Effect(Wrapper):
     """A medium that wraps another one. This base class passes everything through; effects override methods."""
 
     medium: ScatteringMedium
     """The medium inside."""
 
-    @property
-    def shape(self) -> tuple[int, int]:  # noqa: D102 (inherited)
-        return self.medium.shape
-
-    @property
-    def modes(self) -> int:  # noqa: D102 (inherited)
-        return self.medium.modes
-
-    @property
-    def path_time_spread_s(self) -> float:  # noqa: D102 (inherited)
-        return self.medium.path_time_spread_s
-
-    @property
-    def holds_ballistic(self) -> bool:  # noqa: D102 (inherited)
-        return self.medium.holds_ballistic
-
-    def propagate(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
-        return self.medium.propagate(field, ticks)
-
-    def adjoint(self, field: Array, ticks: Array = None) -> Array:  # noqa: D102 (inherited)
-        return self.medium.adjoint(field, ticks)
-
-    def block(self, rows: slice, cols: slice, tick: int = 0) -> ComplexArray:  # noqa: D102 (inherited)
-        return self.medium.block(rows, cols, tick)
-
-    @property
-    def identity(self) -> int:  # noqa: D102 (inherited)
-        return self.medium.identity
-
     def fresh(self, seed: int) -> "Effect":  # noqa: D102 (inherited)
         return replace(self, medium=self.medium.fresh(seed))
-
-    @property
-    def first_row(self) -> int:  # noqa: D102 (inherited)
-        return self.medium.first_row
 
     def with_fixed_storage(self) -> "Effect":  # noqa: D102 (inherited)
         inside = self.medium.with_fixed_storage()
