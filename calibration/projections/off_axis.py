@@ -1,8 +1,8 @@
 """Complex projections by a tilted reference beam: the fringes in one frame of each pattern give the field."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from calibration.projections.base import ProjectionMethod
 from calibration.projections.reference_arm import (
     Arm,
     ReferencedProjection,
-    beam_in_light,
     check_arm,
     frames_in_beam,
     measure_arm,
@@ -89,10 +88,9 @@ class OffAxisProjection(ReferencedProjection):
         """Frames for one binary vector: 1."""
         return 1
 
-    def _in_light(self, scale: float) -> ReferencedProjection:
+    def _in_light(self, light: float, **more: Array) -> Self:
         dark = self.noise.dark_dn
-        frame = dark + (self.reference_frame - dark) * float(np.float32(scale))
-        return replace(self, **beam_in_light(self, scale), reference_frame=frame)
+        return super()._in_light(light, reference_frame=dark + (self.reference_frame - dark) * light, **more)
 
     def _scale_error(self) -> Array:
         xp = self.backend.xp

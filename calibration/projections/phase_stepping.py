@@ -1,7 +1,7 @@
 """Complex projections by phase stepping: frames of each pattern at equal steps of the reference arm's phase."""
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from calibration.fields.stepped import Fields, misfit, refine_fields, stepped_re
 from calibration.projections.base import ProjectionMethod
 from calibration.projections.reference_arm import (
     ReferencedProjection,
-    beam_in_light,
     check_arm,
     measure_arm,
     warn_of_saturation,
@@ -82,8 +81,8 @@ class SteppingProjection(ReferencedProjection):
         """Frames for one binary vector: one for each phase step."""
         return len(self.phases_rad)
 
-    def _in_light(self, scale: float) -> ReferencedProjection:
-        return replace(self, **beam_in_light(self, scale), offset_dn=self.offset_dn * float(np.float32(scale)))
+    def _in_light(self, light: float, **more: Array) -> Self:
+        return super()._in_light(light, offset_dn=self.offset_dn * light, **more)
 
     def _scale(self) -> Array:
         # A pixel of finite width reduces the contrast of a tilted beam's fringes; the data sheet of the optics gives

@@ -1,9 +1,8 @@
 """Projections with a reference arm, and the calibration of its beam."""
 
 import warnings
-from abc import abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, replace
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,8 @@ from photonics.parts.camera import QUANTISATION
 
 __all__ = [
     "Arm",
+    "BeamProjection",
     "ReferencedProjection",
-    "beam_in_light",
     "check_arm",
     "frames_in_beam",
     "light_of_beam",
@@ -53,7 +52,29 @@ class Arm(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class ReferencedProjection(LinearProjection):
+class BeamProjection(LinearProjection):
+    """A linear map from interference with a reference beam R, whose strength sets the scale."""
+
+    moving_fields: ClassVar[int] = 1
+
+    reference_dn: Array
+    """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
+    reference_variance: Array
+    """Variance of `reference_dn`, DN^2."""
+
+    def _in_light(self, light: float, **more: Array) -> Self:
+        """The projection in brighter or darker light; `more` are other fields that follow it."""
+        beam_dn, variance = self.reference_dn * light, self.reference_variance * light**2
+        return replace(self, reference_dn=beam_dn, reference_variance=variance, **more)
+
+    def _scale_error(self) -> Array:
+        xp = self.backend.xp
+        beam = xp.where(self.valid, self.reference_dn, np.inf)
+        return xp.hypot(xp.sqrt(self.reference_variance) / (2.0 * beam), data_sheet_error(self.opu))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class ReferencedProjection(BeamProjection):
     """A complex linear map: ``M_ij = exp(-i rho_i) t_ij``, with rho_i the phase of the reference beam R in row i.
 
     Its unit is that of T (`unit_dn`). Each row is multiplied by the square root of its pixel's relative response
@@ -64,12 +85,6 @@ class ReferencedProjection(LinearProjection):
     difference of two halves; a phase drift between these causes an error.
     """
 
-    moving_fields: ClassVar[int] = 1
-
-    reference_dn: Array
-    """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
-    reference_variance: Array
-    """Variance of `reference_dn`, DN^2."""
     shared_variance: Array
     """Variance of the real part (or the imaginary one) of the response of all mirrors OFF, DN^2: (n_out,)."""
 
@@ -78,11 +93,10 @@ class ReferencedProjection(LinearProjection):
         if (there := self.on_device) is not self:
             return there.refresh(count)
         scale = light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count)
-        return Refreshed(self._in_light(scale), scale, None, None)
+        return Refreshed(self._in_light(float(np.float32(scale))), scale, None, None)
 
-    @abstractmethod
-    def _in_light(self, scale: float) -> "ReferencedProjection":
-        """The projection in brighter or darker light."""
+    def _in_light(self, light: float, **more: Array) -> Self:
+        return super()._in_light(light, shared_variance=self.shared_variance * light**2, **more)
 
     @property
     def dtype(self) -> type[np.complex64]:  # noqa: D102 (inherited)
@@ -113,11 +127,6 @@ class ReferencedProjection(LinearProjection):
 
     def _shared_variance(self) -> Array:
         return self.shared_variance
-
-    def _scale_error(self) -> Array:
-        xp = self.backend.xp
-        beam = xp.where(self.valid, self.reference_dn, np.inf)
-        return xp.hypot(xp.sqrt(self.reference_variance) / (2.0 * beam), data_sheet_error(self.opu))
 
 
 def warn_of_saturation(projection: LinearProjection, full: Array, stacklevel: int = 2) -> None:
@@ -161,16 +170,6 @@ def frames_in_beam(opu: Device, half: Array, padded: Array) -> Array:
     changed = backend_of(half).xp.any(half[1:, :] != half[:-1, :], axis=1)
     check_repeats(frames[:-1, :][changed], frames[1:, :][changed])
     return frames[:, None, :]
-
-
-def beam_in_light(projection: ReferencedProjection, scale: float) -> dict[str, Array]:
-    """Fields of a projection that follow the light of the beam."""
-    light = float(np.float32(scale))
-    return {
-        "reference_dn": projection.reference_dn * light,
-        "reference_variance": projection.reference_variance * light**2,
-        "shared_variance": projection.shared_variance * light**2,
-    }
 
 
 def light_of_beam(opu: Device, noise: NoiseModel, before: Array, valid: Array, shots: int) -> float:

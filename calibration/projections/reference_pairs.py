@@ -1,8 +1,8 @@
 """Real projections by a still reference arm: one frame for each entry of a vector, and differences of frames."""
 
 import warnings
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -12,9 +12,9 @@ from calibration.camera.noise import NoiseModel
 from calibration.camera.rounding import rounding_rms
 from calibration.device import Device, backend_of_device, show
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
-from calibration.projections.base import LinearProjection, ProjectionMethod, Refreshed
+from calibration.projections.base import ProjectionMethod, Refreshed
 from calibration.projections.light import grains_per_pixel, told_level
-from calibration.projections.reference_arm import check_arm, frames_in_beam, light_of_beam, measure_arm
+from calibration.projections.reference_arm import BeamProjection, check_arm, frames_in_beam, light_of_beam, measure_arm
 from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import Array
@@ -28,7 +28,7 @@ MAX_PULL = 5.0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
-class PairProjection(LinearProjection):
+class PairProjection(BeamProjection):
     """A real linear map from frames with a reference beam R at one phase, one frame for each entry of a vector.
 
     An input j alone gives ``[I(j + R) - I(R)] / (2 |R|) = Re(exp(-i rho) t_j) + |t_j|^2 / (2 |R|)``, with rho the phase
@@ -53,7 +53,6 @@ class PairProjection(LinearProjection):
     not be so for a single dense vector.
     """
 
-    moving_fields: ClassVar[int] = 1
     by_row: ClassVar[tuple[str, ...]] = (
         "reference_dn",
         "reference_variance",
@@ -62,10 +61,6 @@ class PairProjection(LinearProjection):
         "speckle_dn",
     )
 
-    reference_dn: Array
-    """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
-    reference_variance: Array
-    """Variance of `reference_dn`, DN^2."""
     offset_dn: Array
     """Mean frame of the beam alone, dark level included, DN: (n_out,)."""
     offset_variance: Array
@@ -103,14 +98,11 @@ class PairProjection(LinearProjection):
             self.noise.variance(before + dark) / self.method.repeats,
         )
         found = change_of_light(now, before, noise, self.opu.clock.frames - count // 2 - self.frame)
-        projection = replace(
-            self,
-            reference_dn=self.reference_dn * light,
-            reference_variance=self.reference_variance * light**2,
-            offset_dn=dark + (self.offset_dn - dark) * light,
-            offset_variance=self.offset_variance * light**2,
-        )
-        return Refreshed(projection.moving(found), light, *found[1:])
+        return Refreshed(self._in_light(light).moving(found), light, *found[1:])
+
+    def _in_light(self, light: float, **more: Array) -> Self:
+        offset_dn = self.noise.dark_dn + (self.offset_dn - self.noise.dark_dn) * light
+        return super()._in_light(light, offset_dn=offset_dn, offset_variance=self.offset_variance * light**2, **more)
 
     def _split(self, x: Array) -> Terms:
         return super()._split(x).one_by_one()
@@ -170,11 +162,6 @@ class PairProjection(LinearProjection):
 
     def _shared_variance(self) -> Array:
         return self.offset_variance / 4.0
-
-    def _scale_error(self) -> Array:
-        xp = self.backend.xp
-        beam = xp.where(self.valid, self.reference_dn, np.inf)
-        return xp.hypot(xp.sqrt(self.reference_variance) / (2.0 * beam), data_sheet_error(self.opu))
 
 
 def measure_speckle(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> tuple[Array, Speed]:
