@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
 from benchmarks.machine import machine
+from benchmarks.report import save
 from dfa import LayerParallel, Plan
 from dfa.data import Dataset, load
 from dfa.experiments.ranked import shared_feedback
@@ -165,9 +166,7 @@ def main() -> None:
             print(one, flush=True)
     same = sum(one["same_bits"] for one in found)
     print(f"{same} of {len(found)} resume to the same bits; from its first checkpoint on a run takes {seconds:.1f} s")
-    if given.out:
-        known = {"command": f"python -m benchmarks.kills --kills {given.kills}", "machine": where, "kills": found}
-        given.out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+    save(given.out, f"python -m benchmarks.kills --kills {given.kills}", machine=where, kills=found)
 
 
 if __name__ == "__main__":

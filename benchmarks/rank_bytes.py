@@ -6,11 +6,10 @@ mean of three.
 """
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.machine import machine
+from benchmarks.report import save
 from benchmarks.scaling_ranks import run_ranks
 
 CASES = (("bp", 1, 1), ("random", 1, 1), ("random", 1, 4), ("shared", 1, 1), ("shared", 1, 4), ("shared", 2, 4))
@@ -34,9 +33,7 @@ def main() -> None:
         row["calibration_wire"] = max(rank["calibration"][1] for rank in ranks)
         rows.append(row)
         print(row, flush=True)
-    if given.out:
-        known = {"command": "python -m benchmarks.rank_bytes", "machine": machine(), "rows": rows}
-        given.out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+    save(given.out, "python -m benchmarks.rank_bytes", rows=rows)
 
 
 if __name__ == "__main__":

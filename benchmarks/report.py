@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmarks.machine import machine, versions
 from benchmarks.row import Row
 
-__all__ = ["Parser", "out_file", "run", "show", "write"]
+__all__ = ["Parser", "out_file", "run", "save", "show", "write"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +53,14 @@ def show(rows: list[Row], title: str) -> None:
     for row in rows:
         table.add_row(*row.cells())
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def save(path: Path | None, command: str, **content: object) -> None:
+    """Write results with the command that gives them, the date and, if it is not given, the machine as it is now."""
+    if path is not None:
+        date = datetime.now().astimezone().date().isoformat()
+        known = {"command": command, "date": date, "machine": content.pop("machine", None) or machine(), **content}
+        path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 
 def write(path: Path, rows: list[Row], **more: object) -> None:

@@ -7,7 +7,6 @@ wall time without the waits for a processor.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.machine import machine
+from benchmarks.report import save
 from benchmarks.scaling_ranks import run_ranks, seconds_of, sizes
 from calibration import measure_projection
 from dfa import DirectFeedback, OpticalFeedback, RandomFeedback, Ternary
@@ -246,10 +246,8 @@ def main() -> None:
         print(f"{point!s:58} {seconds * 1e3:7.1f} {point.measured_s * 1e3:7.1f} ms  {ratio:.2f}{wire}")
     within = sum(abs(seconds / point.measured_s - 1) <= 0.2 for seconds, point in zip(predicted, points, strict=True))
     print(f"{within} of {len(points)} within 20 %; load {where['load']:.1f}")
-    if given.out:
-        rows = [asdict(point) | {"predicted_s": seconds} for point, seconds in zip(points, predicted, strict=True)]
-        known = {"command": "python -m benchmarks.scaling", "machine": where, "chips": asdict(chips), "points": rows}
-        given.out.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
+    rows = [asdict(point) | {"predicted_s": seconds} for point, seconds in zip(points, predicted, strict=True)]
+    save(given.out, "python -m benchmarks.scaling", machine=where, chips=asdict(chips), points=rows)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,15 @@ errors, by the anchor method (the complement), and reads the signals of a block 
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypedDict, TypeVar
 
 import torch
 
 from benchmarks.child import call_in_new_process
-from benchmarks.machine import machine
+from benchmarks.report import save
 from benchmarks.wide_feedback import peak_gb
 from calibration import measure_projection
 from dfa import OpticalFeedback, Ternary
@@ -102,7 +101,7 @@ def line(kind: str, found: Step) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Print the table, and write a file if wanted."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trillion_step", description="A step with 1e12 entries.")
-    parser.add_argument("--out", help="JSON file for the results")
+    parser.add_argument("--out", type=Path, help="JSON file for the results")
     given = parser.parse_args(argv)
     print(
         f"| device, 1e6 inputs, 1e6 outputs, {ROWS} errors | calibration: processor time (frames) | frames of a step | "
@@ -113,11 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     for kind in NAMES:
         found[kind] = call_in_new_process(measure, kind)
         print(line(kind, found[kind]), flush=True)
-    if given.out:
-        date = datetime.now(UTC).date().isoformat()
-        content = {"command": "python -m benchmarks.trillion_step", "date": date, "machine": machine(), "steps": found}
-        with open(given.out, "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1) + "\n")
+    save(given.out, "python -m benchmarks.trillion_step", steps=found)
 
 
 if __name__ == "__main__":
