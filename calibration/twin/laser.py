@@ -5,7 +5,7 @@ import numpy as np
 from calibration.camera.estimate import Estimate
 from calibration.twin.decorrelation import Looks
 from calibration.twin.evidence import Evidence
-from calibration.twin.parameter import CannotTell, Parameter, gather
+from calibration.twin.parameter import CannotTell, Parameter
 from calibration.twin.processes import Process, Series, fit_process
 
 __all__ = ["NOISE", "laser_parameters"]
@@ -45,10 +45,9 @@ def laser_parameters(seen: Evidence, looks: Looks, medium_time_s: float, grain: 
         known_time_s=medium_time_s / 2.0,
     )
     process, exposure_s = fit_process(series), float(seen.exposure_s[looks.index[0]])
-    found = []
-    for name, (unit, kind) in NOISE.items():
-        found += gather({name: unit}, lambda n=name, u=unit, k=kind: [noise_of(process, n, u, k, exposure_s)])
-    return found
+    return [
+        Parameter.find(name, unit, HOW, noise_of, process, kind, exposure_s) for name, (unit, kind) in NOISE.items()
+    ]
 
 
 def temporal_variance(looks: Looks) -> float:
@@ -62,14 +61,14 @@ def temporal_variance(looks: Looks) -> float:
     return float(((even[1:] - even[:-1])[np.diff(looks.number) == 1] ** 2).mean()) / 2.0
 
 
-def noise_of(process: Process, name: str, unit: str, kind: str, exposure_s: float) -> Parameter:
+def noise_of(process: Process, kind: str, exposure_s: float) -> Estimate:
     """One parameter; white noise of the rms w is that of ``2 t w^2`` in 1/Hz."""
     if kind != "white":
-        return Parameter(name, unit, process.estimate(kind), HOW)
+        return process.estimate(kind)
     try:
         white = process.estimate(kind)
     except CannotTell as reason:
         most = 10.0 * np.log10(2.0 * exposure_s * reason.most**2) if np.isfinite(reason.most) else np.inf
         raise CannotTell(f"shot noise hides it: at most {most:.0f} dB/Hz", most=most) from None
     decibel = 10.0 * np.log10(2.0 * exposure_s * white.value**2)
-    return Parameter(name, unit, Estimate(float(decibel), float(20.0 / np.log(10.0) * white.error / white.value)), HOW)
+    return Estimate(float(decibel), float(20.0 / np.log(10.0) * white.error / white.value))

@@ -6,7 +6,7 @@ from scipy.optimize import fminbound
 
 from calibration.camera.estimate import Estimate
 from calibration.twin.evidence import Evidence
-from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, gather, jackknife, pixel_blocks
+from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, jackknife, pixel_blocks
 from calibration.twin.sensor import Sensor
 from photonics.arrays import FloatArray, IntArray
 
@@ -48,11 +48,10 @@ def light_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
     relative = np.linalg.norm([*parts, 3.0 * sensor.level_error_dn / mean])  # of 4 patterns less all ON
     how = "patterns, complements and all ON during the record; one product of efficiency, throughput and power"
     found.append(Parameter(RATE, "e-/s", Estimate(float(rate), float(rate * relative)), how))
-    for name, unit, find, how in (
-        (LEAKAGE, "", leakage, "all inputs OFF against all ON; frames do not separate contrast and mirrors stuck ON"),
-        (RADIUS, "m", beam_radius, "mean light of groups of inputs alone, less that of all OFF beside"),
-    ):
-        found += gather({name: unit}, lambda n=name, u=unit, f=find, h=how: [Parameter(n, u, f(seen, sensor), h)])
+    how = "all inputs OFF against all ON; frames do not separate contrast and mirrors stuck ON"
+    found.append(Parameter.find(LEAKAGE, "", how, leakage, seen, sensor))
+    how = "mean light of groups of inputs alone, less that of all OFF beside"
+    found.append(Parameter.find(RADIUS, "m", how, beam_radius, seen, sensor))
     return found
 
 

@@ -51,6 +51,14 @@ class Parameter:
         return math.isfinite(self.estimate.value) and math.isfinite(self.estimate.error)
 
     @classmethod
+    def find(cls, name: str, unit: str, how: str, estimate: Callable[..., Estimate], *arguments: object) -> "Parameter":
+        """Parameter that a function estimates from the arguments; unknown if it cannot tell."""
+        try:
+            return cls(name, unit, estimate(*arguments), how)
+        except CannotTell as reason:
+            return cls.unknown(name, unit, reason)
+
+    @classmethod
     def unknown(cls, name: str, unit: str, reason: CannotTell) -> "Parameter":
         """Parameter that the frames do not tell."""
         return cls(name, unit, HIDDEN, str(reason), reason.least, reason.most)

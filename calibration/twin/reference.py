@@ -66,7 +66,7 @@ def beam_parameters(seen: Evidence, sensor: Sensor, rate: Estimate, laser_rms: f
     """Intensity of the beam alone, and the spread of the pixels in its light."""
     beam = read_beam(seen, sensor)
     how = "spread of the pixels in the reference's light, with stains of the beam"
-    found = gather({PRNU: ""}, lambda: [Parameter(PRNU, "", prnu(beam), how)])
+    found = [Parameter.find(PRNU, "", how, prnu, beam)]
     if not np.isfinite(rate.value):
         return [*found, Parameter.unknown(REFERENCE, "", CannotTell("the light of the inputs is not known"))]
     value = intensity(seen, sensor, beam, laser_rms)
@@ -177,10 +177,7 @@ def phase_parameters(seen: Evidence, sensor: Sensor, medium_frames: float) -> li
     """Jitter and drift of the reference's phase, from frames of one half-ON pattern with the reference."""
     process = fit_process(phase_series(seen, sensor, medium_frames))
     how = "likelihood of the phase of one pattern: white noise and an Ornstein-Uhlenbeck drift"
-    found = []
-    for name, (unit, kind) in NOISE.items():
-        found += gather({name: unit}, lambda n=name, u=unit, k=kind: [Parameter(n, u, process.estimate(k), how)])
-    return found
+    return [Parameter.find(name, unit, how, process.estimate, kind) for name, (unit, kind) in NOISE.items()]
 
 
 class Fringes(NamedTuple):

@@ -11,7 +11,7 @@ from calibration.camera.estimate import Estimate
 from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
 from calibration.camera.pixels import find_defects
 from calibration.twin.evidence import Evidence
-from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, gather, jackknife, pixel_blocks
+from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, jackknife, pixel_blocks
 from photonics.arrays import BoolArray, FloatArray, IntArray, Shapes
 from photonics.parts.camera import QUANTISATION
 
@@ -239,24 +239,20 @@ def fit_line(bursts: list[Burst], pixels: IntArray) -> NDArray[np.float64]:
 
 def camera_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
     """Parameters of the camera; what 8 bits hide is unknown, not zero."""
-    gain, dark = sensor.gain, seen.dark()
     found = [
         Parameter("camera.offset_dn", "DN", sensor.offset, "mean of dark frames at the shortest exposure"),
-        Parameter("camera.gain_dn_per_e", "DN/e-", gain, "variance against mean of bursts, extrapolated to lag 0"),
-    ]
-    finders = {
-        "camera.read_noise_e": ("e-", read_noise, "variance of dark frames, or of bursts extrapolated to no light"),
-        "camera.dark_current_e_per_s": (
-            "e-/s",
-            dark_current,
-            "dark frames at the longest against the shortest exposure",
+        Parameter(
+            "camera.gain_dn_per_e", "DN/e-", sensor.gain, "variance against mean of bursts, extrapolated to lag 0"
         ),
-        "camera.dsnu_e": ("e-", dsnu, "spread of the pixels in the mean dark frame"),
-        "camera.full_well_e": ("e-", full_well, "code at which readings stop below the last one"),
-        "camera.dead_pixels": ("", dead_pixels, "pixels with less than 0.15 of the mean response"),
-    }
-    for name, (unit, find, how) in finders.items():
-        found += gather({name: unit}, lambda n=name, u=unit, f=find, h=how: [Parameter(n, u, f(seen, sensor, dark), h)])
+    ]
+    for name, unit, how, estimate in (
+        ("read_noise_e", "e-", "variance of dark frames, or of bursts extrapolated to no light", read_noise),
+        ("dark_current_e_per_s", "e-/s", "dark frames at the longest against the shortest exposure", dark_current),
+        ("dsnu_e", "e-", "spread of the pixels in the mean dark frame", dsnu),
+        ("full_well_e", "e-", "code at which readings stop below the last one", full_well),
+        ("dead_pixels", "", f"pixels with less than {MIN_RESPONSE} of the mean response", dead_pixels),
+    ):
+        found.append(Parameter.find(f"camera.{name}", unit, how, estimate, seen, sensor))
     return found
 
 
@@ -274,15 +270,12 @@ def spread_of(variance: float, error: float, scale: float) -> tuple[float, float
     return float(variance**0.5 / scale), float(error / variance / 2.0)
 
 
-Dark = list[tuple[float, IntArray]]
-
-
-def read_noise(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+def read_noise(seen: Evidence, sensor: Sensor) -> Estimate:
     """Read noise, electrons rms."""
     gain = sensor.gain
     variance, error = sensor.read_dn2.value / gain.value**2, sensor.read_dn2.error / gain.value**2
     if sensor.dithered:
-        shortest = seen.of(dark[0][1])[:, sensor.live].var(axis=0, ddof=1)
+        shortest = seen.of(seen.dark()[0][1])[:, sensor.live].var(axis=0, ddof=1)
         variance = (float(shortest.mean()) - QUANTISATION) / gain.value**2
         error = float(shortest.std()) / np.sqrt(shortest.size) / gain.value**2
         error = float(np.hypot(error, 2.0 * variance * gain.error / gain.value))
@@ -292,8 +285,9 @@ def read_noise(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
     return Estimate(float(variance**0.5), float(error / (2.0 * variance**0.5)))
 
 
-def dark_current(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+def dark_current(seen: Evidence, sensor: Sensor) -> Estimate:
     """Dark current, electrons per second."""
+    dark = seen.dark()
     (short_s, short), (long_s, long) = dark[0], dark[-1]
     if len(dark) < 2 or not sensor.dithered:
         raise CannotTell("rounding hides it" if len(dark) > 1 else "there are dark frames at one exposure only")
@@ -302,11 +296,11 @@ def dark_current(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
     return estimate_if_seen(steps.mean() / scale, steps.std() / np.sqrt(steps.size) / scale, "it")
 
 
-def dsnu(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+def dsnu(seen: Evidence, sensor: Sensor) -> Estimate:
     """Dark signal non-uniformity, electrons."""
     if not sensor.dithered:
         raise CannotTell("rounding hides it")
-    frames = seen.of(dark[-1][1])[:, sensor.live]
+    frames = seen.of(seen.dark()[-1][1])[:, sensor.live]
     mean = frames.mean(axis=0)
     square = float(mean.var(ddof=1)) - sensor.floor_dn2 / len(frames)
     gain = sensor.gain
@@ -314,7 +308,7 @@ def dsnu(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
     return Estimate(value, value * float(np.hypot(relative, gain.error / gain.value)))
 
 
-def full_well(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+def full_well(seen: Evidence, sensor: Sensor) -> Estimate:
     """Full well, electrons."""
     well = (sensor.ceiling - sensor.offset.value) / sensor.gain.value
     if sensor.ceiling >= seen.top:
@@ -324,7 +318,7 @@ def full_well(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
     return Estimate(float(well), float(error))
 
 
-def dead_pixels(seen: Evidence, sensor: Sensor, dark: Dark) -> Estimate:
+def dead_pixels(seen: Evidence, sensor: Sensor) -> Estimate:
     """Share of pixels that do not respond to light, counted; the error is that of a place on the chip."""
     count = int((~sensor.live).sum())
     return Estimate(count / seen.n_out, max(count, 1) ** 0.5 / seen.n_out)

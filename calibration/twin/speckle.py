@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from calibration.camera.estimate import Estimate
 from calibration.twin.evidence import Evidence
 from calibration.twin.light import dark_at
-from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, gather, jackknife, pixel_blocks
+from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, jackknife, pixel_blocks
 from calibration.twin.sensor import Sensor
 from photonics.arrays import FloatArray, IntArray
 from photonics.parts.pupil import correlation
@@ -165,12 +165,12 @@ def speckle_parameters(seen: Evidence, speckle: Speckle) -> list[Parameter]:
     found = [Parameter(CONTRAST, "", root(speckle.contrast2), "spread of half-ON patterns over their mean")]
     how = "a pixel is brighter if the input imaged onto it is ON"
     aperture = speckle.aperture
-    found += gather({STRAIGHT: ""}, lambda: [Parameter(STRAIGHT, "", ballistic(speckle), how)])
+    found.append(Parameter.find(STRAIGHT, "", how, ballistic, speckle))
     straight = found[-1].estimate.value if found[-1].known else 0.0
     share = pixel_covariance(seen, aperture.value, 0) if aperture.value > 0.0 else 1.0
-    near = "correlation of neighbouring pixels"
-    found += gather({GRAIN: ""}, lambda: [Parameter(GRAIN, "", resolved(seen, aperture), near)])
-    found += gather({MODES: ""}, lambda: [modes(speckle, share, straight)])
+    found.append(Parameter.find(GRAIN, "", "correlation of neighbouring pixels", resolved, seen, aperture))
+    how = "contrast of the speckle against that of one field"
+    found.append(Parameter.find(MODES, "", how, modes, speckle, share, straight))
     return found
 
 
@@ -197,7 +197,7 @@ def root(square: Estimate) -> Estimate:
     return Estimate(value, square.error / (2.0 * max(value, 1e-9)))
 
 
-def modes(speckle: Speckle, share: float, straight: float) -> Parameter:
+def modes(speckle: Speckle, share: float, straight: float) -> Estimate:
     """Number of equal fields that do not interfere, 1 or 2: the contrast squared is `share` / modes.
 
     Unscattered light of the ratio r reduces the square of the contrast to ``(1 + 2 r) / (1 + r)^2``.
@@ -205,9 +205,8 @@ def modes(speckle: Speckle, share: float, straight: float) -> Parameter:
     mixed = (1.0 + 2.0 * straight) / (1.0 + straight) ** 2
     expected = {number: share * mixed / number for number in (1, 2)}
     number = min(expected, key=lambda n: abs(np.log(max(speckle.contrast2.value, 1e-3) / expected[n])))
-    how = "contrast of the speckle against that of one field"
     apart = abs(np.log(max(speckle.contrast2.value, 1e-3) / expected[number]))
     if apart > 0.2 and apart > 4.0 * speckle.contrast2.error / speckle.contrast2.value:
         contrast = speckle.contrast2.value**0.5
         raise CannotTell(f"the contrast of {contrast:.3g} is that of neither one nor two fields")
-    return Parameter(MODES, "", Estimate(float(number), 0.0), how)
+    return Estimate(float(number), 0.0)
