@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from calibration.camera.decay import UNKNOWN_NOISE
 from calibration.fields.linearity import bend_of
 from calibration.fields.misfit import common_misfit
 from calibration.fields.readings import Bench
@@ -16,6 +17,8 @@ from photonics.random import PatternSet
 
 __all__ = ["Checked", "check_bend", "check_fields", "check_patterns", "stray_level"]
 
+LEAST_PULL = 2.0
+"""Standard errors from which on a deviation counts as stale: it enlarges errors, and is not told."""
 MAX_LEVEL = 0.25
 """Scatter of the mean of a frame, DN, that is not told: on a bench without noise it is due to rounding."""
 
@@ -27,6 +30,9 @@ class Checked(NamedTuple):
     """Mean squared deviation of fields from the predicted ones, over its expectation: (n_out,), NaN on bad pixels."""
     common: float
     """Misfit common to all rows, 1 if not significant (`calibration.fields.misfit.common_misfit`)."""
+    stale: float
+    """Power of the deviation that noise and a scale of each frame do not explain, over that of the fields; 0 if it is
+    not significant."""
     bend: float
     """Relative change of the speckle's reading by the beam (`calibration.fields.linearity.bend_of`)."""
 
@@ -43,8 +49,8 @@ def check_fields(
     sideband: Sideband,
     bad: BoolArray,
     bench: Bench,
-) -> tuple[FloatArray, float]:
-    """Misfit of each row, (n_out,), and the common one, of the fields of check frames.
+) -> tuple[FloatArray, float, float]:
+    """`Checked.misfit`, `Checked.common` and `Checked.stale` of the fields of check frames.
 
     Frames that are lost or doubled, light or a medium that changes, and a response that is not linear make fields
     differ from the predicted ones. The phase of the beam in a check frame is fitted, as it has no part in the result.
@@ -64,18 +70,28 @@ def check_fields(
     bench : Bench
         The bench.
     """
-    bad = bad | sideband.edge
+    bad, independent = bad | sideband.edge, max(sideband.independent, 2.0)  # the fitted phase takes half of one
     turn = np.sum(predicted[:, ~bad].conj() * found[:, ~bad], axis=1)
+    stale = unexplained(found[:, ~bad], predicted[:, ~bad], variance[:, ~bad], independent)
     predicted = predicted * (turn / np.maximum(np.abs(turn), 1e-30))[:, None].astype(np.complex64)
     # The laser's drift changes the scale of a frame.
     light = np.mean(np.abs(predicted) ** 2, axis=0) * (
         2.0 * (np.float32(bench.scale_error**2) + sideband.model_error**2)
     )
-    independent = max(sideband.independent, 2.0)  # the fitted phase takes half of one
     expected = (variance + light) * (1.0 - 0.5 / independent)
     misfit = np.mean(np.abs(found - predicted) ** 2 / expected, axis=0).astype(np.float32)
     misfit[bad] = np.nan
-    return misfit, common_misfit(misfit, bench.n_out / independent)
+    return misfit, common_misfit(misfit, bench.n_out / independent), stale
+
+
+def unexplained(found: ComplexArray, predicted: ComplexArray, variance: FloatArray, independent: float) -> float:
+    """`Checked.stale` of fields on the pixels that count, each (checks, n_pixels), with so many independent ones."""
+    products = np.sum(predicted.conj() * found, axis=1), np.sum(np.abs(predicted) ** 2, axis=1)
+    scaled = predicted * (products[0] / np.maximum(products[1], 1e-30))[:, None].astype(np.complex64)
+    noise = float(np.mean(variance)) * (1.0 - 1.0 / independent)
+    excess = float(np.mean(np.abs(found - scaled) ** 2)) - noise
+    error = noise * (UNKNOWN_NOISE + 1.0 / math.sqrt(len(found) * independent))
+    return excess / float(np.mean(np.abs(scaled) ** 2)) if excess > LEAST_PULL * error else 0.0
 
 
 def check_bend(

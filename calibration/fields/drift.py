@@ -39,6 +39,9 @@ OVER_RELAXATION = 1.5
 """Over-relaxation factor of `settle_phases`: a plain step covers only a third of the remaining distance."""
 MAX_RESIDUAL = 0.05
 """Remaining change of a phase at which `settle_phases` stops, relative to the phase's standard error."""
+MIN_INFORMATION = 0.05
+"""Smallest eigenvalue of a pixel's normal matrix for each frame: 1 with all frames, 0.36 with three of four phases, 0
+with two. A single pixel of which half of the readings saturate would outweigh all others."""
 MIN_RESIDUAL_RAD = 1e-5
 """Remaining change of a phase that is negligible, radians."""
 
@@ -204,12 +207,17 @@ def principal_phases(frames: Real, turns: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def fit_pixels(frames: Real, mask: Real, theta: HostArray) -> tuple[Real, ComplexArray]:
-    """Fit the mean b and the field z of each pixel, (n_pixels,), in ``I = b + 2 Re(z exp(-i theta))``."""
+    """Fit the mean b and the field z of each pixel, (n_pixels,), in ``I = b + 2 Re(z exp(-i theta))``.
+
+    The field is 0 on pixels whose unsaturated readings do not determine it.
+    """
     basis = np.stack([np.ones_like(theta), 2.0 * np.cos(theta), 2.0 * np.sin(theta)], axis=1).astype(np.float32)
     products = (basis[:, :, None] * basis[:, None, :]).reshape(len(theta), 9)
     normal = (mask.T @ products).reshape(-1, 3, 3) + np.float32(1e-3) * np.eye(3, dtype=np.float32)
     solution = np.linalg.solve(normal, ((mask * frames).T @ basis)[:, :, None])[:, :, 0]
-    return solution[:, 0], (solution[:, 1] + 1j * solution[:, 2]).astype(np.complex64)
+    field = (solution[:, 1] + 1j * solution[:, 2]).astype(np.complex64)
+    known = np.linalg.eigvalsh(normal)[:, 0] > MIN_INFORMATION * len(theta)
+    return solution[:, 0], np.where(known, field, np.complex64(0.0))
 
 
 def fit_phases(fringes: Real, mask: Real, field: ComplexArray) -> tuple[ComplexArray, FloatArray]:

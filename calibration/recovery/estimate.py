@@ -129,6 +129,7 @@ class TransmissionEstimate:
         valid = self.valid
         if not valid.any():
             raise ValueError("estimate must have valid rows to be updated, got none")
+        own, common = (self.diagnostics.get(name) for name in ("entry_error", "common_error"))
         squared = np.asarray(self.standard_error, np.float64)[valid] ** 2
         squared = squared.mean(axis=1) if squared.ndim == 2 else squared
         backend = backend_of(self.matrix)
@@ -136,11 +137,13 @@ class TransmissionEstimate:
         matrix = xp.astype(xp.take(self.matrix, backend.asarray(known_rows), axis=0), xp.complex128)
         power = to_host(xp.mean(xp.abs(matrix) ** 2, axis=1))
         rest = np.maximum(squared - facts.scale_error**2 * power, 1e-3 * squared)
-        common = self.diagnostics.get("common_error")
+        # A misfit enlarges the stated error; frames would move a row too far if they were weighed by it, too.
+        rest = rest if own is None else np.asarray(own, np.float64)[valid] ** 2
         shared = rest if common is None else np.asarray(common, np.float64)[valid] ** 2
         rows = Rows(matrix, backend.asarray(rest), backend.asarray(shared))
         found = follow(rows, shown, columns(readings, backend.asarray(valid)), seconds, facts)
-        diagnostics = {"common_error": backend.xp.sqrt(found.rows.shared), "misfit": found.misfit}
+        errors = {"entry_error": found.rows.rest, "common_error": found.rows.shared}
+        diagnostics = {name: xp.sqrt(value) for name, value in errors.items()} | {"misfit": found.misfit}
         known = {name: spread_rows(to_host(values), valid, np.nan) for name, values in diagnostics.items()}
         saturated = to_host(mean(readings >= facts.saturation_dn, axis=0))
         gauge = self.gauge._replace(phase_fixed=False)

@@ -193,7 +193,7 @@ class PhaseStepping(RecoveryMethod[State]):
 
         By the first probe and the closing frames, or by the known pattern of the first and the last probes.
         """
-        shown, order, error = frames[REFERENCE_FRAMES:], self.design.order, 0.0
+        shown, order = frames[REFERENCE_FRAMES:], self.design.order
         shown = shown.reshape(-1, self.per_probe, frames.shape[1])
         if state.drift is None:
             looks, phases, between = shown[::order], state.phases[[0, 0]], order
@@ -202,14 +202,12 @@ class PhaseStepping(RecoveryMethod[State]):
             looks = shown[probe, self.steps].reshape(-1, self.steps, frames.shape[1])
             turn = 2.0 * np.pi * (np.asarray(probe) % self.steps) / self.steps
             phases = (state.drift.tracked[probe] + turn).reshape(-1, self.steps)
-            between, error = order - self.steps, state.drift.error**2
+            between = order - self.steps
         good = (looks < bench.saturation_dn).all(axis=(0, 1))
         if len(looks) < 2 or not good.any():
             return None
         fields = linear_fields(looks[:, :, good], phases, reference[good], bench)
-        light = np.mean(np.abs(fields.values) ** 2)
-        variance = fields.variance * np.float32(state.misfit) + np.float32(error) * light
-        return decay_between(fields.values, variance) * order / between
+        return decay_between(fields.values, fields.variance * np.float32(state.misfit)) * order / between
 
     def strength(self, frames: HostArray, bench: Bench) -> FloatArray:
         """Intensity of the reference at each pixel, DN, from frames of the reference and the leaked light c.

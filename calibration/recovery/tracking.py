@@ -109,6 +109,7 @@ class Followed(NamedTuple):
     """Result of `follow`."""
 
     rows: Rows
+    """After the last frame. Their errors are those from which the next frames are predicted, without the misfit."""
     error: Real
     """Rms error of an entry after the last frame, (n_rows,). A significant misfit multiplies it by its root; in
     the 600 frames after a step some 5 % of the rows return more slowly than they state, by up to a factor of 3."""
@@ -222,9 +223,10 @@ def follow(rows: Rows, patterns: BoolArray, frames: Array, exposure_s: float, fa
     rows = rows.scaled(power / (power - xp.minimum(rows.rest, 0.9 * power)))
     # The last frames were taken over some time: half of what became stale in it is stale after the last one.
     later = stale / 2.0 if len(patterns) > FRAMES else 0.0
+    rows = rows._replace(rest=rows.rest + later * power)
     misfit = xp.mean(xp.concat(misfits), axis=0)
     factor = xp.where(misfit > 1.0 + 4.0 * math.sqrt(8.0 / len(patterns)), misfit, xp.ones_like(misfit))
-    found = xp.sqrt((rows.rest + later * power) * factor + facts.scale_error**2 * power)
+    found = xp.sqrt(rows.rest * factor + facts.scale_error**2 * power)
     return Followed(rows, found, 1.0 - kept, misfit)
 
 

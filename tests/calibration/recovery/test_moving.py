@@ -1,5 +1,7 @@
 """Stated errors of a matrix whose medium moves while it is measured: against the matrix of the last frame."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from calibration.metrics import matrix_row_errors
 from calibration.recovery.designs.probes import choose_design
 from calibration.recovery.methods import build_method, take_frames
 from photonics import Drifting, GaussianMedium, MatrixMedium, presets
+from photonics.parts.reference import Reference
 from tests.calibration.benches import field_matrix
 from tests.calibration.matrix_benches import tilted
 
@@ -38,8 +41,9 @@ def test_errors_contain_what_the_medium_has_moved(method, n, taus):
     """Stated over true error against the matrix of the last frame: 1/1.5 to 1.5, where half of the rows are valid.
 
     The ratio scatters by 0.04 (1 standard error). Before: 0.44 and 0.17 for phase stepping at 1e5 and 1e4, without a
-    word at 1e5. Now 0.99, and it names the correlation time within 15 % (scatter 5 to 8 %).
-    Catches: a decay of the intensity for that of the field; an error against the mean over the run, 1.3 times less.
+    word at 1e5. Now 0.99, and it names the correlation time within 15 % (scatter 5 to 8 %). Off axis it was 0.89, 0.89
+    and 0.81 at 1e6, 1e5 and 1e4. Catches: a decay of the intensity for that of the field; an error against the mean
+    over the run, 1.3 times less; a misfit of patterns taken for that of entries, without the frames after the probes.
     """
     for tau in taus:
         opu = bench(method, n, tau)
@@ -50,9 +54,31 @@ def test_errors_contain_what_the_medium_has_moved(method, n, taus):
         true = np.sqrt(np.mean(matrix_row_errors(estimate.matrix[rows], truth, estimate.gauge) ** 2))
         stated = np.sqrt(np.mean(estimate.relative_error[rows] ** 2))
         assert 1.0 / 1.5 < stated / true < 1.5, (tau, stated, true)
-        if method == "phase-stepping":
+        if method in ("phase-stepping", "off-axis"):
             assert 0.9 < stated / true < 1.1
+        if method == "phase-stepping":
             assert estimate.drift["correlation_frames"] == pytest.approx(tau, rel=0.15)
+
+
+@pytest.mark.filterwarnings("ignore:the medium moves")
+def test_tracked_phases_on_a_medium_that_moves():
+    """Stated over true error 0.88 to 1.15 in 4 runs, and no misfit; a phase that jitters does not hide the movement.
+
+    Before: with a still reference, phases were wrong by 0.3 and 0.5 rad, with misfits up to 24 and errors of 0.4 and
+    0.9 in place of 0.13 (2 of 12 seeds); with jitter 0.85 and 0.83. Catches: a pixel of which half of the readings
+    saturate, which alone decides the phases; the error of the probes' phases taken for that of the known pattern.
+    """
+    runs = [(3e4, 0.0, seed) for seed in (7, 12)] + [(1e5, 0.4, seed) for seed in (5, 10)]
+    for tau, jitter, seed in runs:
+        opu = presets.lab_bench(64, 200, seed=seed)
+        beam = Reference(phase_drift_rad=jitter, phase_drift_time_s=5e-3)
+        medium = Drifting(GaussianMedium(64, 200, seed=seed), tau)
+        opu = opu.replace(medium=medium, imaging=dataclasses.replace(opu.imaging, reference=beam))
+        estimate = recover_transmission_matrix(opu, track_drift=True)  # a misfit would be a warning
+        rows = estimate.valid
+        errors = matrix_row_errors(estimate.matrix[rows], last_matrix(opu, 64)[rows], estimate.gauge)
+        stated = np.sqrt(np.mean(estimate.relative_error[rows] ** 2) / np.mean(errors**2))
+        assert 0.88 < stated < 1.15, (tau, jitter, seed, stated)
 
 
 def test_the_movement_is_told_and_a_still_medium_is_silent(tmp_path):
