@@ -272,6 +272,13 @@ def test_every_entry_is_under_the_laws():
     assert set(RECOVERIES) == set(test_threads.RECOVERIES) <= set(test_coverage.CASES)
 
 
+def test_every_entry_has_a_table_of_its_parameters():
+    """In docs/reference/parameters.md. Catches: a method whose settings no page lists."""
+    page = (ROOT / "docs" / "reference" / "parameters.md").read_text("utf-8")
+    kinds = {kind.__name__ for registry in (PROJECTIONS, RECOVERIES, media.MEDIA) for kind in registry.values()}
+    assert kinds == {name for name in kinds if re.search(rf"\{{parameters\}} [\w.]+\.{name}\n", page)}
+
+
 def test_every_guard_of_the_checklist_exists():
     """The tests that CONTRIBUTING.md names. Catches: a guard that was renamed or deleted."""
     rows = re.findall(r"^\| .* \|$", (ROOT / "CONTRIBUTING.md").read_text("utf-8").split("must not forget")[1], re.M)

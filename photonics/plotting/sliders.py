@@ -14,7 +14,7 @@ def slide(draw: Callable[..., object], size: tuple[float, float] = (9.0, 3.4), *
     """Show sliders and a figure that is redrawn when a slider moves.
 
     The figure is a separate PNG output, so that a saved notebook keeps it, drawn for the sliders' first values. Needs
-    ipywidgets (``pip install opu-sim[notebooks]``).
+    ipywidgets (the extra ``notebooks``).
 
     Parameters
     ----------
