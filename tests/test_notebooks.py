@@ -21,7 +21,8 @@ DRAWN = {
         '"read_noise", plan': '"read_noise", plan, values=[0.0, 30.0]',
         '"medium_drift", plan': '"medium_drift", plan, values=[1e9, 1e5]',
         "(20, 200, 2000, 10_000)": "(20, 200)",
-        "flaws[:1] if SMALL else flaws": "flaws[:2]",
+        "[: 1 if SMALL else 3]": "[:1]",
+        'SMALL else {"most": 16}': 'SMALL else {"seeds": range(2), "most": 4}',
         "ready.run(SEEDS": "ready.run(range(1)",
     }
 }

@@ -95,7 +95,7 @@ EXAMPLES = {
         "opu calibrate --compare old.json new.json",
     ],
     "twin": ["opu twin --recorded bench.h5 --out bench.toml"],
-    "sweep": ["opu sweep read_noise", "opu sweep study.toml --out runs/study", "opu sweep budget --workers 4 --quiet"],
+    "sweep": ["opu sweep read_noise", "opu sweep study.toml --out runs/study", "opu sweep rin --workers 4 --quiet"],
     "report": ["opu report runs/study"],
     "tolerance": [
         "opu tolerance read_noise contrast --task digits",

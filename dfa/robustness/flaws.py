@@ -1,6 +1,5 @@
 """Flaws of a device: the parameter behind each, and the values at which it is studied."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dfa.sweeps.protocol import Settings
@@ -27,26 +26,12 @@ class Flaw:
     """Label of the axis, with the unit."""
     values: tuple[float | None, ...]
     """From the value without the flaw to values that are far worse than on a bench."""
-    worse: float
-    """Value on a bad bench, for the budget: about ten times `lab_bench`, or an estimate if it is 0 there."""
     log: bool = True
     """Whether the axis is logarithmic."""
     changes: Settings = field(default_factory=dict)
     """Changes of the device, without which other parameters would hide the flaw."""
     calibration: Settings = field(default_factory=dict)
     """Arguments of the calibration for which the flaw matters."""
-    removable: bool = True
-    """Whether the flaw can be removed without changing anything else."""
-
-    @property
-    def without(self) -> float | None:
-        """Value without the flaw."""
-        return self.values[0]
-
-    @property
-    def effect(self) -> Mapping[str, object] | None:
-        """Description of the effect around the medium that has the parameter; None if the device has it already."""
-        return self.changes.get("medium")
 
 
 def flaw(name: str) -> Flaw:
@@ -61,8 +46,6 @@ FLAWS = {
         parameter="camera.full_well_e",  # the exposure follows the full well, and so do light and shot noise
         label="full well (e-)",
         values=(1e7, 10_000.0, 1000.0, 300.0, 100.0, 30.0),
-        worse=1000.0,
-        removable=False,  # no bench has that much light
         changes=LOW_FRAME_RATE | {"camera.read_noise_e": 0.0, "camera.dsnu_e": 0.0, "camera.dark_current_e_per_s": 0.0},
     ),
     "read_noise": Flaw(
@@ -71,7 +54,6 @@ FLAWS = {
         parameter="camera.read_noise_e",
         label="read noise (electrons rms)",
         values=(0.0, 2.5, 10.0, 30.0, 100.0, 200.0),
-        worse=25.0,
     ),
     "bit_depth": Flaw(
         summary="Bits of a pixel.",
@@ -79,7 +61,6 @@ FLAWS = {
         parameter="camera.bit_depth",
         label="bits per pixel",
         values=(16, 8, 6, 5, 4, 3),
-        worse=5,
         log=False,
     ),
     "saturation": Flaw(
@@ -88,7 +69,6 @@ FLAWS = {
         parameter="training.exposure",
         label="exposure (relative to `opu.autoexpose()`)",
         values=(1.0, 0.02, 0.1, 0.3, 3.0, 10.0, 50.0),
-        worse=2.0,
         changes=LOW_FRAME_RATE,
     ),
     "contrast": Flaw(
@@ -97,7 +77,6 @@ FLAWS = {
         parameter="dmd.contrast",
         label="contrast of the mirrors (all ON over all OFF)",
         values=(None, 1000.0, 100.0, 30.0, 10.0, 3.0),
-        worse=100.0,
     ),
     "stuck_mirrors": Flaw(
         summary="Mirrors that do not move; half of them are ON.",
@@ -105,7 +84,6 @@ FLAWS = {
         parameter="dmd.stuck_fraction",
         label="share of mirrors that do not move",
         values=(0.0, 0.001, 0.01, 0.1, 0.3, 0.6),
-        worse=0.01,
     ),
     "medium_drift": Flaw(
         summary="A medium that drifts while the network learns; it is not followed, nor calibrated again.",
@@ -113,7 +91,6 @@ FLAWS = {
         parameter="medium.correlation_frames",
         label="correlation time of the medium (frames)",
         values=(NO_DRIFT, 1e7, 1e6, 1e5, 1e4, 1e3),
-        worse=1e6,
         changes={"medium": {"type": "Drifting", "correlation_frames": NO_DRIFT}},
     ),
     "laser_drift": Flaw(
@@ -122,7 +99,6 @@ FLAWS = {
         parameter="laser.drift_rms",
         label="drift of the power within 10 s (relative rms)",
         values=(0.0, 0.005, 0.02, 0.05, 0.1),
-        worse=0.05,
         changes={"laser.drift_time_s": 10.0},
     ),
     "rin": Flaw(
@@ -131,7 +107,6 @@ FLAWS = {
         parameter="laser.rin_db_per_hz",
         label="relative intensity noise (dB/Hz)",
         values=(None, -140.0, -120.0, -100.0, -80.0, -60.0),
-        worse=-100.0,
         log=False,
     ),
     "pointing": Flaw(
@@ -140,7 +115,6 @@ FLAWS = {
         parameter="laser.pointing_rad",
         label="pointing of the beam (rad rms per axis)",
         values=(0.0, 5e-6, 5e-5, 2e-4, 1e-3),
-        worse=5e-5,
     ),
     "reference_phase": Flaw(
         summary="Phase noise of the reference arm; projections by phase stepping.",
@@ -148,7 +122,6 @@ FLAWS = {
         parameter="imaging.reference.phase_jitter_rad",
         label="phase jitter from frame to frame (rad rms)",
         values=(0.0, 0.03, 0.1, 0.3, 1.0, 3.0),
-        worse=0.3,
         calibration={"method": "phase-stepping"},
     ),
     "prnu": Flaw(
@@ -157,7 +130,6 @@ FLAWS = {
         parameter="camera.prnu",
         label="photo-response non-uniformity (relative)",
         values=(0.0, 0.01, 0.05, 0.2),
-        worse=0.1,
     ),
     "dead_pixels": Flaw(
         summary="Pixels that do not respond to light; with too many, too few pixels remain.",
@@ -165,7 +137,6 @@ FLAWS = {
         parameter="camera.dead_pixels",
         label="share of dead pixels",
         values=(0.0, 0.003, 0.01, 0.03, 0.05),
-        worse=0.01,
     ),
 }
 """Flaws by name. All other parameters of a study are those of the plan's device, `lab_bench` by default."""

@@ -6,21 +6,20 @@
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dfa.experiments.plans import Plan
 from dfa.experiments.teachers import build_device
 from dfa.robustness.flaws import FLAWS, NO_DRIFT, Flaw, flaw
-from dfa.robustness.names import change_plan
 from dfa.robustness.prepared import PreparedStudy, View
 from dfa.robustness.training_study import TrainingStudy
-from dfa.sweeps.designs import Grid, OneAtATime
+from dfa.sweeps.designs import Grid
 from dfa.sweeps.protocol import Settings
 from photonics.component import choose
 
-__all__ = ["MNIST", "SMALL", "STUDIES", "budget", "prepare", "sensitivities", "two_parameters"]
+__all__ = ["MNIST", "SMALL", "STUDIES", "bench_values", "prepare", "two_parameters"]
 
 MNIST = Plan(data="mnist", hidden=(256,), epochs=2, batch_size=32, samples=5_000)
 """Default plan of the studies; a point takes some five seconds on one core."""
@@ -190,54 +189,6 @@ def two_parameters(
     return grid.prepare(plan, {"values": values, "second_values": second_values})
 
 
-def sensitivities(plan: Plan = MNIST, over: Mapping[str, Values] | None = None) -> PreparedStudy:
-    """Each parameter of the device changed alone, by default to half and to twice its value on the bench.
-
-    The default parameters are those whose value is a positive number, and whose half or double is allowed.
-    """
-    bench = bench_values(plan)
-    if over is None:
-        tried = {name: halve_and_double(plan, name, value) for name, value in bench.items()}
-        over = {name: values for name, values in tried.items() if values}
-    return one_at_a_time("Sensitivity to each parameter", plan, over, {name: name for name in over}, bench)
-
-
-def budget(plan: Plan = MNIST, flaws: Sequence[str] = (), worse: bool = True) -> PreparedStudy:
-    """Cost of each flaw of the bench: removed alone and, with `worse`, increased alone to its value on a bad bench.
-
-    The base is the unchanged device. By default all flaws that matter for the plan's calibration are included: phase
-    noise of the reference arm only if the calibration uses it.
-    """
-    bench = bench_values(plan)
-    names = flaws or [name for name, one in FLAWS.items() if one.calibration.items() <= plan.calibration.items()]
-    over: dict[str, list[object]] = {}
-    titles: dict[str, str] = {}
-    for one in map(flaw, names):
-        values: list[object] = [*[one.without] * one.removable, *[one.worse] * worse]
-        parameter = one.parameter
-        if one.effect is not None:  # the base has no effect around its medium
-            parameter, _, last = parameter.partition(".")
-            values = [{**one.effect, last: value} for value in values]
-        titles[parameter] = one.title
-        over[parameter] = [value for value in values if value != bench.get(parameter, "")]
-    over = {name: values for name, values in over.items() if values}
-    return one_at_a_time("What each flaw costs", plan, over, titles, bench)
-
-
-def one_at_a_time(
-    title: str, plan: Plan, over: Mapping[str, Values], titles: Mapping[str, str], bench: Settings
-) -> PreparedStudy:
-    """Return a study of parameters that are changed one at a time, compared with the unchanged device."""
-    view = View(
-        kind="budget",
-        title=title,
-        without={"point": 0},
-        names={name: titles[name] for name in over},
-        bench={name: bench.get(name) for name in over},
-    )
-    return PreparedStudy(study=TrainingStudy(plan), design=OneAtATime(over), view=view)
-
-
 def bench_values(plan: Plan) -> dict[str, object]:
     """Return every parameter of the plan's device by its dotted name, and the plan's exposure."""
     found: dict[str, object] = {"training.exposure": plan.exposure}
@@ -252,31 +203,7 @@ def bench_values(plan: Plan) -> dict[str, object]:
     return found
 
 
-def halve_and_double(plan: Plan, name: str, value: object) -> list[float]:
-    """Return half and twice a positive number of laser, mirrors or camera, if allowed; nothing for other values."""
-    if name.split(".")[0] not in ("laser", "dmd", "camera") or not isinstance(value, float) or value <= 0:
-        return []
-    return [scaled for scaled in (value / 2, 2 * value) if is_allowed(plan, name, scaled)]
-
-
-def is_allowed(plan: Plan, name: str, value: object) -> bool:
-    """Whether the plan's device may have a value."""
-    try:
-        change_plan(plan, {name: value})
-    except ValueError:
-        return False
-    return True
-
-
-FUNCTIONS: dict[str, Callable[..., PreparedStudy]] = {
-    "sensitivities": sensitivities,
-    "budget": budget,
-    "two_parameters": two_parameters,
-}
-STUDIES = {name: grid.summary for name, grid in GRIDS.items()} | {
-    "sensitivities": "Each parameter of the device changed alone, to half and to twice its value.",
-    "budget": "Each flaw of the bench removed alone, and increased alone.",
-}
+STUDIES = {name: grid.summary for name, grid in GRIDS.items()}
 """Names of the studies that need no options, each with one sentence. `two_parameters` needs two names."""
 
 
@@ -292,15 +219,14 @@ def prepare(name: str, plan: Plan = MNIST, **options: Any) -> PreparedStudy:
     **options
         Other values of the parameters: ``values``; for "input_dimension" and "output_dimension" also ``methods``; for
         "drift_recalibration" ``correlation_frames`` and ``recalibrate_every``. The first of the values that are
-        compared is the one without the flaw. The other studies take the arguments of `sensitivities`,
-        `budget` and `two_parameters`.
+        compared is the one without the flaw. "two_parameters" takes the arguments of `two_parameters`.
 
     Raises
     ------
     ValueError
         If the study or an option is unknown.
     """
-    make = choose(GRIDS | FUNCTIONS, name, "study")
+    make = choose(GRIDS | {"two_parameters": two_parameters}, name, "study")
     known = make.over if isinstance(make, GridStudy) else [*inspect.signature(make).parameters]
     for option in options:
         if option not in known or option == "plan":

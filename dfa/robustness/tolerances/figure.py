@@ -1,17 +1,22 @@
 """The figure of tolerances, and their page."""
 
+from collections.abc import Mapping, Sequence
+
 from matplotlib.axes import Axes
 
 from calibration.reports.page import Section, Table, picture, render
+from dfa.robustness.figures import COLOURS
 from dfa.robustness.results import plain_text
 from dfa.robustness.tolerances.found import Tolerance, Tolerances
 from photonics.plotting.style import legend_below
 
-__all__ = ["draw", "figure_size", "page"]
+__all__ = ["compare", "draw", "figure_size", "page"]
 
 FOUND, OWN = "#d9480f", "#52606d"
 REACH = 1e4
 """Largest factor that is drawn."""
+MARKERS = {"at least": (2, ">"), "at most": (1, "<")}
+"""End of the interval that is marked by a triangle, where the limit is not lost on the line, or always."""
 
 
 def draw(found: Tolerances, ax: Axes) -> Axes:
@@ -52,6 +57,45 @@ def draw_row(row: Tolerance, at: int, ax: Axes) -> list[float]:
     text = row.text(row.value) if len(row.value) == 1 else f"x {middle:.2g}"
     ax.annotate(text, (high, at), xytext=(6, 0), textcoords="offset points", va="center", fontsize=9)
     return [low, high]
+
+
+def compare(found: Mapping[str, Tolerances], lines: Sequence[str], ax: Axes, margins: bool = True) -> Axes:
+    """Draw some lines of several searches beside each other.
+
+    Parameters
+    ----------
+    found : mapping of str to Tolerances
+        By the name of each search, for instance of its task; a search may lack lines.
+    lines : sequence of str
+        Names of the lines, from the top down.
+    ax : Axes
+        Filled and returned. Bars are 95 % intervals. A triangle to the right: the limit is not lost up to there; to the
+        left: it is lost before.
+    margins : bool
+        Draw margins, factors from the device to the tolerance; otherwise values of the first parameter.
+    """
+    ax.set_xscale("log")
+    step = 0.8 / len(found)
+    for number, (name, one) in enumerate(found.items()):
+        colour, rows = COLOURS[number], {row.name: row for row in one}
+        ax.plot([], [], "o-", color=colour, ms=4, label=name)
+        for at, row in enumerate(rows.get(line) for line in lines):
+            if row is None or (margins and row.margin is None):
+                continue
+            values = row.margin if margins and row.margin else [*map(first, (row.value, row.better, row.worse))]
+            height = at + (number - 0.5 * (len(found) - 1)) * step
+            place, marker = MARKERS.get(row.verdict, (0, "o"))
+            ax.plot(values[1:], [height, height], color=colour, lw=2.5, solid_capstyle="butt")
+            ax.plot(values[place], height, marker, color=colour, ms=5)
+    titles = {row.name: row.title for one in found.values() for row in one}
+    ax.set_yticks(range(len(lines)), [titles[line] for line in lines])
+    ax.set_ylim(len(lines) - 0.5, -0.5)
+    return ax
+
+
+def first(values: Mapping[str, float]) -> float:
+    """Return the value of the first parameter."""
+    return next(iter(values.values()))
 
 
 def figure_size(found: Tolerances) -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """Prepared studies: their points are allowed, differences are paired, figures show the numbers."""
 
-import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,9 +11,8 @@ from dfa.experiments.plans import Plan
 from dfa.experiments.teachers import build_device
 from dfa.robustness import Grid, OneAtATime, Random, Range
 from dfa.robustness.figures import draw, format_value, is_clear, is_far, mean_and_error
-from dfa.robustness.flaws import FLAWS
 from dfa.robustness.prepared import PreparedStudy, View, paired_difference, view_of
-from dfa.robustness.studies import SMALL, STUDIES, budget, prepare, two_parameters
+from dfa.robustness.studies import SMALL, STUDIES, prepare, two_parameters
 
 TINY = Plan(data="digits", hidden=(16,), epochs=1, samples=128)
 
@@ -98,22 +96,6 @@ def test_device_changes_of_the_plan_are_kept():
     assert plan.device_changes == {"camera.bit_depth": 12}
 
 
-def test_the_budget_changes_each_flaw_alone():
-    """Catches: a point at the bench's own value; phase noise of a reference arm that is not used."""
-    one = budget(TINY)
-    points = one.design.settings
-    assert points[0] == {}
-    assert all(len(point) == 1 for point in points[1:])
-    assert len({json.dumps(point) for point in points}) == len(points)
-    assert {"camera.read_noise_e": 0.0} in points
-    assert {"camera.dead_pixels": 0.0} not in points
-    assert not any("imaging" in name for point in points for name in point)
-    stepped = budget(replace(TINY, calibration={"method": "phase-stepping"}))
-    assert {"imaging.reference.phase_jitter_rad": 0.3} in stepped.design.settings
-    assert one.view.bench["camera.read_noise_e"] == 2.5
-    assert one.view.names["dmd.contrast"] == FLAWS["contrast"].title
-
-
 def test_differences_are_paired_by_seed():
     """Seeds are 10 apart, differences 0.1: their error is that of 1, 1.1, 1.2. Catches: means before differences."""
     mean, error, count = paired_difference(found(NOISES, without={"noise": 0}))
@@ -178,7 +160,7 @@ def test_a_second_parameter_makes_lines_or_a_map():
     assert [label.get_text() for label in seen.get_yticklabels()] == ["4", "3", "none"]
 
 
-def test_a_budget_is_ranked():
+def test_changes_of_one_parameter_are_ranked():
     """Failed changes first, then the largest loss; "Width" has equal differences, which are never clear.
 
     Catches: an order by name, a wrong sign.

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray
+from matplotlib.figure import Figure
 
 from dfa import Plan
 from dfa.robustness import studies
@@ -146,6 +147,21 @@ def test_a_line_that_costs_nothing_says_so(monkeypatch):
     assert found["contrast"].verdict == "at most"
     assert "not lost" in str(found) and "always lost" in str(found)
     assert "not lost up to 3000" in figure.page(found)
+
+
+def test_searches_are_drawn_beside_each_other(monkeypatch):
+    """Margins or values, a triangle where the limit is not reached. Catches: a row at another line's height."""
+    pretend(monkeypatch, lambda point: 95.0 - (point.get("camera.read_noise_e", 2.5) / 100.0) ** 2)
+    found = tolerance(TINY, ["read_noise", "contrast"], progress=False)
+    for margins in (True, False):
+        ax = figure.compare({"a": found, "b": found}, ["contrast", "read_noise"], Figure().add_subplot(), margins)
+        bars = [line for line in ax.lines if np.size(line.get_xdata()) == 2][1::2]  # below those of the contrast
+        noise = found["read_noise"]
+        ends = noise.margin[1:] if margins else [*noise.better.values(), *noise.worse.values()]
+        assert [list(bar.get_xdata()) for bar in bars] == [pytest.approx(ends)] * 2
+        assert [round(float(bar.get_ydata()[0])) for bar in bars] == [1, 1]
+        assert [line.get_marker() for line in ax.lines].count(">") == 2
+        assert [label.get_text() for label in ax.get_yticklabels()] == ["DMD contrast", "Read noise"]
 
 
 def test_a_refused_training_is_a_large_loss(monkeypatch):
