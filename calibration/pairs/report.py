@@ -1,8 +1,6 @@
 """A report of stored pairs of patterns and frames: the chapters that they allow, and what the others lack."""
 
 import math
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +10,10 @@ from calibration.fields.bad_pixels import is_hot
 from calibration.pairs.matrix import Pairs, fit_matrix, read_pairs
 from calibration.reports.chapters.bad_pixels import find_bad_pixels
 from calibration.reports.chapters.common import Chapter, refusal, signal_of
-from calibration.reports.chapters.held_out import HeldOut, fit_scale, frame_error, row_quality, scatter
+from calibration.reports.chapters.held_out import HeldOut, fit_scale, prediction_lines, scatter
 from calibration.reports.chapters.speckle import speckle_chapter
 from calibration.reports.findings import Line
-from calibration.reports.report import Report
+from calibration.reports.report import Report, bind
 from calibration.storage.recording import Recording
 
 __all__ = ["characterize_pairs"]
@@ -68,8 +66,6 @@ def characterize_pairs(recording: Recording | str | Path, *, n_inputs: int | Non
         named = ", ".join(map(str, record.not_shown[:20])) + ", ..." * (len(record.not_shown) > 20)
         chapters.append(missing("frames", "patterns without a frame", f"no frame shows pattern {named}"))
     provenance = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": version("opu-sim"),
         "frames": len(record),
         "camera_frames": 0,
         "exposure_s": pairs.exposure_s,
@@ -80,9 +76,7 @@ def characterize_pairs(recording: Recording | str | Path, *, n_inputs: int | Non
         "frame_order": str(order),
         **about,
     }
-    lines = tuple(line for chapter in chapters for line in chapter.lines)
-    curves = {name: curve for chapter in chapters for name, curve in chapter.curves.items()}
-    return Report(pairs.device.to_dict(), provenance, lines, curves)
+    return bind(pairs.device, chapters, provenance)
 
 
 def missing(group: str, name: str, reason: str) -> Chapter:
@@ -147,16 +141,5 @@ def matrix_of(pairs: Pairs, record: Recording, n_inputs: int | None, seed: int, 
     measured = signal_of(frames, pairs.bench.noise)
     predicted *= fit_scale(measured, predicted, good)
     test = HeldOut(frames, measured, predicted, pairs.bench.noise.variance(frames), good)
-    of_rows, correlation = row_quality(test)
-    output, output_error = frame_error(test)
-    spread = float(1.2533 * of_rows[valid].std() / math.sqrt(valid.sum()))
-    advice = "more light and frames, no saturation; a medium that holds still"
-    lines += [
-        Line("matrix", "error per row", "median over rows of √(⟨(I - |Tx|²)² - noise⟩ / 2) / ⟨I⟩, held-out", "",
-             float(np.median(of_rows[valid])), spread, None, 0.06, advice),
-        Line("matrix", "error of the output", "√(Σ((I - |Tx|²)² - noise) / Σ I²) over held-out frames", "", output,
-             output_error, None, 0.06, advice),
-        Line("matrix", "correlation per row", "1 - median correlation of I with |Tx|², noise-corrected", "",
-             float(1.0 - np.median(correlation[valid])), math.nan, None, 0.02, advice),
-    ]  # fmt: skip
+    lines += prediction_lines(test, valid, 0.06, "more light and frames, no saturation; a medium that holds still")
     return Chapter(lines, {"held_out": scatter(test)})

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -29,7 +27,7 @@ from calibration.reports.chapters.matrix import matrix_chapter
 from calibration.reports.chapters.projection import projection_chapter, truth_chapter
 from calibration.reports.chapters.speckle import dim_ratio, speckle_chapter
 from calibration.reports.chapters.stability import Witness, stability_chapter
-from calibration.reports.report import Report
+from calibration.reports.report import Report, bind
 from calibration.storage.descriptions import Description
 from calibration.storage.files import WrongFile
 from calibration.storage.recorded import RecordedDevice
@@ -137,8 +135,6 @@ def characterize(
         run.exposures["stability"] = exposure_s
     run.check_order()
     provenance = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": version("opu-sim"),
         "frames": opu.clock.frames - start,
         "camera_frames": transfer.frames if transfer else 0,
         "exposure_s": exposure_s,
@@ -146,9 +142,7 @@ def characterize(
         "seed": seed,
         **run.about,
     }
-    lines = tuple(line for chapter in run.chapters for line in chapter.lines)
-    curves = {name: curve for chapter in run.chapters for name, curve in chapter.curves.items()}
-    return Report(opu.to_dict(), provenance, lines, curves)
+    return bind(opu, run.chapters, provenance)
 
 
 @dataclass(eq=False)

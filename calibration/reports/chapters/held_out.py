@@ -11,7 +11,7 @@ from calibration.device import Device, show
 from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.fields.sideband import pixel_transfer
 from calibration.reports.chapters.common import signal_of
-from calibration.reports.findings import Curve
+from calibration.reports.findings import Curve, Line
 from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.backend import to_host
@@ -21,8 +21,8 @@ from photonics.random import PatternSet
 __all__ = [
     "PROBES",
     "HeldOut",
-    "frame_error",
     "measure_held_out",
+    "prediction_lines",
     "reason_to_distrust",
     "row_quality",
     "row_squares",
@@ -130,6 +130,23 @@ def frame_error(test: HeldOut) -> tuple[float, float]:
     power = np.sum(test.measured**2 - test.variance, where=test.good) / len(excess)
     found = math.sqrt(max(float(excess.mean() / max(power, 1e-12)), 0.0))
     return found, float(excess.std() / math.sqrt(len(excess)) / max(2.0 * found * power, 1e-12))
+
+
+def prediction_lines(
+    test: HeldOut, valid: BoolArray, limit: float, advice: str, reason: str = "", known: bool = True
+) -> list[Line]:
+    """Errors of predicted rows and frames, and their correlation; errors are not measurable if they are not `known`."""
+    error, correlation = (values[valid] for values in row_quality(test))
+    output, output_error = frame_error(test)
+    told, spread = 1.0 if known else math.nan, float(1.2533 * error.std() / math.sqrt(error.size))
+    return [
+        Line("matrix", "error per row", "median over rows of √(⟨(I - |Tx|²)² - noise⟩ / 2) / ⟨I⟩, held-out", "",
+             told * float(np.median(error)), spread, None, limit, advice, reason),
+        Line("matrix", "error of the output", "√(Σ((I - |Tx|²)² - noise) / Σ I²) over held-out frames", "",
+             told * output, output_error, None, limit, advice),
+        Line("matrix", "correlation per row", "1 - median correlation of I with |Tx|², noise-corrected", "",
+             float(1.0 - np.median(correlation)), math.nan, None, 0.02, advice),
+    ]  # fmt: skip
 
 
 def reason_to_distrust(test: HeldOut, correlation: float, opu: Device) -> str:

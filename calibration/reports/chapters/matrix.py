@@ -13,8 +13,8 @@ from calibration.reports.chapters.common import Chapter, is_noise_hidden, refusa
 from calibration.reports.chapters.held_out import (
     PROBES,
     HeldOut,
-    frame_error,
     measure_held_out,
+    prediction_lines,
     reason_to_distrust,
     row_quality,
     row_squares,
@@ -56,21 +56,13 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
         reason = "every anchor or reference is dark, or every pixel is saturated: no row is known"
         return Chapter([share, refusal(GROUP, "held-out probes", reason, "another exposure or anchor")], rows)
     test = measure_held_out(opu, matrix, valid, noise, seed)
-    of_rows, correlation = row_quality(test)
-    error, correlation = of_rows[valid], correlation[valid]
+    error, correlation = (values[valid] for values in row_quality(test))
     reason = reason_to_distrust(test, float(np.median(correlation)), opu)
-    told = 1.0 if test.good.any() and test.measured[test.good].mean() >= MIN_SIGNAL_DN else math.nan
-    spread = float(1.2533 * error.std() / math.sqrt(error.size))
+    known = bool(test.good.any()) and test.measured[test.good].mean() >= MIN_SIGNAL_DN
     # Mirrors that are not in the matrix are OFF; the field that they leak is not in the matrix.
     leak = math.sqrt(2.0 * (opu.n_in / matrix.shape[1] - 1.0)) * abs(opu.dmd.leakage)
-    of_output, of_output_error = frame_error(test)
     lines = [
-        Line(GROUP, "error per row", "median over rows of √(⟨(I - |Tx|²)² - noise⟩ / 2) / ⟨I⟩, held-out", "",
-             told * float(np.median(error)), spread, None, 0.06 + leak, "more light and frames, no saturation", reason),
-        Line(GROUP, "error of the output", "√(Σ((I - |Tx|²)² - noise) / Σ I²) over held-out frames", "",
-             told * of_output, of_output_error, None, 0.06 + leak, "as for the error per row"),
-        Line(GROUP, "correlation per row", "1 - median correlation of I with |Tx|², noise-corrected", "",
-             float(1.0 - np.median(correlation)), math.nan, None, 0.02, "as for the error per row"),
+        *prediction_lines(test, valid, 0.06 + leak, "more light and frames, no saturation", reason, known),
         stated_line(estimate, test, leak, noise),
         share,
         Line(GROUP, "condition number", "largest over smallest singular value of the probes", "",
