@@ -147,8 +147,7 @@ class Ternary:
         check_finite(error)
         size = error.abs()
         if self.stochastic is not None:
-            draw = self._draw_pairs if self.pairs else self._draw
-            return draw(error, size, tick)
+            return self._draw_pairs(error, tick) if self.pairs else self._draw(error, size, tick)
         code = self._signs(error, size > self._threshold(error, size))
         if not self.restore:
             return code
@@ -162,7 +161,7 @@ class Ternary:
             scale *= size.amax(dim=-1, keepdim=True)
         return self._signs(error, size > self._uniforms(error, tick) * scale), scale
 
-    def _draw_pairs(self, error: Tensor, size: Tensor, tick: int) -> tuple[Tensor, Tensor]:
+    def _draw_pairs(self, error: Tensor, tick: int) -> tuple[Tensor, Tensor]:
         """Draw at most one entry of each sign in a row, both by the same random number.
 
         The magnitudes of each sign are intervals that lie end to end. The random number selects the entry of each sign

@@ -118,7 +118,10 @@ class LayerParallel:
                 "torch.distributed must be initialised before LayerParallel is created, got no process group"
             )
         if feedback is not None and not isinstance(feedback, CodedFeedback):
-            raise ValueError(f"feedback must be RandomFeedback, OpticalFeedback or None, got {feedback!r}")
+            raise ValueError(
+                "feedback must be RandomFeedback, MediumFeedback, OpticalFeedback, RankFeedback or None, got "
+                f"{feedback!r:.80}"
+            )
         self.micro_batches = integer(micro_batches, "micro_batches", 1)
         self.replication = Replicas(mesh)
         check_ranks(feedback, self.replicas)

@@ -1,13 +1,17 @@
 """Plans: errors for bad settings, defaults of the network, and devices."""
 
 import dataclasses
+import inspect
 import json
+import re
 
 import pytest
 from pydantic import TypeAdapter
 
+from dfa.cli.train import train
 from dfa.data import digits
 from dfa.experiments import Plan, compare_methods, run_one, runs
+from dfa.experiments.networks import NETWORKS
 from photonics import OPU, presets
 
 SMALL = Plan(hidden=(16,), epochs=1, samples=64)
@@ -58,6 +62,19 @@ def test_every_setting_is_described():
     assert all(entry["description"] for entry in schema["properties"].values())
     assert schema["properties"]["heads"]["minimum"] == 1
     assert TypeAdapter(Plan).validate_json(json.dumps(dataclasses.asdict(SMALL))) == SMALL
+
+
+def test_defaults_of_the_networks_are_in_every_text():
+    """Of the plan and of ``opu train --help``, which loads no network. Catches: a default that only the code knows."""
+    schema = TypeAdapter(Plan).json_schema()["properties"]
+    for name in ("hidden", "epochs", "steps", "batch_size", "learning_rate", "hidden_rate"):
+        option = inspect.signature(train).parameters[name].annotation.__metadata__[0]
+        for text in (option.help, schema[name]["description"]):
+            stated = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)}
+            for kind, network in NETWORKS.items():
+                value = getattr(network, name)
+                wanted = value if isinstance(value, tuple) else [] if value is None else [value]
+                assert stated >= set(wanted), (name, kind, text)
 
 
 def test_a_described_device_is_that_of_its_file(data, tmp_path):

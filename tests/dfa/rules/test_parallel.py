@@ -130,6 +130,12 @@ def process():
     dist.destroy_process_group()
 
 
+def test_the_error_names_every_kind_of_feedback(process):
+    """Catches: a list without `RankFeedback`, the one for a device that processes share."""
+    with pytest.raises(ValueError, match="RandomFeedback, MediumFeedback, OpticalFeedback, RankFeedback or None"):
+        LayerParallel(mlp(LONG), mlp(LONG))
+
+
 def test_blocks_called_at_another_length_keep_their_slices(process):
     """As with one learner. Catches: the second block's B that moves with the length of the first one's output."""
 
