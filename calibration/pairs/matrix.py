@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from calibration.camera.datasheet import sheet_noise_dn2
 from calibration.camera.noise import NoiseModel
 from calibration.fields.bad_pixels import is_dead, is_hot
-from calibration.fields.misfit import MAX_MISFIT, common_misfit, warn_of_misfit
+from calibration.fields.misfit import MAX_MISFIT, common_misfit, refusal_limit, variance_factor, warn_of_misfit
 from calibration.fields.readings import Bench
+from calibration.fields.sideband_place import check_optics
 from calibration.pairs.columns import Columns, choose_columns
+from calibration.pairs.off_axis import Holograms, fit_holograms
 from calibration.pairs.starts import reference_starts, spectral_start
 from calibration.recovery.base import Gauge
 from calibration.recovery.designs.dense import DenseDesign
@@ -31,12 +33,19 @@ from photonics.arrays import Array, BoolArray, ComplexArray, HostArray, RealArra
 from photonics.component import integer
 from photonics.kernels.threads import one_blas_thread
 
-__all__ = ["Pairs", "fit_matrix", "read_pairs"]
+__all__ = ["Pairs", "fit_matrix", "missing_text", "read_pairs"]
 
 BLOCK = 2**23
 """Frames times rows that are solved at a time."""
 MIN_FRAMES_PER_INPUT = 4.0
 """Fewest frames of an input without a reference; there are two unknowns, and starts need twice as many frames."""
+
+
+def missing_text(record: Recording) -> str:
+    """Sentence that names the patterns whose frames are missing, the first 20 of them."""
+    return (
+        f"no frame shows pattern {', '.join(map(str, record.not_shown[:20]))}{', ...' * (len(record.not_shown) > 20)}"
+    )
 
 
 class Pairs:
@@ -62,6 +71,19 @@ class Pairs:
             warnings.warn(text, stacklevel=4)
             noise = NoiseModel(sheet_noise_dn2(camera, self.exposure_s), camera.gain, camera.offset)
             self.bench = replace(self.bench, noise=noise)
+        self.bad: BoolArray = is_hot(self.dark, self.bench.saturation_dn) | is_dead(
+            self.frames, self.bench.noise.dark_dn
+        )
+        self.saturated = (self.frames >= self.bench.saturation_dn).mean(axis=0).astype(np.float32)
+        self.missing_text = f"; {missing_text(record)}" if record.not_shown else ""
+
+    @property
+    def off_axis(self) -> bool:
+        """Whether fringes of a tilted reference must give the fields: its phases alone do not."""
+        phases = np.unique(np.round(np.angle(np.exp(1j * self.phase[~np.isnan(self.phase)])), 3))
+        tilted = any(abs(cycles) > 1e-9 for cycles in self.bench.carrier)
+        blurred = self.bench.field_band is not None and not self.bench.coherent
+        return tilted and len(phases) > 0 and (len(phases) < 3 or blurred)
 
     @property
     def beam(self) -> ComplexArray | None:
@@ -95,7 +117,9 @@ def fit_matrix(
 
     The likelihood of all frames is maximised (`calibration.recovery.likelihood.refine`). Frames with the reference at
     known phases start it by least squares; without a reference it starts by a spectral method, from 4 frames for an
-    input, better 8 or more. Exposures may differ. Inputs that are always alike count as one if they are not wanted.
+    input, better 8 or more. A tilted reference (``imaging.reference.angle_x_rad`` of `device`) needs one phase only,
+    which may drift: the fringes of a frame give its field, and least squares the matrix (`calibration.pairs.off_axis`).
+    Exposures may differ. Inputs that are always alike count as one if they are not wanted.
 
     Parameters
     ----------
@@ -126,16 +150,24 @@ def fit_matrix(
     pairs = read_pairs(patterns, frames, columns)
     n_in = pairs.patterns.shape[1]
     wanted = n_in if n_inputs is None else integer(n_inputs, "n_inputs", 1, n_in)
+    restarts = integer(restarts, "restarts", 0)
+    if pairs.off_axis:
+        return solve_off_axis(pairs, wanted)
     chosen = choose_columns(pairs.patterns, wanted)
     design = chosen.design(pairs.scale, pairs.beam)
     unknowns = 2 * (design.n_inputs + 1)
     least = 1.2 * unknowns if pairs.beam is not None else MIN_FRAMES_PER_INPUT * chosen.signs.shape[1]
-    if design.frames < least:
+    check_count(pairs, design.frames, least, chosen)
+    return solve(pairs, chosen, design, restarts, seed)
+
+
+def check_count(pairs: Pairs, frames: int, least: float, chosen: Columns) -> None:
+    """Raise a ``ValueError`` if there are too few frames; it names those that are missing."""
+    if frames < least:
         raise ValueError(
-            f"frames must be {math.ceil(least)} or more for {chosen.signs.shape[1]} inputs, got {design.frames}: take "
-            "more, or recover fewer inputs (n_inputs)"
+            f"frames must be {math.ceil(least)} or more for {chosen.signs.shape[1]} inputs, got {frames}: take "
+            f"more, or recover fewer inputs (n_inputs){pairs.missing_text}"
         )
-    return solve(pairs, chosen, design, integer(restarts, "restarts", 0), seed)
 
 
 @one_blas_thread
@@ -144,9 +176,7 @@ def solve(pairs: Pairs, chosen: Columns, design: DenseDesign, restarts: int, see
     n_out, bench = pairs.frames.shape[1], pairs.bench
     matrix = np.zeros((n_out, chosen.wanted), np.complex64)
     error, misfit = np.full(n_out, np.inf, np.float32), np.full(n_out, np.nan, np.float32)
-    bad = is_hot(pairs.dark, bench.saturation_dn) | is_dead(pairs.frames, bench.noise.dark_dn)
-    saturated = (pairs.frames >= bench.saturation_dn).mean(axis=0).astype(np.float32)
-    rows, width = np.flatnonzero(~bad), max(BLOCK // design.frames, 16)
+    saturated, rows, width = pairs.saturated, np.flatnonzero(~pairs.bad), max(BLOCK // design.frames, 16)
     for start in range(0, len(rows), width):
         part = rows[start : start + width]
         pixels = read_pixels(pairs.frames[:, part], bench)
@@ -162,27 +192,78 @@ def solve(pairs: Pairs, chosen: Columns, design: DenseDesign, restarts: int, see
         np.maximum(misfit, 1.0) + (common - 1.0) * max(design.frames / (2 * design.n_inputs + 2) - 1.0, 0.0)
     )
     error = np.where(valid, np.hypot(error * excess, np.sqrt(length) * bench.scale_error), np.inf)
-    told = warn_of_misfit(common, float(np.mean(misfit[rows] > MAX_MISFIT)), stacklevel=4) if len(rows) else False
+    tell(misfit[rows], common, valid)
+    options = {"seed": seed, "restarts": restarts}
+    return estimate_of(pairs, chosen, matrix, error, valid, misfit, options, design.frames)
+
+
+@one_blas_thread
+def solve_off_axis(pairs: Pairs, wanted: int) -> TransmissionEstimate:
+    """Fit all rows by the fringes of a tilted reference; frames without the reference have no part in it."""
+    check_optics(pairs.device)
+    used = ~np.isnan(pairs.phase)
+    patterns = pairs.patterns[used]
+    chosen = choose_columns(patterns, wanted)
+    if not chosen.has_offset:
+        raise ValueError(
+            "patterns with a tilted reference must tell the light of mirrors that are OFF, got patterns with the same "
+            "number of inputs ON: add frames of the reference with all inputs OFF, or patterns of other numbers"
+        )
+    alone: BoolArray = np.logical_not(patterns.any(axis=1))
+    if pairs.device.imaging.polarisations > 1 and not alone.any():
+        raise ValueError(
+            "frames of the reference with all inputs OFF are needed, because with two polarisations light without "
+            "fringes does not tell its intensity, got none: add some, or use a polariser"
+        )
+    unknowns = chosen.signs.shape[1] + 1
+    check_count(pairs, int(used.sum()), 1.2 * unknowns, chosen)
+    rows = np.concatenate([chosen.signs, np.ones((len(patterns), 1), np.float32)], axis=1)
+    seen = Holograms(pairs.frames[used], pairs.scale[used] ** 2, pairs.phase[used], alone, rows, pairs.bad, pairs.bench)
+    fit, bench = fit_holograms(seen, chosen), pairs.bench
+    unit, common = 2.0 / math.sqrt(bench.unit_dn), common_misfit(fit.misfit[fit.valid], fit.grain)
+    matrix, noise = (fit.unknowns[:wanted] * np.float32(unit)).T, fit.variance * unit**2
+    limit = refusal_limit(2.0 * max(len(patterns) - unknowns, 1))
+    valid = fit.valid & ~(fit.misfit > limit) & (common <= MAX_MISFIT) & (pairs.saturated < 0.5)
+    length = np.mean(np.abs(matrix) ** 2, axis=1)
+    noise = noise * variance_factor(fit.misfit, 2.0 * max(len(patterns) - unknowns, 1), common)
+    valid &= noise < MAX_EXPECTED_ERROR**2 * np.maximum(length - noise, 0.0)
+    error = np.where(valid, np.sqrt(noise + length * (bench.scale_error**2 + fit.relative**2)), np.inf)
+    misfit = np.where(fit.valid, fit.misfit, np.nan)
+    tell(misfit[fit.valid], common, valid)
+    return estimate_of(pairs, chosen, matrix, error, valid, misfit, {"reference": "off-axis"}, len(patterns))
+
+
+def tell(misfit: RealArray, common: float, valid: BoolArray) -> None:
+    """Warn if frames do not fit, or no row is valid."""
+    told = warn_of_misfit(common, float(np.mean(misfit > MAX_MISFIT)), stacklevel=5) if len(misfit) else False
     if not (told or valid.any()):
-        warnings.warn("no row is valid: too few or too dark frames, or frames of other patterns", stacklevel=4)
+        warnings.warn("no row is valid: too few or too dark frames, or frames of other patterns", stacklevel=5)
+
+
+def estimate_of(
+    pairs: Pairs, chosen: Columns, matrix: ComplexArray, error: RealArray, valid: BoolArray, misfit: RealArray,
+    options: Mapping[str, object], frames: int,
+) -> TransmissionEstimate:  # fmt: skip
+    """Result of a fit, with its provenance."""
+    bench = pairs.bench
     return TransmissionEstimate(
         matrix=np.where(valid[:, None], matrix, np.complex64(0)),
         standard_error=error.astype(np.float32),
         valid=valid,
         method="pairs",
         gauge=gauge_of(pairs),
-        frames=design.frames,
+        frames=frames,
         condition_number=chosen.condition_number,
         provenance={
             "method": "pairs",
-            "options": {"seed": seed, "restarts": restarts, "n_inputs": chosen.wanted},
+            "options": {**options, "n_inputs": chosen.wanted},
             "exposure_s": pairs.exposure_s,
             "device": pairs.device.to_dict(),
             "noise": asdict(bench.noise),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "version": version("opu-sim"),
         },
-        diagnostics={"misfit": misfit, "saturated": saturated},
+        diagnostics={"misfit": misfit, "saturated": pairs.saturated},
     )
 
 

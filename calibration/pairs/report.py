@@ -7,7 +7,7 @@ import numpy as np
 
 from calibration.camera.noise import dark_level
 from calibration.fields.bad_pixels import is_hot
-from calibration.pairs.matrix import Pairs, fit_matrix, read_pairs
+from calibration.pairs.matrix import Pairs, fit_matrix, missing_text, read_pairs
 from calibration.reports.chapters.bad_pixels import find_bad_pixels
 from calibration.reports.chapters.common import Chapter, refusal, signal_of
 from calibration.reports.chapters.held_out import HeldOut, fit_scale, prediction_lines, scatter
@@ -63,8 +63,7 @@ def characterize_pairs(recording: Recording | str | Path, *, n_inputs: int | Non
         advice = "give the patterns that check_sequence finds"
         chapters.append(Chapter([refusal("frames", "order", str(order), advice)], {}))
     if record.not_shown:
-        named = ", ".join(map(str, record.not_shown[:20])) + ", ..." * (len(record.not_shown) > 20)
-        chapters.append(missing("frames", "patterns without a frame", f"no frame shows pattern {named}"))
+        chapters.append(missing("frames", "patterns without a frame", missing_text(record)))
     provenance = {
         "frames": len(record),
         "camera_frames": 0,

@@ -88,8 +88,8 @@ def reference_starts(
     known, _, rank, _ = np.linalg.lstsq(center(waves), center(light), rcond=1e-5)
     if rank < waves.shape[1]:
         raise ValueError(
-            f"reference_phase must take 3 or more values with the same patterns, got frames that determine {rank} of "
-            f"{waves.shape[1]} numbers of a row"
+            "reference_phase must take 3 or more values with the same patterns, or the reference be tilted "
+            f"(imaging.reference.angle_x_rad), got frames that determine {rank} of {waves.shape[1]} numbers of a row"
         )
     half = len(known) // 2
     products = known[:half] + 1j * known[half:]

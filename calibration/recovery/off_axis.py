@@ -218,13 +218,16 @@ class OffAxisRecovery(RecoveryMethod[State]):
         return len(state.reference) / state.sideband.independent
 
 
-def locate_sideband(frames: HostArray, alone: FloatArray, bad: BoolArray, bench: Bench) -> Sideband:
+def locate_sideband(
+    frames: HostArray, alone: FloatArray, bad: BoolArray, bench: Bench, margin: float = 1.0
+) -> Sideband:
     """Find the sideband of ``conj(R) y`` in frames, (count, n_out), after the reference alone is subtracted.
 
     The disc at the centre, of twice the field's band, contains the field's own intensity and is left out. If the centre
     is within a bin of that of the data sheet, the latter is used: frames do not determine it better. The radius is
     where the noise exceeds the light, which extends beyond the band if the beam has aberrations. Without noise, traces
-    of saturated pixels exceed it everywhere, so a ring must also have `MIN_RING_SHARE` of the light.
+    of saturated pixels exceed it everywhere, so a ring must also have `MIN_RING_SHARE` of the light. A radius beyond
+    the band is multiplied by `margin`, for fits to many frames, in which dimmer rings count.
     """
     assert bench.field_band is not None  # OffAxisRecovery.check requires a pupil
     shape, band = bench.frame_shape, bench.field_band
@@ -240,5 +243,5 @@ def locate_sideband(frames: HostArray, alone: FloatArray, bad: BoolArray, bench:
     dim = (density < 2.0 * noise) | (light < MIN_RING_SHARE * float(light[radii <= band].sum()))
     fading = np.flatnonzero(dim & (radii > band) & (count > 0))
     radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
-    radius = min(max(radius, band), room)
+    radius = min(max(radius if radius <= band else margin * radius, band), room)
     return Sideband.at(shape, center, radius, band, bench.samples_per_pixel, bench.visibility, bench.cropped)
