@@ -116,8 +116,6 @@ class RecoveryMethod(ABC, Generic[State]):
 
     name: ClassVar[str]
     """Name in `recover_transmission_matrix`."""
-    on_device: ClassVar[bool] = False
-    """Whether `prepare` and `solve` take frames of any array library; the others get them on the host."""
 
     n_in: int = Field(ge=1)
     """Inputs of the device."""

@@ -40,7 +40,7 @@ def check_frames(device: Device, hot: BoolArray, parts: Iterable[Array]) -> Floa
         full, seen = count_readings(frames, top, ~hot)
         readings += full
         codes += seen
-        count += len(frames)
+        count += frames.shape[0]
     check_clipping(codes)
     share = (readings / count).astype(np.float32)
     refuse_saturated(device, float(share[~hot].mean()))

@@ -77,8 +77,9 @@ class FramesOnDevice:
     def append(self, arrays: Mapping[str, Array]) -> None:
         """Keep further frames."""
         frames = arrays["frames"]
-        self._frames[self._count : self._count + len(frames), :] = frames
-        self._count += len(frames)
+        stop = self._count + frames.shape[0]
+        self._frames[self._count : stop, :] = frames
+        self._count = stop
 
 
 FrameStore: TypeAlias = Journal | FramesOnDevice
@@ -97,7 +98,7 @@ class MethodFrames:
     @property
     def count(self) -> int:
         """Number of frames."""
-        return len(self._frames) - DARK_FRAMES
+        return self._frames.shape[0] - DARK_FRAMES
 
     def rows(self, rows: slice) -> Array:
         """All frames of some pixels: (count, n_rows)."""
@@ -105,7 +106,7 @@ class MethodFrames:
 
     def frames(self, start: int, stop: int) -> Array:
         """All pixels of some frames: (stop - start, n_out)."""
-        return bring(self._frames[DARK_FRAMES + start : DARK_FRAMES + stop], self.backend)
+        return bring(self._frames[DARK_FRAMES + start : DARK_FRAMES + stop, :], self.backend)
 
 
 def slices(start: int, stop: int, size: int) -> list[slice]:
@@ -132,7 +133,7 @@ def frames_at_a_time(device: Device) -> int:
 def take_missing_frames(device: Device, plan: RecoveryMethod, store: FrameStore, progress: bool) -> None:
     """Take the frames that are not kept yet, with the frame numbers of an uninterrupted run."""
     size, count = frames_at_a_time(device), DARK_FRAMES + plan.frames
-    done = len(store.arrays["frames"])
+    done = store.arrays["frames"].shape[0]
     device.clock.frames = store.header["start_frame"] + done
     keep = (lambda frames: frames) if isinstance(store, FramesOnDevice) else to_host
     with tqdm(total=count, initial=done, unit="frame", desc=plan.name, disable=not progress) as bar:
@@ -143,12 +144,12 @@ def take_missing_frames(device: Device, plan: RecoveryMethod, store: FrameStore,
                 stop = min(done + size, count, FIRST_FRAMES if done < FIRST_FRAMES else count)
                 frames = take_frames(device, plan.shots(done - DARK_FRAMES, stop - DARK_FRAMES))
             store.append({"frames": keep(frames)})
-            done += len(frames)
-            bar.update(len(frames))
+            done += frames.shape[0]
+            bar.update(frames.shape[0])
             if done == FIRST_FRAMES < count:
-                first = store.arrays["frames"][:done]
-                hot = is_hot(to_host(first[:DARK_FRAMES]), device.camera.saturation_dn)
-                check_first_frames(device, hot, first[DARK_FRAMES:])
+                first = store.arrays["frames"]
+                hot = is_hot(to_host(first[:DARK_FRAMES, :]), device.camera.saturation_dn)
+                check_first_frames(device, hot, first[DARK_FRAMES:, :])
     if done < count + plan.closing_frames:
         closing = take_closing_frames(device, plan, done - DARK_FRAMES)
         if closing is not None:

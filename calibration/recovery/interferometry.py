@@ -14,13 +14,15 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import as_complex, mean
 from calibration.fields.readings import Bench
 from calibration.recovery.base import Block
 from calibration.recovery.designs.hadamard import hadamard
 from calibration.recovery.designs.signs import Probes, SignDesign, complement_probes, draw_probes
-from calibration.recovery.likelihood import read_pixels, refine, retry
+from calibration.recovery.likelihood import read_pixels, refine, retry, take_rows
 from calibration.recovery.no_reference import NoReferenceMethod, build_block
-from photonics.arrays import ComplexArray, HostArray, RealArray
+from photonics.arrays import Array
+from photonics.backend import backend_of, to_host
 from photonics.component import Field, Seed, component
 
 __all__ = ["Half", "NumericalInterferometry", "anchored_design", "join", "locate"]
@@ -34,13 +36,13 @@ class Half(NamedTuple):
     """Result of `locate` for one half of the inputs; each row has its own gauge (phase and conjugation)."""
 
     probes: Probes
-    entries: ComplexArray
+    entries: Array
     """u of the half's inputs, (n_support, n_rows)."""
-    anchors: ComplexArray
+    anchors: Array
     """Fields of the anchors, (n_anchors, n_rows)."""
-    products: RealArray
+    products: Array
     """``Re(conj(anchor) u)`` as measured, (n_anchors, n_support, n_rows)."""
-    rank_ratio: RealArray
+    rank_ratio: Array
     """Second over first singular value of a row's anchors in the complex plane: 0 if they are collinear, (n_rows,)."""
 
 
@@ -89,9 +91,9 @@ class NumericalInterferometry(NoReferenceMethod):
         anchors = min(self.anchors, max_anchors(self.n_inputs))
         return anchored_design(self.n_inputs, anchors, frames, self.seed)
 
-    def solve(self, frames: HostArray, rows: slice, bench: Bench, state: None) -> Block:  # noqa: D102
-        pixels = read_pixels(frames, bench)
-        first, second = (locate(*part) for part in islice(self.design.parts(pixels.signal), 2))
+    def solve(self, frames: Array, rows: slice, bench: Bench, state: None) -> Block:  # noqa: D102
+        pixels, backend = read_pixels(frames, bench), backend_of(frames)
+        first, second = (locate(*part) for part in islice(self.design.on(backend).parts(pixels.signal), 2))
         fit = refine(self.design, pixels, join(first, second))
         starts = [
             lambda bad: locate_other(select_rows(first, bad), select_rows(second, bad)),
@@ -99,7 +101,7 @@ class NumericalInterferometry(NoReferenceMethod):
             lambda bad: join(select_rows(first, bad), select_rows(second, bad), other_way=True),
         ]
         fit = retry(self.design, pixels, fit, starts)
-        ratio = np.minimum(first.rank_ratio, second.rank_ratio)
+        ratio = to_host(backend.xp.minimum(first.rank_ratio, second.rank_ratio))
         return build_block(self.design, fit, pixels, bench, rank_ratio=ratio)
 
 
@@ -107,10 +109,10 @@ def select_rows(half: Half, rows: NDArray[np.intp]) -> Half:
     """Return some rows of a half."""
     return Half(
         half.probes,
-        half.entries[:, rows],
-        half.anchors[:, rows],
-        half.products[:, :, rows],
-        half.rank_ratio[rows],
+        take_rows(half.entries, rows),
+        take_rows(half.anchors, rows),
+        take_rows(half.products, rows),
+        take_rows(half.rank_ratio, rows),
     )
 
 
@@ -146,7 +148,7 @@ def anchored_design(n_inputs: int, anchors: int, frames: int, seed: int) -> Sign
     return SignDesign(n_inputs, (*parts, *complement_probes(n_inputs, left, seed)))
 
 
-def locate(probes: Probes, signal: RealArray) -> Half:
+def locate(probes: Probes, signal: Array) -> Half:
     """Find anchors and entries of one half from its frames, up to a phase and a conjugation of each row.
 
     With ``I+-`` the frames of an anchor's field a and a probe's field z, ``(I+ - I-)/4 = Re(conj(a) z)`` for all
@@ -159,101 +161,126 @@ def locate(probes: Probes, signal: RealArray) -> Half:
     signal : ndarray, shape (n_anchors, n_probes, 2, n_rows)
         DN above dark.
     """
-    order, rows = len(probes.rows), signal.shape[3]
-    half = (signal[:, :, 0] - signal[:, :, 1]).transpose(1, 0, 2).reshape(order, -1) / np.float32(4 * order)
-    products = probes.project_back(half).reshape(len(probes.mask), -1, rows).swapaxes(0, 1)
-    gram = np.einsum("ajm,bjm->mab", products, products).astype(np.float64)
-    plane = np.linalg.eigh(gram)[1][:, :, -2:]  # (m, n_anchors, 2)
-    flat = np.einsum("ajm,mar->rjm", products, plane.astype(np.float32))
+    xp, order, (anchors, _, _, rows) = backend_of(signal).xp, probes.rows.shape[0], signal.shape
+    half = xp.permute_dims(signal[:, :, 0, :] - signal[:, :, 1, :], (1, 0, 2))
+    along = probes.project_back(xp.reshape(half, (order, -1)) / float(4 * order))
+    products = xp.permute_dims(xp.reshape(along, (-1, anchors, rows)), (1, 0, 2))
+    gram = xp.astype(overlaps(products, products), xp.float64)
+    plane = xp.linalg.eigh(gram)[1][:, :, -2:]  # (m, n_anchors, 2)
+    flat = combine(xp.matrix_transpose(plane), products)
     # Averaged over the inputs the plane is now isotropic, so that the fit of the metric is well conditioned.
-    spread, axes = np.linalg.eigh(np.einsum("rjm,qjm->mrq", flat, flat).astype(np.float64) / flat.shape[1])
-    root = np.sqrt(np.maximum(spread, 1e-12 * spread[:, 1:] + 1e-30))[:, None, :]
-    transposed = axes.swapaxes(1, 2)
-    flat = np.einsum("mrq,qjm->rjm", ((axes / root) @ transposed).astype(np.float32), flat)
+    spread, axes = xp.linalg.eigh(xp.astype(overlaps(flat, flat), xp.float64) / flat.shape[1])
+    root = xp.sqrt(xp.maximum(spread, 1e-12 * spread[:, 1:] + 1e-30))[:, None, :]
+    transposed = xp.matrix_transpose(axes)
+    flat = combine((axes / root) @ transposed, flat)
 
-    x, y = (probes.apply_signs(part) for part in flat)
-    squares = np.stack([x * x, 2.0 * x * y, y * y, np.ones_like(x)]).astype(np.float64)  # (4, n_probes, m)
-    sums = signal.mean(axis=(0, 2), dtype=np.float64)
-    normal, right = np.einsum("pkm,qkm->mpq", squares, squares), np.einsum("pkm,km->mp", squares, sums)
-    normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(4)
-    found = np.linalg.solve(normal, right[..., None])[..., 0]
-    length, vectors = np.linalg.eigh(found[:, [0, 1, 1, 2]].reshape(rows, 2, 2))
-    length = np.maximum(length, MIN_AXIS_RATIO * np.maximum(length[:, 1:], 1e-12))
-    stretch = vectors * np.sqrt(length)[:, None, :]
-    entries = np.einsum("mrc,rjm->cjm", stretch.astype(np.float32), flat)
-    back = plane @ (axes * root) @ transposed @ np.linalg.inv(stretch).swapaxes(1, 2)  # (m, n_anchors, 2)
-    scale = np.linalg.svd(back, compute_uv=False)
-    anchors = (back[:, :, 0] + 1j * back[:, :, 1]).T
-    ratio = (scale[:, 1] / scale[:, 0]).astype(np.float32)
-    return Half(probes, to_complex(*entries), anchors.astype(np.complex64), products, ratio)
-
-
-def to_complex(real: RealArray, imag: RealArray) -> ComplexArray:
-    """Return complex64 from real and imaginary parts."""
-    return (real + 1j * imag).astype(np.complex64)
+    x, y = (probes.apply_signs(flat[part, ...]) for part in range(2))
+    squares = xp.astype(xp.stack([x * x, 2.0 * x * y, y * y, xp.ones_like(x)]), xp.float64)  # (4, n_probes, m)
+    normal, right = overlaps(squares, squares), overlaps(squares, mean(signal, (0, 2), "float64")[None, ...])
+    backend = backend_of(normal)
+    normal += 1e-9 * xp.linalg.trace(normal)[:, None, None] * xp.eye(4, dtype=xp.float64, device=backend.device)
+    found = xp.linalg.solve(normal, right)[:, :, 0]
+    metric = xp.stack([found[:, entry] for entry in (0, 1, 1, 2)], axis=1)
+    length, vectors = xp.linalg.eigh(xp.reshape(metric, (rows, 2, 2)))
+    length = xp.maximum(length, MIN_AXIS_RATIO * xp.maximum(length[:, 1:], 1e-12))
+    stretch = vectors * xp.sqrt(length)[:, None, :]
+    entries = combine(xp.matrix_transpose(stretch), flat)
+    back = plane @ (axes * root) @ transposed @ xp.matrix_transpose(xp.linalg.inv(stretch))  # (m, n_anchors, 2)
+    scale = xp.linalg.svdvals(back)
+    back = xp.astype(back, xp.float32)
+    located = as_complex(back[:, :, 0].T, back[:, :, 1].T)
+    ratio = xp.astype(scale[:, 1] / scale[:, 0], xp.float32)
+    return Half(probes, as_complex(entries[0, ...], entries[1, ...]), located, products, ratio)
 
 
-def join(first: Half, second: Half, other_way: bool = False) -> ComplexArray:
+def overlaps(one: Array, other: Array) -> Array:
+    """Sums of products over the middle axis, for each row: (p, j, m) and (q, j, m) -> (m, p, q)."""
+    xp = backend_of(one).xp
+    sums = [
+        xp.stack([xp.sum(one[p, ...] * other[q, ...], axis=0) for q in range(other.shape[0])])
+        for p in range(one.shape[0])
+    ]
+    return xp.permute_dims(xp.stack(sums), (2, 0, 1))
+
+
+def combine(weights: Array, values: Array) -> Array:
+    """Weighted sums of each row, in the type of the values: (m, r, k) and (k, j, m) -> (r, j, m)."""
+    xp = backend_of(values).xp
+    weights = xp.astype(weights, values.dtype)
+    sums = [
+        sum((weights[:, r, k] * values[k, ...] for k in range(1, values.shape[0])), weights[:, r, 0] * values[0, ...])
+        for r in range(weights.shape[1])
+    ]
+    return xp.stack(sums)
+
+
+def join(first: Half, second: Half, other_way: bool = False) -> Array:
     """Bring both halves into the gauge of the first, and find c: (n_inputs + 1, n_rows).
 
     The inputs of the second half, as anchors of the first, are known in both gauges. The phase, with or without a
     conjugation, that matches them best (Procrustes' problem in the plane) is applied. `other_way` applies the second
     best match, with the opposite choice of conjugation.
     """
+    xp = backend_of(first.anchors).xp
     anchors, other_anchors = subtract_mean(first.anchors), subtract_mean(second.anchors)
     # The same fields, each computed from the entries of the opposite half.
     fields = subtract_mean(field_of_other(first, second))
     other_fields = subtract_mean(field_of_other(second, first))
-    plain = (anchors * fields.conj()).sum(axis=0) + (other_fields * other_anchors.conj()).sum(axis=0)
-    conjugated = (anchors * fields).sum(axis=0) + (other_fields * other_anchors).sum(axis=0)
-    flip = (np.abs(conjugated) > np.abs(plain)) != other_way
-    phase = np.where(flip, conjugated, plain)
-    phase /= np.maximum(np.abs(phase), 1e-30)
-    second = second._replace(**{
-        name: np.where(flip, values.conj(), values) * phase
-        for name, values in {"entries": second.entries, "anchors": second.anchors}.items()
-    })  # fmt: skip
-    middle = (first.anchors - field_of_other(first, second)).mean(axis=0)
-    middle = middle + (second.anchors - field_of_other(second, first)).mean(axis=0)
+    plain = xp.sum(anchors * xp.conj(fields), axis=0) + xp.sum(other_fields * xp.conj(other_anchors), axis=0)
+    conjugated = xp.sum(anchors * fields, axis=0) + xp.sum(other_fields * other_anchors, axis=0)
+    flip = (xp.abs(conjugated) > xp.abs(plain)) != other_way
+    phase = xp.where(flip, conjugated, plain)
+    phase = phase / xp.maximum(xp.abs(phase), 1e-30)
+    entries, anchors = (xp.where(flip, xp.conj(values), values) * phase for values in (second.entries, second.anchors))
+    second = second._replace(entries=entries, anchors=anchors)
+    middle = xp.mean(first.anchors - field_of_other(first, second), axis=0)
+    middle = middle + xp.mean(second.anchors - field_of_other(second, first), axis=0)
     return assemble(first, second.entries, second.probes, middle / 2.0)
 
 
-def locate_other(lead: Half, other: Half) -> ComplexArray:
+def locate_other(lead: Half, other: Half) -> Array:
     """Find the other half from the leading one alone: (n_inputs + 1, n_rows).
 
     Its anchors are known from the leading half; the rest is linear. This serves rows in which the anchors of the other
     half are so nearly collinear that `locate` does not find the metric.
     """
     known = field_of_other(other, lead)
-    entries = multilaterate(subtract_mean(known), other.products - other.products.mean(axis=0))
+    entries = multilaterate(subtract_mean(known), subtract_mean(other.products))
     for _ in range(2):
-        middle = (lead.anchors - lead.probes.fixed[:, other.probes.support] @ entries).mean(axis=0)
-        entries = multilaterate(known + middle, other.products)
-    middle = (lead.anchors - lead.probes.fixed[:, other.probes.support] @ entries).mean(axis=0)
-    return assemble(lead, entries, other.probes, middle)
+        entries = multilaterate(known + background(lead, other._replace(entries=entries)), other.products)
+    return assemble(lead, entries, other.probes, background(lead, other._replace(entries=entries)))
 
 
-def field_of_other(half: Half, other: Half) -> ComplexArray:
+def background(lead: Half, other: Half) -> Array:
+    """c, by the anchors of a half and the entries of the other one: (n_rows,)."""
+    return backend_of(lead.anchors).xp.mean(lead.anchors - field_of_other(lead, other), axis=0)
+
+
+def field_of_other(half: Half, other: Half) -> Array:
     """Anchors of a half minus c, from the entries of the other half: (n_anchors, n_rows)."""
-    return half.probes.fixed[:, other.probes.support] @ other.entries
+    xp = backend_of(other.entries).xp
+    return xp.astype(half.probes.fixed[:, other.probes.inputs], xp.complex64) @ other.entries
 
 
-def subtract_mean(values: ComplexArray) -> ComplexArray:
+def subtract_mean(values: Array) -> Array:
     """Subtract the mean over the first axis."""
-    return values - values.mean(axis=0)
+    return values - backend_of(values).xp.mean(values, axis=0)
 
 
-def multilaterate(anchors: ComplexArray, products: RealArray) -> ComplexArray:
+def multilaterate(anchors: Array, products: Array) -> Array:
     """Least-squares u of ``Re(conj(a) u) = product``: one 2 x 2 system for each row; (n_support, n_rows)."""
-    xx, yy = (anchors.real**2).sum(axis=0), (anchors.imag**2).sum(axis=0)
-    xy = (anchors.real * anchors.imag).sum(axis=0)
-    determinant = np.maximum(xx * yy - xy * xy, 1e-4 * (xx + yy) ** 2)
-    x, y = np.einsum("am,ajm->jm", anchors.real, products), np.einsum("am,ajm->jm", anchors.imag, products)
-    return to_complex((yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant)
+    xp = backend_of(anchors).xp
+    real, imag = xp.real(anchors), xp.imag(anchors)
+    xx, yy, xy = xp.sum(real**2, axis=0), xp.sum(imag**2, axis=0), xp.sum(real * imag, axis=0)
+    determinant = xp.maximum(xx * yy - xy * xy, 1e-4 * (xx + yy) ** 2)
+    weights = xp.permute_dims(xp.stack([real, imag]), (2, 0, 1))
+    sums = combine(weights, products)
+    x, y = sums[0, ...], sums[1, ...]
+    return as_complex((yy * x - xy * y) / determinant, (xx * y - xy * x) / determinant)
 
 
-def assemble(half: Half, others: ComplexArray, probes: Probes, middle: ComplexArray) -> ComplexArray:
+def assemble(half: Half, others: Array, probes: Probes, middle: Array) -> Array:
     """Put the unknowns of two halves together: (n_inputs + 1, n_rows)."""
-    unknowns = np.empty((half.probes.fixed.shape[1] + 1, len(middle)), np.complex64)
-    unknowns[half.probes.support], unknowns[probes.support], unknowns[-1] = half.entries, others, middle
+    unknowns = backend_of(others).empty((half.probes.fixed.shape[1] + 1, middle.shape[0]), "complex64")
+    unknowns[half.probes.inputs, :], unknowns[probes.inputs, :], unknowns[-1, :] = half.entries, others, middle
     return unknowns

@@ -332,6 +332,7 @@ def precondition(unknowns: Array, metric: Array, xp: ModuleType) -> Array:
     """Divide each row by its 2 x 2 mean of ``y y^T w``, because the quadrature along a bright c is measured best."""
     # The other quadrature may be poorly determined: one per cent of the trace bounds the step there.
     least, half = 0.01 * (metric[0, :] + metric[2, :]), unknowns.shape[1] // 2
-    xx, xy, yy = xp.astype(invert(xp.stack([metric[0, :] + least, metric[1, :], metric[2, :] + least])), xp.float32)
+    inverse = invert(xp.stack([metric[0, :] + least, metric[1, :], metric[2, :] + least]))
+    xx, xy, yy = (xp.astype(inverse[k, :], xp.float32) for k in range(3))
     real, imag = unknowns[:, :half], unknowns[:, half:]
     return xp.concat([xx * real + xy * imag, xy * real + yy * imag], axis=1)

@@ -57,7 +57,6 @@ class PhaseRetrieval(NoReferenceMethod):
     """
 
     name: ClassVar[str] = "phase-retrieval"
-    on_device: ClassVar[bool] = True
 
     n_in: int = Field(ge=8)
     """Inputs of the device."""
@@ -139,6 +138,6 @@ def project_back(design: SignDesign, values: Array) -> Array:
     """Mean over pairs of ``s_kj x_k``: (pairs, m) -> (n_inputs, m)."""
     total, first = design.backend.zeros((design.n_inputs, values.shape[1]), "float32"), 0
     for part in design.probes:
-        total += part.project_back(values[first : first + len(part.rows), :])
-        first += len(part.rows)
+        total += part.project_back(values[first : first + part.rows.shape[0], :])
+        first += part.rows.shape[0]
     return total / first

@@ -67,7 +67,6 @@ class Popoff(NoReferenceMethod):
     """
 
     name: ClassVar[str] = "popoff"
-    on_device: ClassVar[bool] = True
 
     n_in: int = Field(ge=MIN_INPUTS)
     """Inputs of the device."""
@@ -167,7 +166,7 @@ def first_guess(design: SignDesign, pixels: Pixels, steps: int, pull: float) -> 
         for part, signal in design.parts(pixels.signal)
     ]
     plain = parts[0]
-    order, light = len(plain.probes.rows), at_least(xp.mean(plain.mean, axis=0), MIN_MEAN_DN, xp)
+    order, light = plain.probes.rows.shape[0], at_least(xp.mean(plain.mean, axis=0), MIN_MEAN_DN, xp)
     real = plain.probes.project_back(plain.difference) / order
     # All OFF is dark: c is the sum of all u.
     bright = xp.sqrt(xp.maximum(xp.sum(real, axis=0), MIN_BACKGROUND * light))
@@ -226,7 +225,7 @@ def complete_imaginary(
         light = part.mean - xp.mean(part.mean, axis=0) + xp.mean(known, axis=0) + power - known
         relative = at_least(light / power, 0.0, xp)
         weights.append((relative - 1.0) / (relative + 1.0))
-    start, order = imag, len(parts[0].probes.rows)
+    start, order = imag, parts[0].probes.rows.shape[0]
     for _ in range(steps):
         moved = pull * start + 0.5 * imag
         for part, weight in zip(parts, weights, strict=True):

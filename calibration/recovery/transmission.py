@@ -134,8 +134,8 @@ def recover_transmission_matrix(
         with keep_refused(part, target):
             take_missing_frames(device, plan, store, progress)
             frames, size = store.arrays["frames"], frames_at_a_time(device)
-            hot, stop = is_hot(to_host(frames[:DARK_FRAMES]), device.camera.saturation_dn), DARK_FRAMES + plan.frames
-            saturated = check_frames(device, hot, (frames[part] for part in slices(DARK_FRAMES, stop, size)))
+            hot, stop = is_hot(to_host(frames[:DARK_FRAMES, :]), device.camera.saturation_dn), DARK_FRAMES + plan.frames
+            saturated = check_frames(device, hot, (frames[part, :] for part in slices(DARK_FRAMES, stop, size)))
             estimate = solve(device, plan, store, target, saturated, progress)
         if target is not None:
             part.unlink()
@@ -252,7 +252,7 @@ def solve_into(
 ) -> TransmissionEstimate:
     """Solve block by block into an array or a data set; the rest of the result is in memory."""
     frames = store.arrays["frames"]
-    dark, backend = to_host(frames[:DARK_FRAMES]), backend_of_device(device) if plan.on_device else HOST
+    dark, backend = to_host(frames[:DARK_FRAMES, :]), backend_of_device(device)
     place = HOST if isinstance(matrix, h5py.Dataset) else backend_of(matrix)
     bench, raw = describe_bench(device, dark), MethodFrames(frames, backend)
     errors: list[FloatArray] = []
@@ -293,7 +293,7 @@ def solve_into(
         valid=np.concatenate(valid),
         method=plan.name,
         gauge=plan.gauge,
-        frames=len(frames),
+        frames=frames.shape[0],
         condition_number=plan.condition_number,
         provenance=about | {"date": datetime.now(UTC).isoformat(timespec="seconds"), "version": version("opu-sim")},
         drift=drift,

@@ -40,20 +40,20 @@ class Kronecker(NamedTuple):
 
     def apply(self, vector: Array) -> Array:
         """Product with values of the first inputs: (n_support, m) -> (n_probes, m)."""
-        xp, size = backend_of(vector).xp, len(self.doublings) * len(self.core)
-        if len(vector) < size:
-            vector = xp.concat([vector, xp.zeros_like(vector[: size - len(vector), :])])
-        parts = self.core @ xp.reshape(vector, (len(self.doublings), len(self.core), -1))
-        whole = self.doublings @ xp.reshape(parts, (len(self.doublings), -1))
+        xp, size = backend_of(vector).xp, self.doublings.shape[0] * self.core.shape[0]
+        if vector.shape[0] < size:
+            vector = xp.concat([vector, xp.zeros_like(vector[: size - vector.shape[0], :])])
+        parts = self.core @ xp.reshape(vector, (self.doublings.shape[0], self.core.shape[0], -1))
+        whole = self.doublings @ xp.reshape(parts, (self.doublings.shape[0], -1))
         return xp.take(xp.reshape(whole, (size, -1)), self.order, axis=0)
 
     def apply_transposed(self, values: Array, count: int) -> Array:
         """Transpose of `apply`, of which the first `count` rows are wanted: (n_probes, m) -> (count, m)."""
-        xp, size = backend_of(values).xp, len(self.doublings) * len(self.core)
-        if len(values) < size:
+        xp, size = backend_of(values).xp, self.doublings.shape[0] * self.core.shape[0]
+        if values.shape[0] < size:
             values = xp.concat([values, xp.zeros_like(values[:1, :])])
-        parts = xp.reshape(xp.take(values, self.place, axis=0), (len(self.doublings), -1))
-        whole = xp.reshape(self.doublings @ parts, (len(self.doublings), len(self.core), -1))
+        parts = xp.reshape(xp.take(values, self.place, axis=0), (self.doublings.shape[0], -1))
+        whole = xp.reshape(self.doublings @ parts, (self.doublings.shape[0], self.core.shape[0], -1))
         return xp.reshape(self.core.T @ whole, (size, -1))[:count, :]
 
 
@@ -85,7 +85,7 @@ class Probes(Shapes):
     @property
     def count(self) -> int:
         """Number of frames."""
-        return 2 * len(self.fixed) * len(self.rows)
+        return 2 * self.fixed.shape[0] * self.rows.shape[0]
 
     @property
     def inputs(self) -> slice:
@@ -199,7 +199,7 @@ class SignDesign:
         first, xp = 0, self.backend.xp
         for part in self.probes:
             share = values[first : first + part.count, :]
-            yield part, xp.reshape(share, (len(part.fixed), len(part.rows), 2, values.shape[1]))
+            yield part, xp.reshape(share, (part.fixed.shape[0], part.rows.shape[0], 2, values.shape[1]))
             first += part.count
 
     def forward(self, unknowns: Array) -> Array:

@@ -68,8 +68,8 @@ def expected_variance(design: SignDesign, gain: float, real: Array, imag: Array,
             unused[number] = (1.0 - part.n_inputs / part.order) * g
     found = []
     for group in range(len(sizes)):
-        xx, _, yy = invert(sum((added[i] for i, part in enumerate(rounds) if part.covers[group]), least))
-        found.append(xx + yy)
+        covariance = invert(sum((added[i] for i, part in enumerate(rounds) if part.covers[group]), least))
+        found.append(covariance[0, :] + covariance[2, :])
     return xp.stack(found, axis=1)
 
 
@@ -86,7 +86,7 @@ def collect_rounds(design: SignDesign, gain: float, real: Array, imag: Array, we
     return [
         Round(
             light=xp.concat(lights[name], axis=1),
-            count=sum(len(part.rows) for part in shared),
+            count=sum(part.rows.shape[0] for part in shared),
             order=len(hadamard(len(shared[0].support))),
             n_inputs=len(shared[0].support),
             covers=np.array([bool(np.isin(group, shared[0].support).all()) for group in design.groups]),
