@@ -25,8 +25,8 @@ __all__ = [
     "count",
     "difference",
     "entries",
-    "fft2",
-    "ifft2",
+    "fft",
+    "ifft",
     "irfft2",
     "least_squares",
     "located",
@@ -52,8 +52,8 @@ ERFC = (
 )  # fmt: skip
 """Coefficients of `log_normal_cdf`."""
 
-host_fft: Any = scipy.fft
-"""Typed as Any because scipy's stubs do not declare arrays as the results."""
+PLANE = -2, -1
+"""Axes of an image."""
 Axis = int | tuple[int, ...] | None
 
 
@@ -93,32 +93,32 @@ def squares_of_each(images: Array) -> Array:
     return xp.sum(xp.abs(images) ** 2, axis=(1, 2), dtype=xp.float64)
 
 
-def fft2(images: Array) -> Array:
-    """Fourier transform over the last two axes."""
-    if isinstance(images, np.ndarray):
-        return host_fft.fft2(images)
-    return backend_of(images).xp.fft.fftn(images, axes=(-2, -1))
+def fft(values: Array, axes: tuple[int, ...] = PLANE) -> Array:
+    """Fourier transform over axes, by default the last two; complex64 of real values that are not float64."""
+    xp = backend_of(values).xp
+    if isinstance(values, np.ndarray) or xp.isdtype(values.dtype, "complex floating"):
+        return transforms(values).fftn(values, axes=axes)
+    return transforms(values).fftn(xp.astype(values, xp.complex64), axes=axes)
 
 
-def ifft2(spectrum: Array, overwrite: bool = False) -> Array:
-    """Undo `fft2`; the spectrum may be overwritten."""
-    if isinstance(spectrum, np.ndarray):
-        return host_fft.ifft2(spectrum, overwrite_x=overwrite)
-    return backend_of(spectrum).xp.fft.ifftn(spectrum, axes=(-2, -1))
+def ifft(spectrum: Array, axes: tuple[int, ...] = PLANE) -> Array:
+    """Undo `fft`."""
+    return transforms(spectrum).ifftn(spectrum, axes=axes)
 
 
 def rfft2(images: Array) -> Array:
     """Fourier transform of real images over the last two axes, half of the spectrum."""
-    if isinstance(images, np.ndarray):
-        return host_fft.rfft2(images)
-    return backend_of(images).xp.fft.rfftn(images, axes=(-2, -1))
+    return transforms(images).rfftn(images, axes=PLANE)
 
 
 def irfft2(spectrum: Array, shape: tuple[int, int]) -> Array:
     """Undo `rfft2` of images of this shape."""
-    if isinstance(spectrum, np.ndarray):
-        return host_fft.irfft2(spectrum, shape)
-    return backend_of(spectrum).xp.fft.irfftn(spectrum, s=shape, axes=(-2, -1))
+    return transforms(spectrum).irfftn(spectrum, s=shape, axes=PLANE)
+
+
+def transforms(values: Array) -> Any:
+    """Fourier transforms of an array's library; on the host those of scipy, 2 to 9 times faster than those of numpy."""
+    return scipy.fft if isinstance(values, np.ndarray) else backend_of(values).xp.fft
 
 
 def count(mask: Array, axis: Axis = None) -> Array:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.arrays import columns
-from photonics.arrays import Array, ComplexArray, RealArray
+from calibration.arrays import columns, total
+from photonics.arrays import Array
 from photonics.backend import backend_of, to_host
 
 __all__ = [
@@ -149,7 +149,7 @@ def fit_rate(overlaps: NDArray[np.float64], spacing: int) -> tuple[float, float]
     return float(-slope / (2 * spacing)), float(np.sqrt(variance) / (2 * spacing))
 
 
-def decay_between(fields: ComplexArray, variance: RealArray) -> float:
+def decay_between(fields: Array, variance: Array) -> float:
     """Lag over the correlation time of the medium's field; 0 if noise explains the change.
 
     The correlation over the pixels is free of a phase and a scale that the pixels have in common, so the drift of a
@@ -162,10 +162,10 @@ def decay_between(fields: ComplexArray, variance: RealArray) -> float:
     variance : ndarray, shape (n_pixels,)
         ``E|error|^2`` of each field.
     """
-    size = (np.abs(fields.astype(np.complex128)) ** 2).sum(axis=1)
-    power = np.maximum(size - variance.sum(dtype=np.float64), 1e-12)
-    alike = float(np.abs(np.vdot(fields[0], fields[1])) ** 2 / power.prod())
-    noise = float(variance.sum(dtype=np.float64) / power.mean())
+    xp, added = backend_of(fields).xp, float(total(variance, None, "float64"))
+    power = [max(float(xp.sum(xp.abs(xp.astype(fields[k, :], xp.complex128)) ** 2)) - added, 1e-12) for k in range(2)]
+    alike = abs(complex(xp.vecdot(fields[0, :], fields[1, :]))) ** 2 / (power[0] * power[1])
+    noise = 2.0 * added / (power[0] + power[1])
     error = 2.0 * noise * (UNKNOWN_NOISE + 1.0 / np.sqrt(fields.shape[1]))
     return 0.0 if 1.0 - alike < CHANGED * error + ROUNDING else -0.5 * float(np.log(max(alike, 1e-12)))
 

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import as_complex
 from calibration.fields.readings import Bench, RawFrames
 from calibration.fields.stepped import closure, is_complete, linear_fields, refine_fields, stepped_reference
-from photonics.arrays import ComplexArray, FloatArray, HostArray, Shapes
+from photonics.arrays import Array, ComplexArray, FloatArray, HostArray, Shapes
+from photonics.backend import backend_of, to_host
 
 __all__ = ["Drift", "track"]
 
@@ -44,8 +46,6 @@ MIN_INFORMATION = 0.05
 with two. A single pixel of which half of the readings saturate would outweigh all others."""
 MIN_RESIDUAL_RAD = 1e-5
 """Remaining change of a phase that is negligible, radians."""
-
-Real = FloatArray
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +69,7 @@ class Drift(Shapes):
         return float(np.sqrt(np.mean(np.diff(self.tracked) ** 2))) if len(self.tracked) > 1 else 0.0
 
 
-def track(probes: HostArray, reference: Real, bench: Bench) -> Drift:
+def track(probes: Array, reference: Array, bench: Bench) -> Drift:
     """Find the phase in every frame of a measurement of probes, each of `steps` frames and one of the known pattern.
 
     Parameters
@@ -80,12 +80,13 @@ def track(probes: HostArray, reference: Real, bench: Bench) -> Drift:
         Root of the intensity of the reference alone, roots of DN; positive.
     bench : Bench
     """
-    order, steps = len(probes), probes.shape[1] - 1
-    tracked, field = track_pattern(probes[:, steps].astype(np.float32), steps, bench.saturation_dn)
+    order, steps = probes.shape[0], probes.shape[1] - 1
+    tracked, field = track_pattern(probes[:, steps, :], steps, bench.saturation_dn)
+    probes = probes[:, :steps, :]
     at = np.arange(order) * (steps + 1.0)
     when = at[:, None] + np.arange(steps)
     between = np.interp(when, at + steps, tracked) + 2.0 * np.pi * np.arange(steps) / steps
-    seen, variance = phases_in_probes(probes[:, :steps], bench, between, field)
+    seen, variance = phases_in_probes(probes, bench, between, field)
     apart = np.angle(np.exp(1j * (seen - between)))
     level = apart.mean(axis=1, keepdims=True)
     start = between + regression_weight(apart, variance) * apart
@@ -95,8 +96,8 @@ def track(probes: HostArray, reference: Real, bench: Bench) -> Drift:
     # Error of interpolation: for jitter that is independent from frame to frame, the tracked phases give it.
     leap = float(np.mean(np.diff(tracked) ** 2)) / 2.0 if order > 1 else 0.0
     square = max(share * variance * (0.5 + 1.0 / steps), (1.0 - share) ** 2 * leap * 1.5)
-    if is_complete(closure(probes[:, :steps], start, reference, bench)):
-        found, left = settle_phases(probes[:, :steps], bench, start, reference)
+    if is_complete(closure(probes, start, reference, bench)):
+        found, left = settle_phases(probes, bench, start, reference)
         within = found - found.mean(axis=1, keepdims=True)
         # For both jitter and drift, deviations from the interpolated phases within a probe are as large as those of its
         # mean.
@@ -109,10 +110,11 @@ def track(probes: HostArray, reference: Real, bench: Bench) -> Drift:
     return Drift(phases, tracked, float(error), float(jitter))
 
 
-def track_pattern(frames: Real, steps: int, saturation_dn: int) -> tuple[NDArray[np.float64], ComplexArray]:
+def track_pattern(frames: Array, steps: int, saturation_dn: int) -> tuple[NDArray[np.float64], Array]:
     """Deviations from the set phases in frames of the known pattern, (frames,), and the field ``z_a``, (n_pixels,)."""
-    mask = (frames < saturation_dn).astype(np.float32)
-    turns = 2.0 * np.pi * (np.arange(len(frames)) % steps) / steps
+    xp = backend_of(frames).xp
+    frames, mask = xp.astype(frames, xp.float32), xp.astype(frames < saturation_dn, xp.float32)
+    turns = 2.0 * np.pi * (np.arange(frames.shape[0]) % steps) / steps
     theta: NDArray[np.floating] = principal_phases(frames, turns)
     _, field = fit_pixels(frames, mask, theta)
     for _ in range(MAX_ROUNDS):
@@ -124,7 +126,7 @@ def track_pattern(frames: Real, steps: int, saturation_dn: int) -> tuple[NDArray
     offset = np.exp(1j * (theta - turns))
     origin = np.angle(offset.sum())  # arbitrary; this one is zero if there is no drift
     tracked = np.unwrap(np.angle(offset * np.exp(-1j * origin)))
-    return tracked, field * np.complex64(np.exp(-1j * origin))
+    return tracked, field * complex(np.exp(-1j * origin))
 
 
 def regression_weight(apart: NDArray[np.float64], variance: float) -> float:
@@ -138,7 +140,7 @@ def regression_weight(apart: NDArray[np.float64], variance: float) -> float:
 
 
 def settle_phases(
-    probes: HostArray, bench: Bench, theta: NDArray[np.float64], reference: Real
+    probes: Array, bench: Bench, theta: NDArray[np.float64], reference: Array
 ) -> tuple[NDArray[np.float64], float]:
     """Fit the differences between the phases of a probe's frames together with the probe's field.
 
@@ -151,18 +153,18 @@ def settle_phases(
     rest : float
         Mean square of the remaining change, rad^2.
     """
-    order, steps, pixels = probes.shape
+    xp, (order, steps, pixels) = backend_of(probes).xp, probes.shape
     found, about, rest = theta.copy(), (bench.noise, bench.saturation_dn), 0.0
     size = max(MAX_READINGS // (16 * steps * pixels), 1)
     for start in range(0, order, size):
-        part = slice(start, start + size)
-        frames = probes[part].astype(np.float32)
-        mask = (frames < bench.saturation_dn).astype(np.float32)
+        part = slice(start, min(start + size, order))
+        frames = xp.astype(probes[part, ...], xp.float32)
+        mask = xp.astype(frames < bench.saturation_dn, xp.float32)
         y = linear_fields(frames, found[part], reference, bench).values
         before, now, left = np.inf, np.inf, np.inf
         for turn in range(MAX_ROUNDS):
             y = refine_fields(frames, stepped_reference(found[part], reference), y, *about, rounds=2).values
-            fringes = frames - np.float32(bench.noise.dark_dn) - (np.abs(y) ** 2 + reference**2)[:, None, :]
+            fringes = frames - float(bench.noise.dark_dn) - (xp.abs(y) ** 2 + reference**2)[:, None, :]
             phasor, variance = fit_phases(fringes, mask, (y * reference)[:, None, :])
             change = OVER_RELAXATION * np.angle(np.exp(1j * (np.angle(phasor) - found[part])))
             change -= change.mean(axis=1, keepdims=True)
@@ -174,31 +176,32 @@ def settle_phases(
                 MAX_RESIDUAL * np.sqrt(max(float(variance.mean()), 0.0)), MIN_RESIDUAL_RAD
             ):
                 break
-        rest += min(left, 4.0 * now) ** 2 * len(frames) / order
+        rest += min(left, 4.0 * now) ** 2 * frames.shape[0] / order
     return found, rest
 
 
-def sample(raw: RawFrames, n_out: int) -> HostArray:
+def sample(raw: RawFrames, n_out: int) -> Array:
     """Read all frames of some pixels that are spread over the sensor: (count, n_pixels)."""
     wanted = max(min(MAX_PIXELS, MAX_READINGS // raw.count), 16)
     stride = -(-n_out // wanted)
     size = stride * max(wanted // 16, 1)
     parts = [raw.rows(slice(start, min(start + size, n_out)))[:, ::stride] for start in range(0, n_out, size)]
-    return np.concatenate(parts, axis=1)
+    return backend_of(parts[0]).xp.concat(parts, axis=1)
 
 
-def principal_phases(frames: Real, turns: NDArray[np.float64]) -> NDArray[np.float64]:
+def principal_phases(frames: Array, turns: NDArray[np.float64]) -> NDArray[np.float64]:
     """First guess of the phases in frames of one pattern, from two principal components: (frames,), up to an origin.
 
     The sense of rotation is that of the set phases, `turns`.
     """
-    centred = frames - frames.mean(axis=0)
-    if len(frames) <= frames.shape[1]:
-        _, vectors = np.linalg.eigh(centred @ centred.T)
-        pair = vectors[:, -2:]
+    xp = backend_of(frames).xp
+    centred = frames - xp.mean(frames, axis=0)
+    if frames.shape[0] <= frames.shape[1]:
+        _, vectors = xp.linalg.eigh(centred @ centred.T)
+        pair = to_host(vectors[:, -2:])
     else:
-        _, vectors = np.linalg.eigh(centred.T @ centred)
-        pair = centred @ vectors[:, -2:]
+        _, vectors = xp.linalg.eigh(centred.T @ centred)
+        pair = to_host(centred @ vectors[:, -2:])
     pair = pair / np.sqrt(np.mean(pair**2, axis=0))
     theta = np.angle(pair[:, 0] + 1j * pair[:, 1]).astype(np.float64)
     step = np.exp(1j * np.diff(turns))
@@ -206,60 +209,64 @@ def principal_phases(frames: Real, turns: NDArray[np.float64]) -> NDArray[np.flo
     return theta if forward >= backward else -theta
 
 
-def fit_pixels(frames: Real, mask: Real, theta: HostArray) -> tuple[Real, ComplexArray]:
+def fit_pixels(frames: Array, mask: Array, theta: HostArray) -> tuple[Array, Array]:
     """Fit the mean b and the field z of each pixel, (n_pixels,), in ``I = b + 2 Re(z exp(-i theta))``.
 
     The field is 0 on pixels whose unsaturated readings do not determine it.
     """
-    basis = np.stack([np.ones_like(theta), 2.0 * np.cos(theta), 2.0 * np.sin(theta)], axis=1).astype(np.float32)
-    products = (basis[:, :, None] * basis[:, None, :]).reshape(len(theta), 9)
-    normal = (mask.T @ products).reshape(-1, 3, 3) + np.float32(1e-3) * np.eye(3, dtype=np.float32)
-    solution = np.linalg.solve(normal, ((mask * frames).T @ basis)[:, :, None])[:, :, 0]
-    field = (solution[:, 1] + 1j * solution[:, 2]).astype(np.complex64)
-    known = np.linalg.eigvalsh(normal)[:, 0] > MIN_INFORMATION * len(theta)
-    return solution[:, 0], np.where(known, field, np.complex64(0.0))
+    backend = backend_of(frames)
+    xp, one = backend.xp, np.ones_like(theta)
+    basis = np.stack([one, 2.0 * np.cos(theta), 2.0 * np.sin(theta)], axis=1).astype(np.float32)
+    products = backend.asarray((basis[:, :, None] * basis[:, None, :]).reshape(len(theta), 9))
+    least = backend.asarray(np.float32(1e-3) * np.eye(3, dtype=np.float32))
+    normal = xp.reshape(mask.T @ products, (-1, 3, 3)) + least
+    solution = xp.linalg.solve(normal, ((mask * frames).T @ backend.asarray(basis))[:, :, None])[:, :, 0]
+    known = xp.linalg.eigvalsh(normal)[:, 0] > MIN_INFORMATION * len(theta)
+    return solution[:, 0], xp.where(known, as_complex(solution[:, 1], solution[:, 2]), 0.0)
 
 
-def fit_phases(fringes: Real, mask: Real, field: ComplexArray) -> tuple[ComplexArray, FloatArray]:
+def fit_phases(fringes: Array, mask: Array, field: Array) -> tuple[ComplexArray, FloatArray]:
     """Fit the phasor ``exp(i theta)`` of each frame, (...,), in ``I - b = 2 Re(field exp(-i theta))``.
 
-    The second result is the variance of the phase, from the residual. Pixels are the last axis; the others broadcast.
+    The second result is the variance of the phase, from the residual. Both are on the host. Pixels are the last axis;
+    the others broadcast.
     """
-    a, b, seen = 2.0 * field.real, 2.0 * field.imag, mask * fringes
-    aa, ab, bb = ((mask * product).sum(axis=-1) for product in (a * a, a * b, b * b))
-    ra, rb = (seen * a).sum(axis=-1), (seen * b).sum(axis=-1)
+    xp = backend_of(fringes).xp
+    a, b, seen = 2.0 * xp.real(field), 2.0 * xp.imag(field), mask * fringes
+    products = (mask * (a * a), mask * (a * b), mask * (b * b), seen * a, seen * b, seen * fringes, mask)
+    aa, ab, bb, ra, rb, square, count = to_host(xp.stack([xp.sum(product, axis=-1) for product in products]))
     determinant = aa * bb - ab * ab
     c, s = (bb * ra - ab * rb) / determinant, (aa * rb - ab * ra) / determinant
-    left = (seen * fringes).sum(axis=-1) - c * ra - s * rb
-    count = np.maximum(mask.sum(axis=-1) - 2.0, 1.0)
+    left = square - c * ra - s * rb
+    count = np.maximum(count - 2.0, 1.0)
     power = np.maximum(c * c + s * s, np.float32(1e-12))
     return c + 1j * s, left / count / (0.5 * (aa + bb)) / power
 
 
 def phases_in_probes(
-    probes: HostArray, bench: Bench, theta: NDArray[np.float64], field: ComplexArray
+    probes: Array, bench: Bench, theta: NDArray[np.float64], field: Array
 ) -> tuple[NDArray[np.float64], float]:
     """Phases of each probe's frames, (probes, steps), by regression on the known pattern; and their variance.
 
     The mean ``b`` is fitted with the phases of the previous iteration.
     """
-    order, steps, pixels = probes.shape
-    found, variance = theta.copy(), 0.0
+    backend, (order, steps, pixels) = backend_of(probes), probes.shape
+    xp, found, variance = backend.xp, theta.copy(), 0.0
     size = max(MAX_READINGS // (8 * steps * pixels), 1)
     for start in range(0, order, size):
-        part = slice(start, start + size)
-        frames = probes[part].astype(np.float32)
-        mask = (frames < bench.saturation_dn).astype(np.float32)
+        part = slice(start, min(start + size, order))
+        frames = xp.astype(probes[part, ...], xp.float32)
+        mask = xp.astype(frames < bench.saturation_dn, xp.float32)
         spread = np.zeros(0, np.float32)
         for _ in range(ROUNDS):
-            mean = (mean_weights(found[part])[:, None, :] @ frames).astype(np.float32)
+            mean = backend.asarray(mean_weights(found[part]))[:, None, :] @ frames
             phasor, spread = fit_phases(frames - mean, mask, field)
             found[part] = np.angle(phasor)
         variance += float(spread.sum())
     return found, variance / (order * steps)
 
 
-def mean_weights(theta: NDArray[np.float64]) -> Real:
+def mean_weights(theta: NDArray[np.float64]) -> FloatArray:
     """Weights with which frames add up to b of the fit ``I = b + 2 Re(z exp(-i theta))``: (..., P) -> (..., P)."""
     basis = np.stack([np.ones_like(theta), 2.0 * np.cos(theta), 2.0 * np.sin(theta)], axis=-1)
     return np.linalg.pinv(basis, rcond=1e-3)[..., 0, :].astype(np.float32)

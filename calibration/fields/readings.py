@@ -7,7 +7,7 @@ import numpy as np
 
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
-from photonics.arrays import HostArray
+from photonics.arrays import Array
 from photonics.parts.imaging import Imaging
 
 __all__ = [
@@ -66,18 +66,18 @@ class Bench:
 
 
 class RawFrames(Protocol):
-    """The frames of a run, in the order in which they were taken, without the dark frames."""
+    """The frames of a run where the device computes, in the order in which they were taken, without the dark frames."""
 
     @property
     def count(self) -> int:
         """Number of frames."""
         ...
 
-    def rows(self, rows: slice) -> HostArray:
+    def rows(self, rows: slice) -> Array:
         """All frames of some pixels: (count, n_rows), the camera's integers."""
         ...
 
-    def frames(self, start: int, stop: int) -> HostArray:
+    def frames(self, start: int, stop: int) -> Array:
         """All pixels of some frames: (stop - start, n_out), the camera's integers."""
         ...
 

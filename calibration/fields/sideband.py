@@ -2,18 +2,17 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
-from calibration.arrays import count, fft2, ifft2, irfft2, rfft2, squares_of_each
+from calibration.arrays import count, fft, ifft, irfft2, rfft2, squares_of_each
 from photonics.arrays import Array, BoolArray, HostArray, Shapes
 from photonics.backend import backend_of
 from photonics.patterns.encoding import half_on
 
-__all__ = ["Frequency", "Sideband", "disc", "distance", "fft", "pixel_transfer", "wrapped_distance"]
+__all__ = ["Frequency", "Sideband", "disc", "distance", "pixel_transfer", "wrapped_distance"]
 
 MAX_PASSES = 60
 """Largest number of iterations of the fit. It ends at `MAX_GRADIENT` after some ten, or after fifty if a saturated
@@ -30,8 +29,6 @@ CROPPED_ERROR = 0.008, 0.04
 and the second over the number of grains along the sensor's side. At the edges it is twice as large."""
 NOISE_IMAGES = 16
 """Number of images from which the noise of a cropped sensor is found."""
-fft: Any = scipy.fft
-"""Typed as Any because scipy's stubs do not declare arrays as the results."""
 Frequency = tuple[float, float]
 """Cycles per pixel along a row (x) and along a column (y)."""
 
@@ -103,14 +100,14 @@ class Sideband(Shapes):
         frame = shape
         if cropped:
             margin = math.ceil(MARGIN_GRAINS / field_band)
-            shape = (fft.next_fast_len(shape[0] + margin, True), fft.next_fast_len(shape[1] + margin, True))
+            shape = (next_fast_len(shape[0] + margin, True), next_fast_len(shape[1] + margin, True))
         rows, columns = shape
         fits = all(abs(f * n - round(f * n)) < 1e-3 for f, n in zip(center, (columns, rows), strict=True))
         x, y = (f + center[i] for i, f in enumerate(frequencies(shape)))
         band = disc(shape, (0.0, 0.0), radius)
         widening = band / (pixel_transfer(x, samples) * pixel_transfer(y, samples) * visibility)
-        response = fft.ifft2(widening)
-        spread = fft.rfft2((np.abs(response) ** 2).astype(np.float32))
+        response = ifft(widening)
+        spread = rfft2((np.abs(response) ** 2).astype(np.float32))
         # Bins on the pupil's edge pass as a whole, so the band is wider by a bin and a half, if that fits.
         widest = min(2.0 * field_band + 1.5 / min(shape), wrapped_distance(center) - radius)
         own = disc(shape, (0.0, 0.0), widest)[:, : columns // 2 + 1]
@@ -187,7 +184,7 @@ class Sideband(Shapes):
         for some, passes in ((~gaps, self.passes), (gaps, MAX_PASSES)):
             if bool(backend.xp.any(some)):
                 spectrum = self._fit(images[some], left_out[some], passes)[0] * self.widening
-                fields[some] = self._extract(ifft2(spectrum, overwrite=True))
+                fields[some] = self._extract(ifft(spectrum))
         return fields
 
     def _fit(self, images: Array, lost: Array, passes: int) -> tuple[Array, Array]:
@@ -222,11 +219,11 @@ class Sideband(Shapes):
 
     def _cut(self, images: Array) -> Array:
         """Spectrum of the disc, shifted to frequency 0: (batch, rows, columns)."""
-        return fft2(images * backend_of(images).xp.conj(self.ramp)) * self.band
+        return fft(images * backend_of(images).xp.conj(self.ramp)) * self.band
 
     def _fringes(self, spectrum: Array) -> Array:
         """Fringes ``2 Re(ramp G)``: (batch, rows, columns)."""
-        return 2.0 * backend_of(spectrum).xp.real(ifft2(spectrum) * self.ramp)
+        return 2.0 * backend_of(spectrum).xp.real(ifft(spectrum) * self.ramp)
 
     def subtract_fringes(self, images: Array, lost: Array) -> Array:
         """Subtract the fringes from images, fitted without their lost (bad) pixels: (batch, n_out)."""

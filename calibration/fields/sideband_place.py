@@ -5,9 +5,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import fft, ifft
 from calibration.device import Device
 from calibration.fields.readings import binned_imaging, frame_shape
-from calibration.fields.sideband import Frequency, disc, distance, fft, wrapped_distance
+from calibration.fields.sideband import Frequency, disc, distance, wrapped_distance
 from photonics.arrays import BoolArray, FloatArray, HostArray
 
 __all__ = ["annuli", "bad_pixels", "check_optics", "find_sideband", "max_disc_radius", "mean_power", "place_sideband"]
@@ -31,8 +32,8 @@ def find_sideband(power: NDArray[np.float64], radius: float, expected: Frequency
     of its aliases the nearest one.
     """
     shape = (power.shape[0], power.shape[1])
-    template = fft.fft2(disc(shape, (0.0, 0.0), radius).astype(np.float64))
-    score = fft.ifft2(fft.fft2(power) * np.conj(template)).real
+    template = fft(disc(shape, (0.0, 0.0), radius).astype(np.float64))
+    score = ifft(fft(power) * np.conj(template)).real
     row, column = (int(i) for i in np.unravel_index(int(score.argmax()), shape))
     found = column / shape[1], row / shape[0]
     sides = [(s * found[0] - expected[0], s * found[1] - expected[1]) for s in (1, -1)]
@@ -129,4 +130,4 @@ def mean_power(images: HostArray, shape: tuple[int, int], cropped: bool) -> NDAr
     if cropped:
         fade = np.outer(*(np.hanning(n + 2)[1:-1] for n in shape))
         images = images * (fade / np.sqrt(np.mean(fade**2))).astype(np.float32)
-    return (np.abs(fft.fft2(images)) ** 2).mean(axis=0, dtype=np.float64)
+    return (np.abs(fft(images)) ** 2).mean(axis=0, dtype=np.float64)

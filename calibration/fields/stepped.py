@@ -268,7 +268,8 @@ def check_steps(probes: Array) -> None:
     """Raise a ``ValueError`` if frames of different steps, (order, steps, n_pixels), are equal pixel by pixel."""
     if probes.shape[2] < MIN_PIXELS:
         return
-    repeated = float((probes[:, 1:] == probes[:, :-1]).all(axis=2).mean())
+    xp = backend_of(probes).xp
+    repeated = float(mean(xp.all(probes[:, 1:, :] == probes[:, :-1, :], axis=2)))
     if repeated > MAX_REPEATED:
         raise ValueError(
             f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: the "

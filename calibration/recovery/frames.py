@@ -216,7 +216,7 @@ def explain_order(raw: RawFrames, plan: RecoveryMethod, n_out: int) -> str:
     if plan.frames * plan.n_in > MAX_BITS:
         return "The order of the frames was not judged: they are too many"
     shots = plan.shots(0, plan.frames)
-    found = check_sequence(shots.patterns, sample(raw, n_out)[: plan.frames], reference_phase=shots.reference_phase)
+    found = check_sequence(shots.patterns, sample(raw, n_out)[: plan.frames, :], reference_phase=shots.reference_phase)
     if not found.judged:
         return f"The order of the frames was {found}"
     return f"Counted after the dark frames: {found}"

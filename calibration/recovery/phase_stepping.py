@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import columns
 from calibration.camera.decay import STALE, STALE_PATTERN, decay_between, warn_of_movement
 from calibration.device import Device
 from calibration.fields.drift import Drift, mean_weights, sample, track
@@ -27,7 +28,8 @@ from calibration.fields.stepped import (
 )
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
-from photonics.arrays import FloatArray, HostArray
+from photonics.arrays import Array, FloatArray
+from photonics.backend import backend_of, to_host
 from photonics.component import Field, Seed, component
 
 __all__ = ["PhaseStepping"]
@@ -151,24 +153,25 @@ class PhaseStepping(RecoveryMethod[State]):
 
     def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
         frames = sample(raw, bench.n_out)
-        strength = self.strength(frames, bench)
-        lit = strength > DARK_SHARE * strength.mean()
-        if strength.mean() < np.sqrt(bench.noise.floor_dn2):
+        strength, xp = self.strength(frames, bench), backend_of(frames).xp
+        average = float(xp.mean(strength))
+        lit = strength > DARK_SHARE * average
+        if average < np.sqrt(bench.noise.floor_dn2):
             raise ValueError(
-                f"imaging.reference.intensity must exceed the noise, got {strength.mean():.3g} DN of the reference "
+                f"imaging.reference.intensity must exceed the noise, got {average:.3g} DN of the reference "
                 "alone, less than the noise of a dark frame: increase it"
             )
-        frames, reference = frames[:, lit], np.sqrt(strength[lit])
+        frames, reference = columns(frames, lit), xp.sqrt(strength[lit])
         check_steps(self.probes(frames))
         phases, drift = np.tile(2.0 * np.pi * np.arange(self.steps) / self.steps, (self.design.order, 1)), None
         if self.track_drift:
-            probes = frames[REFERENCE_FRAMES:].reshape(self.design.order, self.per_probe, -1)
+            probes = xp.reshape(frames[REFERENCE_FRAMES:, :], (self.design.order, self.per_probe, -1))
             drift = track(probes, reference, bench)
             phases = drift.phases
         state = State(phases, closure(self.probes(frames), phases, reference, bench), drift)
         fields = self.fields(self.probes(frames), reference, bench, state)
         if bench.coherent and not is_complete(state.closure):
-            state = state._replace(stray_dn=abs(state.closure - 1.0) * float(np.mean(np.abs(fields.values) ** 2)))
+            state = state._replace(stray_dn=abs(state.closure - 1.0) * mean_light(fields))
         if state.stray_dn > MAX_STRAY_DN:
             warnings.warn(
                 f"frames have {state.closure:.3g} times the light that their fringes explain, where optics of one "
@@ -184,74 +187,82 @@ class PhaseStepping(RecoveryMethod[State]):
         state = state._replace(moved=self.moved(frames, reference, bench, state))
         if state.misfit == 1.0 and state.stray_dn <= MAX_STRAY_DN:  # otherwise another warning names the fault
             warn_of_light(state.light_rms, fields)
-            noise = 2.0 * float(fields.variance.mean() / np.mean(np.abs(fields.values) ** 2))
+            noise = 2.0 * float(xp.mean(fields.variance)) / mean_light(fields)
             warn_of_movement(state.moved or 0.0, self.per_probe * self.design.order, noise)
         return state
 
-    def moved(self, frames: HostArray, reference: FloatArray, bench: Bench, state: State) -> float | None:
+    def moved(self, frames: Array, reference: Array, bench: Bench, state: State) -> float | None:
         """Correlation times of the medium that the probes took; None if too few frames or pixels show it.
 
         By the first probe and the closing frames, or by the known pattern of the first and the last probes.
         """
-        shown, order = frames[REFERENCE_FRAMES:], self.design.order
-        shown = shown.reshape(-1, self.per_probe, frames.shape[1])
+        backend, order = backend_of(frames), self.design.order
+        xp = backend.xp
+        shown = xp.reshape(frames[REFERENCE_FRAMES:, :], (-1, self.per_probe, frames.shape[1]))
         if state.drift is None:
-            looks, phases, between = shown[::order], state.phases[[0, 0]], order
+            looks, phases, between = shown[::order, :, :], state.phases[[0, 0]], order
         else:
             probe = np.arange(order)[[*range(self.steps), *range(-self.steps, 0)]] if order >= 2 * self.steps else []
-            looks = shown[probe, self.steps].reshape(-1, self.steps, frames.shape[1])
+            looks = xp.take(shown[:, self.steps, :], backend.asarray(np.asarray(probe, np.int64)), axis=0)
+            looks = xp.reshape(looks, (-1, self.steps, frames.shape[1]))
             turn = 2.0 * np.pi * (np.asarray(probe) % self.steps) / self.steps
             phases = (state.drift.tracked[probe] + turn).reshape(-1, self.steps)
             between = order - self.steps
-        good = (looks < bench.saturation_dn).all(axis=(0, 1))
-        if len(looks) < 2 or not good.any():
+        good = xp.all(looks < bench.saturation_dn, axis=(0, 1))
+        if looks.shape[0] < 2 or not bool(xp.any(good)):
             return None
-        fields = linear_fields(looks[:, :, good], phases, reference[good], bench)
-        return decay_between(fields.values, fields.variance * np.float32(state.misfit)) * order / between
+        fields = linear_fields(columns(looks, good), phases, reference[good], bench)
+        return decay_between(fields.values, fields.variance * state.misfit) * order / between
 
-    def strength(self, frames: HostArray, bench: Bench) -> FloatArray:
+    def strength(self, frames: Array, bench: Bench) -> Array:
         """Intensity of the reference at each pixel, DN, from frames of the reference and the leaked light c.
 
         Their mean is ``|R|^2 + |c|^2`` and their fringes ``conj(R) c``. A drifting reference has no stable fringes: the
         data sheet's mean of ``|c|^2`` is subtracted.
         """
-        seen = frames[:REFERENCE_FRAMES].astype(np.float64)
+        backend = backend_of(frames)
+        xp, phases = backend.xp, reference_phases(self.steps)
+        seen = xp.astype(frames[:REFERENCE_FRAMES, :], xp.float64)
         if self.track_drift:
-            alone = seen.mean(axis=0) - bench.noise.dark_dn
-            return (alone - abs(bench.leakage) ** 2 * bench.unit_dn).astype(np.float32)
-        alone = mean_weights(reference_phases(self.steps)) @ seen - bench.noise.dark_dn
-        fringes = np.abs(linear_weights(reference_phases(self.steps)) @ seen)
-        return (0.5 * (alone + np.sqrt(np.maximum(alone**2 - 4.0 * fringes**2, 0.0)))).astype(np.float32)
+            alone = xp.mean(seen, axis=0) - bench.noise.dark_dn
+            return xp.astype(alone - abs(bench.leakage) ** 2 * bench.unit_dn, xp.float32)
+        alone = backend.asarray(mean_weights(phases), "float64") @ seen - bench.noise.dark_dn
+        fringes = xp.abs(backend.asarray(linear_weights(phases), "complex128") @ xp.astype(seen, xp.complex128))
+        return xp.astype(0.5 * (alone + xp.sqrt(xp.maximum(alone**2 - 4.0 * fringes**2, 0.0))), xp.float32)
 
-    def probes(self, frames: HostArray) -> HostArray:
+    def probes(self, frames: Array) -> Array:
         """Frames of the probes, without the tracking frames: (order, steps, n_rows)."""
-        shown = frames[REFERENCE_FRAMES : REFERENCE_FRAMES + self.per_probe * self.design.order]
-        return shown.reshape(self.design.order, self.per_probe, -1)[:, : self.steps]
+        shown = frames[REFERENCE_FRAMES : REFERENCE_FRAMES + self.per_probe * self.design.order, :]
+        shape = (self.design.order, self.per_probe, frames.shape[1])
+        return backend_of(frames).xp.reshape(shown, shape)[:, : self.steps, :]
 
-    def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
-        alone, probes, strength = frames[:REFERENCE_FRAMES], self.probes(frames), self.strength(frames, bench)
-        valid = strength > max(DARK_SHARE * float(strength.mean()), 0.0)
-        valid &= (alone < bench.saturation_dn).all(axis=0)
-        reference = np.sqrt(np.where(valid, strength, np.float32(1.0)))
-        fields = self.fields(probes, reference, bench, state)
+    def solve(self, frames: Array, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
+        backend, alone, probes = backend_of(frames), frames[:REFERENCE_FRAMES, :], self.probes(frames)
+        xp, seen_strength = backend.xp, self.strength(frames, bench)
+        lit = seen_strength > max(DARK_SHARE * float(xp.mean(seen_strength)), 0.0)
+        lit &= xp.all(alone < bench.saturation_dn, axis=0)
+        beam = xp.sqrt(xp.where(lit, seen_strength, 1.0))
+        fields = self.fields(probes, beam, bench, state)
+        strength, valid, reference = to_host(seen_strength), to_host(lit), to_host(beam)  # one number for each row
         unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
-        light = (np.abs(fields.values) ** 2).mean(axis=0) * unit**2
-        probe = fields.variance * unit**2 + light * np.float32(state.light_rms**2)
-        noise = bench.noise.variance(alone).mean(axis=0) / REFERENCE_FRAMES
+        light = to_host(xp.mean(xp.abs(fields.values) ** 2, axis=0)) * unit**2
+        probe = to_host(fields.variance) * unit**2 + light * np.float32(state.light_rms**2)
+        noise = to_host(xp.mean(bench.noise.variance(alone), axis=0)) / REFERENCE_FRAMES
         if state.drift is None:
-            leaked = (linear_weights(reference_phases(self.steps)) @ alone.astype(np.complex64)) / reference
-            matrix = self.design.solve(fields.values - leaked)[: self.n_inputs].T * unit
+            turns = backend.asarray(linear_weights(reference_phases(self.steps)))
+            leaked = (turns @ xp.astype(alone, xp.complex64)) / beam
+            matrix = self.design.solve(fields.values - leaked)[: self.n_inputs, :].T * float(unit)
             common = noise / reference**2 * unit**2 + self.unknown_leak(bench)  # squared error common to all patterns
         else:
             probe = probe + light * np.float32(state.drift.error**2)
-            matrix = self.subtract_leakage(self.design.solve(fields.values)[: self.n_inputs].T * unit, bench)
+            matrix = self.subtract_leakage(self.design.solve(fields.values)[: self.n_inputs, :].T * float(unit), bench)
             common = np.float32(0.0)  # the leakage of other mirrors is the same in probes and in frames of a pattern
         relative = 0.25 * noise / reference**4
-        length = np.mean(np.abs(matrix) ** 2, axis=1)
+        length = to_host(xp.mean(xp.abs(matrix) ** 2, axis=1))
         gain = float(self.design.gain(self.n_inputs).mean())
         error = np.sqrt(gain * probe + length * (relative + bench.scale_error**2))
         pattern = np.sqrt(self.design.pattern_gain(self.n_inputs) * probe + common + light * relative)
-        found = self.misfit(probes, reference, fields, bench, state)
+        found = self.misfit(probes, beam, fields, bench, state)
         if found is not None:
             valid &= ~(found > refusal_limit(self.freedom)) & (state.misfit <= MAX_MISFIT)
             factor = np.sqrt(variance_factor(found, self.freedom, state.misfit))
@@ -260,7 +271,7 @@ class PhaseStepping(RecoveryMethod[State]):
         error = np.sqrt(error**2 + STALE * stale)
         pattern = np.sqrt(pattern**2 + STALE_PATTERN * stale * self.n_inputs / 2.0)
         return Block(
-            matrix.astype(np.complex64),
+            matrix,
             np.where(valid, error, np.inf).astype(np.float32),
             valid,
             RowDiagnostics(
@@ -275,28 +286,27 @@ class PhaseStepping(RecoveryMethod[State]):
         """Degrees of freedom of a row's misfit: of P readings, three unknowns, or two with three steps."""
         return self.design.order * max(self.steps - 3, 1)
 
-    def misfit(
-        self, probes: HostArray, reference: FloatArray, fields: Fields, bench: Bench, state: State
-    ) -> FloatArray | None:
+    def misfit(self, probes: Array, reference: Array, fields: Fields, bench: Bench, state: State) -> FloatArray | None:
         """Misfit of each row; None with three steps if optics have light that is not coherent: frames fit any row.
 
         A misfit that the errors of tracked phases explain counts as 1. With three steps the misfit depends on |R|^2,
         whose error by the frames of the reference raises it.
         """
+        xp = backend_of(probes).xp
         if self.steps > 3:
-            found = misfit(probes, state.phases, bench.noise, bench.saturation_dn)
+            found = to_host(misfit(probes, state.phases, bench.noise, bench.saturation_dn))
             if state.drift is None:
                 return found
-            light = (np.abs(fields.values) ** 2).mean(axis=0)
-            known = 1.0 + light * np.float32(state.drift.error**2) / fields.variance
+            light = to_host(xp.mean(xp.abs(fields.values) ** 2, axis=0))
+            known = 1.0 + light * np.float32(state.drift.error**2) / to_host(fields.variance)
             return np.maximum(found / known, np.minimum(found, np.float32(1.0)))
         if not (is_complete(state.closure) or state.stray_dn > MAX_STRAY_DN):
             return None
         beam = stepped_reference(state.phases, reference)
-        found = coherent_misfit(probes, beam, fields.values, bench.noise, bench.saturation_dn)
+        found = to_host(coherent_misfit(probes, beam, fields.values, bench.noise, bench.saturation_dn))
         return found / np.float32(1.0 + self.steps / REFERENCE_FRAMES)
 
-    def fields(self, probes: HostArray, reference: FloatArray, bench: Bench, state: State) -> Fields:
+    def fields(self, probes: Array, reference: Array, bench: Bench, state: State) -> Fields:
         """Fields of the probes: the linear estimate, refined by the mean intensity where all light is coherent."""
         fields = linear_fields(probes, state.phases, reference, bench)
         if not is_complete(state.closure):
@@ -304,12 +314,13 @@ class PhaseStepping(RecoveryMethod[State]):
         field_of_step = stepped_reference(state.phases, reference)
         return refine_fields(probes, field_of_step, fields.values, bench.noise, bench.saturation_dn)
 
-    def subtract_leakage(self, matrix: HostArray, bench: Bench) -> HostArray:
+    def subtract_leakage(self, matrix: Array, bench: Bench) -> Array:
         """Subtract the leakage of recovered mirrors when OFF, by the data sheet: ``eps / (1 - eps) T 1`` in a probe."""
         ones = self.design.solve(np.ones((self.design.order, 1)))[: self.n_inputs, 0].astype(np.float32)
         leak = np.complex64(bench.leakage / (1.0 - bench.leakage))
-        field = leak * matrix.sum(axis=1) / (1.0 + leak * ones.sum())
-        return matrix - field[:, None] * ones
+        backend = backend_of(matrix)
+        field = complex(leak) * backend.xp.sum(matrix, axis=1) / complex(1.0 + leak * ones.sum())
+        return matrix - field[:, None] * backend.asarray(ones)
 
     def findings(self, state: State) -> Findings:  # noqa: D102
         drift, time = state.drift, None
@@ -327,9 +338,16 @@ class PhaseStepping(RecoveryMethod[State]):
         )
 
 
+def mean_light(fields: Fields) -> float:
+    """Mean of ``|y|^2`` over all probes and pixels, DN."""
+    xp = backend_of(fields.values).xp
+    return float(xp.mean(xp.abs(fields.values) ** 2))
+
+
 def warn_of_light(change: float, fields: Fields) -> None:
     """Warn if relative changes of the light from probe to probe, rms, add to the error of fields."""
-    if change**2 * float(np.mean(np.abs(fields.values) ** 2)) > MAX_LIGHT_ERROR * float(fields.variance.mean()):
+    noise = float(backend_of(fields.variance).xp.mean(fields.variance))
+    if change**2 * mean_light(fields) > MAX_LIGHT_ERROR * noise:
         warnings.warn(
             f"light changes by {change:.1%} rms from probe to probe: stated errors are enlarged by it; let the laser "
             "settle, or take frames faster",

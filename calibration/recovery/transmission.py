@@ -277,9 +277,7 @@ def solve_into(
     if "misfit" in diagnostics:
         misfit = np.concatenate(diagnostics["misfit"])
         common, refused = common_misfit(misfit, plan.grain(state)), float(np.mean(misfit > MAX_MISFIT))
-        told = warn_of_misfit(
-            common, refused, stacklevel=4, cause=lambda: explain_order(MethodFrames(frames), plan, device.n_out)
-        )
+        told = warn_of_misfit(common, refused, stacklevel=4, cause=lambda: explain_order(raw, plan, device.n_out))
     if not (told or np.concatenate(valid).any()):
         warnings.warn(
             f"no row is valid: the frames of {plan.name} are too dark, or do not fit its model; lengthen the exposure",

@@ -11,17 +11,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
+from calibration.arrays import fft, ifft
 from calibration.recovery.designs.hadamard import is_prime, quadratic_residues
-from photonics.arrays import Array, BoolArray, HostArray
+from photonics.arrays import Array, BoolArray
+from photonics.backend import backend_of
 
 __all__ = ["CyclicS", "Design", "RegularHadamard", "choose_design"]
-
-
-fft: Array = scipy.fft
-"""Typed as Any, because the annotations of scipy.fft describe its dispatcher, not arrays."""
 
 
 class Design(ABC):
@@ -35,11 +32,11 @@ class Design(ABC):
         """First `n` inputs of the probes with these numbers: (len(index), n)."""
 
     @abstractmethod
-    def solve(self, fields: HostArray) -> HostArray:
+    def solve(self, fields: Array) -> Array:
         """``X^-1`` times the fields of all probes: (order, m) -> (order, m), of the same dtype."""
 
     @abstractmethod
-    def solve_transposed(self, values: HostArray) -> HostArray:
+    def solve_transposed(self, values: Array) -> Array:
         """Inverse of the transpose of X, times values of all inputs: (order, m) -> (order, m).
 
         The columns are the weights of the probes' fields in the field of a pattern x: ``T x = Z^T X^-T x``.
@@ -93,26 +90,27 @@ class RegularHadamard(Design):
             threes = (threes & (half - 1)) | (row & column & half)
         return np.bitwise_count(threes) % 2 == 0
 
-    def solve(self, fields: HostArray) -> HostArray:  # noqa: D102
-        sums = self.column_sums().astype(np.real(fields[:0]).dtype)
-        mean = (sums @ fields) / (self.order * (self.order + sums.sum()))
-        return (2.0 / self.order) * self.transform(fields) - (2.0 * sums)[:, None] * mean[None, :]
+    def solve(self, fields: Array) -> Array:  # noqa: D102
+        xp, sums = backend_of(fields).xp, self.column_sums()
+        there = xp.astype(backend_of(fields).asarray(sums), fields.dtype)
+        mean = (there @ fields) / float(self.order * (self.order + sums.sum()))
+        return (2.0 / self.order) * self.transform(fields) - (2.0 * there)[:, None] * mean[None, :]
 
-    def solve_transposed(self, values: HostArray) -> HostArray:  # noqa: D102
+    def solve_transposed(self, values: Array) -> Array:  # noqa: D102
         return self.solve(values)  # X^-1 is symmetric
 
-    def transform(self, fields: HostArray) -> HostArray:
+    def transform(self, fields: Array) -> Array:
         """``G`` times fields, fast: (order, m) -> (order, m)."""
-        n, m = self.order, fields.shape[1]
+        xp, n, m = backend_of(fields).xp, self.order, fields.shape[1]
         if self.odd:
-            upper, lower = fields[: n // 2], fields[n // 2 :]
-            fields, n = np.stack([upper + lower, upper - lower]), n // 2
+            upper, lower = fields[: n // 2, :], fields[n // 2 :, :]
+            fields, n = xp.stack([upper + lower, upper - lower]), n // 2
         step = 1
         while step < n:  # one base-4 digit at a time: 1 - 2 antidiag
-            digits = fields.reshape(-1, 4, step * m)
-            fields = digits.sum(axis=1, keepdims=True) - 2 * digits[:, ::-1]
+            digits = xp.reshape(fields, (-1, 4, step * m))
+            fields = xp.sum(digits, axis=1, keepdims=True) - 2 * xp.flip(digits, axis=1)
             step *= 4
-        return fields.reshape(self.order, m)
+        return xp.reshape(fields, (self.order, m))
 
     def column_sums(self) -> NDArray[np.float64]:
         """Sums of the columns of G, equal to those of its rows: (order,)."""
@@ -153,17 +151,18 @@ class CyclicS(Design):
         shift = np.asarray(index, np.int64)[:, None] - np.arange(n)[None, :]
         return quadratic_residues(self.order)[shift % self.order]
 
-    def solve(self, fields: HostArray) -> HostArray:  # noqa: D102
-        code = fft.fft(quadratic_residues(self.order).astype(np.real(fields[:0]).dtype))
-        spectrum = fft.fft(fields, axis=0) * np.conj(code)[:, None]
-        folded = fft.ifft(spectrum, axis=0, overwrite_x=True)
-        if not np.iscomplexobj(fields):
-            folded = folded.real
-        return (2.0 * folded - fields.sum(axis=0)) * (2.0 / (self.order + 1))
+    def solve(self, fields: Array) -> Array:  # noqa: D102
+        backend = backend_of(fields)
+        xp, real = backend.xp, not backend.xp.isdtype(fields.dtype, "complex floating")
+        squares = backend.asarray(quadratic_residues(self.order))
+        code = fft(xp.astype(squares, fields.dtype if real else xp.real(fields).dtype), (0,))
+        folded = ifft(fft(fields, (0,)) * xp.conj(code)[:, None], (0,))
+        return (2.0 * (xp.real(folded) if real else folded) - xp.sum(fields, axis=0)) * (2.0 / (self.order + 1))
 
-    def solve_transposed(self, values: HostArray) -> HostArray:  # noqa: D102
-        mirror = -np.arange(self.order)  # modulo the order, which reverses rows and columns of X, and so transposes it
-        return self.solve(values[mirror])[mirror]
+    def solve_transposed(self, values: Array) -> Array:  # noqa: D102
+        xp, mirror = backend_of(values).xp, -np.arange(self.order) % self.order
+        mirror = backend_of(values).asarray(mirror)  # reverses rows and columns of X, and so transposes it
+        return xp.take(self.solve(xp.take(values, mirror, axis=0)), mirror, axis=0)
 
     def gain(self, n: int) -> NDArray[np.float64]:  # noqa: D102
         return np.full(n, 4.0 * self.order / (self.order + 1.0) ** 2)
