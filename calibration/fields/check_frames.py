@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from calibration.arrays import columns, difference, mean
 from calibration.camera.decay import UNKNOWN_NOISE
 from calibration.fields.linearity import bend_of
 from calibration.fields.misfit import common_misfit
 from calibration.fields.readings import Bench
 from calibration.fields.sideband import Sideband
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array, BoolArray, FloatArray
+from photonics.backend import backend_of, to_host
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
@@ -27,7 +29,8 @@ class Checked(NamedTuple):
     """What check frames say about a recovery."""
 
     misfit: FloatArray
-    """Mean squared deviation of fields from the predicted ones, over its expectation: (n_out,), NaN on bad pixels."""
+    """Mean squared deviation of fields from the predicted ones, over its expectation, on the host: (n_out,), NaN on bad
+    pixels."""
     common: float
     """Misfit common to all rows, 1 if not significant (`calibration.fields.misfit.common_misfit`)."""
     stale: float
@@ -43,11 +46,11 @@ def check_patterns(count: int, n_inputs: int) -> BoolArray:
 
 
 def check_fields(
-    found: ComplexArray,
-    predicted: ComplexArray,
-    variance: FloatArray,
+    found: Array,
+    predicted: Array,
+    variance: Array,
     sideband: Sideband,
-    bad: BoolArray,
+    bad: Array,
     bench: Bench,
 ) -> tuple[FloatArray, float, float]:
     """`Checked.misfit`, `Checked.common` and `Checked.stale` of the fields of check frames.
@@ -70,33 +73,35 @@ def check_fields(
     bench : Bench
         The bench.
     """
-    bad, independent = bad | sideband.edge, max(sideband.independent, 2.0)  # the fitted phase takes half of one
-    turn = np.sum(predicted[:, ~bad].conj() * found[:, ~bad], axis=1)
-    stale = unexplained(found[:, ~bad], predicted[:, ~bad], variance[:, ~bad], independent)
-    predicted = predicted * (turn / np.maximum(np.abs(turn), 1e-30))[:, None].astype(np.complex64)
+    backend, independent = backend_of(found), max(sideband.independent, 2.0)  # the fitted phase takes half of one
+    xp, bad = backend.xp, bad | backend.asarray(sideband.edge)
+    counted = [columns(values, ~bad) for values in (found, predicted, variance)]
+    turn = xp.sum(xp.conj(counted[1]) * counted[0], axis=1)
+    stale = unexplained(*counted, independent)
+    predicted = predicted * xp.astype(turn / xp.maximum(xp.abs(turn), 1e-30), xp.complex64)[:, None]
     # The laser's drift changes the scale of a frame.
-    light = np.mean(np.abs(predicted) ** 2, axis=0) * (
-        2.0 * (np.float32(bench.scale_error**2) + sideband.model_error**2)
+    light = xp.mean(xp.abs(predicted) ** 2, axis=0) * (
+        2.0 * (float(np.float32(bench.scale_error**2)) + sideband.model_error**2)
     )
     expected = (variance + light) * (1.0 - 0.5 / independent)
-    misfit = np.mean(np.abs(found - predicted) ** 2 / expected, axis=0).astype(np.float32)
-    misfit[bad] = np.nan
+    seen = xp.astype(xp.mean(xp.abs(found - predicted) ** 2 / expected, axis=0), xp.float32)
+    misfit = to_host(xp.where(bad, math.nan, seen))
     return misfit, common_misfit(misfit, bench.n_out / independent), stale
 
 
-def unexplained(found: ComplexArray, predicted: ComplexArray, variance: FloatArray, independent: float) -> float:
+def unexplained(found: Array, predicted: Array, variance: Array, independent: float) -> float:
     """`Checked.stale` of fields on the pixels that count, each (checks, n_pixels), with so many independent ones."""
-    products = np.sum(predicted.conj() * found, axis=1), np.sum(np.abs(predicted) ** 2, axis=1)
-    scaled = predicted * (products[0] / np.maximum(products[1], 1e-30))[:, None].astype(np.complex64)
-    noise = float(np.mean(variance)) * (1.0 - 1.0 / independent)
-    excess = float(np.mean(np.abs(found - scaled) ** 2)) - noise
-    error = noise * (UNKNOWN_NOISE + 1.0 / math.sqrt(len(found) * independent))
-    return excess / float(np.mean(np.abs(scaled) ** 2)) if excess > LEAST_PULL * error else 0.0
+    xp = backend_of(found).xp
+    power = xp.sum(xp.abs(predicted) ** 2, axis=1)
+    scale = xp.sum(xp.conj(predicted) * found, axis=1) / xp.maximum(power, 1e-30)
+    scaled = predicted * xp.astype(scale, xp.complex64)[:, None]
+    noise = float(xp.mean(variance)) * (1.0 - 1.0 / independent)
+    excess = float(xp.mean(xp.abs(found - scaled) ** 2)) - noise
+    error = noise * (UNKNOWN_NOISE + 1.0 / math.sqrt(found.shape[0] * independent))
+    return excess / float(xp.mean(xp.abs(scaled) ** 2)) if excess > LEAST_PULL * error else 0.0
 
 
-def check_bend(
-    both: HostArray, alone: HostArray, beam: FloatArray, sideband: Sideband, bad: BoolArray, bench: Bench
-) -> float:
+def check_bend(both: Array, alone: Array, beam: Array, sideband: Sideband, bad: Array, bench: Bench) -> float:
     """Relative change of the speckle's reading by the beam, from frames of patterns with it and without.
 
     Parameters
@@ -112,15 +117,15 @@ def check_bend(
     bench : Bench
         The bench.
     """
-    dark = np.float32(bench.noise.dark_dn)
+    xp, dark = backend_of(both).xp, float(np.float32(bench.noise.dark_dn))
     lost = (both >= bench.saturation_dn) | bad
-    cross = np.where(lost, np.float32(0.0), both.astype(np.float32) - alone - (beam - dark))
-    rest = np.where(lost, np.float32(0.0), sideband.subtract_fringes(cross, lost))
-    speckle = np.where(lost, np.float32(0.0), alone - dark)
+    cross = xp.where(lost, 0.0, difference(both, alone) - (beam - dark))
+    rest = xp.where(lost, 0.0, sideband.subtract_fringes(cross, lost))
+    speckle = xp.where(lost, 0.0, xp.astype(alone, xp.float32) - dark)
     return bend_of(rest, speckle, beam - dark, bench.laser_drift, stacklevel=7)
 
 
-def stray_level(frames: HostArray, bench: Bench) -> float:
+def stray_level(frames: Array, bench: Bench) -> float:
     """Scatter of the level of frames of the reference alone that noise and laser do not explain, DN; 0 if none.
 
     Stray light that changes adds to the frames of the reference, and not to the dark frames, so the reference seems
@@ -133,11 +138,11 @@ def stray_level(frames: HostArray, bench: Bench) -> float:
     bench : Bench
         The bench.
     """
-    if len(frames) < 3:
+    if frames.shape[0] < 3:
         return 0.0
-    level = frames.mean(axis=1, dtype=np.float64)
+    level = to_host(mean(frames, 1, "float64"))
     scatter = float(level.std(ddof=1))
-    noise = float(np.sqrt(bench.noise.variance(frames).mean() / frames.shape[1]))
+    noise = math.sqrt(float(mean(bench.noise.variance(frames))) / frames.shape[1])
     laser = 2.0 * bench.laser_drift * (float(level.mean()) - bench.noise.dark_dn)
     if scatter < max(4.0 * math.hypot(noise, laser), MAX_LEVEL):
         return 0.0

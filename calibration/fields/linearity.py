@@ -12,8 +12,8 @@ import numpy as np
 from calibration.arrays import total
 from calibration.camera.rounding import rounding_of_speckle, rounding_rms
 from calibration.fields.misfit import Misfit
-from photonics.arrays import Array, FloatArray, HostArray
-from photonics.backend import backend_of
+from photonics.arrays import Array, HostArray
+from photonics.backend import backend_of, to_host
 
 __all__ = [
     "bend_of",
@@ -38,9 +38,7 @@ MIN_PULL = 4.0
 """Standard errors above which a bend is told."""
 
 
-def bend_of(
-    rest: FloatArray, speckle: FloatArray, reference_dn: FloatArray, drift_rms: float, stacklevel: int = 2
-) -> float:
+def bend_of(rest: Array, speckle: Array, reference_dn: Array, drift_rms: float, stacklevel: int = 2) -> float:
     """Relative change of the speckle's reading when the beam is added: 0 for a linear camera, within its error.
 
     A linear camera leaves no rest of frames of both, less those of each alone and the fringes. The rest is fitted by
@@ -60,11 +58,13 @@ def bend_of(
     stacklevel : int
         Number of calls from here to the line that the warning names.
     """
-    lit = np.where(speckle != 0, reference_dn, np.float32(0.0))
-    aa, ab, bb = (lit**2).sum(axis=1), (speckle * lit).sum(axis=1), (speckle**2).sum(axis=1)
-    found = aa * (rest * speckle).sum(axis=1) - ab * (rest * lit).sum(axis=1)
+    xp = backend_of(speckle).xp
+    lit = xp.where(speckle != 0, reference_dn, 0.0)
+    products = (lit**2, speckle * lit, speckle**2, rest * speckle, rest * lit)
+    aa, ab, bb, of_speckle, of_beam = to_host(xp.stack([xp.sum(product, axis=1) for product in products]))
+    found = aa * of_speckle - ab * of_beam
     found /= np.maximum(aa * bb - ab**2, 1e-9 * aa * bb + 1e-9)
-    dim = rounding_of_speckle(float(speckle.mean()))
+    dim = rounding_of_speckle(float(xp.mean(speckle)))
     error = math.hypot(float(found.std()) / math.sqrt(len(found) - 1), drift_rms, dim)
     bend = abs(float(found.mean()))
     if bend < max(MIN_BEND, 4.0 * error):

@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import next_fast_len
 
-from calibration.arrays import count, fft, ifft, irfft2, rfft2, squares_of_each
+from calibration.arrays import count, fft, host_fft, ifft, irfft2, rfft2, squares_of_each
 from photonics.arrays import Array, BoolArray, HostArray, Shapes
 from photonics.backend import backend_of
 from photonics.patterns.encoding import half_on
@@ -100,7 +99,7 @@ class Sideband(Shapes):
         frame = shape
         if cropped:
             margin = math.ceil(MARGIN_GRAINS / field_band)
-            shape = (next_fast_len(shape[0] + margin, True), next_fast_len(shape[1] + margin, True))
+            shape = (host_fft.next_fast_len(shape[0] + margin, True), host_fft.next_fast_len(shape[1] + margin, True))
         rows, columns = shape
         fits = all(abs(f * n - round(f * n)) < 1e-3 for f, n in zip(center, (columns, rows), strict=True))
         x, y = (f + center[i] for i, f in enumerate(frequencies(shape)))

@@ -5,11 +5,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.arrays import fft, ifft
+from calibration.arrays import fft, ifft, mean
 from calibration.device import Device
 from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.fields.sideband import Frequency, disc, distance, wrapped_distance
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import Array
+from photonics.backend import backend_of, to_host
 
 __all__ = ["annuli", "bad_pixels", "check_optics", "find_sideband", "max_disc_radius", "mean_power", "place_sideband"]
 
@@ -107,9 +108,9 @@ def place_sideband(power: NDArray[np.float64], band: float, expected: Frequency)
     return center, room
 
 
-def bad_pixels(reference_dn: FloatArray, saturated: BoolArray) -> BoolArray:
+def bad_pixels(reference_dn: Array, saturated: Array) -> Array:
     """Pixels that the fit must leave out: no response to the reference beam alone, or saturated by it, (n_out,)."""
-    return saturated | (reference_dn <= MIN_RESPONSE * float(reference_dn.mean()))
+    return saturated | (reference_dn <= MIN_RESPONSE * float(mean(reference_dn)))
 
 
 def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.float64]]:
@@ -121,13 +122,14 @@ def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     return width * np.arange(len(count)), count, np.bincount(ring, power.ravel()) / np.maximum(count, 1)
 
 
-def mean_power(images: HostArray, shape: tuple[int, int], cropped: bool) -> NDArray[np.float64]:
-    """Mean power spectrum of images, (count, n_out): (rows, columns).
+def mean_power(images: Array, shape: tuple[int, int], cropped: bool) -> NDArray[np.float64]:
+    """Mean power spectrum of images, (count, n_out): (rows, columns), on the host.
 
     Edges of a cropped sensor are faded out, as they would spread light over the spectrum. White noise keeps its power.
     """
-    images = images.reshape(-1, *shape)
+    backend = backend_of(images)
+    images = backend.xp.reshape(images, (-1, *shape))
     if cropped:
         fade = np.outer(*(np.hanning(n + 2)[1:-1] for n in shape))
-        images = images * (fade / np.sqrt(np.mean(fade**2))).astype(np.float32)
-    return (np.abs(fft(images)) ** 2).mean(axis=0, dtype=np.float64)
+        images = images * backend.asarray((fade / np.sqrt(np.mean(fade**2))).astype(np.float32))
+    return to_host(mean(backend.xp.abs(fft(images)) ** 2, 0, "float64"))

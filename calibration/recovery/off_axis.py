@@ -6,6 +6,7 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from calibration.arrays import difference, located, mean, total
 from calibration.camera.decay import STALE, STALE_PATTERN
 from calibration.device import Device
 from calibration.fields.check_frames import Checked, check_bend, check_fields, check_patterns, stray_level
@@ -15,7 +16,8 @@ from calibration.fields.sideband import Sideband, disc
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
-from photonics.arrays import BoolArray, ComplexArray, FloatArray, HostArray
+from photonics.arrays import Array, FloatArray
+from photonics.backend import Backend, backend_of, to_host
 from photonics.component import Field, Seed, component
 from photonics.parts.camera import QUANTISATION
 
@@ -32,10 +34,11 @@ MIN_RING_SHARE = 1e-5
 
 
 class State(NamedTuple):
-    """Data shared by all rows, with the fields on disk."""
+    """Data shared by all rows; arrays without another remark are on the host."""
 
-    fields: ComplexArray
-    """Fields of all probes, (n_probes, n_out), in a temporary file that lives as long as this array."""
+    fields: Array
+    """Fields of all probes, (n_probes, n_out), where the device computes; on the host in a temporary file that lives as
+    long as this array."""
     reference: FloatArray
     """Intensity of the reference alone on each pixel, DN, (n_out,)."""
     variance: FloatArray
@@ -116,62 +119,66 @@ class OffAxisRecovery(RecoveryMethod[State]):
 
     def prepare(self, raw: RawFrames, bench: Bench) -> State:  # noqa: D102
         beams = raw.frames(0, self.repeats)
-        alone = beams.mean(axis=0, dtype=np.float64).astype(np.float32)
+        backend = backend_of(beams)
+        xp, alone = backend.xp, backend.xp.astype(mean(beams, 0, "float64"), backend.xp.float32)
         end = self.repeats + self.design.order
         seen = np.unique(np.linspace(self.repeats, end - 1, MAX_LOCATING_FRAMES).astype(int))
-        frames = np.concatenate([raw.frames(int(frame), int(frame) + 1) for frame in seen])
-        bad = bad_pixels(alone - np.float32(bench.noise.dark_dn), alone >= bench.saturation_dn)
+        frames = xp.concat([raw.frames(int(frame), int(frame) + 1) for frame in seen])
+        beam = alone - float(np.float32(bench.noise.dark_dn))
+        bad = bad_pixels(beam, alone >= bench.saturation_dn)
         sideband = locate_sideband(frames, alone, bad, bench)
-        with tempfile.TemporaryFile(prefix="opu-") as file:
-            fields = np.memmap(file, np.complex64, "w+", shape=(self.design.order, bench.n_out))
-        variance, touched = np.zeros(bench.n_out, np.float64), np.zeros(bench.n_out, np.float64)
+        fields = empty_fields(backend, (self.design.order, bench.n_out))
+        variance, touched = (backend.zeros((bench.n_out,), "float64") for _ in range(2))
         size = max(CHUNK_PIXELS // bench.n_out, 1)
         for start in range(self.repeats, end, size):
             part = raw.frames(start, min(start + size, end))
             full = part >= bench.saturation_dn
-            probes = slice(start - self.repeats, start - self.repeats + len(part))
-            fields[probes] = sideband.demodulate(part - alone, full | bad)
-            variance += 2.0 * sideband.variance(bench.noise.variance(part)).sum(axis=0)
-            touched += sideband.outputs_affected(full & ~bad).sum(axis=0)
-        count = self.design.order
-        beam = (alone - np.float32(bench.noise.dark_dn))[None]
-        reference = sideband.subtract_fringes(beam, bad[None])[0]
-        reference = reference - np.float32(abs(bench.leakage) ** 2 * bench.unit_dn)
-        share, variance = (touched / count).astype(np.float32), (variance / count).astype(np.float32)
+            probes = slice(start - self.repeats, start - self.repeats + part.shape[0])
+            fields[probes, :] = sideband.demodulate(difference(part, alone), full | bad)
+            variance += 2.0 * xp.sum(sideband.variance(bench.noise.variance(part)), axis=0)
+            touched += total(sideband.outputs_affected(full & ~bad), 0, "float64")
+        reference = sideband.subtract_fringes(beam[None, :], bad[None, :])[0, :]
+        reference = reference - float(np.float32(abs(bench.leakage) ** 2 * bench.unit_dn))
+        share, variance = (xp.astype(one / self.design.order, xp.float32) for one in (touched, variance))
         checked = self.check_frames(raw, alone, fields, variance, sideband, bad, bench)
+        reference, variance, share = (to_host(one) for one in (reference, variance, share))
         return State(fields, reference, variance, share, sideband, stray_level(beams, bench), checked)
 
     def check_frames(
-        self, raw: RawFrames, alone: FloatArray, fields: ComplexArray, variance: FloatArray, sideband: Sideband,
-        bad: BoolArray, bench: Bench,
+        self, raw: RawFrames, alone: Array, fields: Array, variance: Array, sideband: Sideband, bad: Array,
+        bench: Bench,
     ) -> Checked | None:  # fmt: skip
         """Compare the check frames with what the probes predict; None if there are fewer than two patterns."""
         if self.checks < 2:
             return None
         start = self.repeats + self.design.order
         both, dim = raw.frames(start, start + self.checks), raw.frames(start + self.checks, raw.count)
-        found = sideband.demodulate(both - alone, (both >= bench.saturation_dn) | bad)
+        backend = backend_of(both)
+        found = sideband.demodulate(difference(both, alone), (both >= bench.saturation_dn) | bad)
         noise = 2.0 * sideband.variance(bench.noise.variance(both))
         patterns = np.zeros((self.design.order, self.checks), np.float32)
         patterns[: self.n_inputs] = check_patterns(self.checks, self.n_inputs).T
-        predicted = self.design.solve_transposed(patterns).T.astype(np.complex64) @ fields
+        weights = self.design.solve_transposed(patterns).T.astype(np.complex64)
+        predicted = backend.asarray(weights) @ fields
         noise += self.design.pattern_gain(self.n_inputs) * variance
         fits = check_fields(found, predicted, noise, sideband, bad, bench)
         return Checked(*fits, check_bend(both, dim, alone, sideband, bad, bench))
 
-    def solve(self, frames: HostArray, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
+    def solve(self, frames: Array, rows: slice, bench: Bench, state: State) -> Block:  # noqa: D102
         reference, variance = state.reference[rows], state.variance[rows]
         valid = reference > max(DARK_SHARE * float(state.reference.mean()), 0.0)
         valid &= ~state.sideband.edge[rows]
         squared_scale = 1.0 / (np.where(valid, reference, np.float32(np.inf)) * np.float32(bench.unit_dn))
-        fields = np.array(state.fields[:, rows])
-        matrix = self.design.solve(fields)[: self.n_inputs].T * np.sqrt(squared_scale)[:, None]
-        length, light = np.mean(np.abs(matrix) ** 2, axis=1), np.mean(np.abs(fields) ** 2, axis=0) * squared_scale
+        backend = backend_of(state.fields)
+        xp, fields = backend.xp, backend.xp.asarray(state.fields[:, rows], copy=True)
+        matrix = self.design.solve(fields)[: self.n_inputs, :].T * backend.asarray(np.sqrt(squared_scale))[:, None]
+        length = to_host(xp.mean(xp.abs(matrix) ** 2, axis=1))
+        light = to_host(xp.mean(xp.abs(fields) ** 2, axis=0)) * squared_scale
         probe = variance * squared_scale
         spread = bench.noise.variance(reference + np.float32(bench.noise.dark_dn))
         alone = spread / self.repeats
         relative = np.sqrt(alone + (2.0 * state.stray_dn) ** 2) / (2.0 * np.where(valid, reference, np.float32(1.0)))
-        model = state.sideband.model_error[rows]
+        model = to_host(state.sideband.model_error)[rows]
         gain = float(self.design.gain(self.n_inputs).mean())
         error = np.sqrt(gain * probe + length * (bench.scale_error**2 + relative**2 + model**2))
         # All probes have the error of the beam's mean frame in common. Noise under half a code gives every frame the
@@ -198,7 +205,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
             pattern_error=np.sqrt(pattern).astype(np.float32),
         )
         error = np.where(valid, error, np.inf).astype(np.float32)
-        return Block(matrix.astype(np.complex64), error, valid, diagnostics)
+        return Block(matrix, error, valid, diagnostics)
 
     def stale_shares(self, stale: float) -> tuple[float, float]:
         """Squared relative errors of a row and a pattern against the last frame, by `Checked.stale` of a drift.
@@ -218,9 +225,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
         return len(state.reference) / state.sideband.independent
 
 
-def locate_sideband(
-    frames: HostArray, alone: FloatArray, bad: BoolArray, bench: Bench, margin: float = 1.0
-) -> Sideband:
+def locate_sideband(frames: Array, alone: Array, bad: Array, bench: Bench, margin: float = 1.0) -> Sideband:
     """Find the sideband of ``conj(R) y`` in frames, (count, n_out), after the reference alone is subtracted.
 
     The disc at the centre, of twice the field's band, contains the field's own intensity and is left out. If the centre
@@ -232,16 +237,27 @@ def locate_sideband(
     assert bench.field_band is not None  # OffAxisRecovery.check requires a pupil
     shape, band = bench.frame_shape, bench.field_band
     expected = -bench.carrier[0], -bench.carrier[1]
-    cross, full = np.where(bad, np.float32(0.0), frames - alone), (frames >= bench.saturation_dn) | bad
+    backend = backend_of(frames)
+    cross, full = backend.xp.where(bad, 0.0, difference(frames, alone)), (frames >= bench.saturation_dn) | bad
     power = mean_power(cross, shape, bench.cropped)
     power[disc(shape, (0.0, 0.0), 2.0 * band + 0.5 / min(shape))] = 0.0
     center, room = place_sideband(power, band, expected)
-    wide = Sideband.at(shape, center, room, band, 1, cropped=bench.cropped)
+    wide = located(Sideband.at(shape, center, room, band, 1, cropped=bench.cropped), backend)
     radii, count, density = annuli(mean_power(wide.demodulate(cross, full), shape, bench.cropped))
-    noise = float(bench.noise.variance(frames).sum(axis=1).mean())  # of a bin: the sum over all pixels
+    xp = backend.xp
+    noise = float(xp.mean(xp.sum(bench.noise.variance(frames), axis=1)))  # of a bin: the sum over all pixels
     light = count * (density - noise)
     dim = (density < 2.0 * noise) | (light < MIN_RING_SHARE * float(light[radii <= band].sum()))
     fading = np.flatnonzero(dim & (radii > band) & (count > 0))
     radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
     radius = min(max(radius if radius <= band else margin * radius, band), room)
-    return Sideband.at(shape, center, radius, band, bench.samples_per_pixel, bench.visibility, bench.cropped)
+    found = Sideband.at(shape, center, radius, band, bench.samples_per_pixel, bench.visibility, bench.cropped)
+    return located(found, backend)
+
+
+def empty_fields(backend: Backend, shape: tuple[int, int]) -> Array:
+    """Array for the fields of all probes: in the memory of the device, or in a temporary file of the host."""
+    if not backend.on_host:
+        return backend.empty(shape, "complex64")
+    with tempfile.TemporaryFile(prefix="opu-") as file:
+        return np.memmap(file, np.complex64, "w+", shape=shape)

@@ -304,7 +304,7 @@ class PhaseStepping(RecoveryMethod[State]):
             return None
         beam = stepped_reference(state.phases, reference)
         found = to_host(coherent_misfit(probes, beam, fields.values, bench.noise, bench.saturation_dn))
-        return found / np.float32(1.0 + self.steps / REFERENCE_FRAMES)
+        return (found / np.float32(1.0 + self.steps / REFERENCE_FRAMES)).astype(np.float32)
 
     def fields(self, probes: Array, reference: Array, bench: Bench, state: State) -> Fields:
         """Fields of the probes: the linear estimate, refined by the mean intensity where all light is coherent."""
