@@ -75,9 +75,9 @@ def check_fields(
     """
     backend, independent = backend_of(found), max(sideband.independent, 2.0)  # the fitted phase takes half of one
     xp, bad = backend.xp, bad | backend.asarray(sideband.edge)
-    counted = [columns(values, ~bad) for values in (found, predicted, variance)]
-    turn = xp.sum(xp.conj(counted[1]) * counted[0], axis=1)
-    stale = unexplained(*counted, independent)
+    seen, expected = columns(found, ~bad), columns(predicted, ~bad)
+    turn = xp.sum(xp.conj(expected) * seen, axis=1)
+    stale = unexplained(seen, expected, columns(variance, ~bad), independent)
     predicted = predicted * xp.astype(turn / xp.maximum(xp.abs(turn), 1e-30), xp.complex64)[:, None]
     # The laser's drift changes the scale of a frame.
     light = xp.mean(xp.abs(predicted) ** 2, axis=0) * (

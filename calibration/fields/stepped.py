@@ -5,6 +5,7 @@ field, whose phase is relative to that of the reference.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ __all__ = [
     "misfit",
     "refine_fields",
     "stepped_reference",
+    "warn_of_light",
 ]
 
 ROUNDS = 4
@@ -38,6 +40,8 @@ ROUNDS = 4
 MAX_INCOHERENT = 0.05
 """Largest deviation of `closure` from 1 at which all light counts as coherent."""
 
+MAX_LIGHT_ERROR = 0.5
+"""Squared error by changes of the light, relative to that by noise, from which on a warning is given."""
 MIN_LIT = 16
 """Pixels without saturated readings from which on changes of the light can be told from noise."""
 
@@ -54,6 +58,18 @@ class Fields(NamedTuple):
     """(probes, n_pixels), roots of DN."""
     variance: Real
     """``E|error|^2``, mean over the probes, (n_pixels,), DN."""
+
+    @property
+    def light(self) -> Real:
+        """Mean of ``|y|^2`` over the probes, (n_pixels,), DN."""
+        xp = backend_of(self.values).xp
+        return xp.mean(xp.abs(self.values) ** 2, axis=0)
+
+    @property
+    def mean_light(self) -> float:
+        """Mean of ``|y|^2`` over probes and pixels, DN."""
+        xp = backend_of(self.values).xp
+        return float(xp.mean(xp.abs(self.values) ** 2))
 
 
 def linear_weights(phases: NDArray[np.float64]) -> ComplexArray:
@@ -237,7 +253,7 @@ def closure(frames: Array, phases: NDArray[np.float64], reference: Real, bench: 
         return float("nan")
     seen, beam = columns(frames, good), reference[good]
     fields = linear_fields(seen, phases, beam, bench)
-    fringes = float(xp.mean(xp.abs(fields.values) ** 2) - xp.mean(fields.variance))
+    fringes = fields.mean_light - float(xp.mean(fields.variance))
     return (float(mean(seen, None, "float64")) - bench.noise.dark_dn - float(xp.mean(beam**2))) / fringes
 
 
@@ -262,6 +278,17 @@ def light_changes(frames: Array, phases: NDArray[np.float64], reference: Real, b
     noise = float(xp.mean(xp.mean((excess - slope[:, None] * lever) ** 2, axis=1) / power))
     found = float(xp.var(slope, correction=1))
     return math.sqrt(found - noise) if found > noise * (1.0 + 6.0 * math.sqrt(2.0 / probes)) else 0.0
+
+
+def warn_of_light(change: float, fields: Fields) -> None:
+    """Warn if relative changes of the light from probe to probe, rms, add to the error of fields."""
+    noise = float(backend_of(fields.variance).xp.mean(fields.variance))
+    if change**2 * fields.mean_light > MAX_LIGHT_ERROR * noise:
+        warnings.warn(
+            f"light changes by {change:.1%} rms from probe to probe: stated errors are enlarged by it; let the laser "
+            "settle, or take frames faster",
+            stacklevel=6,
+        )
 
 
 def check_steps(probes: Array) -> None:

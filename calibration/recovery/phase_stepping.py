@@ -25,6 +25,7 @@ from calibration.fields.stepped import (
     misfit,
     refine_fields,
     stepped_reference,
+    warn_of_light,
 )
 from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
@@ -40,8 +41,6 @@ MIN_VISIBILITY = 0.99
 """Smallest contrast of a tilted reference's fringes on a pixel; below it the scale of the matrix would be too small."""
 MAX_STRAY_DN = 1.0
 """Mean light that fringes may leave unexplained, DN: that of rounding and of the dark level."""
-MAX_LIGHT_ERROR = 0.5
-"""Squared error by changes of the light, relative to that by noise, from which on a warning is given."""
 MIN_TRACKED_LIGHT = 0.01
 """Smallest change of the light that counts if the phase is tracked; leaked light seems to change by 0.2 %."""
 
@@ -171,7 +170,7 @@ class PhaseStepping(RecoveryMethod[State]):
         state = State(phases, closure(self.probes(frames), phases, reference, bench), drift)
         fields = self.fields(self.probes(frames), reference, bench, state)
         if bench.coherent and not is_complete(state.closure):
-            state = state._replace(stray_dn=abs(state.closure - 1.0) * mean_light(fields))
+            state = state._replace(stray_dn=abs(state.closure - 1.0) * fields.mean_light)
         if state.stray_dn > MAX_STRAY_DN:
             warnings.warn(
                 f"frames have {state.closure:.3g} times the light that their fringes explain, where optics of one "
@@ -187,7 +186,7 @@ class PhaseStepping(RecoveryMethod[State]):
         state = state._replace(moved=self.moved(frames, reference, bench, state))
         if state.misfit == 1.0 and state.stray_dn <= MAX_STRAY_DN:  # otherwise another warning names the fault
             warn_of_light(state.light_rms, fields)
-            noise = 2.0 * float(xp.mean(fields.variance)) / mean_light(fields)
+            noise = 2.0 * float(xp.mean(fields.variance)) / fields.mean_light
             warn_of_movement(state.moved or 0.0, self.per_probe * self.design.order, noise)
         return state
 
@@ -245,7 +244,7 @@ class PhaseStepping(RecoveryMethod[State]):
         fields = self.fields(probes, beam, bench, state)
         strength, valid, reference = to_host(seen_strength), to_host(lit), to_host(beam)  # one number for each row
         unit = np.float32(1.0 / np.sqrt(bench.unit_dn))
-        light = to_host(xp.mean(xp.abs(fields.values) ** 2, axis=0)) * unit**2
+        light = to_host(fields.light) * unit**2
         probe = to_host(fields.variance) * unit**2 + light * np.float32(state.light_rms**2)
         noise = to_host(xp.mean(bench.noise.variance(alone), axis=0)) / REFERENCE_FRAMES
         if state.drift is None:
@@ -292,12 +291,11 @@ class PhaseStepping(RecoveryMethod[State]):
         A misfit that the errors of tracked phases explain counts as 1. With three steps the misfit depends on |R|^2,
         whose error by the frames of the reference raises it.
         """
-        xp = backend_of(probes).xp
         if self.steps > 3:
             found = to_host(misfit(probes, state.phases, bench.noise, bench.saturation_dn))
             if state.drift is None:
                 return found
-            light = to_host(xp.mean(xp.abs(fields.values) ** 2, axis=0))
+            light = to_host(fields.light)
             known = 1.0 + light * np.float32(state.drift.error**2) / to_host(fields.variance)
             return np.maximum(found / known, np.minimum(found, np.float32(1.0)))
         if not (is_complete(state.closure) or state.stray_dn > MAX_STRAY_DN):
@@ -335,23 +333,6 @@ class PhaseStepping(RecoveryMethod[State]):
             step_rms_rad=drift.step,
             jitter_rms_rad=drift.jitter,
             field_error=drift.error,
-        )
-
-
-def mean_light(fields: Fields) -> float:
-    """Mean of ``|y|^2`` over all probes and pixels, DN."""
-    xp = backend_of(fields.values).xp
-    return float(xp.mean(xp.abs(fields.values) ** 2))
-
-
-def warn_of_light(change: float, fields: Fields) -> None:
-    """Warn if relative changes of the light from probe to probe, rms, add to the error of fields."""
-    noise = float(backend_of(fields.variance).xp.mean(fields.variance))
-    if change**2 * mean_light(fields) > MAX_LIGHT_ERROR * noise:
-        warnings.warn(
-            f"light changes by {change:.1%} rms from probe to probe: stated errors are enlarged by it; let the laser "
-            "settle, or take frames faster",
-            stacklevel=6,
         )
 
 
