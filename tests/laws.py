@@ -101,6 +101,15 @@ def close(a, b, tolerance=1e-5):
     return np.abs(a - b).max() <= tolerance * np.abs(b).max()
 
 
+def check_independent(entries, steps):
+    """Entries of unit power that are so many rows and columns apart share nothing, in field or in power, to 4 SE."""
+    for rows, columns in steps:
+        a = entries[rows:, columns:]
+        b = entries[: a.shape[0], : a.shape[1]]
+        for product in (a * b.conj(), a * b, (np.abs(a) ** 2 - 1) * (np.abs(b) ** 2 - 1)):
+            assert abs(product.mean()) < 4 / np.sqrt(a.size)
+
+
 def check_products(medium, kinds):
     """``T @ x`` and ``T^H @ y`` for each row, complex64, for fields of each kind."""
     matrix = medium.block(ALL, ALL).astype(np.complex128)

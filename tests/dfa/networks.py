@@ -32,6 +32,26 @@ def weights(module, prefix=""):
     return {name: p.detach().numpy() for name, p in module.named_parameters() if name.startswith(prefix)}
 
 
+def flat_weights(model):
+    """Return all parameters in one vector."""
+    return nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+def assert_function_of_seed(make, train):
+    """The weights after ``train(model, seed)`` are a function of the seed; torch's own random state is unchanged."""
+    ends = []
+    for state, seed in ((0, 3), (1, 3), (0, 4)):
+        model = make()
+        torch.manual_seed(state)
+        train(model, seed)
+        ends.append(flat_weights(model))
+        drawn = torch.rand(1)
+        torch.manual_seed(state)
+        assert torch.equal(drawn, torch.rand(1))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
 def softmax(z):
     z = np.exp(z - z.max(axis=-1, keepdims=True))
     return z / z.sum(axis=-1, keepdims=True)

@@ -11,6 +11,7 @@ from calibration import TransmissionEstimate, recover_transmission_matrix
 from calibration.recovery import transmission
 from calibration.recovery.base import Gauge
 from photonics import presets
+from tests.calibration.damage import attribute, replace, spoil
 
 OLD = Path(__file__).parents[1] / "storage" / "data" / "estimate_v1.h5"
 """Written by the version before arrays other than the matrix and its error had checksums."""
@@ -22,30 +23,6 @@ def sound(tmp_path_factory):
     path = tmp_path_factory.mktemp("sound") / "estimate.h5"
     recover_transmission_matrix(presets.lab_bench(16, 40, seed=1), exposure="auto").save(path)
     return path
-
-
-def replace(name, change):
-    def damage(file):
-        values = change(file[name][()])
-        del file[name]
-        file[name] = values
-
-    return damage
-
-
-def spoil(name, place, value, summed=True):
-    """Another value at a place; without the checksum if the array is not to be `summed`."""
-
-    def damage(file):
-        file[name][place] = value
-        if not summed:
-            del file[name].attrs["crc32"]
-
-    return damage
-
-
-def attribute(name, value):
-    return lambda file: file.attrs.__setitem__(name, value)
 
 
 def test_the_relative_error_of_a_row_in_noise_exceeds_1():

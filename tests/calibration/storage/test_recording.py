@@ -9,6 +9,7 @@ import pytest
 
 from calibration import RecordedDevice, Recorder, write_recording
 from photonics import presets
+from tests.calibration.damage import attribute, replace, spoil
 
 N_IN, N_OUT = 16, 40
 OLD = Path(__file__).with_name("data") / "recording_v1.h5"
@@ -31,23 +32,6 @@ def sound(tmp_path_factory):
     with Recorder(presets.lab_bench(N_IN, N_OUT, seed=1), path) as opu:
         session(opu)
     return path
-
-
-def replace(name, change):
-    def damage(file):
-        values = change(file[name][()])
-        del file[name]
-        file[name] = values
-
-    return damage
-
-
-def spoil(name, place, value):
-    return lambda file: file[name].__setitem__(place, value)
-
-
-def attribute(name, value):
-    return lambda file: file.attrs.__setitem__(name, value)
 
 
 @pytest.mark.parametrize(

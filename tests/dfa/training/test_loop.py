@@ -19,6 +19,7 @@ from dfa.models import char_transformer, mlp
 from dfa.training.images import accuracy
 from dfa.training.language import bits_per_character, train_text
 from photonics import presets
+from tests.dfa.networks import flat_weights
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,6 @@ def optical(exposure=1.0):
 def make(feedback=None, learns=True):
     model = mlp([64, 24, 24, 10], seed=0)
     return model, DirectFeedback(model, feedback=feedback) if learns else None
-
-
-def weights(model):
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
 def test_a_record_has_the_measured_values(data):
@@ -85,7 +82,7 @@ def test_diagnostics_change_no_weight(data, kind):
         model, learner = make(feedback, kind != "bp")
         history = train(model, data, learner, epochs=2, diagnostics=watched, progress=False)
         assert bool(history[-1].gradients) == watched
-        ends.append((weights(model), history[-1].frames))
+        ends.append((flat_weights(model), history[-1].frames))
     assert torch.equal(ends[0][0], ends[1][0])
     assert ends[0][1] == ends[1][1]
 
@@ -119,11 +116,11 @@ def test_the_optimiser_of_the_user_gets_clipped_gradients(data, tmp_path):
     moved = []
     for limit in (None, 0.01):
         model, learner = make(RandomFeedback(0))
-        before = weights(model)
+        before = flat_weights(model)
         train(
             model, few, learner, epochs=1, optimiser=sgd, clip_norm=limit, folder=tmp_path / str(limit), progress=False
         )
-        moved.append(float((weights(model) - before).norm()))
+        moved.append(float((flat_weights(model) - before).norm()))
     assert moved[0] > 0.05
     assert moved[1] == pytest.approx(0.01, rel=1e-3)
     model, learner = make(RandomFeedback(0))

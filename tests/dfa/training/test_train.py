@@ -15,6 +15,7 @@ from dfa.models import mlp
 from dfa.training.graphs import train_graph
 from dfa.training.language import train_text
 from photonics import presets
+from tests.dfa.networks import flat_weights
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +39,6 @@ def make(kind):
     return model, None if kind == "bp" else DirectFeedback(model, feedback=feedback)
 
 
-def weights(model):
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
-
-
 @pytest.mark.parametrize("kind", ["bp", "optical"])
 def test_a_stopped_run_resumes_to_the_same_weights(data, tmp_path, kind):
     """Bit for bit, noise of the device included. Caught mutations: no clock in the checkpoint, no optimiser state."""
@@ -52,7 +49,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(data, tmp_path, kind):
     train(first, data, learner, epochs=2, folder=tmp_path, progress=False)
     second, learner = make(kind)
     resumed = train(second, data, learner, epochs=4, folder=tmp_path, resume=True, progress=False)
-    assert torch.equal(weights(whole), weights(second))
+    assert torch.equal(flat_weights(whole), flat_weights(second))
     assert [dataclasses.replace(e, seconds=0) for e in history] == [dataclasses.replace(e, seconds=0) for e in resumed]
     assert sorted(os.listdir(tmp_path)) == ["last.pt", "metrics.csv", "metrics.json"]
 
@@ -63,7 +60,7 @@ def test_measuring_alignment_does_not_change_the_run(data):
     for align in (0, 64):
         model, learner = make("optical")
         history = train(model, few(data), learner, epochs=2, align=align, progress=False)
-        ends.append((weights(model), history[-1].frames))
+        ends.append((flat_weights(model), history[-1].frames))
     assert torch.equal(ends[0][0], ends[1][0])
     assert ends[0][1] == ends[1][1] > 0
 
@@ -85,7 +82,7 @@ def test_seeds_order_the_samples(data):
     for seed in (0, 0, 1):
         model, _ = make("bp")
         train(model, few(data), epochs=1, seed=seed, progress=False)
-        ends.append(weights(model))
+        ends.append(flat_weights(model))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
 
@@ -156,11 +153,11 @@ def test_an_earlier_run_is_not_overwritten(data, tmp_path):
     model, _ = make("bp")
     train(model, few(data), epochs=2, folder=tmp_path, progress=False)
     kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    before = weights(model)
+    before = flat_weights(model)
     with pytest.raises(ValueError, match=r"folder must not hold an earlier run, got .*last\.pt: set resume=True"):
         train(model, few(data), epochs=1, folder=tmp_path, progress=False)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
-    assert torch.equal(weights(model), before)
+    assert torch.equal(flat_weights(model), before)
 
 
 def test_unknown_methods_are_refused(data):
