@@ -48,6 +48,12 @@ def lenet(seed: int) -> Chain:
     )
 
 
+def normed(seed: int) -> nn.Sequential:
+    """The fully connected network with ReLU, and batch norms before it."""
+    first, one, second, two, last = mlp([784, 256, 256, 10], seed, nn.ReLU)
+    return nn.Sequential(first, nn.BatchNorm1d(256), one, second, nn.BatchNorm1d(256), two, last)
+
+
 def feedback(code: Ternary | None, seed: int) -> RandomFeedback:
     """Feedback by a random matrix with a code."""
     return RandomFeedback(seed, None if code is None else replace(code, seed=seed))
@@ -122,6 +128,8 @@ def networks() -> dict[str, Score]:
         "MLP, tanh": (lambda seed: mlp(sizes, seed), False),
         "MLP, ReLU": (lambda seed: mlp(sizes, seed, nn.ReLU), False),
         "MLP, ReLU, SGD": (lambda seed: mlp(sizes, seed, nn.ReLU), True),
+        "MLP, ReLU, batch norms": (normed, False),
+        "MLP of 32 units, tanh": (lambda seed: mlp([784, 32, 32, 10], seed), False),
         "CNN, tanh": (lambda seed: cnn(channels=(8, 16), hidden=64, seed=seed), False),
         "CNN, ReLU": (lambda seed: cnn(channels=(8, 16), hidden=64, seed=seed, activation=nn.ReLU), False),
         "LeNet, ReLU": (lenet, False),

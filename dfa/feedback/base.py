@@ -33,6 +33,8 @@ class Feedback(ABC):
     """Scale of the signals in `DirectFeedback` if none is given."""
     proportional: bool = True
     """Whether the signals are proportional to the error, so that its scale does not matter."""
+    shrinks: bool = True
+    """Whether the signal of a row is smaller for a smaller error, on average."""
     watch: bool = False
     """Measure saturation and noise in each step, for `statistics`, if the feedback has any."""
     rests: bool = True
@@ -125,6 +127,7 @@ class CodedFeedback(Feedback):
             raise ValueError(f"encoder must be a function of the error, or None, got {encoder!r:.80}")
         self.encoder = encoder
         self.proportional = encoder is None or getattr(encoder, "proportional", False)
+        self.shrinks = getattr(encoder, "shrinks", True)
         self.steps = 0
         """Number of calls so far."""
         self._code: Code | None = None

@@ -129,6 +129,11 @@ class Ternary:
         """Whether the scaled code is proportional to the error, so that a factor of the loss does not matter."""
         return self.restore and self.threshold is None
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether the signal of a row that is shown is smaller for a smaller error, on average."""
+        return self.restore or self.stochastic is not None
+
     def __call__(self, error: Tensor, tick: int = 0) -> Tensor | tuple[Tensor, Tensor]:
         """Encode errors as -1, 0, 1, int8 of the same shape. With `restore` or `stochastic` return the scales, too.
 

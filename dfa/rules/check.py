@@ -177,7 +177,8 @@ def copy_learner(model: nn.Module | DirectFeedback, blocks: Blocks | None, optio
     recorder = Recorder()
     if isinstance(model, nn.Module):
         return DirectFeedback(copy.deepcopy(model), blocks, recorder, **options)
-    recorder.proportional = model.feedback is not None and model.feedback.proportional
+    if model.feedback is not None:
+        recorder.proportional, recorder.shrinks = model.feedback.proportional, model.feedback.shrinks
     learner = copy.deepcopy(model, {id(model.feedback): recorder})
     learner.feedback = recorder
     return learner.restart()

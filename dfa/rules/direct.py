@@ -16,6 +16,7 @@ from dfa.rules.calls import Call, Taught, check_called, check_wrapper
 from dfa.rules.inspection import (
     check_sharding,
     inspect_step,
+    warn_of_code,
     warn_of_compiled,
     warn_of_order,
     warn_of_unreached,
@@ -233,6 +234,8 @@ class DirectFeedback(SeparateBlocks):
         warn_of_unreached(self.blocks, self.names, loss, call)
         warn_of_compiled(self.names, call)
         warn_of_order(outputs, self.class_dim, call)
+        if self.feedback is not None and not self.feedback.shrinks and self.through is None:
+            warn_of_code([t for t in call.in_order() if all(t.output is not o for o in outputs)], self.names)
 
     def _send(self, loss: Tensor, outputs: list[Tensor], call: Call, loss_scale: float) -> None:
         """Run the backward pass of the loss and, with their signals, of the hidden blocks."""

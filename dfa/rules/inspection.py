@@ -19,6 +19,7 @@ __all__ = [
     "check_recorded",
     "check_sharding",
     "inspect_step",
+    "warn_of_code",
     "warn_of_compiled",
     "warn_of_order",
     "warn_of_unreached",
@@ -29,6 +30,12 @@ MAX_GROWTH = 30.0
 below 10; without the derivative of the activation it passes 100."""
 MAX_CONSTANT = 0.9
 """Share of the units that give the same output for every row, from which a warning names a block."""
+MIN_UNITS = 64
+"""Units of a hidden block without a norm, from which a code without the size of the error teaches it well."""
+UNBOUNDED = ("Relu", "LeakyRelu", "PreluKernel", "Elu", "Gelu", "Silu", "Mish", "Softplus", "Hardswish")
+"""Activations without bound, by their nodes of the graph: behind a layer, such a code costs points."""
+LAYERS = ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution")
+"""Layers, by their nodes of the graph."""
 REDUCTIONS = {1: "mean", 2: "sum", "MeanBackward0": "mean", "SumBackward0": "sum"}
 """Reductions by their number in the nodes of torch's losses, or by the name of the node of a reduction by hand."""
 SCALER = 8.0
@@ -252,6 +259,33 @@ def warn_of_compiled(names: Sequence[str], call: Call) -> None:
             f"blocks {', '.join(repr(names[k]) for k in found)} end with a layer, and in compiled code no activation "
             "is looked for after it: if one follows, name a module that ends with it, or compile the blocks alone"
         )
+
+
+def warn_of_code(taught: Sequence[Taught], names: Sequence[str]) -> None:
+    """Warn of a code without the size of the error, where hidden blocks feed others and such a code harms them.
+
+    The last hidden block alone bears every code, and so do blocks with a norm (docs/codes.md).
+    """
+    for t in taught:
+        fault = weakness(t.output) if t.block < taught[-1].block else ""
+        if fault:
+            warn(
+                f"the code counts small errors as much as large ones, which harms block {names[t.block]!r}: it has "
+                f"{fault} and no norm. Use Ternary(), or put a norm before the activation"
+            )
+            return
+
+
+def weakness(output: Tensor) -> str:
+    """Reason why signals without the size of the error harm a block, in words; empty if none is known."""
+    fault = f"fewer than {MIN_UNITS} units" if output[0].numel() < MIN_UNITS else ""
+    node = output.grad_fn
+    while node is not None and operation(node) not in LAYERS:
+        name, before = operation(node), [n for n, _ in node.next_functions if n is not None]
+        fault = "an activation without bound" if name in UNBOUNDED else fault
+        alone = len(before) == 1 or (before and name in UNBOUNDED)  # PReLU has a weight
+        node = before[0] if alone and "Norm" not in name and name not in ("Add", "Sub") else None
+    return "" if node is None else fault
 
 
 def check_sharding(model: nn.Module) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from dfa import DirectFeedback, RandomFeedback, Ternary
+from dfa import DirectFeedback, RandomFeedback, Ternary, check
 from dfa.models import mlp
 from tests.dfa.networks import normal
 
@@ -83,6 +83,46 @@ def test_right_uses_are_not_told(run):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run()
+
+
+class Short(nn.Module):
+    """A residual block, whose output is a sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x):
+        return x + self.layer(x).relu()
+
+
+def two(act=nn.Tanh, wide=80, norm=nn.Identity):
+    return nn.Sequential(*(nn.Sequential(nn.Linear(w, wide), norm(wide), act()) for w in (6, wide)), nn.Linear(wide, 4))
+
+
+@pytest.mark.parametrize("code", [{"deviations": 1.0}, {"threshold": 0.2}, {"sign": True}], ids=str)
+def test_a_code_that_harms_its_network_is_told(code):
+    """By a step and by `check`; where no such network lost points, nothing is said.
+
+    Catches: ReLU or narrow networks with a code without the size of the error (56 points lost), silently; false alarms.
+    """
+    coded = {"feedback": RandomFeedback(0, Ternary(**code))}
+    first = nn.Sequential(nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    lenet = nn.Sequential(first, nn.Sequential(nn.Flatten(), nn.Linear(4, 70), nn.Tanh()), nn.Linear(70, 4))
+    bad = {two(nn.ReLU): "bound", two(nn.GELU): "bound", two(nn.PReLU): "bound", lenet: "bound", two(wide=32): "fewer"}
+    for model, reason in bad.items():
+        with pytest.warns(UserWarning, match=f"code counts small errors .*{reason}.* Use Ternary") as seen:
+            step(model, **coded)
+        report = check(DirectFeedback(model, **coded), (X, Y), cross_entropy)
+        assert report.problems == [str(one.message) for one in seen]
+    fine = [two(), two(nn.ReLU, norm=nn.BatchNorm1d), two(wide=9, norm=nn.LayerNorm), mlp([6, 8, 4], 0, nn.ReLU)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for model in (*fine, nn.Sequential(Short(), Short(), nn.Linear(6, 4))):
+            step(model, **coded)
+        for model in bad:
+            step(model, feedback=RandomFeedback(0, Ternary()))
+            step(model, through="norm", **coded)
 
 
 def test_a_loss_of_two_calls_is_told():
