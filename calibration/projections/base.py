@@ -296,9 +296,9 @@ class LinearProjection(Ageing, ABC):
         """Measure the light again by `count` frames of each anchor, or of the reference beam, outside of a training.
 
         Anchors show the light and the medium at once, and are replaced by those of now. Multilateration compares its
-        anchors with their places. With a reference beam a frame shows the light; "reference-pairs" takes another one
-        without the beam, which shows the medium. "phase-stepping" and "off-axis" have calibrated nothing that passes
-        the medium: their `Refreshed.correlation` is None. Arrays of the result are where the device computes.
+        anchors with their places. With a reference beam a frame shows the light, and another one without the beam the
+        medium; `Refreshed.correlation` is None only if a recording of an older version lacks the frames of the medium.
+        Arrays of the result are where the device computes.
         """
         raise ValueError(f"refresh must be defined by the method, got {self.method.name}: use proj.recalibrate()")
 

@@ -19,6 +19,7 @@ from calibration.projections.reference_arm import (
     check_arm,
     frames_in_beam,
     measure_arm,
+    see_medium_if_recorded,
     warn_of_saturation,
 )
 from calibration.projections.responses import Common, Response
@@ -147,6 +148,7 @@ class OffAxisMethod(ProjectionMethod):
         sideband = Sideband.at(shape, center, radius, band, samples, visibility, cropped)
         # Light leaked by OFF mirrors makes fringes with the beam, which are not part of the beam's own intensity.
         reference = sideband.subtract_fringes(arm.reference_dn[None], bad[None])[0]
+        medium = see_medium_if_recorded(device, n_inputs, self.repeats, arm.noise)
         return OffAxisProjection(
             opu=device,
             method=self,
@@ -154,6 +156,9 @@ class OffAxisMethod(ProjectionMethod):
             valid=valid & (reference > 0) & ~bad & ~sideband.edge,
             unit_dn=self.unit_of(device),
             noise=arm.noise,
+            speckle_dn=medium.speckle_dn,
+            speed=medium.speed,
+            frame=medium.frame,
             reference_dn=reference,
             reference_variance=arm.reference_variance,
             shared_variance=sideband.variance(arm.frame_variance)[0],

@@ -19,6 +19,7 @@ from calibration.projections.reference_arm import (
     ReferencedProjection,
     check_arm,
     measure_arm,
+    see_medium_if_recorded,
     warn_of_saturation,
 )
 from calibration.projections.responses import Response
@@ -59,7 +60,13 @@ class SteppingProjection(ReferencedProjection):
     the readings saturate.
     """
 
-    by_row: ClassVar[tuple[str, ...]] = ("reference_dn", "reference_variance", "shared_variance", "offset_dn")
+    by_row: ClassVar[tuple[str, ...]] = (
+        "reference_dn",
+        "reference_variance",
+        "speckle_dn",
+        "shared_variance",
+        "offset_dn",
+    )
 
     host_fields: ClassVar[tuple[str, ...]] = ("phases_rad",)
 
@@ -266,13 +273,18 @@ class PhaseSteppingMethod(ProjectionMethod):
     def calibrate(self, device: Device, n_inputs: int) -> SteppingProjection:  # noqa: D102 (inherited)
         phases = step_phases(self.steps)
         arm = measure_arm(device, phases, self.repeats)
+        valid = check_arm(device, arm, self.dark_share)
+        medium = see_medium_if_recorded(device, n_inputs, self.repeats, arm.noise)
         return SteppingProjection(
             opu=device,
             method=self,
             n_inputs=n_inputs,
-            valid=check_arm(device, arm, self.dark_share),
+            valid=valid,
             unit_dn=self.unit_of(device),
             noise=arm.noise,
+            speckle_dn=medium.speckle_dn,
+            speed=medium.speed,
+            frame=medium.frame,
             reference_dn=arm.reference_dn,
             reference_variance=arm.reference_variance,
             shared_variance=arm.frame_variance.mean(axis=0) / np.float32(2 * self.steps),

@@ -8,15 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.arrays import columns, count, mean
+from calibration.camera.decay import STILL, Change, Speed, change_of_light, speed_of_repeats
 from calibration.camera.noise import NoiseModel, fit_noise
 from calibration.camera.pixels import is_restless
-from calibration.device import Device, show
+from calibration.device import Device, backend_of_device, show
 from calibration.fields.linearity import bend_of_fringes
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import MAX_SATURATED, data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, Refreshed
 from calibration.projections.light import common_scale, warn_of_scale
 from calibration.projections.responses import Common
+from calibration.storage.files import WrongFile
 from photonics.arrays import Array, BoolArray, FloatArray
 from photonics.backend import backend_of, to_host
 from photonics.component import integer
@@ -28,8 +30,9 @@ __all__ = [
     "ReferencedProjection",
     "check_arm",
     "frames_in_beam",
-    "light_of_beam",
     "measure_arm",
+    "see_medium",
+    "see_medium_if_recorded",
     "warn_of_saturation",
 ]
 
@@ -51,6 +54,14 @@ class Arm(NamedTuple):
     noise: NoiseModel
 
 
+class Medium(NamedTuple):
+    """What a calibration sees of the medium; the fields of a `BeamProjection`."""
+
+    speckle_dn: FloatArray
+    speed: Speed
+    frame: int
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class BeamProjection(LinearProjection):
     """A linear map from interference with a reference beam R, whose strength sets the scale."""
@@ -61,6 +72,32 @@ class BeamProjection(LinearProjection):
     """Intensity ``|R|^2`` of the beam alone on each pixel, DN: (n_out,)."""
     reference_variance: Array
     """Variance of `reference_dn`, DN^2."""
+    speckle_dn: Array
+    """Mean frame of all data inputs ON without the beam, above dark, DN: (n_out,). Shows how far the medium moves."""
+
+    def refresh(self, count: int = 1) -> Refreshed:
+        """Measure the beam by `count` frames with all mirrors OFF, and the speckle by as many without the beam."""
+        if (there := self.on_device) is not self:
+            return there.refresh(count)
+        light = float(np.float32(light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count)))
+        now = self._in_light(light)
+        if not self.frame:  # a recording that has not seen the medium
+            return Refreshed(now, light, None, None)
+        found = self._change_of_speckle(count)
+        return Refreshed(now.moving(found), light, *found[1:])
+
+    def _change_of_speckle(self, count: int) -> Change:
+        """What has become of the speckle of all data inputs since the calibration."""
+        frames = show_inputs(self.opu, self.n_inputs, count)
+        taken, dark = mean(frames, 0, "float32") - self.noise.dark_dn, self.noise.dark_dn
+        top = self.opu.camera.saturation_dn - dark
+        rows = self.valid & (taken < top) & (self.speckle_dn < top)
+        now, before = columns(taken, rows), columns(self.speckle_dn, rows)
+        noise = (
+            self.noise.variance(now + dark) / count,
+            self.noise.variance(before + dark) / self.method.repeats,
+        )
+        return change_of_light(now, before, noise, self.opu.clock.frames - count // 2 - self.frame)
 
     def _in_light(self, light: float, **more: Array) -> Self:
         """The projection in brighter or darker light; `more` are other fields that follow it."""
@@ -87,13 +124,6 @@ class ReferencedProjection(BeamProjection):
 
     shared_variance: Array
     """Variance of the real part (or the imaginary one) of the response of all mirrors OFF, DN^2: (n_out,)."""
-
-    def refresh(self, count: int = 1) -> Refreshed:
-        """Measure the beam's light by `count` frames with all mirrors OFF; the calibration has not seen the medium."""
-        if (there := self.on_device) is not self:
-            return there.refresh(count)
-        scale = light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count)
-        return Refreshed(self._in_light(float(np.float32(scale))), scale, None, None)
 
     def _in_light(self, light: float, **more: Array) -> Self:
         return super()._in_light(light, shared_variance=self.shared_variance * light**2, **more)
@@ -178,6 +208,34 @@ def light_of_beam(opu: Device, noise: NoiseModel, before: Array, valid: Array, s
     frames = show(opu, np.zeros((shots, opu.n_in), np.bool_), reference_phase=np.zeros(shots))
     taken = mean(frames, 0, "float32") - noise.dark_dn
     return float(mean(columns(taken, valid)) / mean(columns(before, valid)))
+
+
+def show_inputs(opu: Device, n_inputs: int, count: int) -> Array:
+    """Take frames of all data inputs ON without the beam: (count, n_out)."""
+    shown = np.zeros((count, opu.n_in), np.bool_)
+    shown[:, :n_inputs] = True
+    return show(opu, shown)
+
+
+def see_medium(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> Medium:
+    """See the medium, and how fast it moves, by repeated frames at the end of a calibration."""
+    frames, xp = show_inputs(opu, n_inputs, repeats), backend_of_device(opu).xp
+    signal = xp.astype(frames, xp.float32) - noise.dark_dn
+    speed = speed_of_repeats(signal, 1, xp.max(frames, axis=0) < opu.camera.saturation_dn)
+    return Medium(to_host(mean(signal, 0)), speed, opu.clock.frames - repeats // 2)
+
+
+def see_medium_if_recorded(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> Medium:
+    """`see_medium`; a warning from recordings of older versions, which end before."""
+    try:
+        return see_medium(opu, n_inputs, repeats, noise)
+    except WrongFile:
+        warnings.warn(
+            f"opu is a recording without the {repeats} frames of all inputs at the end of a calibration, which show "
+            "whether the medium moves: stated errors are those of a medium that is still",
+            stacklevel=4,
+        )
+        return Medium(np.zeros(opu.n_out, np.float32), STILL, 0)
 
 
 def variance_of_mean(variance: FloatArray, repeats: int) -> FloatArray:

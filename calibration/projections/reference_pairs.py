@@ -7,18 +7,15 @@ from typing import ClassVar, Self
 import numpy as np
 
 from calibration.arrays import columns, count, difference, mean
-from calibration.camera.decay import Speed, change_of_light, speed_of_repeats
-from calibration.camera.noise import NoiseModel
 from calibration.camera.rounding import rounding_rms
-from calibration.device import Device, backend_of_device, show
+from calibration.device import Device
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
-from calibration.projections.base import ProjectionMethod, Refreshed
+from calibration.projections.base import ProjectionMethod
 from calibration.projections.light import grains_per_pixel, told_level
-from calibration.projections.reference_arm import BeamProjection, check_arm, frames_in_beam, light_of_beam, measure_arm
+from calibration.projections.reference_arm import BeamProjection, check_arm, frames_in_beam, measure_arm, see_medium
 from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import Array
-from photonics.backend import to_host
 from photonics.component import component
 
 __all__ = ["PairProjection", "ReferencePairsMethod"]
@@ -65,8 +62,6 @@ class PairProjection(BeamProjection):
     """Mean frame of the beam alone, dark level included, DN: (n_out,)."""
     offset_variance: Array
     """Variance of `offset_dn`, DN^2."""
-    speckle_dn: Array
-    """Mean frame of all data inputs ON without the beam, above dark, DN: (n_out,). Shows how far the medium moves."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
@@ -83,22 +78,6 @@ class PairProjection(BeamProjection):
     @property
     def dtype(self) -> type[np.float32]:  # noqa: D102 (inherited)
         return np.float32
-
-    def refresh(self, count: int = 1) -> Refreshed:
-        """Measure the beam by `count` frames with all mirrors OFF, and the speckle by as many without the beam."""
-        if (there := self.on_device) is not self:
-            return there.refresh(count)
-        light = float(np.float32(light_of_beam(self.opu, self.noise, self.reference_dn, self.valid, count)))
-        taken, _ = measure_speckle(self.opu, self.n_inputs, count, self.noise)
-        dark, top = self.noise.dark_dn, self.opu.camera.saturation_dn - self.noise.dark_dn
-        rows = self.valid & (taken < top) & (self.speckle_dn < top)
-        now, before = columns(taken, rows), columns(self.speckle_dn, rows)
-        noise = (
-            self.noise.variance(now + dark) / count,
-            self.noise.variance(before + dark) / self.method.repeats,
-        )
-        found = change_of_light(now, before, noise, self.opu.clock.frames - count // 2 - self.frame)
-        return Refreshed(self._in_light(light).moving(found), light, *found[1:])
 
     def _in_light(self, light: float, **more: Array) -> Self:
         offset_dn = self.noise.dark_dn + (self.offset_dn - self.noise.dark_dn) * light
@@ -164,15 +143,6 @@ class PairProjection(BeamProjection):
         return self.offset_variance / 4.0
 
 
-def measure_speckle(opu: Device, n_inputs: int, repeats: int, noise: NoiseModel) -> tuple[Array, Speed]:
-    """Mean frame above dark of all data inputs ON without the beam, and how fast its repeats forget each other."""
-    shown = np.zeros((repeats, opu.n_in), np.bool_)
-    shown[:, :n_inputs] = True
-    frames, xp = show(opu, shown), backend_of_device(opu).xp
-    signal = xp.astype(frames, xp.float32) - noise.dark_dn
-    return mean(signal, 0), speed_of_repeats(signal, 1, xp.max(frames, axis=0) < opu.camera.saturation_dn)
-
-
 @component
 class ReferencePairsMethod(ProjectionMethod):
     """Real projections by the reference arm at one phase, one frame for each entry; see `PairProjection`.
@@ -184,7 +154,7 @@ class ReferencePairsMethod(ProjectionMethod):
 
     def calibrate(self, device: Device, n_inputs: int) -> PairProjection:  # noqa: D102 (inherited)
         arm = measure_arm(device, np.zeros(1), self.repeats)
-        speckle, speed = measure_speckle(device, n_inputs, self.repeats, arm.noise)
+        medium = see_medium(device, n_inputs, self.repeats, arm.noise)
         return PairProjection(
             opu=device,
             method=self,
@@ -192,9 +162,9 @@ class ReferencePairsMethod(ProjectionMethod):
             valid=check_arm(device, arm, self.dark_share),
             unit_dn=self.unit_of(device),
             noise=arm.noise,
-            speed=speed,
-            frame=device.clock.frames - self.repeats // 2,
-            speckle_dn=to_host(speckle),
+            speckle_dn=medium.speckle_dn,
+            speed=medium.speed,
+            frame=medium.frame,
             reference_dn=arm.reference_dn,
             reference_variance=arm.reference_variance,
             offset_dn=arm.frames_dn[0],

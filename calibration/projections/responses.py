@@ -18,7 +18,9 @@ class Projected(NamedTuple):
     """float32, or complex64 if the method measures the phase."""
     standard_error: Array
     """Predicted from the measured noise of the camera, times the root of the misfit where the method has one; infinite
-    if the anchor or the reference is dark, or the frames do not fit the model (`calibration.fields.misfit`)."""
+    if the anchor or the reference is dark, or the frames do not fit the model (`calibration.fields.misfit`). On a
+    medium that moves it is the distance from the value of the calibration's map, as far as the calibration has seen how
+    fast the medium moves; with a reference beam, `noise` is the error against the map of now."""
     noise: Array
     """Part of the standard error that is independent in every projection: the noise of its frames."""
     saturated: Array
