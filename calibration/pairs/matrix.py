@@ -5,8 +5,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from calibration.recovery.designs.dense import DenseDesign
 from calibration.recovery.estimate import TransmissionEstimate
 from calibration.recovery.likelihood import MAX_EXPECTED_ERROR, Fit, Pixels, fit_limit, read_pixels, refine, retry
 from calibration.recovery.transmission import describe_bench
+from calibration.storage.descriptions import stamp
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
 from photonics.arrays import Array, BoolArray, ComplexArray, HostArray, RealArray
@@ -260,8 +259,7 @@ def estimate_of(
             "exposure_s": pairs.exposure_s,
             "device": pairs.device.to_dict(),
             "noise": asdict(bench.noise),
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "version": version("opu-sim"),
+            **stamp(),
         },
         diagnostics={"misfit": misfit, "saturated": pairs.saturated},
     )

@@ -5,8 +5,6 @@ import tempfile
 import warnings
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +37,7 @@ from calibration.recovery.frames import (
 )
 from calibration.recovery.methods import METHODS, check_recovery
 from calibration.recovery.tracking import describe_facts
-from calibration.storage.descriptions import check_same
+from calibration.storage.descriptions import check_same, stamp
 from calibration.storage.hdf5 import lay_out, new_hdf5
 from calibration.storage.journal import Journal, create_journal
 from photonics.arrays import Array, BoolArray, FloatArray, HostArray, RealArray
@@ -293,7 +291,7 @@ def solve_into(
         gauge=plan.gauge,
         frames=frames.shape[0],
         condition_number=plan.condition_number,
-        provenance=about | {"date": datetime.now(UTC).isoformat(timespec="seconds"), "version": version("opu-sim")},
+        provenance=about | stamp(),
         drift=drift,
         diagnostics={name: np.concatenate(parts) for name, parts in diagnostics.items()} | {"saturated": saturated},
     )

@@ -2,14 +2,12 @@
 
 import html
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from calibration.device import Device
 from calibration.reports.chapters.common import Chapter
 from calibration.reports.findings import Findings
-from calibration.storage.descriptions import Description
+from calibration.storage.descriptions import Description, stamp
 from calibration.storage.files import write_new
 
 __all__ = ["Report", "bind"]
@@ -42,7 +40,6 @@ class Report(Findings):
 
 def bind(opu: Device, chapters: Sequence[Chapter], provenance: Description) -> Report:
     """Bind the chapters on a device into a report, with the date and the version of this package."""
-    stamp = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "version": version("opu-sim")}
     lines = tuple(line for chapter in chapters for line in chapter.lines)
     curves = {name: curve for chapter in chapters for name, curve in chapter.curves.items()}
-    return Report(opu.to_dict(), stamp | dict(provenance), lines, curves)
+    return Report(opu.to_dict(), {**stamp(), **provenance}, lines, curves)

@@ -1,12 +1,14 @@
 """Descriptions of measurements: nested tables in plain types, compared before a measurement is resumed."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from calibration.storage.files import WrongFile
 
-__all__ = ["Description", "check_same", "flatten"]
+__all__ = ["Description", "check_same", "flatten", "stamp"]
 
 Description: TypeAlias = Mapping[str, Any]
 """A nested table in plain types: strings, numbers, lists and tables by name."""
@@ -44,6 +46,11 @@ def check_same(
                 f"{name} must be a file of this measurement, got {path}, whose {key} is {was!r}, not {now!r}: "
                 f"take another {name}, or remove the file"
             )
+
+
+def stamp() -> dict[str, str]:
+    """Date and version of this package, for the provenance of a result."""
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "version": version("opu-sim")}
 
 
 def flatten(tree: Description, prefix: str = "") -> dict[str, Any]:

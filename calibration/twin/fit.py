@@ -1,12 +1,11 @@
 """The fit of a device to a recording."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
+from calibration.storage.descriptions import stamp
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
 from calibration.twin import laser, light, speckle
@@ -53,13 +52,7 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     source = recording._recording if isinstance(recording, RecordedDevice) else recording
     path = source.path if isinstance(source, Recording) else Path(source)
     seen = read_evidence(source)
-    about = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": version("opu-sim"),
-        "recording": path.name,
-        "frames": len(seen.frames),
-    }
-    twin = fit_evidence(seen, about)
+    twin = fit_evidence(seen, {**stamp(), "recording": path.name, "frames": len(seen.frames)})
     return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 
 

@@ -5,12 +5,11 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 
 from calibration.reports.findings import replace_nonfinite
+from calibration.storage.descriptions import stamp
 from calibration.storage.files import write_unused
 from dfa.data import load
 from dfa.experiments.plans import Plan
@@ -234,8 +233,7 @@ def compare_methods(
 def write_results(plan: Plan, runs: Sequence[Run], folder: Path) -> None:
     """Write plan and runs to ``results.json``, or to ``results-2.json`` and so on if that exists."""
     document = {
-        "version": version("opu-sim"),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **stamp(),
         "plan": asdict(plan),
         "metric": asdict(plan.metric),
         "runs": [asdict(run) for run in runs],
