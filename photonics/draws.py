@@ -81,5 +81,6 @@ def ornstein_uhlenbeck(seed: int, stream: int, ticks: IntArray, step: float) -> 
     if ticks.size and not (ticks.min() >= 0 and ticks.max() < MAX_TICK):
         raise ValueError(f"ticks must be from 0 to 2**48 - 1, got {ticks.min()} to {ticks.max()}")
     out = np.empty(ticks.size)
-    kernels.cpu.ornstein_uhlenbeck(ticks, int(stream), *key(seed), float(step), out)
+    starts, (lefts, rights) = np.empty(kernels.cpu.LEVELS, np.int64), np.empty((2, kernels.cpu.LEVELS))
+    kernels.cpu.ornstein_uhlenbeck(ticks, int(stream), *key(seed), float(step), starts, lefts, rights, out)
     return out

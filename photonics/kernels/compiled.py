@@ -19,13 +19,14 @@ def compiled(**options: Any) -> Callable[[F], F]:
     In a read-only installation with a read-only home there is no place for numba's cache. The functions are then
     compiled anew in each process, and a warning says so.
     """
+    options |= {"nogil": True, "no_cfunc_wrapper": True}  # nothing calls them from C
 
     def decorate(function: F) -> F:
         try:
-            return cast(F, numba.njit(nogil=True, cache=True, **options)(function))
+            return cast(F, numba.njit(cache=True, **options)(function))
         except RuntimeError:
             warn_of_no_cache()
-            return cast(F, numba.njit(nogil=True, **options)(function))
+            return cast(F, numba.njit(**options)(function))
 
     return decorate
 
@@ -35,7 +36,7 @@ def warn_of_no_cache() -> None:
     """Warn once that each process compiles anew."""
     warnings.warn(
         "compiled code cannot be kept, because no folder can be written: each process compiles it anew, which takes "
-        "some 20 s; set NUMBA_CACHE_DIR to a folder of your own",
+        "several seconds; set NUMBA_CACHE_DIR to a folder of your own",
         RuntimeWarning,
         stacklevel=2,
     )

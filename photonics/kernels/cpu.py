@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from photonics.arrays import HostArray
 from photonics.kernels.compiled import compiled, widen_vectors
 from photonics.kernels.laws import (
     F32,
@@ -26,6 +27,8 @@ PIXELS = 4096
 """Pixels that the camera exposes at a time, so that their buffers stay in the cache."""
 TERMS = 16
 """Terms of the inversion in float32; with a mean of 10, 5 % of the counts are larger."""
+LEVELS = 50
+"""Levels of the search of `ornstein_uhlenbeck`."""
 RATIO = RECIPROCAL.astype(np.float32)
 SURE = F32(2.0**-17)
 """Distance from every step of the distribution function from which on a count in float32 is right."""
@@ -89,28 +92,33 @@ def redraw_dim(means, words, counts, where, mean, word, drawn):
         counts[where[i]] = drawn[i] if drawn[i] >= F32(0.0) else poisson_small(mean[i], word[i])
 
 
+def camera_buffers(pixels: int) -> tuple[HostArray, ...]:
+    """Arrays in which `expose_rows` keeps a block of a frame of so many pixels."""
+    block = max(min(PIXELS, pixels), 1)
+    kinds = np.float32, np.float32, np.float32, np.uint32, np.int64, np.float32, np.uint32, np.float32
+    return tuple(np.empty(block, kind) for kind in kinds)
+
+
 @jit
 def expose_rows(
-    photons, ticks, stream, k0, k1, places, response, offset_e, dark_e, read_e, well_e, gain, offset, top, out
+    photons, ticks, stream, k0, k1, places, response, offset_e, dark_e, read_e, well_e, gain, offset, top, buffers, out
 ):
     """The camera, from mean photons to digital numbers, for a block of frames.
 
     ``photons`` (frames, pixels); ``places`` (pixels,) uint32 are the numbers of the pixels on the chip, ``response``
     (pixels,) is QE * PRNU, ``offset_e`` (pixels,) the DSNU.
     The first pass uses the Cornish-Fisher count everywhere and vectorises; the second draws the dim pixels again, by
-    inversion. Pixels go in blocks that stay in the cache.
+    inversion. Pixels go in blocks that stay in the cache. ``buffers`` are `camera_buffers`, since code that allocates
+    takes long to compile.
     """
     widen_vectors()
-    block = max(min(PIXELS, photons.shape[1]), 1)
-    means, noises = np.empty(block, np.float32), np.empty(block, np.float32)
-    counts, spare = np.empty(block, np.float32), np.empty(block, np.uint32)
-    where, mean = np.empty(block, np.int64), np.empty(block, np.float32)
-    word, drawn = np.empty(block, np.uint32), np.empty(block, np.float32)
+    means, noises, counts, spare, where, mean, word, drawn = buffers
+    block = means.size
     for f in range(photons.shape[0]):
         t = np.uint64(ticks[f])
         low, high = U32(t), U32(t >> SHIFT)
         for first in range(0, photons.shape[1], block):
-            pixels = min(block, photons.shape[1] - first)
+            pixels = block if first + block < photons.shape[1] else photons.shape[1] - first
             light, rate = photons[f, first : first + pixels], response[first : first + pixels]
             place = places[first : first + pixels]
             fixed, frame = offset_e[first : first + pixels], out[f, first : first + pixels]
@@ -122,9 +130,9 @@ def expose_rows(
                 counts[p] = poisson_large(means[p], shot)
             redraw_dim(means[:pixels], spare, counts, where, mean, word, drawn)
             for p in range(pixels):
-                e = min(counts[p] + noises[p] + fixed[p], well_e)
+                e = smaller(counts[p] + noises[p] + fixed[p], well_e)
                 dn = round_even(e * gain + offset)
-                frame[p] = max(min(dn, top), F32(0.0))
+                frame[p] = larger(smaller(dn, top), F32(0.0))
 
 
 @jit
@@ -136,7 +144,7 @@ def square_modulus(parts, first, second, out):
 
 
 @jit
-def ornstein_uhlenbeck(ticks, stream, k0, k1, step, out):
+def ornstein_uhlenbeck(ticks, stream, k0, k1, step, starts, lefts, rights, out):
     """Stationary unit-variance Ornstein-Uhlenbeck process at the given frame numbers.
 
     ``step`` is frame period / correlation time. The process is Markov, so its value between two known times depends on
@@ -144,10 +152,10 @@ def ornstein_uhlenbeck(ticks, stream, k0, k1, step, out):
     the middle from its exact conditional law: with ``a = exp(-h)``, mean ``(left + right) a / (1 + a^2)``, variance
     ``(1 - a^2) / (1 + a^2)``. At most 48 draws reach any frame, in any order, with the exact correlation
     ``exp(-step |i - j|)``. The ends of each level are kept. A search resumes at the shortest of the intervals of the
-    search before it that contains its frame, so consecutive frames take about two draws each.
+    search before it that contains its frame, so consecutive frames take about two draws each. ``starts`` (int64),
+    ``lefts`` and ``rights`` are buffers of `LEVELS` entries.
     """
     span = np.int64(1) << np.int64(48)
-    starts, lefts, rights = np.empty(50, np.int64), np.empty(50), np.empty(50)
     w = philox(U32(0), U32(0), U32(0), U32(stream), U32(k0), U32(k1))
     left, end = normal_pair(w[0], w[1])
     far = math.exp(-step * span)

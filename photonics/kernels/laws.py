@@ -52,7 +52,7 @@ WHOLE = F32(2.0**23)
 TURN, TINY = F32(2.0 * math.pi * 2.0**-32), F32(2.0**-32)
 
 # LLVM does not inline functions of this size, and a loop with a call does not vectorise (13x slower).
-inline = register_jitable(forceinline=True)
+inline = register_jitable(forceinline=True, no_cfunc_wrapper=True)
 
 
 @inline

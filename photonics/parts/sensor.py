@@ -72,7 +72,8 @@ def expose(backend: Backend, photons: Array, ticks: IntArray, seed: int, sensor:
 
     def work(start: int, stop: int) -> None:
         part = slice(start, stop)
-        kernels.cpu.expose_rows(photons[part], ticks[part], *key, *sensor, frames[part])
+        buffers = kernels.cpu.camera_buffers(photons.shape[1])
+        kernels.cpu.expose_rows(photons[part], ticks[part], *key, *sensor, buffers, frames[part])
 
     for_blocks(work, len(photons), FRAMES, photons.size / PIXELS_PER_S)
     return frames

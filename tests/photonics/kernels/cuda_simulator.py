@@ -78,7 +78,7 @@ def frames_agree(cuda):
         numbers = np.float32([0.2, 2.5, well, gain, offset, top])
         ours, theirs = np.zeros((2, 2, 9), dtype)
         cuda.expose(photons, ticks, KEY, places, response, dsnu, *numbers, ours)
-        cpu.expose_rows(photons, ticks, *KEY, places, response, dsnu, *numbers, theirs)
+        cpu.expose_rows(photons, ticks, *KEY, places, response, dsnu, *numbers, cpu.camera_buffers(9), theirs)
         np.testing.assert_array_equal(ours, theirs)
         assert len(np.unique(ours)) > 6
         assert dtype == "float32" or ours[1, 8] == top
