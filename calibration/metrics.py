@@ -8,7 +8,7 @@ from calibration.projections.anchor import AnchorProjection
 from calibration.projections.base import LinearProjection
 from calibration.projections.reference_pairs import PairProjection
 from calibration.recovery.base import Gauge
-from photonics.arrays import BoolArray
+from photonics.arrays import BoolArray, real_numbers
 
 __all__ = [
     "anchor_truth",
@@ -50,7 +50,7 @@ def anchor_truth(projection: LinearProjection, matrix: ArrayLike, x: ArrayLike) 
     matrix = np.asarray(matrix, np.complex128)
     fields = projection.anchors @ matrix.T  # (n_anchors, n_out)
     anchor = fields[projection.choice, np.arange(matrix.shape[0])]
-    y = np.asarray(x, np.float64) @ matrix[:, : projection.n_inputs].T
+    y = real_numbers(x, "x") @ matrix[:, : projection.n_inputs].T
     return np.real(np.conj(anchor) * y) / np.abs(anchor)
 
 
@@ -72,10 +72,10 @@ def pair_truth(projection: PairProjection, matrix: ArrayLike, x: ArrayLike, valu
     ndarray, shape (batch, n_out)
     """
     matrix = np.asarray(matrix, np.complex128)[:, : projection.n_inputs]
-    x = np.asarray(x, np.float64)
+    x = real_numbers(x, "x")
     beam = np.sqrt(np.maximum(projection.reference_dn, 1e-6) / switched_unit_dn(projection.opu, projection.unit_dn))
     light, field = (x @ np.abs(matrix.T) ** 2) / (2.0 * beam), x @ matrix.T
-    rest = np.asarray(values, np.float64) - light
+    rest = real_numbers(values, "values") - light
     # Least squares of rest = a Re(field) + b Im(field) in each row; only the direction of (a, b) is unknown.
     normal = np.einsum("bri,brj->rij", *(np.stack([field.real, field.imag], axis=-1),) * 2)
     side = np.stack([(field.real * rest).sum(axis=0), (field.imag * rest).sum(axis=0)], axis=-1)

@@ -19,6 +19,7 @@ __all__ = [
     "IntArray",
     "RealArray",
     "Shapes",
+    "real_numbers",
     "shape_text",
     "unread_text",
 ]
@@ -55,6 +56,16 @@ def outline(value: object) -> str:
 def shape_text(value: object, array: HostArray) -> str:
     """Shape of the array that numpy made from a value, or the type of a value that numpy does not read."""
     return str(array.shape) if array.ndim or array.dtype.kind != "O" else unread_text(value)
+
+
+def real_numbers(values: Array, name: str) -> NDArray[np.float64]:
+    """Array of real numbers as float64; a ``ValueError`` for complex ones, which numpy would cut, text and objects."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        found = f"shape {shape_text(values, array)}, dtype {array.dtype}"
+        advice = ": take the real part or the modulus" if array.dtype.kind == "c" else ""
+        raise ValueError(f"{name} must be real numbers, got {found}{advice}")
+    return array.astype(np.float64, copy=False)
 
 
 def unread_text(value: object) -> str:

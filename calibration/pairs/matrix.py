@@ -224,7 +224,9 @@ def solve_off_axis(pairs: Pairs, wanted: int) -> TransmissionEstimate:
     limit = refusal_limit(2.0 * max(len(patterns) - unknowns, 1))
     valid = fit.valid & ~(fit.misfit > limit) & (common <= MAX_MISFIT) & (pairs.saturated < 0.5)
     length = np.mean(np.abs(matrix) ** 2, axis=1)
-    noise = noise * variance_factor(fit.misfit, 2.0 * max(len(patterns) - unknowns, 1), common)
+    factor = variance_factor(fit.misfit, 2.0 * max(len(patterns) - unknowns, 1), common)
+    # What all frames share does not average out: a medium that moves is far from the mean over the frames.
+    noise = noise * (factor + (common - 1.0) * max(len(patterns) / unknowns - 1.0, 0.0))
     valid &= noise < MAX_EXPECTED_ERROR**2 * np.maximum(length - noise, 0.0)
     error = np.where(valid, np.sqrt(noise + length * (bench.scale_error**2 + fit.relative**2)), np.inf)
     misfit = np.where(fit.valid, fit.misfit, np.nan)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from photonics.arrays import Array, BoolArray, HostArray, IntArray, shape_text
+from photonics.arrays import Array, BoolArray, HostArray, IntArray, real_numbers, shape_text
 
 __all__ = ["FORMAT", "VERSION", "MemoryFile", "about_device", "arrange"]
 
@@ -58,7 +58,10 @@ def arrange(
         raise ValueError("frames must have at least one frame if there is no uniform light, got none")
     numbers = entries(frame_number, "frame_number", count, np.arange(count), whole=True)
     rows = rows_shown(shown, frame_number is not None, numbers, len(masks))
-    lit = entries(laser_on, "laser_on", count, np.ones(count)).astype(bool) & (rows >= 0)
+    lasers = entries(laser_on, "laser_on", count, np.ones(count))
+    if not np.isin(lasers, (0, 1)).all():
+        raise ValueError(f"laser_on must be bool or 0/1, got {lasers[~np.isin(lasers, (0, 1))][0]:g}")
+    lit = lasers.astype(bool) & (rows >= 0)
     seen = np.zeros((count, masks.shape[1]), bool)
     seen[lit] = masks[rows[lit]]
     columns = {
@@ -71,14 +74,23 @@ def arrange(
     arrays = {name: values[order] for name, values in columns.items()}
     arrays |= {"frames": codes[order], "patterns": np.packbits(seen[order], axis=1)}
     if uniform is not None:
-        arrays |= {f"uniform/{name}": np.asarray(uniform[name], np.float64) for name in ("photons", "exposure_s")}
-        arrays["uniform/frames"] = as_codes(uniform["frames"], "uniform frames")[0]
+        arrays |= uniform_arrays(uniform)
     first_s = float(arrays["exposure_s"][0]) if count else NOMINAL_S
     about = about_device(json.dumps(describe(device, codes, np.asarray(frames).dtype, shape)), masks.shape[1], first_s)
     about["not_shown"] = json.dumps(np.setdiff1d(np.arange(len(masks)), rows).tolist())
     if unit_dn_per_s is not None:
-        about["unit_dn_per_s"] = float(unit_dn_per_s)
+        about["unit_dn_per_s"] = float(entries(unit_dn_per_s, "unit_dn_per_s", 1, np.ones(1))[0])
     return MemoryFile(about, arrays)
+
+
+def uniform_arrays(uniform: Mapping[str, Array]) -> dict[str, HostArray]:
+    """Frames of uniform light, with their photons and exposures."""
+    missing = [name for name in ("frames", "photons", "exposure_s") if name not in uniform]
+    if missing:
+        raise ValueError(f"uniform must have frames, photons and exposure_s, got no {missing[0]}")
+    codes = as_codes(uniform["frames"], "uniform frames")[0]
+    found = {n: entries(uniform[n], f"uniform {n}", len(codes), np.ones(1)) for n in ("photons", "exposure_s")}
+    return {"uniform/frames": codes} | {f"uniform/{name}": values for name, values in found.items()}
 
 
 def as_masks(patterns: Array) -> BoolArray:
@@ -129,12 +141,13 @@ def as_codes(frames: Array, name: str = "frames") -> tuple[HostArray, tuple[int,
 def entries(values: Array, name: str, count: int, default: HostArray, whole: bool = False) -> HostArray:
     """Return a number for each frame: float64, or int64 if they must be whole."""
     array = default if values is None else np.asarray(values)
+    real_numbers(array, name)
     if array.shape == (count, 1) or array.shape == (1, count):
         array = array.reshape(count)  # MATLAB has no vectors
     if array.shape not in ((), (count,)):
         raise ValueError(f"{name} must have {count} entries, one for each frame, got shape {array.shape}")
-    if array.dtype.kind not in "biuf" or (whole and not (array == np.rint(array)).all()):
-        raise ValueError(f"{name} must be {'whole numbers' if whole else 'numbers'}, got dtype {array.dtype}")
+    if whole and not (array == np.rint(array)).all():
+        raise ValueError(f"{name} must be whole numbers, got {array[array != np.rint(array)][0]:g}")
     return np.broadcast_to(array, (count,)).astype(np.int64 if whole else np.float64)
 
 

@@ -86,7 +86,7 @@ def open_recording(
     shown, frames = orient(merged.pop("patterns"), merged.pop("frames"), path)
     given: dict[str, Any] = {**merged, **columns}
     if given.get("unit_dn_per_s") is not None:
-        given["unit_dn_per_s"] = float(np.ravel(given["unit_dn_per_s"])[0])
+        given["unit_dn_per_s"] = np.ravel(given["unit_dn_per_s"])[:1]
     try:
         record = Recording.from_arrays(shown, frames, device=device, **given)
     except ValueError as error:

@@ -158,10 +158,10 @@ def check_twin(
     """
     integer(runs, "runs", MIN_RUNS)
     seen = read_evidence(recording._recording if isinstance(recording, RecordedDevice) else recording)
-    drawn = [numbers_of(answer(draw_twin(twin, seed + k).device(seed + k), seen)) for k in range(runs)]
+    drawn = [numbers_of(answer(draw_twin(twin, seed + k).build(seed + k, same=False), seen)) for k in range(runs)]
     tests, lines = pixel_tests(twin, seen), []
     for k, run in enumerate(drawn):
-        opu = draw_twin(twin, seed + k).device(seed + k, same=True)
+        opu = draw_twin(twin, seed + k).build(seed + k, same=True)
         run |= {test.key: test.unexplained(answer(opu, test.asked).frames) for test in tests}
     benches = numbers_of(seen) | {test.key: test.unexplained(test.asked.frames) for test in tests}
     for key, bench in benches.items():

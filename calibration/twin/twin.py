@@ -2,6 +2,7 @@
 
 import io
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +30,10 @@ from photonics.parts.laser import Laser
 __all__ = ["Twin"]
 
 COLUMNS = ["parameter", "value", "standard error", "unit", "how it was found, or why it cannot be told"]
+ANY_PHASE = (
+    "phases of the matrix's rows are not known: frames without the reference are those of the bench, frames with it "
+    "are not; record more patterns with the reference than there are inputs, at four phases"
+)
 MAX_LASER_RMS = 0.1
 """Largest rms of the laser's drift that a `Laser` takes."""
 
@@ -91,7 +96,18 @@ class Twin:
         ------
         ValueError
             If fitted values and data sheet do not make a device; the message names the parameter.
+
+        Warns
+        -----
+        UserWarning
+            If the rows of the matrix have any phase.
         """
+        if same and self.matrix is not None and not self.matrix.gauge.phase_fixed:
+            warnings.warn(ANY_PHASE, stacklevel=2)
+        return self.build(seed, same=same)
+
+    def build(self, seed: int, *, same: bool) -> OPU:
+        """Return the device of `device`, without its warning."""
         laser, dmd = self.laser(), self.dmd(seed)
         camera, imaging = self.camera(seed), self.imaging()
         share = float(laser.power_share(dmd.cells(self.n_in)).mean()) * self.n_in

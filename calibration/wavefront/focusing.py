@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.arrays import columns, mean
 from calibration.device import Device, check_device, show
 from calibration.fields.bad_pixels import is_hot
-from photonics.arrays import Array, BoolArray, FloatArray, Shapes
+from photonics.arrays import Array, BoolArray, FloatArray, Shapes, real_numbers
 from photonics.backend import backend_of, to_host
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import integer
@@ -96,7 +96,7 @@ def amplitude_masks(matrix: ArrayLike, phases: int = PHASES, offset_rad: ArrayLi
     ndarray of bool, shape (k, n)
     """
     rows = np.asarray(matrix, np.complex64)
-    first = np.broadcast_to(np.asarray(offset_rad, np.float64), len(rows))[:, None]
+    first = np.broadcast_to(real_numbers(offset_rad, "offset_rad"), len(rows))[:, None]
     best = np.full(len(rows), -1.0)
     masks = np.zeros(rows.shape, np.bool_)
     for step in range(phases):  # one phase at a time, to limit memory to that of the rows

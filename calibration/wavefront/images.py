@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.device import Device, check_device, show
 from calibration.fields.bad_pixels import is_hot
 from calibration.wavefront.focusing import leaked_field, pad_to_device
-from photonics.arrays import BoolArray, FloatArray, RealArray
+from photonics.arrays import BoolArray, FloatArray, RealArray, real_numbers
 from photonics.backend import to_host
 from photonics.component import integer, number
 from photonics.kernels.threads import one_blas_thread
@@ -162,6 +162,6 @@ def spectral_start(stacked: RealArray, intensity: FloatArray) -> FloatArray:
 
 def similarity(pictures: ArrayLike, recovered: ArrayLike) -> NDArray[np.float64]:
     """Pearson correlation of each recovered picture with the original: (batch,)."""
-    a, b = (np.asarray(part, np.float64) for part in (pictures, recovered))
+    a, b = real_numbers(pictures, "pictures"), real_numbers(recovered, "recovered")
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     return np.sum(a * b, axis=1) / np.maximum(np.sqrt(np.sum(a**2, axis=1) * np.sum(b**2, axis=1)), 1e-30)

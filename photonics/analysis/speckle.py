@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from photonics.arrays import Array
+from photonics.arrays import Array, real_numbers
 from photonics.chain import Chain, expand_modes
 from photonics.component import number
 from photonics.medium import Effect, Lossy, MatrixMedium, Modes
@@ -23,7 +23,7 @@ __all__ = [
 
 def contrast(intensity: Array) -> float:
     """Speckle contrast, standard deviation over mean; 1 in fully developed speckle (Goodman 2020, 3.2)."""
-    intensity = np.asarray(intensity, np.float64)
+    intensity = real_numbers(intensity, "intensity")
     return float(intensity.std() / intensity.mean())
 
 
@@ -33,7 +33,7 @@ def exponential_distance(intensity: Array) -> float:
     For that distribution it is below 1.63 with a probability of 99 %, or slightly more, since the mean is that of the
     data.
     """
-    intensity = np.ravel(np.asarray(intensity, np.float64))
+    intensity = np.ravel(real_numbers(intensity, "intensity"))
     result = stats.kstest(intensity / intensity.mean(), "expon")
     return float(result.statistic * math.sqrt(intensity.size))
 
@@ -69,7 +69,7 @@ def marchenko_pastur_edges(n_out: float, n_in: float) -> tuple[float, float]:
 def marchenko_pastur_density(s: Array, n_out: float, n_in: float) -> NDArray[np.float64]:
     """Density of the non-zero singular values `s` of such a matrix (Marchenko and Pastur 1967)."""
     low, high = marchenko_pastur_edges(n_out, n_in)
-    s = np.asarray(s, np.float64)
+    s = real_numbers(s, "s")
     inside = np.maximum((high**2 - s**2) * (s**2 - low**2), 0.0)
     share = min(1.0, n_out / n_in)
     return np.sqrt(inside) / (math.pi * share * np.where(s > 0, s, np.inf))

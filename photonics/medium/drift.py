@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from photonics.arrays import Array, ComplexArray, IntArray
+from photonics.arrays import Array, ComplexArray, IntArray, real_numbers
 from photonics.backend import HOST, backend_of
 from photonics.component import Field, Integer, Seed, component
 from photonics.draws import MAX_TICK
@@ -123,7 +123,7 @@ class Drifting(Effect):
 
     def correlation(self, lag: Array) -> Weights:
         """Correlation of the field over a lag in frames of the warm medium, rho; the intensity's is its square."""
-        ratio = np.abs(np.asarray(lag, np.float64)) / self.correlation_frames
+        ratio = np.abs(real_numbers(lag, "lag")) / self.correlation_frames
         return np.exp(-ratio if self.law == "exponential" else -(ratio**2))
 
     def coefficients(self, ticks: IntArray) -> tuple[Names, Weights]:

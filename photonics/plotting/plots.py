@@ -12,7 +12,7 @@ from scipy.special import gammaln, xlogy
 
 import photonics.analysis.speckle as law
 from photonics.analysis.moments import noiseless_photons
-from photonics.arrays import BoolArray, FloatArray, HostArray
+from photonics.arrays import BoolArray, FloatArray, HostArray, real_numbers
 from photonics.backend import to_host
 from photonics.component import number
 from photonics.medium import Drifting
@@ -248,7 +248,7 @@ def draw_histogram(ax: Axes, intensity: ArrayLike, modes: float = 1) -> Axes:
     ValueError
         If all values are 0, a value is negative or not finite, or `modes` is not over 0.
     """
-    values = np.ravel(np.asarray(intensity, np.float64))
+    values = np.ravel(real_numbers(intensity, "intensity"))
     if not (values.size and np.isfinite(values).all() and values.min() >= 0 and values.max() > 0):
         raise ValueError("intensity must be finite, 0 or more and not all 0, got no value, NaN, 0 or a negative value")
     k = number(modes)

@@ -7,6 +7,7 @@ from calibration import RecordedDevice, Recording
 
 MASKS = np.random.default_rng(1).random((6, 5)) < 0.5
 CODES = np.random.default_rng(2).integers(0, 200, (6, 3, 4))
+UNIFORM = {"frames": CODES[:1], "photons": [1.0], "exposure_s": [1e-3]}
 
 
 def test_types_order_and_gaps():
@@ -56,10 +57,18 @@ def test_shown_dark_and_saved(tmp_path):
         ({"frames": CODES + 70000}, "got 70.* in pixel 0 of frame 0"),
         ({"device": {"imaging": {"sensor": [4, 3]}}}, "frames must have the 4 x 3 pixels"),
         ({"frames": [["a", "b"]]}, "frames must be whole numbers"),
+        ({"laser_on": [1, 1, 0.5, 0, 1, 1]}, "laser_on must be bool or 0/1, got 0.5$"),
+        (
+            {"unit_dn_per_s": 3 + 1j},
+            r"^unit_dn_per_s must be real numbers, got shape \(\), dtype complex128: take the real",
+        ),
+        ({"uniform": UNIFORM | {"photons": [1j]}}, "^uniform photons must be real numbers.* dtype complex128"),
+        ({"uniform": UNIFORM | {"exposure_s": ["1"]}}, "^uniform exposure_s must be real numbers.* dtype <U1$"),
+        ({"uniform": {"frames": CODES[:1]}}, "^uniform must have frames, photons and exposure_s, got no photons$"),
     ],
 )
 def test_what_is_not_determined_is_refused(change, message):
-    """One line, never a guess. Catches: off-by-one numbers, subtracted frames, a wrong sensor."""
+    """One line, never a guess. Catches: off-by-one numbers, subtracted frames, a wrong sensor, lost imaginary parts."""
     given = {"patterns": MASKS, "frames": CODES.astype(np.uint8), "device": {}} | change
     with pytest.raises(ValueError, match=message) as stop:
         Recording.from_arrays(given.pop("patterns"), given.pop("frames"), **given)

@@ -91,3 +91,11 @@ def test_optical_kernel_of_patterns(dtype):
     x, y = np.arange(300)[None] < 200, np.arange(300)[None] >= 50
     expected = 0.25 * (200 * 250 + 150**2)
     assert optical_kernel(x.astype(dtype), y.astype(dtype), 0.5).item() == pytest.approx(expected)
+
+
+def test_fields_are_no_intensities():
+    """Complex arrays are refused in one line. Catches: numbers of the real part alone, with a warning of numpy."""
+    field = np.ones((2, 3)) * (1 + 2j)
+    for find in (contrast, exponential_distance, lambda s: marchenko_pastur_density(s, 4, 3)):
+        with pytest.raises(ValueError, match=r"must be real numbers, got shape \(2, 3\), dtype complex128: take the"):
+            find(field)
