@@ -74,19 +74,17 @@ TASKS = {
     "transformer": Task("tiny Shakespeare, transformer of two blocks of 64", TEXT, 0.05, FEW),
 }
 """Tasks by name. The loss is in points, or bits per character."""
-GRID = np.linspace(0.3, 1.0, 15)
-"""Places of the fine grid."""
-GRID_SEEDS, SEEDS = range(1000, 1012), 6
-"""Seeds of the fine grid, and number of seeds of a search."""
+GRID, GRID_SEEDS = np.linspace(0.3, 0.95, 14), range(1000, 1008)
+"""Places and seeds of the fine grid."""
+REPEATED, LIMIT, SEEDS, MOST = replace(SMALL, epochs=3), 2.0, 6, 24
+"""Of the searches that are compared with it: plan, loss in points, number of seeds, trainings without references."""
 
 
-def search(task: Task, lines: Sequence[str], most: int, store: Path) -> dict[str, Any]:
+def search(task: Task, lines: Sequence[str], seeds: range, most: int, store: Path) -> dict[str, Any]:
     """Tolerances of a task, and the scores of the last layer alone."""
-    found = tolerance(task.plan, lines, task.loss, seeds=range(SEEDS), most=most, store=store)
+    found = tolerance(task.plan, lines, task.loss, seeds=seeds, most=most, store=store)
     print(found, flush=True)
-    last = sweep(
-        TrainingStudy(task.plan), Paired([{"training.method": "last-layer"}]), range(SEEDS), store, 0, progress=False
-    )
+    last = sweep(TrainingStudy(task.plan), Paired([{"training.method": "last-layer"}]), seeds, store, 0, progress=False)
     score = "accuracy" if "accuracy" in last else "bits"
     return {"title": task.title, "commit": commit(), "last_layer": last[score].values[0].tolist(), **found.to_dict()}
 
@@ -100,17 +98,17 @@ def commit() -> str:
 
 def repeat(name: str, repeats: int, store: Path) -> dict[str, Any]:
     """Compare the intervals of searches on digits with the value of a fine grid; no two share a seed."""
-    plan, line = SMALL, LINES[name]
+    line = LINES[name]
     points = [line.changes, *(line.settings(place) for place in GRID)]
-    scores = sweep(TrainingStudy(plan), Paired(points), GRID_SEEDS, store, 0, progress=False).accuracy.values
-    losses = np.minimum(np.nan_to_num(scores[0] - scores[1:], nan=CAP), CAP)  # (places, seeds)
+    scores = sweep(TrainingStudy(REPEATED), Paired(points), GRID_SEEDS, store, 0, progress=False).accuracy.values
+    losses = np.minimum(np.nan_to_num((scores[0] - scores[1:]) / LIMIT, nan=CAP), CAP)  # (places, seeds)
     truth = crossing(losses)
     rng = np.random.default_rng(0)
     spread = [crossing(losses[:, rng.integers(0, losses.shape[1], losses.shape[1])]) for _ in range(200)]
     rows = []
     for number in range(repeats):
         seeds = range(SEEDS * number, SEEDS * (number + 1))
-        found = tolerance(plan, [name], seeds=seeds, store=store, progress=False)
+        found = tolerance(REPEATED, [name], LIMIT, seeds=seeds, most=MOST, store=store, progress=False)
         row = found.rows[0]
         ((parameter, better),) = row.better.items()
         ends = [line.place(parameter, value) for value in (better, row.worse[parameter])]
@@ -172,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", choices=TASKS, action="append", default=[])
     parser.add_argument("--lines", nargs="*", default=[], help="of the task; those of `TASKS` if not given")
+    parser.add_argument("--seeds", type=int, default=6, help="number of seeds of a task")
     parser.add_argument("--most", type=int, default=20, help="trainings on a line")
     parser.add_argument("--repeats", type=int, default=0, help="compare this many searches with a fine grid instead")
     parser.add_argument("--store", type=Path, default=Path("runs/tolerances.db"))
@@ -184,7 +183,8 @@ def main() -> None:
             save("grid", name, repeat(name, given.repeats, given.store))
         return
     for name in given.task:
-        save("tasks", name, search(TASKS[name], given.lines or TASKS[name].lines, given.most, given.store))
+        task, seeds = TASKS[name], range(given.seeds)
+        save("tasks", name, search(task, given.lines or task.lines, seeds, given.most, given.store))
     put(table(), MARKS, given.page)
 
 
