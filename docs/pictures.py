@@ -17,9 +17,9 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from pydantic import TypeAdapter
 
 from benchmarks.moving_rows import load_rows
+from benchmarks.tolerances import TASKS, load_tasks
 from calibration import characterize
 from calibration.reports.figures import draw_projection
 from dfa import Ternary, costs
@@ -30,7 +30,6 @@ from dfa.experiments import DEMO, STANDARD_METHODS, Plan, compare_methods, draw_
 from dfa.experiments.teachers import build_device
 from dfa.robustness import figures
 from dfa.robustness.results import load_results
-from dfa.robustness.tolerances import Tolerances
 from dfa.robustness.tolerances.figure import compare
 from photonics import DMD, OPU, presets
 from photonics.patterns.encoding import half_on
@@ -137,12 +136,7 @@ MARGINS = ("everything", "bit_depth", "short_exposure", "long_exposure", "shot_n
 
 def tolerances(figure: Figure) -> Numbers:
     """Draw docs/tolerances.json, the tolerances of four tasks (`benchmarks.tolerances`)."""
-    numbers = json.loads((DOCS / "tolerances.json").read_text("utf-8"))
-    tasks = numbers["tasks"]
-    found = {
-        f"{one['title']}: {one['limit']:g} {one['unit']}": TypeAdapter(Tolerances).validate_python(one)
-        for one in tasks.values()
-    }
+    found = {f"{TASKS[name].title}: {one.loss}": one for name, one in load_tasks().items()}
     figure.set_size_inches(8.0, 6.2)
     above, below = figure.subplots(2, 1, height_ratios=[len(MARGINS), 2.4])
     compare(found, MARGINS, above).axvline(1.0, color="#52606d", lw=1.2)
@@ -150,7 +144,7 @@ def tolerances(figure: Figure) -> Numbers:
     compare(found, ("medium_drift", "stale_medium"), below, margins=False).invert_xaxis()
     below.set_xlabel("correlation time of the medium, frames")
     legend_below(below)
-    return numbers
+    return json.loads((DOCS / "tolerances.json").read_text("utf-8"))
 
 
 def scaling(figure: Figure) -> Numbers:
