@@ -1,6 +1,7 @@
 """Array libraries and devices: an array determines which library computes, and no array moves implicitly."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import array_api_compat
@@ -38,6 +39,10 @@ class Backend(NamedTuple):
     def on_host(self) -> bool:
         """Whether this is numpy."""
         return self.xp is array_api_compat.numpy
+
+    def selected(self) -> AbstractContextManager[Any]:
+        """Return a context in which cupy and numba use this GPU; it does nothing for other libraries."""
+        return self.device if self.name == "cupy" else nullcontext()
 
     def asarray(self, array: Array, dtype: str | None = None) -> Array:
         """Bring a host array or a number to this backend, with another dtype if given.

@@ -97,7 +97,8 @@ def project(medium: ScatteringMedium, values: Tensor, width: int, dtype: torch.d
         raise ValueError(f"medium must have as many inputs as the error has entries ({values.shape[1]}), got {n_in}")
     if width > 2 * n_out:
         raise ValueError(f"medium must have at least {-(-width // 2)} outputs for {width} units, got {n_out}")
-    field, rows = to_array(values, backend_for(values)), len(values)
+    backend, rows = backend_for(values), len(values)
+    field = to_array(values, backend)
     # One by one, frames cost only their inputs that are not zero; together, they cost all inputs once.
     if rows > 1 and not values.is_cuda and int((values != 0).sum()) <= n_in:
         signals = torch.zeros((rows, width), dtype=dtype)
@@ -105,7 +106,8 @@ def project(medium: ScatteringMedium, values: Tensor, width: int, dtype: torch.d
             if field[row].any():
                 signals[row] = real_parts(to_tensor(medium.propagate(field[row : row + 1])), width)[0]
     else:
-        signals = real_parts(to_tensor(medium.propagate(field)), width).to(values.device, dtype)
+        with backend.selected():
+            signals = real_parts(to_tensor(medium.propagate(field)), width).to(values.device, dtype)
     return signals.mul_(math.sqrt(2.0 * n_in))
 
 
@@ -115,10 +117,10 @@ def real_parts(field: Tensor, width: int) -> Tensor:
 
 
 def backend_for(tensor: Tensor) -> Backend:
-    """Cupy for a tensor on a GPU, if cupy is installed; else the host."""
+    """Cupy on the GPU of the tensor, if cupy is installed; the host for all others."""
     if not tensor.is_cuda:
         return HOST
     try:
-        return find_backend("cuda")
+        return find_backend(f"cuda:{tensor.device.index}")
     except ValueError:
         return HOST

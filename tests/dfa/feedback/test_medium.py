@@ -1,13 +1,18 @@
 """Feedback through a medium: the parts of its matrix, of any size."""
 
 import math
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dfa import DirectFeedback, MediumFeedback, Ternary
+from dfa.feedback import medium
 from dfa.models import mlp
 from photonics import GaussianMedium, ScatteringLayers
+from photonics.backend import HOST, Backend
 from tests.dfa.feedback.test_encoding import errors
 
 MEDIA = [GaussianMedium(10, 120, seed=2), ScatteringLayers(10, 120, seed=2, layers=4)]
@@ -33,6 +38,19 @@ def test_a_network_learns_through_layers():
     output = model(torch.randn(8, 6, generator=torch.Generator().manual_seed(0)))
     learner.backward(torch.nn.functional.cross_entropy(output, torch.arange(8)), output)
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
+
+
+def test_the_gpu_is_that_of_the_signals(monkeypatch):
+    """A product of a code on GPU 1 is computed there; without cupy, on the host. Catches: GPU 0 for every tensor."""
+    tensor = SimpleNamespace(is_cuda=True, device=torch.device("cuda", 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(medium, "find_backend", lambda name: name)
+        assert medium.backend_for(tensor) == "cuda:1"
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert medium.backend_for(tensor) == medium.backend_for(torch.ones(1)) == HOST
+    gpu = Backend(SimpleNamespace(__name__="array_api_compat.cupy"), nullcontext(7))
+    with gpu.selected() as chosen, HOST.selected():
+        assert chosen == 7
 
 
 def test_wrong_media_and_states_are_refused():
