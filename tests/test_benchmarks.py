@@ -2,12 +2,14 @@
 
 import json
 import math
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks import gpu, report, suite, twin, twin_training, verdicts
+from benchmarks import gpu, gpu_rows, report, suite, twin, twin_training, verdicts
 from benchmarks.child import call_in_new_process
 from benchmarks.memory import peak_mb
 from benchmarks.moving import run_task
@@ -111,6 +113,34 @@ def test_a_failed_child_reports_its_error():
     """Catches: an empty result in place of an error."""
     with pytest.raises(RuntimeError, match=r"transient: .*unsupported operand"):
         call_in_new_process(transient, None)
+
+
+WORKER = """
+import sys, time
+for name in sys.argv[3:]:
+    if name == "crash":
+        sys.exit(7)
+    if name == "hang":
+        time.sleep(60)
+    print('row {"name": "%s", "ratio": 1.0}' % name, flush=True)
+    print("end", name, flush=True)
+    if name == "error":
+        sys.exit(1)
+"""
+
+
+def test_steps_on_a_gpu_that_fail_or_hang_lose_no_others(tmp_path, monkeypatch):
+    """Each row is kept when it is there. Catches: rows lost with a crash, a step that is skipped, no end in time."""
+    (tmp_path / "worker.py").write_text(WORKER)
+    assert list(gpu_rows.ROWS) == list(gpu.STEPS)
+    monkeypatch.setattr(gpu, "WORKER", [sys.executable, str(tmp_path / "worker.py")])
+    monkeypatch.setattr(gpu, "STEPS", dict.fromkeys(["a", "crash", "error", "b", "hang", "c"], 1.0))
+    out, start = tmp_path / "x.json", time.monotonic()
+    assert gpu.main(["--rehearse", "--out", str(out), "--seconds", "3"]) == 1
+    assert time.monotonic() - start < 20
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["name"] for row in rows] == ["a", "GPU: crash", "error", "b", "GPU: hang", "GPU: c"]
+    assert [row["note"] for row in rows if row["note"]] == ["failed: exit code 7", *["not measured: no time"] * 2]
 
 
 def test_without_a_gpu_the_suite_is_an_error(tmp_path, monkeypatch, capsys):
