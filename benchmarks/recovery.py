@@ -5,12 +5,12 @@ The frames are simulated and stay where the device computes: ``--device cuda`` r
 
 import argparse
 import sys
-import time
 from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import machine
+from benchmarks.timing import timed
 from calibration import expose, recover_transmission_matrix
 from calibration.metrics import matrix_row_errors
 from calibration.recovery.methods import build_method
@@ -45,17 +45,16 @@ def main(argv: list[str]) -> None:
     expose(opu, "phase-retrieval", **options)
     frames = build_method(opu, "phase-retrieval", **options).frames
     patterns = opu.backend.asarray(np.random.default_rng(0).random((256, given.inputs)) < 0.5)
-    wall, start = time.perf_counter(), time.process_time()
-    taken = sum(float(opu.measure(patterns)[0, 0] >= 0) for _ in range(-(-frames // 256)))  # waits for the frames
-    wall, start = time.perf_counter() - wall, time.process_time() - start
-    both, cpu = time.perf_counter(), time.process_time()
-    estimate = recover_transmission_matrix(opu, "phase-retrieval", exposure="keep", **options)
-    both, cpu = time.perf_counter() - both, time.process_time() - cpu
+    batches = -(-frames // 256)
+    _, (wall, start) = timed(lambda: [float(opu.measure(patterns)[0, 0]) for _ in range(batches)])  # waits for frames
+    estimate, (both, cpu) = timed(
+        lambda: recover_transmission_matrix(opu, "phase-retrieval", exposure="keep", **options)
+    )
     about = machine()
     print(
         f"{given.rows} x {given.inputs}, {frames} frames, {given.device} ({about['processor']}, "
         f"load {about['load']:.0f}): "
-        f"solution {cpu - start:.1f} processor s, {both - wall:.1f} s; {taken:.0f} batches of frames {start:.1f} "
+        f"solution {cpu - start:.1f} processor s, {both - wall:.1f} s; {batches} batches of frames {start:.1f} "
         f"processor s, {wall:.1f} s; error {error_of(estimate, opu):.4f}, {np.mean(~estimate.valid):.2%} refused"
     )
 

@@ -1,9 +1,12 @@
-"""Processor time of calls."""
+"""Time of calls."""
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
-__all__ = ["cpu_seconds"]
+__all__ = ["cpu_seconds", "timed"]
+
+Result = TypeVar("Result")
 
 
 def cpu_seconds(*calls: Callable[[], object], repeats: int = 5) -> list[float]:
@@ -21,3 +24,10 @@ def cpu_seconds(*calls: Callable[[], object], repeats: int = 5) -> list[float]:
             call()
             best[i] = min(best[i], time.process_time() - start)
     return best
+
+
+def timed(call: Callable[[], Result]) -> tuple[Result, tuple[float, float]]:
+    """Result of a call, and its wall and processor time, seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    return result, (time.perf_counter() - wall, time.process_time() - cpu)

@@ -5,15 +5,14 @@ errors, by the anchor method (the complement), and reads the signals of a block 
 """
 
 import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
 import torch
 
 from benchmarks.child import call_in_new_process
 from benchmarks.report import save
+from benchmarks.timing import timed
 from benchmarks.wide_feedback import peak_gb
 from calibration import measure_projection
 from dfa import OpticalFeedback, Ternary
@@ -27,7 +26,6 @@ NAMES = {
     "layers": "four scattering layers, whole sensor",
     "streamed": "streamed Gaussian, part 0 of 1000 (`opu.part`): 1000 pixels",
 }
-Result = TypeVar("Result")
 
 
 class Step(TypedDict):
@@ -80,13 +78,6 @@ def measure(kind: str, width: int = WIDTH, rows: int = ROWS) -> Step:
         "snr_db": feedback.statistics()["snr_db"],
         "memory_gb": peak_gb() - before,
     }
-
-
-def timed(call: Callable[[], Result]) -> tuple[Result, tuple[float, float]]:
-    """Result of a call, and its wall and processor time, seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = call()
-    return result, (time.perf_counter() - wall, time.process_time() - cpu)
 
 
 def line(kind: str, found: Step) -> str:

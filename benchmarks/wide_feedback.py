@@ -7,10 +7,10 @@ import argparse
 import resource
 import subprocess
 import sys
-import time
 
 import torch
 
+from benchmarks.timing import timed
 from dfa.feedback.base import CodedFeedback
 from dfa.feedback.encoding import Encoder, Ternary
 from dfa.feedback.medium import MediumFeedback
@@ -46,9 +46,8 @@ def measure(name: str) -> None:
     e -= torch.nn.functional.one_hot(labels, classes)
     build(source, code, 1000, classes)(e, [1000])  # compiles
     feedback = build(source, code, width, classes)
-    before, wall, cpu = peak_gb(), time.perf_counter(), time.process_time()
-    (signal,) = feedback(e, [width])
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    before = peak_gb()
+    (signal,), (wall, cpu) = timed(lambda: feedback(e, [width]))
     size = signal.numel() * 4 / 1e9
     print(
         f"| {name} | {width:.3g} × {classes:,} | {rows} | {wall:.1f} s | {cpu:.1f} s | {size:.2f} GB | "
