@@ -180,7 +180,7 @@ def solve(pairs: Pairs, chosen: Columns, design: DenseDesign, restarts: int, see
         part = rows[start : start + width]
         pixels = read_pixels(pairs.frames[:, part], bench)
         fit = fit_rows(pairs, chosen, design, pixels, part, restarts, seed)
-        matrix[part], error[part] = rows_of(pairs, chosen, design, fit)
+        matrix[part], error[part] = rows_of(pairs, chosen, fit)
         misfit[part] = fit.misfit
     common = common_misfit(misfit[rows]) if len(rows) else 1.0
     valid = np.isfinite(error) & (misfit < min(fit_limit(misfit, design.frames), MAX_MISFIT)) & (saturated < 0.5)
@@ -296,7 +296,7 @@ def fit_rows(
     return retry(design, pixels, refine(design, pixels, starts[0]), [lambda bad: starts[1][:, bad]])
 
 
-def rows_of(pairs: Pairs, chosen: Columns, design: DenseDesign, fit: Fit) -> tuple[ComplexArray, RealArray]:
+def rows_of(pairs: Pairs, chosen: Columns, fit: Fit) -> tuple[ComplexArray, RealArray]:
     """Rows of the matrix in the unit of T and their errors; infinite where the fit says nothing."""
     unit = np.float32(2.0 / math.sqrt(pairs.bench.unit_dn))  # u is half of an entry
     fields = fit.unknowns[: chosen.wanted]

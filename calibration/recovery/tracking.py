@@ -145,7 +145,9 @@ def read_facts(provenance: Mapping[str, Any]) -> Facts:
         If an earlier version, which did not write them, recovered the matrix, or pixels see several fields.
     """
     if "readings" not in provenance:
-        raise ValueError("estimate must be recovered by this version to be updated, got one of an earlier version")
+        raise ValueError(
+            "estimate must be recovered by this version to be updated, got one of an earlier version: recover it again"
+        )
     facts = Facts(**dict(provenance["readings"]))
     if not facts.coherent:
         raise ValueError("estimate must have one field for each pixel to be updated: one polarisation, one sample")
