@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.moving_cases import LAST_LAYER, MOTIONS, TASKS, WAYS, MovingStudy
 from benchmarks.moving_rows import RESULTS, Row, load_rows, save_rows, tables
+from benchmarks.pages import put
 from calibration import measure_projection
 from dfa import sweep
 from dfa.experiments.runs import format_mean
@@ -28,6 +29,8 @@ from photonics.medium import Drifting
 
 __all__ = ["alarms", "run_task"]
 
+PUT = ("followed", "rivals")
+"""Tables of docs/robustness.md."""
 METRICS = ("score", "frames", "step_frames", "calibrations")
 
 
@@ -88,6 +91,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--store", type=Path, default=Path("runs/moving.db"), help="finished trainings")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of the results")
+    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/robustness.md")
     parser.add_argument("--alarms", action="store_true", help="count alarms in runs without a training instead")
     given = parser.parse_args(argv)
     if given.alarms:
@@ -97,7 +101,8 @@ def main(argv: list[str]) -> None:
     for name in (given.task or TASKS) if given.seeds else ():
         ways, motions = given.way or list(WAYS), given.motion or list(MOTIONS)
         save_rows(run_task(name, ways, motions, given.seeds, given.store, given.workers), given.out)
-    print(tables(load_rows(given.out)))
+    for name, table in tables(load_rows(given.out)).items():
+        put(table, (f"<!-- {name} -->", f"<!-- end of {name} -->"), given.page if name in PUT else None)
 
 
 if __name__ == "__main__":

@@ -22,18 +22,18 @@ from dfa.robustness.names import change_plan, units_of_names
 from dfa.sweeps.protocol import Settings
 from photonics.arrays import Array, HostArray
 
-__all__ = ["LAST_LAYER", "MOTIONS", "TASKS", "TIMES", "UNFOLLOWED", "WAYS", "MovingStudy", "Task"]
+__all__ = ["FOLLOWED", "LAST_LAYER", "MOTIONS", "TASKS", "TIMES", "UNFOLLOWED", "WAYS", "MovingStudy", "Task"]
 
 LAST_LAYER, UNFOLLOWED = "last layer only", "anchor, not followed"
-PAIRS = {"encoder.stochastic": 1.0, "encoder.pairs": True}
+DEFAULT_CODE = {"encoder.stochastic": 1.0, "encoder.pairs": True, "encoder.restore": True}
 REFERENCE = {"calibration.method": "reference-pairs"}
 WAYS: dict[str, dict[str, Any]] = {
     LAST_LAYER: {"training.method": "last-layer"},
     UNFOLLOWED: {"training.refresh": False},
     "anchor": {},
     "reference-pairs": REFERENCE,
-    "anchor, codes in pairs": PAIRS,
-    "reference-pairs, codes in pairs": REFERENCE | PAIRS,
+    "anchor, Ternary()": DEFAULT_CODE,
+    "reference-pairs, Ternary()": REFERENCE | DEFAULT_CODE,
     "anchor, measured whole": {"whole": True},
     "reference, measured whole": REFERENCE | {"whole": True},
 }
@@ -81,12 +81,15 @@ def mnist(*hidden: int, **changes: Any) -> Plan:
     return Plan(data="mnist", hidden=hidden, **settings | changes)
 
 
+CNN = mnist(4, 8, 64, network="cnn", learning_rate=3e-3)
 TEXT = Plan(data="tiny-shakespeare", hidden=(64, 64), steps=150, context=32, batch_size=16)
-SMALL, MANY = ("1e12", "1e5", "1e4", "1e3"), ("1e12", "1e6", "1e5", "1e4", "1e3")
+MOST = tuple(name for name in TIMES if name != "1e6")
+SMALL, MANY = ("1e12", "1e5", "1e4", "1e3", "3e2"), ("1e12", "1e6", "1e5", "1e4", "1e3")
 TASKS = {
     "mlp-1": Task("MNIST, 784-256-10", mnist(256), tuple(WAYS)),
-    "mlp-3": Task("MNIST, 784-256-256-256-10", mnist(256, 256, 256)),
-    "cora": Task("Cora, graph network 1433-16-7", Plan(data="cora")),
+    "mlp-3": Task("MNIST, 784-256-256-256-10", mnist(256, 256, 256), motions=MOST),
+    "cora": Task("Cora, graph network 1433-16-7", Plan(data="cora", encoder=Ternary(threshold=0.2)), motions=MOST),
+    "cnn": Task("MNIST, convolutions of 4 and 8 channels, then 64 units", CNN, motions=SMALL),
     "transformer": Task("tiny Shakespeare, transformer of two blocks of 64, bits per character", TEXT, motions=SMALL),
     "batch-8": Task("MNIST, 784-256-10, batches of 8", mnist(256, batch_size=8), motions=SMALL),
     "classes-100": Task("two digits of MNIST, 1568-256-100", mnist(256, samples=10_000), motions=MANY, two_digits=True),

@@ -1,19 +1,21 @@
 """Results of trainings on a device that moves: rows of a JSON file, and the tables of the documentation."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from benchmarks.moving_cases import LAST_LAYER, TASKS, UNFOLLOWED
+from benchmarks.moving_cases import FOLLOWED, LAST_LAYER, MOTIONS, TASKS, TIMES, UNFOLLOWED, WAYS
 
 __all__ = ["RESULTS", "load_rows", "save_rows", "tables"]
 
 RESULTS = Path(__file__).parent.parent / "docs" / "moving.json"
 """Results beside the documentation."""
 ABOUT = "python -m benchmarks.moving --seeds N --task NAME; scores, frames and calibrations by seed, from seed 0 on"
+Key: TypeAlias = tuple[str, str, str]
 Row = dict[str, Any]
 """Task, way, motion, model (hash of the code), and ``score``, ``frames``, ``step_frames``, ``calibrations`` by seed."""
 
@@ -30,39 +32,54 @@ def save_rows(new: Iterable[Row], path: Path = RESULTS) -> None:
     path.write_text(f'{{"about": {json.dumps(ABOUT)},\n"rows": [\n{lines}\n]}}\n', "utf-8")
 
 
-def key(row: Row) -> tuple[str, str, str]:
+def key(row: Row) -> Key:
     """What tells a row from others."""
     return row["task"], row["way"], row["motion"]
 
 
-def tables(rows: Sequence[Row]) -> str:
-    """Tables in Markdown, a task each: score (mean, standard error, seeds) and all frames; "not run" where none is."""
+def tables(rows: Sequence[Row]) -> dict[str, str]:
+    """Tables in Markdown by name, a line for each task and way: "followed", "rivals" and "motions"."""
+    times = [name for name in TIMES if name != "1e6"]
+    tasks = [name for name in TASKS if name != "motions"]
+    others = [way for way in WAYS if way not in (LAST_LAYER, UNFOLLOWED, *FOLLOWED)]
     known = {key(row): row for row in rows}
-    parts = []
-    for name, task in TASKS.items():
-        ways = [way for way in task.ways if way != LAST_LAYER]
-        last = known.get((name, LAST_LAYER, task.motions[0]))
-        parts += [f"{name}: {task.title}. Last layer only: {score(last)}\n"]
-        parts += [f"| motion | {' | '.join(ways)} |", "|---|" + "---|" * len(ways)]
-        for motion in task.motions:
-            found = [known.get((name, way, motion)) for way in ways]
-            parts.append(f"| {motion} | {' | '.join(cell(row) for row in found)} |")
-        for way in ways:
-            of_way = [known[name, way, motion] for motion in task.motions if (name, way, motion) in known]
-            parts += summary(way, of_way, last, known.get((name, UNFOLLOWED, task.motions[0])))
-        parts.append("")
-    return "\n".join(parts)
+    return {
+        "followed": table(known, list(product(tasks, FOLLOWED)), times),
+        "rivals": table(known, list(product(["mlp-1"], others)), times),
+        "motions": table(known, list(product(["motions"], (UNFOLLOWED, *FOLLOWED))), list(MOTIONS)[len(TIMES) :]),
+    }
 
 
-def summary(way: str, rows: list[Row], last: Row | None, unfollowed: Row | None) -> list[str]:
-    """Least difference from the last layer alone over all motions, and that from no following on a still device."""
-    lines = []
-    if last and rows and way != UNFOLLOWED:
-        worst = min(rows, key=lambda row: gain(row, last)[0])
-        lines.append(f"{way}: at worst {told(*gain(worst, last))} from the last layer alone, at {worst['motion']}")
-    if unfollowed and rows and way == "anchor" and rows[0]["motion"] == unfollowed["motion"]:
-        lines.append(f"{way}: {told(*paired(rows[0], unfollowed))} from no following, at {unfollowed['motion']}")
-    return lines
+def table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], motions: Sequence[str]) -> str:
+    """Score (mean, standard error) for each motion, seeds, frames of a step at the first motion, and `worst`.
+
+    A line without any run is left out.
+    """
+    heads = ["task", "way", *motions, "last layer only", "seeds", "frames of a step", "at worst"]
+    found = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for task, way in lines:
+        last = known.get((task, LAST_LAYER, TASKS[task].motions[0]))
+        cells = [known.get((task, way, motion)) for motion in motions]
+        there = [row for row in cells if row is not None and row["score"]]
+        if not there:
+            continue
+        counts = sorted({len(row["score"]) for row in there})
+        seeds = " to ".join(str(count) for count in (counts[:1] + counts[-1:] if len(counts) > 1 else counts))
+        frames = f"{np.mean(there[0]['step_frames']):.0f}"
+        scores = [score(row) for row in (*cells, last)]
+        found.append(f"| {' | '.join([task, way, *scores, seeds, frames, worst(there, last)])} |")
+    return "\n".join(found) + "\n"
+
+
+def worst(rows: Sequence[Row], last: Row | None) -> str:
+    """Least gain over the last layer alone, paired by seed, and its motion."""
+    if last is None:
+        return "not run"
+    row = min(rows, key=lambda row: gain(row, last)[0])
+    mean, error = gain(row, last)
+    digits = 1 + digits_of(row)
+    spread = f" ± {error:.{digits}f}" if np.isfinite(error) else ""
+    return f"{mean:+.{digits}f}{spread} at {row['motion']}"
 
 
 def paired(row: Row, other: Row) -> tuple[float, float]:
@@ -82,27 +99,17 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
 
 
-def told(mean: float, error: float) -> str:
-    """A difference in words."""
-    return f"{mean:+.2f} ± {error:.2f}" if np.isfinite(error) else f"{mean:+.2f} (1 seed)"
+def digits_of(row: Row) -> int:
+    """Decimals of a mean score: 1 for percent, 3 for bits."""
+    return 1 if TASKS[row["task"]].plan.metric.higher_is_better else 3
 
 
 def score(row: Row | None) -> str:
-    """Score of a row: mean, standard error, and number of seeds."""
+    """Score of a row: mean and standard error, or why there is none."""
     if row is None:
         return "not run"
     if not row["score"]:
-        return f"refused: {row['error']}"
+        return "refused"
     mean, error = mean_and_error(row["score"])
-    digits = 1 if TASKS[row["task"]].plan.metric.higher_is_better else 3
-    spread = f" ± {error:.{digits + 1}f}" if np.isfinite(error) else ""
-    return f"{mean:.{digits}f}{spread}, {len(row['score'])} seed{'s' * (len(row['score']) > 1)}"
-
-
-def cell(row: Row | None) -> str:
-    """Score, frames in all, and if there were any, calibrations."""
-    if row is None or not row["frames"]:
-        return score(row)
-    frames = f"{np.mean(row['frames']):,.0f} frames, {np.mean(row['step_frames']):.0f} a step"
-    again = np.mean(row["calibrations"])
-    return f"{score(row)} ({frames}{f', calibrated again {again:.1f} times' if again else ''})"
+    digits = digits_of(row)
+    return f"{mean:.{digits}f}" + (f" ± {error:.{digits}f}" if np.isfinite(error) else "")
