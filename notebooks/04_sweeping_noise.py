@@ -63,7 +63,7 @@ print(found)
 
 # %% [markdown]
 # The figure shows accuracy against read noise, with a line for each bit depth. Drag the exposure. At the right
-# exposure, 250 electrons of read noise have no visible cost for a camera of 8 bits. With a twentieth of the light it
+# exposure, 250 electrons of read noise cost a camera of 8 bits one point. With a twentieth of the light it
 # loses three points at 25 electrons and eleven at 100, because noise spoils the calibration of the anchor; at 250 one
 # of two seeds cannot be calibrated. A camera of 3 bits can be calibrated only if noise spreads the light over its
 # codes. Training failed where a line ends. Bars are standard errors over two seeds; with 360 test images, differences
