@@ -60,21 +60,18 @@ def run_steps(seconds: float, rehearse: bool, keep: Callable[[Row], None]) -> No
     command = [*WORKER, *(["--rehearse"] if rehearse else [])]
     while left:
         rest = max(end - time.monotonic(), 0.0)
-        worker = subprocess.Popen(
-            [*command, f"{rest:.0f}", *left], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True
-        )
-        guard = Timer(rest, worker.kill)
-        guard.start()
-        assert worker.stdout is not None
-        ended = False
-        for line in worker.stdout:
-            kind, _, text = line.strip().partition(" ")
-            if kind == "row":
-                keep(Row(**json.loads(text)))
-            elif kind == "end":
-                left.remove(text)
-                ended = True
-        code, late = worker.wait(), not guard.is_alive()
+        process, ended = [*command, f"{rest:.0f}", *left], False
+        with subprocess.Popen(process, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as worker:
+            guard = Timer(rest, worker.kill)
+            guard.start()
+            for line in worker.stdout or ():
+                kind, _, text = line.strip().partition(" ")
+                if kind == "row":
+                    keep(Row(**json.loads(text)))
+                elif kind == "end":
+                    left.remove(text)
+                    ended = True
+        code, late = worker.returncode, not guard.is_alive()
         guard.cancel()
         if late or (code and not ended):
             for name in left if late else left[:1]:
