@@ -13,7 +13,7 @@ from photonics.backend import backend_of, to_host
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Background", "NoiseModel", "Unsteady", "dark_level", "measure_background"]
+__all__ = ["Background", "NoiseModel", "Unsteady", "dark_level", "measure_background", "over_repeats"]
 
 MAX_SCATTER = 50.0
 """Largest variance of repeated frames, relative to shot noise, at which a calibration is still useful. Laser noise
@@ -50,6 +50,16 @@ class NoiseModel:
         xp = backend_of(frames).xp
         signal = xp.maximum(xp.astype(frames, xp.float32) - float(self.dark_dn), 0.0)
         return float(self.floor_dn2) + float(self.slope_dn) * signal
+
+
+class Repeated(NamedTuple):
+    """Repeated frames of some patterns: their statistics on the host, (n_patterns, n_out), and the frames."""
+
+    mean: FloatArray
+    variance: FloatArray
+    peak: HostArray
+    values: Array
+    """The frames, where the device computes, float32: (repeats, n_patterns, n_out)."""
 
 
 class Background(NamedTuple):
@@ -93,6 +103,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
     middle = opu.clock.frames + repeats * (1 + len(patterns)) // 2
     shots = [measure_repeatedly(opu, patterns, repeats, exposure) for exposure in exposures]
     (mean, variance, peak, values), (short_mean, _, short_peak, _) = shots
+    backend, bright = backend_of(values), peak[1:].ravel() < opu.camera.saturation_dn
     noise = fit_noise(mean, variance, peak < opu.camera.saturation_dn, dark, opu.camera.saturation_dn)
 
     scatter = noise.slope_dn / opu.camera.gain
@@ -119,7 +130,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
         noise=noise,
         frame=middle,
         speed=speed_of_repeats(
-            (values[:, 1:] - noise.dark_dn).reshape(repeats, -1), len(mean), peak[1:].ravel() < opu.camera.saturation_dn
+            backend.xp.reshape(values[:, 1:, :] - noise.dark_dn, (repeats, -1)), len(mean), backend.asarray(bright)
         ),
         bend=bend_of_exposures(
             np.where(clipped | restless, np.float32(np.nan), long),
@@ -167,17 +178,19 @@ def bend_of_exposures(
     return bend if abs(bend) > max(MIN_BEND, 5.0 * error, rounding) else 0.0
 
 
-def measure_repeatedly(
-    opu: Device, patterns: BoolArray, repeats: int, exposure_s: float
-) -> tuple[FloatArray, FloatArray, HostArray, FloatArray]:
-    """Mean, variance and maximum over repeated frames of all mirrors OFF and each pattern: (1 + n_patterns, n_out).
-
-    The frames come last: (repeats, 1 + n_patterns, n_out).
-    """
+def measure_repeatedly(opu: Device, patterns: BoolArray, repeats: int, exposure_s: float) -> Repeated:
+    """Repeated frames of all mirrors OFF and of each pattern."""
     shown = np.concatenate([np.zeros_like(patterns[:1]), patterns])
-    frames = to_host(show(opu, np.tile(shown, (repeats, 1)), exposure_s)).reshape(repeats, len(shown), -1)
-    values = frames.astype(np.float32)
-    return values.mean(axis=0), values.var(axis=0, ddof=1), frames.max(axis=0), values
+    return over_repeats(show(opu, np.tile(shown, (repeats, 1)), exposure_s), repeats)
+
+
+def over_repeats(frames: Array, repeats: int) -> Repeated:
+    """Statistics of frames of patterns that are shown in turn, `repeats` times: (repeats * n_patterns, n_out)."""
+    xp = backend_of(frames).xp
+    frames = xp.reshape(frames, (repeats, -1, frames.shape[-1]))
+    values = xp.astype(frames, xp.float32)
+    mean, variance = to_host(xp.mean(values, axis=0)), to_host(xp.var(values, axis=0, correction=1))
+    return Repeated(mean, variance, to_host(xp.max(frames, axis=0)), values)
 
 
 def fit_noise(

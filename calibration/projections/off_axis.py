@@ -6,8 +6,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from calibration.arrays import difference
-from calibration.device import Device, show
+from calibration.arrays import difference, located, mean
+from calibration.device import Device, backend_of_device, show
 from calibration.fields.linearity import MIN_SHARE, bend_of, bend_of_fringes, curvature_sums
 from calibration.fields.readings import binned_imaging
 from calibration.fields.sideband import Frequency, Sideband
@@ -24,7 +24,6 @@ from calibration.projections.reference_arm import (
 )
 from calibration.projections.responses import Common, Response
 from photonics.arrays import Array, BoolArray
-from photonics.backend import to_host
 from photonics.component import component
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
@@ -180,28 +179,31 @@ def locate(
     """
     patterns = np.zeros((PROBES, opu.n_in), np.bool_)
     patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, PatternSet.SIDEBAND)
-    alone = to_host(show(opu, patterns)).astype(np.float32)
-    both = to_host(show(opu, patterns, reference_phase=0.0)).astype(np.float32)
-    full = float((both >= opu.camera.saturation_dn).mean())
+    backend = backend_of_device(opu)
+    xp = backend.xp
+    alone = xp.astype(show(opu, patterns), xp.float32)
+    both = xp.astype(show(opu, patterns, reference_phase=0.0), xp.float32)
+    full = float(mean(both >= opu.camera.saturation_dn))
     if full > MAX_PROBES_FULL:
         raise ValueError(
             f"exposure_s {opu.exposure_s:.4g} saturates {full:.0%} of the readings, which hides the sideband, at most "
             f"{MAX_PROBES_FULL:.0%} may be: shorten it (calibration.expose)"
         )
-    cross = np.where(bad, np.float32(0.0), both - alone - arm.reference_dn)
+    beam, left_out = backend.asarray(arm.reference_dn), backend.asarray(bad)
+    cross = xp.where(left_out, 0.0, both - alone - beam)
     cropped = opu.imaging.region is not None
     power = mean_power(cross, shape, cropped)
     center, room = place_sideband(power, band, expected)
-    wide = Sideband.at(shape, center, room, band, 1, cropped=cropped)
-    left_out = (both >= opu.camera.saturation_dn) | bad
+    wide = located(Sideband.at(shape, center, room, band, 1, cropped=cropped), backend)
+    left_out = (both >= opu.camera.saturation_dn) | left_out
     field = wide.demodulate(cross, left_out)
-    rest = np.where(left_out, np.float32(0.0), wide.subtract_fringes(cross, left_out))
-    speckle = np.where(left_out, np.float32(0.0), alone - np.float32(arm.noise.dark_dn))
-    bend = bend_of(rest, speckle, arm.reference_dn, opu.laser.drift_rms, stacklevel=5)
+    rest = xp.where(left_out, 0.0, wide.subtract_fringes(cross, left_out))
+    speckle = xp.where(left_out, 0.0, alone - float(np.float32(arm.noise.dark_dn)))
+    bend = bend_of(rest, speckle, beam, opu.laser.drift_rms, stacklevel=5)
     radii, count, density = annuli(mean_power(field, shape, cropped))
     # Noise is white: each bin of the spectrum has the sum of the variances of all pixels.
-    floor = float(arm.noise.variance(both).sum(axis=1).mean())
-    noise = floor + float(arm.noise.variance(alone).sum(axis=1).mean() + arm.reference_variance.sum())
+    floor, dim = (float(xp.mean(xp.sum(arm.noise.variance(frames), axis=1))) for frames in (both, alone))
+    noise = floor + float(np.float32(dim) + arm.reference_variance.sum())
     light = count * (density - noise)
     inside = float(light[radii <= band].sum())
     strength = inside / (count[radii <= band].sum() * floor)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from calibration.arrays import columns, count, mean
 from calibration.camera.decay import STILL, Change, Speed, change_of_light, speed_of_repeats
-from calibration.camera.noise import NoiseModel, fit_noise
+from calibration.camera.noise import NoiseModel, fit_noise, over_repeats
 from calibration.camera.pixels import is_restless
 from calibration.device import Device, backend_of_device, show
 from calibration.fields.linearity import bend_of_fringes
@@ -173,13 +173,12 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
     """Measure the beam: frames with all mirrors OFF, shutter closed and open at each phase, `repeats` times each."""
     steps = len(phases_rad)
     dark = to_host(opu.dark(repeats)).astype(np.float32)
-    off = to_host(show(opu, np.zeros((repeats, opu.n_in), np.bool_)))[:, None]
+    off = over_repeats(show(opu, np.zeros((repeats, opu.n_in), np.bool_)), repeats)
     shown = np.zeros((repeats * steps, opu.n_in), np.bool_)
-    lit = to_host(show(opu, shown, reference_phase=np.tile(phases_rad, repeats))).reshape(repeats, steps, -1)
-    frames = np.concatenate([off, lit], axis=1)  # (repeats, 1 + n_phases, n_out)
-    top, values = opu.camera.saturation_dn, frames.astype(np.float32)
-    mean, peak = values.mean(axis=0), frames.max(axis=0)
-    noise = fit_noise(mean, values.var(axis=0, ddof=1), peak < top, dark, top)
+    lit = over_repeats(show(opu, shown, reference_phase=np.tile(phases_rad, repeats)), repeats)
+    mean, spread, peak = (np.concatenate(both) for both in zip(off[:3], lit[:3], strict=True))
+    top = opu.camera.saturation_dn
+    noise = fit_noise(mean, spread, peak < top, dark, top)
     variance = variance_of_mean(noise.variance(mean), repeats)
     return Arm(
         reference_dn=mean[1:].mean(axis=0) - mean[0],
