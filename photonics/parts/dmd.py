@@ -50,7 +50,7 @@ class DMD:
     24 degrees a mirror of 12 degrees reflects along the normal."""
 
     macropixel: int = Field(default=8, ge=1, le=1024)
-    """Mirrors along the side of a logical input."""
+    """Mirrors along the side of a logical input (8, a choice: 12 288 inputs on an XGA chip)."""
 
     contrast: float | None = Field(default=1000.0, gt=1)
     """All-ON over all-OFF intensity (500 to 2000 in data sheets); None for no leakage."""

@@ -97,7 +97,8 @@ class Laser:
     area of that beam, then receives more than the power of the laser."""
 
     rin_db_per_hz: float | None = Field(default=-140.0, le=-60)
-    """Relative intensity noise, dB/Hz, one-sided and white up to the bandwidth of the exposure; None for none."""
+    """Relative intensity noise, dB/Hz, one-sided and white up to the bandwidth of the exposure (-140 dB/Hz, DPSS); None
+    for none."""
 
     drift_rms: float = Field(default=0.005, ge=0, le=0.1)
     """Relative rms of the slow power drift (0.5 %, data sheets of DPSS lasers)."""

@@ -23,7 +23,7 @@ class CameraParameters:
     """Data sheet of a camera."""
 
     bit_depth: int = Field(default=8, ge=1, le=16)
-    """Bits per pixel; frames are uint8 up to 8 bits, uint16 above."""
+    """Bits per pixel; frames are uint8 up to 8 bits, uint16 above (generic CMOS)."""
 
     quantum_efficiency: float = Field(default=0.6, gt=0, le=1)
     """Mean electrons per photon (generic CMOS at 532 nm)."""
