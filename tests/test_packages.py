@@ -80,6 +80,7 @@ def test_no_collision_here():
         ("import photonics", {"numpy", "numba", "scipy", "pydantic"}),
         ("from photonics import OPU", {"h5py", "scipy.io", "scipy.linalg", "scipy.special", "sklearn", "matplotlib"}),
         ("from photonics import presets; presets.lab_bench(20, 40)", {"numba", "h5py", "sklearn", "matplotlib"}),
+        ("import calibration; [getattr(calibration, n) for n in calibration.__all__]", {"scipy.stats", "torch"}),
     ],
 )
 def test_a_light_import(code, later):

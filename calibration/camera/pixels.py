@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtri
 
 from calibration.camera.estimate import Estimate
 from photonics.arrays import BoolArray, HostArray
@@ -71,7 +71,7 @@ def is_restless(dark: HostArray) -> BoolArray:
     if count < 2 or not dark.size:
         return np.zeros(dark.shape[-1], np.bool_)
     variance = dark.var(axis=0, ddof=1, dtype=np.float64)
-    noise = float(chi2.isf(BLINK_CHANCE, count - 1)) / (count - 1)
+    noise = float(chdtri(count - 1, BLINK_CHANCE)) / (count - 1)
     return np.asarray(variance > max(MAX_DARK_VARIANCE, noise) * max(float(np.median(variance)), QUANTISATION))
 
 

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtri, stdtr
 
 from calibration.reports.findings import format_number
 from calibration.storage.files import write_new
@@ -177,7 +176,7 @@ def compare_line(group: str, name: str, bench: float, values: NDArray[np.float64
     x, y = (np.log(bench), np.log(values)) if bench > 0.0 and (values > 0.0).all() else (bench, values)
     spread = float(np.std(y, ddof=1)) * np.sqrt(1.0 + 1.0 / len(y))
     off = (x - y.mean()) / spread if spread > 0.0 else np.inf * np.sign(x - y.mean()) if x != y.mean() else 0.0
-    z = float(np.sign(off) * norm.isf(student.sf(abs(off), len(y) - 1)))
+    z = float(np.sign(off) * -ndtri(stdtr(len(y) - 1, -abs(off))))
     return CheckLine(group, name, bench, float(values.mean()), float(values.std(ddof=1)), z)
 
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from photonics.arrays import Array, real_numbers
 from photonics.chain import Chain, expand_modes
@@ -33,8 +32,10 @@ def exponential_distance(intensity: Array) -> float:
     For that distribution it is below 1.63 with a probability of 99 %, or slightly more, since the mean is that of the
     data.
     """
+    from scipy.stats import kstest  # takes longer to load than all of this package
+
     intensity = np.ravel(real_numbers(intensity, "intensity"))
-    result = stats.kstest(intensity / intensity.mean(), "expon")
+    result = kstest(intensity / intensity.mean(), "expon")
     return float(result.statistic * math.sqrt(intensity.size))
 
 

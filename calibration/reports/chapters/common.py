@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from calibration.camera.noise import NoiseModel, dark_level
 from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
@@ -92,4 +92,4 @@ def student_factor(free: float) -> float:
 
     Three such errors are exceeded as rarely as three errors that are known (0.27 %).
     """
-    return float(student.ppf(0.99865, free - 1.0)) / 3.0
+    return float(stdtrit(free - 1.0, 0.99865)) / 3.0

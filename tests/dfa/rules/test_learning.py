@@ -335,7 +335,7 @@ def test_hooks_can_be_removed(model, batch, tmp_path):
 
 
 IMPORTS = """
-import os, sys, matplotlib, numba, scipy.sparse, torch, xarray
+import os, sys, matplotlib.pyplot, numba, pydantic, scipy.stats, torch.distributed.fsdp, typer, xarray
 for early in sys.argv[1:]:
     if (child := os.fork()) == 0:  # nothing of the project is imported yet
         __import__(early)
