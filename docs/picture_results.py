@@ -34,9 +34,10 @@ def main(folders: list[str]) -> None:
         if replace(panels[title][0], encoder=plan.encoder, draws=plan.draws) != plan:
             raise ValueError(f"{folder} must have the plan of the other folders for {title}")
     with mpl.rc_context(STYLE):
-        columns = (len(panels) + 1) // 2
-        figure = Figure(figsize=(5.0 * columns, 7.4), layout="constrained", dpi=110)
-        axes = list(figure.subplots(2, columns, squeeze=False).flat)
+        columns = min(len(panels), 3)
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(5.0 * columns, 3.7 * rows), layout="constrained", dpi=110)
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for ax in axes[len(panels) :]:
             ax.remove()
         for ax, (title, (plan, runs)) in zip(axes, panels.items(), strict=False):
