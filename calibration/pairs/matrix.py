@@ -19,6 +19,7 @@ from calibration.fields.readings import Bench
 from calibration.fields.sideband_place import check_optics
 from calibration.pairs.columns import Columns, choose_columns
 from calibration.pairs.off_axis import Holograms, fit_holograms
+from calibration.pairs.plausible import warn_of_inverted, warn_of_scale
 from calibration.pairs.starts import reference_starts, spectral_start
 from calibration.recovery.base import Gauge
 from calibration.recovery.designs.dense import DenseDesign
@@ -150,6 +151,8 @@ def fit_matrix(
     n_in = pairs.patterns.shape[1]
     wanted = n_in if n_inputs is None else integer(n_inputs, "n_inputs", 1, n_in)
     restarts = integer(restarts, "restarts", 0)
+    for group in (np.isnan(pairs.phase), ~np.isnan(pairs.phase)):
+        warn_of_inverted(pairs.patterns[group], pairs.frames[group], pairs.scale[group], pairs.bench.noise.dark_dn)
     if pairs.off_axis:
         return solve_off_axis(pairs, wanted)
     chosen = choose_columns(pairs.patterns, wanted)
@@ -246,6 +249,7 @@ def estimate_of(
     options: Mapping[str, object], frames: int,
 ) -> TransmissionEstimate:  # fmt: skip
     """Result of a fit, with its provenance."""
+    warn_of_scale(matrix, valid, pairs.patterns.shape[1])
     bench = pairs.bench
     return TransmissionEstimate(
         matrix=np.where(valid[:, None], matrix, np.complex64(0)),

@@ -10,13 +10,15 @@ import numpy as np
 
 from photonics.arrays import Array, BoolArray, HostArray, IntArray, real_numbers, shape_text
 
-__all__ = ["FORMAT", "VERSION", "MemoryFile", "about_device", "arrange"]
+__all__ = ["FORMAT", "VERSION", "MemoryFile", "about_device", "arrange", "warn_of_shifted"]
 
 FORMAT, VERSION = "opu-recording", 2
 MAX_CODE = 2**16 - 1
 """Largest digital number of a frame."""
 BITS = (8, 10, 12, 14, 16)
 """Bit depths of cameras, of which the smallest that holds all codes is taken if none is described."""
+MIN_READINGS = 256
+"""Smallest number of readings whose codes show that lower bits are not used."""
 NOMINAL_S = 1e-3
 """Exposure of frames whose exposure is not given, seconds."""
 
@@ -53,6 +55,7 @@ def arrange(
     if device is not None and not isinstance(device, Mapping):
         raise ValueError(f"device must be a table of the parts' parameters, got {device!r}")
     codes, shape = as_codes(frames)
+    warn_of_shifted(codes)
     masks, count = as_masks(patterns), len(codes)
     if not count and uniform is None:
         raise ValueError("frames must have at least one frame if there is no uniform light, got none")
@@ -113,6 +116,18 @@ def as_masks(patterns: Array) -> BoolArray:
             f"patterns must be bool, 0/1 or 0/255, got {flat[row, column]} in input {column} of pattern {row}"
         )
     return on
+
+
+def warn_of_shifted(frames: HostArray) -> None:
+    """Warn if all codes are multiples of a power of 2, as those of a camera that fills the upper bits."""
+    step = int(np.bitwise_or.reduce(frames, axis=None)) if frames.size >= MIN_READINGS else 1
+    step &= -step
+    if step > 1:
+        warnings.warn(
+            f"frames have codes that are multiples of {step}: the camera fills the upper bits; divide them by {step}, "
+            "and set camera.bit_depth",
+            stacklevel=5,
+        )
 
 
 def as_codes(frames: Array, name: str = "frames") -> tuple[HostArray, tuple[int, int] | None]:

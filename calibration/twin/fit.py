@@ -11,6 +11,7 @@ from calibration.storage.recording import Recording
 from calibration.twin import laser, light, speckle
 from calibration.twin.decorrelation import DRIFT, Looks, medium_parameters
 from calibration.twin.evidence import Evidence, read_evidence
+from calibration.twin.light import check_exposures
 from calibration.twin.matrix import recover_matrix
 from calibration.twin.parameter import CannotTell, Parameter, gather
 from calibration.twin.pixels import read_maps
@@ -52,6 +53,7 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     source = recording._recording if isinstance(recording, RecordedDevice) else recording
     path = source.path if isinstance(source, Recording) else Path(source)
     seen = read_evidence(source)
+    check_exposures(seen, read_sensor(seen))
     twin = fit_evidence(seen, {**stamp(), "recording": path.name, "frames": len(seen.frames)})
     return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 

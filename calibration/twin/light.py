@@ -1,16 +1,30 @@
 """The light of an input: electrons per second, leakage of the mirrors, and the profile of the beam."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import fminbound
 
 from calibration.camera.estimate import Estimate
+from calibration.storage.arrays import warn_of_shifted
 from calibration.twin.evidence import Evidence
 from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, jackknife, pixel_blocks
-from calibration.twin.sensor import Sensor
-from photonics.arrays import FloatArray, IntArray
+from calibration.twin.sensor import MAX_SATURATED, Sensor
+from photonics.arrays import BoolArray, FloatArray, IntArray
 
-__all__ = ["LEAKAGE", "MIN_OFF", "NEAR", "RADIUS", "RATE", "UNITS", "dark_at", "light_parameters"]
+__all__ = [
+    "LEAKAGE",
+    "MIN_OFF",
+    "NEAR",
+    "RADIUS",
+    "RATE",
+    "UNITS",
+    "check_exposures",
+    "dark_at",
+    "light_parameters",
+    "wrong_light",
+]
 
 FEW = 0.125
 """Largest share of inputs in a pattern that tells the profile of the beam."""
@@ -30,6 +44,14 @@ RATE = "electrons per second"
 LEAKAGE = "leakage"
 """Combination that frames tell: 1 / contrast and mirrors that are stuck ON."""
 UNITS = {RATE: "e-/s", LEAKAGE: "", RADIUS: "m"}
+MAX_APART = 0.5
+"""Largest deviation of the logarithm of a frame's light from that by its pattern and exposure, plus `SPREADS`."""
+SPREADS = 5.0
+"""Number of scatters of that logarithm, and of contrasts of the speckle's mean, by which light may differ by chance."""
+MIN_LIGHT_DN = 3.0
+"""Smallest light that is judged, and the largest by which frames of OFF mirrors may be darker than dark frames, DN."""
+MAX_OFF = 0.4
+"""Largest light of OFF mirrors over that of ON mirrors: that of a contrast of 2.5."""
 
 
 def light_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
@@ -164,3 +186,53 @@ def beam_radius(seen: Evidence, sensor: Sensor) -> Estimate:
             f"the beam is flat on the inputs within the errors: the radius is at least {least:.2g} m", least=least
         )
     return Estimate(float(bend**-0.5), float(0.5 * bend**-1.5 * error))
+
+
+def wrong_light(seen: Evidence, sensor: Sensor) -> BoolArray:
+    """Frames without the reference whose light is not that of the others, for their pattern and exposure: (N,).
+
+    The mean light of a frame goes with its exposure and the number of inputs that are ON. Frames of half of the inputs,
+    of all and of none are judged, as the others depend on the profile of the beam. A warning names them: frames may be
+    shifted by one, of another bench, or the exposures wrong.
+    """
+    share, wrong = seen.on / seen.n_in, np.zeros(len(seen.frames), bool)
+    lit = np.flatnonzero(seen.half | (seen.plain & (share == 1.0)))
+    off = np.flatnonzero(seen.plain & (share == 0.0))
+    rate = np.full(len(share), np.nan)
+    for time in np.unique(seen.exposure_s[seen.plain]):
+        some = np.flatnonzero(seen.plain & (seen.exposure_s == time))
+        frames, level = seen.of(some)[:, sensor.live], dark_at(seen, sensor, float(time))[sensor.live]
+        full = (frames >= sensor.ceiling).mean(axis=1) > MAX_SATURATED
+        rate[some] = np.where(full, np.nan, (frames - level).mean(axis=1))
+    scale = seen.exposure_s * np.maximum(share, 1e-9)
+    judged = lit[rate[lit] > MIN_LIGHT_DN]
+    if not len(judged):
+        return wrong
+    apart = np.log(rate[judged] / scale[judged])
+    middle = float(np.median(apart))
+    scatter = 1.4826 * float(np.median(np.abs(apart - middle)))
+    wrong[judged] = np.abs(apart - middle) > MAX_APART + SPREADS * scatter
+    known = off[np.isfinite(rate[off])]
+    most = MAX_OFF * np.exp(middle) * seen.exposure_s[known] + MIN_LIGHT_DN
+    wrong[known] |= (rate[known] < -MIN_LIGHT_DN) | (rate[known] > most)
+    return wrong
+
+
+def check_exposures(seen: Evidence, sensor: Sensor) -> None:
+    """Warn of unused bits, exposures over a frame period, and frames with the light of other patterns or exposures."""
+    warn_of_shifted(seen.frames)
+    longest = float(seen.exposure_s.max())
+    if longest > seen.period_s:
+        warnings.warn(
+            f"exposure_s must be in seconds and within the frame period of the data sheets, {seen.period_s:.3g} s, got "
+            f"{longest:.3g} s: electrons per second and dark current are wrong if it is not right",
+            stacklevel=4,
+        )
+    wrong = np.flatnonzero(wrong_light(seen, sensor))
+    if len(wrong):
+        warnings.warn(
+            f"{len(wrong)} frames, the first is number {wrong[0]}, have the light of other patterns or exposures than "
+            "those recorded, and the fit is not to be trusted: frames may be shifted or of another bench; check them "
+            "(RecordedDevice.check_sequence)",
+            stacklevel=4,
+        )

@@ -204,6 +204,17 @@ def test_inputs_that_frames_do_not_tell_apart_are_named():
         fit_matrix(masks, opu.measure(masks), device=opu.to_dict(), exposure_s=opu.exposure_s, n_inputs=24)
 
 
+def test_pairs_that_fit_a_matrix_but_not_their_description():
+    """Inverted patterns, an exposure in milliseconds: a warning. Catches: a scale or a sign that is silently wrong."""
+    opu = bench()
+    masks, about = RNG.random((8 * N, N)) < 0.5, {"device": opu.to_dict(), "laser_on": np.arange(8 * N + 8) < 8 * N}
+    shown, frames = np.r_[masks, np.zeros((8, N), bool)], np.r_[opu.measure(masks), opu.dark(8)]
+    with pytest.warns(UserWarning, match=r"^patterns may be inverted: frames are darker the more .*\(correlation -0.9"):
+        fit_matrix(~shown, frames, exposure_s=opu.exposure_s, **about)
+    with pytest.warns(UserWarning, match=r"^the light of the inputs is 0.001 times that by exposure_s and the data"):
+        fit_matrix(shown, frames, exposure_s=1e3 * opu.exposure_s, **about)
+
+
 def test_frames_of_other_patterns_are_refused():
     """Shuffled pairs: no valid row, and a warning. Catches: a fit that always finds something."""
     opu = bench()
