@@ -70,6 +70,7 @@ def check_sweeps(name, values):
 
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")  # lightning's own
 @pytest.mark.filterwarnings("default:frames do not fit the model")  # a page shows a medium that drifts
+@pytest.mark.filterwarnings("default:phases of the matrix's rows are not known")  # and a twin with a matrix
 @with_code
 def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
     """Catches: an example that was never run, or that the code has left behind; a wrong option in a command.
