@@ -1,7 +1,9 @@
-"""Statistics of arrays of any library: numpy's own on numpy arrays, bit for bit, and the array API's elsewhere.
+"""Statistics of arrays of any library by the array API.
 
-The array API has no masks in reductions, no medians and no masks beside slices. Results stay where the arrays are;
-``float(...)`` of one brings a single number to the host.
+It has no masks in reductions, no medians and no masks beside slices. Numpy has a path of its own where the array API is
+slower on it (sums of squares, differences, places, complex numbers of two parts), less exact (special functions), or
+adds in another order (medians, columns, least squares). Results stay where the arrays are; ``float(...)`` of one brings
+a single number to the host.
 """
 
 import math
@@ -62,21 +64,24 @@ Axis = int | tuple[int, ...] | None
 
 def mean(values: Array, axis: Axis = None, dtype: str | None = None, where: Array = None) -> Array:
     """Mean over an axis, in `dtype` if given, where a mask is true; that of integers is float64."""
-    if isinstance(values, np.ndarray):
-        return np.mean(values, axis, dtype, where=True if where is None else where)
-    xp, values = as_real(values, dtype)
+    found = total(values, axis, dtype, where)
     if where is None:
-        return xp.mean(values, axis=axis)
-    known = xp.astype(xp.broadcast_to(where, values.shape), values.dtype)
-    return total(values, axis, where=where) / xp.sum(known, axis=axis)
+        return found / (math.prod(values.shape) / max(math.prod(found.shape), 1))
+    xp = backend_of(values).xp
+    return found / xp.astype(count(xp.broadcast_to(where, values.shape), axis), found.dtype)
 
 
 def total(values: Array, axis: Axis = None, dtype: str | None = None, where: Array = None) -> Array:
-    """Sum over an axis, in `dtype` if given, where a mask is true."""
-    if isinstance(values, np.ndarray):
-        return np.sum(values, axis, dtype, where=True if where is None else where)
-    xp, values = as_real(values, dtype)
-    return xp.sum(values if where is None else xp.where(where, values, xp.zeros_like(values)), axis=axis)
+    """Sum over an axis, in `dtype` if given, where a mask is true; that of bool and integers is float64."""
+    xp = backend_of(values).xp
+    if where is not None:
+        values = xp.where(where, values, xp.zeros_like(values))
+    if xp.isdtype(values.dtype, ("bool", "integral")):
+        dtype = dtype or "float64"
+    kind = None if dtype is None else getattr(xp, dtype)
+    if xp.isdtype(values.dtype, "bool"):
+        return xp.astype(count(values, axis), kind)
+    return xp.sum(values, axis=axis, dtype=kind)
 
 
 def sum_squares(values: Array) -> Array:
@@ -126,8 +131,6 @@ def transforms(values: Array) -> Any:
 
 def count(mask: Array, axis: Axis = None) -> Array:
     """Number of true entries along an axis."""
-    if isinstance(mask, np.ndarray):
-        return np.count_nonzero(mask, axis)
     return backend_of(mask).xp.count_nonzero(mask, axis=axis)
 
 
@@ -283,12 +286,3 @@ def located(value: Array, backend: Backend) -> Array:
         changed = {name: one for name, one in moved.items() if one is not found[name]}
         return replace(value, **changed) if changed else value
     return value
-
-
-def as_real(values: Array, dtype: str | None) -> tuple[Array, Array]:
-    """Namespace of an array, and the array in `dtype`; if none is given, bool and integers in float64."""
-    xp = backend_of(values).xp
-    if dtype is None:
-        exact = xp.isdtype(values.dtype, ("bool", "integral"))
-        return xp, xp.astype(values, xp.float64) if exact else values
-    return xp, xp.astype(values, getattr(xp, dtype))
