@@ -57,7 +57,7 @@ COMMON = (
     "everything",
 )
 """Lines that a builder of a device decides about."""
-FEW = ("shot_noise", "medium_drift", "everything")
+FEW = ("medium_drift", "everything")
 
 
 class Task(NamedTuple):
@@ -72,10 +72,10 @@ class Task(NamedTuple):
 TASKS = {
     "mlp-1": Task("MNIST, 784-256-10", MNIST),
     "mlp-3": Task("MNIST, 784-256-256-256-10", replace(MNIST, hidden=(256, 256, 256)), lines=FEW),
-    "cora": Task("Cora, graph network 1433-16-7", Plan(data="cora"), lines=FEW),
+    "cora": Task("Cora, graph network 1433-16-7", Plan(data="cora"), 5.0, FEW),
     "transformer": Task("tiny Shakespeare, transformer of two blocks of 64", TEXT, 0.05, FEW),
 }
-"""Tasks by name. The loss is in points, or bits per character."""
+"""Tasks by name. The loss is in points, or bits per character. On Cora any change moves a seed by up to 3 points."""
 GRID, GRID_SEEDS = np.linspace(0.3, 0.95, 14), range(1000, 1008)
 """Places and seeds of the fine grid."""
 REPEATED, LIMIT, SEEDS, MOST = replace(SMALL, epochs=3), 2.0, 6, 24

@@ -68,7 +68,8 @@ class Search:
         elif high - low <= self.width and low >= 0.0 and high <= 1.0:
             self.verdict = "found"
         elif count >= most:
-            self.verdict = "at least" if high > 1.0 else "at most" if low < 0.0 else "wide"
+            better, worse = low < 0.0, high > 1.0
+            self.verdict = "wide" if better == worse else "at least" if worse else "at most"
 
 
 def tolerance(

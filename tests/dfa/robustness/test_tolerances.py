@@ -149,6 +149,16 @@ def test_a_line_that_costs_nothing_says_so(monkeypatch):
     assert "not lost up to 3000" in figure.page(found)
 
 
+def test_a_search_that_learned_nothing_says_so():
+    """Losses that do not follow the line. Catches: an interval over the whole line that is called "not lost"."""
+    one = search.Search("a", LINES["read_noise"], None, 1.0, 0.1)
+    for number, (place, loss) in enumerate([(0.5, 1.0), (0.0, 3.0), (1.0, -1.0), (0.3, 1.2), (0.7, 0.8)]):
+        one.add(search.Trial(place, number, loss), most=5)
+    low, high = one.found.interval(0.95)
+    assert low < 0.0 and high > 1.0
+    assert one.verdict == "wide"
+
+
 def test_searches_are_drawn_beside_each_other(monkeypatch):
     """Margins or values, a triangle where the limit is not reached. Catches: a row at another line's height."""
     pretend(monkeypatch, lambda point: 95.0 - (point.get("camera.read_noise_e", 2.5) / 100.0) ** 2)
