@@ -2,22 +2,23 @@
 
 Responses ``y_j = T x_j`` to patterns in a Gaussian medium have the covariance ``x_i . x_j`` over the pixels. Patterns
 that share mirrors therefore predict the responses of each other, and a response that agrees with the prediction for
-the next pattern, not with that for its own, belongs to a shifted frame. No frame is needed for this.
+the next pattern, not with that for its own, belongs to a shifted frame. No frame is needed for this. Fields that a
+calibration has measured predict responses as well, also those of a few patterns, or of patterns that share no mirrors.
 """
 
 import math
 import warnings
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration.arrays import columns
 from calibration.fields.misfit import Misfit
-from photonics.arrays import Array
+from photonics.arrays import Array, BoolArray, ComplexArray
 from photonics.backend import backend_of, to_host
 
-__all__ = ["Shift", "check_order", "find_shifts"]
+__all__ = ["Known", "Shift", "check_order", "find_known_shifts", "find_shifts"]
 
 MIN_FRAMES = 8
 """Number of patterns from which on a shift is looked for."""
@@ -37,6 +38,15 @@ MAX_GAIN = 10.0
 """Largest gain of one pattern, so that chance resemblance of two responses is no shift, nats."""
 EDGE_GAIN = 12.0
 """Patterns next to a shift count with it if they lower its gain by less, nats."""
+CHANCE = 1.8
+"""Mean of the highest of three log-likelihoods that are chance, nats: 1 + 1/2 + 1/3."""
+MIN_EXPLAINED = 4.0
+"""Mean log-likelihood, nats, that known fields must give a response. With less, chance makes runs of gains."""
+MIN_KNOWN_SHARE = 0.8
+"""Share of what they should explain of the responses by the law that they must explain. A medium that has moved, or a
+beam whose phase jitters, leaves less: then nothing is judged."""
+MIN_SEEN = 5.0
+"""Nats from which on a response counts as explained, by its own pattern or by a neighbour."""
 
 Matrix = Array
 """Of float64, where the responses are."""
@@ -62,12 +72,28 @@ class Shift(NamedTuple):
         )
 
 
-def check_order(patterns: Array, responses: Array, stacklevel: int = 3) -> Array:
-    """Whether responses belong to their patterns, as far as `find_shifts` tells, (count,); a warning says which do not.
+class Known(NamedTuple):
+    """Fields that a calibration has measured."""
+
+    patterns: BoolArray
+    """(n_known, n_inputs)."""
+    responses: ComplexArray
+    """(n_known, n_out)."""
+    independent: float
+    """Largest number of independent pixels; they are counted from the fields."""
+
+    def on(self, valid: Array) -> Self:
+        """The fields on these pixels."""
+        return self._replace(responses=columns(self.responses, valid))
+
+
+def check_order(patterns: Array, responses: Array, known: Known | None = None, stacklevel: int = 3) -> Array:
+    """Whether responses belong to their patterns, (count,), by `find_shifts` and `find_known_shifts`; warns if not.
 
     Patterns that may belong to a shift count with it.
     """
     sound, found = np.ones(patterns.shape[0], np.bool_), find_shifts(patterns, responses)
+    found += [] if known is None else find_known_shifts(patterns, responses, known)
     for shift in found:
         sound[shift.start : shift.stop] = False
     if found:
@@ -123,6 +149,57 @@ def find_shifts(patterns: Array, responses: Array) -> list[Shift]:
         for part in np.array_split(np.arange(count), -(-count // BLOCK))
     ]
     return runs_of(xp.minimum(xp.concat(gains, axis=1), MAX_GAIN), MIN_GAIN + math.log(count))
+
+
+def find_known_shifts(patterns: Array, responses: Array, known: Known) -> list[Shift]:
+    """Find runs of patterns whose responses are those of the next pattern, or of the one before, by known fields.
+
+    Each known field predicts a share of a response; the squared correlation c of the response with the prediction for
+    its own pattern, or its neighbour's, has the log-likelihood ``-pixels log(1 - c)``, whatever the beam's phase is.
+    8 half-ON fields and 49 independent pixels tell a lost frame in the middle of 8 patterns of 10 to 64 inputs.
+
+    Parameters
+    ----------
+    patterns : ndarray of bool, shape (count, n_inputs)
+        Patterns in the order in which they were sent.
+    responses : ndarray of complex, shape (count, n_pixels)
+        Their responses.
+    known : Known
+        Fields on the same pixels.
+    """
+    backend, count = backend_of(responses), patterns.shape[0]
+    xp, shown, before = (
+        backend.xp,
+        *(backend.xp.astype(one, backend.xp.float64) for one in (patterns, known.patterns)),
+    )
+    prior = gram_of(before)
+    prior += NOISE[0] * float(xp.linalg.trace(prior)) / before.shape[0] * unit_like(prior)
+    parts = xp.concat([xp.real(known.responses), xp.imag(known.responses)], axis=1)
+    pixels = min(known.independent, 0.5 * independent_values(prior, gram_of(parts)))
+    weights = xp.linalg.solve(prior, before @ shown.T).T
+    predicted = xp.astype(weights, xp.complex64) @ known.responses
+    alike = {step: likeness(predicted, responses, step) for step in (0, 1, -1)}
+    nats = {step: -pixels * xp.log1p(-one) for step, one in alike.items()}
+    best = [xp.maximum(one[0], xp.maximum(one[1], one[-1])) for one in (alike, nats)]
+    share = xp.sum(weights * (shown @ before.T), axis=1) / xp.maximum(xp.sum(shown, axis=1), 1.0)
+    enough = float(xp.mean(best[0])) > MIN_KNOWN_SHARE * float(xp.mean(share)) + CHANCE / pixels
+    if not enough or float(xp.mean(best[1])) < MIN_EXPLAINED:
+        return []
+    gains = xp.stack([xp.where(xp.maximum(nats[k], nats[0]) > MIN_SEEN, nats[k] - nats[0], 0.0) for k in (1, -1)])
+    gains[0, count - 1 :] = gains[1, :1] = 0.0
+    return runs_of(xp.minimum(gains, MAX_GAIN), MIN_GAIN + math.log(count))
+
+
+def likeness(predicted: Array, responses: Array, step: int) -> Array:
+    """Squared correlation of each response with the prediction for the pattern at `step` from its own; 0 at the end."""
+    backend, count = backend_of(responses), responses.shape[0]
+    xp, first, stop = backend.xp, max(-step, 0), min(count, count - step)
+    one, two = predicted[first + step : stop + step, :], responses[first:stop, :]
+    sizes = xp.sum(xp.abs(one) ** 2, axis=1) * xp.sum(xp.abs(two) ** 2, axis=1)
+    found = backend.zeros((count,), "float64")
+    product = xp.abs(xp.sum(xp.conj(one) * two, axis=1)) ** 2 / xp.maximum(sizes, 1e-30)
+    found[first:stop] = xp.minimum(xp.astype(product, xp.float64), 1.0 - 1e-6)
+    return found
 
 
 def gram_of(values: Array) -> Matrix:

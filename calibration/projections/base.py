@@ -12,7 +12,7 @@ from calibration.camera.ageing import Ageing
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.readings import DARK_SHARE
-from calibration.fields.shift import check_order
+from calibration.fields.shift import Known, check_order
 from calibration.projections.responses import Common, Observer, Projected, Response, rows_of
 from calibration.projections.signed_patterns import Terms, split
 from photonics.arrays import Array, HostArray
@@ -31,8 +31,7 @@ class Refreshed(NamedTuple):
     scale: float
     """Light of the anchors or of the beam over that of the last calibration, mean over the valid rows."""
     correlation: float | None
-    """Correlation of the speckle's intensity with that of the last calibration, over the valid rows; None if the method
-    cannot tell."""
+    """Correlation of the speckle's intensity with that of the last calibration, valid rows; None if it is not known."""
     correlation_frames: float | None
     """Correlation time of the medium's field by that, frames: infinite if noise explains the change, None if the method
     cannot tell."""
@@ -104,6 +103,8 @@ class LinearProjection(Ageing, ABC):
     """DN of unit intensity: the mean pixel's signal with all inputs ON, if ``E|t_ij|^2 = 1/n_in``."""
     noise: NoiseModel
     """The camera's noise, measured by the calibration."""
+    known: Known | None = None
+    """Fields of the calibration that show whether the frames of a call belong to their patterns."""
 
     def __repr__(self) -> str:
         return (
@@ -147,10 +148,7 @@ class LinearProjection(Ageing, ABC):
 
     @property
     def leakage(self) -> float:
-        """Intensity of all mirrors OFF over that of all ON: 1/contrast, by the mirrors' data sheet.
-
-        It is not measured, because on an 8-bit camera it is a fraction of a code.
-        """
+        """Intensity of all mirrors OFF over that of all ON: 1/contrast, by the data sheet, as it is dim."""
         return abs(self.opu.dmd.leakage) ** 2
 
     def expected_dark_share(self) -> float | None:
@@ -198,7 +196,7 @@ class LinearProjection(Ageing, ABC):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), False).values
             if self.frames_per_vector == 1:  # the frames of a vector have no misfit of their own
-                check_order(halves, columns(response, self.valid))
+                self._in_order(halves, response)
             terms.add(values, part, response if observer is None else observer(halves, response))
         values *= self._scale()
         return values
@@ -217,7 +215,7 @@ class LinearProjection(Ageing, ABC):
             assert response.variance is not None and response.saturated is not None
             spread = response.variance + float(self._level_variance(response, halves))
             fits = mean(xp.isfinite(spread), 1) > 0.5
-            fits[fits] = check_order(halves[fits], columns(response.values[fits], self.valid))
+            fits[fits] = self._in_order(halves[fits], response.values[fits])
             spread[~fits] = math.inf
             sums += [] if response.sums is None else [(response.sums, halves)]
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
@@ -237,6 +235,10 @@ class LinearProjection(Ageing, ABC):
         if self.speed.moving:
             error = xp.hypot(error, self._stale_error(values, error, terms))
         return Projected(values, xp.where(self.valid, error, math.inf), noise, saturated)
+
+    def _in_order(self, halves: Array, values: Array) -> Array:
+        """Whether responses belong to their patterns; a warning says which do not."""
+        return check_order(halves, columns(values, self.valid), self.known and self.known.on(self.valid), 4)
 
     def _stale_error(self, values: Array, error: Array, terms: Terms) -> Array:
         """Error of values, beside their other `error`, by what the medium has moved since the calibration."""
@@ -295,10 +297,8 @@ class LinearProjection(Ageing, ABC):
     def refresh(self, count: int = 1) -> Refreshed:
         """Measure the light again by `count` frames of each anchor, or of the reference beam, outside of a training.
 
-        Anchors show the light and the medium at once, and are replaced by those of now. Multilateration compares its
-        anchors with their places. With a reference beam a frame shows the light, and another one without the beam the
-        medium; `Refreshed.correlation` is None only if a recording of an older version lacks the frames of the medium.
-        Arrays of the result are where the device computes.
+        Anchors show light and medium at once, and are replaced. Multilateration compares its anchors with their places.
+        A frame of a reference beam shows the light, one without it the medium. Arrays are where the device computes.
         """
         raise ValueError(f"refresh must be defined by the method, got {self.method.name}: use proj.recalibrate()")
 

@@ -10,6 +10,7 @@ from calibration.arrays import difference, located, mean
 from calibration.device import Device, backend_of_device, show
 from calibration.fields.linearity import MIN_SHARE, bend_of, bend_of_fringes, curvature_sums
 from calibration.fields.readings import binned_imaging
+from calibration.fields.shift import Known
 from calibration.fields.sideband import Frequency, Sideband
 from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
 from calibration.projections.base import ProjectionMethod
@@ -23,7 +24,8 @@ from calibration.projections.reference_arm import (
     warn_of_saturation,
 )
 from calibration.projections.responses import Common, Response
-from photonics.arrays import Array, BoolArray
+from photonics.arrays import Array, BoolArray, HostArray
+from photonics.backend import to_host
 from photonics.component import component
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
@@ -56,12 +58,13 @@ class OffAxisProjection(ReferencedProjection):
     A camera that is not linear changes the reading of the speckle when the beam is added. Probes of the calibration,
     with the beam and without, show this; it is part of the standard error, and a warning tells it. If the camera
     changes later, `measure` finds the second harmonic of the fringes, does the same, and needs no frame for it; not so
-    in a region of interest, whose edges hide the harmonic. A single frame fits
-    any field, but patterns that share mirrors have fields that resemble each other: in a call of enough patterns,
-    frames that show the next pattern or the one before are told and refused (`calibration.fields.shift`, which says how
-    many are enough; it takes no frame). Calls of few vectors cannot show it: put them together. Doubled frames are
-    refused. In `measure` of 16 patterns or more, light that changes from pattern to pattern by over 1 % enlarges
-    the errors if the sensor has 20 grains or more.
+    in a region of interest, whose edges hide the harmonic.
+
+    A single frame fits any field, but the fields of the calibration's probes, and of patterns that share mirrors,
+    predict those of a call: frames that show the next pattern or the one before are told and refused
+    (`calibration.fields.shift`, which says how many patterns are enough; it takes no frame). Doubled frames are
+    refused. In `measure` of 16 patterns or more, light that changes from pattern to pattern by over 1 % enlarges the
+    errors if the sensor has 20 grains or more.
     """
 
     sideband: Sideband
@@ -141,18 +144,22 @@ class OffAxisMethod(ProjectionMethod):
         arm = measure_arm(device, np.zeros(1), self.repeats)
         valid = check_arm(device, arm, self.dark_share)
         bad = bad_pixels(arm.reference_dn, arm.saturated)
-        center, radius, lost, bend = locate(device, n_inputs, arm, bad, shape, band, (-carrier[0], -carrier[1]))
+        shown = half_on(PROBES, n_inputs, 0, PatternSet.SIDEBAND)
+        both, center, radius, lost, bend = locate(device, shown, arm, bad, shape, band, (-carrier[0], -carrier[1]))
         visibility = binned_imaging(device).visibility(device.laser.wavelength_m)
         samples, cropped = binned_imaging(device).samples_per_pixel, device.imaging.region is not None
         sideband = Sideband.at(shape, center, radius, band, samples, visibility, cropped)
         # Light leaked by OFF mirrors makes fringes with the beam, which are not part of the beam's own intensity.
         reference = sideband.subtract_fringes(arm.reference_dn[None], bad[None])[0]
         medium = see_medium_if_recorded(device, n_inputs, self.repeats, arm.noise)
+        valid = valid & (reference > 0) & ~bad & ~sideband.edge
+        fields = sideband.demodulate(both - arm.frames_dn[0], (both >= device.camera.saturation_dn) | bad)
         return OffAxisProjection(
             opu=device,
             method=self,
             n_inputs=n_inputs,
-            valid=valid & (reference > 0) & ~bad & ~sideband.edge,
+            valid=valid,
+            known=Known(shown, fields, sideband.independent * float(valid.mean())),
             unit_dn=self.unit_of(device),
             noise=arm.noise,
             speckle_dn=medium.speckle_dn,
@@ -170,15 +177,15 @@ class OffAxisMethod(ProjectionMethod):
 
 
 def locate(
-    opu: Device, n_inputs: int, arm: Arm, bad: BoolArray, shape: tuple[int, int], band: float, expected: Frequency
-) -> tuple[Frequency, float, float, float]:
-    """Find the sideband of ``conj(R) y`` with a few probes: centre, radius, relative amplitude outside, and `bend_of`.
+    opu: Device, shown: BoolArray, arm: Arm, bad: BoolArray, shape: tuple[int, int], band: float, expected: Frequency
+) -> tuple[HostArray, Frequency, float, float, float]:
+    """Find the sideband of ``conj(R) y`` with a few patterns: frames, centre, radius, amplitude outside, and `bend_of`.
 
     Frames of reference and speckle together, minus those of each alone, contain only the two sidebands. The radius is
     that at which noise exceeds the light.
     """
     patterns = np.zeros((PROBES, opu.n_in), np.bool_)
-    patterns[:, :n_inputs] = half_on(PROBES, n_inputs, 0, PatternSet.SIDEBAND)
+    patterns[:, : shown.shape[1]] = shown
     backend = backend_of_device(opu)
     xp = backend.xp
     alone = xp.astype(show(opu, patterns), xp.float32)
@@ -220,4 +227,4 @@ def locate(
     # Noise also leaves some power outside: two of its standard errors are subtracted.
     chance = 2.0 * noise * math.sqrt(float(count[outside].sum()) / PROBES)
     lost = max(float(light[outside].sum()) - chance, 0.0) / inside
-    return center, radius, math.sqrt(lost), bend
+    return to_host(both), center, radius, math.sqrt(lost), bend
