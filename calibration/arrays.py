@@ -102,7 +102,7 @@ def squares_of_each(images: Array) -> Array:
 
 
 def fft(values: Array, axes: tuple[int, ...] = PLANE) -> Array:
-    """Fourier transform over axes, by default the last two; complex64 of real values that are not float64."""
+    """Fourier transform over axes, by default the last two; of real values complex64 except in numpy."""
     xp = backend_of(values).xp
     if isinstance(values, np.ndarray) or xp.isdtype(values.dtype, "complex floating"):
         return transforms(values).fftn(values, axes=axes)
