@@ -19,6 +19,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from benchmarks.moving_rows import load_rows
+from benchmarks.results import PANELS, panel
 from benchmarks.tolerances import TASKS, load_tasks
 from calibration import characterize
 from calibration.reports.figures import draw_projection
@@ -27,7 +28,9 @@ from dfa.costs import figure as costs_figure
 from dfa.costs import table
 from dfa.data import digits
 from dfa.experiments import DEMO, STANDARD_METHODS, Plan, compare_methods, draw_scores
-from dfa.experiments.teachers import build_device
+from dfa.experiments.curves import COLOURS, marker_style
+from dfa.experiments.networks import NETWORKS
+from dfa.experiments.teachers import METHODS, build_device
 from dfa.robustness import figures
 from dfa.robustness.results import load_results
 from dfa.robustness.tolerances.figure import compare
@@ -147,6 +150,26 @@ def tolerances(figure: Figure) -> Numbers:
     return json.loads((DOCS / "tolerances.json").read_text("utf-8"))
 
 
+def results(figure: Figure) -> Numbers:
+    """Draw the trainings of docs/results.md (`benchmarks.results`): mean and range over the seeds."""
+    figure.set_size_inches(15.0, 7.8)
+    for ax, title in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
+        rows = panel(title)
+        metric = NETWORKS[rows[0]["plan"]["network"]].metric
+        for method in (name for name in METHODS if any(row["method"] == name for row in rows)):
+            curves = [row["curve"] for row in rows if row["method"] == method]
+            steps, values = [step for step, _ in curves[0]], metric.factor * np.array(curves)[:, :, 1]
+            label = f"{METHODS[method]} ({len(curves)})"
+            ax.plot(steps, values.mean(0), color=COLOURS[method], label=label, lw=1.4, **marker_style(steps))
+            ax.fill_between(steps, values.min(0), values.max(0), color=COLOURS[method], alpha=0.15, lw=0)
+        if metric.higher_is_better:
+            ends = [metric.factor * row["score"] for row in rows]
+            ax.set_ylim(max(0.0, min(ends) - 8.0), min(100.0, max(ends) + 8.0))
+        ax.set(title=title, xlabel="step", ylabel=f"{metric.name} ({metric.unit})")
+        legend_below(ax)
+    return json.loads((DOCS / "results.json").read_text("utf-8"))
+
+
 def scaling(figure: Figure) -> Numbers:
     """Draw where light overtakes, for the blocks of a transformer."""
     network = costs.Network(depth=96, matrices=12, entries=3, inputs=1024, classes=50_000, batch=2048)
@@ -163,6 +186,7 @@ PICTURES: dict[str, Callable[[Figure], Numbers]] = {
     "optics": optics,
     "drift": drift,
     "tolerances": tolerances,
+    "results": results,
     "scaling": scaling,
 }
 

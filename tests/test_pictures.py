@@ -1,7 +1,7 @@
 """Pictures of the documentation show what the code gives now: device, plan and a part of the numbers.
 
-`docs/results.png`, `docs/calibration.png` and `docs/calibration_photons.png` take an hour to measure; the tables of
-their pages have the numbers.
+`docs/calibration.png` and `docs/calibration_photons.png` take an hour to measure; the tables of their pages have the
+numbers.
 """
 
 import json
@@ -22,7 +22,7 @@ from photonics.patterns.encoding import half_on
 from tests.pages import ROOT
 
 pictures = SimpleNamespace(**runpy.run_path(str(ROOT / "docs/pictures.py")))
-MEASURED_FOR_LONG = {"results", "calibration", "calibration_photons"}
+MEASURED_FOR_LONG = {"calibration", "calibration_photons"}
 PNG = [path for folder in ("", "robustness") for path in sorted((ROOT / "docs" / folder).glob("*.png"))]
 OPTICS = {"first_light": pictures.first_light_device, "optics": pictures.optics_device}
 
