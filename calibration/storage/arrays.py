@@ -119,10 +119,10 @@ def as_masks(patterns: Array) -> BoolArray:
 
 
 def warn_of_shifted(frames: HostArray) -> None:
-    """Warn if all codes are multiples of a power of 2, as those of a camera that fills the upper bits."""
+    """Warn if codes differ and all are multiples of a power of 2, as those of a camera that fills the upper bits."""
     step = int(np.bitwise_or.reduce(frames, axis=None)) if frames.size >= MIN_READINGS else 1
     step &= -step
-    if step > 1:
+    if step > 1 and frames.min() < frames.max():
         warnings.warn(
             f"frames have codes that are multiples of {step}: the camera fills the upper bits; divide them by {step}, "
             "and set camera.bit_depth",
