@@ -211,9 +211,7 @@ class DirectFeedback(SeparateBlocks):
         call = self._call
         outputs = find_outputs(call, output)
         check_called(self.model, self.blocks, call.taught, outputs)
-        if not self._inspector.steps:
-            self._inspect_first(loss, outputs, call, loss_scale)
-        self._inspector.check_outputs(t for t in call.in_order() if all(t.output is not o for o in outputs))
+        self._inspect(loss, outputs, call, loss_scale)
         self._teaching = call.number
         self._call = Call(late=call.unrecorded - {t.module for t in call.taught})
         try:
@@ -227,15 +225,18 @@ class DirectFeedback(SeparateBlocks):
         self._layout = Layout()
         return super().restart()
 
-    def _inspect_first(self, loss: Tensor, outputs: Sequence[Tensor], call: Call, loss_scale: float) -> None:
-        """Checks of the first step, which are too slow for every step."""
-        check_sharding(self.model)
-        inspect_step(loss, outputs, self.feedback, self.class_dim, loss_scale, self.reduction)
-        warn_of_unreached(self.blocks, self.names, loss, call)
-        warn_of_compiled(self.names, call)
-        warn_of_order(outputs, self.class_dim, call)
-        if self.feedback is not None and not self.feedback.shrinks and self.through is None:
-            warn_of_code([t for t in call.in_order() if all(t.output is not o for o in outputs)], self.names)
+    def _inspect(self, loss: Tensor, outputs: Sequence[Tensor], call: Call, loss_scale: float) -> None:
+        """Check the outputs and, in the first step, what takes too long for every step."""
+        hidden = [t for t in call.in_order() if all(t.output is not o for o in outputs)]
+        if not self._inspector.steps:
+            check_sharding(self.model)
+            inspect_step(loss, outputs, self.feedback, self.class_dim, loss_scale, self.reduction)
+            warn_of_unreached(self.blocks, self.names, loss, call)
+            warn_of_compiled(self.names, call)
+            warn_of_order(outputs, self.class_dim, call)
+            if self.feedback is not None and not self.feedback.shrinks and self.through is None:
+                warn_of_code(hidden, self.names)
+        self._inspector.check_outputs(hidden)
 
     def _send(self, loss: Tensor, outputs: list[Tensor], call: Call, loss_scale: float) -> None:
         """Run the backward pass of the loss and, with their signals, of the hidden blocks."""

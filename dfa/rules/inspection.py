@@ -130,8 +130,8 @@ def inspect_step(
 
 
 def warn(message: str) -> None:
-    """Warn in the line that calls `backward`."""
-    warnings.warn(message, UserWarning, stacklevel=4)
+    """Warn in the line that calls `backward`, by a check that the learner's `_inspect` calls."""
+    warnings.warn(message, UserWarning, stacklevel=5)
 
 
 def reduction_of(loss: Tensor) -> str | None:
@@ -270,7 +270,7 @@ def warn_of_code(taught: Sequence[Taught], names: Sequence[str]) -> None:
         fault = weakness(t.output) if t.block < taught[-1].block else ""
         if fault:
             warn(
-                f"the code counts small errors as much as large ones, which harms block {names[t.block]!r}: it has "
+                f"the code counts small errors as much as large ones, which can harm block {names[t.block]!r}: it has "
                 f"{fault} and no norm. Use Ternary(), or put a norm before the activation"
             )
             return

@@ -104,7 +104,8 @@ def two(act=nn.Tanh, wide=80, norm=nn.Identity):
 def test_a_code_that_harms_its_network_is_told(code):
     """By a step and by `check`; where no such network lost points, nothing is said.
 
-    Catches: ReLU or narrow networks with a code without the size of the error (56 points lost), silently; false alarms.
+    Catches: ReLU or narrow networks with a code without the size of the error (56 points lost), silently; false alarms;
+    a line inside the package as that of the warning.
     """
     coded = {"feedback": RandomFeedback(0, Ternary(**code))}
     first = nn.Sequential(nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
@@ -115,6 +116,7 @@ def test_a_code_that_harms_its_network_is_told(code):
             step(model, **coded)
         report = check(DirectFeedback(model, **coded), (X, Y), cross_entropy)
         assert report.problems == [str(one.message) for one in seen]
+        assert [one.filename for one in seen] == [__file__]  # the line that calls backward
     fine = [two(), two(nn.ReLU, norm=nn.BatchNorm1d), two(wide=9, norm=nn.LayerNorm), mlp([6, 8, 4], 0, nn.ReLU)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -227,7 +229,7 @@ def test_outputs_that_grow_are_told():
             output = model(X)
             learner.backward(cross_entropy(output, Y), output)
     texts = [str(w.message) for w in seen]
-    assert len(texts) == 2
+    assert [w.filename for w in seen] == [__file__] * 2
     assert "output of block '0' has grown" in texts[0]
     assert "of the units of block '2' give the same output for every sample" in texts[1]
 
