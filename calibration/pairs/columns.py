@@ -26,6 +26,8 @@ class Columns(Shapes):
     """``2 mean`` of the groups, (n,): the field of the mean pattern is their sum with these factors."""
     has_offset: bool
     """Whether the field of the mean pattern is an unknown of its own, so that light of OFF mirrors is known."""
+    background: int
+    """Number of inputs, none of them wanted, that are ON in all frames."""
     condition_number: float
 
     def design(self, scale: RealArray, beam: ComplexArray | None) -> DenseDesign:
@@ -54,10 +56,11 @@ def choose_columns(patterns: BoolArray, n_inputs: int) -> Columns:
     Raises
     ------
     ValueError
-        If the patterns do not tell these inputs apart; the message names them.
+        If the patterns do not tell these inputs apart, or from those that are always ON; the message names them.
     """
     names: dict[bytes, int] = {}
     kept: list[int] = []
+    background = int(np.sum(patterns.all(axis=0)))
     for number, column in enumerate(patterns.T):
         wanted, key = number < n_inputs, column.tobytes()
         if column.all() or not column.any():
@@ -82,6 +85,11 @@ def choose_columns(patterns: BoolArray, n_inputs: int) -> Columns:
     signs = 2.0 * (shown - mean)
     values = np.linalg.svd(signs, compute_uv=False)
     offset = bool(values[-1] * MAX_CONDITION > values[0]) and len(patterns) > len(kept)
+    if not offset and background:
+        raise ValueError(
+            f"patterns must tell the light of the {background} inputs that are always ON, got patterns with the same "
+            "number of other inputs ON: add patterns with other numbers, or keep these inputs OFF"
+        )
     if not offset:
         values = np.linalg.svd(shown, compute_uv=False)
         if len(patterns) < len(kept) or values[-1] * MAX_CONDITION <= values[0]:
@@ -89,4 +97,4 @@ def choose_columns(patterns: BoolArray, n_inputs: int) -> Columns:
             raise ValueError(
                 f"patterns must be linearly independent, got {rank} independent ones for {len(kept)} inputs: show more"
             )
-    return Columns(signs, n_inputs, 2.0 * mean, offset, float(values[0] / values[-1]))
+    return Columns(signs, n_inputs, 2.0 * mean, offset, background, float(values[0] / values[-1]))

@@ -19,7 +19,7 @@ from calibration.fields.readings import Bench
 from calibration.fields.sideband_place import check_optics
 from calibration.pairs.columns import Columns, choose_columns
 from calibration.pairs.off_axis import Holograms, fit_holograms
-from calibration.pairs.plausible import warn_of_inverted, warn_of_scale
+from calibration.pairs.plausible import warn_of_background, warn_of_inverted, warn_of_scale
 from calibration.pairs.starts import reference_starts, spectral_start
 from calibration.recovery.base import Gauge
 from calibration.recovery.designs.dense import DenseDesign
@@ -160,6 +160,8 @@ def fit_matrix(
     unknowns = 2 * (design.n_inputs + 1)
     least = 1.2 * unknowns if pairs.beam is not None else MIN_FRAMES_PER_INPUT * chosen.signs.shape[1]
     check_count(pairs, design.frames, least, chosen)
+    if pairs.beam is None:
+        warn_of_background(chosen.background, chosen.signs)
     return solve(pairs, chosen, design, restarts, seed)
 
 

@@ -21,8 +21,8 @@ def spectral_start(columns: Columns, light: RealArray, seed: int, rows: NDArray[
 
     With c the field of the mean pattern, real, and ``z = s u`` for the signs s, ``I = c^2 + 2 c Re z + |z|^2``. Least
     squares on s give ``c Re u`` (exactly if each pattern has its complement), and dark mirrors ``c^2``, the sum of
-    ``center c Re u``. The rest, ``(Im z)^2``, is real phase retrieval as in
-    `calibration.recovery.phase_retrieval.PhaseRetrieval`.
+    ``center c Re u``. If other inputs are always ON, c^2 is that with which real and imaginary part of z have the same
+    power. The rest, ``(Im z)^2``, is real phase retrieval as in `calibration.recovery.phase_retrieval.PhaseRetrieval`.
 
     Parameters
     ----------
@@ -36,7 +36,12 @@ def spectral_start(columns: Columns, light: RealArray, seed: int, rows: NDArray[
     signs, count = columns.signs, len(columns.signs)
     inverse, mean = columns.inverse.astype(np.float32), np.maximum(light.mean(axis=0), np.float32(1e-3))
     real = inverse @ (signs.T @ (light - light.mean(axis=0))) / np.float32(2 * count)
-    squared = np.maximum(columns.center @ real, MIN_BACKGROUND * mean)
+    squared = columns.center @ real
+    if columns.background:  # c^2 + 2 <(c Re z)^2> / c^2 is the mean light
+        squared = (mean + np.sqrt(np.maximum(mean**2 - 8.0 * ((signs @ real) ** 2).mean(axis=0), 0.0))) / np.float32(
+            2.0
+        )
+    squared = np.maximum(squared, MIN_BACKGROUND * mean)
     real /= np.sqrt(squared)
     along = signs @ real
     power = light - squared - 2.0 * np.sqrt(squared) * along - along**2

@@ -204,6 +204,25 @@ def test_inputs_that_frames_do_not_tell_apart_are_named():
         fit_matrix(masks, opu.measure(masks), device=opu.to_dict(), exposure_s=opu.exposure_s, n_inputs=24)
 
 
+def test_inputs_that_are_always_on_are_a_background():
+    """10 wanted inputs beside 22 that stay ON: the stated error is true to 25 %; 3 beside 29: a warning.
+
+    With a constant number of inputs ON the background is not told from the entries: refused.
+    Catches: a start for dark mirrors, whose rows were in a wrong minimum (two thirds valid, true over stated error 9).
+    """
+    opu = bench()
+    masks = RNG.random((10 * N, N)) < 0.5
+    masks[:, 10:] = True
+    share, _, pull = judge(fit_matrix(record(opu, masks), n_inputs=10), opu.effective_matrix()[:, :10], conjugate=True)
+    assert share > 0.85 and 0.75 < pull < 1.25
+    masks[:, 3:] = True
+    with pytest.warns(UserWarning, match=r"^29 inputs are always ON, with \d\d times the power of the changes"):
+        fit_matrix(record(opu, masks), n_inputs=3)
+    masks[:, :8] = np.argsort(RNG.random((len(masks), 8)), axis=1) < 4
+    with pytest.raises(ValueError, match="must tell the light of the 24 inputs that are always ON, got patterns with"):
+        fit_matrix(record(opu, masks), n_inputs=8)
+
+
 def test_pairs_that_fit_a_matrix_but_not_their_description():
     """Inverted patterns, an exposure in milliseconds: a warning. Catches: a scale or a sign that is silently wrong."""
     opu = bench()
