@@ -82,6 +82,7 @@ def change_of_light(now: Array, before: Array, variance: tuple[Array, Array], ag
     The intensity forgets twice as fast as the field, ``exp(-2 age / correlation_frames)``.
     """
     xp, pixels = backend_of(now).xp, now.shape[0]
+    now, before = xp.astype(now, xp.float64), xp.astype(before, xp.float64)  # float32 resolves a correlation to 1e-7
     size = [max(float(xp.var(x) - xp.mean(v)), 1e-12) for x, v in zip((now, before), variance, strict=True)]
     covariance = float(xp.mean((now - xp.mean(now)) * (before - xp.mean(before))))
     least = 2.0 / np.sqrt(pixels)

@@ -38,3 +38,10 @@ def test_light_that_changes_is_no_movement():
     frames = frames + rng.standard_normal(frames.shape)
     assert not speed_of_repeats(frames, 2, np.ones(300, bool)).moving
     assert speed_of_repeats(frames[:4], 2, np.ones(300, bool)) == STILL
+
+
+@pytest.mark.parametrize("method", ["anchor", "reference-pairs", "phase-stepping"])
+def test_a_still_device_without_noise_is_still(method):
+    """Infinite correlation times of `ideal` in four refreshes. Catches: sums whose rounding is taken for movement."""
+    projection = measure_projection(presets.ideal(20, 100, seed=7 + (method == "phase-stepping")), method, n_inputs=10)
+    assert [projection.refresh(count).correlation_frames for count in (1, 1, 2, 4)] == [np.inf] * 4
