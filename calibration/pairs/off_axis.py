@@ -92,7 +92,7 @@ def fit_holograms(seen: Holograms, chosen: Columns) -> OffAxisFit:
     wanted = inverse[: chosen.wanted].astype(np.float32) ** 2
     known = seen.alone.any()
     intensity, error = (
-        alone_intensity(seen, sideband, bad) if known else fitted_intensity(seen, sideband, bad, unknowns)
+        alone_intensity(seen, sideband, bad, unknowns) if known else fitted_intensity(seen, sideband, bad, unknowns)
     )
     valid = good & (intensity > max(DARK_SHARE * float(intensity[good].mean()), 0.0))
     intensity = np.where(valid, intensity, np.float32(1.0))
@@ -168,13 +168,19 @@ def misfit_of(
     return (total / left).astype(np.float32)
 
 
-def alone_intensity(seen: Holograms, sideband: Sideband, bad: BoolArray) -> tuple[RealArray, RealArray]:
-    """Intensity of the reference from its frames with all inputs OFF, DN, and its standard error: (n_out,) each."""
+def alone_intensity(
+    seen: Holograms, sideband: Sideband, bad: BoolArray, unknowns: ComplexArray
+) -> tuple[RealArray, RealArray]:
+    """Intensity of the reference from its frames with all inputs OFF, DN, and its standard error: (n_out,) each.
+
+    The frames have the light of OFF mirrors, too: without fringes, ``r + q / r`` with ``q = |conj(R) y|^2``.
+    """
     light = (seen.frames[seen.alone] - np.float32(seen.bench.noise.dark_dn)) / seen.scale[seen.alone, None]
     beam = light.mean(axis=0, keepdims=True).astype(np.float32)
-    found = sideband.subtract_fringes(beam, bad[None])[0] - np.float32(
-        abs(seen.bench.leakage) ** 2 * seen.bench.unit_dn
-    )
+    found = sideband.subtract_fringes(beam, bad[None])[0]
+    rows = seen.rows[seen.alone].mean(axis=0, keepdims=True).astype(np.float32)
+    power = averaged(np.abs(rows @ unknowns) ** 2, seen, sideband)[0]
+    found = (found + np.sqrt(np.maximum(found**2 - 4.0 * power, 0.0))) / np.float32(2.0)
     noise = seen.bench.noise.variance(seen.frames[seen.alone]) / seen.scale[seen.alone, None] ** 2
     return found, np.sqrt(noise.mean(axis=0) / len(light))
 

@@ -120,11 +120,12 @@ def test_masks_with_a_tilted_reference():
 
     All rows, with conjugation and scale, which are those of the projection; the error is true to 25 %, with a beam of
     10 % noise, too. Catches: a drift that is taken for noise (true over stated error 2.3), light outside of the disc
-    (1.3), an intensity of the reference that is the other root, or too small to be found (2.4).
+    (1.3), an intensity of the reference that is the other root, or too small to be found (2.4), or has the mean light
+    of OFF mirrors subtracted in place of that of the pixel (3.1 at a contrast of 10).
     """
     unsteady = {"imaging.reference.phase_jitter_rad": 2.0, "imaging.reference.phase_drift_rad": 2.0}
     stained, weak = {"imaging.reference.noise": 0.1}, {"imaging.reference.intensity": 0.02}
-    for changes, alone in ((unsteady, 8), (stained, 0), (weak, 0)):
+    for changes, alone in ((unsteady, 8), (stained, 0), (weak, 0), ({"dmd.contrast": 10.0}, 8)):
         opu = tilted("lab_bench", N).replace(**changes)
         opu.autoexpose(0.5, reference_phase=0.0)
         masks = np.r_[RNG.random((5 * N, N)) < 0.5, np.zeros((alone, N), bool)]
