@@ -19,7 +19,7 @@ from calibration.fields.readings import Bench
 from calibration.fields.sideband_place import check_optics
 from calibration.pairs.columns import Columns, choose_columns
 from calibration.pairs.off_axis import Holograms, fit_holograms
-from calibration.pairs.plausible import warn_of_background, warn_of_inverted, warn_of_scale
+from calibration.pairs.plausible import warn_of_background, warn_of_inverted, warn_of_saturated, warn_of_scale
 from calibration.pairs.starts import reference_starts, spectral_start
 from calibration.recovery.base import Gauge
 from calibration.recovery.designs.dense import DenseDesign
@@ -223,6 +223,7 @@ def solve_off_axis(pairs: Pairs, wanted: int) -> TransmissionEstimate:
     check_count(pairs, int(used.sum()), 1.2 * unknowns, chosen)
     rows = np.concatenate([chosen.signs, np.ones((len(patterns), 1), np.float32)], axis=1)
     seen = Holograms(pairs.frames[used], pairs.scale[used] ** 2, pairs.phase[used], alone, rows, pairs.bad, pairs.bench)
+    warn_of_saturated(float(np.mean(seen.frames[:, ~pairs.bad] >= pairs.bench.saturation_dn)))
     fit, bench = fit_holograms(seen, chosen), pairs.bench
     unit, common = 2.0 / math.sqrt(bench.unit_dn), common_misfit(fit.misfit[fit.valid], fit.grain)
     matrix, noise = (fit.unknowns[:wanted] * np.float32(unit)).T, fit.variance * unit**2

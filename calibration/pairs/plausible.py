@@ -5,9 +5,10 @@ import warnings
 
 import numpy as np
 
+from calibration.fields.readings import MAX_SATURATED
 from photonics.arrays import BoolArray, ComplexArray, HostArray, RealArray
 
-__all__ = ["warn_of_background", "warn_of_inverted", "warn_of_scale"]
+__all__ = ["warn_of_background", "warn_of_inverted", "warn_of_saturated", "warn_of_scale"]
 
 MAX_SCALE = 4.0
 """Ratio of the light to that by the data sheets, or its inverse, above which a warning is given."""
@@ -32,7 +33,7 @@ def warn_of_inverted(patterns: BoolArray, frames: HostArray, scale: RealArray, d
         warnings.warn(
             f"patterns may be inverted: frames are darker the more inputs are ON (correlation {found:.2f}); 1, 255 and "
             "True are ON",
-            stacklevel=5,
+            stacklevel=3,
         )
 
 
@@ -46,7 +47,17 @@ def warn_of_background(background: int, signs: RealArray) -> None:
         warnings.warn(
             f"{background} inputs are always ON, with {ratio:.0f} times the power of the changes of the other "
             f"{signs.shape[1]}: without a reference stated errors may be half of the true ones; keep some of them OFF",
-            stacklevel=4,
+            stacklevel=3,
+        )
+
+
+def warn_of_saturated(share: float) -> None:
+    """Warn if saturated readings, which have no fringes, make the field of an off-axis frame wrong around them."""
+    if share > MAX_SATURATED:
+        warnings.warn(
+            f"{share:.1%} of the readings with the reference saturate, {MAX_SATURATED:.0%} are allowed: stated errors "
+            "may be two thirds of the true ones; shorten the exposure",
+            stacklevel=5,
         )
 
 

@@ -141,6 +141,15 @@ def test_masks_with_a_tilted_reference():
         assert projection.matrix.dtype == np.complex64 and (projection.matrix == found).all()
 
 
+def test_a_tilted_reference_that_saturates_is_told():
+    """4 % of the readings: a warning. Catches: a true error of 1.4 times the stated one without a word."""
+    opu = tilted("lab_bench", 24, seed=6)
+    masks = RNG.random((100, 24)) < 0.5
+    masks[:, 8:] = True
+    with pytest.warns(UserWarning, match=r"^[3-5]\.\d% of the readings with the reference saturate, 2% are allowed"):
+        fit_matrix(record(opu, masks, np.zeros(100)), n_inputs=8)
+
+
 def test_a_tilted_reference_on_a_medium_that_moves():
     """It decorrelates in 1e5 frames, 260 of which are fitted: a warning, and the error is true to 30 %.
 
@@ -229,8 +238,9 @@ def test_pairs_that_fit_a_matrix_but_not_their_description():
     opu = bench()
     masks, about = RNG.random((8 * N, N)) < 0.5, {"device": opu.to_dict(), "laser_on": np.arange(8 * N + 8) < 8 * N}
     shown, frames = np.r_[masks, np.zeros((8, N), bool)], np.r_[opu.measure(masks), opu.dark(8)]
-    with pytest.warns(UserWarning, match=r"^patterns may be inverted: frames are darker the more .*\(correlation -0.9"):
+    with pytest.warns(UserWarning, match=r"^patterns may be inverted: .*\(correlation -0.9") as told:
         fit_matrix(~shown, frames, exposure_s=opu.exposure_s, **about)
+    assert told[0].filename == __file__
     with pytest.warns(UserWarning, match=r"^the light of the inputs is 0.001 times that by exposure_s and the data"):
         fit_matrix(shown, frames, exposure_s=1e3 * opu.exposure_s, **about)
 
