@@ -42,7 +42,7 @@ from photonics.plotting.style import STYLE, legend_below
 
 DOCS = Path(__file__).parent
 STUDIES = DOCS / "robustness"
-FOLLOWED = ("1e12", "1e6", "1e5", "1e4")
+FOLLOWED = ("1e12", "1e5", "1e4", "3e3", "1e3")
 """Correlation times of the curves of feedback that follows, frames: those of the study."""
 Numbers = dict[str, Any]
 
@@ -128,7 +128,7 @@ def followed_scores() -> dict[str, list[list[float]]]:
     """Accuracies of feedback that follows, by time and seed, from docs/moving.json (`benchmarks.moving`)."""
     rows = {(row["task"], row["way"], row["motion"]): row for row in load_rows()}
     return {
-        f"optical DFA by {way}, followed": [rows["mlp-1", way, motion]["score"] for motion in FOLLOWED]
+        f"optical DFA by {way}, followed": [rows["mlp-1", f"{way}, Ternary()", motion]["score"] for motion in FOLLOWED]
         for way in ("anchor", "reference-pairs")
     }
 

@@ -144,7 +144,7 @@ GRIDS = {name: curve_of(one) for name, one in FLAWS.items()} | {
         title="Drift of the medium against re-calibration",
         over={
             "recalibrate_every": ("training.recalibrate_every", (0, 100, 20)),
-            "correlation_frames": ("medium.correlation_frames", (NO_DRIFT, 1e6, 1e5, 1e4)),
+            "correlation_frames": ("medium.correlation_frames", (NO_DRIFT, 1e5, 1e4, 3e3, 1e3)),
         },
         label=FLAWS["medium_drift"].label,
         kind="map",
