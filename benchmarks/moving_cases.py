@@ -81,7 +81,7 @@ def mnist(*hidden: int, **changes: Any) -> Plan:
     return Plan(data="mnist", hidden=hidden, **settings | changes)
 
 
-CNN = mnist(4, 8, 64, network="cnn", learning_rate=3e-3)
+CNN = mnist(4, 8, 64, network="cnn", learning_rate=3e-3, encoder=Ternary())
 TEXT = Plan(data="tiny-shakespeare", hidden=(64, 64), steps=150, context=32, batch_size=16)
 MOST = tuple(name for name in TIMES if name != "1e6")
 SMALL, MANY = ("1e12", "1e5", "1e4", "1e3", "3e2"), ("1e12", "1e6", "1e5", "1e4", "1e3")

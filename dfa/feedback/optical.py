@@ -17,6 +17,7 @@ from calibration import LinearProjection
 from calibration.camera.noise import Unsteady
 from calibration.device import Device, backend_of_device
 from calibration.fields.misfit import Misfit
+from calibration.projections.reference_pairs import ReferencePairsMethod
 from calibration.projections.responses import Observer, Projected
 from dfa.arrays import to_array, to_tensor
 from dfa.errors import Diverged
@@ -98,6 +99,8 @@ class OpticalFeedback(CodedFeedback):
         watch: bool = False,
     ) -> None:
         super().__init__(Ternary() if encoder is None else encoder)
+        one_signed = isinstance(self.encoder, Ternary) and not self.encoder.pairs
+        self.common = one_signed and isinstance(projection.method, ReferencePairsMethod)
         if not isinstance(projection, LinearProjection):
             raise ValueError(f"projection must be the result of calibration.measure_projection, got {projection!r:.80}")
         self.projection, self.watch = projection, watch

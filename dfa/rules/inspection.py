@@ -20,6 +20,7 @@ __all__ = [
     "check_sharding",
     "inspect_step",
     "warn_of_code",
+    "warn_of_common",
     "warn_of_compiled",
     "warn_of_order",
     "warn_of_unreached",
@@ -274,6 +275,21 @@ def warn_of_code(taught: Sequence[Taught], names: Sequence[str]) -> None:
                 f"{fault} and no norm. Use Ternary(), or put a norm before the activation"
             )
             return
+
+
+def warn_of_common(taught: Sequence[Taught], names: Sequence[str]) -> None:
+    """Warn of signals with a common part that reach feature maps, whose filters sum it over all places.
+
+    MNIST, convolutions of 4 and 8 channels, codes by a threshold through "reference-pairs": 16 % (3 seeds) where an
+    anchor has 88 % and the last layer alone 68 %; with `Ternary()` 88 %. A network of linear layers loses nothing.
+    """
+    last = {names[t.block]: [operation(n) for n in nodes_behind([t.output]) if operation(n) in LAYERS] for t in taught}
+    found = [name for name, layers in last.items() if layers[:1] == ["Convolution"]]
+    if found:
+        warn(
+            f'the map of "reference-pairs" adds the light of each input to the signals of all places of block {found[0]!r}, '
+            "and the code does not sum to zero: use Ternary(), whose 1 and -1 cancel it, or another method"
+        )
 
 
 def weakness(output: Tensor) -> str:
