@@ -41,11 +41,12 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
     """Tables in Markdown by name, a line for each task and way: "followed", "rivals" and "motions"."""
     times = [name for name in TIMES if name != "1e6"]
     tasks = [name for name in TASKS if name != "motions"]
-    others = [way for way in WAYS if way not in (LAST_LAYER, UNFOLLOWED, *FOLLOWED)]
+    rivals = [way for way in WAYS if WAYS[way].get("whole")]
+    followed = [way for way in WAYS if way not in (LAST_LAYER, UNFOLLOWED, *rivals)]
     known = {key(row): row for row in rows}
     return {
-        "followed": table(known, list(product(tasks, FOLLOWED)), times),
-        "rivals": table(known, list(product(["mlp-1"], others)), times),
+        "followed": table(known, list(product(tasks, followed)), times),
+        "rivals": table(known, list(product(["mlp-1"], rivals)), times),
         "motions": table(known, list(product(["motions"], (UNFOLLOWED, *FOLLOWED))), list(MOTIONS)[len(TIMES) :]),
     }
 

@@ -17,7 +17,6 @@ from calibration import LinearProjection
 from calibration.camera.noise import Unsteady
 from calibration.device import Device, backend_of_device
 from calibration.fields.misfit import Misfit
-from calibration.projections.reference_pairs import ReferencePairsMethod
 from calibration.projections.responses import Observer, Projected
 from dfa.arrays import to_array, to_tensor
 from dfa.errors import Diverged
@@ -99,11 +98,10 @@ class OpticalFeedback(CodedFeedback):
         watch: bool = False,
     ) -> None:
         super().__init__(Ternary() if encoder is None else encoder)
-        one_signed = isinstance(self.encoder, Ternary) and not self.encoder.pairs
-        self.common = one_signed and isinstance(projection.method, ReferencePairsMethod)
         if not isinstance(projection, LinearProjection):
             raise ValueError(f"projection must be the result of calibration.measure_projection, got {projection!r:.80}")
         self.projection, self.watch = projection, watch
+        self.common = projection.method.name == "reference-pairs" and getattr(self.encoder, "pairs", True) is False
         self.recalibrate_every = integer(recalibrate_every, "recalibrate_every", 0)
         if recalibrate is not None and not callable(recalibrate):
             raise ValueError(f"recalibrate must be a function of the device, or None, got {recalibrate!r:.80}")
@@ -112,12 +110,11 @@ class OpticalFeedback(CodedFeedback):
         if not 0 <= number(min_correlation) < 1:
             raise ValueError(f"min_correlation must be 0 or more and under 1, got {min_correlation!r}")
         self.recalibrate, self.refresh, self.min_correlation = recalibrate, refresh, min_correlation
-        self.calibrations = 0
         self._rows = torch.from_numpy(np.flatnonzero(projection.valid))
         self._scale = math.sqrt(2.0 * projection.opu.n_in)  # entries of the projection have variance 1/(2 n_in)
         self._first = projection, projection.opu.exposure_s
         self._calibrated: Calibration | None = None
-        self._start = self.frames
+        self._start, self.calibrations = self.frames, 0
         self._rehearsing = self._misfit_told = False
         self._measured: dict[str, float] = {}
         self._tracker = Tracker(projection, self._rows.numpy()) if refresh else None

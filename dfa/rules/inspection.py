@@ -287,7 +287,7 @@ def warn_of_common(taught: Sequence[Taught], names: Sequence[str]) -> None:
     found = [name for name, layers in last.items() if layers[:1] == ["Convolution"]]
     if found:
         warn(
-            f'the map of "reference-pairs" adds the light of each input to the signals of all places of block {found[0]!r}, '
+            f'the map of "reference-pairs" adds the light of each input to all signals of block {found[0]!r}, '
             "and the code does not sum to zero: use Ternary(), whose 1 and -1 cancel it, or another method"
         )
 

@@ -135,7 +135,7 @@ def test_a_common_part_of_the_signals_of_feature_maps_is_told():
     """Catches: a CNN at 16 % where its last layer alone has 68, silently; an alarm where such a part does no harm."""
     projection = measure_projection(presets.lab_bench(8, 200, seed=1), "reference-pairs", n_inputs=4)
     threshold = OpticalFeedback(projection, Ternary(deviations=1.0))
-    with pytest.warns(UserWarning, match=r"all places of block '0', .* does not sum to zero: use Ternary\(\)"):
+    with pytest.warns(UserWarning, match=r"all signals of block '0', .* does not sum to zero: use Ternary\(\)"):
         step(convolutions(flat=True), feedback=threshold)
     step(convolutions(flat=True), feedback=OpticalFeedback(projection))
     step(mlp([6, 70, 4]), feedback=threshold)
