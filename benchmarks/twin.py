@@ -116,11 +116,12 @@ def draw(found: list[Result], path: Path) -> None:
         axes = figure.add_subplot()
         axes.axvspan(-2.0, 2.0, color="0.93")
         axes.axvspan(-1.0, 1.0, color="0.85")
-        limit = 4.5
+        limit = 8.0
         for row, name in enumerate(names):
             far = [pull(*told) for told in known(found, name)]
-            limit = max([limit, *(1.1 * abs(one) for one in far)])
             axes.plot(far, np.full(len(far), row), "o", color="C0", alpha=0.6, markersize=4, markeredgewidth=0)
+            for one in (one for one in far if abs(one) > limit):
+                axes.annotate(f"{one:+.0f}", (np.sign(one) * (limit - 0.1), row), ha="right", va="center", fontsize=8)
             axes.annotate(f"{len(far)}", (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         axes.annotate("known", (1.02, len(names)), xycoords=("axes fraction", "data"), va="center", fontsize=8)
         axes.set_yticks(range(len(names)), names, fontsize=8)
