@@ -151,8 +151,8 @@ def leakage(seen: Evidence, sensor: Sensor) -> Estimate:
     )
     if float(dim[:, sensor.live].std(axis=0).mean()) < 0.45 and not sensor.dithered:
         raise CannotTell("rounding hides the light of the mirrors that are OFF")
-    rounded = sensor.level_error_dn / time / float(high[sensor.live].mean())
-    return estimate_if_seen(ratio, float(np.linalg.norm([error, ratio * (clipped + 0.005), rounded])), "it")
+    level = sensor.offset.error / time / float(high[sensor.live].mean())  # rounding may hide the dark level
+    return estimate_if_seen(ratio, float(np.linalg.norm([error, ratio * (clipped + 0.005), level])), "it")
 
 
 def beam_radius(seen: Evidence, sensor: Sensor) -> Estimate:

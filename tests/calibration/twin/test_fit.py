@@ -8,7 +8,7 @@ import pytest
 from benchmarks.twin_devices import truth
 from calibration.twin.evidence import read_evidence
 from calibration.twin.fit import fit_evidence
-from calibration.twin.light import check_exposures, wrong_light
+from calibration.twin.light import check_exposures, leakage, wrong_light
 from calibration.twin.reference import phase_series
 from calibration.twin.sensor import read_sensor
 from photonics import OPU
@@ -94,6 +94,17 @@ def test_what_8_bits_hide_is_unknown(recordings):
     assert "cannot be told from frames" in str(twin)
     assert twin.device().camera.full_well_e >= twin["camera.full_well_e"].least
     assert device.camera.full_well_e > 0.9 * twin["camera.full_well_e"].least
+
+
+def test_the_error_of_a_leakage_contains_that_of_the_dark_level(recordings):
+    """Catches: a leakage three times too large with an error of 2 %, where rounding hid the dark level."""
+    _, path, _ = recordings[5]
+    seen = read_evidence(path)
+    sensor = read_sensor(seen)
+    light = (seen.of(np.flatnonzero(seen.plain & (seen.on == seen.n_in) & seen.at(seen.main_s))) - sensor.level).mean()
+    for error in (1.0, 4.0):
+        found = leakage(seen, replace(sensor, offset=replace(sensor.offset, error=error)))
+        assert found.error > 0.5 * error / light * seen.main_s / seen.exposure_s.max()
 
 
 def test_failures_are_one_line(recordings, tmp_path):
