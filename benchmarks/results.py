@@ -6,12 +6,12 @@ A run replaces that of the same plan, method and seed. ``python docs/pictures.py
 import json
 import math
 import sys
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 from dfa.experiments import Plan, Run, read_results
-from dfa.feedback.encoding import Ternary
+from photonics.component import changed
 
 STORE = Path(__file__).parents[1] / "docs/results.json"
 MOST_POINTS = 60
@@ -31,16 +31,6 @@ PANELS: dict[str, dict[str, Any]] = {
 DEFAULTS = {"device": "lab_bench", "hidden": None, "through": None, "encoder": None}
 
 
-def described(value: Any) -> str:
-    """Return a mapping as text, and a code by the parameters that are not the default."""
-    if not is_dataclass(value):
-        return repr(value)
-    if value == Ternary():
-        return "Ternary()"
-    changed = [f"{f.name}={getattr(value, f.name)!r}" for f in fields(value) if getattr(value, f.name) != f.default]
-    return f"{type(value).__name__}({', '.join(changed)})"
-
-
 def known(value: float, digits: int) -> float | None:
     """Return a rounded number, or None for NaN, which JSON does not have."""
     return None if math.isnan(value) else round(value, digits)
@@ -52,7 +42,8 @@ def settings(plan: Plan) -> dict[str, Any]:
     found = {}
     for name, value in plan.__dict__.items():
         if value is not None and (name in ALWAYS or value != usual[name]):
-            found[name] = list(value) if name == "hidden" else value if isinstance(value, SCALARS) else described(value)
+            code = changed(value) if is_dataclass(value) else repr(value)
+            found[name] = list(value) if name == "hidden" else value if isinstance(value, SCALARS) else code
     return found
 
 
@@ -74,21 +65,29 @@ def row(plan: Plan, run: Run) -> dict[str, Any]:
     }
 
 
+def key(one: dict[str, Any]) -> str:
+    """What tells a run from others."""
+    return json.dumps([one["plan"], one["method"], one["seed"]], sort_keys=True)
+
+
+def load() -> dict[str, Any]:
+    """Return the JSON."""
+    return json.loads(STORE.read_text("utf-8"))
+
+
 def add(folders: list[str]) -> None:
     """Put the runs of folders into the JSON."""
-    stored = json.loads(STORE.read_text("utf-8"))
-    rows = {json.dumps([r["plan"], r["method"], r["seed"]], sort_keys=True): r for r in stored["rows"]}
+    stored = load()
+    rows = {key(one): one for one in stored["rows"]}
     for folder in folders:
         plan, runs = read_results(max(Path(folder).glob("results*.json"), key=lambda path: path.stat().st_mtime))
-        for new in (row(plan, run) for run in runs):
-            rows[json.dumps([new["plan"], new["method"], new["seed"]], sort_keys=True)] = new
+        rows |= {key(new): new for new in (row(plan, run) for run in runs)}
     STORE.write_text(json.dumps(stored | {"rows": list(rows.values())}, ensure_ascii=False), encoding="utf-8")
 
 
-def panel(title: str) -> list[dict[str, Any]]:
+def panel(rows: list[dict[str, Any]], title: str) -> list[dict[str, Any]]:
     """Return the rows of a panel."""
     wanted = {**DEFAULTS, **PANELS[title]}
-    rows = json.loads(STORE.read_text("utf-8"))["rows"]
     return [r for r in rows if all(r["plan"].get(name) == value for name, value in wanted.items())]
 
 

@@ -19,7 +19,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from benchmarks.moving_rows import load_rows
-from benchmarks.results import PANELS, panel
+from benchmarks.results import PANELS, load, panel
 from benchmarks.tolerances import TASKS, load_tasks
 from calibration import characterize
 from calibration.reports.figures import draw_projection
@@ -152,9 +152,10 @@ def tolerances(figure: Figure) -> Numbers:
 
 def results(figure: Figure) -> Numbers:
     """Draw the trainings of docs/results.md (`benchmarks.results`): mean and range over the seeds."""
+    stored = load()
     figure.set_size_inches(15.0, 7.8)
     for ax, title in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
-        rows = panel(title)
+        rows = panel(stored["rows"], title)
         metric = NETWORKS[rows[0]["plan"]["network"]].metric
         for method in (name for name in METHODS if any(row["method"] == name for row in rows)):
             curves = [row["curve"] for row in rows if row["method"] == method]
@@ -167,7 +168,7 @@ def results(figure: Figure) -> Numbers:
             ax.set_ylim(max(0.0, min(ends) - 8.0), min(100.0, max(ends) + 8.0))
         ax.set(title=title, xlabel="step", ylabel=f"{metric.name} ({metric.unit})")
         legend_below(ax)
-    return json.loads((DOCS / "results.json").read_text("utf-8"))
+    return stored
 
 
 def scaling(figure: Figure) -> Numbers:

@@ -168,10 +168,8 @@ def find_known_shifts(patterns: Array, responses: Array, known: Known) -> list[S
         Fields on the same pixels.
     """
     backend, count = backend_of(responses), patterns.shape[0]
-    xp, shown, before = (
-        backend.xp,
-        *(backend.xp.astype(one, backend.xp.float64) for one in (patterns, known.patterns)),
-    )
+    xp = backend.xp
+    shown, before = xp.astype(patterns, xp.float64), xp.astype(known.patterns, xp.float64)
     prior = gram_of(before)
     prior += NOISE[0] * float(xp.linalg.trace(prior)) / before.shape[0] * unit_like(prior)
     parts = xp.concat([xp.real(known.responses), xp.imag(known.responses)], axis=1)

@@ -38,9 +38,8 @@ def spectral_start(columns: Columns, light: RealArray, seed: int, rows: NDArray[
     real = inverse @ (signs.T @ (light - light.mean(axis=0))) / np.float32(2 * count)
     squared = columns.center @ real
     if columns.background:  # c^2 + 2 <(c Re z)^2> / c^2 is the mean light
-        squared = (mean + np.sqrt(np.maximum(mean**2 - 8.0 * ((signs @ real) ** 2).mean(axis=0), 0.0))) / np.float32(
-            2.0
-        )
+        square = mean**2 - 8.0 * ((signs @ real) ** 2).mean(axis=0)
+        squared = (mean + np.sqrt(np.maximum(square, 0.0))) / np.float32(2.0)
     squared = np.maximum(squared, MIN_BACKGROUND * mean)
     real /= np.sqrt(squared)
     along = signs @ real

@@ -90,7 +90,7 @@ def compare(before: Findings | str | Path, after: Findings | str | Path) -> Comp
     """Compare two reports.
 
     A line degraded if its verdict became worse: pass to degraded or failed, or degraded to failed. A value that was not
-    measurable counts as a pass. A value that is no longer measurable is changed, since it may be better or worse.
+    measurable counts as a pass. A value that can no longer be measured counts as changed: it may be better or worse.
 
     Parameters
     ----------

@@ -259,9 +259,8 @@ def requests(seen: Evidence) -> Iterator[NDArray[np.int64]]:
 
 def numbers_of(seen: Evidence) -> dict[tuple[str, str], float]:
     """Fitted parameters and statistics of the frames, by group and name; NaN for what they do not tell."""
-    twin = fit_evidence(seen, {})
-    found = {("parameters", p.name): p.estimate.value for p in twin.parameters}
     sensor = read_sensor(seen)
+    found = {("parameters", p.name): p.estimate.value for p in fit_evidence(seen, sensor, {}).parameters}
     return found | {("frames", name): value for name, value in statistics(seen, sensor).items()}
 
 

@@ -53,14 +53,14 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     source = recording._recording if isinstance(recording, RecordedDevice) else recording
     path = source.path if isinstance(source, Recording) else Path(source)
     seen = read_evidence(source)
-    check_exposures(seen, read_sensor(seen))
-    twin = fit_evidence(seen, {**stamp(), "recording": path.name, "frames": len(seen.frames)})
+    sensor = read_sensor(seen)
+    check_exposures(seen, sensor)
+    twin = fit_evidence(seen, sensor, {**stamp(), "recording": path.name, "frames": len(seen.frames)})
     return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 
 
-def fit_evidence(seen: Evidence, about: dict[str, object]) -> Twin:
-    """Fit a device to frames that were read; `about` is the provenance."""
-    sensor = read_sensor(seen)
+def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Twin:
+    """Fit a device to frames that were read, with their camera (`read_sensor`); `about` is the provenance."""
     found = camera_parameters(seen, sensor)
     found += gather(light.UNITS, lambda: light.light_parameters(seen, sensor))
     area, straight = 1.0, 0.0

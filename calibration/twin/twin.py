@@ -102,9 +102,14 @@ class Twin:
         UserWarning
             If the rows of the matrix have any phase.
         """
-        if same and self.matrix is not None and not self.matrix.gauge.phase_fixed:
+        if same and self.has_any_phase:
             warnings.warn(ANY_PHASE, stacklevel=2)
         return self.build(seed, same=same)
+
+    @property
+    def has_any_phase(self) -> bool:
+        """Whether a matrix was fitted whose rows have any phase, as without the reference."""
+        return self.matrix is not None and not self.matrix.gauge.phase_fixed
 
     def build(self, seed: int, *, same: bool) -> OPU:
         """Return the device of `device`, without its warning."""
@@ -312,7 +317,7 @@ class Twin:
             if p.known
         ]
         unknown = [f"{p.name}: {self.source(p)}" for p in self.parameters if not p.known]
-        if same and self.matrix is not None and not self.matrix.gauge.phase_fixed:
+        if same and self.has_any_phase:
             unknown.append("phases of the matrix's rows: frames with the reference are not those of the bench")
         table = ["# Fitted to frames, with standard errors:", *found, "# Frames do not tell:"]
         text = toml_text(device, folder=Path())  # a matrix is beside the file

@@ -25,7 +25,7 @@ BITS = Metric("bits per character", "bits", 1.0, False)
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A kind of network. A setting that is None does not apply to it."""
+    """A kind of network; settings of None do not apply to it."""
 
     data: tuple[str, ...]
     """Names of the data sets that it can learn."""

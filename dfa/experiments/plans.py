@@ -27,7 +27,7 @@ REGULARISATION = {"bp": (0.5, 5e-4), "other": (0.1, 1e-4)}
 class Plan:
     """The settings of a training run. A run is a function of its plan, its method and its seed.
 
-    A setting that is None takes the default of the network (`dfa.experiments.networks.NETWORKS`) when the plan is made.
+    Settings of None take the default of the network (`dfa.experiments.networks.NETWORKS`) when the plan is made.
     A setting that does not apply to the network stays None and must not be given. `dataclasses.replace` returns the
     next plan of a sweep; ``pydantic.TypeAdapter(Plan).json_schema()`` describes a plan for other programs.
 

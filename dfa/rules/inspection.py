@@ -283,13 +283,17 @@ def warn_of_common(taught: Sequence[Taught], names: Sequence[str]) -> None:
     MNIST, convolutions of 4 and 8 channels, codes by a threshold through "reference-pairs": 16 % (3 seeds) where an
     anchor has 88 % and the last layer alone 68 %; with `Ternary()` 88 %. A network of linear layers loses nothing.
     """
-    last = {names[t.block]: [operation(n) for n in nodes_behind([t.output]) if operation(n) in LAYERS] for t in taught}
-    found = [name for name, layers in last.items() if layers[:1] == ["Convolution"]]
+    found = [names[t.block] for t in taught if last_layer(t.output) == "Convolution"]
     if found:
         warn(
             f'the map of "reference-pairs" adds the light of each input to all signals of block {found[0]!r}, '
             "and the code does not sum to zero: use Ternary(), whose 1 and -1 cancel it, or another method"
         )
+
+
+def last_layer(output: Tensor) -> str:
+    """Name of the last layer in the graph of a block; empty if it has none."""
+    return next((operation(node) for node in nodes_behind([output]) if operation(node) in LAYERS), "")
 
 
 def weakness(output: Tensor) -> str:

@@ -88,7 +88,7 @@ class Line:
         return places[0] if len(places) == len(found) and max(places) - min(places) < 1e-6 else None
 
     def own_place(self, name: str, value: object) -> float | None:
-        """Return the place of a value of the device; None if it is no number that the line can reach."""
+        """Return the place of a value of the device; None if the line does not reach it, or if it is not a number."""
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             return None
         return None if self.decade is None and value <= 0 else self.place(name, float(value))

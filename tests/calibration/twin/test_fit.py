@@ -118,7 +118,8 @@ def test_failures_are_one_line(recordings, tmp_path):
 
     def fit(keep, frames=seen.frames):
         columns = {n: getattr(seen, n)[keep] for n in ("patterns", "exposure_s", "phase", "laser_on", "number")}
-        return fit_evidence(type(seen)(frames=frames[keep], parts=seen.parts, **columns), {})
+        kept = type(seen)(frames=frames[keep], parts=seen.parts, **columns)
+        return fit_evidence(kept, read_sensor(kept), {})
 
     every = np.arange(len(seen.frames))
     level = np.broadcast_to(seen.frames[dark[-1]], seen.frames.shape)
