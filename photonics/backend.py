@@ -44,6 +44,19 @@ class Backend(NamedTuple):
         """Return a context in which cupy and numba use this GPU; it does nothing for other libraries."""
         return self.device if self.name == "cupy" else nullcontext()
 
+    def check_selected(self) -> None:
+        """Raise a ``ValueError`` if this is a GPU, and not the current one: cupy and numba would use that instead."""
+        if self.name != "cupy":
+            return
+        import cupy  # pyright: ignore[reportMissingImports]
+
+        mine, current = self.device.id, cupy.cuda.runtime.getDevice()
+        if mine != current:
+            raise ValueError(
+                f"device 'cuda:{mine}' must be the current GPU, got {current}: call cupy.cuda.Device({mine}).use() "
+                "before, in each thread"
+            )
+
     def asarray(self, array: Array, dtype: str | None = None) -> Array:
         """Bring a host array or a number to this backend, with another dtype if given.
 
@@ -52,8 +65,9 @@ class Backend(NamedTuple):
         Raises
         ------
         ValueError
-            If the array belongs to another library or device.
+            If the array belongs to another library or device, or this is not the current GPU.
         """
+        self.check_selected()
         kind = None if dtype is None else getattr(self.xp, dtype)
         if self.on_host:
             require(self, array, "array")  # numpy would silently convert arrays of other libraries in host memory
@@ -67,10 +81,12 @@ class Backend(NamedTuple):
 
     def empty(self, shape: tuple[int, ...], dtype: str) -> Array:
         """Return an uninitialised array on this backend."""
+        self.check_selected()
         return self.xp.empty(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
     def zeros(self, shape: tuple[int, ...], dtype: str) -> Array:
         """Return an array of zeros on this backend."""
+        self.check_selected()
         return self.xp.zeros(shape, dtype=getattr(self.xp, dtype), device=self.device)
 
 
@@ -79,10 +95,18 @@ HOST = Backend(array_api_compat.numpy, "cpu")
 
 
 def backend_of(array: Array) -> Backend:
-    """Return the backend of an array; that of numbers, lists and tuples is `HOST`."""
+    """Return the backend of an array; that of numbers, lists and tuples is `HOST`.
+
+    Raises
+    ------
+    ValueError
+        If the array is on a GPU that is not the current one.
+    """
     if isinstance(array, np.ndarray) or not array_api_compat.is_array_api_obj(array):
         return HOST
-    return Backend(array_api_compat.array_namespace(array), array_api_compat.device(array))
+    backend = Backend(array_api_compat.array_namespace(array), array_api_compat.device(array))
+    backend.check_selected()
+    return backend
 
 
 def require(backend: Backend, array: Array, name: str) -> None:

@@ -216,8 +216,8 @@ class Chain:
     def dark(self, count: int, exposure_s: float | None = None) -> Array:
         """Frames with the laser's shutter closed: (count, n_out) digital numbers."""
         exposure_s = self.exposure_s if exposure_s is None else self.check_exposure(exposure_s)
-        ticks = self.clock.advance(integer(count, "count", 0))
-        photons = self.backend.zeros((len(ticks), self._pixels), "float32")
+        photons = self.backend.zeros((integer(count, "count", 0), self._pixels), "float32")
+        ticks = self.clock.advance(photons.shape[0])
         return self.camera.expose(photons, exposure_s, ticks, self.seed, self.window)
 
     @property

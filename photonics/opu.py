@@ -127,12 +127,17 @@ class OPU(Chain):
     def to(self, device: str) -> "OPU":
         """Compute on "cpu", "cuda" or "cuda:1" from now on, and return frames as arrays on that device. Returns itself.
 
+        "cuda" is the first GPU. Any other must be the current one of the thread, here and in each call that computes:
+        select it by ``cupy.cuda.Device(1).use()`` or ``torch.cuda.set_device(1)``.
+
         Raises
         ------
         ValueError
-            If there is no such device, or cupy is not installed.
+            If there is no such device, it is a GPU other than the current one, or cupy is not installed.
         """
-        self.backend = find_backend(device)
+        backend = find_backend(device)
+        backend.check_selected()
+        self.backend = backend
         return self
 
     def autoexpose(self, target: float = 0.5, patterns: Array | None = None, *, reference_phase: Array = None) -> float:

@@ -14,6 +14,7 @@ import array_api_strict
 import numpy as np
 import pytest
 
+from photonics import presets
 from photonics.backend import HOST, Backend, backend_of, find_backend, require, to_host
 
 ROOT = Path(__file__).parents[2]
@@ -33,14 +34,20 @@ class FakeDevice:
         return f"<CUDA Device {self.id}>"
 
 
+class FakeArray:
+    """An array of the fake cupy, on GPU 1."""
+
+    device = FakeDevice(1)
+
+
 @pytest.fixture
 def fake_cupy(monkeypatch):
     """Pretend that cupy is installed; set its number of GPUs."""
 
-    def pretend(count):
-        runtime = SimpleNamespace(getDeviceCount=lambda: count)
+    def pretend(count, current=0):
+        runtime = SimpleNamespace(getDeviceCount=lambda: count, getDevice=lambda: current)
         cuda = SimpleNamespace(is_available=lambda: count > 0, runtime=runtime, Device=FakeDevice)
-        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda))
+        monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, ndarray=FakeArray))
         monkeypatch.setitem(sys.modules, "array_api_compat.cupy", ModuleType("array_api_compat.cupy"))
 
     return pretend
@@ -197,6 +204,30 @@ def test_gpus_are_selected_by_number(fake_cupy):
     for backend in (first, second, HOST):
         assert pickle.loads(pickle.dumps(backend)) == backend
         assert copy.deepcopy(backend) == backend
+
+
+def test_another_gpu_than_the_current_one_is_refused(fake_cupy):
+    """Cupy and numba use the current GPU of the thread. Catches: arrays and kernels of GPU 0 for "cuda:1"."""
+    fake_cupy(2)
+    opu, wrong = presets.lab_bench(4, 6), r"^device 'cuda:1' must be the current GPU, got 0: call cupy.cuda.Device"
+    with pytest.raises(ValueError, match=wrong):
+        opu.to("cuda:1")
+    assert opu.backend is HOST
+    fake_cupy(2, current=1)
+    there = opu.to("cuda:1").backend
+    assert there.device.id == 1
+    assert backend_of(FakeArray()) == there
+    fake_cupy(2, current=0)
+    for act in (
+        lambda: opu.measure(FakeArray()),
+        lambda: opu.dark(2),
+        lambda: opu.mean(FakeArray()),
+        lambda: there.empty((1,), "float32"),
+        lambda: backend_of(FakeArray()),
+    ):
+        with pytest.raises(ValueError, match=wrong):
+            act()
+    assert opu.clock.frames == 0
 
 
 def test_backends_key_a_cache(backend):
