@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.calibration_picture import draw
-from benchmarks.pages import put
+from benchmarks.pages import made_by, put, table
 from calibration import measure_projection
 from calibration.metrics import matrix_row_errors
 from calibration.recovery.exposure import expose
@@ -33,7 +33,7 @@ from photonics.parts.reference import Reference
 from tests.calibration.benches import errors, field_matrix
 from tests.calibration.matrix_benches import M, N, bench, tilted
 
-MARKS = ("<!-- benchmarks.calibration: table -->", "<!-- benchmarks.calibration: end -->")
+NAME = "benchmarks.calibration"
 SATURATED = 1e-3
 VECTORS, TRIALS = 128, 48
 BAND, TILT, SENSOR = 0.08, 0.25, (25, 40)
@@ -303,16 +303,9 @@ def curves(rows: int) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def table(done: list[Case], line: str, command: str) -> str:
-    """The table as Markdown."""
-    rows = [HEADINGS, ["---"] * len(HEADINGS), *(case.cells() for case in done)]
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
-    return f"Made by `{command}`, {time.strftime('%Y-%m-%d')}; m = {M}, n = {N}.\n\n{text}\n\n{line}\n"
-
-
 def main() -> None:
     """Run all cases; print each as it is done."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument(
         "--slow-seeds",
@@ -334,8 +327,9 @@ def main() -> None:
     print(line, flush=True)
     if args.out is not None:
         flags = " --quick" if args.quick else f" --seeds {seeds} --slow-seeds {slow}"
-        text = table(done, line, f"python -m benchmarks.calibration{flags} --out {args.out.as_posix()}")
-        put(text, MARKS, args.out, "# Calibration: measured against public figures\n")
+        made = made_by(f"python -m {NAME}{flags} --out {args.out.as_posix()}")
+        rows = table(HEADINGS, (case.cells() for case in done))
+        put(f"{made}; m = {M}, n = {N}.\n\n{rows}\n{line}\n", NAME, args.out)
         points = {case.name: (case.draws[0].frames / N, case.medians) for case in done if not case.per_vector}
         vectors = {case.name: (case.per_vector, case.medians) for case in done if case.per_vector}
         draw(args.out.with_suffix(".png"), curves(100 if args.quick else 300), points, vectors)

@@ -5,7 +5,6 @@ Each network is short and small. The table says which code holds on all of them,
 
 import argparse
 import statistics
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -13,6 +12,8 @@ from functools import partial
 import torch
 from torch import nn
 
+from benchmarks.pages import table_head, table_row
+from benchmarks.text_feedback import text_bits
 from dfa.data import Dataset, Graph, Text, cora, mnist, tiny_shakespeare
 from dfa.experiments.runs import format_mean
 from dfa.experiments.tasks import limit_samples
@@ -23,7 +24,6 @@ from dfa.models.chain import Chain
 from dfa.rules.direct import DirectFeedback
 from dfa.training.graphs import train_graph
 from dfa.training.images import train
-from dfa.training.language import train_text
 
 CODES: dict[str, Ternary | None] = {
     "no code": None,
@@ -65,57 +65,29 @@ def image_score(
     """Test accuracy in % after 5 epochs."""
     model = build(seed)
     learner = DirectFeedback(model, feedback=feedback(code, seed))
-    return (
-        100
-        * train(
-            model,
-            data,
-            learner,
-            epochs=5,
-            batch_size=32,
-            seed=seed,
-            align=0,
-            progress=False,
-            diagnostics=False,
-            optimiser=SGD if sgd else None,
-        )[-1].test
-    )
+    history = train(
+        model, data, learner, epochs=5, batch_size=32, seed=seed, align=0, progress=False, diagnostics=False,
+        optimiser=SGD if sgd else None,
+    )  # fmt: skip
+    return 100 * history[-1].test
 
 
 def graph_score(graph: Graph, code: Ternary | None, seed: int) -> float:
     """Test accuracy in % at the best validation epoch of 100."""
     model = gcn([graph.features.shape[1], 16, graph.classes], graph.adjacency, 0.1, seed)
     learner = DirectFeedback(model, feedback=feedback(code, seed), diffuse=graph.adjacency)
-    found = train_graph(
+    run = train_graph(
         model, graph, learner, epochs=100, weight_decay=1e-4, seed=seed, progress=False, diagnostics=False
     )
-    return 100 * found.accuracy
+    return 100 * run.accuracy
 
 
 def text_score(text: Text, code: Ternary | None, seed: int) -> float:
     """Bits per character after 150 steps."""
     model = char_transformer(text.classes, 32, 64, 2, 4, seed)
-    learner = DirectFeedback(model, feedback=feedback(code, seed))
-
-    def two_rates(parameters: object) -> torch.optim.Optimizer:
-        last = learner.parameters(len(learner.names) - 1)
-        hidden = [p for k in range(len(learner.names) - 1) for p in learner.parameters(k)]
-        return torch.optim.Adam([{"params": hidden, "lr": 3e-4}, {"params": last, "lr": 3e-3}])
-
-    history = train_text(
-        model,
-        text,
-        learner,
-        steps=150,
-        context=32,
-        windows=64,
-        every=150,
-        seed=seed,
-        progress=False,
-        diagnostics=False,
-        optimiser=two_rates,
+    return text_bits(
+        model, text, DirectFeedback(model, feedback=feedback(code, seed)), 3e-4, seed, steps=150, windows=64
     )
-    return history[-1].test
 
 
 def networks() -> dict[str, Score]:
@@ -141,15 +113,14 @@ def networks() -> dict[str, Score]:
     }
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print a row of the table for each network as soon as it is known."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.codes", description="Codes on several networks.")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--only", action="append", help="name of a network; may be repeated")
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    print("| network |", " | ".join(CODES), "|")
-    print("|---|" + "---|" * len(CODES))
+    print(table_head(["network", *CODES]), flush=True)
     for name, score in networks().items():
         if given.only and name not in given.only:
             continue
@@ -158,8 +129,8 @@ def main(argv: list[str]) -> None:
             values = [score(code, seed) for seed in range(given.seeds)]
             digits = 2 if statistics.fmean(values) < 10 else 1
             cells.append(format_mean(values, digits))
-        print(f"| {name} |", " | ".join(cells), "|", flush=True)
+        print(table_row([name, *cells]), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

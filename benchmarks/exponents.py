@@ -5,11 +5,9 @@ that of the same line through the theory's values at the same sizes.
 """
 
 import argparse
-import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -17,22 +15,20 @@ from typing import Literal
 import numpy as np
 
 from benchmarks.machine import machine, versions
-from benchmarks.pages import put
+from benchmarks.pages import made_by, put, table
 from benchmarks.timing import cpu_seconds
 from photonics import GaussianMedium, ScatteringLayers
 from photonics.arrays import BoolArray
 from photonics.medium.base import ScatteringMedium
 
-MARKS = ("<!-- benchmarks.exponents: table -->", "<!-- benchmarks.exponents: end -->")
+NAME = "benchmarks.exponents"
 POINTS = 7
 FRAMES_PER_DRAW = 160.0
 """Frames whose sums by tables take as long as drawing an entry."""
 COLUMNS_BYTES, TILE_BYTES = 2e4, 5e5
 """Buffers of a streamed product: a few columns for one or two frames, and a tile of the matrix for more."""
-HEAD = (
-    "| medium | size | from | to | the others | exponent of time | first decade | last decade | theory | "
-    "exponent of memory | theory | time at the end |"
-)
+HEADINGS = ["medium", "size", "from", "to", "the others", "exponent of time", "first decade", "last decade", "theory"]
+HEADINGS += ["exponent of memory", "theory", "time at the end"]
 Size = tuple[int, int, int]
 """n_in, n_out, batch."""
 Make = Callable[[int, int], ScatteringMedium]
@@ -129,8 +125,8 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, float
     return float(a), float(np.sqrt(left / np.sum((x - x.mean()) ** 2)))
 
 
-def row(sweep: Sweep, decades: float) -> str:
-    """Row of the table."""
+def row(sweep: Sweep, decades: float) -> list[str]:
+    """Cells of a row of the table."""
     spaced = np.geomspace(sweep.first, sweep.first * 10**decades, POINTS)
     steps = sorted({round(float(n)) for n in spaced})
     sizes = [sweep.sizes(n) for n in steps]
@@ -141,29 +137,23 @@ def row(sweep: Sweep, decades: float) -> str:
     ends = [slope(steps[part], seconds[part])[0] for part in (slice(0, 3), slice(-3, None))]
     cells = [sweep.name, sweep.label, f"{steps[0]}", f"{steps[-1]}", sweep.others]
     cells += [f"{time[0]:.2f} ± {time[1]:.2f}", *(f"{end:.2f}" for end in ends), f"{expected[0]:.2f}"]
-    cells += [f"{memory[0]:.2f} ± {memory[1]:.2f}", f"{expected[1]:.2f}", f"{1e3 * seconds[-1]:.3g} ms"]
-    return f"| {' | '.join(cells)} |"
+    return [*cells, f"{memory[0]:.2f} ± {memory[1]:.2f}", f"{expected[1]:.2f}", f"{1e3 * seconds[-1]:.3g} ms"]
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print the table, or write it into a page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.exponents", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="half a decade: only checks that everything runs")
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     about, packages = machine(), versions()
-    lines = [
-        f"Made by `python -m benchmarks.exponents --out docs/performance.md`, {datetime.now(UTC):%Y-%m-%d}, one of "
-        f"{about['cores']} cores of an {about['processor']}, load {about['load']:.0f}; numpy {packages['numpy']}, "
-        f"numba {packages['numba']}.",
-        "",
-        HEAD,
-        "| --- " * HEAD.count(" |") + "|",
-    ]
-    lines += [row(sweep, 0.5 if given.quick else 3.0) for sweep in SWEEPS]
-    text = "\n".join(lines) + "\n"
-    put(text, MARKS, given.out)
+    made = (
+        f"{made_by(f'python -m {NAME} --out docs/performance.md')}, one of {about['cores']} cores of an "
+        f"{about['processor']}, load {about['load']:.0f}; numpy {packages['numpy']}, numba {packages['numba']}."
+    )
+    rows = [row(sweep, 0.5 if given.quick else 3.0) for sweep in SWEEPS]
+    put(f"{made}\n\n{table(HEADINGS, rows)}", NAME, given.out)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -6,17 +6,16 @@ of a Markdown file.
 """
 
 import argparse
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pages import put
+from benchmarks.pages import made_by, put, table
 from tests.calibration.benches import METHODS, bench, calibrate, half_on, truth_of
 from tests.calibration.faults import KINDS, plant
 
-MARKS = ("<!-- benchmarks.faults: table -->", "<!-- benchmarks.faults: end -->")
+NAME = "benchmarks.faults"
 
 
 def cell(method: str, fault: str, seed: int) -> tuple[str, bool]:
@@ -43,31 +42,27 @@ def cell(method: str, fault: str, seed: int) -> tuple[str, bool]:
     return f"{ratio:.1f}", bool(told)
 
 
-def table(seeds: int, command: str) -> str:
-    """The table as Markdown; the worst of the seeds in each place."""
-    rows = [["fault", *METHODS], ["---"] * (1 + len(METHODS))]
-    for fault in KINDS:
-        row = [fault]
-        for method in METHODS:
-            cells = [cell(method, fault, seed) for seed in range(seeds)]
-            text, told = max(cells, key=lambda one: 0.0 if one[0] == "refused" else float(one[0]))
-            row.append(text if text == "refused" else text + "!" * told)
-        rows.append(row)
-        print(" | ".join(row), flush=True)
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
-    return f"Made by `{command}`, {time.strftime('%Y-%m-%d')}.\n\n{text}\n"
+def row(fault: str, seeds: int) -> list[str]:
+    """Cells of a row of the table: the worst of the seeds for each method."""
+    cells = [fault]
+    for method in METHODS:
+        results = [cell(method, fault, seed) for seed in range(seeds)]
+        text, told = max(results, key=lambda one: 0.0 if one[0] == "refused" else float(one[0]))
+        cells.append(text if text == "refused" else text + "!" * told)
+    print(" | ".join(cells), flush=True)
+    return cells
 
 
 def main() -> None:
     """Compute the table and print it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("--seeds", type=int, default=2, help="benches for each entry")
     parser.add_argument("--out", type=Path, default=None, help="Markdown file")
     args = parser.parse_args()
     out = f" --out {args.out.as_posix()}" if args.out else ""
-    text = table(args.seeds, f"python -m benchmarks.faults --seeds {args.seeds}{out}")
-    if args.out:
-        put(text, MARKS, args.out)
+    rows = [row(fault, args.seeds) for fault in KINDS]
+    made = made_by(f"python -m {NAME} --seeds {args.seeds}{out}")
+    put(f"{made}.\n\n{table(['fault', *METHODS], rows)}", NAME, args.out)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ evenly; the others do something else. Relative rms error of the matrix, over all
 """
 
 import argparse
-import sys
 import warnings
 
 import numpy as np
 
+from benchmarks.pages import table_head, table_row
 from calibration import TransmissionEstimate, recover_transmission_matrix
 from calibration.metrics import matrix_row_errors
 from photonics import OPU, Drifting, GaussianMedium, presets
@@ -69,22 +69,21 @@ def followed(tau: float, share: float, seed: int) -> str:
     return f"{100 * np.sqrt(np.mean(errors)):.1f} ({100 * np.sqrt(np.mean(stated)):.1f})"
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.following", description="A matrix that follows.")
     parser.add_argument("--tau", type=float, nargs="+", default=TIMES)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     warnings.simplefilter("ignore")  # recoveries warn of a medium that moves
     ways = [f"{name}, {share:.0%} of the frames" for share in SHARES for name in ("followed (stated)", *FRESH)]
-    print("| correlation time, frames |", " | ".join(ways), "|")
-    print("|---|" + "---|" * len(ways))
+    print(table_head(["correlation time, frames", *ways]), flush=True)
     for tau in given.tau:
         cells = []
         for share in SHARES:
             cells += [followed(tau, share, given.seed), *(fresh(method, tau, share, given.seed) for method in FRESH)]
-        print(f"| {tau:.0e} |", " | ".join(cells), "|", flush=True)
+        print(table_row([f"{tau:.0e}", *cells]), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

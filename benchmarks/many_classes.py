@@ -7,7 +7,6 @@ forward pass, and as many for the gradients of the weights.
 
 import argparse
 import re
-import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchmarks.pages import table_head, table_row
 from calibration import measure_projection
 from dfa.data import tiny_shakespeare
 from dfa.experiments.runs import format_mean
@@ -126,22 +126,21 @@ def bits(case: Case | None, train: Tensor, test: Tensor, seed: int) -> tuple[flo
     return lost / len(starts) / float(np.log(2.0)), frames
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print the table, a row for each case."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.many_classes", description="Thousands of classes.")
     parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     torch.set_num_threads(1)
     train, test = words()
-    print("| feedback | bits per word | products a word, in thousands | frames |\n|---|---|---|---|")
+    print(table_head(["feedback", "bits per word", "products a word, in thousands", "frames"]), flush=True)
     for name, case in CASES.items():
         found = [bits(case, train, test, seed) for seed in range(given.seeds)]
         products = BACKWARD if case is None else case.products
         frames = f"{np.mean([count for _, count in found]):,.0f}" if found[0][1] else ""
-        print(
-            f"| {name} | {format_mean([one for one, _ in found], 2)} | {products / 1e3:,.0f} | {frames} |", flush=True
-        )
+        mean = format_mean([one for one, _ in found], 2)
+        print(table_row([name, mean, f"{products / 1e3:,.0f}", frames]), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -102,7 +102,7 @@ def main(argv: list[str]) -> None:
         ways, motions = given.way or list(WAYS), given.motion or list(MOTIONS)
         save_rows(run_task(name, ways, motions, given.seeds, given.store, given.workers), given.out)
     for name, table in tables(load_rows(given.out)).items():
-        put(table, (f"<!-- {name} -->", f"<!-- end of {name} -->"), given.page if name in PUT else None)
+        put(table, name, given.page if name in PUT else None)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from benchmarks.moving_cases import FOLLOWED, LAST_LAYER, MOTIONS, TASKS, TIMES, UNFOLLOWED, WAYS
+from benchmarks.pages import table
 
 __all__ = ["RESULTS", "load_rows", "save_rows", "tables"]
 
@@ -45,19 +46,19 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
     followed = [way for way in WAYS if way not in (LAST_LAYER, UNFOLLOWED, *rivals)]
     known = {key(row): row for row in rows}
     return {
-        "followed": table(known, list(product(tasks, followed)), times),
-        "rivals": table(known, list(product(["mlp-1"], rivals)), times),
-        "motions": table(known, list(product(["motions"], (UNFOLLOWED, *FOLLOWED))), list(MOTIONS)[len(TIMES) :]),
+        "followed": score_table(known, list(product(tasks, followed)), times),
+        "rivals": score_table(known, list(product(["mlp-1"], rivals)), times),
+        "motions": score_table(known, list(product(["motions"], (UNFOLLOWED, *FOLLOWED))), list(MOTIONS)[len(TIMES) :]),
     }
 
 
-def table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], motions: Sequence[str]) -> str:
+def score_table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], motions: Sequence[str]) -> str:
     """Score (mean, standard error) for each motion, seeds, frames of a step at the first motion, and `worst`.
 
     A line without any run is left out.
     """
     heads = ["task", "way", *motions, "last layer only", "seeds", "frames of a step", "at worst"]
-    found = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    rows = []
     for task, way in lines:
         last = known.get((task, LAST_LAYER, TASKS[task].motions[0]))
         cells = [known.get((task, way, motion)) for motion in motions]
@@ -67,9 +68,8 @@ def table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], motions: S
         counts = sorted({len(row["score"]) for row in there})
         seeds = " to ".join(str(count) for count in (counts[:1] + counts[-1:] if len(counts) > 1 else counts))
         frames = f"{np.mean(there[0]['step_frames']):.0f}"
-        scores = [score(row) for row in (*cells, last)]
-        found.append(f"| {' | '.join([task, way, *scores, seeds, frames, worst(there, last)])} |")
-    return "\n".join(found) + "\n"
+        rows.append([task, way, *(score(row) for row in (*cells, last)), seeds, frames, worst(there, last)])
+    return table(heads, rows)
 
 
 def worst(rows: Sequence[Row], last: Row | None) -> str:

@@ -10,7 +10,6 @@ Sanfiz and M. Akrout, arXiv:2108.13446, and its LeNet for MNIST.
 """
 
 import argparse
-import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose2d, cross_entropy, pad
 
+from benchmarks.pages import table_row
 from dfa.data import mnist
 from dfa.experiments.runs import format_mean
 from dfa.feedback.random import RandomFeedback
@@ -169,7 +169,7 @@ def format_gap(differences: list[float]) -> str:
     return f"{mean(differences):+.1f} ± {error:.1f}"
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print a row for each network and rule: accuracy, and its difference from their rule's, seed by seed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.published", description="Published codes of DFA.")
     parser.add_argument("network", choices=("tinydfa", "lenet"))
@@ -177,7 +177,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--samples", type=int, default=60_000)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--rate", type=float, help="learning rate; 0.01 (SGD) for tinydfa, 1e-4 (Adam) for lenet")
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "3 blocks of convolutions without a norm")
     found = mnist(validation=0)
@@ -197,8 +197,8 @@ def main(argv: list[str]) -> None:
         values = [score(build, optimise, data, rule, given.epochs, seed) for seed in range(given.seeds)]
         theirs = theirs or values
         gap = format_gap([a - b for a, b in zip(values, theirs, strict=True)])
-        print(f"| {given.network} | {name} | {format_mean(values, 1)} | {gap} |", flush=True)
+        print(table_row([given.network, name, format_mean(values, 1), gap]), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

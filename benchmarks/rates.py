@@ -5,7 +5,6 @@ of the learner has told.
 """
 
 import argparse
-import sys
 import warnings
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, max_pool2d, relu
 
+from benchmarks.pages import table_row
 from dfa.data import digits
 from dfa.experiments.runs import format_mean
 from dfa.feedback.random import RandomFeedback
@@ -89,18 +89,18 @@ def score(case: Case, seed: int) -> tuple[float, bool]:
     return 100 * accuracy(model.eval(), *data.test, 1024), bool(told)
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print a row for each case."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rates", description="DFA with SGD at a large rate.")
     parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     torch.set_num_threads(1)
     for case in CASES:
         found = [score(case, seed) for seed in range(given.seeds)]
         told = sum(warned for _, warned in found)
         scores = format_mean([value for value, _ in found], 1)
-        print(f"| {case.name} | {case.rate} | {scores} | {told} of {len(found)} |", flush=True)
+        print(table_row([case.name, case.rate, scores, f"{told} of {len(found)}"]), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

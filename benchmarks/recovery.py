@@ -4,7 +4,6 @@ The frames are simulated and stay where the device computes: ``--device cuda`` r
 """
 
 import argparse
-import sys
 from typing import Any
 
 import numpy as np
@@ -33,13 +32,13 @@ def error_of(estimate: TransmissionEstimate, opu: OPU) -> float:
     return float(np.median(np.where(estimate.valid, np.concatenate(errors), 1.0)))
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Take the frames, recover the matrix, and print a row."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recovery", description=__doc__)
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--inputs", type=int, default=1000)
     parser.add_argument("--device", default="cpu")
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     options: dict[str, Any] = {"frames_per_input": FRAMES_PER_INPUT}
     opu = presets.lab_bench(given.inputs, given.rows, seed=1).to(given.device)
     expose(opu, "phase-retrieval", **options)
@@ -60,4 +59,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

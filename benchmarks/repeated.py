@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.pages import put
 from benchmarks.row import Row
 
-MARKS = ("<!-- benchmarks.repeated: table -->", "<!-- benchmarks.repeated: end -->")
+NAME = "benchmarks.repeated"
 
 
 def read_rows(path: Path) -> tuple[dict[str, Any], list[Row]]:
@@ -49,12 +49,11 @@ def table(paths: list[Path]) -> str:
 
 def main(argv: list[str]) -> None:
     """Print the table, or write it into a page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.repeated", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(argv)
-    text = table(given.runs)
-    put(text, MARKS, given.out)
+    put(table(given.runs), NAME, given.out)
 
 
 if __name__ == "__main__":

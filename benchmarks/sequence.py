@@ -1,7 +1,6 @@
 """Faults planted in the sequence of frames, and how many are found: ``python -m benchmarks.sequence``."""
 
 import argparse
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.pages import table_head, table_row
 from calibration import FrameFault, SequenceCheck, check_sequence
 from photonics import OPU, presets
 from photonics.medium import Drifting, GaussianMedium
@@ -108,29 +108,26 @@ def row(pixels: int, tau: float, faults: int, sound: int) -> str:
     cells = [str(pixels), f"{tau:g}", *(f"{found_of[kind]} of {planted_of[kind]}" for kind in KINDS)]
     cells += [f"{found_of.total()} of {planted_of.total()}", str(wrong), f"{alarms} of {sound}", str(refused)]
     cells += [f"{np.median(still):.1f}" if still else "–", f"{np.median(times):.1f}" if times else "–"]
-    return f"| {' | '.join(cells)} |"
+    return table_row(cells)
 
 
-HEAD = (
-    "| pixels | correlation time, frames | lost | repeated | shifted | late | all | wrong or misplaced | "
-    "false alarms | not judged | CPU s, sound | CPU s, faulty |"
-)
+HEADINGS = ["pixels", "correlation time, frames", *KINDS, "all", "wrong or misplaced", "false alarms", "not judged"]
+HEADINGS += ["CPU s, sound", "CPU s, faulty"]
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sequence", description="Faults in sequences of frames.")
     parser.add_argument("--faults", type=int, default=100, help="planted faults in a row of the table")
     parser.add_argument("--sound", type=int, default=100, help="sound recordings in a row of the table")
     parser.add_argument("--pixels", type=int, action="append", help="default: 200 and 50")
     parser.add_argument("--tau", type=float, action="append", help="correlation times, frames; default: 1e4")
-    given = parser.parse_args(argv)
-    print(HEAD)
-    print("| --- " * HEAD.count(" |") + "|", flush=True)
+    given = parser.parse_args()
+    print(table_head(HEADINGS), flush=True)
     for tau in given.tau or [1e4]:
         for pixels in given.pixels or [200, 50]:
             print(row(pixels, tau, given.faults, given.sound), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

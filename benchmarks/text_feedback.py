@@ -4,13 +4,13 @@ Two blocks of width 64, context 32, 300 steps of Adam at 3e-3, tiny Shakespeare:
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from benchmarks.pages import table_head, table_row
 from dfa.data import Text, tiny_shakespeare
 from dfa.experiments.runs import format_mean
 from dfa.feedback.base import Feedback
@@ -20,8 +20,10 @@ from dfa.feedback.random import RandomFeedback
 from dfa.models import char_transformer
 from dfa.rules.direct import DirectFeedback
 from dfa.training.language import train_text
+from dfa.training.loop import RunOptions
 
 RATE = 3e-3
+"""Learning rate of the last layer."""
 
 
 class Case(NamedTuple):
@@ -53,41 +55,41 @@ CASES: dict[str, Case | None] = {
 def bits(case: Case | None, text: Text, seed: int) -> float:
     """Bits per character of the validation text."""
     model = char_transformer(text.classes, 32, 64, 2, 4, seed)
-    learner = None if case is None else DirectFeedback(model, feedback=case.build(seed), through=case.through)
+    if case is None:
+        return text_bits(model, text, None, RATE, seed)
+    learner = DirectFeedback(model, feedback=case.build(seed), through=case.through)
+    return text_bits(model, text, learner, RATE * case.hidden_rate, seed)
+
+
+def text_bits(
+    model: nn.Module, text: Text, learner: DirectFeedback | None, hidden_rate: float, seed: int,
+    steps: int = 300, windows: int = 128,
+) -> float:  # fmt: skip
+    """Train by Adam, the last layer at `RATE`; return the bits per character of the validation text."""
     last = list(model.get_submodule("output").parameters())
     hidden = [p for p in model.parameters() if all(p is not q for q in last)]
 
     def two_rates(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        rate = RATE if case is None else RATE * case.hidden_rate
-        return torch.optim.Adam([{"params": hidden, "lr": rate}, {"params": last, "lr": RATE}])
+        return torch.optim.Adam([{"params": hidden, "lr": hidden_rate}, {"params": last, "lr": RATE}])
 
+    options: RunOptions = {"progress": False, "diagnostics": False, "optimiser": two_rates}
     history = train_text(
-        model,
-        text,
-        learner,
-        steps=300,
-        context=32,
-        windows=128,
-        every=300,
-        seed=seed,
-        progress=False,
-        diagnostics=False,
-        optimiser=two_rates,
+        model, text, learner, steps=steps, every=steps, context=32, windows=windows, seed=seed, **options
     )
     return history[-1].test
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print the table, a row for each case."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text_feedback", description="Feedback for text.")
     parser.add_argument("--seeds", type=int, default=2)
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     torch.set_num_threads(1)
     text = tiny_shakespeare()
-    print("| feedback | bits per character |\n|---|---|")
+    print(table_head(["feedback", "bits per character"]), flush=True)
     for name, case in CASES.items():
-        print(f"| {name} | {format_mean([bits(case, text, seed) for seed in range(given.seeds)], 2)} |", flush=True)
+        print(table_row([name, format_mean([bits(case, text, seed) for seed in range(given.seeds)], 2)]), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

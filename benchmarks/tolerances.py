@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy.optimize import isotonic_regression
 
-from benchmarks.pages import put
+from benchmarks.pages import put, table
 from dfa import Plan, sweep, tolerance
 from dfa.robustness.studies import MNIST, SMALL
 from dfa.robustness.tolerances import LINES, Tolerances
@@ -32,7 +32,6 @@ __all__ = ["TASKS", "load_tasks"]
 
 NAME = "benchmarks.tolerances"
 RESULTS = Path(__file__).parents[1] / "docs" / "tolerances.json"
-MARKS = (f"<!-- {NAME} -->", f"<!-- end of {NAME} -->")
 TEXT = Plan(
     data="tiny-shakespeare",
     hidden=(64, 64),
@@ -152,8 +151,8 @@ def save(kind: str, name: str, one: dict[str, Any]) -> None:
     RESULTS.write_text(json.dumps(found, sort_keys=True) + "\n", "utf-8")
 
 
-def table() -> str:
-    """Return a table in Markdown: the value at which each task loses its limit, a row for each line."""
+def tolerance_table() -> str:
+    """Return the table in Markdown: the value at which each task loses its limit, a row for each line."""
     stored, tasks = load()["tasks"], load_tasks()
     columns = [
         "what becomes worse",
@@ -166,7 +165,7 @@ def table() -> str:
         known = [cells(row) for row in found if row]
         if known:
             rows.append([known[0][0], known[0][1], *(cell(cells(row)) if row else "" for row in found)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in [columns, ["---"] * len(columns), *rows])
+    return table(columns, rows)
 
 
 def scores(found: Tolerances, stored: dict[str, Any]) -> str:
@@ -201,7 +200,7 @@ def main() -> None:
     for name in given.task:
         task, seeds = TASKS[name], range(given.seeds)
         save("tasks", name, search(task, given.lines or task.lines, seeds, given.most, given.store))
-    put(table(), MARKS, given.page)
+    put(tolerance_table(), NAME, given.page)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from benchmarks.pages import put
+from benchmarks.pages import put, table
 from benchmarks.twin_devices import Bench, hidden, truth
 from calibration import fit_device, record_bench
 from calibration.twin.evidence import read_evidence
 from photonics.plotting.style import STYLE
 
-MARKS = ("<!-- benchmarks.twin: table -->", "<!-- benchmarks.twin: end -->")
+NAME = "benchmarks.twin"
 HEADINGS = ["parameter", "known", "unknown", "error, median", "bias", "within 1 s.e.", "within 2 s.e.", "largest"]
 LOGARITHMIC = 0.1
 """Relative error above which a positive value and its truth are compared by logarithms, as their errors are made."""
@@ -136,13 +136,12 @@ def draw(found: list[Result], path: Path) -> None:
 def table_of(found: list[Result], command: str) -> str:
     """Text and table of the document."""
     fitted = [one for one in found if not one.refused]
-    cells = [HEADINGS, ["---"] * len(HEADINGS), *rows(fitted)]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in cells)
     frames, seconds = [one.frames for one in fitted], np.median([one.seconds for one in fitted])
     return (
         f"Made by `{command}`, {max(one.date for one in found)}: {len(found)} devices, {min(frames)} to "
         f"{max(frames)} frames, {seconds:.0f} s of processor time each, simulated frames included; "
-        f"{len(found) - len(fitted)} refused. Bias and the largest deviation are in standard errors.\n\n{table}\n"
+        f"{len(found) - len(fitted)} refused. Bias and the largest deviation are in standard errors.\n\n"
+        + table(HEADINGS, rows(fitted))
     )
 
 
@@ -174,7 +173,7 @@ def main() -> None:
             write_results(stored, command, found)
     text = table_of(found, command)
     print(text)
-    put(text, MARKS, args.out)
+    put(text, NAME, args.out)
     draw([one for one in found if not one.refused], args.out.with_suffix(".png"))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from benchmarks.pages import put
+from benchmarks.pages import made_by, put, table
 from benchmarks.twin_devices import Bench, hidden
 from calibration import Twin, fit_device, record_bench
 from dfa import Ternary, tolerance
@@ -73,7 +73,7 @@ def score_cells(bench: NDArray[np.float64], twin: NDArray[np.float64]) -> list[s
 
 def compare_scores(devices: range, seeds: int) -> list[list[str]]:
     """A row for each device that is not refused, and the mean difference over the devices."""
-    table, apart = [], []
+    rows, apart = [], []
     for number in devices:
         opu = hidden(number, INPUTS, PIXELS)
         try:
@@ -84,15 +84,15 @@ def compare_scores(devices: range, seeds: int) -> list[list[str]]:
             print(f"{number} refused: {error}", flush=True)
             continue
         apart.append((drawn - bench).mean(axis=0))
-        table.append([str(number), *score_cells(bench, drawn)])
-        print(table[-1], flush=True)
+        rows.append([str(number), *score_cells(bench, drawn)])
+        print(rows[-1], flush=True)
     accuracy, angle = ("{:+.2f} ± {:.2f}".format(*mean_and_error(column)) for column in np.array(apart).T)
-    return [*table, ["mean", "", "", accuracy, "", "", angle]]
+    return [*rows, ["mean", "", "", accuracy, "", "", angle]]
 
 
 def compare_tolerances(devices: range, lines: list[str]) -> list[list[str]]:
     """A row for each device and parameter."""
-    table = []
+    rows = []
     for number in devices:
         opu = hidden(number, INPUTS, PIXELS)
         pair = opu, fit(opu, number).device(number)
@@ -103,9 +103,9 @@ def compare_tolerances(devices: range, lines: list[str]) -> list[list[str]]:
             cells = [
                 t for one in found for t in (one.text(one.value), f"{one.text(one.better)} to {one.text(one.worse)}")
             ]
-            table.append([str(number), found[0].title, *cells])
-            print(table[-1], [one.verdict for one in found], flush=True)
-    return table
+            rows.append([str(number), found[0].title, *cells])
+            print(rows[-1], [one.verdict for one in found], flush=True)
+    return rows
 
 
 def main() -> None:
@@ -121,17 +121,11 @@ def main() -> None:
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows = compare_tolerances(devices, args.lines) if args.lines else compare_scores(devices, args.seeds)
-    heading = TOLERANCES if args.lines else SCORES
-    table = "\n".join("| " + " | ".join(row) + " |" for row in [heading, ["---"] * len(heading), *rows])
     asked = f"--lines {' '.join(args.lines)}" if args.lines else f"--seeds {args.seeds}"
     command = f"python -m {NAME} --devices {args.devices} --first {args.first} {asked}"
-    text = (
-        f"Made by `{command}`, {time.strftime('%Y-%m-%d')}, {time.process_time() - start:.0f} s of processor time.\n\n"
-    )
-    print(text + table)
-    if args.out:
-        kind = "tolerances" if args.lines else "scores"
-        put(text + table + "\n", (f"<!-- {NAME}: {kind} -->", f"<!-- {NAME}: end of {kind} -->"), args.out)
+    made = f"{made_by(command)}, {time.process_time() - start:.0f} s of processor time."
+    kind, headings = ("tolerances", TOLERANCES) if args.lines else ("scores", SCORES)
+    put(f"{made}\n\n{table(headings, rows)}", f"{NAME}: {kind}", args.out)
 
 
 if __name__ == "__main__":

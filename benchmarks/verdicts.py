@@ -6,7 +6,6 @@ device with a planted fault whose report passes. The table replaces the text bet
 """
 
 import argparse
-import time
 import warnings
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,12 +13,12 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from benchmarks.pages import put
+from benchmarks.pages import made_by, put, table
 from benchmarks.verdict_devices import FAULTY, Case, faulty, sound
 from calibration import characterize
 from calibration.reports.findings import Line
 
-MARKS = ("<!-- benchmarks.verdicts: table -->", "<!-- benchmarks.verdicts: end -->")
+NAME = "benchmarks.verdicts"
 HEADINGS = ["devices", "number", "pass", "degraded", "failed or refused", "lines that told, in how many devices"]
 MAX_NAMES = 4
 """Number of lines that a row of the table names."""
@@ -62,8 +61,7 @@ def run_sound(count: int) -> list[Tally]:
     for seed in range(count):
         case = sound(seed)
         name = f"sound, {case.method}, matrix by {case.matrix}"
-        for tally in (tallies.setdefault(name, Tally(name)),):
-            show(seed, name, tally.judge(case, seed))
+        show(seed, name, tallies.setdefault(name, Tally(name)).judge(case, seed))
     for tally in tallies.values():
         every.verdicts += tally.verdicts
         every.lines += tally.lines
@@ -88,16 +86,9 @@ def show(seed: int, name: str, lines: list[Line]) -> None:
     print(f"{seed:3} {name}: {'; '.join(told) or 'pass'}", flush=True)
 
 
-def table(tallies: list[Tally], command: str) -> str:
-    """The table as Markdown."""
-    rows = [HEADINGS, ["---"] * len(HEADINGS), *(tally.cells() for tally in tallies)]
-    text = "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
-    return f"Made by `{command}`, {time.strftime('%Y-%m-%d')}.\n\n{text}\n"
-
-
 def main() -> None:
     """Characterise all devices; print each as it is done."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("--sound", type=int, default=50, help="number of sound devices")
     parser.add_argument("--seeds", type=int, default=5, help="devices with each fault")
     parser.add_argument("--out", type=Path, default=None, help="Markdown file")
@@ -105,10 +96,8 @@ def main() -> None:
     with threadpool_limits(1):
         tallies = [*run_sound(args.sound), *run_faulty(args.seeds)]
     out = f" --out {args.out.as_posix()}" if args.out else ""
-    text = table(tallies, f"python -m benchmarks.verdicts --sound {args.sound} --seeds {args.seeds}{out}")
-    print(text)
-    if args.out:
-        put(text, MARKS, args.out)
+    made = made_by(f"python -m {NAME} --sound {args.sound} --seeds {args.seeds}{out}")
+    put(f"{made}.\n\n{table(HEADINGS, (tally.cells() for tally in tallies))}", NAME, args.out)
 
 
 if __name__ == "__main__":
