@@ -16,7 +16,7 @@ from dfa.experiments.teachers import METHODS
 from dfa.training.epoch import Epoch
 from photonics.plotting.style import legend_below
 
-__all__ = ["COLOURS", "diagnostics_section", "draw_blocks", "draw_feedback", "marker_style"]
+__all__ = ["COLOURS", "diagnostics_section", "draw_blocks", "draw_feedback", "label_counts", "marker_style"]
 
 COLOURS = {
     "bp": "#1f2933",
@@ -156,8 +156,7 @@ def draw_blocks(ax: Axes, runs: Sequence[Run], name: Literal["angles", "gradient
             colour = COLOURS[method]
             ax.plot(at, values, linestyle=STYLES[k % len(STYLES)], color=colour, lw=1.2, **marker_style(at))
             methods.setdefault(method, Line2D([], [], color=colour, label=METHODS[method]))
-    ax.set_xlabel(axis)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label_counts(ax, axis)
     ends = [
         Line2D([], [], color="#5b6875", linestyle=STYLES[k % len(STYLES)], label=f"block {block}")
         for k, block in enumerate(blocks)
@@ -182,8 +181,8 @@ def draw_feedback(ax: Axes, runs: Sequence[Run], names: Sequence[str], label: st
             title = None if method in methods else METHODS[method]
             methods.add(method)
             ax.plot(at, values, linestyle=style, color=COLOURS[method], label=title, lw=1.4, **marker_style(at))
-    ax.set(xlabel=axis, ylabel=label)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label_counts(ax, axis)
+    ax.set_ylabel(label)
     if label.startswith("share"):
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
         ax.set_ylim(bottom=0)
@@ -192,6 +191,14 @@ def draw_feedback(ax: Axes, runs: Sequence[Run], names: Sequence[str], label: st
         ax.set_ylim(min(low, (low + high) / 2 - 3), max(high, (low + high) / 2 + 3))
     legend_below(ax)
     return ax
+
+
+def label_counts(ax: Axes, label: str) -> None:
+    """Label the axis of epochs or steps. Its ticks are whole numbers, also around a single record."""
+    low, high = ax.get_xlim()
+    middle = (low + high) / 2
+    ax.set(xlabel=label, xlim=(min(low, middle - 1), max(high, middle + 1)))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 class Marker(TypedDict, total=False):

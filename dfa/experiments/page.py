@@ -4,12 +4,11 @@ import statistics
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from calibration.reports.characterize import characterize
 from calibration.reports.html import sections
 from calibration.reports.page import Section, Table, picture, plural, render
-from dfa.experiments.curves import COLOURS, diagnostics_section, marker_style
+from dfa.experiments.curves import COLOURS, diagnostics_section, label_counts, marker_style
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import Run, summary
 from dfa.experiments.tasks import Data, signal_width
@@ -78,7 +77,7 @@ def draw_scores(ax: Axes, plan: Plan, runs: Sequence[Run]) -> Axes:
     final = [metric.factor * run.score for run in runs]
     if metric.higher_is_better:
         ax.set_ylim(max(0.0, min(final) - 8.0), 100.0)
-    ax.set(xlabel=axis_label(plan), ylabel=f"{metric.name} ({metric.unit})")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_ylabel(f"{metric.name} ({metric.unit})")
+    label_counts(ax, axis_label(plan))
     legend_below(ax)
     return ax

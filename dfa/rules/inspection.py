@@ -77,8 +77,8 @@ class Inspector:
             if growth > MAX_GROWTH and self.first_time(t.block, "growth"):
                 warn(
                     f"the output of block {self.names[t.block]!r} has grown {growth:.0f} times since the first step: "
-                    "lower the learning rate, put a norm into the block, set through='norm', or name a block "
-                    "that ends with the activation"
+                    "lower the learning rate, put a norm into the block, set through='norm', or end the block "
+                    "with a bounded activation such as tanh"
                 )
             if still > MAX_CONSTANT and self.first_time(t.block, "constant"):
                 warn(

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from dfa.experiments import Run
+from dfa.experiments import DEMO, Run
 from dfa.experiments.curves import COLOURS, diagnostics_section, draw_blocks, draw_feedback
+from dfa.experiments.page import draw_scores
 from dfa.training.epoch import Epoch
 
 
@@ -71,6 +72,16 @@ def test_missing_values_are_not_drawn():
     assert len(diagnostics_section([run("optical", 0, snr_db=math.nan)], "epoch").pictures) == 4
     zero = lines(draw_blocks(axes(), [dark], "gradients", "epoch"))
     assert all(math.isnan(value) for value in zero[COLOURS["last-layer"], "-"])
+
+
+def test_a_single_record_has_an_axis_of_whole_epochs():
+    """Catches: an axis from 2.84 to 3.16 in the report of a run that recorded its last epoch only."""
+    one = [run("optical", 0, at=(3,))]
+    drawn = [draw_scores(axes(), DEMO, one), draw_feedback(axes(), one, ("snr_db",), "dB", "epoch")]
+    drawn.append(draw_blocks(axes(), one, "angles", "epoch"))
+    for ax in drawn:
+        assert ax.get_xlim() == (2.0, 4.0)
+        assert all(float(tick).is_integer() for tick in ax.get_xticks())
 
 
 def test_the_section_has_every_figure_and_no_empty_one():

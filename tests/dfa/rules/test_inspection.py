@@ -245,6 +245,7 @@ def test_outputs_that_grow_are_told():
     texts = [str(w.message) for w in seen]
     assert [w.filename for w in seen] == [__file__] * 2
     assert "output of block '0' has grown" in texts[0]
+    assert "end the block with a bounded activation such as tanh" in texts[0]  # it ends with ReLU
     assert "of the units of block '2' give the same output for every sample" in texts[1]
 
 
