@@ -35,12 +35,14 @@ __all__ = [
     "located",
     "log_normal_cdf",
     "mean",
+    "mean_where",
     "median",
     "nanquantile",
     "put",
     "rfft2",
     "squares_of_each",
     "sum_squares",
+    "sum_where",
     "total",
 ]
 
@@ -82,6 +84,20 @@ def total(values: Array, axis: Axis = None, dtype: str | None = None, where: Arr
     if xp.isdtype(values.dtype, "bool"):
         return xp.astype(count(values, axis), kind)
     return xp.sum(values, axis=axis, dtype=kind)
+
+
+def sum_where(values: Array, where: Array, axis: Axis = None) -> Array:
+    """Sum over an axis of the entries where a mask is true, in the type of the values; by numpy in its own order."""
+    if isinstance(values, np.ndarray):
+        return np.sum(values, axis=axis, where=where)
+    return total(values, axis, where=where)
+
+
+def mean_where(values: Array, where: Array, axis: Axis = None) -> Array:
+    """Mean over an axis of the entries where a mask is true; see `sum_where`."""
+    if isinstance(values, np.ndarray):
+        return np.mean(values, axis=axis, where=where)
+    return mean(values, axis, where=where)
 
 
 def sum_squares(values: Array) -> Array:

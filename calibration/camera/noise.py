@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from calibration.arrays import count, mean_where, sum_where
 from calibration.camera.decay import STILL, Speed, speed_of_repeats
 from calibration.camera.pixels import is_bad_in_dark, is_restless
 from calibration.device import Device, show
@@ -13,7 +14,7 @@ from photonics.backend import backend_of, to_host
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.parts.camera import QUANTISATION
 
-__all__ = ["Background", "NoiseModel", "Unsteady", "dark_level", "measure_background", "over_repeats"]
+__all__ = ["Background", "NoiseModel", "Unsteady", "dark_level", "measure_background", "measure_many", "over_repeats"]
 
 MAX_SCATTER = 50.0
 """Largest variance of repeated frames, relative to shot noise, at which a calibration is still useful. Laser noise
@@ -23,6 +24,8 @@ MAX_ZEROS = 0.01
 than 2.3 standard deviations."""
 EXPOSURE_RATIO = 8.0
 """Ratio of the two exposures at which fixed patterns are measured."""
+MAX_PIXELS = 2**27
+"""Largest number of pixels of frames in memory at a time."""
 MIN_BEND = 0.02
 """Smallest relative difference of readings at the two exposures that is not due to the laser."""
 MAX_ROUNDING = 0.06
@@ -53,29 +56,32 @@ class NoiseModel:
 
 
 class Repeated(NamedTuple):
-    """Repeated frames of some patterns: their statistics on the host, (n_patterns, n_out), and the frames."""
+    """Statistics of repeated frames of some patterns, (n_patterns, n_out), and the frames; all where the device is."""
 
-    mean: FloatArray
-    variance: FloatArray
-    peak: HostArray
+    mean: Array
+    variance: Array
+    peak: Array
     values: Array
-    """The frames, where the device computes, float32: (repeats, n_patterns, n_out)."""
+    """The frames, float32: (repeats, n_patterns, n_out)."""
 
 
 class Background(NamedTuple):
-    """Mean frames of fixed patterns minus the mean frame with all mirrors OFF; arrays of shape (n_patterns, n_out)."""
+    """Mean frames of fixed patterns minus the mean frame with all mirrors OFF.
 
-    intensity: FloatArray
+    Arrays have the shape (n_patterns, n_out), and are where the device computes.
+    """
+
+    intensity: Array
     """Mean ``I(pattern) - I(0)`` at the device's exposure, DN."""
-    variance: FloatArray
+    variance: Array
     """Variance of `intensity`, DN^2."""
-    saturated: BoolArray
+    saturated: Array
     """Whether a pixel is saturated even in the shorter exposure, or blinks in the dark."""
-    clipped: BoolArray
+    clipped: Array
     """Whether a pixel is saturated at the device's exposure, or blinks in the dark."""
-    off: FloatArray
+    off: Array
     """Mean frame with all mirrors OFF at the longer exposure, DN: (n_out,)."""
-    off_variance: FloatArray
+    off_variance: Array
     """Variance of `off`, DN^2: (n_out,)."""
     noise: NoiseModel
     frame: int = 0
@@ -103,48 +109,52 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
     middle = opu.clock.frames + repeats * (1 + len(patterns)) // 2
     shots = [measure_repeatedly(opu, patterns, repeats, exposure) for exposure in exposures]
     (mean, variance, peak, values), (short_mean, _, short_peak, _) = shots
-    backend, bright = backend_of(values), peak[1:].ravel() < opu.camera.saturation_dn
-    noise = fit_noise(mean, variance, peak < opu.camera.saturation_dn, dark, opu.camera.saturation_dn)
+    backend, top, ratio = backend_of(values), opu.camera.saturation_dn, float(np.float32(exposures[0] / exposures[1]))
+    xp, square = backend.xp, float(np.float32(ratio) ** 2)
+    noise = fit_noise(mean, variance, peak < top, dark, top)
 
     scatter = noise.slope_dn / opu.camera.gain
-    if scatter > MAX_SCATTER and noise.slope_dn * float(mean[1:].mean() - noise.dark_dn) > 1.0:
+    if scatter > MAX_SCATTER and noise.slope_dn * (float(xp.mean(mean[1:, :])) - noise.dark_dn) > 1.0:
         raise Unsteady(
             "repeated frames of a pattern must agree within the camera's noise, got a variance "
             f"{scatter:.0f} times that of shot noise: check for drift of the medium or the laser, and for lost frames"
         )
-    ratio = np.float32(exposures[0] / exposures[1])
-    clipped = peak[1:] >= opu.camera.saturation_dn
-    restless = is_restless(dark)
-    long = mean[1:] - mean[0]
-    short = (short_mean[1:] - short_mean[0]) * ratio
-    spread = noise.variance(mean[1:]) + noise.variance(mean[:1])
-    short_spread = (noise.variance(short_mean[1:]) + noise.variance(short_mean[:1])) * ratio**2
+    full, restless = peak[1:, :] >= top, backend.asarray(is_restless(dark))
+    long = mean[1:, :] - mean[:1, :]
+    short = (short_mean[1:, :] - short_mean[:1, :]) * ratio
+    spread = (noise.variance(mean[1:, :]) + noise.variance(mean[:1, :])) / float(repeats)
+    short_spread = (noise.variance(short_mean[1:, :]) + noise.variance(short_mean[:1, :])) * square / float(repeats)
+    clipped = full | restless
     return Background(
-        intensity=np.where(clipped, short, long),
+        intensity=xp.where(full, short, long),
         # If the noise is below half a code, every frame has the same rounding error, which averaging does not reduce.
-        variance=np.maximum(np.where(clipped, short_spread, spread) / np.float32(repeats), np.float32(QUANTISATION)),
-        saturated=(clipped & (short_peak[1:] >= opu.camera.saturation_dn)) | restless,
-        clipped=clipped | restless,
-        off=mean[0],
-        off_variance=np.maximum(noise.variance(mean[0]) / np.float32(repeats), np.float32(QUANTISATION)),
+        variance=xp.maximum(xp.where(full, short_spread, spread), QUANTISATION),
+        saturated=(full & (short_peak[1:, :] >= top)) | restless,
+        clipped=clipped,
+        off=mean[0, :],
+        off_variance=xp.maximum(noise.variance(mean[0, :]) / float(repeats), QUANTISATION),
         noise=noise,
         frame=middle,
         speed=speed_of_repeats(
-            backend.xp.reshape(values[:, 1:, :] - noise.dark_dn, (repeats, -1)), len(mean), backend.asarray(bright)
+            xp.reshape(values[:, 1:, :] - noise.dark_dn, (repeats, -1)),
+            mean.shape[0],
+            xp.reshape(peak[1:, :] < top, (-1,)),
         ),
-        bend=bend_of_exposures(
-            np.where(clipped | restless, np.float32(np.nan), long),
-            spread / np.float32(repeats),
-            short,
-            short_spread / np.float32(repeats),
-            float(ratio),
-        ),
+        bend=bend_of_exposures(xp.where(clipped, np.nan, long), spread, short, short_spread, ratio),
     )
 
 
-def bend_of_exposures(
-    long: FloatArray, variance: FloatArray, short: FloatArray, short_variance: FloatArray, ratio: float
-) -> float:
+def measure_many(opu: Device, patterns: BoolArray, repeats: int) -> Background:
+    """Call `measure_background` for many patterns in chunks that fit in memory."""
+    size = max(MAX_PIXELS // (repeats * opu.n_out), 1)
+    parts = [measure_background(opu, patterns[i : i + size], repeats) for i in range(0, len(patterns), size)]
+    xp = backend_of(parts[0].off).xp
+    joined = {name: xp.concat([getattr(part, name) for part in parts]) for name in Background._fields[:4]}
+    bend = max((part.bend for part in parts), key=abs)
+    return parts[0]._replace(**joined, off=xp.mean(xp.stack([part.off for part in parts]), axis=0), bend=bend)
+
+
+def bend_of_exposures(long: Array, variance: Array, short: Array, short_variance: Array, ratio: float) -> float:
     """Relative difference of readings at two exposures that a linear camera does not make; 0 if it is not significant.
 
     The scatter of the readings over the pixels is compared, which the dark level does not change. If the medium has
@@ -152,27 +162,29 @@ def bend_of_exposures(
 
     Parameters
     ----------
-    long, short : ndarray, shape (n_patterns, n_pixels)
+    long, short : array, shape (n_patterns, n_pixels)
         Readings above those of all mirrors OFF; the shorter ones times the ratio of the exposures. NaN is left out.
-    variance, short_variance : ndarray, shape (n_patterns, n_pixels)
+    variance, short_variance : array, shape (n_patterns, n_pixels)
         Variance of the readings by noise.
     ratio : float
         The longer exposure over the shorter one.
     """
-    known = np.isfinite(long)
-    if np.count_nonzero(known) < 2 * len(long) + 2:
+    xp = backend_of(long).xp
+    known = xp.isfinite(long)
+    pixels = int(count(known))
+    if pixels < 2 * long.shape[0] + 2:
         return 0.0
-    spreads, errors, both = [], [], np.ones_like(long)
+    spreads, errors, both = [], [], xp.ones_like(long)
     for values, noise in ((long, variance), (short, short_variance)):
-        centred = values - np.mean(values, axis=1, keepdims=True, where=known)
+        centred = values - mean_where(values, known, 1)[:, None]
         both = both * centred
-        spreads.append(float(np.mean(centred**2, where=known) - np.mean(noise, where=known)))
-        errors.append(float(np.sum(centred**2 * noise, where=known)) / np.count_nonzero(known) ** 2)
+        spreads.append(float(mean_where(centred**2, known) - mean_where(noise, known)))
+        errors.append(float(sum_where(centred**2 * noise, known)) / pixels**2)
     if min(spreads) <= 0:
         return 0.0
     bend = float(np.sqrt(spreads[1] / spreads[0])) - 1.0
-    same = float(np.mean(both, where=known)) ** 2 / (spreads[0] * spreads[1])
-    other = 2.0 * max(1.0 - same, 0.0) / np.count_nonzero(known)
+    same = float(mean_where(both, known)) ** 2 / (spreads[0] * spreads[1])
+    other = 2.0 * max(1.0 - same, 0.0) / pixels
     error = float(np.sqrt(sum(errors) / min(spreads) ** 2 + other))
     rounding = MAX_ROUNDING * ratio**2 / spreads[0]
     return bend if abs(bend) > max(MIN_BEND, 5.0 * error, rounding) else 0.0
@@ -189,28 +201,21 @@ def over_repeats(frames: Array, repeats: int) -> Repeated:
     xp = backend_of(frames).xp
     frames = xp.reshape(frames, (repeats, -1, frames.shape[-1]))
     values = xp.astype(frames, xp.float32)
-    mean, variance = to_host(xp.mean(values, axis=0)), to_host(xp.var(values, axis=0, correction=1))
-    return Repeated(mean, variance, to_host(xp.max(frames, axis=0)), values)
+    return Repeated(xp.mean(values, axis=0), xp.var(values, axis=0, correction=1), xp.max(frames, axis=0), values)
 
 
-def fit_noise(
-    mean: FloatArray,
-    variance: FloatArray,
-    usable: BoolArray,
-    dark: FloatArray,
-    saturation_dn: int,
-) -> NoiseModel:
+def fit_noise(mean: Array, variance: Array, usable: Array, dark: FloatArray, saturation_dn: int) -> NoiseModel:
     """Fit the camera's noise to repeated frames, pooled over pixels, and to dark frames (repeats, n_out).
 
     The floor is the variance of dark frames, but at least the quantisation variance 1/12, because rounding hides noise
     below half a code. The slope is the total excess variance divided by the total signal of the pixels brighter than
     the mean. Dimmer pixels are left out, because rounding hides part of their noise.
     """
-    dark_dn, dark_dn2 = dark_level(dark, saturation_dn)
-    floor = max(dark_dn2, QUANTISATION)
-    bright = usable & (mean > mean.mean()) & ~is_bad_in_dark(dark, saturation_dn)
-    signal = float((mean[bright] - dark_dn).sum())
-    excess = float((variance[bright] - floor).sum())
+    backend, (dark_dn, dark_dn2) = backend_of(mean), dark_level(dark, saturation_dn)
+    xp, floor = backend.xp, max(dark_dn2, QUANTISATION)
+    bright = usable & (mean > xp.mean(mean)) & backend.asarray(~is_bad_in_dark(dark, saturation_dn))
+    signal = float(xp.sum(mean[bright] - dark_dn))
+    excess = float(xp.sum(variance[bright] - floor))
     return NoiseModel(floor, max(excess / signal, 0.0) if signal > 0 else 0.0, dark_dn)
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.arrays import bessel_sum, columns, mean
+from calibration.arrays import bessel_sum, columns, located, mean
 from calibration.camera.ageing import Seen
 from calibration.camera.decay import change_of_light
 from calibration.camera.noise import measure_background
@@ -22,6 +22,7 @@ from calibration.projections.light import change_of_anchors, state_of_light, tol
 from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
 from photonics.arrays import Array
+from photonics.backend import HOST, to_host
 from photonics.component import Field, component, integer
 
 __all__ = ["MAX_DIM", "AnchorMethod", "AnchorProjection"]
@@ -129,7 +130,7 @@ class AnchorProjection(LinearProjection):
 
     def recalibrate(self) -> "AnchorProjection":
         """Measure the projection again; each row keeps its anchor, and so its phase."""
-        return self.method.calibrate(self.opu, self.n_inputs, self.choice)
+        return self.method.calibrate(self.opu, self.n_inputs, to_host(self.choice))
 
     def refresh(self, count: int = 1) -> Refreshed:
         """Measure each anchor again by `count` frames; the dark level and light that leaks are those of before.
@@ -307,7 +308,7 @@ class AnchorMethod(ProjectionMethod):
         """Take the frames of a calibration; `choice` gives each row its anchor, by default the brightest one."""
         anchors = integer(self.anchors, "anchors", 1, max(device.n_in - n_inputs, 1))
         patterns = anchor_patterns(device.n_in, n_inputs, anchors)
-        background = measure_background(device, patterns, self.repeats)
+        background = located(measure_background(device, patterns, self.repeats), HOST)
         chosen = background.intensity.argmax(axis=0) if choice is None else choice
         rows = np.arange(device.n_out)
         anchor_dn, variance = background.intensity[chosen, rows], background.variance[chosen, rows]

@@ -6,10 +6,9 @@ Complex numbers are written as real vectors of two components: ``Re(conj(q) y)``
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.device import Device, show
-from photonics.arrays import Array, BoolArray, FloatArray, IntArray
+from photonics.arrays import Array, BoolArray, IntArray
 from photonics.backend import backend_of
 
 __all__ = ["Places", "anchor_patterns", "anchor_sets", "frames_with_anchors", "place"]
@@ -25,19 +24,19 @@ MAX_MISFIT = 10.0
 class Places(NamedTuple):
     """Positions of the anchors in the plane of each row."""
 
-    positions: NDArray[np.float64]
+    positions: Array
     """(rows, S, 2), roots of DN."""
-    leak: NDArray[np.float64]
+    leak: Array
     """Leaked field, (rows, 2), roots of DN."""
-    covariance: NDArray[np.float64]
+    covariance: Array
     """Covariance of positions and leaked field, (rows, 2 S + 2, 2 S + 2), DN."""
-    misfit: NDArray[np.float64]
+    misfit: Array
     """Squared residuals over those expected from noise, (rows,)."""
-    rank_ratio: NDArray[np.float64]
+    rank_ratio: Array
     """Third over second eigenvalue of the Gram matrix, (rows,)."""
-    flatness: NDArray[np.float64]
+    flatness: Array
     """Second over first eigenvalue of the Gram matrix, (rows,)."""
-    spread: NDArray[np.float64]
+    spread: Array
     """Second eigenvalue of the Gram matrix, (rows,), DN."""
 
 
@@ -48,7 +47,7 @@ def anchor_sets(anchors: int) -> IntArray:
     return np.concatenate([one, one[first] + one[second]])
 
 
-def place(intensity: FloatArray, variance: FloatArray, members: IntArray, leak_dn: float) -> Places:
+def place(intensity: Array, variance: Array, members: IntArray, leak_dn: float) -> Places:
     """Place the anchors of each row in its plane.
 
     Classical multidimensional scaling of the Gram matrix gives a start. Gauss-Newton steps then fit the positions q_i
@@ -58,110 +57,119 @@ def place(intensity: FloatArray, variance: FloatArray, members: IntArray, leak_d
 
     Parameters
     ----------
-    intensity, variance : ndarray, shape (rows, n_patterns)
-        ``I(p) - I(0)``, DN, and its variance.
+    intensity, variance : array, shape (rows, n_patterns)
+        ``I(p) - I(0)``, DN, and its variance. The result is where they are.
     members : ndarray, shape (n_patterns, S)
         Anchors in each pattern: single ones first, then the pairs in the order of ``numpy.triu_indices(S, 1)``.
     leak_dn : float
         Mean intensity of all mirrors OFF, by the data sheet.
     """
-    data, weight = intensity.astype(np.float64), 1.0 / variance.astype(np.float64)
-    count = members.shape[1]
+    backend = backend_of(intensity)
+    xp, count = backend.xp, members.shape[1]
+    data, weight = xp.astype(intensity, xp.float64), 1.0 / xp.astype(variance, xp.float64)
     freedom = max(len(members) - 2 * count - 1, 1)
-    leak_dn = max(leak_dn, 1e-6 * float(np.abs(data).mean()))
+    leak_dn = max(leak_dn, 1e-6 * float(xp.mean(xp.abs(data))))
     start = points_of(gram(data, members))
-    found = fit(data, weight, members, leak_dn, start, np.zeros((len(data), 2)))
+    found = fit(data, weight, members, leak_dn, start, backend.zeros((data.shape[0], 2), "float64"))
     for turn in range(RESTARTS):
         wrong = found.cost > MAX_MISFIT * freedom
-        if not wrong.any():
+        if not bool(xp.any(wrong)):
             break
         angle = 2.0 * np.pi * turn / RESTARTS
-        leak = np.sqrt(leak_dn) * np.array([[np.cos(angle), np.sin(angle)]])
-        other = fit(data[wrong], weight[wrong], members, leak_dn, start[wrong], np.repeat(leak, wrong.sum(), axis=0))
+        leak = backend.asarray(np.sqrt(leak_dn) * np.array([[np.cos(angle), np.sin(angle)]]))
+        first = start[wrong]
+        other = fit(data[wrong], weight[wrong], members, leak_dn, first, xp.broadcast_to(leak, (first.shape[0], 2)))
         better = other.cost < found.cost[wrong]
-        rows = np.flatnonzero(wrong)[better]
         for mine, its in zip(found, other, strict=True):
-            mine[rows] = its[better]
-    q, c = found.positions, found.leak
-    beat = 2.0 * np.einsum("rk,pi,rik->rp", c, members, q)
-    values = np.sort(np.abs(np.linalg.eigvalsh(gram(data - beat, members))), axis=1)[:, ::-1]
-    largest = np.maximum(values, 1e-30)
+            mine[wrong] = xp.where(xp.reshape(better, (-1, *(1,) * (its.ndim - 1))), its, mine[wrong])
+    values = xp.sort(xp.abs(xp.linalg.eigvalsh(gram(data - beats(found, members), members))), axis=1)
+    first, second, third = (values[:, count - 1 - k] for k in range(3))
     return Places(
-        positions=q,
-        leak=c,
+        positions=found.positions,
+        leak=found.leak,
         covariance=found.covariance,
         misfit=found.cost / freedom,
-        rank_ratio=values[:, 2] / largest[:, 1],
-        flatness=values[:, 1] / largest[:, 0],
-        spread=values[:, 1],
+        rank_ratio=third / xp.maximum(second, 1e-30),
+        flatness=second / xp.maximum(first, 1e-30),
+        spread=second,
     )
 
 
 class Fit(NamedTuple):
     """Positions that fit the intensities best, from one start."""
 
-    positions: NDArray[np.float64]
-    leak: NDArray[np.float64]
-    covariance: NDArray[np.float64]
-    cost: NDArray[np.float64]  # squared residuals over their variances, that of the leak included: (rows,)
+    positions: Array
+    leak: Array
+    covariance: Array
+    cost: Array  # squared residuals over their variances, that of the leak included: (rows,)
 
 
-def fit(
-    data: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    members: IntArray,
-    leak_dn: float,
-    q: NDArray[np.float64],
-    c: NDArray[np.float64],
-) -> Fit:
+def fit(data: Array, weight: Array, members: IntArray, leak_dn: float, q: Array, c: Array) -> Fit:
     """Fit positions and leaked fields by Gauss-Newton steps from q, (rows, S, 2), and c, (rows, 2)."""
-    count, c = members.shape[1], c[:, None]
-    prior = np.zeros(2 * count + 2)
-    prior[-2:] = 2.0 / leak_dn
-    covariance = np.empty(0)
+    backend, count = backend_of(data), members.shape[1]
+    xp, rows, c = backend.xp, data.shape[0], c[:, None, :]
+    known, size, tight = backend.asarray(members, "float64"), 2 * count + 2, 2.0 / leak_dn
+    weak = np.where(np.arange(size) < 2 * count, 0.0, tight)
+    prior, wide, line = map(backend.asarray, (weak, np.diag(weak), 1e-9 * np.eye(size)))
+    covariance = backend.zeros((0,), "float64")
     for _ in range(ROUNDS):
-        z = np.einsum("pi,rik->rpk", members, q)
-        slope = members[None, :, :, None] * (2.0 * (z + c))[:, :, None, :]
-        jacobian = np.concatenate([slope, 2.0 * z[:, :, None, :]], axis=2).reshape(*data.shape, -1)
-        residual = data - ((z + 2.0 * c) * z).sum(axis=2)
-        weighted = np.swapaxes(jacobian * weight[:, :, None], 1, 2)
+        z = members_sum(members, q)
+        slope = known[None, :, :, None] * (2.0 * (z + c))[:, :, None, :]
+        jacobian = xp.reshape(xp.concat([slope, 2.0 * z[:, :, None, :]], axis=2), (*data.shape, size))
+        residual = data - xp.sum((z + 2.0 * c) * z, axis=2)
+        weighted = xp.matrix_transpose(jacobian * weight[:, :, None])
         normal = weighted @ jacobian
-        level = np.maximum(np.trace(normal, axis1=1, axis2=2), prior[-1])  # in a row without light, that of the prior
+        level = xp.maximum(xp.linalg.trace(normal), tight)  # in a row without light, that of the prior
         # Intensities do not depend on a rotation of the plane. It is held fixed, so that the step is unique.
-        turn = np.concatenate([q, c], axis=1)[:, :, ::-1].copy()
-        turn[:, :, 0] *= -1.0
-        turn = turn.reshape(len(data), -1)
-        turn /= np.maximum(np.linalg.norm(turn, axis=1, keepdims=True), 1e-30)
-        hold = turn[:, :, None] * turn[:, None, :] + 1e-9 * np.eye(len(prior))  # the latter for anchors on a line
-        normal += np.diag(prior) + level[:, None, None] * hold
-        covariance = np.linalg.inv(normal)
-        at = np.concatenate([q, c], axis=1)
-        push = (weighted @ residual[:, :, None])[:, :, 0] - prior * at.reshape(len(data), -1)
-        step = (covariance @ push[:, :, None])[:, :, 0].reshape(len(data), count + 1, 2)
-        q, c = q + step[:, :count], c + step[:, count:]
-    z = np.einsum("pi,rik->rpk", members, q)
-    residual = data - ((z + 2.0 * c) * z).sum(axis=2)
-    cost = (weight * residual**2).sum(axis=1) + 2.0 * (c**2).sum(axis=(1, 2)) / leak_dn
-    return Fit(q, c[:, 0], covariance, np.where(np.isfinite(cost), cost, np.inf))
+        at = xp.concat([q, c], axis=1)
+        turn = xp.reshape(xp.stack([-at[:, :, 1], at[:, :, 0]], axis=2), (rows, size))
+        turn /= xp.maximum(xp.linalg.vector_norm(turn, axis=1, keepdims=True), 1e-30)
+        hold = turn[:, :, None] * turn[:, None, :] + line  # the latter for anchors on a line
+        normal += wide + level[:, None, None] * hold
+        covariance = xp.linalg.inv(normal)
+        push = (weighted @ residual[:, :, None])[:, :, 0] - prior * xp.reshape(at, (rows, size))
+        step = xp.reshape((covariance @ push[:, :, None])[:, :, 0], (rows, count + 1, 2))
+        q, c = q + step[:, :count, :], c + step[:, count:, :]
+    z = members_sum(members, q)
+    residual = data - xp.sum((z + 2.0 * c) * z, axis=2)
+    cost = xp.sum(weight * residual**2, axis=1) + 2.0 * xp.sum(c**2, axis=(1, 2)) / leak_dn
+    return Fit(q, c[:, 0, :], covariance, xp.where(xp.isfinite(cost), cost, np.inf))
 
 
-def gram(intensity: NDArray[np.float64], members: IntArray) -> NDArray[np.float64]:
+def members_sum(members: IntArray, q: Array) -> Array:
+    """Sum of the positions of each pattern's anchors: (n_patterns, S) and (rows, S, 2) -> (rows, n_patterns, 2)."""
+    if isinstance(q, np.ndarray):
+        return np.einsum("pi,rik->rpk", members, q)
+    return backend_of(q).asarray(members, "float64") @ q
+
+
+def beats(found: Fit, members: IntArray) -> Array:
+    """Light ``2 c . z`` of the leaked field and each pattern: (rows, n_patterns)."""
+    if isinstance(found.leak, np.ndarray):
+        return 2.0 * np.einsum("rk,pi,rik->rp", found.leak, members, found.positions)
+    return 2.0 * backend_of(found.leak).xp.sum(found.leak[:, None, :] * members_sum(members, found.positions), axis=2)
+
+
+def gram(intensity: Array, members: IntArray) -> Array:
     """Gram matrix of the anchors, ``q_i . q_j``, from the intensities of single ones and pairs: (rows, S, S)."""
     count = members.shape[1]
-    single, pair = intensity[:, :count], intensity[:, count:]
-    first, second = np.triu_indices(count, 1)
-    matrix = np.zeros((len(intensity), count, count))
-    matrix[:, np.arange(count), np.arange(count)] = single
-    matrix[:, first, second] = matrix[:, second, first] = (pair - single[:, first] - single[:, second]) / 2.0
+    matrix = backend_of(intensity).zeros((intensity.shape[0], count, count), "float64")
+    for i in range(count):
+        matrix[:, i, i] = intensity[:, i]
+    for pair, (i, j) in enumerate(zip(*np.triu_indices(count, 1), strict=True), count):
+        both = (intensity[:, pair] - intensity[:, int(i)] - intensity[:, int(j)]) / 2.0
+        matrix[:, int(i), int(j)] = matrix[:, int(j), int(i)] = both
     return matrix
 
 
-def points_of(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def points_of(matrix: Array) -> Array:
     """Points of the plane whose Gram matrix is nearest to a given one: (rows, S, S) -> (rows, S, 2)."""
-    values, vectors = np.linalg.eigh(matrix)
+    xp = backend_of(matrix).xp
+    values, vectors = xp.linalg.eigh(matrix)
     # Noise may make the second eigenvalue negative, and the fit cannot start with all points on a line.
-    two = np.maximum(values[:, :-3:-1], 1e-4 * np.abs(values).max(axis=1, keepdims=True))
-    return vectors[:, :, :-3:-1] * np.sqrt(two)[:, None, :]
+    least = 1e-4 * xp.max(xp.abs(values), axis=1, keepdims=True)
+    two = xp.maximum(xp.flip(values[:, -2:], axis=1), least)
+    return xp.flip(vectors[:, :, -2:], axis=2) * xp.sqrt(two)[:, None, :]
 
 
 def anchor_patterns(n_in: int, n_inputs: int, anchors: int) -> BoolArray:

@@ -13,9 +13,9 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from calibration.arrays import as_complex, columns, count, difference, located, mean, nanquantile
+from calibration.arrays import as_complex, columns, count, difference, located, mean, median, nanquantile
 from calibration.camera.decay import change_of_light
-from calibration.camera.noise import Background, measure_background
+from calibration.camera.noise import Background, measure_many
 from calibration.device import Device, show
 from calibration.fields.linearity import warn_of_exposures
 from calibration.fields.misfit import check_repeats, response_factor
@@ -27,16 +27,14 @@ from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, flat_ancho
 from calibration.projections.light import change_of_anchors, state_of_light
 from calibration.projections.responses import Common, Response
 from calibration.projections.trilateration import Anchors, by_frame, locate, misfit, shared_error
-from photonics.arrays import Array, BoolArray, HostArray, IntArray
-from photonics.backend import HOST
+from photonics.arrays import Array, BoolArray, IntArray
+from photonics.backend import HOST, backend_of, to_host
 from photonics.component import Field, component, integer
 
 __all__ = ["MultilaterationMethod", "MultilaterationProjection"]
 
 CHUNK_ROWS = 2**13
 """Number of rows whose anchors are located at a time."""
-MAX_PIXELS = 2**27
-"""Largest number of pixels of calibration frames in memory at a time."""
 MIN_READINGS = 4
 """Smallest number of unsaturated frames. A field and its intensity are three unknowns; one more reading makes the start
 reliable."""
@@ -127,7 +125,7 @@ class MultilaterationProjection(LinearProjection):
     def recalibrate(self) -> "MultilaterationProjection":
         """Measure the projection again; rows are turned and reflected so that their anchors lie where they lay."""
         new = self.method.calibrate(self.opu, self.n_inputs)
-        return replace(new, places=new.places.aligned(self.places))
+        return replace(new, places=new.places.aligned(located(self.places, HOST)))
 
     def refresh(self, count: int = 1) -> Refreshed:
         """Compare `count` frames of each anchor with their places, which then scale with the light."""
@@ -149,21 +147,17 @@ class MultilaterationProjection(LinearProjection):
         return Refreshed(projection if projection.correlation == 1.0 else projection._misplaced(), *found)
 
     def _misplaced(self) -> "MultilaterationProjection":
-        """The projection with the errors that anchors make which are not where they were calibrated.
-
-        The errors are computed on the host: one copy of the anchors' places.
-        """
-        kept, places = self.correlation, located(self.places, HOST)
-        points = places.positions
-        power = np.mean(np.sum(points**2, axis=1)[:, located(self.valid, HOST)])
-        variance = ((1.0 - kept) ** 2 * points**2 + (1.0 - kept**2) * power / 2.0).transpose(2, 0, 1)
-        covariance = np.zeros((self.n_outputs, 2 * len(points) + 2, 2 * len(points) + 2))
-        known = np.arange(2 * len(points))
-        covariance[:, known, known] = variance.reshape(self.n_outputs, -1)
+        """The projection with the errors that anchors make which are not where they were calibrated."""
+        kept, xp, points = self.correlation, self.backend.xp, self.places.positions
+        power = mean(columns(xp.sum(points**2, axis=1), self.valid))
+        variance = (1.0 - kept) ** 2 * points**2 + (1.0 - kept**2) * power / 2.0
+        variance = xp.astype(xp.reshape(variance, (-1, self.n_outputs)).T, xp.float64)
+        variance = xp.concat([variance, xp.zeros_like(variance[:, :2])], axis=1)  # that of the leaked field is known
+        same = self.backend.asarray(np.eye(variance.shape[1], dtype=np.bool_))
         half = self.unit_dn * self.n_inputs / (2.0 * self.opu.n_in)
-        shared, relative = map(self.backend.asarray, shared_error(places, covariance, half))
-        error = self.backend.xp.hypot(self.scale_error, relative)
-        return replace(self, shared_variance=self.shared_variance + shared, scale_error=error)
+        shared, relative = shared_error(self.places, xp.where(same, variance[:, :, None], 0.0), half)
+        shared, error = self.shared_variance + shared, xp.hypot(self.scale_error, relative)
+        return replace(self, shared_variance=shared, scale_error=error)
 
     def expected_dark_share(self) -> float | None:
         """Share of rows whose anchors lie near a line; None if pixels average over several grains (no formula)."""
@@ -243,40 +237,38 @@ class MultilaterationMethod(ProjectionMethod):
         anchors, unit_dn = len(singles), self.unit_of(device)
         members = anchor_sets(anchors)
         background = measure_many(device, (members @ singles).astype(np.bool_), self.repeats)
-        mean, clipped = float(background.intensity[:anchors].mean()), np.asarray(background.saturated.any(axis=0))
-        if mean <= MIN_ANCHOR_SNR * np.sqrt(background.variance[:anchors].mean()):
-            raise anchor_error(device, np.zeros_like(clipped), mean, clipped)
+        xp = backend_of(background.off).xp
+        level, clipped = float(xp.mean(background.intensity[:anchors, :])), xp.any(background.saturated, axis=0)
+        if level <= MIN_ANCHOR_SNR * np.sqrt(float(xp.mean(background.variance[:anchors, :]))):
+            raise anchor_error(device, 0.0, level, float(mean(clipped)))
         leak_dn = abs(device.dmd.leakage) ** 2 * unit_dn
         half = unit_dn * n_inputs / (2.0 * device.n_in)  # mean intensity of half-ON vectors
-        found = Block.join(
-            [
-                place_block(background, slice(start, start + CHUNK_ROWS), members, leak_dn, half)
-                for start in range(0, device.n_out, CHUNK_ROWS)
-            ]
-        )
+        n_out = device.n_out
+        parts = [slice(start, min(start + CHUNK_ROWS, n_out)) for start in range(0, n_out, CHUNK_ROWS)]
+        found = Block.join([place_block(background, rows, members, leak_dn, half) for rows in parts])
         # With S anchors of independent phases both eigenvalues are near S/2 times their mean intensity.
-        valid = (found.spread > self.dark_share * anchors / 2.0 * mean) & ~clipped
+        valid = (found.spread > self.dark_share * anchors / 2.0 * level) & ~clipped
         valid &= found.rank_ratio < MAX_ROW_RANK_RATIO
-        valid &= found.misfit < MAX_MISFIT * max(float(np.median(found.misfit)), 1.0)
-        if valid.mean() < 0.5:
-            raise anchor_error(device, valid, mean, clipped)
-        check_plane(float(np.median(found.rank_ratio[valid])))
+        valid &= found.misfit < MAX_MISFIT * max(median(found.misfit), 1.0)
+        if float(mean(valid)) < 0.5:
+            raise anchor_error(device, float(mean(valid)), level, float(mean(clipped)))
+        check_plane(median(found.rank_ratio[valid]))
         return MultilaterationProjection(
             opu=device,
             method=self,
             n_inputs=n_inputs,
-            valid=valid,
+            valid=to_host(valid),
             unit_dn=unit_dn,
             noise=background.noise,
             speed=background.speed,
             frame=background.frame,
             anchors=singles,
-            places=found.places,
-            off_dn=background.off,
-            rank_ratio=found.rank_ratio,
-            flatness=found.flatness,
-            shared_variance=found.shared_variance,
-            scale_error=np.hypot(found.scale_error, np.float32(warn_of_exposures(background.bend, stacklevel=3))),
+            places=located(found.places, HOST),
+            off_dn=to_host(background.off),
+            rank_ratio=to_host(found.rank_ratio),
+            flatness=to_host(found.flatness),
+            shared_variance=to_host(found.shared_variance),
+            scale_error=to_host(xp.hypot(found.scale_error, warn_of_exposures(background.bend, stacklevel=3))),
         )
 
     def anchor_patterns(self, n_in: int, n_inputs: int) -> BoolArray:
@@ -297,11 +289,11 @@ def check_plane(ratio: float) -> None:
         )
 
 
-def anchor_error(opu: Device, valid: BoolArray, mean: float, clipped: BoolArray) -> ValueError:
-    """Error for a device on which under half of the pixels have usable anchors."""
+def anchor_error(opu: Device, valid: float, level: float, clipped: float) -> ValueError:
+    """Error for a device on which under half of the pixels have usable anchors, by shares of the pixels."""
     return ValueError(
-        f"anchors must be bright enough, and apart in the complex plane, on half of the pixels, got {valid.mean():.0%} "
-        f"of {opu.n_out}, {state_of_light(opu, mean, float(clipped.mean()))}"
+        f"anchors must be bright enough, and apart in the complex plane, on half of the pixels, got {valid:.0%} "
+        f"of {opu.n_out}, {state_of_light(opu, level, clipped)}"
     )
 
 
@@ -309,40 +301,40 @@ class Block(NamedTuple):
     """Positions of the anchors in some rows, with figures of `Places` and `shared_error`; arrays of shape (n_rows,)."""
 
     places: Anchors
-    misfit: HostArray
-    rank_ratio: HostArray
-    flatness: HostArray
-    spread: HostArray
-    shared_variance: HostArray
-    scale_error: HostArray
+    misfit: Array
+    rank_ratio: Array
+    flatness: Array
+    spread: Array
+    shared_variance: Array
+    scale_error: Array
 
     @staticmethod
     def join(blocks: "Sequence[Block]") -> "Block":
         """Join blocks of rows, as float32."""
-        figures = (np.concatenate(parts).astype(np.float32) for parts in zip(*(b[1:] for b in blocks), strict=True))
+        xp, figures = backend_of(blocks[0].misfit).xp, zip(*(block[1:] for block in blocks), strict=True)
+        figures = (xp.astype(xp.concat(list(parts)), xp.float32) for parts in figures)
         return Block(Anchors.join([block.places for block in blocks]), *figures)
 
 
 def place_block(background: Background, rows: slice, members: IntArray, leak_dn: float, half_dn: float) -> Block:
     """Locate the anchors of some rows."""
     found = place(background.intensity[:, rows].T, background.variance[:, rows].T, members, leak_dn)
+    xp, covariance = backend_of(found.leak).xp, found.covariance
     places = Anchors(
-        positions=np.ascontiguousarray(found.positions.transpose(1, 2, 0), np.float32),
-        leak=np.ascontiguousarray(found.leak.T, np.float32),
-        position_variance=np.diagonal(found.covariance, 0, 1, 2)[:, :-2].max(axis=1).astype(np.float32),
-        leak_variance=(np.trace(found.covariance[:, -2:, -2:], axis1=1, axis2=2) / 2.0).astype(np.float32),
+        positions=rows_last(found.positions),
+        leak=rows_last(found.leak),
+        position_variance=xp.astype(xp.max(xp.linalg.diagonal(covariance)[:, :-2], axis=1), xp.float32),
+        leak_variance=xp.astype(xp.linalg.trace(covariance[:, -2:, -2:]) / 2.0, xp.float32),
         off_variance=background.off_variance[rows],
         floor_dn2=background.noise.floor_dn2,
         slope_dn=background.noise.slope_dn,
     )
-    errors = shared_error(places, found.covariance, half_dn)
+    errors = shared_error(places, covariance, half_dn)
     return Block(places, found.misfit, found.rank_ratio, found.flatness, found.spread, *errors)
 
 
-def measure_many(opu: Device, patterns: BoolArray, repeats: int) -> Background:
-    """Call `measure_background` for many patterns in chunks that fit in memory."""
-    size = max(MAX_PIXELS // (repeats * opu.n_out), 1)
-    parts = [measure_background(opu, patterns[i : i + size], repeats) for i in range(0, len(patterns), size)]
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Background._fields[:4]}
-    bend = max((part.bend for part in parts), key=abs)
-    return parts[0]._replace(**joined, off=np.mean([part.off for part in parts], axis=0), bend=bend)
+def rows_last(values: Array) -> Array:
+    """Values with their rows in the last axis, contiguous, float32: (rows, ...) -> (..., rows)."""
+    xp = backend_of(values).xp
+    flat = xp.astype(xp.reshape(values, (values.shape[0], -1)), xp.float32)
+    return xp.reshape(xp.stack([flat[:, k] for k in range(flat.shape[1])]), (*values.shape[1:], -1))

@@ -176,7 +176,7 @@ def measure_arm(opu: Device, phases_rad: NDArray[np.float64], repeats: int) -> A
     off = over_repeats(show(opu, np.zeros((repeats, opu.n_in), np.bool_)), repeats)
     shown = np.zeros((repeats * steps, opu.n_in), np.bool_)
     lit = over_repeats(show(opu, shown, reference_phase=np.tile(phases_rad, repeats)), repeats)
-    mean, spread, peak = (np.concatenate(both) for both in zip(off[:3], lit[:3], strict=True))
+    mean, spread, peak = (np.concatenate([to_host(one) for one in both]) for both in zip(off[:3], lit[:3], strict=True))
     top = opu.camera.saturation_dn
     noise = fit_noise(mean, spread, peak < top, dark, top)
     variance = variance_of_mean(noise.variance(mean), repeats)

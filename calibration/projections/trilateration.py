@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from photonics.arrays import Array
 from photonics.backend import backend_of
@@ -46,7 +45,8 @@ class Anchors(NamedTuple):
     @staticmethod
     def join(blocks: Sequence["Anchors"]) -> "Anchors":
         """Join blocks of rows."""
-        arrays = {name: np.concatenate([getattr(block, name) for block in blocks], axis=-1) for name in BY_ROW}
+        xp = backend_of(blocks[0].leak).xp
+        arrays = {name: xp.concat([getattr(block, name) for block in blocks], axis=-1) for name in BY_ROW}
         return blocks[0]._replace(**arrays)
 
     @property
@@ -219,44 +219,53 @@ def solve_fields(anchors: Anchors, equations: Real, weight: Real, solution: Solu
     return backend.xp.stack(solution.apply(right[0, ...], right[1, ...]))
 
 
-def shared_error(anchors: Anchors, covariance: NDArray[np.float64], size_dn: float) -> tuple[Real, Real]:
+def shared_error(anchors: Anchors, covariance: Array, size_dn: float) -> tuple[Real, Real]:
     """Errors that all fields of a row share, due to the errors of the anchors' positions and of I(0).
 
     Parameters
     ----------
     anchors : Anchors
-    covariance : ndarray, shape (n_out, 2 S + 2, 2 S + 2)
+    covariance : array of float64, shape (n_out, 2 S + 2, 2 S + 2)
         Covariance of the positions and the leaked field.
     size_dn : float
         Expected mean ``|y|^2`` of vectors, DN.
 
     Returns
     -------
-    variance : ndarray, shape (n_out,)
+    variance : array, shape (n_out,)
         Variance of the real (or imaginary) part of a field near 0, DN.
-    relative : ndarray, shape (n_out,)
+    relative : array, shape (n_out,)
         Further standard error of a longer field, relative to its length; evaluated at ``|y|^2 = size_dn``.
     """
-    rows = len(covariance)
-    fields = np.sqrt(size_dn) * np.array([[0.0, 1.0, 0.0, -1.0, 0.0], [0.0, 0.0, 1.0, 0.0, -1.0]])
-    y = np.repeat(fields[:, :, None], rows, axis=2).astype(np.float32)
+    backend, rows = backend_of(covariance), covariance.shape[0]
+    xp, fields = backend.xp, np.sqrt(size_dn) * np.array([[0.0, 1.0, 0.0, -1.0, 0.0], [0.0, 0.0, 1.0, 0.0, -1.0]])
+    y = xp.broadcast_to(backend.asarray(fields, "float32")[:, :, None], (2, 5, rows))
     weight = 1.0 / anchors.variances(y)
     found = normal_equations(anchors, weight, y)
-    of_pull = np.stack(found.apply(found.pull[0], found.pull[1])) * found.share  # (2, 5, rows)
-    count = len(anchors.positions)
-    lever = np.zeros((2, 5, rows, count + 1, 2))
-    c = anchors.leak[:, None]
-    for i, (q, w) in enumerate(zip(anchors.positions, weight[1:], strict=True)):
-        of_frame = np.stack(found.apply(2.0 * q[0] - found.middle[0], 2.0 * q[1] - found.middle[1])) * w
+    of_pull = xp.stack(found.apply(found.pull[0, ...], found.pull[1, ...])) * found.share  # (2, 5, rows)
+    c = anchors.leak[:, None, :]
+    lever, of_leak = [], [backend.zeros((2, 5, rows), "float64") for _ in range(2)]
+    for i in range(anchors.positions.shape[0]):
+        q, w = anchors.positions[i, ...], weight[i + 1, ...]
+        design = (2.0 * q[part, :] - found.middle[part, ...] for part in range(2))
+        of_frame = xp.stack(found.apply(*design)) * w
         of_frame += of_pull * w / found.total
         for part in range(2):
-            lever[:, :, :, i, part] = of_frame * 2.0 * (q[part] + c[part] + y[part])
-            lever[:, :, :, count, part] += of_frame * 2.0 * q[part]
+            moved = of_frame * 2.0 * (q[part, :] + c[part, ...] + y[part, ...])
+            lever.append(xp.astype(moved, xp.float64))
+            of_leak[part] += xp.astype(of_frame * 2.0 * q[part, :], xp.float64)
     for part in range(2):
-        lever[:, :, :, count, part] += of_pull * 2.0 * y[part]
-    lever = lever.reshape(2, 5, rows, -1)
-    variance = np.einsum("pkri,rij,pkrj->kr", lever, covariance, lever) / 2.0
-    variance += (of_pull**2).sum(axis=0) * anchors.off_variance / 2.0
+        of_leak[part] += xp.astype(of_pull * 2.0 * y[part, ...], xp.float64)
+    variance = quadratic_form(xp.stack([*lever, *of_leak], axis=-1), covariance) / 2.0
+    variance += xp.sum(of_pull**2, axis=0) * anchors.off_variance / 2.0
     # Each part of a value of length |y| has the variance |y|^2 / 2 times the squared relative error.
-    excess = np.maximum(variance[1:].mean(axis=0) - variance[0], 0.0) * 2.0 / size_dn
-    return variance[0].astype(np.float32), np.sqrt(excess).astype(np.float32)
+    excess = xp.maximum(xp.mean(variance[1:, :], axis=0) - variance[0, :], 0.0) * 2.0 / size_dn
+    return xp.astype(variance[0, :], xp.float32), xp.astype(xp.sqrt(excess), xp.float32)
+
+
+def quadratic_form(lever: Array, covariance: Array) -> Array:
+    """``l^T C l`` of each row and field, summed over both parts: (2, k, rows, n), (rows, n, n) -> (k, rows)."""
+    if isinstance(lever, np.ndarray):
+        return np.einsum("pkri,rij,pkrj->kr", lever, covariance, lever)
+    xp = backend_of(lever).xp
+    return xp.sum((lever[..., None, :] @ covariance)[..., 0, :] * lever, axis=(0, 3))
