@@ -14,7 +14,10 @@ from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
 from photonics.parameters import parameters_of, plain_signature, with_parameters
 
-__all__ = ["Field", "Integer", "Seed", "changed", "choose", "component", "documentation", "integer", "number"]
+__all__ = [
+    "Field", "Integer", "OptionalInteger", "Seed", "changed", "choose", "component", "documentation", "integer",
+    "number",
+]  # fmt: skip
 
 T = TypeVar("T", bound=type)
 V = TypeVar("V")
@@ -35,6 +38,8 @@ def as_integer(value: object) -> object:
 
 Integer: TypeAlias = Annotated[int, Strict(), BeforeValidator(as_integer)]
 """An integer of Python or numpy; floats such as 4.0 are rejected."""
+OptionalInteger: TypeAlias = Annotated[Annotated[int, Strict()] | None, BeforeValidator(as_integer)]
+"""An `Integer` or None."""
 Seed: TypeAlias = Annotated[int, Strict(), Field(ge=0, le=2**64 - 1), BeforeValidator(as_integer)]
 """A seed: an integer of Python or numpy from 0 to 2**64 - 1, kept exactly."""
 

@@ -31,11 +31,11 @@ def scaling(
     """
     from dfa.costs.figure import save
     from dfa.costs.table import change as changed
-    from dfa.costs.table import defaults, scaling
+    from dfa.costs.table import scaling
 
     given = read_changes(change or [])
     over: dict[str, list[Any]] = {name: value for name, value in given.items() if isinstance(value, list)}
-    parts = changed(defaults(), {name: value for name, value in given.items() if name not in over})
+    parts = changed(scaling().parts, {name: value for name, value in given.items() if name not in over})
     found = scaling(**parts, over=over)
     if figure is not None:
         save(found, figure)

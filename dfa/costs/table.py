@@ -4,13 +4,13 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from calibration.reports.page import Table
 from dfa.costs.parts import Chips, Device, Links, Network
 from dfa.costs.steps import METHODS, Method, Step, step
 
-__all__ = ["Parts", "Point", "Scaling", "change", "defaults", "scaling"]
+__all__ = ["Parts", "Point", "Scaling", "change", "scaling"]
 
 
 class Parts(TypedDict):
@@ -23,7 +23,6 @@ class Parts(TypedDict):
 
 
 NAMES: dict[Method, str] = {"bp": "backpropagation", "dfa": "DFA on chips", "optical": "DFA by light"}
-KINDS = {"network": Network, "chips": Chips, "links": Links, "device": Device}
 MAX_POINTS = 100_000
 
 
@@ -168,11 +167,6 @@ def scaling(
     return Scaling([point_of(parts, dict(zip(over, values, strict=True))) for values in combinations], parts)
 
 
-def defaults() -> Parts:
-    """Return the parts with all defaults."""
-    return {"network": Network(), "chips": Chips(), "links": Links(), "device": Device()}
-
-
 def point_of(parts: Parts, settings: Mapping[str, Any]) -> Point:
     """Return the three steps with some parameters changed."""
     changed = change(parts, settings)
@@ -189,16 +183,11 @@ def change(parts: Parts, settings: Mapping[str, Any]) -> Parts:
     ValueError
         If a name is unknown or a value is out of range.
     """
-    known = [f"{name}.{field.name}" for name, kind in KINDS.items() for field in fields(kind)]
+    found: dict[str, Any] = {**parts}
+    known = [f"{name}.{field.name}" for name, part in found.items() for field in fields(part)]
     if unknown := [name for name in settings if name not in known]:
         raise ValueError(f"a parameter must be one of {', '.join(known)}, got {', '.join(unknown)}")
-    changes: dict[str, dict[str, Any]] = {name: {} for name in parts}
-    for name, value in settings.items():
-        part, _, field = name.partition(".")
-        changes[part][field] = value
-    return {
-        "network": replace(parts["network"], **changes["network"]),
-        "chips": replace(parts["chips"], **changes["chips"]),
-        "links": replace(parts["links"], **changes["links"]),
-        "device": replace(parts["device"], **changes["device"]),
-    }
+    for name, part in parts.items():
+        own = {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{name}.")}
+        found[name] = replace(cast(Any, part), **own)
+    return cast(Parts, found)

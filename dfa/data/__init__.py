@@ -4,8 +4,8 @@ Files are read from the folder that OPU_DATA names, or downloaded. Each file is 
 """
 
 from dfa.data.cifar import cifar10, cifar100
+from dfa.data.dataset import Dataset
 from dfa.data.images import digits, fashion_mnist, mnist
-from dfa.data.parts import Dataset
 from dfa.data.planetoid import Graph, citeseer, cora, pubmed, read_planetoid
 from dfa.data.text import Text, tiny_shakespeare
 from photonics.component import choose

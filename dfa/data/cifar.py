@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dfa.data.dataset import Dataset, split_training
 from dfa.data.files import read_published
-from dfa.data.parts import Dataset
 
 __all__ = ["CIFAR_SHA256", "cifar10", "cifar100"]
 
@@ -79,15 +79,11 @@ def assemble(
 ) -> Dataset:
     """Standardise the colours, and take the validation part from the end of the training images."""
     (x, y), (x_test, y_test) = parts
-    if not 0 <= validation < len(x):
-        raise ValueError(f"validation must be 0 to {len(x) - 1}, got {validation}")
     scale = 1.0 / (255.0 * torch.tensor(deviation)).repeat_interleave(SIDE * SIDE)
     offset = (255.0 * torch.tensor(mean)).repeat_interleave(SIDE * SIDE)
     images = [torch.from_numpy(a.astype(np.float32)).sub_(offset).mul_(scale) for a in (x, x_test)]
     labels = [torch.from_numpy(a) for a in (y, y_test)]
-    split = len(x) - validation
-    train, held = (images[0][:split], labels[0][:split]), (images[0][split:], labels[0][split:])
-    return Dataset(name, train, held, (images[1], labels[1]), classes=classes, colours=COLOURS)
+    return split_training(name, images, labels, validation, classes, COLOURS)
 
 
 def read_binary(folder: str, name: str, members: Sequence[Sequence[str]], labels: int) -> list[Images]:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dfa.data.dataset import Dataset, split_training
 from dfa.data.files import read_published
-from dfa.data.parts import Dataset
 
 __all__ = ["FASHION_SHA256", "MNIST_SHA256", "digits", "fashion_mnist", "mnist", "read_idx"]
 
@@ -83,21 +83,12 @@ def read_images(
     x, y, x_test, y_test = [read_idx(content, file) for file, content in contents.items()]
     if len(x) != len(y) or len(x_test) != len(y_test):
         raise ValueError(f"{name} must have a label for each image, got {len(y)} for {len(x)}")
-    if not 0 <= validation < len(x):
-        raise ValueError(f"validation must be 0 to {len(x) - 1}, got {validation}")
     images = [
         torch.from_numpy((a.reshape(len(a), -1) / np.float32(255.0) - np.float32(mean)) / np.float32(deviation))
         for a in (x, x_test)
     ]
     labels = [torch.from_numpy(a.astype(np.int64)) for a in (y, y_test)]
-    split = len(x) - validation
-    return Dataset(
-        name,
-        (images[0][:split], labels[0][:split]),
-        (images[0][split:], labels[0][split:]),
-        (images[1], labels[1]),
-        classes=10,
-    )
+    return split_training(name, images, labels, validation, classes=10)
 
 
 def read_idx(content: bytes, name: str) -> NDArray[np.uint8]:

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Literal, NamedTuple, TypedDict
 
 from matplotlib.axes import Axes
@@ -37,17 +38,10 @@ Lines = dict[str, tuple[list[int], list[float]]]
 """Epochs or steps, and values, by method."""
 Value = Callable[[Epoch], float | None]
 """Takes one number from a record."""
-FEEDBACK: dict[str, Value] = {
-    "nonzero": lambda record: record.nonzero,
-    "shown": lambda record: record.shown,
-    "snr_db": lambda record: record.snr_db,
-    "saturated": lambda record: record.saturated,
-}
-"""Numbers that describe the feedback."""
 
 
 class Figure(NamedTuple):
-    """A figure of the feedback: names in `FEEDBACK`, label of the vertical axis, caption."""
+    """A figure of the feedback: fields of `Epoch`, label of the vertical axis, caption."""
 
     names: tuple[str, ...]
     label: str
@@ -97,7 +91,7 @@ def pictures(runs: Sequence[Run], axis: str) -> list[Picture]:
         caption = "Angle between each hidden block's update and the true gradient; 90° is chance."
         drawn.append(picture(lambda ax: draw_blocks(ax, with_angle, "angles", axis), caption))
     for names, label, caption in FIGURES:
-        if any(mean_lines(with_codes, FEEDBACK[name]) for name in names):
+        if any(mean_lines(with_codes, attrgetter(name)) for name in names):
             drawn.append(picture(lambda ax, n=names, y=label: draw_feedback(ax, with_codes, n, y, axis), caption))
     if any(record.gradients for run in runs for record in run.history):
         caption = "Norm of each block's gradient, as the optimiser receives it; the last block is the output block."
@@ -108,7 +102,7 @@ def pictures(runs: Sequence[Run], axis: str) -> list[Picture]:
 def last_values(runs: Sequence[Run]) -> Table:
     """The last values of the feedback's numbers for each method, mean over seeds; no rows if there are none."""
     with_codes = [run for run in runs if uses_encoder(run.method)]
-    lines = {name: mean_lines(with_codes, FEEDBACK[name]) for name in COLUMNS}
+    lines = {name: mean_lines(with_codes, attrgetter(name)) for name in COLUMNS}
     rows = []
     for method in dict.fromkeys(run.method for run in runs):
         cells = [
@@ -137,20 +131,16 @@ def finite_values(run: Run, value: Value) -> dict[int, float]:
     return {at: number for at, number in found.items() if number is not None and math.isfinite(number)}
 
 
-def block_values(record: Epoch, name: Literal["angles", "gradients"]) -> Mapping[str, float]:
-    """Angles or gradients of a record, by block."""
-    return record.angles if name == "angles" else record.gradients
-
-
 def draw_blocks(ax: Axes, runs: Sequence[Run], name: Literal["angles", "gradients"], axis: str) -> Axes:
     """Draw angles or gradients of the blocks: a colour for each method, a line style for each block."""
     records = [record for run in runs for record in run.history]
-    blocks = list(dict.fromkeys(block for record in records for block in block_values(record, name)))
+    of_blocks: Callable[[Epoch], Mapping[str, float]] = attrgetter(name)
+    blocks = list(dict.fromkeys(block for record in records for block in of_blocks(record)))
     if name == "angles":
         blocks = blocks[:-1]  # the output block learns from its true gradient
     methods: dict[str, Line2D] = {}
     for k, block in enumerate(blocks):
-        for method, (at, values) in mean_lines(runs, lambda r, b=block: block_values(r, name).get(b)).items():
+        for method, (at, values) in mean_lines(runs, lambda r, b=block: of_blocks(r).get(b)).items():
             if name == "gradients":  # a logarithmic axis cannot show zero
                 values = [value if value > 0 else math.nan for value in values]
             colour = COLOURS[method]
@@ -174,10 +164,10 @@ def draw_blocks(ax: Axes, runs: Sequence[Run], name: Literal["angles", "gradient
 
 
 def draw_feedback(ax: Axes, runs: Sequence[Run], names: Sequence[str], label: str, axis: str) -> Axes:
-    """Draw numbers of the feedback: a colour for each method, a line style for each name in `FEEDBACK`."""
+    """Draw numbers of the feedback: a colour for each method, a line style for each field of `Epoch`."""
     methods: set[str] = set()
     for style, name in zip(STYLES, names, strict=False):
-        for method, (at, values) in mean_lines(runs, FEEDBACK[name]).items():
+        for method, (at, values) in mean_lines(runs, attrgetter(name)).items():
             title = None if method in methods else METHODS[method]
             methods.add(method)
             ax.plot(at, values, linestyle=style, color=COLOURS[method], label=title, lw=1.4, **marker_style(at))

@@ -1,6 +1,6 @@
 """The networks that can be trained: the data that each learns, its default settings and its score."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dfa.data import DATASETS, GRAPHS, TEXTS
 from dfa.feedback.encoding import Ternary
@@ -27,12 +27,12 @@ BITS = Metric("bits per character", "bits", 1.0, False)
 class Network:
     """A kind of network; settings of None do not apply to it."""
 
-    data: tuple[str, ...]
+    data: tuple[str, ...] = tuple(DATASETS)
     """Names of the data sets that it can learn."""
-    metric: Metric
+    metric: Metric = ACCURACY
     hidden: tuple[int, ...]
-    learning_rate: float
-    encoder: Ternary
+    learning_rate: float = 1e-3
+    encoder: Ternary = field(default_factory=Ternary)
     hidden_rate: float = 1.0
     epochs: int | None = None
     steps: int | None = None
@@ -40,52 +40,17 @@ class Network:
 
 
 NETWORKS = {
-    "mlp": Network(
-        data=tuple(DATASETS),
-        metric=ACCURACY,
-        hidden=(1024, 1024),
-        learning_rate=1e-3,
-        encoder=Ternary(),
-        epochs=5,
-        batch_size=128,
-    ),
-    "cnn": Network(
-        data=tuple(DATASETS),
-        metric=ACCURACY,
-        hidden=(16, 32, 128),
-        learning_rate=1e-3,
-        encoder=Ternary(),
-        epochs=5,
-        batch_size=128,
-    ),
-    "norm-cnn": Network(
-        data=tuple(DATASETS),
-        metric=ACCURACY,
-        hidden=(32, 64, 128, 96),
-        learning_rate=1e-3,
-        encoder=Ternary(),
-        epochs=8,
-        batch_size=64,
-    ),
+    "mlp": Network(hidden=(1024, 1024), epochs=5, batch_size=128),
+    "cnn": Network(hidden=(16, 32, 128), epochs=5, batch_size=128),
+    "norm-cnn": Network(hidden=(32, 64, 128, 96), epochs=8, batch_size=64),
     "gcn": Network(
-        data=tuple(GRAPHS),
-        metric=ACCURACY,
-        hidden=(16,),
-        learning_rate=0.01,
-        encoder=Ternary(threshold=0.2),
-        epochs=250,
+        data=tuple(GRAPHS), hidden=(16,), learning_rate=0.01, encoder=Ternary(threshold=0.2), epochs=250
     ),
     "transformer": Network(
-        data=tuple(TEXTS),
-        metric=BITS,
-        hidden=(128, 128, 128, 128),
-        learning_rate=3e-3,
-        encoder=Ternary(stochastic=1.0, pairs=True),
-        hidden_rate=0.1,
-        steps=600,
-        batch_size=32,
+        data=tuple(TEXTS), metric=BITS, hidden=(128, 128, 128, 128), learning_rate=3e-3,
+        encoder=Ternary(stochastic=1.0, pairs=True), hidden_rate=0.1, steps=600, batch_size=32,
     ),
-}
+}  # fmt: skip
 """Networks by name. A plan takes the values that it does not set from here."""
 
 

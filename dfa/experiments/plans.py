@@ -1,10 +1,9 @@
 """The settings of a training run: all of them except the method and the seed."""
 
-import operator
 from collections.abc import Mapping
-from typing import Any, SupportsIndex
+from typing import Any
 
-from pydantic import InstanceOf, ValidationInfo, field_validator, model_validator
+from pydantic import InstanceOf, field_validator, model_validator
 
 from calibration.projections.methods import choose_method
 from dfa.data import DATASETS, GRAPHS, TEXTS
@@ -13,7 +12,7 @@ from dfa.experiments.networks import NETWORKS, Metric, networks_for
 from dfa.feedback.encoding import Ternary
 from dfa.rules.rows import SPREADS
 from photonics import OPU, presets
-from photonics.component import Field, changed, component, integer
+from photonics.component import Field, Integer, OptionalInteger, changed, component, integer
 
 __all__ = ["Plan"]
 
@@ -57,13 +56,13 @@ class Plan:
     32, 64, 128, 96); the same width for each block (transformer, default 128 four times). A single number stands for
     one block."""
 
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: OptionalInteger = Field(default=None, ge=1)
     """Passes over the training images, default 5 (norm-cnn 8); steps on a graph, default 250. Not for text."""
 
-    steps: int | None = Field(default=None, ge=1)
+    steps: OptionalInteger = Field(default=None, ge=1)
     """Training steps on text, default 600. Not for images and graphs."""
 
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: OptionalInteger = Field(default=None, ge=1)
     """Images in a step, default 128 (norm-cnn 64), or pieces of text, default 32. Not for graphs."""
 
     learning_rate: float | None = Field(default=None, gt=0)
@@ -74,10 +73,10 @@ class Plan:
     `learning_rate` for all blocks. Default 0.1 for a transformer, whose hidden blocks would otherwise change as fast as
     the output block and faster than it can follow; 1 for the other networks."""
 
-    context: int = Field(default=64, ge=1)
+    context: Integer = Field(default=64, ge=1)
     """Characters that a transformer sees at once."""
 
-    heads: int = Field(default=4, ge=1)
+    heads: Integer = Field(default=4, ge=1)
     """Attention heads of a transformer; the width must be divisible by it."""
 
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -86,7 +85,7 @@ class Plan:
     weight_decay: float | None = Field(default=None, ge=0, lt=1)
     """Weight decay of a gcn. Default 5e-4 for backpropagation and 1e-4 for the other methods."""
 
-    samples: int | None = Field(default=None, ge=1)
+    samples: OptionalInteger = Field(default=None, ge=1)
     """Number of training samples (images, nodes or characters), taken from the start. Default: all."""
 
     spread: str = Field(default="each", json_schema_extra={"enum": list(SPREADS)})
@@ -103,13 +102,13 @@ class Plan:
     """Ternarisation of the error; a stochastic one is seeded by the run. Default ``Ternary()`` for images,
     ``Ternary(threshold=0.2)`` for graphs and ``Ternary(stochastic=1.0, pairs=True)`` for text."""
 
-    pixels: int = Field(default=64, ge=1)
+    pixels: Integer = Field(default=64, ge=1)
     """Pixels of the device that the method learned reads, see `dfa.LeastSquares`."""
 
-    draws: int = Field(default=1, ge=1)
+    draws: Integer = Field(default=1, ge=1)
     """Number of times that the method learned shows each error; it uses the mean."""
 
-    fit_every: int = Field(default=20, ge=1)
+    fit_every: Integer = Field(default=20, ge=1)
     """Steps from one fit of the method learned to the next."""
 
     device: str | Mapping[str, Any] = Field(default="lab_bench")
@@ -117,7 +116,7 @@ class Plan:
     to the size of the network, and its exposure is set. A device from a file or a description is used unchanged, except
     for the seed of its noise."""
 
-    inputs: int | None = Field(default=None, ge=2)
+    inputs: OptionalInteger = Field(default=None, ge=2)
     """Inputs of a preset's device; default two for each class. The first inputs show the error; the others carry the
     anchor, or stay OFF if the calibration uses the reference beam."""
 
@@ -130,7 +129,7 @@ class Plan:
     calibration: Mapping[str, Any] = Field(default_factory=dict)
     """Arguments of `calibration.measure_projection`, for instance ``{"method": "phase-stepping"}``."""
 
-    recalibrate_every: int = Field(default=0, ge=0)
+    recalibrate_every: Integer = Field(default=0, ge=0)
     """Steps between two calibrations of the device; 0 calibrates it once, before the first step."""
 
     refresh: bool = Field(default=True, strict=True)
@@ -149,27 +148,6 @@ class Plan:
         if not widths:
             raise ValueError(f"hidden must be one or more positive whole numbers, got {given!r}")
         return widths
-
-    @field_validator(
-        "epochs",
-        "steps",
-        "batch_size",
-        "context",
-        "heads",
-        "samples",
-        "inputs",
-        "recalibrate_every",
-        "pixels",
-        "draws",
-        "fit_every",
-        mode="before",
-    )
-    @classmethod
-    def _refuse_fractions(cls, value: SupportsIndex | None, info: ValidationInfo) -> int | None:
-        try:
-            return None if value is None else operator.index(value)
-        except TypeError:
-            raise ValueError(f"{info.field_name} must be an integer, got {value!r}") from None
 
     @field_validator("device", mode="before")
     @classmethod

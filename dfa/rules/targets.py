@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dfa.feedback.base import Feedback
 from dfa.feedback.learned import LearnedFeedback
+from dfa.rules.blocks import NORMS
 from dfa.rules.calls import Call
 from photonics.arrays import Shapes
 
@@ -17,10 +18,6 @@ __all__ = ["Target", "check_feedback", "find_targets", "pass_norm", "teach_feedb
 EPSILON = 1e-5
 """Added to the variance of a row, as in `torch.nn.LayerNorm`."""
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-NORMS = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm,
-    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LocalResponseNorm,
-)  # fmt: skip
 DEEP = 3
 """Number of blocks with convolutions from which fixed feedback needs a norm."""
 
@@ -149,7 +146,7 @@ def check_feedback(
     if isinstance(feedback, LearnedFeedback) and diffused:
         raise ValueError("diffuse must be None for feedback that learns, which is fitted to signals before diffusion")
     deep = sum(any(isinstance(part, CONVOLUTIONS) for module in block for part in module.modules()) for block in blocks)
-    bare = deep >= DEEP and not any(isinstance(module, NORMS) for module in model.modules())
+    bare = deep >= DEEP and not any(isinstance(module, (*NORMS, nn.LocalResponseNorm)) for module in model.modules())
     if feedback is not None and through is None and bare:
         warnings.warn(
             f"{deep} blocks of convolutions without a norm learn little from fixed feedback (CIFAR-10: 25 % against "

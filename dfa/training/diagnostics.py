@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypedDict
 
 from torch import nn
 from torch.nn.utils import get_total_norm
@@ -18,20 +17,7 @@ from dfa.rules.learner import Learner
 from dfa.training.epoch import FEEDBACK, Epoch
 from dfa.training.steps import Rule
 
-__all__ = ["Means", "Watcher", "events", "write_metrics"]
-
-
-class Means(TypedDict, total=False):
-    """Fields of an `Epoch` that are means over the watched steps."""
-
-    gradients: Mapping[str, float]
-    nonzero: float | None
-    shown: float | None
-    saturated: float | None
-    snr_db: float | None
-    correlation_frames: float | None
-    correlation: float | None
-    hidden_rate: float | None
+__all__ = ["Watcher", "events", "write_metrics"]
 
 
 class Watcher:
@@ -67,21 +53,12 @@ class Watcher:
             self.sums[name] = [total + value, count + 1]
         return values
 
-    def take_means(self) -> Means:
-        """Return the means since the last call, and start again."""
+    def take_means(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the means since the last call, and start again: gradients by block, and fields of an `Epoch`."""
         means = {name: total / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         gradients = {name: means[f"gradient/{name}"] for name in self.parts if f"gradient/{name}" in means}
-        return Means(
-            gradients=gradients,
-            nonzero=means.get("nonzero"),
-            shown=means.get("shown"),
-            saturated=means.get("saturated"),
-            snr_db=means.get("snr_db"),
-            correlation_frames=means.get("correlation_frames"),
-            correlation=means.get("correlation"),
-            hidden_rate=means.get("hidden_rate"),
-        )
+        return gradients, {name: means[name] for name in FEEDBACK if name in means}
 
 
 def named_parameters(model: nn.Module, learner: Rule | None) -> dict[str, list[nn.Parameter]]:

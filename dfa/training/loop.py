@@ -26,7 +26,7 @@ from dfa.training.checkpoint import (
     random_state,
     restore_random_state,
 )
-from dfa.training.diagnostics import Means, Watcher, events, write_metrics
+from dfa.training.diagnostics import Watcher, events, write_metrics
 from dfa.training.epoch import Epoch
 from dfa.training.guards import Guards, check_weights
 from dfa.training.steps import Rule, check_numbers, reproducible, take_step
@@ -232,9 +232,9 @@ class Loop:
         now, task = self.now, self.task
         check_weights(self.model)
         self.model.eval()
-        means, angles = Means(), {}
+        gradients, figures, angles = dict[str, float](), dict[str, float](), dict[str, float]()
         if self.options.diagnostics and self._due(step, task.record_every):
-            means, angles = self.watcher.take_means(), self._angles()
+            (gradients, figures), angles = self.watcher.take_means(), self._angles()
         validation, test = task.evaluate(self.model)
         record = Epoch(
             epoch=step // task.epoch_steps,
@@ -245,7 +245,8 @@ class Loop:
             frames=self.watcher.feedback.frames if self.watcher.feedback else 0,
             seconds=now.seconds,
             angles=angles,
-            **means,
+            gradients=gradients,
+            **figures,
         )
         self.model.train()
         now.history.append(record)

@@ -34,7 +34,7 @@ def data():
         ({"data": "cora", "batch_size": 3}, "batch_size must be left out for gcn, got 3"),
         ({"dropout": 0.1}, "dropout must be left out for mlp"),
         ({"data": "cora", "dropout": 1.0}, "dropout must be less than 1, got 1.0"),
-        ({"epochs": 2.0}, "epochs must be an integer, got 2.0"),
+        ({"epochs": 2.0}, "epochs must be a valid integer, got 2.0"),
         ({"samples": 0}, "samples must be greater than or equal to 1, got 0"),
         ({"learning_rate": float("inf")}, "learning_rate must be a finite number, got inf"),
         ({"diffuse": 1}, "diffuse must be True or False, got 1"),

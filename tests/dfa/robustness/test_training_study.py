@@ -82,7 +82,7 @@ def test_a_medium_name_changes_the_effect_around_the_medium():
         ({"training.hidden": [8, 1.5]}, r"hidden must be one or more positive whole numbers, got \[8, 1.5\]"),
         ({"training.learning_rate": "x"}, "learning_rate must be a valid number, got 'x'"),
         ({"training.learning_rate": [1.0]}, "learning_rate must be a valid number, got"),
-        ({"training.epochs": 1.5}, "epochs must be an integer, got 1.5"),
+        ({"training.epochs": 1.5}, "epochs must be a valid integer, got 1.5"),
         ({"training.diffuse": "x"}, "diffuse must be True or False, got 'x'"),
         ({"training.device": 5}, "device must be a preset's name, a TOML file or a description, got 5"),
         ({"training.method": ["x"]}, r"method must be one of .*, got \['x'\]"),
