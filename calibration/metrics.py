@@ -55,12 +55,14 @@ def anchor_truth(projection: LinearProjection, matrix: ArrayLike, x: ArrayLike) 
 
 
 def pair_truth(projection: PairProjection, matrix: ArrayLike, x: ArrayLike, values: ArrayLike) -> NDArray[np.float64]:
-    """Values of a projection by pairs with a reference without noise: ``Re(exp(-i rho) T x) + |T|^2 x / (2 |R|)``.
+    """Values of a projection by pairs with a reference R without noise: ``Re(exp(-i rho) T x) + L x / (2 |R|)``.
+
+    L is ``|T|^2`` less the mean light of an input, as calibrated.
 
     Parameters
     ----------
     projection : PairProjection
-        It has the intensity of the beam R on each pixel.
+        It has the intensity of the beam R on each pixel, and the mean light of an input.
     matrix : array_like of complex, shape (n_out, n_in)
         As for `anchor_truth`.
     x : array_like, shape (batch, n_inputs)
@@ -73,8 +75,9 @@ def pair_truth(projection: PairProjection, matrix: ArrayLike, x: ArrayLike, valu
     """
     matrix = np.asarray(matrix, np.complex128)[:, : projection.n_inputs]
     x = real_numbers(x, "x")
-    beam = np.sqrt(np.maximum(projection.reference_dn, 1e-6) / switched_unit_dn(projection.opu, projection.unit_dn))
-    light, field = (x @ np.abs(matrix.T) ** 2) / (2.0 * beam), x @ matrix.T
+    unit_dn = switched_unit_dn(projection.opu, projection.unit_dn)
+    beam = np.sqrt(np.maximum(projection.reference_dn, 1e-6) / unit_dn)
+    light, field = x @ (np.abs(matrix.T) ** 2 - projection.light_dn / unit_dn) / (2.0 * beam), x @ matrix.T
     rest = real_numbers(values, "values") - light
     # Least squares of rest = a Re(field) + b Im(field) in each row; only the direction of (a, b) is unknown.
     normal = np.einsum("bri,brj->rij", *(np.stack([field.real, field.imag], axis=-1),) * 2)

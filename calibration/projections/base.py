@@ -33,8 +33,7 @@ class Refreshed(NamedTuple):
     correlation: float | None
     """Correlation of the speckle's intensity with that of the last calibration, valid rows; None if it is not known."""
     correlation_frames: float | None
-    """Correlation time of the medium's field by that, frames: infinite if noise explains the change, None if the method
-    cannot tell."""
+    """Correlation time of the field, frames: infinite if noise explains the change, None if the method cannot tell."""
 
 
 @component
@@ -55,8 +54,7 @@ class ProjectionMethod(ABC):
     """Rows whose anchor or reference is dimmer than this share of the mean are dropped: their error would be 1 or more.
     Fully developed speckle has the fraction ``(1 - exp(-dark_share))^anchors`` of such rows."""
     unit_dn: float | None = Field(None, gt=0)
-    """DN above dark of unit intensity, which sets the scale of the result. By default the device's `unit_dn`, from
-    laser power, throughput and the camera's gain as a power meter and data sheets give them."""
+    """DN above dark of unit intensity, which sets the scale of the result. By default the device's, by photometry."""
 
     @property
     def keeps_gauge(self) -> bool:
@@ -122,8 +120,7 @@ class LinearProjection(Ageing, ABC):
     def frames_per_vector(self) -> int:
         """Frames for one binary vector; `frames_of` counts those of any vectors.
 
-        A ternary vector takes twice as many, a real one up to ``2 bits`` times as many. A vector of zeros, or an empty
-        positive or negative half, takes no frames: its projection is 0.
+        A ternary vector takes twice as many, a real one up to ``2 bits`` times as many. An empty half takes no frames.
         """
 
     @property
@@ -191,7 +188,7 @@ class LinearProjection(Ageing, ABC):
         if (there := self.on_device) is not self:
             return there.bring(there(there.place(x, self.n_inputs), observer), x)
         terms = self._terms(x, observer)
-        values = self.backend.zeros((terms.batch, self.n_outputs), self.dtype.__name__)
+        values = self._start(terms)
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(self._frames(halves), False).values
@@ -206,7 +203,7 @@ class LinearProjection(Ageing, ABC):
         if (there := self.on_device) is not self:
             return there.bring(there.measure(there.place(x, self.n_inputs), observer), x)
         terms, zeros, xp = self._terms(x, observer), self.backend.zeros, self.backend.xp
-        values = zeros((terms.batch, self.n_outputs), self.dtype.__name__)
+        values = self._start(terms)
         variance, saturated = zeros(values.shape, "float32"), zeros(values.shape, "bool")
         sums: list[tuple[Array, Array]] = []
         for part in terms.parts(self._chunk):
@@ -276,8 +273,7 @@ class LinearProjection(Ageing, ABC):
     def recalibrate(self) -> "LinearProjection":
         """Measure the projection again by its method, through the device as it is now.
 
-        Each row keeps its sign and its phase, also with methods whose gauge changes with each calibration, as far as
-        the medium has not moved away from the last one.
+        Each row keeps its sign and its phase, whatever the method's gauge, as far as the medium has not moved away.
         """
         return self.method.calibrate(self.opu, self.n_inputs)
 
@@ -297,8 +293,8 @@ class LinearProjection(Ageing, ABC):
     def refresh(self, count: int = 1) -> Refreshed:
         """Measure the light again by `count` frames of each anchor, or of the reference beam, outside of a training.
 
-        Anchors show light and medium at once, and are replaced. Multilateration compares its anchors with their places.
-        A frame of a reference beam shows the light, one without it the medium. Arrays are where the device computes.
+        Anchors show light and medium at once, and are replaced; multilateration compares them with their places. A
+        frame of a reference beam shows the light, one without it the medium. Arrays are where the device computes.
         """
         raise ValueError(f"refresh must be defined by the method, got {self.method.name}: use proj.recalibrate()")
 
@@ -322,6 +318,10 @@ class LinearProjection(Ageing, ABC):
     @abstractmethod
     def _respond(self, frames: Array, uncertain: bool) -> Response:
         """Linear response from the frames of each pattern, with variance and saturation if `uncertain`."""
+
+    def _start(self, terms: Terms) -> Array:
+        """Known part of the responses of each vector that is no interference, to which these are added, negative."""
+        return self.backend.zeros((terms.batch, self.n_outputs), self.dtype.__name__)
 
     def _level_variance(self, response: Response, patterns: Array) -> float:
         """Variance of responses by light that changes from pattern to pattern, which a warning may tell."""

@@ -18,6 +18,7 @@ from calibration.fields.readings import MAX_SATURATED, data_sheet_error, switche
 from calibration.projections.base import LinearProjection, Refreshed
 from calibration.projections.light import common_scale, warn_of_scale
 from calibration.projections.responses import Common
+from calibration.projections.signed_patterns import Terms
 from calibration.storage.files import WrongFile
 from photonics.arrays import Array, BoolArray, FloatArray
 from photonics.backend import backend_of, to_host
@@ -103,6 +104,11 @@ class BeamProjection(LinearProjection):
         """The projection in brighter or darker light; `more` are other fields that follow it."""
         beam_dn, variance = self.reference_dn * light, self.reference_variance * light**2
         return replace(self, reference_dn=beam_dn, reference_variance=variance, **more)
+
+    def _stale_error(self, values: Array, error: Array, terms: Terms) -> Array:
+        """As inherited, and that of the light that OFF mirrors leak: its field is subtracted as calibrated."""
+        leaked = terms.balance[:, None] ** 2 * (self.leakage * (1.0 - self.correlation))
+        return self.backend.xp.hypot(super()._stale_error(values, error, terms), leaked**0.5)
 
     def _scale_error(self) -> Array:
         xp = self.backend.xp

@@ -1,7 +1,7 @@
 """Real projections by a still reference arm: one frame for each entry of a vector, and differences of frames."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -15,7 +15,7 @@ from calibration.projections.light import grains_per_pixel, told_level
 from calibration.projections.reference_arm import BeamProjection, check_arm, frames_in_beam, measure_arm, see_medium
 from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
-from photonics.arrays import Array
+from photonics.arrays import Array, FloatArray
 from photonics.component import component
 
 __all__ = ["PairProjection", "ReferencePairsMethod"]
@@ -29,8 +29,10 @@ class PairProjection(BeamProjection):
     """A real linear map from frames with a reference beam R at one phase, one frame for each entry of a vector.
 
     An input j alone gives ``[I(j + R) - I(R)] / (2 |R|) = Re(exp(-i rho) t_j) + |t_j|^2 / (2 |R|)``, with rho the phase
-    of the beam on that pixel: this is the entry ``M_ij`` of the map. A vector is shown entry by entry, the entries of a
-    vector one after the other, and so the map is linear. A code with one 1 and one -1 (`dfa.Ternary` with
+    of the beam on that pixel. Less the mean light m of an input, ``m / (2 |R|)``, this is the entry ``M_ij`` of the
+    map: outputs have no common part, whatever the sum of a vector. The light that is left has the rms ``m / (2 |R|)``
+    in speckle. The calibration measures m; its error is in the stated ones. A vector is shown entry by entry, the
+    entries of a vector one after the other, and so the map is linear. A code with one 1 and one -1 (`dfa.Ternary` with
     ``stochastic=1, pairs=True``) takes two frames, ``[I(x+ + R) - I(x- + R)] / 2``; the light of the beam cancels, so
     that no value of the calibration but the beam's strength is used.
 
@@ -62,12 +64,16 @@ class PairProjection(BeamProjection):
     """Mean frame of the beam alone, dark level included, DN: (n_out,)."""
     offset_variance: Array
     """Variance of `offset_dn`, DN^2."""
+    light_dn: float
+    """Light that an input adds when it turns ON, mean over inputs and pixels, DN."""
+    light_error_dn: float
+    """Standard error of `light_dn`."""
 
     @property
     def gauge(self) -> str:  # noqa: D102 (inherited)
         return (
             "Each row is the real part of T's row, its phase relative to that of the reference beam on that pixel, "
-            "plus the light of each input over twice the beam's amplitude. Sign and scale are fixed."
+            "plus the light of each input, less its mean, over twice the beam's amplitude. Sign and scale are fixed."
         )
 
     @property
@@ -81,7 +87,8 @@ class PairProjection(BeamProjection):
 
     def _in_light(self, light: float, **more: Array) -> Self:
         offset_dn = self.noise.dark_dn + (self.offset_dn - self.noise.dark_dn) * light
-        return super()._in_light(light, offset_dn=offset_dn, offset_variance=self.offset_variance * light**2, **more)
+        now = super()._in_light(light, offset_dn=offset_dn, offset_variance=self.offset_variance * light**2, **more)
+        return replace(now, light_dn=self.light_dn * light, light_error_dn=self.light_error_dn * light)
 
     def _split(self, x: Array) -> Terms:
         return super()._split(x).one_by_one()
@@ -100,13 +107,16 @@ class PairProjection(BeamProjection):
         level = mean(columns(values, self.valid), 1, "float64")[:, None]
         return Response(values, variance, taken >= self.opu.camera.saturation_dn, level)
 
+    def _start(self, terms: Terms) -> Array:
+        return super()._start(terms) - terms.totals[:, None] * (self.light_dn / 2.0)
+
     def _level_variance(self, response: Response, patterns: Array) -> float:
         return told_level(response, self.valid, patterns, self.opu)
 
     def _common_error(self, sums: Array, patterns: Array) -> Common:
         """Mean response that is not light of the inputs; it adds up over the entries of a vector."""
-        light = float(mean(columns(self.speckle_dn, self.valid))) / self.n_inputs
-        return Common(variance=(float(mean(sums)) - light / 2.0) ** 2)
+        level = float(mean(sums)) - self.light_dn / 2.0  # of which the error of `light_dn` is a part
+        return Common(variance=max(level**2 - self.light_error_dn**2 / 4.0, 0.0))
 
     def _excess(self, change: Array, variance: Array) -> Array:
         """Squared error of the responses of a frame whose mean light does not fit, DN^2: (batch,); else 0.
@@ -115,7 +125,7 @@ class PairProjection(BeamProjection):
         grains, the noise and the drift of the laser.
         """
         xp, valid, beam = self.backend.xp, self.valid, float(mean(columns(self.reference_dn, self.valid)))
-        light = switched_unit_dn(self.opu, self.unit_dn) / self.opu.n_in
+        light = self.light_dn
         spread = 2.0 * beam * light + 4.0 * mean(columns(variance, valid), 1)
         spread = spread / (int(count(valid)) * grains_per_pixel(self.opu)) + light**2
         spread += (2.0 * data_sheet_error(self.opu) * beam) ** 2
@@ -140,7 +150,7 @@ class PairProjection(BeamProjection):
         return 1.0 / (xp.sqrt(length) * visibility)
 
     def _shared_variance(self) -> Array:
-        return self.offset_variance / 4.0
+        return (self.offset_variance + self.light_error_dn**2) / 4.0
 
 
 @component
@@ -155,11 +165,13 @@ class ReferencePairsMethod(ProjectionMethod):
     def calibrate(self, device: Device, n_inputs: int) -> PairProjection:  # noqa: D102 (inherited)
         arm = measure_arm(device, np.zeros(1), self.repeats)
         medium = see_medium(device, n_inputs, self.repeats, arm.noise)
+        valid = check_arm(device, arm, self.dark_share)
+        light, error = light_of_input(device, n_inputs, columns(medium.speckle_dn, valid), arm.noise.dark_dn)
         return PairProjection(
             opu=device,
             method=self,
             n_inputs=n_inputs,
-            valid=check_arm(device, arm, self.dark_share),
+            valid=valid,
             unit_dn=self.unit_of(device),
             noise=arm.noise,
             speckle_dn=medium.speckle_dn,
@@ -169,4 +181,23 @@ class ReferencePairsMethod(ProjectionMethod):
             reference_variance=arm.reference_variance,
             offset_dn=arm.frames_dn[0],
             offset_variance=arm.frame_variance[0],
+            light_dn=light,
+            light_error_dn=error,
         )
+
+
+def light_of_input(device: Device, n_inputs: int, speckle_dn: FloatArray, dark_dn: float) -> tuple[float, float]:
+    """Mean light that an input adds when it turns ON, DN, and its error, by the speckle of all inputs on some pixels.
+
+    Of speckle with an exponential distribution, of which readings under a limit are known, the mean is most likely the
+    sum of all readings, cut at the limit, over the number of those under it. OFF mirrors leak as by the data sheet.
+    """
+    top = device.camera.saturation_dn - dark_dn
+    under = float(np.count_nonzero(speckle_dn < top))
+    leaked = abs(device.dmd.leakage) ** 2 * device.unit_dn * (1.0 - n_inputs / device.n_in)
+    if under < speckle_dn.size / 10.0:  # too bright a frame: photometry, with an error of its own size
+        light = switched_unit_dn(device, device.unit_dn) / device.n_in
+        return light, light
+    all_on = float(np.minimum(speckle_dn, top).sum(dtype=np.float64)) / under - leaked
+    light = max(switched_unit_dn(device, all_on), 0.0) / n_inputs
+    return light, light / np.sqrt(under * grains_per_pixel(device))

@@ -35,8 +35,6 @@ class Feedback(ABC):
     """Whether the signals are proportional to the error, so that its scale does not matter."""
     shrinks: bool = True
     """Whether the signal of a row is smaller for a smaller error, on average."""
-    common: bool = False
-    """Whether the signals of a row have a part that is the same for all units, on average."""
     watch: bool = False
     """Measure saturation and noise in each step, for `statistics`, if the feedback has any."""
     rests: bool = True

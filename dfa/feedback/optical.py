@@ -101,7 +101,6 @@ class OpticalFeedback(CodedFeedback):
         if not isinstance(projection, LinearProjection):
             raise ValueError(f"projection must be the result of calibration.measure_projection, got {projection!r:.80}")
         self.projection, self.watch = projection, watch
-        self.common = projection.method.name == "reference-pairs" and getattr(self.encoder, "pairs", True) is False
         self.recalibrate_every = integer(recalibrate_every, "recalibrate_every", 0)
         if recalibrate is not None and not callable(recalibrate):
             raise ValueError(f"recalibrate must be a function of the device, or None, got {recalibrate!r:.80}")

@@ -178,8 +178,7 @@ def copy_learner(model: nn.Module | DirectFeedback, blocks: Blocks | None, optio
     if isinstance(model, nn.Module):
         return DirectFeedback(copy.deepcopy(model), blocks, recorder, **options)
     if model.feedback is not None:
-        for name in ("proportional", "shrinks", "common"):
-            setattr(recorder, name, getattr(model.feedback, name))
+        recorder.proportional, recorder.shrinks = model.feedback.proportional, model.feedback.shrinks
     learner = copy.deepcopy(model, {id(model.feedback): recorder})
     learner.feedback = recorder
     return learner.restart()

@@ -17,7 +17,6 @@ from dfa.rules.inspection import (
     check_sharding,
     inspect_step,
     warn_of_code,
-    warn_of_common,
     warn_of_compiled,
     warn_of_order,
     warn_of_unreached,
@@ -235,11 +234,8 @@ class DirectFeedback(SeparateBlocks):
             warn_of_unreached(self.blocks, self.names, loss, call)
             warn_of_compiled(self.names, call)
             warn_of_order(outputs, self.class_dim, call)
-            if self.feedback is not None and self.through is None:
-                if not self.feedback.shrinks:
-                    warn_of_code(hidden, self.names)
-                if self.feedback.common:
-                    warn_of_common(hidden, self.names)
+            if self.feedback is not None and not self.feedback.shrinks and self.through is None:
+                warn_of_code(hidden, self.names)
         self._inspector.check_outputs(hidden)
 
     def _send(self, loss: Tensor, outputs: list[Tensor], call: Call, loss_scale: float) -> None:

@@ -20,7 +20,6 @@ __all__ = [
     "check_sharding",
     "inspect_step",
     "warn_of_code",
-    "warn_of_common",
     "warn_of_compiled",
     "warn_of_order",
     "warn_of_unreached",
@@ -275,25 +274,6 @@ def warn_of_code(taught: Sequence[Taught], names: Sequence[str]) -> None:
                 f"{fault} and no norm. Use Ternary(), or put a norm before the activation"
             )
             return
-
-
-def warn_of_common(taught: Sequence[Taught], names: Sequence[str]) -> None:
-    """Warn of signals with a common part that reach feature maps, whose filters sum it over all places.
-
-    MNIST, convolutions of 4 and 8 channels, codes by a threshold through "reference-pairs": 16 % (3 seeds) where an
-    anchor has 88 % and the last layer alone 68 %; with `Ternary()` 88 %. A network of linear layers loses nothing.
-    """
-    found = [names[t.block] for t in taught if last_layer(t.output) == "Convolution"]
-    if found:
-        warn(
-            f'the map of "reference-pairs" adds the light of each input to all signals of block {found[0]!r}, '
-            "and the code does not sum to zero: use Ternary(), whose 1 and -1 cancel it, or another method"
-        )
-
-
-def last_layer(output: Tensor) -> str:
-    """Name of the last layer in the graph of a block; empty if it has none."""
-    return next((operation(node) for node in nodes_behind([output]) if operation(node) in LAYERS), "")
 
 
 def weakness(output: Tensor) -> str:
