@@ -27,8 +27,7 @@ FRAMES_PER_DRAW = 160.0
 """Frames whose sums by tables take as long as drawing an entry."""
 COLUMNS_BYTES, TILE_BYTES = 2e4, 5e5
 """Buffers of a streamed product: a few columns for one or two frames, and a tile of the matrix for more."""
-HEADINGS = ["medium", "size", "from", "to", "the others", "exponent of time", "first decade", "last decade", "theory"]
-HEADINGS += ["exponent of memory", "theory", "time at the end"]
+HEADINGS = "medium, and what grows", "time", "first, last decade", "theory", "memory", "theory"
 Size = tuple[int, int, int]
 """n_in, n_out, batch."""
 Make = Callable[[int, int], ScatteringMedium]
@@ -135,9 +134,9 @@ def row(sweep: Sweep, decades: float) -> list[str]:
     time, memory = slope(steps, seconds), slope(steps, peak)
     expected = [slope(steps, [law(*size) for size in sizes])[0] for law in (sweep.time, sweep.bytes)]
     ends = [slope(steps[part], seconds[part])[0] for part in (slice(0, 3), slice(-3, None))]
-    cells = [sweep.name, sweep.label, f"{steps[0]}", f"{steps[-1]}", sweep.others]
-    cells += [f"{time[0]:.2f} ± {time[1]:.2f}", *(f"{end:.2f}" for end in ends), f"{expected[0]:.2f}"]
-    return [*cells, f"{memory[0]:.2f} ± {memory[1]:.2f}", f"{expected[1]:.2f}", f"{1e3 * seconds[-1]:.3g} ms"]
+    what = f"{sweep.name}: {sweep.label} from {steps[0]} to {steps[-1]}, {sweep.others} ({1e3 * seconds[-1]:.3g} ms)"
+    cells = [what, f"{time[0]:.2f} ± {time[1]:.2f}", ", ".join(f"{end:.2f}" for end in ends), f"{expected[0]:.2f}"]
+    return [*cells, f"{memory[0]:.2f} ± {memory[1]:.2f}", f"{expected[1]:.2f}"]
 
 
 def main() -> None:

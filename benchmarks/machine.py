@@ -13,7 +13,18 @@ from threadpoolctl import threadpool_info
 
 __all__ = ["machine", "versions"]
 
-PACKAGES = ("opu-sim", "numpy", "scipy", "numba", "torch", "cupy-cuda12x", "cupy-cuda13x", "lightonml")
+PACKAGES = (
+    "opu-sim",
+    "numpy",
+    "scipy",
+    "numba",
+    "torch",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "lightonml",
+    "scikit-learn",
+    "deepinv",
+)
 
 
 class Machine(TypedDict):

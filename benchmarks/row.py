@@ -24,6 +24,8 @@ class Row:
     """Bound of the ratio, such as ">= 0.75"; None if there is no target."""
     note: str = ""
     """How it was measured, or why it was not measured."""
+    benchmark: str = ""
+    """Name of the benchmark that the row belongs to."""
 
     @property
     def met(self) -> bool | None:

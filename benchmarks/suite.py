@@ -15,7 +15,7 @@ from benchmarks.row import Row
 
 __all__ = ["NAMES", "main"]
 
-NAMES = ("stored", "streamed", "layers", "camera", "device", "peer", "steps")
+NAMES = ("stored", "streamed", "layers", "camera", "device", "peer", "libraries", "steps")
 
 
 def main(argv: list[str]) -> int:
@@ -45,7 +45,8 @@ def run_benchmark(name: str, quick: bool) -> Iterator[Row]:
     """Rows of a benchmark; an error becomes a row, so that the others run."""
     try:
         for row in import_module(f"benchmarks.{name}").rows(quick):
+            row = replace(row, benchmark=name)
             yield replace(row, name=f"{row.name} (quick)", target=None) if quick else row
     except Exception as error:
         traceback.print_exc(file=sys.stderr)
-        yield Row(name=name, note=f"failed: {error}")
+        yield Row(name=name, benchmark=name, note=f"failed: {error}")

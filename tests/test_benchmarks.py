@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import gpu, gpu_rows, report, suite, twin, twin_training, verdicts
+from benchmarks import gpu, gpu_rows, repeated, report, suite, twin, twin_training, verdicts
 from benchmarks.child import call_in_new_process
 from benchmarks.moving import PUT, run_task
 from benchmarks.moving_cases import LAST_LAYER, TASKS
@@ -20,7 +20,7 @@ from dfa.cli import main as cli
 from tests.command import opu, refused
 from tests.transient import transient
 
-FIELDS = {"name", "unit", "values", "ratio", "target", "note", "met"}
+FIELDS = {"name", "unit", "values", "ratio", "target", "note", "benchmark", "met"}
 
 
 def test_a_quick_run_writes_every_requested_row(capfd, tmp_path, monkeypatch):
@@ -47,6 +47,29 @@ def test_a_quick_run_writes_every_requested_row(capfd, tmp_path, monkeypatch):
         assert all(math.isfinite(number) and number > 0 for number in numbers), row
         assert row["unit"]
     assert "camera, 16 x 4096 pixels" in " ".join(capfd.readouterr().out.split())
+
+
+def test_runs_become_narrow_tables_with_every_row(capsys, tmp_path):
+    """Median, least and largest ratio, what names share in the title, and what was not measured.
+
+    Catches: rows that only some runs have, a run without a library.
+    """
+    page, paths = tmp_path / "page.md", []
+    for k, ratio in enumerate((0.7, 0.9, 0.8)):
+        rows = [Row(name=f"camera, mean {m}: x", values={"a": m}, ratio=ratio, target=">= 0.75") for m in (3, 30)]
+        rows.append(Row(name="peer: needs it", benchmark="peer", note="needs it"))
+        rows += [Row(name="late, quick: y", benchmark="late", ratio=1.0)] * (k == 2)
+        paths.append(tmp_path / f"{k}.json")
+        report.write(paths[-1], rows)
+    repeated.main([*map(str, paths), "--out", str(page)])
+    text = page.read_text()
+    assert text.count("| what | measured | ratio | target |") == 3
+    assert "**camera: x**" in text
+    assert "| mean 30 | 30 | 0.8 (0.7 – 0.9) | >= 0.75, met |" in text
+    assert "| needs it | not measured: needs it | - | - |" in text
+    assert "**late, quick**" in text
+    repeated.main([*map(str, paths), "--out", str(page)])
+    assert page.read_text() == text
 
 
 def test_only_is_checked_before_anything_is_done(capfd, tmp_path, monkeypatch):
