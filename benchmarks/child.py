@@ -23,8 +23,10 @@ def call_in_new_process(function: Callable[..., Result], *arguments: object) -> 
     RuntimeError
         If the process fails.
     """
-    command = [sys.executable, "-P", "-m", "benchmarks.child", function.__module__, function.__name__]
-    command.append(json.dumps(arguments))
+    module = function.__module__
+    if module == "__main__" and (spec := sys.modules[module].__spec__):  # of ``python -m MODULE``
+        module = spec.name
+    command = [sys.executable, "-P", "-m", "benchmarks.child", module, function.__name__, json.dumps(arguments)]
     run = subprocess.run(command, capture_output=True, text=True, env=environment())
     if run.returncode:
         raise RuntimeError(f"{function.__name__}: {(run.stderr.strip().splitlines() or ['killed'])[-1]}")

@@ -8,14 +8,13 @@ for bit. Needs a system with ``fork``.
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
-import signal
 import sys
 import tempfile
 import time
-import traceback
-from functools import partial
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import torch
@@ -32,6 +31,7 @@ from dfa.models import mlp
 from dfa.training.rank_loop import train_ranks
 
 RANKS = 3
+FORK = multiprocessing.get_context("fork")
 PLAN = Plan(hidden=(48, 40), epochs=10, batch_size=64, samples=256)
 ENDED_S, WHOLE_S = 60.0, 900.0
 """Seconds after which a process counts as hanging: if another one is dead, and in a whole run."""
@@ -62,36 +62,23 @@ def work(folder: Path, rank: int) -> None:
     dist.destroy_process_group()
 
 
-def start(folder: Path) -> list[int]:
-    """Fork the processes; return their numbers."""
+def start(folder: Path) -> list[ForkProcess]:
+    """Start the processes."""
     (folder / "meet").unlink(missing_ok=True)
-    return [fork(partial(work, folder, rank)) for rank in range(RANKS)]
+    processes = [FORK.Process(target=work, args=(folder, rank)) for rank in range(RANKS)]
+    for process in processes:
+        process.start()
+    return processes
 
 
-def fork(call: partial[None]) -> int:
-    """Call a function in a process of its own, which ends with it."""
-    if process := os.fork():
-        return process
-    try:
-        call()
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-def wait(processes: list[int], limit_s: float = WHOLE_S) -> tuple[list[int], float]:
+def wait(processes: list[ForkProcess], limit_s: float = WHOLE_S) -> tuple[list[int | None], float]:
     """Wait for all; return their exit codes, and the seconds it took. A process that hangs is killed: code -9."""
-    began, codes = time.monotonic(), dict[int, int]()
-    while len(codes) < len(processes):
-        for process in set(processes) - codes.keys():
-            if time.monotonic() - began > limit_s:
-                os.kill(process, signal.SIGKILL)
-            done, status = os.waitpid(process, os.WNOHANG)
-            if done:
-                codes[process] = os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    return [codes[process] for process in processes], time.monotonic() - began
+    began = time.monotonic()
+    for process in processes:
+        process.join(max(began + limit_s - time.monotonic(), 0.0))
+        process.kill()
+        process.join()
+    return [process.exitcode for process in processes], time.monotonic() - began
 
 
 def wait_for(path: Path) -> None:
@@ -121,10 +108,9 @@ def kill_once(wanted: list[dict], seconds: float, draw: random.Random) -> dict |
         processes = start(folder)
         wait_for(folder / "run" / "last.json")
         time.sleep(moment)
-        alive = os.waitpid(processes[killed], os.WNOHANG)[0] == 0
-        if alive:
-            os.kill(processes[killed], signal.SIGKILL)
-        codes, ended_s = wait(processes if alive else [p for p in processes if p != processes[killed]], ENDED_S)
+        if alive := processes[killed].is_alive():
+            processes[killed].kill()
+        codes, ended_s = wait(processes, ENDED_S)
         if not alive:
             return None
         others = [code for rank, code in enumerate(codes) if rank != killed]
@@ -136,7 +122,7 @@ def kill_once(wanted: list[dict], seconds: float, draw: random.Random) -> dict |
             "moment_s": round(moment, 2),
             "last_step": step,
             "others_ended_s": round(ended_s, 2),
-            "others_ended": all(code > 0 for code in others),
+            "others_ended": all(code is not None and code > 0 for code in others),
             "told": told[0].replace(name, "") if told else "",
             "same_bits": resumed and equal(found_in(folder), wanted),
         }

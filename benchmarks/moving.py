@@ -7,7 +7,6 @@ it: ``--seeds 0`` prints them only. With more seeds the same command takes those
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -44,14 +43,14 @@ def run_task(
     if not cases:
         return []
     points = [WAYS[way] | MOTIONS[motion] for way, motion in cases]
-    study = MovingStudy(task.plan, task.two_digits)
+    study = MovingStudy(task.plan, two_digits=task.two_digits)
     found = sweep(study, Paired(points), range(seeds), store=store, workers=workers)
     rows = []
     for number, (way, motion) in enumerate(cases):
         values = {metric: found[metric].values[number] for metric in METRICS if metric in found}
-        row = {metric: some[np.isfinite(some)].tolist() for metric, some in values.items()}
+        row = {"score": []} | {metric: some[np.isfinite(some)].tolist() for metric, some in values.items()}
         error = next(filter(None, found.error.values[number]), "")
-        rows.append({"task": name, "way": way, "motion": motion, "model": found.model, "error": error, **row})
+        rows.append(Row(task=name, way=way, motion=motion, model=found.model, error=error, **row))
     return rows
 
 
@@ -81,7 +80,7 @@ def print_alarms(seeds: int) -> None:
         )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Run what is asked for, and print the tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.moving", description="Training on a moving device.")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of every training, from 0 on; 0 prints the tables")
@@ -93,7 +92,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, default=RESULTS, help="JSON file of the results")
     parser.add_argument("--page", type=Path, help="put the tables into this page, docs/robustness.md")
     parser.add_argument("--alarms", action="store_true", help="count alarms in runs without a training instead")
-    given = parser.parse_args(argv)
+    given = parser.parse_args()
     if given.alarms:
         print_alarms(given.seeds)
         return
@@ -106,4 +105,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

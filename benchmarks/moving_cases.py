@@ -1,7 +1,6 @@
 """Trainings on a device that moves: tasks, ways to read the device, and motions, each as settings of a sweep."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,11 +13,10 @@ from dfa.data import Dataset, load
 from dfa.experiments.plans import Plan
 from dfa.experiments.runs import run_one
 from dfa.experiments.tasks import Data, signal_width
-from dfa.experiments.teachers import build_device, build_feedback, check_methods
-from dfa.feedback.base import Feedback
+from dfa.experiments.teachers import build_device, build_feedback
 from dfa.feedback.encoding import Ternary
 from dfa.feedback.optical import OpticalFeedback
-from dfa.robustness.names import change_plan, units_of_names
+from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.protocol import Settings
 from photonics.arrays import Array, HostArray
 
@@ -34,10 +32,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "reference-pairs": REFERENCE,
     "anchor, Ternary()": DEFAULT_CODE,
     "reference-pairs, Ternary()": REFERENCE | DEFAULT_CODE,
-    "anchor, measured whole": {"whole": True},
-    "reference, measured whole": REFERENCE | {"whole": True},
+    "anchor, measured whole": {"matrix": True},
+    "reference, measured whole": REFERENCE | {"matrix": True},
 }
-"""Settings for each way to read the device. "measured whole" is a rival, see `Whole`."""
+"""Settings for each way to read the device. "measured whole" is a rival, see `MatrixFeedback`."""
 FOLLOWED = ("anchor", "reference-pairs")
 
 
@@ -98,12 +96,7 @@ TASKS = {
 """Tasks by name."""
 
 
-def identity(error: Tensor) -> Tensor:
-    """The error itself, as its own code."""
-    return error
-
-
-class Whole(OpticalFeedback):
+class MatrixFeedback(OpticalFeedback):
     """Shows each class alone in every step, and projects the errors by the matrix that these frames give."""
 
     def _read(self, array: Array, watch: bool) -> tuple[HostArray, Projected | None]:
@@ -127,27 +120,19 @@ def load_task(name: str, two_digits: bool) -> Data:
 
 
 @dataclass(frozen=True)
-class MovingStudy:
+class MovingStudy(TrainingStudy):
     """A training as a point of a sweep: its score, and the frames that it took."""
 
-    plan: Plan
     two_digits: bool = False
     version: int = 1
     """Part of the key of a point; changed with the code of this file."""
 
     def point(self, settings: Settings) -> tuple[str, Plan]:
         """Method and plan of a point."""
-        others = {name: value for name, value in settings.items() if name != "whole"}
-        method = others.pop("training.method", "optical")
-        return check_methods([method], plan := change_plan(self.plan, others))[0], plan
-
-    def check(self, settings: Settings) -> None:
-        """Raise a ``ValueError`` for an unknown name or a value out of range."""
-        self.point(settings)
+        return super().point({name: value for name, value in settings.items() if name != "matrix"})
 
     def run(self, settings: Settings, seed: int) -> dict[str, float]:
         """Train: score, frames in all, frames of a step, calibrations after the first one."""
-        torch.set_num_threads(1)
         method, plan = self.point(settings)
         data = load_task(plan.data, self.two_digits)
         if method != "optical":
@@ -156,7 +141,8 @@ class MovingStudy:
         exposing = opu.clock.frames
         feedback = build_feedback(method, plan, data, seed, opu)
         calibrating = opu.clock.frames - exposing
-        feedback = measured_whole(feedback, plan) if settings.get("whole") else feedback
+        if settings.get("matrix") and isinstance(feedback, OpticalFeedback):
+            feedback = MatrixFeedback(feedback.projection, lambda error: error, refresh=plan.refresh)
         run = run_one(method, seed, plan, data, feedback=feedback)
         shown = opu.clock.frames - exposing - (1 + run.calibrations) * calibrating
         return {
@@ -168,16 +154,8 @@ class MovingStudy:
 
     def describe(self) -> dict[str, Any]:
         """Return the plan and the task."""
-        return {"plan": asdict(self.plan), "two_digits": self.two_digits}
+        return super().describe() | {"two_digits": self.two_digits}
 
-    def units(self) -> Mapping[str, str]:
+    def units(self) -> dict[str, str]:
         """Return the units of metrics and parameters."""
-        score = {"score": self.plan.metric.unit, "frames": "frames", "step_frames": "frames", "calibrations": "1"}
-        return units_of_names() | score
-
-
-def measured_whole(feedback: Feedback | None, plan: Plan) -> Feedback | None:
-    """The rival in place of optical feedback."""
-    if not isinstance(feedback, OpticalFeedback):
-        return feedback
-    return Whole(feedback.projection, identity, refresh=plan.refresh)
+        return super().units() | {"score": self.plan.metric.unit, "step_frames": "frames", "calibrations": "1"}

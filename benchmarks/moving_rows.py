@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.moving_cases import FOLLOWED, LAST_LAYER, MOTIONS, TASKS, TIMES, UNFOLLOWED, WAYS
 from benchmarks.pages import table
@@ -17,34 +19,50 @@ RESULTS = Path(__file__).parent.parent / "docs" / "moving.json"
 """Results beside the documentation."""
 ABOUT = "python -m benchmarks.moving --seeds N --task NAME; scores, frames and calibrations by seed, from seed 0 on"
 Key: TypeAlias = tuple[str, str, str]
-Row = dict[str, Any]
-"""Task, way, motion, model (hash of the code), and ``score``, ``frames``, ``step_frames``, ``calibrations`` by seed."""
+"""Task, way and motion."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Trainings of a task in one way on a device with one motion; lists are by seed, from seed 0 on."""
+
+    task: str
+    way: str
+    motion: str
+    model: str = ""
+    """Hash of the code."""
+    error: str = ""
+    """Why a training was refused; empty if none was."""
+    score: list[float]
+    frames: list[float] = field(default_factory=list)
+    step_frames: list[float] = field(default_factory=list)
+    calibrations: list[float] = field(default_factory=list)
+
+    @property
+    def key(self) -> Key:
+        """What tells a row from others."""
+        return self.task, self.way, self.motion
 
 
 def load_rows(path: Path = RESULTS) -> list[Row]:
     """Rows of a file; none if there is no file."""
-    return json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    return [Row(**one) for one in json.loads(path.read_text("utf-8"))["rows"]] if path.exists() else []
 
 
 def save_rows(new: Iterable[Row], path: Path = RESULTS) -> None:
     """Put rows in place of those of the same task, way and motion, and keep the others."""
-    rows = {key(row): row for row in (*load_rows(path), *new)}
-    lines = ",\n".join(json.dumps(rows[one]) for one in sorted(rows))
+    rows = {row.key: row for row in (*load_rows(path), *new)}
+    lines = ",\n".join(json.dumps(asdict(rows[key])) for key in sorted(rows))
     path.write_text(f'{{"about": {json.dumps(ABOUT)},\n"rows": [\n{lines}\n]}}\n', "utf-8")
-
-
-def key(row: Row) -> Key:
-    """What tells a row from others."""
-    return row["task"], row["way"], row["motion"]
 
 
 def tables(rows: Sequence[Row]) -> dict[str, str]:
     """Tables in Markdown by name, a line for each task and way: "followed", "rivals" and "motions"."""
     times = [name for name in TIMES if name != "1e6"]
     tasks = [name for name in TASKS if name != "motions"]
-    rivals = [way for way in WAYS if WAYS[way].get("whole")]
+    rivals = [way for way in WAYS if WAYS[way].get("matrix")]
     followed = [way for way in WAYS if way not in (LAST_LAYER, UNFOLLOWED, *rivals)]
-    known = {key(row): row for row in rows}
+    known = {row.key: row for row in rows}
     return {
         "followed": score_table(known, list(product(tasks, followed)), times),
         "rivals": score_table(known, list(product(["mlp-1"], rivals)), times),
@@ -62,12 +80,12 @@ def score_table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], moti
     for task, way in lines:
         last = known.get((task, LAST_LAYER, TASKS[task].motions[0]))
         cells = [known.get((task, way, motion)) for motion in motions]
-        there = [row for row in cells if row is not None and row["score"]]
+        there = [row for row in cells if row is not None and row.score]
         if not there:
             continue
-        counts = sorted({len(row["score"]) for row in there})
+        counts = sorted({len(row.score) for row in there})
         seeds = " to ".join(str(count) for count in (counts[:1] + counts[-1:] if len(counts) > 1 else counts))
-        frames = f"{np.mean(there[0]['step_frames']):.0f}"
+        frames = f"{np.mean(there[0].step_frames):.0f}"
         rows.append([task, way, *(score(row) for row in (*cells, last)), seeds, frames, worst(there, last)])
     return table(heads, rows)
 
@@ -80,37 +98,31 @@ def worst(rows: Sequence[Row], last: Row | None) -> str:
     mean, error = gain(row, last)
     digits = 1 + digits_of(row)
     spread = f" ± {error:.{digits}f}" if np.isfinite(error) else ""
-    return f"{mean:+.{digits}f}{spread} at {row['motion']}"
-
-
-def paired(row: Row, other: Row) -> tuple[float, float]:
-    """Mean difference of scores by seed, and its standard error."""
-    return mean_and_error([a - b for a, b in zip(row["score"], other["score"], strict=False)])
+    return f"{mean:+.{digits}f}{spread} at {row.motion}"
 
 
 def gain(row: Row, other: Row) -> tuple[float, float]:
-    """The same, positive where the row is better."""
-    sign = 1.0 if TASKS[row["task"]].plan.metric.higher_is_better else -1.0
-    mean, error = paired(row, other)
-    return sign * mean, error
+    """Mean difference of scores by seed, positive where the row is better, and its standard error."""
+    sign = 1.0 if TASKS[row.task].plan.metric.higher_is_better else -1.0
+    return mean_and_error([sign * (a - b) for a, b in zip(row.score, other.score, strict=False)])
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_error(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
     """Mean and standard error, NaN for one value."""
     return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
 
 
 def digits_of(row: Row) -> int:
     """Decimals of a mean score: 1 for percent, 3 for bits."""
-    return 1 if TASKS[row["task"]].plan.metric.higher_is_better else 3
+    return 1 if TASKS[row.task].plan.metric.higher_is_better else 3
 
 
 def score(row: Row | None) -> str:
     """Score of a row: mean and standard error, or why there is none."""
     if row is None:
         return "not run"
-    if not row["score"]:
+    if not row.score:
         return "refused"
-    mean, error = mean_and_error(row["score"])
+    mean, error = mean_and_error(row.score)
     digits = digits_of(row)
     return f"{mean:.{digits}f}" + (f" ± {error:.{digits}f}" if np.isfinite(error) else "")

@@ -70,12 +70,6 @@ def biotorch_signals(seed: int) -> Signals:
     return signals
 
 
-def dense_feedback(signals: Signals) -> Tensor:
-    """The same matrices for `dfa.RandomFeedback` with a scale of 1, which divides those of a block by sqrt(width)."""
-    parts = [signal.flatten(1).T for signal in signals(torch.eye(10))]
-    return torch.cat([part * len(part) ** 0.5 for part in parts])
-
-
 def tinydfa_mlp(seed: int) -> nn.Sequential:
     """TinyDFA's network for MNIST."""
     return mlp([784, 256, 256, 10], seed, nn.ReLU)

@@ -274,8 +274,6 @@ def short_points(count: int = 10_000, workers: int = 8) -> Row:
 
 def memory(count: int = 10_000) -> Iterator[Row]:
     """Memory of each process at the end, at half and at a tenth of a sweep; points take no time."""
-    from benchmarks.sweeps import peak_mb  # not from __main__, which a new process cannot import
-
     for role, peaks in call_in_new_process(peak_mb, count).items():
         end, half, tenth = peaks
         yield Row(

@@ -11,9 +11,10 @@ from typing import TypedDict
 import torch
 
 from benchmarks.child import call_in_new_process
+from benchmarks.memory import peak_mb
+from benchmarks.pages import table_head, table_row
 from benchmarks.report import save
 from benchmarks.timing import timed
-from benchmarks.wide_feedback import peak_gb
 from calibration import measure_projection
 from dfa import OpticalFeedback, Ternary
 from photonics import DMD, OPU, Camera, GaussianMedium, Imaging, Laser, ScatteringLayers
@@ -28,7 +29,12 @@ NAMES = {
 }
 
 
-class Step(TypedDict):
+HEADINGS = [f"device, 1e6 inputs, 1e6 outputs, {ROWS} errors", "calibration: processor time (frames)"]
+HEADINGS += ["frames of a step", "wall time", "processor time", "memory", "signal over noise"]
+HEADINGS += ["all pixels, processor time"]
+
+
+class Times(TypedDict):
     """What a case measured; times are (wall, processor) seconds."""
 
     calibration: tuple[float, float]
@@ -37,6 +43,11 @@ class Step(TypedDict):
     step_frames: int
     outputs: int
     snr_db: float
+
+
+class Step(Times):
+    """The same with its memory."""
+
     memory_gb: float
     """Peak memory above that of the imports."""
 
@@ -55,19 +66,25 @@ def build(kind: str, width: int = WIDTH) -> OPU:
     )
 
 
-def measure(kind: str, width: int = WIDTH, rows: int = ROWS) -> Step:
-    """Calibrate, and take one step; call it in a fresh process."""
+def measure(kind: str) -> Step:
+    """Calibrate, take one step, and measure the peak memory; call it in a fresh process."""
     torch.set_num_threads(1)
     OpticalFeedback(measure_projection(build(kind, 64)), Ternary(sign=True))(torch.ones(4, 64), [16])  # compiles
-    before = peak_gb()
-    opu = build(kind, width)
+    found: list[Times] = []
+    peak = peak_mb(lambda: found.append(take_step(kind)))
+    return {**found[0], "memory_gb": peak / 1e3}
+
+
+def take_step(kind: str) -> Times:
+    """Calibrate, and take one step."""
+    opu = build(kind)
     opu = opu if WORLD[kind] == 1 else opu.part(0, WORLD[kind])
     _, exposing = timed(opu.autoexpose)
     projection, measuring = timed(lambda: measure_projection(opu))
     frames = opu.clock.frames
     outputs = int(projection.valid.sum())
     feedback = OpticalFeedback(projection, Ternary(deviations=0.5), refresh=False, watch=True)
-    error = torch.randn(rows, width, generator=torch.Generator().manual_seed(0)) / width
+    error = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(0)) / WIDTH
     _, step = timed(lambda: feedback(error, [outputs]))
     return {
         "calibration": (exposing[0] + measuring[0], exposing[1] + measuring[1]),
@@ -76,37 +93,30 @@ def measure(kind: str, width: int = WIDTH, rows: int = ROWS) -> Step:
         "step_frames": opu.clock.frames - frames,
         "outputs": outputs,
         "snr_db": feedback.statistics()["snr_db"],
-        "memory_gb": peak_gb() - before,
     }
 
 
-def line(kind: str, found: Step) -> str:
-    """Row of the table."""
+def cells(kind: str, found: Step) -> list[str]:
+    """Cells of a row of the table."""
     (wall, cpu), (_, before), world = found["step"], found["calibration"], WORLD[kind]
-    return (
-        f"| {NAMES[kind]} | {before:.0f} s ({found['calibration_frames']}) | {found['step_frames']} | {wall:.1f} s | "
-        f"{cpu:.1f} s | {found['memory_gb']:.2f} GB | {found['snr_db']:.0f} dB | {cpu * world:,.0f} s |"
-    )
+    row = [NAMES[kind], f"{before:.0f} s ({found['calibration_frames']})", str(found["step_frames"]), f"{wall:.1f} s"]
+    return [
+        *row, f"{cpu:.1f} s", f"{found['memory_gb']:.2f} GB", f"{found['snr_db']:.0f} dB", f"{cpu * world:,.0f} s"
+    ]  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     """Print the table, and write a file if wanted."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.trillion_step", description="A step with 1e12 entries.")
     parser.add_argument("--out", type=Path, help="JSON file for the results")
-    given = parser.parse_args(argv)
-    print(
-        f"| device, 1e6 inputs, 1e6 outputs, {ROWS} errors | calibration: processor time (frames) | frames of a step | "
-        "wall time | processor time | memory | signal over noise | all pixels, processor time |"
-    )
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    given = parser.parse_args()
+    print(table_head(HEADINGS), flush=True)
     found: dict[str, Step] = {}
     for kind in NAMES:
         found[kind] = call_in_new_process(measure, kind)
-        print(line(kind, found[kind]), flush=True)
+        print(table_row(cells(kind, found[kind])), flush=True)
     save(given.out, "python -m benchmarks.trillion_step", steps=found)
 
 
 if __name__ == "__main__":
-    from benchmarks import trillion_step  # whose functions other processes find by the name of their module
-
-    trillion_step.main()
+    main()

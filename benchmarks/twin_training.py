@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.moving_rows import mean_and_error
 from benchmarks.pages import made_by, put, table
 from benchmarks.twin_devices import Bench, hidden
 from calibration import Twin, fit_device, record_bench
@@ -55,11 +56,6 @@ def train(opu: OPU, seed: int) -> list[float]:
     """Learn digits through a device; accuracy in percent, angle of the updates to the gradient in degrees."""
     found = TrainingStudy(replace(PLAN, device=opu.to_dict())).run({}, seed)
     return [found[name] for name in METRICS]
-
-
-def mean_and_error(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean, and its standard error."""
-    return float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)
 
 
 def score_cells(bench: NDArray[np.float64], twin: NDArray[np.float64]) -> list[str]:

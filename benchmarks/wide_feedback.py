@@ -3,13 +3,11 @@
 Every case runs in a process of its own, whose peak memory is that of the case.
 """
 
-import argparse
-import resource
-import subprocess
-import sys
-
 import torch
 
+from benchmarks.child import call_in_new_process
+from benchmarks.memory import peak_mb
+from benchmarks.pages import table_head, table_row
 from benchmarks.timing import timed
 from dfa.feedback.base import CodedFeedback
 from dfa.feedback.encoding import Encoder, Ternary
@@ -36,8 +34,8 @@ def build(source: str, code: Encoder | None, width: int, classes: int) -> CodedF
     return RandomFeedback(0, code, storage="streamed")
 
 
-def measure(name: str) -> None:
-    """Print the row of one case."""
+def measure(name: str) -> list[str]:
+    """Return the row of one case; call it in a fresh process."""
     source, code, width, classes, rows = CASES[name]
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
@@ -46,36 +44,21 @@ def measure(name: str) -> None:
     e -= torch.nn.functional.one_hot(labels, classes)
     build(source, code, 1000, classes)(e, [1000])  # compiles
     feedback = build(source, code, width, classes)
-    before = peak_gb()
-    (signal,), (wall, cpu) = timed(lambda: feedback(e, [width]))
-    size = signal.numel() * 4 / 1e9
-    print(
-        f"| {name} | {width:.3g} × {classes:,} | {rows} | {wall:.1f} s | {cpu:.1f} s | {size:.2f} GB | "
-        f"{peak_gb() - before:.2f} GB |",
-        flush=True,
-    )
+    cells = [name, f"{width:.3g} × {classes:,}", str(rows)]
+
+    def call() -> None:
+        (signal,), (wall, cpu) = timed(lambda: feedback(e, [width]))
+        cells.extend([f"{wall:.1f} s", f"{cpu:.1f} s", f"{signal.numel() * 4 / 1e9:.2f} GB"])
+
+    return [*cells, f"{peak_mb(call) / 1e3:.2f} GB"]
 
 
-def peak_gb() -> float:
-    """Peak memory of this process, GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wide_feedback", description="Wide feedback.")
-    parser.add_argument("--case", choices=CASES, help="one case, in this process")
-    given = parser.parse_args(argv)
-    if given.case is not None:
-        measure(given.case)
-        return
-    print(
-        "| feedback | B | rows | wall time | processor time | signals | memory |\n|---|---|---|---|---|---|---|",
-        flush=True,
-    )
+    print(table_head(["feedback", "B", "rows", "wall time", "processor time", "signals", "memory"]), flush=True)
     for name in CASES:
-        subprocess.run([sys.executable, "-m", "benchmarks.wide_feedback", "--case", name], check=True)
+        print(table_row(call_in_new_process(measure, name)), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

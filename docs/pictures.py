@@ -9,7 +9,6 @@ import argparse
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from calibration import characterize
 from calibration.reports.figures import draw_projection
 from dfa import Ternary, costs
 from dfa.costs import figure as costs_figure
-from dfa.costs import table
 from dfa.data import digits
 from dfa.experiments import DEMO, STANDARD_METHODS, Plan, compare_methods, draw_scores
 from dfa.experiments.curves import COLOURS, marker_style
@@ -126,9 +124,9 @@ def drift(figure: Figure) -> Numbers:
 
 def followed_scores() -> dict[str, list[list[float]]]:
     """Accuracies of feedback that follows, by time and seed, from docs/moving.json (`benchmarks.moving`)."""
-    rows = {(row["task"], row["way"], row["motion"]): row for row in load_rows()}
+    rows = {row.key: row for row in load_rows()}
     return {
-        f"optical DFA by {way}, followed": [rows["mlp-1", f"{way}, Ternary()", motion]["score"] for motion in FOLLOWED]
+        f"optical DFA by {way}, followed": [rows["mlp-1", f"{way}, Ternary()", motion].score for motion in FOLLOWED]
         for way in ("anchor", "reference-pairs")
     }
 
@@ -174,8 +172,7 @@ def results(figure: Figure) -> Numbers:
 def scaling(figure: Figure) -> Numbers:
     """Draw where light overtakes, for the blocks of a transformer."""
     network = costs.Network(depth=96, matrices=12, entries=3, inputs=1024, classes=50_000, batch=2048)
-    parts = table.change(table.defaults(), {f"network.{name}": value for name, value in asdict(network).items()})
-    found = costs_figure.draw(parts, figure).to_dict()
+    found = costs_figure.draw(costs.scaling(network).parts, figure).to_dict()
     steps = {"parameters": [point["parameters"] for point in found["points"]]}
     for method in costs.METHODS:
         steps[method] = [point["steps"][method]["seconds"] for point in found["points"]]

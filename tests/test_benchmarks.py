@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import gpu, gpu_rows, repeated, report, suite, twin, twin_training, verdicts
+from benchmarks import gpu, gpu_rows, moving_rows, repeated, report, suite, twin, twin_training, verdicts
 from benchmarks.child import call_in_new_process
 from benchmarks.moving import PUT, run_task
 from benchmarks.moving_cases import LAST_LAYER, TASKS
@@ -200,10 +200,10 @@ def test_rows_of_a_moving_device_are_kept_and_missing_ones_are_named(tmp_path):
         for way in ("anchor", LAST_LAYER):
             save_rows(run_task("mlp-1", [way], ["1e12", "1e3"], 1, store, 0), out)
     rows = load_rows(out)
-    assert [(row["way"], row["motion"], len(row["score"])) for row in rows] == [
+    assert [(row.way, row.motion, len(row.score)) for row in rows] == [
         ("anchor", "1e12", 1), ("anchor", "1e3", 1), (LAST_LAYER, "1e12", 1)
     ]  # fmt: skip
-    assert min(rows[0]["frames"]) > 64 >= min(rows[0]["step_frames"]) > 0
+    assert min(rows[0].frames) > 64 >= min(rows[0].step_frames) > 0
     text = tables(rows)["followed"]
     assert text.count("\n") == 3 and text.count("not run") == 5
 
@@ -215,7 +215,7 @@ def test_tables_of_a_moving_device_name_the_worst_motion():
     """
 
     def row(task, way, motion, *scores):
-        return {"task": task, "way": way, "motion": motion, "score": scores, "step_frames": [9.0, 10.0]}
+        return moving_rows.Row(task=task, way=way, motion=motion, score=scores, step_frames=[9.0, 10.0])
 
     rows = [row("mlp-1", LAST_LAYER, "1e12", 70.0, 80.0), row("transformer", LAST_LAYER, "1e12", 4.0)]
     rows += [row("mlp-1", "anchor", "1e12", 90.0, 91.0), row("mlp-1", "anchor", "1e3", 68.0, 79.0)]

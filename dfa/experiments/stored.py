@@ -35,7 +35,7 @@ def read_results(path: str | Path) -> tuple[Plan, list[Run]]:
 def read_run(values: dict[str, Any]) -> Run:
     """Build a run from its JSON values."""
     values = restore_nan(values, "nonzero", "saturated", "snr_db")
-    values["history"] = tuple(Epoch(**restore_nan(record, "validation")) for record in values["history"])
+    values["history"] = tuple(Epoch(**restore_nan(record, "validation", "test")) for record in values["history"])
     return Run(**values)
 
 

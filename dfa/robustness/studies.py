@@ -60,7 +60,7 @@ class GridStudy:
 
     def prepare(self, plan: Plan, options: Mapping[str, Values]) -> PreparedStudy:
         """Return the study with a plan; options that are not empty replace default values."""
-        over = {name: list(options.get(option) or values) for option, (name, values) in self.over.items()}
+        over = {name: list(options.get(option, ())) or list(values) for option, (name, values) in self.over.items()}
         *first, x = over
         view = View(
             kind=self.kind,

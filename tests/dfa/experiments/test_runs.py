@@ -109,6 +109,15 @@ def test_a_stopped_run_resumes_at_its_step(case, tmp_path, monkeypatch):
         run_one("optical", 1, changes, data, tmp_path / "again", resume=True)
 
 
+def test_results_without_test_samples_are_read_as_they_were(tmp_path):
+    """Their test score is NaN, which JSON has not. Catches: a score of None, with which no number can be computed."""
+    plan, data = CASES["images"][0], digits()
+    data = dataclasses.replace(data, test=tuple(part[:0] for part in data.test))
+    compare_methods(plan, data, ["bp"], [0], tmp_path, progress=False)
+    [run] = read_results(tmp_path / "results.json")[1]
+    assert all(math.isnan(record.test) for record in run.history)
+
+
 def test_results_contain_the_diagnostics(case, tmp_path):
     """Every record is in results.json. Catches: graphs or text without diagnostics, columns that are missing."""
     plan, data = case

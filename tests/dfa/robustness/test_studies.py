@@ -74,6 +74,12 @@ def test_every_study_has_allowed_points(name):
     assert one.study.describe() != {}
 
 
+def test_values_may_be_an_array():
+    """Also one value, which is false as a truth value. Catches: the default values in its place."""
+    for values in (np.array([0.0]), np.array([0.0, 5.0])):
+        assert prepare("read_noise", TINY, values=values).design.over == {"camera.read_noise_e": values.tolist()}
+
+
 def test_a_study_of_two_flaws_has_both_changes():
     """Catches: a plan that has the changes of one flaw only."""
     one = two_parameters("medium_drift", "reference_phase", TINY)

@@ -25,7 +25,8 @@ def test_with_their_matrix_the_weights_are_theirs(build, signals, shape):
     """
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(5, 16, *shape, generator=generator), torch.randint(10, (5, 16), generator=generator)
-    matrix = published.dense_feedback(signals(0))
+    parts = [signal.flatten(1).T for signal in signals(0)(torch.eye(10))]
+    matrix = torch.cat([part * len(part) ** 0.5 for part in parts])  # which a scale of 1 divides by sqrt(width)
     theirs, ours = build(0), build(0)
     learner = DirectFeedback(ours, feedback=RandomFeedback(matrix=matrix), scale=1.0)
     steps = published.plain_step(published.layers_of(theirs), signals(0)), published.learner_step(ours, learner)
