@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.pages import table_head, table_row
+from benchmarks.pages import table
 from calibration import FrameFault, SequenceCheck, check_sequence
 from photonics import OPU, presets
 from photonics.medium import Drifting, GaussianMedium
@@ -87,8 +87,8 @@ def draw(pixels: int, tau: float, seed: int, faults: int) -> tuple[SequenceCheck
     return check, planted, time.process_time() - start
 
 
-def row(pixels: int, tau: float, faults: int, sound: int) -> str:
-    """Row of the table: planted faults by kind, five in a recording; sound recordings; times."""
+def column(pixels: int, tau: float, faults: int, sound: int) -> list[str]:
+    """Column of the table: planted faults by kind, five in a recording; sound recordings; times."""
     planted_of, found_of, wrong, times, alarms, refused = Counter(), Counter(), 0, [], 0, 0
     for seed in range(faults // 5):
         check, planted, seconds = draw(pixels, tau, seed, 5)
@@ -108,25 +108,25 @@ def row(pixels: int, tau: float, faults: int, sound: int) -> str:
     cells = [str(pixels), f"{tau:g}", *(f"{found_of[kind]} of {planted_of[kind]}" for kind in KINDS)]
     cells += [f"{found_of.total()} of {planted_of.total()}", str(wrong), f"{alarms} of {sound}", str(refused)]
     cells += [f"{np.median(still):.1f}" if still else "–", f"{np.median(times):.1f}" if times else "–"]
-    return table_row(cells)
+    return cells
 
 
-HEADINGS = ["pixels", "correlation time, frames", *KINDS, "all", "wrong or misplaced", "false alarms", "not judged"]
-HEADINGS += ["CPU s, sound", "CPU s, faulty"]
+NAMES = ["pixels", "correlation time, frames", *KINDS, "all", "wrong or misplaced", "false alarms", "not judged"]
+NAMES += ["CPU s, sound", "CPU s, faulty"]
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sequence", description="Faults in sequences of frames.")
-    parser.add_argument("--faults", type=int, default=100, help="planted faults in a row of the table")
-    parser.add_argument("--sound", type=int, default=100, help="sound recordings in a row of the table")
+    parser.add_argument("--faults", type=int, default=100, help="planted faults in a column of the table")
+    parser.add_argument("--sound", type=int, default=100, help="sound recordings in a column of the table")
     parser.add_argument("--pixels", type=int, action="append", help="default: 200 and 50")
     parser.add_argument("--tau", type=float, action="append", help="correlation times, frames; default: 1e4")
     given = parser.parse_args()
-    print(table_head(HEADINGS), flush=True)
-    for tau in given.tau or [1e4]:
-        for pixels in given.pixels or [200, 50]:
-            print(row(pixels, tau, given.faults, given.sound), flush=True)
+    cases = [(pixels, tau) for tau in given.tau or [1e4] for pixels in given.pixels or [200, 50]]
+    columns = [column(pixels, tau, given.faults, given.sound) for pixels, tau in cases]
+    first, *rows = zip(NAMES, *columns, strict=True)
+    print(table(first, rows))
 
 
 if __name__ == "__main__":
