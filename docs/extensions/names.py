@@ -50,7 +50,7 @@ MODULES = {
 
 
 def make_pages(_: Sphinx, config: Config) -> None:
-    """Write one page for each module, with a table of its names; autosummary makes the pages of the names."""
+    """Write a page for each module, with a table of its names, and a table of modules; autosummary makes the rest."""
     folder = Path(__file__).parents[1] / "reference" / "api"
     folder.mkdir(parents=True, exist_ok=True)
     homes: dict[int, str] = {}
@@ -62,6 +62,8 @@ def make_pages(_: Sphinx, config: Config) -> None:
         own = [public for public, full in found.items() if homes[id(getattr(module, public))] == full]
         elsewhere = [homes[id(getattr(module, public))] for public in found if public not in own]
         write(folder / f"{name}.rst", page_of(name, title, own, elsewhere).encode())
+    rows = "\n".join(f"| [`{name}`](api/{name}.rst) | {title} |" for name, title in MODULES.items())
+    write(folder / "_modules.md", f"| module | what it has |\n|---|---|\n{rows}\n".encode())
     for stale in {path.stem for path in folder.glob("names/*.rst")} - {*homes.values()}:
         (folder / "names" / f"{stale}.rst").unlink()
     config.autosummary_generate = [str(folder / f"{name}.rst") for name in MODULES]
