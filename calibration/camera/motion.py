@@ -83,6 +83,8 @@ class Motion:
         """Readings in a row that are not like the one before although the medium is slow enough: 1 after a step."""
         self.answers = False
         """Whether two neighbouring readings since the last calibration were alike."""
+        self.jumped = False
+        """Whether the device has changed all at once since the last calibration."""
         self._usual = 0.0
         self._open = Frames([], [], [])
         self._ring = Ring([], [])
@@ -139,7 +141,7 @@ class Motion:
         self._open, self._first, self.correlation = Frames([], [], []), None, 1.0
         if self.strange:
             self._ring = Ring([], [])
-        self.strange, self.answers = 0, False
+        self.strange, self.answers, self.jumped = 0, False, False
 
     def state(self) -> dict[str, object]:
         """State in plain types and arrays, for `load`."""
@@ -148,6 +150,7 @@ class Motion:
             "correlation": self.correlation,
             "strange": self.strange,
             "answers": self.answers,
+            "jumped": self.jumped,
             "usual": self._usual,
             "open": list(map(list, self._open)),
             "ring": list(map(list, self._ring)),
@@ -158,6 +161,7 @@ class Motion:
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `state` returned."""
         self.speed, self.correlation = Speed(*state["speed"]), state["correlation"]
+        self.jumped = state.get("jumped", False)
         self.strange, self.answers, self._usual = state["strange"], state["answers"], state["usual"]
         self._open, self._ring = Frames(*map(list, state["open"])), Ring(*map(list, state["ring"]))
         self._first = tuple(state["first"]) if state["first"] else None
@@ -198,6 +202,7 @@ class Motion:
         if drops and min(drops) < MAX_DROP:
             self.correlation *= max(min(drops), 0.0)
             self.strange += 1
+            self.jumped = True
             return True
         alike, decay = near[0]
         if alike is not None and decay > MIN_OVERLAP:

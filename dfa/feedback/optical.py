@@ -64,7 +64,8 @@ class OpticalFeedback(CodedFeedback):
         Follow a device that moves. The frames of the steps show by themselves how fast the medium moves, so that this
         takes no frame, and on a still device no signal changes, bit for bit. Once a movement is seen, the mean of a
         step's own frames takes the place of the calibrated anchor, the frames of a code are neighbours, and signals are
-        centred over the batch. `hidden_rate` falls if the medium moves faster than a network can follow.
+        centred over the batch. `hidden_rate` falls if the medium moves faster than a network can follow. Without
+        `refresh` movements are only stated (`statistics`).
     min_correlation : float
         Correlation of the values with those of the last calibration under which the projection is measured again, 0 for
         never; with `refresh`. It is also measured again if signals are lost (a blocked beam). If that does not help,
@@ -116,7 +117,7 @@ class OpticalFeedback(CodedFeedback):
         self._start, self.calibrations = self.frames, 0
         self._rehearsing = self._misfit_told = False
         self._measured: dict[str, float] = {}
-        self._tracker = Tracker(projection, self._rows.numpy()) if refresh else None
+        self._tracker: Tracker | None = Tracker(projection, self._rows.numpy(), refresh)
 
     @property
     def hidden_rate(self) -> float:
@@ -323,7 +324,7 @@ class OpticalFeedback(CodedFeedback):
             return
         tracker = self._tracker
         age = self.frames - (self._start if self._calibrated is None else self._calibrated["frames"])
-        if tracker is None or not tracker.alarm(self.min_correlation, age):
+        if tracker is None or not self.refresh or not tracker.alarm(self.min_correlation, age):
             return
         try:
             self._calibrate()
@@ -336,7 +337,7 @@ class OpticalFeedback(CodedFeedback):
         try:
             new = old.recalibrate() if self.recalibrate is None else self.recalibrate(opu)
         except Unsteady as error:
-            if self._tracker is None:
+            if self._tracker is None or not self.refresh:
                 raise
             if not self._tracker.rests:
                 warnings.warn(f"the last block learns alone, since the device moves too fast: {error}", stacklevel=2)

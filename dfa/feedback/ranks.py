@@ -172,6 +172,7 @@ class RankFeedback(OpticalFeedback):
             )
         every, again = recalibrate_every, self._measure_again
         super().__init__(projection, encoder, recalibrate_every=every, recalibrate=again, refresh=False, watch=watch)
+        self._tracker = None  # each process would see the movement of its own pixels
         self._ranks, self._whole = device, projection
         projection.part(device.share, device.pixels)  # refuses a method that needs the whole frame
         self._device  # noqa: B018 (that of the whole device, kept)

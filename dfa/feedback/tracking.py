@@ -63,13 +63,17 @@ class Tracker:
         As calibrated.
     rows : ndarray of int
         Rows that are in use; the first ones are watched.
+    follows : bool
+        Whether to follow a device that moves, or only to say how far it has moved.
     """
 
-    def __init__(self, projection: LinearProjection, rows: NDArray[np.int64]) -> None:
+    def __init__(self, projection: LinearProjection, rows: NDArray[np.int64], follows: bool = True) -> None:
         self.rows = backend_of_device(projection.opu).asarray(rows)
         self._used = backend_of_device(projection.opu).asarray(np.isin(np.arange(projection.n_outputs), rows))
         self.motion = Motion(projection.moving_fields, projection.speed)
-        self.following = False
+        self.follows = follows
+        self.moves = False
+        """Whether a movement has been seen."""
         self.shown = 0.0
         """Frames of a step of 32 rows or more, mean over the last steps."""
         self._common: Array | None = None
@@ -77,6 +81,16 @@ class Tracker:
         self._frozen = False
         self._offset = 0.0
         self.calibrated = projection
+
+    @property
+    def following(self) -> bool:
+        """Whether the device moves and is followed."""
+        return self.follows and self.moves
+
+    @property
+    def _changed(self) -> bool:
+        """Whether a movement has been seen, or a change all at once since the last calibration."""
+        return self.moves or self.motion.jumped
 
     @property
     def by_vector(self) -> bool:
@@ -87,11 +101,11 @@ class Tracker:
         """Responses less the mean of these frames, if the device moves and an anchor would be stale; see `Observer`."""
         if not self._frozen:
             self.motion.add(self.projection.opu.clock.frames, halves, columns(responses, self.rows[:MAX_ROWS]))
-            self.following |= self.motion.speed.moving
+            self.moves |= self.motion.speed.moving
         if self._calibrated.on_device.follow(responses[0, :]) is None:
             return responses
-        if not self.following and not self._frozen:
-            self.following = self._stale(offset_power(halves, columns(responses, self.rows)))
+        if not self.moves and not self._frozen:
+            self.moves = self._stale(offset_power(halves, columns(responses, self.rows)))
         if not self.following:
             return responses
         own, count = mean(responses, 0, "float32"), responses.shape[0]
@@ -122,7 +136,7 @@ class Tracker:
     @calibrated.setter
     def calibrated(self, projection: LinearProjection) -> None:
         self._calibrated, self._since = projection, projection.frame or projection.opu.clock.frames
-        self.following |= projection.speed.moving
+        self.moves |= projection.speed.moving
         self.motion.restart()
         self._offset = 0.0
         self._follow(None)
@@ -132,7 +146,7 @@ class Tracker:
         frames = round(frames * max(COMMON_ROWS / rows, 1.0))
         self.shown = 0.9 * self.shown + 0.1 * frames if self.shown else float(frames)
         speed = self.motion.speed
-        self.following |= self._rate_at(self.shown * max(speed.rate - SURE * speed.error, 0.0)) < MIN_RATE
+        self.moves |= self._rate_at(self.shown * max(speed.rate - SURE * speed.error, 0.0)) < MIN_RATE
 
     @property
     def moved(self) -> float:
@@ -142,7 +156,11 @@ class Tracker:
     @property
     def kept(self) -> float:
         """Correlation of the values of now with those of the calibration; 1 on a still device."""
-        return self.motion.kept(self._calibrated.opu.clock.frames, self._since) if self.following else 1.0
+        if not self._changed:
+            return 1.0
+        kept = self.motion.kept(self._calibrated.opu.clock.frames, self._since)
+        # Anchors that are not followed also have stale lengths.
+        return kept if self.follows else min(kept, replace(self._calibrated, speed=self.motion.speed).value_correlation)
 
     @property
     def rate(self) -> float:
@@ -150,9 +168,9 @@ class Tracker:
 
         With more than 10 classes, d0 is smaller in proportion.
 
-        0 if that is too small, and as long as the last reading is not like the one before.
+        0 if that is too small, and as long as the last reading is not like the one before; 1 if nothing is followed.
         """
-        if self.rests or self.motion.strange:
+        if self.follows and (self.rests or self.motion.strange):
             return 0.0
         return self._factor
 
@@ -187,7 +205,7 @@ class Tracker:
 
     def rest(self) -> None:
         """Let the hidden blocks rest until the device is seen to be slower: it moves too fast for a calibration."""
-        self.following, self.motion.speed = True, Speed(1.0, 0.0)
+        self.moves, self.motion.speed = True, Speed(1.0, 0.0)
         self.motion.restart()
 
     def statistics(self) -> dict[str, float]:
@@ -195,7 +213,7 @@ class Tracker:
 
         Empty if no movement has been seen.
         """
-        if not self.following:
+        if not self._changed:
             return {}
         rate = self.motion.speed.rate
         time = 1.0 / rate if rate else math.inf
@@ -204,7 +222,7 @@ class Tracker:
     def state_dict(self) -> State:
         """State in plain types."""
         state = {
-            "following": self.following,
+            "following": self.moves,
             "shown": self.shown,
             "offset": self._offset,
             "common": self._common,
@@ -215,7 +233,7 @@ class Tracker:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a saved state. The calibration must be that of the state already."""
         found = located(unpack(state), self.projection.on_device.backend)
-        self.following, self.shown, self._offset = found["following"], found["shown"], found.get("offset", 0.0)
+        self.moves, self.shown, self._offset = found["following"], found["shown"], found.get("offset", 0.0)
         self.motion.load(found["motion"])
         self._follow(found["common"])
 

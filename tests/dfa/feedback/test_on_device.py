@@ -18,7 +18,7 @@ def feedback_on(backend, name, watch=False, moving=False):
     projection = calibrate(opu, name, n_inputs=CLASSES)
     feedback = OpticalFeedback(projection, Ternary(stochastic=1.0, pairs=True, restore=True), watch=watch)
     if moving:
-        feedback._tracker.following = True
+        feedback._tracker.moves = True
     return feedback
 
 
