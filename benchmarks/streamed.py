@@ -9,7 +9,7 @@ from benchmarks.memory import peak_mb
 from benchmarks.row import Row
 from benchmarks.timing import cpu_seconds
 from photonics import GaussianMedium, draws
-from photonics.kernels.entries import fill_gaussian
+from photonics.kernels.entries import fill_columns
 from photonics.kernels.frames import prepare, sum_pieces
 from photonics.kernels.panels import Piece
 from photonics.kernels.tile import INPUTS, OUTPUTS, PANEL, PARTS, WIDTH
@@ -44,7 +44,7 @@ def peak_draws() -> Callable[[], None]:
 
     def call() -> None:
         for first in range(0, 16 * INPUTS, INPUTS):
-            fill_gaussian(first, INPUTS, 0, OUTPUTS // 2, *key, np.float32(1.0), tile)
+            fill_columns(False, first, INPUTS, 0, OUTPUTS // 2, *key, np.float32(1.0), tile)
 
     return call
 

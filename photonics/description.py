@@ -177,35 +177,21 @@ def change_parameters(device: Chain, changes: Description) -> dict[str, Any]:
         part, _, parameter = name.partition(".")
         if part not in (*PARTS, "medium"):
             raise ValueError(f"{name} is not a parameter of the device; parts are {', '.join((*PARTS, 'medium'))}")
-        before = whole.get(part, getattr(device, part))
-        whole[part] = (
-            change_medium(before, parameter, value) if part == "medium" else change_part(before, parameter, value)
-        )
+        whole[part] = change(whole.get(part, getattr(device, part)), parameter, value)
     return whole
 
 
-def change_part(part: Part, parameter: str, value: Any) -> Part:
-    """Return a part with one parameter changed, which may be nested (``imaging.reference.noise``)."""
+def change(part: Part | media.ScatteringMedium, parameter: str, value: Any) -> Any:
+    """Return a part or a medium with one parameter changed, which may be nested (``imaging.reference.noise``)."""
     name, _, rest = parameter.partition(".")
+    if isinstance(part, media.ScatteringMedium) and not isinstance(part, media.Effect):
+        return media.from_dict(part.to_dict() | {parameter: value})
     if not is_dataclass(part):
         raise ValueError(f"{parameter} is not a parameter of {part!r}, which is a value and not a part")
     known = [field.name for field in fields(part)]
     if name not in known:
         raise ValueError(f"{name} is not a parameter of {type(part).__name__}; those are {', '.join(known)}")
-    return replace(part, **{name: change_part(getattr(part, name), rest, value) if rest else value})
-
-
-def change_medium(medium: media.ScatteringMedium, parameter: str, value: Any) -> media.ScatteringMedium:
-    """Return a medium with one parameter changed; ``medium.seed`` is that of the medium inside an effect."""
-    name, _, rest = parameter.partition(".")
-    if not isinstance(medium, media.ScatteringMedium):
-        raise ValueError(f"{parameter} is not a parameter of {medium!r}, which is a value and not a medium")
-    if not isinstance(medium, media.Effect):
-        return media.from_dict(medium.to_dict() | {parameter: value})
-    known = [field.name for field in fields(medium)]
-    if name not in known:
-        raise ValueError(f"{name} is not a parameter of {type(medium).__name__}; those are {', '.join(known)}")
-    return replace(medium, **{name: change_medium(getattr(medium, name), rest, value) if rest else value})
+    return replace(part, **{name: change(getattr(part, name), rest, value) if rest else value})
 
 
 def read_toml(path: str | Path, build_device: Callable[[dict[str, Any]], Device]) -> Device:

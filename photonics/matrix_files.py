@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from zipfile import ZipFile
 
 import numpy as np
@@ -49,19 +49,31 @@ def array_names(content: bytes, path: Path) -> list[str]:
     try:
         if path.suffix.lower() == ".npz":
             with ZipFile(io.BytesIO(content)) as archive:
-                return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+                return list(members_of(archive))
         if path.suffix.lower() == ".mat" and not is_hdf5(content):
             return [name for name, _, _ in scipy.io.whosmat(io.BytesIO(content))]
         import h5py
 
         with h5py.File(io.BytesIO(content), "r") as tree:
-            names: list[str] = []
-            tree.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
-            return [name for name in names if not name.startswith("#")]
+            return dataset_names(tree)
     except Exception as error:  # the readers of these formats raise many kinds of errors
         raise ValueError(
             f"it is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from None
+
+
+def members_of(archive: ZipFile) -> dict[str, str]:
+    """Members of a ``.npz`` file by the names of their arrays."""
+    return {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+
+
+def dataset_names(tree: Any) -> list[str]:
+    """Names of the data sets of an HDF5 file, without MATLAB's references, which are under ``#``."""
+    import h5py
+
+    names: list[str] = []
+    tree.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
+    return [name for name in names if not name.startswith("#")]
 
 
 def is_hdf5(content: bytes) -> bool:
@@ -77,7 +89,7 @@ def read_npy(content: bytes, key: str | None) -> HostArray:
 def read_npz(content: bytes, key: str | None) -> HostArray:
     """One array of a ``.npz`` file."""
     with ZipFile(io.BytesIO(content)) as archive:
-        members = {name.removesuffix(".npy"): name for name in archive.namelist() if name.endswith(".npy")}
+        members = members_of(archive)
         member = archive.getinfo(members[choose_name(list(members), key)])
         if member.file_size > MAX_COMPRESSION * len(content):
             raise ValueError(f"{member.filename} declares {member.file_size} bytes in a file of {len(content)}")
@@ -102,9 +114,7 @@ def read_hdf5(content: bytes, key: str | None) -> HostArray:
     import h5py  # takes longer to load than the rest of this package's files
 
     with h5py.File(io.BytesIO(content), "r") as tree:
-        names: list[str] = []
-        tree.visititems(lambda n, item: names.append(n) if isinstance(item, h5py.Dataset) else None)
-        name = choose_name([n for n in names if not n.startswith("#")], key)  # MATLAB keeps references there
+        name = choose_name(dataset_names(tree), key)
         dataset = tree[name]
         if not isinstance(dataset, h5py.Dataset) or dataset.dtype.hasobject:
             raise ValueError(f"{name} must be a matrix of numbers, got another kind of data")

@@ -114,14 +114,14 @@ class PatternSet(IntEnum):
     """Start vectors of the power iteration: one tick per row of the matrix, 2**32 ticks per start."""
 
 
-def check_seed(seed: SupportsIndex, name: str = "seed") -> int:
-    """Return `seed` if it can be a Philox key, or raise a ``ValueError`` that names it."""
+def check_seed(seed: SupportsIndex) -> int:
+    """Return `seed` if it can be a Philox key, or raise a ``ValueError``."""
     try:
         whole = -1 if isinstance(seed, bool) else operator.index(seed)
     except TypeError:
         whole = -1
     if not 0 <= whole < 2**64:
-        raise ValueError(f"{name} must be an integer from 0 to 2**64 - 1, got {seed!r}")
+        raise ValueError(f"seed must be an integer from 0 to 2**64 - 1, got {seed!r}")
     return whole
 
 

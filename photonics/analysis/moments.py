@@ -41,7 +41,6 @@ Photons = Callable[..., Array]
 
 def mean(chain: Chain, patterns: Array, exposure_s: float | None = None, reference_phase: Array | None = None) -> Array:
     """Mean DN of each pixel before clipping: (batch, n_in) patterns -> (batch, n_out)."""
-    exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
     return chain.camera.mean(*fluctuating_light(chain, patterns, exposure_s, reference_phase))
 
 
@@ -49,14 +48,14 @@ def variance(
     chain: Chain, patterns: Array, exposure_s: float | None = None, reference_phase: Array | None = None
 ) -> Array:
     """Temporal variance of each pixel before clipping, DN^2: (batch, n_in) patterns -> (batch, n_out)."""
-    exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
     return chain.camera.variance(*fluctuating_light(chain, patterns, exposure_s, reference_phase))
 
 
 def fluctuating_light(
-    chain: Chain, patterns: Array, exposure_s: float, reference_phase: Array | None
+    chain: Chain, patterns: Array, exposure_s: float | None, reference_phase: Array | None
 ) -> tuple[Array, float, Window | None, Array]:
     """Mean photons, exposure, window and variance of the mean photons: arguments of the camera's moments."""
+    exposure_s = chain.exposure_s if exposure_s is None else chain.check_exposure(exposure_s)
     photons, phase_variance = noiseless_photons(chain, patterns, exposure_s, reference_phase)
     average, spread = average_over_phase(photons, phase_variance)
     spread = spread + (average**2 + spread) * chain.laser.power_variance(exposure_s)

@@ -16,7 +16,7 @@ from numba import cuda, types
 from numba.extending import intrinsic, overload
 
 from photonics.arrays import Array
-from photonics.kernels.entries import GROUP, gaussian, three_bit
+from photonics.kernels.entries import gaussian, three_bit
 from photonics.kernels.laws import (
     F32,
     SHIFT,
@@ -31,6 +31,7 @@ from photonics.kernels.laws import (
     round_even,
     smaller,
 )
+from photonics.kernels.tile import GROUP
 
 __all__ = [
     "COARSE",
@@ -98,7 +99,7 @@ def key_on_gpu(key: Key) -> tuple[int, np.uint32, np.uint32]:
 
 @cuda.jit
 def gaussian_kernel(first_column, first_pair, stream, k0, k1, scale, tile):
-    """``tile`` (columns, 4 * pairs) float32: as `photonics.kernels.entries.fill_gaussian`."""
+    """``tile`` (columns, 4 * pairs) float32: as `photonics.kernels.entries.fill_columns`."""
     p, column = cuda.grid(2)
     while p < tile.shape[1] // 4 and column < tile.shape[0]:
         a, b, c, d = gaussian(first_column + column, first_pair + p, stream, k0, k1)
@@ -111,7 +112,7 @@ def gaussian_kernel(first_column, first_pair, stream, k0, k1, scale, tile):
 
 @cuda.jit
 def three_bit_kernel(first_column, first_group, stream, k0, k1, scale, tile):
-    """``tile`` (columns, 128 * groups) float32: as `photonics.kernels.entries.fill_three_bit`, a call per thread."""
+    """``tile`` (columns, 128 * groups) float32: the same by the three-bit law, a call per thread."""
     call, column = cuda.grid(2)
     first = 128 * (call // 4) + 4 * (call % 4)
     while call < tile.shape[1] // 32 and column < tile.shape[0]:
@@ -125,20 +126,12 @@ def three_bit_kernel(first_column, first_group, stream, k0, k1, scale, tile):
         column += cuda.gridDim.y
 
 
-def fill_entries(
-    entries: str,
-    first_column: int,
-    first_group: int,
-    key: Key,
-    scale: np.float32,
-    out: Array,
-    stream: Any = None,
-) -> None:
+def fill_entries(three: bool, first_column: int, first_group: int, key: Key, scale: np.float32, out: Array) -> None:
     """Draw a tile of a transmission matrix, transposed: `out` (columns, rows) complex64, a whole number of draws."""
     parts = out.view(np.float32)
-    kernel, width = (gaussian_kernel, 4) if entries == "gaussian" else (three_bit_kernel, 2 * GROUP // 4)
+    kernel, width = (three_bit_kernel, 2 * GROUP // 4) if three else (gaussian_kernel, 4)
     columns, count = parts.shape
-    launch(kernel, count // width, columns, first_column, first_group, *key_on_gpu(key), scale, parts, stream=stream)
+    launch(kernel, count // width, columns, first_column, first_group, *key_on_gpu(key), scale, parts)
 
 
 @intrinsic

@@ -13,10 +13,7 @@ from photonics.kernels.laws import F32, U32, inline, normal_pair, philox
 from photonics.kernels.product import add_four, end_chain, take_four
 from photonics.kernels.tile import BLOCK
 
-__all__ = ["GROUP", "add_gaussian", "add_three_bit", "fill_gaussian", "fill_three_bit", "work_arrays"]
-
-GROUP = 64
-"""Rows that the three-bit law draws together, by 4 Philox calls; the Gaussian law draws pairs of rows, by one call."""
+__all__ = ["add_columns", "fill_columns", "work_arrays"]
 
 jit = compiled(error_model="numpy")
 
@@ -51,39 +48,6 @@ def gaussian_column(column, first_pair, pairs, stream, k0, k1, scale, out):
 
 
 @jit
-def fill_gaussian(first_column, columns, first_pair, pairs, stream, k0, k1, scale, tile):
-    """``tile[k] = `` parts of the rows from ``2 first_pair`` of column ``first_column + k``."""
-    widen_vectors()
-    for k in range(columns):
-        gaussian_column(first_column + k, first_pair, pairs, stream, k0, k1, scale, tile[k])
-
-
-def work_arrays(parts: int) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
-    """Arrays in which `add_gaussian` and `add_three_bit` keep a group of inputs and the sums of as many parts."""
-    real, imaginary = np.zeros((2, parts), np.float32)
-    return np.zeros(4, np.int64), np.zeros(4, np.float32), real, imaginary
-
-
-@jit
-def add_gaussian(x, where, binary, first_pair, pairs, stream, k0, k1, scale, tile, rows, weights, part, sums, total):
-    """``total += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none.
-
-    `binary` is whether its values are all 0 or 1, which decides the order of summation. `tile` is a buffer of five
-    columns, the last one of zeros, and the four arrays after it are `work_arrays`, since code that allocates takes long
-    to compile.
-    """
-    widen_vectors()
-    first = np.int64(0)  # as a plain 0 it would have a type of its own, and `take_four` be compiled twice
-    while first < where.size:
-        last = take_four(x, where, first, binary, rows, weights)
-        for i in range(first, last):
-            gaussian_column(where[i], first_pair, pairs, stream, k0, k1, scale, tile[i - first])
-        add_four(binary, rows, weights, tile, part)
-        before, first = where[last - 1], last
-        end_chain(binary, before, where[first] if first < where.size else before + BLOCK, part, sums, total)
-
-
-@jit
 def three_bit_column(column, first_group, groups, stream, k0, k1, scale, out):
     """Parts of `groups` groups of 64 rows of one column: part ``16 place + i`` of a group is in its word i."""
     widen_vectors()
@@ -109,22 +73,43 @@ def three_bit_column(column, first_group, groups, stream, k0, k1, scale, out):
 
 
 @jit
-def fill_three_bit(first_column, columns, first_group, groups, stream, k0, k1, scale, tile):
-    """As `fill_gaussian`, by groups of 64 rows."""
+def draw_column(three, column, first, draws, stream, k0, k1, scale, out):
+    """Parts of one column from draw number `first` on: by the three-bit law if `three`, else by the Gaussian one."""
     widen_vectors()
-    for k in range(columns):
-        three_bit_column(first_column + k, first_group, groups, stream, k0, k1, scale, tile[k])
+    if three:
+        three_bit_column(column, first, draws, stream, k0, k1, scale, out)
+    else:
+        gaussian_column(column, first, draws, stream, k0, k1, scale, out)
 
 
 @jit
-def add_three_bit(x, where, binary, first_group, groups, stream, k0, k1, scale, tile, rows, weights, part, sums, total):
-    """As `add_gaussian`, by groups of 64 rows."""
+def fill_columns(three, first_column, columns, first, draws, stream, k0, k1, scale, tile):
+    """``tile[k] = `` parts of column ``first_column + k``; a draw makes 2 rows, or `GROUP` by the three-bit law."""
     widen_vectors()
-    first = np.int64(0)  # as a plain 0 it would have a type of its own, and `take_four` be compiled twice
-    while first < where.size:
-        last = take_four(x, where, first, binary, rows, weights)
-        for i in range(first, last):
-            three_bit_column(where[i], first_group, groups, stream, k0, k1, scale, tile[i - first])
+    for k in range(columns):
+        draw_column(three, first_column + k, first, draws, stream, k0, k1, scale, tile[k])
+
+
+def work_arrays(parts: int) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+    """Arrays in which `add_columns` keeps a group of inputs and the sums of as many parts."""
+    real, imaginary = np.zeros((2, parts), np.float32)
+    return np.zeros(4, np.int64), np.zeros(4, np.float32), real, imaginary
+
+
+@jit
+def add_columns(three, x, where, binary, first, draws, stream, k0, k1, scale, tile, rows, weights, part, sums, total):
+    """``total += T x`` for one frame; draws only the columns `where` its entries are not zero, and stores none.
+
+    `binary` is whether its values are all 0 or 1, which decides the order of summation. `tile` is a buffer of five
+    columns, the last one of zeros, and the four arrays after it are `work_arrays`, since code that allocates takes long
+    to compile.
+    """
+    widen_vectors()
+    at = np.int64(0)  # as a plain 0 it would have a type of its own, and `take_four` be compiled twice
+    while at < where.size:
+        last = take_four(x, where, at, binary, rows, weights)
+        for i in range(at, last):
+            draw_column(three, where[i], first, draws, stream, k0, k1, scale, tile[i - at])
         add_four(binary, rows, weights, tile, part)
-        before, first = where[last - 1], last
-        end_chain(binary, before, where[first] if first < where.size else before + BLOCK, part, sums, total)
+        before, at = where[last - 1], last
+        end_chain(binary, before, where[at] if at < where.size else before + BLOCK, part, sums, total)

@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from photonics.arrays import ComplexArray, FloatArray, HostArray
+from photonics.arrays import ComplexArray, FloatArray
 from photonics.kernels.tile import PANEL
 
 __all__ = ["Panels", "Piece", "aligned_zeros"]
@@ -16,12 +15,11 @@ TOGETHER = 4
 """Inputs that the products take at a time."""
 
 
-def aligned_zeros(size: int, dtype: DTypeLike = np.float32) -> HostArray:
-    """Zeros that begin on a cache line: (size,)."""
-    width = np.dtype(dtype).itemsize
-    raw = np.zeros(size * width + LINE, np.uint8)
+def aligned_zeros(size: int) -> FloatArray:
+    """Zeros that begin on a cache line: (size,) float32."""
+    raw = np.zeros(4 * size + LINE, np.uint8)
     first = -raw.ctypes.data % LINE
-    return raw[first : first + size * width].view(dtype)
+    return raw[first : first + 4 * size].view(np.float32)
 
 
 class Piece(NamedTuple):

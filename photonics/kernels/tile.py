@@ -1,7 +1,9 @@
 """Sizes of the pieces of a transmission matrix, see `photonics.kernels.product` and `photonics.kernels.tables`."""
 
-__all__ = ["BLOCK", "CHAIN", "INPUTS", "OUTPUTS", "PANEL", "PARTS", "SLICE", "WIDTH"]
+__all__ = ["BLOCK", "CHAIN", "GROUP", "INPUTS", "OUTPUTS", "PANEL", "PARTS", "SLICE", "WIDTH"]
 
+GROUP = 64
+"""Rows that the three-bit law draws together, by 4 Philox calls; the Gaussian law draws pairs of rows, by one call."""
 INPUTS = 256
 """Inputs of a tile."""
 OUTPUTS = 256

@@ -229,7 +229,7 @@ def check_rows(medium: ScatteringMedium, start: int, stop: int) -> None:
     integer(stop, "stop", integer(start, "start", 0, n_out - 1) + 1, n_out)
 
 
-def check_field(field: Array, width: int, name: str = "field", binary: bool = False) -> Array:
+def check_field(field: Array, width: int, binary: bool = False) -> Array:
     """Return `field` as a (batch, width) float32 or complex64 array of its own library.
 
     With `binary`, bools on a device other than the host remain bools: a quarter of the memory, and exact.
@@ -244,18 +244,18 @@ def check_field(field: Array, width: int, name: str = "field", binary: bool = Fa
     array = np.asarray(field) if backend.on_host else field
     if array.ndim != 2 or array.shape[1] != width:
         shape = shape_text(field, array) if backend.on_host else tuple(array.shape)
-        raise ValueError(f"{name} must have shape (batch, {width}), got {shape}")
+        raise ValueError(f"field must have shape (batch, {width}), got {shape}")
     if backend.on_host and array.dtype.kind not in "biufc":
-        raise ValueError(f"{name} must be bool, real or complex, got dtype {array.dtype}")
+        raise ValueError(f"field must be bool, real or complex, got dtype {array.dtype}")
     if binary and not backend.on_host and array.dtype == xp.bool:
         return array
     complex_ = xp.isdtype(array.dtype, "complex floating")
     given, array = array, xp.astype(array, xp.complex64 if complex_ else xp.float32, copy=False)
     # Reading values would wait for a GPU and bring a number back to the host, so the host alone makes these checks.
     if backend.on_host and not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity")
+        raise ValueError("field must be finite, got NaN or infinity")
     if backend.on_host and given.dtype.itemsize > array.dtype.itemsize and not array.any() and given.any():
-        raise ValueError(f"{name} must not vanish in single precision, got at most {np.abs(given).max():.3g}")
+        raise ValueError(f"field must not vanish in single precision, got at most {np.abs(given).max():.3g}")
     return array
 
 

@@ -17,7 +17,7 @@ from photonics.kernels.panels import Panels, Piece
 from photonics.kernels.threads import for_blocks
 from photonics.medium import streaming
 from photonics.medium.base import check_rows
-from photonics.medium.laws import Slab, find_law
+from photonics.medium.laws import LAWS, Slab
 from photonics.medium.stored import StoredMedium
 from photonics.medium.tiled import MIN_FRAMES, Sums, TiledMedium
 
@@ -107,7 +107,7 @@ class GaussianMedium(StoredMedium):
     @cached_property
     def _slab(self) -> Slab:
         """The entries, with the rows before the first one that are drawn together with it."""
-        law = find_law(self.entries)
+        law = LAWS[self.entries]
         skipped = self.first_row % law.rows
         return Slab((skipped + self.n_out, self.n_in), self.seed, law, self.first_row - skipped)
 
@@ -158,7 +158,8 @@ class GaussianMedium(StoredMedium):
     def _draw(self, first_input: int, inputs: int, first: int, outputs: int, tile: FloatArray) -> None:
         slab, rows = self._slab, self._slab.law.rows
         group = (slab.first + first) // rows
-        slab.law.fill(first_input, inputs, group, -(-outputs // rows), *slab.key, slab.scale, tile)
+        draws = -(-outputs // rows)
+        kernels.entries.fill_columns(slab.law.three, first_input, inputs, group, draws, *slab.key, slab.scale, tile)
 
     def _fill(self, first_input: int, inputs: int, first_output: int, outputs: int, tile: FloatArray) -> None:
         if not self.streamed:
@@ -180,7 +181,10 @@ class GaussianMedium(StoredMedium):
         group, groups = (slab.first + first_output) // rows, -(-(wide.size // 2) // rows)
         tile = np.zeros((5, 2 * rows * groups), np.float32)
         work = kernels.entries.work_arrays(wide.size)
-        slab.law.add(x, np.flatnonzero(x), binary, group, groups, *slab.key, slab.scale, tile, *work, wide)
+        where = np.flatnonzero(x)
+        kernels.entries.add_columns(
+            slab.law.three, x, where, binary, group, groups, *slab.key, slab.scale, tile, *work, wide
+        )
         if skipped:
             total += wide[2 * skipped :]
 

@@ -1,44 +1,34 @@
 """The laws that the entries of a Gaussian medium follow, and the record from which they are drawn."""
 
-from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from photonics import draws, kernels
+from photonics import draws
+from photonics.kernels.tile import GROUP
 from photonics.random import Stream
 
-__all__ = ["INPUTS", "OUTPUTS", "Law", "Slab", "find_law", "key"]
+__all__ = ["INPUTS", "LAWS", "OUTPUTS", "Law", "Slab", "key"]
 
 INPUTS, OUTPUTS = 4096, 8192
 """Inputs and outputs of a tile on a GPU: 256 MB, large enough for the library's product to run at its full speed."""
 
 
 class Law(NamedTuple):
-    """Distribution of the entries, and the kernels that draw them."""
+    """Distribution of the entries."""
 
-    name: str
-    """Name of the law, "gaussian" or "3bit"."""
+    three: bool
+    """Whether a part has one of four values, drawn from three bits; otherwise it is normal."""
     stream: Stream
     """Stream of the generator."""
     rows: int
     """Number of rows that are drawn together."""
-    fill: Callable[..., None]
-    """Kernel that fills a tile."""
-    add: Callable[..., None]
-    """Kernel that adds the product with one frame."""
     divisor: float
     """Rms of the real or imaginary part of an entry before scaling."""
 
 
-@cache
-def find_law(name: str) -> Law:
-    """Law of the entries by its name."""
-    entries = kernels.entries
-    if name == "gaussian":
-        return Law(name, Stream.MATRIX, 2, entries.fill_gaussian, entries.add_gaussian, 1.0)
-    return Law(name, Stream.THREE_BIT, entries.GROUP, entries.fill_three_bit, entries.add_three_bit, 7.0)
+LAWS = {"gaussian": Law(False, Stream.MATRIX, 2, 1.0), "3bit": Law(True, Stream.THREE_BIT, GROUP, 7.0)}
+"""Laws by the names of `photonics.GaussianMedium.entries`."""
 
 
 class Slab(NamedTuple):

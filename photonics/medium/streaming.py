@@ -19,7 +19,7 @@ def draw_tile(slab: Slab, backend: Backend, left: int, right: int, top: int, bot
         from photonics.kernels import cuda
 
         out = backend.empty((right - left, rows * groups), "complex64")
-        cuda.fill_entries(slab.law.name, left, first, slab.key, slab.scale, out)
+        cuda.fill_entries(slab.law.three, left, first, slab.key, slab.scale, out)
     else:
         out = draw_by_specification(slab, backend, left, right, first, groups)
     return out[:, : bottom - top]
@@ -27,15 +27,14 @@ def draw_tile(slab: Slab, backend: Backend, left: int, right: int, top: int, bot
 
 def draw_by_specification(slab: Slab, backend: Backend, left: int, right: int, first: int, groups: int) -> Array:
     """Draw a tile with `photonics.random`, by the array API alone: works with any library."""
-    xp, gaussian = backend.xp, slab.law.name == "gaussian"
-    calls = 1 if gaussian else 4
+    xp, calls = backend.xp, 4 if slab.law.three else 1
     column = backend.asarray(np.arange(left, right)[:, None])
     call = backend.asarray(np.arange(calls * first, calls * (first + groups))[None, :])
     words = random.words(slab.seed, int(slab.law.stream), column, call)
-    if gaussian:
-        parts = xp.stack([*random.normal_pair(*words[:2]), *random.normal_pair(*words[2:])], axis=-1)
-    else:
+    if slab.law.three:
         parts = random.three_bit(xp.reshape(xp.stack(words, axis=-1), (right - left, groups, 1, 16)))
+    else:
+        parts = xp.stack([*random.normal_pair(*words[:2]), *random.normal_pair(*words[2:])], axis=-1)
     parts = xp.reshape(parts, (right - left, -1, 2)) * float(slab.scale)
     return parts[..., 0] + xp.astype(parts[..., 1], xp.complex64) * 1j
 
@@ -43,7 +42,7 @@ def draw_by_specification(slab: Slab, backend: Backend, left: int, right: int, f
 def propagate(slab: Slab, backend: Backend, field: Array) -> Array:
     """``field @ T.T`` on a device, tile by tile."""
     xp, (n_out, n_in) = backend.xp, slab.shape
-    if backend.name == "cupy" and slab.law.name == "gaussian":
+    if backend.name == "cupy" and not slab.law.three:
         from photonics.medium import pipeline
 
         return pipeline.propagate(slab, field)

@@ -47,29 +47,10 @@ class Cells(Shapes):
         return len(self.y_edges) - 1, len(self.x_edges) - 1
 
     @property
-    def left(self) -> NDArray[np.float64]:
-        """Left side of each cell, metres, shape (n,)."""
-        return self._each(self.x_edges[:-1], None)
-
-    @property
-    def right(self) -> NDArray[np.float64]:
-        """Right side of each cell, metres, shape (n,)."""
-        return self._each(self.x_edges[1:], None)
-
-    @property
-    def bottom(self) -> NDArray[np.float64]:
-        """Lower side of each cell, metres, shape (n,)."""
-        return self._each(None, self.y_edges[1:])
-
-    @property
-    def top(self) -> NDArray[np.float64]:
-        """Upper side of each cell, metres, shape (n,)."""
-        return self._each(None, self.y_edges[:-1])
-
-    def _each(self, of_x: NDArray[np.float64] | None, of_y: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """Expand one value per column, or one per row, to one per cell: (n,)."""
-        values = of_x[None, :] if of_x is not None else np.asarray(of_y)[:, None]
-        return np.broadcast_to(values, self.shape).reshape(-1)[: self.count]
+    def centres(self) -> NDArray[np.float64]:
+        """Centre of each cell, x and y, metres: (2, n)."""
+        x, y = (self.x_edges[:-1] + self.x_edges[1:]) / 2.0, (self.y_edges[:-1] + self.y_edges[1:]) / 2.0
+        return np.stack(np.broadcast_arrays(x[None, :], y[:, None])).reshape(2, -1)[:, : self.count]
 
 
 @component
@@ -208,8 +189,7 @@ class Laser:
         """
         if not self.pointing_shift_m or self.beam_radius_m is None:
             return np.zeros((2, cells.count))
-        centres = np.stack([cells.left + cells.right, cells.bottom + cells.top]) / 2.0
-        return centres * (2.0 * self.pointing_shift_m / self.beam_radius_m**2)
+        return cells.centres * (2.0 * self.pointing_shift_m / self.beam_radius_m**2)
 
     def field(
         self,

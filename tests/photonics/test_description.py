@@ -343,7 +343,7 @@ def test_bad_parts_are_named(changes, says):
         ("colour", "colour is not a part of the device; parts are"),
         ("camera.bit_depth.x", "x is not a parameter of 8, which is a value and not a part"),
         ("imaging.reference.noise.x.y", r"x\.y is not a parameter of 0\.0, which is a value"),
-        ("medium.transmission.x", r"x is not a parameter of 0\.5, which is a value and not a medium"),
+        ("medium.transmission.x", r"x is not a parameter of 0\.5, which is a value and not a part"),
     ],
 )
 def test_replace_refuses_unknown_names(name, says):

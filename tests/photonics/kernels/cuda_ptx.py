@@ -26,8 +26,8 @@ def launches():
         found[kernel.py_func.__name__] = (kernel.py_func, arguments)
 
     cuda.launch = screens_cuda.launch = note
-    cuda.fill_entries("gaussian", 0, 0, KEY, SCALE, np.zeros((4, 8), np.complex64))
-    cuda.fill_entries("3bit", 0, 0, KEY, SCALE, np.zeros((4, 64), np.complex64))
+    cuda.fill_entries(False, 0, 0, KEY, SCALE, np.zeros((4, 8), np.complex64))
+    cuda.fill_entries(True, 0, 0, KEY, SCALE, np.zeros((4, 64), np.complex64))
     cuda.fill_halves(0, 0, KEY, np.zeros((4, 2), np.int64), np.zeros((4, 2), np.int64))
     cuda.project(np.zeros((2, 4), np.float32), 0, KEY, SCALE, np.zeros((1, 2, 8), np.float32))
     pixels = np.zeros(5, np.float32)

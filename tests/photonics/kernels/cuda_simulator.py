@@ -12,6 +12,8 @@ from unittest import mock
 import numpy as np
 import scipy.fft
 
+from photonics.medium.laws import LAWS
+
 KEY = (1, 7, 2**31 + 5)
 SCALE = np.float32(0.125)
 TINY = np.finfo(np.float32).eps
@@ -19,11 +21,11 @@ TINY = np.finfo(np.float32).eps
 
 def tile(entries, first_column, columns, first_group, groups):
     """A tile of the matrix by the kernels of the CPU: (columns, parts) float32."""
-    from photonics.kernels import entries as cpu
+    from photonics.kernels.entries import fill_columns
 
-    rows, fill = (2, cpu.fill_gaussian) if entries == "gaussian" else (cpu.GROUP, cpu.fill_three_bit)
-    out = np.empty((columns, 2 * rows * groups), np.float32)
-    fill(first_column, columns, first_group, groups, *KEY, SCALE, out)
+    law = LAWS[entries]
+    out = np.empty((columns, 2 * law.rows * groups), np.float32)
+    fill_columns(law.three, first_column, columns, first_group, groups, *KEY, SCALE, out)
     return out
 
 
@@ -32,7 +34,7 @@ def entries_agree(cuda):
     for entries, groups, tolerance in [("gaussian", 1, 4 * TINY), ("gaussian", 5, 4 * TINY), ("3bit", 2, 0.0)]:
         expected = tile(entries, 70_000, 3, 11, groups)
         out = np.zeros((4, expected.shape[1] // 2), np.complex64)
-        cuda.fill_entries(entries, 70_000, 11, KEY, SCALE, out[:3])
+        cuda.fill_entries(LAWS[entries].three, 70_000, 11, KEY, SCALE, out[:3])
         np.testing.assert_allclose(out[:3].view(np.float32), expected, rtol=tolerance, atol=tolerance * SCALE)
         assert not out[3].any()
 
@@ -114,7 +116,7 @@ def nothing_is_launched_for_nothing(cuda):
 
     empty = np.zeros((0, 3), np.complex64)
     screens_cuda.screen_into(empty, empty, 0, KEY[1:])
-    cuda.fill_entries("gaussian", 0, 0, KEY, SCALE, np.zeros((0, 4), np.complex64))
+    cuda.fill_entries(False, 0, 0, KEY, SCALE, np.zeros((0, 4), np.complex64))
     cuda.launch(None, 0, 1)
     cuda.launch(None, 1, 0)
 
@@ -216,6 +218,7 @@ def devices_agree(cuda):
 
     users = [module for module in list(sys.modules.values()) if getattr(module, "backend_of", None) is here]
     with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(photonics.backend.Backend, "check_selected"))  # there is no GPU
         for module in users:
             stack.enter_context(mock.patch.object(module, "backend_of", lambda _: gpu))
         for module in (cuda, screens_cuda):

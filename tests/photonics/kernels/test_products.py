@@ -10,9 +10,9 @@ import psutil
 import pytest
 from numba.core import config
 
-from photonics import Drifting, GaussianMedium, MatrixMedium, Modes, random
+from photonics import Drifting, GaussianMedium, MatrixMedium, Modes, kernels, random
 from photonics.backend import to_host
-from photonics.medium import laws, streaming
+from photonics.medium import streaming
 from photonics.random import Stream
 
 ALL = slice(None)
@@ -187,9 +187,9 @@ def test_a_single_frame_visits_only_what_is_on(monkeypatch, storage, entries):
     if storage == "stored":
         medium._panels.array[:, np.flatnonzero(~x[0])] = np.nan
     else:
-        law = laws.find_law(entries)
-        spy = law._replace(add=lambda x, where, *rest: (visited.extend(where), law.add(x, where, *rest)))
-        monkeypatch.setitem(vars(medium), "_slab", medium._slab._replace(law=spy))
+        add = kernels.entries.add_columns
+        spy = lambda three, x, where, *rest: (visited.extend(where), add(three, x, where, *rest))  # noqa: E731
+        monkeypatch.setattr(kernels.entries, "add_columns", spy)
         monkeypatch.setitem(vars(medium), "_draw", None)
     np.testing.assert_array_equal(medium.propagate(x), before)
     assert storage == "stored" or visited == list(np.flatnonzero(x))

@@ -128,14 +128,13 @@ def test_inputs_fit_on_the_chip(data):
     assert (rows - 1) * columns < n_in <= rows * columns
     cells, chip, side = dmd.cells(n_in), dmd.chip(), 3e-5
     slack = 1e-12
-    assert cells.left.min() >= chip.left[0] - slack
-    assert cells.right.max() <= chip.right[0] + slack
-    assert cells.bottom.min() >= chip.bottom[0] - slack
-    assert cells.top.max() <= chip.top[0] + slack
+    for edges, whole in ((cells.x_edges, chip.x_edges), (cells.y_edges, chip.y_edges)):
+        assert np.abs(edges).max() <= np.abs(whole).max() + slack
+        np.testing.assert_allclose(edges, -edges[::-1], atol=slack)
+        np.testing.assert_allclose(np.abs(np.diff(edges)), side, atol=slack)
     row, column = np.divmod(np.arange(n_in), columns)
-    np.testing.assert_allclose(cells.left + columns * side / 2, column * side, atol=slack)
-    np.testing.assert_allclose(rows * side / 2 - cells.top, row * side, atol=slack)
-    np.testing.assert_allclose([cells.right - cells.left, cells.top - cells.bottom], side, atol=slack)
+    np.testing.assert_allclose(cells.centres[0] + columns * side / 2, (column + 0.5) * side, atol=slack)
+    np.testing.assert_allclose(rows * side / 2 - cells.centres[1], (row + 0.5) * side, atol=slack)
 
 
 @pytest.mark.parametrize("n_in", [0, -1, 12289])

@@ -163,8 +163,7 @@ def test_the_beam_is_centred_on_the_pointing():
     """The centroid of each frame is the pointing. Catches: a shift of the wrong sign, x for y, amplitude for power."""
     cells, ticks = DMD(macropixel=16).cells(64 * 48), np.arange(50)
     power = light(SHAKY, cells, ticks, seed=3).astype(np.float64) ** 2
-    centres = np.stack([cells.left + cells.right, cells.bottom + cells.top]) / 2
-    centroid = (power @ centres.T / power.sum(axis=1, keepdims=True)).T
+    centroid = (power @ cells.centres.T / power.sum(axis=1, keepdims=True)).T
     np.testing.assert_allclose(centroid, SHAKY.pointing(ticks, 3), atol=1e-9)
     np.testing.assert_allclose(power.sum(axis=1), SHAKY.photon_rate, rtol=1e-5)
 
@@ -199,8 +198,7 @@ def test_large_cells_under_a_moving_beam():
 def test_small_cells_follow_the_formula_of_a_point():
     """``exp((2 x dx - dx^2 + 2 y dy - dy^2) / w^2)`` times the profile. Catches: w of the intensity, a lost square."""
     cells, ticks = DMD(macropixel=1).cells(2000), np.arange(20)
-    x, y = (cells.left + cells.right) / 2, (cells.bottom + cells.top) / 2
-    dx, dy = SHAKY.pointing(ticks, 0)[..., None]
+    (x, y), (dx, dy) = cells.centres, SHAKY.pointing(ticks, 0)[..., None]
     profile = np.sqrt(SHAKY.photon_rate * SHAKY.power_share(cells))
     expected = profile * np.exp((2 * x * dx - dx**2 + 2 * y * dy - dy**2) / 1e-6)
     np.testing.assert_allclose(light(SHAKY, cells, ticks), expected, rtol=2e-5)
