@@ -162,7 +162,7 @@ opu.exposure_s = usual
 # ## Focus
 #
 # Focusing tests a matrix by using it. To focus on pixel $i$, switch ON the mirrors whose light arrives there within a
-# quarter turn of a common phase. For $N$ binary mirrors and a perfect matrix, theory predicts $1 + (N/2 - 1)/\pi$ times
+# quarter turn of a common phase. For $N$ binary mirrors and a perfect matrix, theory predicts $1 + (N - 1)/2\pi$ times
 # the mean, on average over foci and phases (the best of many phases gives slightly more). Drag the pixel.
 
 # %%

@@ -222,7 +222,7 @@ def draw_budget(ax: Axes, curve: Curve) -> Axes:
     steps.append(1.0 + (n - 1) * budget["F_amp"] * budget["F_noise"])
     steps.append(1.0 + (n - 1) * budget["F_amp"] * budget["F_noise"] * budget["F_cal"])
     names = [
-        "1 + (N/2 - 1)/π",
+        "1 + (N - 1)/2π",
         "modulation,\nillumination",
         "noise of\nthe matrix",
         "calibration\n(= measured)",

@@ -59,15 +59,16 @@ class Focus(Shapes):
 
 
 def binary_gain(n: int) -> float:
-    """Enhancement by n binary mirrors through an exactly known Gaussian medium, ``1 + (n/2 - 1) / pi``.
+    """Enhancement by n binary mirrors through an exactly known Gaussian medium, ``1 + (n - 1) / (2 pi)``.
 
-    Half of the mirrors are ON: those whose field at the focus is within a quarter turn of the common phase (D. Akbulut
-    et al., Opt. Express 19, 4017 (2011)).
+    The mirrors whose field at the focus is within a quarter turn of the common phase are ON (D. Akbulut et al., Opt.
+    Express 19, 4017 (2011)). For ``E|t|^2 = 1`` their mean intensity is ``n/2 + n (n - 1) / (4 pi)``, that of half-ON
+    patterns n/2.
 
     >>> round(binary_gain(256), 1)
-    41.4
+    41.6
     """
-    return 1.0 + (n / 2.0 - 1.0) / math.pi
+    return 1.0 + (n - 1.0) / (2.0 * math.pi)
 
 
 def phase_gain(n: int) -> float:

@@ -1,6 +1,7 @@
 """Focusing with the recovered matrix: enhancement and a budget of its losses."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from calibration.recovery.estimate import TransmissionEstimate
 from calibration.reports.chapters.common import Chapter, independent_pixels, student_factor
 from calibration.reports.chapters.matrix import predicted_error
 from calibration.reports.findings import Line
-from calibration.wavefront.focusing import binary_gain, focus, phase_gain
+from calibration.wavefront.focusing import Focus, binary_gain, focus, phase_gain
 from photonics.arrays import BoolArray
 from photonics.backend import to_host
 
@@ -22,7 +23,7 @@ TARGETS = 64
 MIN_FREE = 2.0
 """Smallest number of independent foci from which a standard error follows."""
 BINARY_SHARE = 1.0 / (2.0 * math.pi)
-"""``F_amp`` of binary amplitude masks with all inputs equally lit, to 1/N."""
+"""``F_amp`` of binary amplitude masks with all inputs equally lit."""
 
 
 def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> Chapter:
@@ -45,20 +46,13 @@ def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> 
     # Prediction and measurement vary together from focus to focus, so their ratio has a smaller error.
     rest = plain.enhancement - 1.0 - calibration * noise * (plain.predicted - 1.0)
     rest_error = standard_error(rest, free[0]) / ((n - 1) * amplitude * noise)
-    reason = ""
-    if plain.saturated.mean() > 0.5:
-        reason = "the camera is saturated at most foci, even at the shortest exposure"
-    elif reached < 0.1 * amplitude:
-        reason = (
-            f"no focus: {plain.enhancement.mean():.2g} times the mean where the matrix predicts "
-            f"{plain.predicted.mean():.3g}; the matrix is not that of this medium"
-        )
+    reason = reason_of(plain, reached < 0.1 * amplitude)
     law, mean = binary_gain(n), float(plain.enhancement.mean())
     about = f"{len(plain.targets)} foci, {free[0]:.0f} independent"
     known = [1.0 if count >= MIN_FREE else math.nan for count in free]
     advice = "the factors below show where light is lost"
     lines = [
-        Line(GROUP, "enhancement", f"I(focus) / ⟨I⟩, masks Re t > 0, {about}; 1 + (N/2 - 1)/π", "",
+        Line(GROUP, "enhancement", f"I(focus) / ⟨I⟩, masks Re t > 0, {about}; 1 + (N - 1)/2π", "",
              mean, standard_error(plain.enhancement, free[0]), law, 0.2 * law, advice, reason),
         Line(GROUP, "enhancement, best phase", "the same, best global phase; expected from the matrix", "",
              known[1] * float(best.enhancement.mean()),
@@ -75,13 +69,28 @@ def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> 
              0.1 * phase_gain(n), "not measured: needs complex modulation"),
     ]  # fmt: skip
     budget = {"n": n, "ideal": law, "F_amp": amplitude, "F_noise": noise, "F_cal": calibration}
-    curve = {
+    return Chapter(lines, {"focusing": curve_of(plain, best) | {"budget": budget}})
+
+
+def reason_of(plain: Focus, lost: bool) -> str:
+    """Reason why the foci cannot be judged; empty if they can."""
+    if plain.saturated.mean() > 0.5:
+        return "the camera is saturated at most foci, even at the shortest exposure"
+    if not lost:
+        return ""
+    return (
+        f"no focus: {plain.enhancement.mean():.2g} times the mean where the matrix predicts "
+        f"{plain.predicted.mean():.3g}; the matrix is not that of this medium"
+    )
+
+
+def curve_of(plain: Focus, best: Focus) -> dict[str, Any]:
+    """Numbers behind the figures."""
+    return {
         "measured": plain.enhancement.tolist(), "predicted": plain.predicted.tolist(),
         "best_measured": best.enhancement.tolist(), "best_predicted": best.predicted.tolist(),
-        "frame": best.frame.tolist(), "target": int(best.targets[0]), "budget": budget,
-        "exposure_s": plain.exposure_s,
+        "frame": best.frame.tolist(), "target": int(best.targets[0]), "exposure_s": plain.exposure_s,
     }  # fmt: skip
-    return Chapter(lines, {"focusing": curve})
 
 
 def share(gain: NDArray[np.float64], n: int) -> float:

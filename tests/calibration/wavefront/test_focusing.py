@@ -17,24 +17,24 @@ def gaussian(rows, n, seed=0):
     return ((rng.normal(size=(rows, n)) + 1j * rng.normal(size=(rows, n))) / np.sqrt(2.0 * n)).astype(np.complex64)
 
 
-@pytest.mark.parametrize("n", [64, 256])
+@pytest.mark.parametrize("n", [8, 64])
 def test_law_of_binary_masks(n):
-    """Enhancement over the mean of half-ON patterns is 1 + (n/2 - 1)/pi at any phase, within 4 standard errors and 2 %.
+    """Enhancement over the mean of half-ON patterns is 1 + (n - 1)/(2 pi) at any phase, within 4 standard errors.
 
-    Catches: masks of the wrong half plane, a mean over all-ON patterns.
+    Catches: masks of the wrong half plane, a mean over all-ON patterns, n - 2 for n - 1 (8 % at 8 mirrors).
     """
-    t = gaussian(4000, n)
-    masks = amplitude_masks(t, phases=1, offset_rad=np.random.default_rng(1).uniform(0, 2 * np.pi, 4000))
+    t = gaussian(20_000, n)
+    masks = amplitude_masks(t, phases=1, offset_rad=np.random.default_rng(1).uniform(0, 2 * np.pi, 20_000))
     gain = np.abs((t * masks).sum(axis=1)) ** 2 / 0.5
-    assert abs(gain.mean() - binary_gain(n)) < 4.0 * gain.std() / np.sqrt(4000) + 0.02 * binary_gain(n)
+    assert abs(gain.mean() - binary_gain(n)) < 4.0 * gain.std() / np.sqrt(20_000)
     assert abs(masks.mean() - 0.5) < 0.01
 
 
 def test_law_of_phase_masks():
     """(sum |t|)^2 over sum |t|^2 is 1 + pi/4 (n - 1). Catches: n in place of n - 1, pi/2 in place of pi/4."""
-    t = np.abs(gaussian(2000, 256))
+    t = np.abs(gaussian(20_000, 16))  # the mean is right to 0.2 %, n for n - 1 would be 6 % off
     gain = (t.sum(axis=1) ** 2).mean() / (t**2).sum(axis=1).mean()
-    assert abs(gain / phase_gain(256) - 1.0) < 0.01
+    assert abs(gain / phase_gain(16) - 1.0) < 0.01
 
 
 def test_masks_do_not_depend_on_phase_and_conjugation_of_a_row():
