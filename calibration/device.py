@@ -3,6 +3,7 @@
 from typing import Any, Protocol, runtime_checkable
 
 from calibration.arrays import bring
+from photonics.analysis.exposure import Exposable
 from photonics.arrays import Array
 from photonics.backend import HOST, Backend
 from photonics.chain import Clock
@@ -15,30 +16,12 @@ __all__ = ["Device", "Wrapper", "backend_of_device", "check_device", "show"]
 
 
 @runtime_checkable
-class Device(Protocol):
+class Device(Exposable, Protocol):
     """A bench, simulated (`photonics.OPU`) or recorded."""
 
     @property
     def clock(self) -> Clock:
         """Counts the frames that the device has taken."""
-        ...
-
-    @property
-    def exposure_s(self) -> float:
-        """Exposure of the camera, seconds."""
-        ...
-
-    @exposure_s.setter
-    def exposure_s(self, value: float) -> None: ...
-
-    @property
-    def laser(self) -> Laser:
-        """The laser's data sheet."""
-        ...
-
-    @property
-    def dmd(self) -> DMD:
-        """The mirrors' data sheet."""
         ...
 
     @property
@@ -59,11 +42,6 @@ class Device(Protocol):
     @property
     def n_out(self) -> int:
         """Number of pixels in a frame."""
-        ...
-
-    @property
-    def frame_period_s(self) -> float:
-        """Seconds from one frame to the next."""
         ...
 
     @property

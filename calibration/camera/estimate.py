@@ -15,7 +15,7 @@ class Estimate:
 
 
 HIDDEN = Estimate(math.nan, math.nan)
-"""A value hidden by quantisation."""
+"""A value that frames do not show."""
 
 
 def share_of(count: int, total: int) -> Estimate:

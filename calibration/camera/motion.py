@@ -244,9 +244,7 @@ def solve(halves: Array, values: Array, used: Array) -> Array:
     return xp.where(used[:, None], found, np.nan)
 
 
-def fit_decay(
-    lags: Array, overlaps: Array, fields: int, least: float, floor: float = MIN_OVERLAP
-) -> tuple[Speed, Array]:
+def fit_decay(lags: Array, overlaps: Array, fields: int, least: float, floor: float) -> tuple[Speed, Array]:
     """Fit ``log overlap_ij = b_i + b_j - fields rate lag_ij``; also return the scales ``exp(b)``.
 
     `least` is a floor for the variance of a relative overlap, and overlaps under `floor` are not used.

@@ -22,8 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.arrays import as_complex
+from calibration.fields.holography import fringe_basis
 from calibration.fields.readings import Bench, RawFrames
-from calibration.fields.stepped import closure, is_complete, linear_fields, refine_fields, stepped_reference
+from calibration.fields.stepped import (
+    closure,
+    is_complete,
+    linear_fields,
+    mean_weights,
+    refine_fields,
+    stepped_reference,
+)
 from photonics.arrays import Array, ComplexArray, FloatArray, HostArray, Shapes
 from photonics.backend import backend_of, to_host
 
@@ -215,8 +223,7 @@ def fit_pixels(frames: Array, mask: Array, theta: HostArray) -> tuple[Array, Arr
     The field is 0 on pixels whose unsaturated readings do not determine it.
     """
     backend = backend_of(frames)
-    xp, one = backend.xp, np.ones_like(theta)
-    basis = np.stack([one, 2.0 * np.cos(theta), 2.0 * np.sin(theta)], axis=1).astype(np.float32)
+    xp, basis = backend.xp, fringe_basis(theta).astype(np.float32)
     products = backend.asarray((basis[:, :, None] * basis[:, None, :]).reshape(len(theta), 9))
     least = backend.asarray(np.float32(1e-3) * np.eye(3, dtype=np.float32))
     normal = xp.reshape(mask.T @ products, (-1, 3, 3)) + least
@@ -264,9 +271,3 @@ def phases_in_probes(
             found[part] = np.angle(phasor)
         variance += float(spread.sum())
     return found, variance / (order * steps)
-
-
-def mean_weights(theta: NDArray[np.float64]) -> FloatArray:
-    """Weights with which frames add up to b of the fit ``I = b + 2 Re(z exp(-i theta))``: (..., P) -> (..., P)."""
-    basis = np.stack([np.ones_like(theta), 2.0 * np.cos(theta), 2.0 * np.sin(theta)], axis=-1)
-    return np.linalg.pinv(basis, rcond=1e-3)[..., 0, :].astype(np.float32)

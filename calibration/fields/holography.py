@@ -12,7 +12,7 @@ from calibration.arrays import as_complex, difference
 from photonics.arrays import Array
 from photonics.backend import backend_of
 
-__all__ = ["disjoint_anchor", "step_phases", "stepped_interference", "superset_anchor"]
+__all__ = ["disjoint_anchor", "fringe_basis", "step_phases", "stepped_interference", "superset_anchor"]
 
 
 def disjoint_anchor(both: Array, alone: Array, anchor: Array) -> Array:
@@ -67,6 +67,11 @@ def step_phases(steps: int) -> NDArray[np.float64]:
     array([0. , 0.5, 1. , 1.5])
     """
     return 2.0 * np.pi * np.arange(steps) / steps
+
+
+def fringe_basis(phases_rad: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Factors of a, Re z and Im z in readings ``I_k = a + 2 Re(z exp(-i phase_k))``: (..., P) -> (..., P, 3)."""
+    return np.stack([np.ones_like(phases_rad), 2.0 * np.cos(phases_rad), 2.0 * np.sin(phases_rad)], axis=-1)
 
 
 def stepped_interference(frames: Array, phases_rad: NDArray[np.float64]) -> Array:

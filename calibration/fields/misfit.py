@@ -12,10 +12,10 @@ from photonics.backend import backend_of
 
 __all__ = [
     "MAX_MISFIT",
-    "MAX_REPEATED",
     "MAY_BE",
     "Misfit",
     "check_repeats",
+    "check_steps",
     "common_misfit",
     "refusal_limit",
     "response_factor",
@@ -48,12 +48,25 @@ MAX_REFUSED = 0.2
 """Share of rejected rows above which a warning is given. Popoff with few inputs typically loses 9 %."""
 
 
+def repeated_share(before: Array, after: Array) -> float:
+    """Share of frames, (..., n_out) each, that are equal pixel by pixel; 0 for few pixels, which may be by chance."""
+    if before.shape[-1] < MIN_PIXELS or not before.size:
+        return 0.0
+    return float(mean(backend_of(before).xp.all(before == after, axis=-1)))
+
+
+def check_steps(frames: Array) -> None:
+    """Raise a ``ValueError`` if frames of different phase steps, (batch, steps, n_out), are equal pixel by pixel."""
+    if (repeated := repeated_share(frames[:, :-1, :], frames[:, 1:, :])) > MAX_REPEATED:
+        raise ValueError(
+            f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: the "
+            "camera or the recording repeats frames, or the phase of the reference does not step"
+        )
+
+
 def check_repeats(before: Array, after: Array) -> None:
     """Raise a ``ValueError`` if frames of different patterns, (..., n_out) each, are equal pixel by pixel."""
-    if before.shape[-1] < MIN_PIXELS or not before.size:
-        return
-    repeated = float(mean(backend_of(before).xp.all(before == after, axis=-1)))
-    if repeated > MAX_REPEATED:
+    if (repeated := repeated_share(before, after)) > MAX_REPEATED:
         raise ValueError(
             f"frames of different patterns must differ, but {repeated:.0%} are equal: the camera or the recording "
             "repeats them, or the patterns do not change"

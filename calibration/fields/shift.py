@@ -73,18 +73,21 @@ class Shift(NamedTuple):
 
 
 class Known(NamedTuple):
-    """Fields that a calibration has measured."""
+    """Fields that a calibration has measured on the pixels whose responses are judged."""
 
-    patterns: BoolArray
+    patterns: Array
     """(n_known, n_inputs)."""
-    responses: ComplexArray
-    """(n_known, n_out)."""
-    independent: float
-    """Largest number of independent pixels; they are counted from the fields."""
+    responses: Array
+    """(n_known, n_pixels)."""
+    pixels: float
+    """Number of independent pixels."""
 
-    def on(self, valid: Array) -> Self:
-        """The fields on these pixels."""
-        return self._replace(responses=columns(self.responses, valid))
+    @classmethod
+    def of(cls, patterns: BoolArray, responses: ComplexArray, most: float) -> Self:
+        """Known fields, from which the independent pixels are counted, at most `most`."""
+        parts = np.concatenate([responses.real, responses.imag], axis=1)
+        counted = 0.5 * independent_values(prior_of(patterns.astype(np.float64)), gram_of(parts))
+        return cls(patterns, responses, min(most, counted))
 
 
 def check_order(patterns: Array, responses: Array, known: Known | None = None, stacklevel: int = 3) -> Array:
@@ -140,14 +143,9 @@ def find_shifts(patterns: Array, responses: Array) -> list[Shift]:
     some = backend.asarray(np.unique(np.linspace(0, count - 1, min(count, COUNTED)).round().astype(np.intp)))
     taken = covariance(xp.take(patterns, some, axis=0)), gram_of(xp.take(values, some, axis=0))
     independent = min(independent_values(*taken), axes * pixels)
-    gains = [
-        gains_of(
-            covariance(patterns[part[0] : part[-1] + 1, :]),
-            gram_of(values[part[0] : part[-1] + 1, :]),
-            0.5 * independent,
-        )
-        for part in np.array_split(np.arange(count), -(-count // BLOCK))
-    ]
+    ends = [(part[0], part[-1] + 1) for part in np.array_split(np.arange(count), -(-count // BLOCK))]
+    parts = ((covariance(patterns[start:stop, :]), gram_of(values[start:stop, :])) for start, stop in ends)
+    gains = [gains_of(*part, 0.5 * independent) for part in parts]
     return runs_of(xp.minimum(xp.concat(gains, axis=1), MAX_GAIN), MIN_GAIN + math.log(count))
 
 
@@ -170,11 +168,7 @@ def find_known_shifts(patterns: Array, responses: Array, known: Known) -> list[S
     backend, count = backend_of(responses), patterns.shape[0]
     xp = backend.xp
     shown, before = xp.astype(patterns, xp.float64), xp.astype(known.patterns, xp.float64)
-    prior = gram_of(before)
-    prior += NOISE[0] * float(xp.linalg.trace(prior)) / before.shape[0] * unit_like(prior)
-    parts = xp.concat([xp.real(known.responses), xp.imag(known.responses)], axis=1)
-    pixels = min(known.independent, 0.5 * independent_values(prior, gram_of(parts)))
-    weights = xp.linalg.solve(prior, before @ shown.T).T
+    pixels, weights = known.pixels, xp.linalg.solve(prior_of(before), before @ shown.T).T
     predicted = xp.astype(weights, xp.complex64) @ known.responses
     alike = {step: likeness(predicted, responses, step) for step in (0, 1, -1)}
     nats = {step: -pixels * xp.log1p(-one) for step, one in alike.items()}
@@ -204,6 +198,12 @@ def gram_of(values: Array) -> Matrix:
     """Products of responses, (n, n)."""
     xp = backend_of(values).xp
     return xp.astype(values @ values.T, xp.float64)
+
+
+def prior_of(patterns: Array) -> Matrix:
+    """Covariance of the fields of known patterns, float64, with their noise: (n, n)."""
+    prior = gram_of(patterns)
+    return prior + NOISE[0] * float(backend_of(prior).xp.linalg.trace(prior)) / prior.shape[0] * unit_like(prior)
 
 
 def covariance(patterns: Array) -> Matrix:

@@ -28,6 +28,8 @@ CROPPED_ERROR = 0.008, 0.04
 and the second over the number of grains along the sensor's side. At the edges it is twice as large."""
 NOISE_IMAGES = 16
 """Number of images from which the noise of a cropped sensor is found."""
+MAX_MARKED = 0.3
+"""Share of an output's weight above which saturated pixels make it wrong."""
 Frequency = tuple[float, float]
 """Cycles per pixel along a row (x) and along a column (y)."""
 
@@ -256,11 +258,10 @@ class Sideband(Shapes):
         spectrum *= self.spread
         return backend_of(weight).xp.maximum(self._extract(irfft2(spectrum, self.shape)), 0.0)
 
-    def outputs_affected(self, marked: Array, share: float = 0.3) -> Array:
-        """Whether marked pixels have more than a share of an output's weight: (batch, n_out)."""
+    def outputs_affected(self, marked: Array) -> Array:
+        """Whether marked pixels have more than `MAX_MARKED` of an output's weight: (batch, n_out)."""
         xp = backend_of(marked).xp
-        own = float(xp.real(self.spread[0, 0]))
-        return self._spread(xp.astype(marked, xp.float32)) > share * own
+        return self._spread(xp.astype(marked, xp.float32)) > MAX_MARKED * float(xp.real(self.spread[0, 0]))
 
 
 def frequencies(shape: tuple[int, int]) -> tuple[HostArray, HostArray]:

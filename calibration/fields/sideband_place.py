@@ -12,7 +12,17 @@ from calibration.fields.sideband import Frequency, disc, distance, wrapped_dista
 from photonics.arrays import Array
 from photonics.backend import backend_of, to_host
 
-__all__ = ["annuli", "bad_pixels", "check_optics", "find_sideband", "max_disc_radius", "mean_power", "place_sideband"]
+__all__ = [
+    "MIN_RING_SHARE",
+    "annuli",
+    "bad_pixels",
+    "check_optics",
+    "disc_radius",
+    "find_sideband",
+    "max_disc_radius",
+    "mean_power",
+    "place_sideband",
+]
 
 MIN_SENSOR = 1.0
 """Smallest side of a sensor times the band: at 0.96 (12 pixels), stated errors are 3 to 20 times too small."""
@@ -20,6 +30,8 @@ MIN_REGION = 2.0
 """The same for a region of interest: at 1.44, errors at its edges are 10 times the stated ones without noise."""
 MIN_RESPONSE = 0.01
 """Smallest response to the reference beam, relative to the mean pixel, of a pixel that is not bad."""
+MIN_RING_SHARE = 1e-5
+"""Smallest share of the light at which a ring of the spectrum is part of the disc that is cut out."""
 MAX_BAND = 0.5 / (1.0 + 3.0 / math.sqrt(2.0))
 """Largest radius B of the field's band that fits into the spectrum, cycles per pixel. The carrier is then on the
 diagonal, ``a`` along each axis, 3 radii from the centre, ``a sqrt(2) = 3 B``, and its disc ends at the sampling limit,
@@ -120,6 +132,15 @@ def annuli(power: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     ring = np.ceil(distance(shape, (0.0, 0.0)) / width - 1e-9).astype(np.intp).ravel()
     count = np.bincount(ring)
     return width * np.arange(len(count)), count, np.bincount(ring, power.ravel()) / np.maximum(count, 1)
+
+
+def disc_radius(
+    radii: NDArray[np.float64], dim: NDArray[np.bool_], band: float, room: float, margin: float = 1.0
+) -> float:
+    """Radius before the first dim ring of `annuli` beyond the band, times a margin; from the band to the room."""
+    fading = np.flatnonzero(dim & (radii > band))
+    radius = float(radii[fading[0]] - radii[1]) if fading.size else room
+    return min(max(radius if radius <= band else margin * radius, band), room)
 
 
 def mean_power(images: Array, shape: tuple[int, int], cropped: bool) -> NDArray[np.float64]:

@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 
 from calibration.arrays import as_complex, at_places, columns, count, mean, put, total
 from calibration.camera.noise import NoiseModel
-from calibration.fields.misfit import MAX_REPEATED
+from calibration.fields.holography import fringe_basis
 from calibration.fields.readings import Bench
 from calibration.fields.saturated import Prior, estimate_on_circle
-from photonics.arrays import Array, ComplexArray
+from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import backend_of
 
 __all__ = [
     "Fields",
-    "check_steps",
     "closure",
     "coherent_misfit",
     "is_complete",
     "light_changes",
     "linear_fields",
     "linear_weights",
+    "mean_weights",
     "misfit",
     "refine_fields",
     "stepped_reference",
@@ -44,9 +44,6 @@ MAX_LIGHT_ERROR = 0.5
 """Squared error by changes of the light, relative to that by noise, from which on a warning is given."""
 MIN_LIT = 16
 """Pixels without saturated readings from which on changes of the light can be told from noise."""
-
-MIN_PIXELS = 16
-"""Pixels from which on equal frames are not chance."""
 
 Real = Array
 
@@ -78,9 +75,13 @@ def linear_weights(phases: NDArray[np.float64]) -> ComplexArray:
     They are those of the least-squares fit of ``I_p = a + 2 Re(z exp(-i phase_p))``; for P >= 3 equal steps over the
     full circle, ``exp(i phase_p) / P``.
     """
-    basis = np.stack([np.ones_like(phases), 2.0 * np.cos(phases), 2.0 * np.sin(phases)], axis=-1)
-    inverse = np.linalg.pinv(basis, rcond=1e-3)
+    inverse = np.linalg.pinv(fringe_basis(phases), rcond=1e-3)
     return (inverse[..., 1, :] + 1j * inverse[..., 2, :]).astype(np.complex64)
+
+
+def mean_weights(phases: NDArray[np.float64]) -> FloatArray:
+    """Weights with which frames add up to ``a`` of the fit of `linear_weights`: (..., P) -> (..., P)."""
+    return np.linalg.pinv(fringe_basis(phases), rcond=1e-3)[..., 0, :].astype(np.float32)
 
 
 def linear_fields(frames: Array, phases: NDArray[np.float64], reference: Real, bench: Bench) -> Fields:
@@ -210,7 +211,7 @@ def misfit(frames: Array, phases: NDArray[np.float64], noise: NoiseModel, satura
     """
     backend, (probes, steps, pixels) = backend_of(frames), frames.shape
     xp, seen, expected = backend.xp, backend.zeros((pixels,), "float32"), backend.zeros((pixels,), "float32")
-    basis = np.stack([np.ones_like(phases), 2.0 * np.cos(phases), 2.0 * np.sin(phases)], axis=-1)
+    basis = fringe_basis(phases)
     left = (np.eye(steps) - basis @ np.linalg.pinv(basis, rcond=1e-3)).astype(np.float32)  # (probes, P, P)
     for k in range(probes):
         probe, rest = frames[k, ...], backend.asarray(left[k])
@@ -288,17 +289,4 @@ def warn_of_light(change: float, fields: Fields) -> None:
             f"light changes by {change:.1%} rms from probe to probe: stated errors are enlarged by it; let the laser "
             "settle, or take frames faster",
             stacklevel=6,
-        )
-
-
-def check_steps(probes: Array) -> None:
-    """Raise a ``ValueError`` if frames of different steps, (order, steps, n_pixels), are equal pixel by pixel."""
-    if probes.shape[2] < MIN_PIXELS:
-        return
-    xp = backend_of(probes).xp
-    repeated = float(mean(xp.all(probes[:, 1:, :] == probes[:, :-1, :], axis=2)))
-    if repeated > MAX_REPEATED:
-        raise ValueError(
-            f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: the "
-            "camera or the recording repeats frames, or the phase of the reference does not step"
         )

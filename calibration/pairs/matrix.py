@@ -21,7 +21,7 @@ from calibration.pairs.columns import Columns, choose_columns
 from calibration.pairs.off_axis import Holograms, fit_holograms
 from calibration.pairs.plausible import warn_of_background, warn_of_inverted, warn_of_saturated, warn_of_scale
 from calibration.pairs.starts import reference_starts, spectral_start
-from calibration.recovery.base import Gauge
+from calibration.recovery.base import FREE_GAUGE, REFERENCE_GAUGE
 from calibration.recovery.designs.dense import DenseDesign
 from calibration.recovery.estimate import TransmissionEstimate
 from calibration.recovery.likelihood import MAX_EXPECTED_ERROR, Fit, Pixels, fit_limit, read_pixels, refine, retry
@@ -259,7 +259,7 @@ def estimate_of(
         standard_error=error.astype(np.float32),
         valid=valid,
         method="pairs",
-        gauge=gauge_of(pairs),
+        gauge=FREE_GAUGE if pairs.beam is None else REFERENCE_GAUGE,
         frames=frames,
         condition_number=chosen.condition_number,
         provenance={
@@ -272,14 +272,6 @@ def estimate_of(
         },
         diagnostics={"misfit": misfit, "saturated": pairs.saturated},
     )
-
-
-def gauge_of(pairs: Pairs) -> Gauge:
-    """What the fit leaves undetermined."""
-    if pairs.beam is not None:
-        return Gauge("each row is multiplied by a phase, that of the conjugate reference at its pixel")
-    sentence = "each row is known up to a phase and a complex conjugation, independent of the other rows"
-    return Gauge(sentence, phase_fixed=False, conjugation_fixed=False)
 
 
 def fit_rows(

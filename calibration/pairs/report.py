@@ -11,6 +11,7 @@ from calibration.pairs.matrix import Pairs, fit_matrix, missing_text, read_pairs
 from calibration.reports.chapters.bad_pixels import find_bad_pixels
 from calibration.reports.chapters.common import Chapter, refusal, signal_of
 from calibration.reports.chapters.held_out import HeldOut, fit_scale, prediction_lines, scatter
+from calibration.reports.chapters.matrix import share_line
 from calibration.reports.chapters.speckle import speckle_chapter
 from calibration.reports.findings import Line
 from calibration.reports.report import Report, bind
@@ -123,12 +124,8 @@ def matrix_of(pairs: Pairs, record: Recording, n_inputs: int | None, seed: int, 
     estimate = fit_matrix(record.select(~tested), n_inputs=n_inputs, seed=seed)
     about["matrix"] = {"method": estimate.method, "frames": estimate.frames, "gauge": estimate.gauge._asdict()}
     valid = estimate.valid
-    share = 1.0 - float(valid.mean())
-    error = math.sqrt(max(share * (1.0 - share), 1.0 / valid.size) / valid.size)
-    name = "share of rows that do not fit, are dark or saturated"
-    lines = [
-        Line("matrix", "dark share", name, "", share, error, None, 0.1, "more frames, more light, other exposures")
-    ]
+    formula, advice = "share of rows that do not fit, are dark or saturated", "more frames, more light, other exposures"
+    lines = [share_line("dark share", formula, ~valid, 0.1, advice)]
     if estimate.matrix.shape[1] < record.n_in or not np.isnan(pairs.phase[tested[lit]]).all() or valid.sum() < 2:
         return Chapter(lines, {})
     x = pairs.patterns[tested[lit]].astype(np.float32)

@@ -299,11 +299,6 @@ class AnchorMethod(ProjectionMethod):
     anchors: int = Field(1, ge=1)
     """Number of anchors; each row uses the brightest one on its pixel. More than one needs spare inputs."""
 
-    @property
-    def keeps_gauge(self) -> bool:
-        """Whether each row uses the same anchor in every calibration, which only a single anchor guarantees."""
-        return self.anchors == 1
-
     def calibrate(self, device: Device, n_inputs: int, choice: NDArray[np.intp] | None = None) -> AnchorProjection:
         """Take the frames of a calibration; `choice` gives each row its anchor, by default the brightest one."""
         anchors = integer(self.anchors, "anchors", 1, max(device.n_in - n_inputs, 1))

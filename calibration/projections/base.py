@@ -56,11 +56,6 @@ class ProjectionMethod(ABC):
     unit_dn: float | None = Field(None, gt=0)
     """DN above dark of unit intensity, which sets the scale of the result. By default the device's, by photometry."""
 
-    @property
-    def keeps_gauge(self) -> bool:
-        """Whether a new calibration has the same gauge, and so gives the same map except for noise and drift."""
-        return True
-
     @abstractmethod
     def calibrate(self, device: Device, n_inputs: int) -> "LinearProjection":
         """Take the frames of a calibration, and return the projection for vectors of this length.
@@ -102,7 +97,7 @@ class LinearProjection(Ageing, ABC):
     noise: NoiseModel
     """The camera's noise, measured by the calibration."""
     known: Known | None = None
-    """Fields of the calibration that show whether the frames of a call belong to their patterns."""
+    """Fields of the calibration on the valid rows, which show whether the frames of a call belong to their patterns."""
 
     def __repr__(self) -> str:
         return (
@@ -235,7 +230,7 @@ class LinearProjection(Ageing, ABC):
 
     def _in_order(self, halves: Array, values: Array) -> Array:
         """Whether responses belong to their patterns; a warning says which do not."""
-        return check_order(halves, columns(values, self.valid), self.known and self.known.on(self.valid), 4)
+        return check_order(halves, columns(values, self.valid), self.known, 4)
 
     def _stale_error(self, values: Array, error: Array, terms: Terms) -> Array:
         """Error of values, beside their other `error`, by what the medium has moved since the calibration."""

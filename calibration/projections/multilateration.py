@@ -227,11 +227,6 @@ class MultilaterationMethod(ProjectionMethod):
     """Number of anchors on spare inputs; by default 5, or as many as there are spare inputs. Two would lie on a line
     with the origin in too many rows."""
 
-    @property
-    def keeps_gauge(self) -> bool:
-        """False: the phase and the conjugation of each row are arbitrary in every calibration."""
-        return False
-
     def calibrate(self, device: Device, n_inputs: int) -> MultilaterationProjection:  # noqa: D102 (inherited)
         singles = self.anchor_patterns(device.n_in, n_inputs)
         anchors, unit_dn = len(singles), self.unit_of(device)

@@ -12,7 +12,15 @@ from calibration.fields.linearity import MIN_SHARE, bend_of, bend_of_fringes, cu
 from calibration.fields.readings import binned_imaging
 from calibration.fields.shift import Known
 from calibration.fields.sideband import Frequency, Sideband
-from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
+from calibration.fields.sideband_place import (
+    MIN_RING_SHARE,
+    annuli,
+    bad_pixels,
+    check_optics,
+    disc_radius,
+    mean_power,
+    place_sideband,
+)
 from calibration.projections.base import ProjectionMethod
 from calibration.projections.reference_arm import (
     Arm,
@@ -36,8 +44,6 @@ PROBES = 8
 """Number of half-ON patterns whose mean spectrum shows the sideband."""
 MAX_PROBES_FULL = 0.25
 """Largest share of saturated readings of the probes: at 0.15 the sideband is found, at 0.47 it is not."""
-MIN_RING_SHARE = 1e-5
-"""Smallest share of the light at which a ring of the spectrum is part of the disc that is cut out."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -159,12 +165,10 @@ class OffAxisMethod(ProjectionMethod):
             method=self,
             n_inputs=n_inputs,
             valid=valid,
-            known=Known(shown, fields, sideband.independent * float(valid.mean())),
+            known=Known.of(shown, fields[:, valid], sideband.independent * float(valid.mean())),
             unit_dn=self.unit_of(device),
             noise=arm.noise,
-            speckle_dn=medium.speckle_dn,
-            speed=medium.speed,
-            frame=medium.frame,
+            **medium._asdict(),
             reference_dn=reference,
             reference_variance=arm.reference_variance,
             shared_variance=sideband.variance(arm.frame_variance)[0],
@@ -220,9 +224,8 @@ def locate(
             f"{max(strength, 0.0):.2g} times the noise's power: use more light"
         )
     # A ring is part of the disc if it has more light than noise, and enough of it: wide discs make the fit slow.
-    fading = np.flatnonzero((light < count * floor + MIN_RING_SHARE * inside) & (radii > band) & (count > 0))
-    radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
-    radius = min(max(radius, band), room)
+    dim = (light < count * floor + MIN_RING_SHARE * inside) & (count > 0)
+    radius = disc_radius(radii, dim, band, room)
     outside = (radii > radius + 1e-9) & (radii <= room)
     # Noise also leaves some power outside: two of its standard errors are subtracted.
     chance = 2.0 * noise * math.sqrt(float(count[outside].sum()) / PROBES)

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from calibration.arrays import at_places, columns, count, mean, put
 from calibration.device import Device, show
-from calibration.fields.holography import step_phases, stepped_interference
+from calibration.fields.holography import fringe_basis, step_phases, stepped_interference
 from calibration.fields.linearity import curvature_of_levels, curvature_of_steps, curvature_sums
-from calibration.fields.misfit import MAX_REPEATED, response_factor
+from calibration.fields.misfit import check_steps, response_factor
 from calibration.fields.readings import binned_imaging, data_sheet_error
 from calibration.fields.saturated import Prior, intersect_circles, weigh_points
 from calibration.fields.stepped import Fields, misfit, refine_fields, stepped_reference
@@ -158,13 +158,8 @@ class SteppingProjection(ReferencedProjection):
             If frames repeat those of the step before.
         """
         xp, variance = self.backend.xp, self.noise.variance(frames)
-        repeated = float(mean(xp.all(frames[:, 1:, :] == frames[:, :-1, :], axis=2)))
-        seen = float(mean(xp.abs(columns(values, self.valid)) ** 2)) > 25.0 * float(mean(variance))
-        if repeated > MAX_REPEATED and seen:
-            raise ValueError(
-                f"frames of one phase step must differ from those of the step before, but {repeated:.0%} are equal: "
-                "the camera or the recording repeats frames, or the phase of the reference does not step"
-            )
+        if float(mean(xp.abs(columns(values, self.valid)) ** 2)) > 25.0 * float(mean(variance)):
+            check_steps(frames)
         if len(self.phases_rad) > MIN_READINGS:
             top, phases = self.opu.camera.saturation_dn, self.phases_rad[None]
             found = xp.stack([misfit(frames[k : k + 1, ...], phases, self.noise, top) for k in range(frames.shape[0])])
@@ -254,8 +249,7 @@ def fringe_weights(phases_rad: NDArray[np.float64], kept: Array) -> Array:
     ``exp(i phi_k) / P``.
     """
     backend = backend_of(kept)
-    xp, axes = backend.xp, (np.ones_like(phases_rad), 2.0 * np.cos(phases_rad), 2.0 * np.sin(phases_rad))
-    design = backend.asarray(np.stack(axes, axis=1))
+    xp, design = backend.xp, backend.asarray(fringe_basis(phases_rad))
     used = xp.astype(kept, xp.float64)[:, :, None] * design  # (n, P, 3)
     turned = xp.permute_dims(used, (0, 2, 1))
     solved = xp.linalg.solve(turned @ design, turned)
@@ -282,9 +276,7 @@ class PhaseSteppingMethod(ProjectionMethod):
             valid=valid,
             unit_dn=self.unit_of(device),
             noise=arm.noise,
-            speckle_dn=medium.speckle_dn,
-            speed=medium.speed,
-            frame=medium.frame,
+            **medium._asdict(),
             reference_dn=arm.reference_dn,
             reference_variance=arm.reference_variance,
             shared_variance=arm.frame_variance.mean(axis=0) / np.float32(2 * self.steps),

@@ -14,7 +14,7 @@ from photonics.arrays import Array, BoolArray, FloatArray, RealArray, Shapes
 from photonics.component import Field, Seed, component, integer
 from photonics.random import check_seed
 
-__all__ = ["Block", "Findings", "Gauge", "RecoveryMethod", "RowDiagnostics", "Shots"]
+__all__ = ["FREE_GAUGE", "REFERENCE_GAUGE", "Block", "Findings", "Gauge", "RecoveryMethod", "RowDiagnostics", "Shots"]
 
 State = TypeVar("State")
 """Type of what a method prepares once for all rows."""
@@ -41,6 +41,14 @@ class Gauge(NamedTuple):
     """Whether a row is distinguished from its complex conjugate."""
     scale_fixed: bool = True
     """Whether the result is in the unit of T, ``E|t|^2 = 1/n_in``."""
+
+
+REFERENCE_GAUGE = Gauge("each row is multiplied by a phase, that of the conjugate reference at its pixel")
+"""Gauge of measurements with a reference beam."""
+FREE_GAUGE = Gauge(
+    "each row is known up to a phase and a complex conjugation, independent of the other rows", conjugation_fixed=False
+)
+"""Gauge of measurements without one."""
 
 
 class RowDiagnostics(NamedTuple):

@@ -79,11 +79,11 @@ def expose_recovery(device: Device, plan: RecoveryMethod) -> float:
         raise WrongFile(f"{error}; frames that were recorded at one exposure need exposure='keep'") from None
 
 
-def expose_patterns(opu: Device, saturated: float = 1e-4, seed: int = 0) -> float:
-    """Set the exposure at which a share of the readings of random half-ON patterns saturates; see `expose`."""
+def expose_patterns(opu: Device, seed: int = 0) -> float:
+    """Set the exposure at which one in 10 000 readings of random half-ON patterns saturates; see `expose`."""
     device = check_device(opu)
     patterns = half_on(SAMPLES, device.n_in, seed, PatternSet.REPORT_EXPOSURE)
-    return search(device, lambda: to_host(show(device, patterns)), saturated)
+    return search(device, lambda: to_host(show(device, patterns)), 1e-4)
 
 
 def search(device: Device, take: Callable[[], HostArray], saturated: float) -> float:

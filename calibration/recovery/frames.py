@@ -25,7 +25,7 @@ from calibration.recovery.methods import take_frames
 from calibration.storage.files import WrongFile, publish_unused
 from calibration.storage.journal import Journal
 from photonics.arrays import Array
-from photonics.backend import HOST, Backend, to_host
+from photonics.backend import Backend, to_host
 
 __all__ = [
     "DARK_FRAMES",
@@ -92,7 +92,7 @@ class MethodFrames:
     They are read on `backend`, wherever they are kept.
     """
 
-    def __init__(self, frames: Array, backend: Backend = HOST) -> None:
+    def __init__(self, frames: Array, backend: Backend) -> None:
         self._frames, self.backend = frames, backend
 
     @property

@@ -25,7 +25,7 @@ from photonics.arrays import Array
 from photonics.backend import backend_of, to_host
 from photonics.component import Field, Seed, component
 
-__all__ = ["Half", "NumericalInterferometry", "anchored_design", "join", "locate"]
+__all__ = ["MIN_AXIS_RATIO", "Half", "NumericalInterferometry", "anchored_design", "join", "locate"]
 
 MIN_INPUTS = 8
 MIN_AXIS_RATIO = 0.15

@@ -67,7 +67,7 @@ class Fit(NamedTuple):
     """Expected ``E|error of u|^2`` of an input in each of the design's groups, DN: (n_rows, n_groups)."""
 
 
-def refine(design: SignDesign, pixels: Pixels, start: Array, iterations: int = MAX_ITERATIONS) -> Fit:
+def refine(design: SignDesign, pixels: Pixels, start: Array) -> Fit:
     """Maximise the likelihood of all frames from a start, for all rows at once.
 
     Shot noise, read noise and rounding together are modelled as a Poisson law shifted by the floor, ``-log L = sum (p +
@@ -75,15 +75,13 @@ def refine(design: SignDesign, pixels: Pixels, start: Array, iterations: int = M
     is ``2 A^T y (p - I) w`` and its Fisher information ``4 A^T y y^T w A``, ``w = 1/(p + f)``. The maximum is found by
     nonlinear conjugate gradients (Polak and Ribiere). The Fisher information gives the length of each step, and the
     preconditioner is ``(A^T A)^-1`` times the inverse 2 x 2 mean of ``y y^T w`` of each row. A saturated pixel counts
-    only while the model is below the ceiling.
+    only while the model is below the ceiling. Rows are solved together until the last step of half of them was below a
+    sixth of the smallest error that the noise allows (`tolerance`); the others then go on without them.
 
     Parameters
     ----------
     start : ndarray of complex64, shape (n_inputs + 1, n_rows)
         It must be in the basin of attraction of the solution; `Fit.misfit` shows whether it was.
-    iterations : int
-        Maximum number of steps of a row. Rows are solved together until the last step of half of them was
-        below a sixth of the smallest error that the noise allows (`tolerance`); the others then go on without them.
 
     Returns
     -------
@@ -97,8 +95,8 @@ def refine(design: SignDesign, pixels: Pixels, start: Array, iterations: int = M
     def work(first: int, stop: int) -> None:
         share, begin = pixels._replace(signal=pixels.signal[:, first:stop]), start[:, first:stop]
         if coarse.frames < design.frames / 2:
-            begin = climb(coarse, share._replace(signal=share.signal[: coarse.frames, :]), begin, iterations)
-        fits[first] = judge(design, share, climb(design, share, begin, iterations))
+            begin = climb(coarse, share._replace(signal=share.signal[: coarse.frames, :]), begin)
+        fits[first] = judge(design, share, climb(design, share, begin))
 
     _ = design.inverse, coarse.inverse  # cached before threads use them
     for_blocks(work, rows, ROWS if design.backend.on_host else ROWS_ON_DEVICE)
@@ -165,9 +163,9 @@ def read_pixels(frames: Array, bench: Bench) -> Pixels:
     return Pixels(signal, noise.floor_dn2 / gain, gain, bench.saturation_dn - noise.dark_dn - 0.5)
 
 
-def climb(design: SignDesign, pixels: Pixels, start: Array, iterations: int) -> Array:
+def climb(design: SignDesign, pixels: Pixels, start: Array) -> Array:
     """Unknowns of rows that are solved together; those that have converged leave the others, half of them at a time."""
-    unknowns, rows = start, np.arange(start.shape[1])
+    unknowns, rows, iterations = start, np.arange(start.shape[1]), MAX_ITERATIONS
     while rows.size and iterations > 0:
         found, done, steps = climb_together(design, pixels.take(rows), take_rows(unknowns, rows), iterations)
         unknowns = put_rows(unknowns, rows, found)

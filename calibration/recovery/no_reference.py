@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from calibration.arrays import mean
 from calibration.fields.misfit import MAX_MISFIT, common_misfit
 from calibration.fields.readings import Bench, RawFrames
-from calibration.recovery.base import Block, Gauge, RecoveryMethod, RowDiagnostics, Shots
+from calibration.recovery.base import FREE_GAUGE, Block, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.signs import SignDesign
 from calibration.recovery.likelihood import MAX_EXPECTED_ERROR, Fit, Pixels, check_light, fit_limit
 from photonics.arrays import RealArray
@@ -36,11 +36,7 @@ class NoReferenceMethod(RecoveryMethod[None]):
 
     @property
     def gauge(self) -> Gauge:  # noqa: D102
-        return Gauge(
-            "each row is known up to a phase and a complex conjugation, independent of the other rows",
-            phase_fixed=False,
-            conjugation_fixed=False,
-        )
+        return FREE_GAUGE
 
     def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
         patterns = self.design.patterns(start, stop)

@@ -13,8 +13,16 @@ from calibration.fields.check_frames import Checked, check_bend, check_fields, c
 from calibration.fields.misfit import MAX_MISFIT, refusal_limit, variance_factor
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.sideband import Sideband, disc
-from calibration.fields.sideband_place import annuli, bad_pixels, check_optics, mean_power, place_sideband
-from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
+from calibration.fields.sideband_place import (
+    MIN_RING_SHARE,
+    annuli,
+    bad_pixels,
+    check_optics,
+    disc_radius,
+    mean_power,
+    place_sideband,
+)
+from calibration.recovery.base import REFERENCE_GAUGE, Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
 from photonics.arrays import Array, FloatArray
 from photonics.backend import Backend, backend_of, to_host
@@ -27,10 +35,6 @@ CHUNK_PIXELS = 2**21
 """Number of pixels demodulated at a time."""
 MAX_LOCATING_FRAMES = 64
 """Maximum number of frames in the mean spectrum in which the sideband is located."""
-
-
-MIN_RING_SHARE = 1e-5
-"""Smallest share of the light at which a ring of the spectrum is part of the disc that is cut out."""
 
 
 class State(NamedTuple):
@@ -71,10 +75,6 @@ class OffAxisRecovery(RecoveryMethod[State]):
 
     name: ClassVar[str] = "off-axis"
 
-    n_in: int = Field(ge=1)
-    """Inputs of the device."""
-    n_inputs: int = Field(ge=1)
-    """Inputs whose columns are recovered, the first ones; the others stay OFF."""
     seed: Seed = 0
     """Not used: the probes are fixed."""
     repeats: int = Field(default=16, ge=1, le=4096)
@@ -98,7 +98,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
 
     @property
     def gauge(self) -> Gauge:  # noqa: D102
-        return Gauge("each row is multiplied by a phase, that of the conjugate reference at its pixel")
+        return REFERENCE_GAUGE
 
     def check(self, device: Device) -> None:  # noqa: D102
         check_optics(device)
@@ -248,9 +248,7 @@ def locate_sideband(frames: Array, alone: Array, bad: Array, bench: Bench, margi
     noise = float(xp.mean(xp.sum(bench.noise.variance(frames), axis=1)))  # of a bin: the sum over all pixels
     light = count * (density - noise)
     dim = (density < 2.0 * noise) | (light < MIN_RING_SHARE * float(light[radii <= band].sum()))
-    fading = np.flatnonzero(dim & (radii > band) & (count > 0))
-    radius = float(radii[fading[0]]) - 0.5 / min(shape) if fading.size else room
-    radius = min(max(radius if radius <= band else margin * radius, band), room)
+    radius = disc_radius(radii, dim & (count > 0), band, room, margin)
     found = Sideband.at(shape, center, radius, band, bench.samples_per_pixel, bench.visibility, bench.cropped)
     return located(found, backend)
 

@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 from calibration.arrays import columns
 from calibration.camera.decay import STALE, STALE_PATTERN, decay_between, warn_of_movement
 from calibration.device import Device
-from calibration.fields.drift import Drift, mean_weights, sample, track
-from calibration.fields.misfit import MAX_MISFIT, common_misfit, refusal_limit, variance_factor
+from calibration.fields.drift import Drift, sample, track
+from calibration.fields.misfit import MAX_MISFIT, check_steps, common_misfit, refusal_limit, variance_factor
 from calibration.fields.readings import DARK_SHARE, Bench, RawFrames
 from calibration.fields.stepped import (
     Fields,
-    check_steps,
     closure,
     coherent_misfit,
     is_complete,
     light_changes,
     linear_fields,
     linear_weights,
+    mean_weights,
     misfit,
     refine_fields,
     stepped_reference,
     warn_of_light,
 )
-from calibration.recovery.base import Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
+from calibration.recovery.base import REFERENCE_GAUGE, Block, Findings, Gauge, RecoveryMethod, RowDiagnostics, Shots
 from calibration.recovery.designs.probes import Design, choose_design
 from photonics.arrays import Array, FloatArray
 from photonics.backend import backend_of, to_host
@@ -88,10 +88,6 @@ class PhaseStepping(RecoveryMethod[State]):
 
     name: ClassVar[str] = "phase-stepping"
 
-    n_in: int = Field(ge=1)
-    """Inputs of the device."""
-    n_inputs: int = Field(ge=1)
-    """Inputs whose columns are recovered, the first ones; the others stay OFF."""
     seed: Seed = 0
     """Not used: the probes are fixed."""
     steps: int = Field(default=4, ge=3, le=REFERENCE_FRAMES)
@@ -124,7 +120,7 @@ class PhaseStepping(RecoveryMethod[State]):
 
     @property
     def gauge(self) -> Gauge:  # noqa: D102
-        return Gauge("each row is multiplied by a phase, that of the conjugate reference at its pixel")
+        return REFERENCE_GAUGE
 
     def shots(self, start: int, stop: int) -> Shots:  # noqa: D102
         frame = np.arange(start, stop) - REFERENCE_FRAMES
@@ -273,11 +269,7 @@ class PhaseStepping(RecoveryMethod[State]):
             matrix,
             np.where(valid, error, np.inf).astype(np.float32),
             valid,
-            RowDiagnostics(
-                reference_dn=strength,
-                pattern_error=pattern.astype(np.float32),
-                misfit=found,
-            ),
+            RowDiagnostics(reference_dn=strength, pattern_error=pattern.astype(np.float32), misfit=found),
         )
 
     @property

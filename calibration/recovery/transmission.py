@@ -3,6 +3,7 @@
 import json
 import tempfile
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -124,20 +125,24 @@ def recover_transmission_matrix(
         if exposure == "auto" and not part.exists():
             expose_recovery(device, plan)
         if target is None and not backend_of_device(device).on_host:
-            store = FramesOnDevice(
-                describe_measurement(device, plan), device, DARK_FRAMES + plan.frames + plan.closing_frames
-            )
+            count = DARK_FRAMES + plan.frames + plan.closing_frames
+            store = FramesOnDevice(describe_measurement(device, plan), device, count)
         else:
             store = stack.enter_context(open_frames(part, device, plan, resume, exposure))
         with keep_refused(part, target):
             take_missing_frames(device, plan, store, progress)
-            frames, size = store.arrays["frames"], frames_at_a_time(device)
-            hot, stop = is_hot(to_host(frames[:DARK_FRAMES, :]), device.camera.saturation_dn), DARK_FRAMES + plan.frames
-            saturated = check_frames(device, hot, (frames[part, :] for part in slices(DARK_FRAMES, stop, size)))
+            saturated = check_brightness(device, plan, store)
             estimate = solve(device, plan, store, target, saturated, progress)
         if target is not None:
             part.unlink()
     return estimate
+
+
+def check_brightness(device: Device, plan: RecoveryMethod, store: FrameStore) -> FloatArray:
+    """Share of saturated readings of each pixel, as `check_frames`, of the frames of a run."""
+    frames, size = store.arrays["frames"], frames_at_a_time(device)
+    hot, stop = is_hot(to_host(frames[:DARK_FRAMES, :]), device.camera.saturation_dn), DARK_FRAMES + plan.frames
+    return check_frames(device, hot, (frames[part, :] for part in slices(DARK_FRAMES, stop, size)))
 
 
 def load_finished(device: Device, plan: RecoveryMethod, target: Path, exposure: str | None) -> TransmissionEstimate:
@@ -250,48 +255,62 @@ def solve_into(
 ) -> TransmissionEstimate:
     """Solve block by block into an array or a data set; the rest of the result is in memory."""
     frames = store.arrays["frames"]
-    dark, backend = to_host(frames[:DARK_FRAMES, :]), backend_of_device(device)
-    place = HOST if isinstance(matrix, h5py.Dataset) else backend_of(matrix)
-    bench, raw = describe_bench(device, dark), MethodFrames(frames, backend)
-    errors: list[FloatArray] = []
-    valid: list[BoolArray] = []
-    diagnostics: dict[str, list[RealArray]] = {}
-    hot, donor = is_hot(dark, bench.saturation_dn), None
+    dark, raw = to_host(frames[:DARK_FRAMES, :]), MethodFrames(frames, backend_of_device(device))
+    bench = describe_bench(device, dark)
     state = plan.prepare(raw, bench)
-    for rows, readings in tqdm(blocks(raw, device.n_out), unit="rows", desc="solving", disable=not progress):
-        bad = hot[rows] | is_dead(readings, bench.noise.dark_dn)
-        if donor is None or not bad.all():
-            donor = readings[:, int(np.argmin(bad))]
-        block = plan.solve(replace_bad_pixels(readings, bad, donor), rows, bench, state)
-        if bad.any():
-            block = leave_out(block, bad)
-        valid_rows = backend.asarray(block.valid)[:, None]
-        matrix[rows, :] = bring(backend.xp.where(valid_rows, block.matrix, backend.xp.zeros_like(block.matrix)), place)
-        errors.append(block.standard_error)
-        valid.append(block.valid)
-        for name, values in block.diagnostics.present().items():
-            diagnostics.setdefault(name, []).append(values)
-    told = False
-    if "misfit" in diagnostics:
-        misfit = np.concatenate(diagnostics["misfit"])
-        common, refused = common_misfit(misfit, plan.grain(state)), float(np.mean(misfit > MAX_MISFIT))
-        told = warn_of_misfit(common, refused, stacklevel=4, cause=lambda: explain_order(raw, plan, device.n_out))
-    if not (told or np.concatenate(valid).any()):
-        warnings.warn(
-            f"no row is valid: the frames of {plan.name} are too dark, or do not fit its model; lengthen the exposure",
-            stacklevel=5,
-        )
-    drift = plan.findings(state).present()
+    every = tqdm(blocks(raw, device.n_out), unit="rows", desc="solving", disable=not progress)
+    found = list(solve_blocks(matrix, every, plan, bench, state, is_hot(dark, bench.saturation_dn)))
+    error, valid = (np.concatenate([one[k] for one in found]) for k in (0, 1))
+    known = {name: np.concatenate([one[2][name] for one in found]) for name in found[0][2]}
+    grain = plan.grain(state)
+    warn_of_fit(known.get("misfit"), valid, grain, plan.name, lambda: explain_order(raw, plan, device.n_out))
     about = dict(store.header) | {"readings": describe_facts(bench, device.exposure_s, plan.unknown_leak(bench))}
     return TransmissionEstimate(
         matrix=matrix,  # pyright: ignore[reportArgumentType] (a data set only until the file is written)
-        standard_error=np.concatenate(errors).astype(np.float32),
-        valid=np.concatenate(valid),
+        standard_error=error.astype(np.float32),
+        valid=valid,
         method=plan.name,
         gauge=plan.gauge,
         frames=frames.shape[0],
         condition_number=plan.condition_number,
         provenance=about | stamp(),
-        drift=drift,
-        diagnostics={name: np.concatenate(parts) for name, parts in diagnostics.items()} | {"saturated": saturated},
+        drift=plan.findings(state).present(),
+        diagnostics=known | {"saturated": saturated},
     )
+
+
+def solve_blocks(
+    matrix: Array,
+    every: Iterable[tuple[slice, Array]],
+    plan: RecoveryMethod,
+    bench: Bench,
+    state: object,
+    hot: BoolArray,
+) -> Iterator[tuple[FloatArray, BoolArray, dict[str, RealArray]]]:
+    """Write the rows of each block to the matrix; yield their standard errors, validity and diagnostics."""
+    place, donor = HOST if isinstance(matrix, h5py.Dataset) else backend_of(matrix), None
+    for rows, readings in every:
+        bad = hot[rows] | is_dead(readings, bench.noise.dark_dn)
+        if donor is None or not bad.all():
+            donor = readings[:, int(np.argmin(bad))]
+        block = plan.solve(replace_bad_pixels(readings, bad, donor), rows, bench, state)
+        block, backend = leave_out(block, bad) if bad.any() else block, backend_of(readings)
+        shown = backend.xp.where(
+            backend.asarray(block.valid)[:, None], block.matrix, backend.xp.zeros_like(block.matrix)
+        )
+        matrix[rows, :] = bring(shown, place)
+        yield block.standard_error, block.valid, block.diagnostics.present()
+
+
+def warn_of_fit(
+    misfit: RealArray | None, valid: BoolArray, grain: float, name: str, explain: Callable[[], str]
+) -> None:
+    """Warn if the frames do not fit the model of a method, or no row is valid."""
+    told = misfit is not None and warn_of_misfit(
+        common_misfit(misfit, grain), float(np.mean(misfit > MAX_MISFIT)), stacklevel=5, cause=explain
+    )
+    if not (told or valid.any()):
+        warnings.warn(
+            f"no row is valid: the frames of {name} are too dark, or do not fit its model; lengthen the exposure",
+            stacklevel=6,
+        )

@@ -13,7 +13,7 @@ import pytest
 from calibration import recover_transmission_matrix
 from calibration.metrics import fix_gauge
 from calibration.recovery.exposure import expose
-from calibration.reports.chapters.common import noise_model
+from calibration.reports.chapters.common import measure_dark
 from calibration.reports.chapters.matrix import matrix_chapter
 from photonics import presets
 from tests.calibration.benches import METHODS, calibrate, field_matrix, half_on, truth_of
@@ -127,7 +127,7 @@ def test_held_out_frames_agree_with_what_a_matrix_states(name):
     for seed in SEEDS:
         opu, estimate = recovered(name, seed)
         opu.exposure_s = presets.lab_bench(8, 8).exposure_s
-        lines = matrix_chapter(opu, estimate, noise_model(opu, opu.camera.gain), seed).lines
+        lines = matrix_chapter(opu, estimate, measure_dark(opu, opu.camera.gain)[0], seed).lines
         found.append(next(line.measured for line in lines if line.name == "stated uncertainty"))
     allowed = 0.16 if name in ("numerical-interferometry", "phase-retrieval") else 0.06
     assert abs(np.mean(found) - 1.0) < allowed + 4.0 * np.std(found, ddof=1) / np.sqrt(len(found)), found

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from calibration.camera.estimate import HIDDEN, share_of
 from calibration.camera.noise import NoiseModel
 from calibration.camera.pixels import MAX_DARK_SHARE
 from calibration.device import Device
@@ -71,9 +72,8 @@ def bad_pixel_lines(opu: Device, bad: BadPixels) -> list[Line]:
          hot_share(opu.camera, opu.exposure_s), least),
         ("pixels without light", f"{bad.dead.sum()} of {n}, in all patterns", bad.dead, opu.camera.dead_share, MAX_BAD),
     ):  # fmt: skip
-        share = float(found.mean()) if bad.known or found.any() else math.nan
-        error = math.sqrt(max(share * (1.0 - share), 1.0 / n) / n) if math.isfinite(share) else math.nan
+        share = share_of(int(found.sum()), n) if bad.known or found.any() else HIDDEN
         limit = sheet + max(allowed, 3.0 * math.sqrt(sheet / n))
         advice = "list the pixels and leave out their rows"
-        lines.append(Line("speckle", name, formula, "", share, error, None, limit, advice))
+        lines.append(Line("speckle", name, formula, "", share.value, share.error, None, limit, advice))
     return lines

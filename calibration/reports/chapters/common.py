@@ -21,7 +21,6 @@ __all__ = [
     "independent_pixels",
     "is_noise_hidden",
     "measure_dark",
-    "noise_model",
     "refusal",
     "signal_of",
     "student_factor",
@@ -45,14 +44,9 @@ def refusal(group: str, name: str, reason: str, advice: str) -> Line:
     return Line(group, name, "", "", float("nan"), float("nan"), None, float("nan"), advice, reason)
 
 
-def noise_model(opu: Device, gain: float, exposure_s: float | None = None) -> NoiseModel:
-    """Noise of the camera: dark level and floor from dark frames, shot noise from its gain (DN per electron)."""
-    return measure_dark(opu, gain, exposure_s)[0]
-
-
-def measure_dark(opu: Device, gain: float, exposure_s: float | None = None) -> tuple[NoiseModel, BoolArray]:
-    """Noise as from `noise_model`, and hot pixels, (n_out,)."""
-    dark = to_host(opu.dark(DARK_FRAMES, exposure_s)).astype(np.float64)
+def measure_dark(opu: Device, gain: float) -> tuple[NoiseModel, BoolArray]:
+    """Noise of the camera: level and floor from dark frames, shot noise from its gain (DN/e-); hot pixels, (n_out,)."""
+    dark = to_host(opu.dark(DARK_FRAMES)).astype(np.float64)
     level, variance = dark_level(dark, opu.camera.saturation_dn)
     return NoiseModel(max(variance, QUANTISATION), gain, level), is_hot(dark, opu.camera.saturation_dn)
 

@@ -4,11 +4,12 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from calibration.camera.estimate import share_of
 from calibration.device import Device
 from calibration.fields.misfit import MAY_BE
-from calibration.metrics import anchor_truth, pair_truth
+from calibration.metrics import anchor_truth, pair_truth, row_correlation
 from calibration.projections.base import LinearProjection
 from calibration.projections.dark_rows import MAX_SINGLE_GRAIN_SHAPE, speckle_shape
 from calibration.projections.reference_pairs import PairProjection
@@ -65,14 +66,7 @@ def projection_chapter(
     `dim_ratio` is that of `dark_row_line`. Bad pixels do not count in linearity and additivity: other lines tell them.
     """
     valid = projection.valid
-    part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
-    first, second = projection.measure(x & part), projection.measure(x & ~part)
-    good = usable(first) & usable(second) & usable(result) & valid
-    good &= True if bad is None else ~bad
-    if not good.any():
-        raise ValueError(UNUSABLE)
-    total, whole = (first.values + second.values)[good], result.values[good]
-    error = additivity_error(first, second, result)[good]
+    total, whole, error = sums_of_parts(projection, x, result, seed, bad)
     axes = 2.0 if np.iscomplexobj(whole) else 1.0  # standard errors are those of each of the real and imaginary parts
     pull = float(np.sqrt(np.mean(np.abs((total - whole) / error) ** 2) / axes))
     explained = float(1.0 - np.mean(np.abs(total - whole) ** 2) / np.var(whole))
@@ -110,6 +104,19 @@ def projection_chapter(
     return Chapter(lines, {"additivity": points})
 
 
+def sums_of_parts(
+    projection: LinearProjection, x: BoolArray, result: Projected, seed: int, bad: BoolArray | None
+) -> tuple[HostArray, HostArray, FloatArray]:
+    """Sums of the values of disjoint parts of the vectors, values of the whole, and errors of the difference."""
+    part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
+    first, second = projection.measure(x & part), projection.measure(x & ~part)
+    good = usable(first) & usable(second) & usable(result) & projection.valid
+    good &= True if bad is None else ~bad
+    if not good.any():
+        raise ValueError(UNUSABLE)
+    return (first.values + second.values)[good], result.values[good], additivity_error(first, second, result)[good]
+
+
 def dark_row_line(projection: LinearProjection, dim_ratio: float) -> Line:
     """Share of dropped rows against its law in fully developed speckle.
 
@@ -117,16 +124,16 @@ def dark_row_line(projection: LinearProjection, dim_ratio: float) -> Line:
     frames of random patterns have.
     """
     n = projection.n_outputs
-    dark = float(1.0 - projection.valid.mean())
+    dark = share_of(n - int(projection.valid.sum()), n)
     law = projection.expected_dark_share()
     expected = None if law is None else min(law * max(dim_ratio, 1.0), 1.0)
-    dark_error = math.sqrt(max(dark * (1.0 - dark), 1.0 / n) / n * dark_share_variance(projection.opu))
+    error = dark.error * math.sqrt(dark_share_variance(projection.opu))
     most = 0.1 if expected is None else MAX_EXCESS_DARK * (2.0 if projection.drops_noisy_rows else 1.0)
-    if expected is not None and dark < expected and speckle_shape(projection.opu) > MAX_SINGLE_GRAIN_SHAPE:
+    if expected is not None and dark.value < expected and speckle_shape(projection.opu) > MAX_SINGLE_GRAIN_SHAPE:
         expected, most = None, expected + most  # the law is an upper bound if pixels average over grains
     advice = "the speckle is not fully developed, pixels are dead, or the mirrors of the anchor are not lit"
     formula = "share of rows whose anchor or reference is under its limit"
-    return Line(GROUP, "dark rows", formula, "", dark, dark_error, expected, most, advice)
+    return Line(GROUP, "dark rows", formula, "", dark.value, error, expected, most, advice)
 
 
 def dark_share_variance(opu: Device) -> float:
@@ -153,7 +160,7 @@ def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected,
     difference = result.values - expected
     rows = np.sqrt(np.mean(np.abs(difference) ** 2, 0) / np.maximum(np.mean(np.abs(expected) ** 2, 0), 1e-30))[valid]
     _, outputs = median_errors(difference, expected, valid)
-    correlation = row_match(result.values, expected)[valid]
+    correlation = row_correlation(result.values, expected)[valid]
     good = usable(result) & valid
     axes = 2.0 if np.iscomplexobj(expected) else 1.0
     pull = float(np.sqrt(np.mean(np.abs(difference[good] / result.standard_error[good]) ** 2) / axes))
@@ -194,10 +201,3 @@ def true_values(projection: LinearProjection, x: BoolArray, values: HostArray, t
         swap = np.abs(mirrored) > np.abs(overlap)
         field, overlap = np.where(swap, np.conj(field), field), np.where(swap, mirrored, overlap)
     return field * overlap / np.maximum(np.abs(overlap), 1e-30)
-
-
-def row_match(values: HostArray, truth: HostArray) -> NDArray[np.float64]:
-    """Real part of the Pearson correlation of each output with the truth, over the vectors: (n_out,)."""
-    a, b = values - values.mean(axis=0), truth - truth.mean(axis=0)
-    norm = np.sqrt(np.sum(np.abs(a) ** 2, axis=0) * np.sum(np.abs(b) ** 2, axis=0))
-    return np.real(np.sum(a * np.conj(b), axis=0)) / np.where(norm > 0, norm, np.inf)

@@ -70,14 +70,17 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
             distance * share, math.nan, None, 1.63 + math.sqrt(grains) / mean,
             "see the histogram: a background or a clipped tail",
         ))  # fmt: skip
-    step = max(1, round(mean / 5.0))  # bins of whole codes, or the histogram shows a comb
-    edges = np.arange(-0.5, 8.0 * mean, step) / mean
-    density, _ = np.histogram(signal / means, edges)
-    curve = {"edges": edges.tolist(), "density": (density / signal.size / (edges[1] - edges[0])).tolist()}
-    curves: dict[str, Curve | list] = {"intensity_histogram": curve | {"mean_dn": mean}, "frame": shown.tolist()}
-    found, shape = grain(opu, signal, noise.variance(frames)), frame_shape(opu)
-    curves["frame_shape"] = list(shape)
+    found, histogram = grain(opu, signal, noise.variance(frames)), histogram_of(signal, means)
+    curves = {"intensity_histogram": histogram, "frame": shown.tolist(), "frame_shape": list(frame_shape(opu))}
     return Chapter(lines + found.lines, curves | found.curves)
+
+
+def histogram_of(signal: NDArray[np.float64], means: NDArray[np.float64]) -> Curve:
+    """Histogram of the signal over the mean of its frame, in bins of whole codes: others would show a comb."""
+    mean = float(means.mean())
+    edges = np.arange(-0.5, 8.0 * mean, max(1, round(mean / 5.0))) / mean
+    density = np.histogram(signal / means, edges)[0] / signal.size / (edges[1] - edges[0])
+    return {"edges": edges.tolist(), "density": density.tolist(), "mean_dn": mean}
 
 
 def saturation_lines(

@@ -52,8 +52,7 @@ def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Ch
     means = signal.mean(axis=1)
     power = signal.mean(axis=(1, 2))
     centred = means - means.mean(axis=1, keepdims=True)
-    spread = np.mean(centred**2, axis=1) - noise.variance(frames).mean(axis=(1, 2)) / REPEATS
-    spread = np.maximum(spread, 1e-12)
+    spread = np.maximum(np.mean(centred**2, axis=1) - noise.variance(frames).mean(axis=(1, 2)) / REPEATS, 1e-12)
     correlation = np.clip(centred @ centred.T / good.sum() / np.sqrt(np.outer(spread, spread)), -1.0, 1.0 / 0.9)
     times = np.asarray(witness.ticks) * opu.frame_period_s
     first, second = np.triu_indices(len(times), 1)
@@ -67,9 +66,8 @@ def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Ch
     rate_error = error / (2.0 * float(np.sqrt(lag @ lag)))
     run = float(times[-1] - times[0])
     last = float(correlation[0, -1])
-    reason = ""
-    if last < 0.5:
-        reason = f"the medium drifted away: only {max(last, 0.0):.0%} of its speckle was left after {run:.3g} s"
+    reason = f"the medium drifted away: only {max(last, 0.0):.0%} of its speckle was left after {run:.3g} s"
+    reason = reason if last < 0.5 else ""
     tau = f"τ = {1.0 / rate:.3g} s" if rate > 3.0 * rate_error else f"τ > {1.0 / (rate + 3.0 * rate_error):.3g} s"
     drift = float(power.std(ddof=1) / power.mean())
     slow, fast = laser_variance(opu, times)

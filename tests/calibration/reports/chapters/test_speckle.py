@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from calibration.reports.chapters.common import noise_model, signal_of
+from calibration.reports.chapters.common import measure_dark, signal_of
 from calibration.reports.chapters.speckle import grain
 from photonics import OPU, GaussianMedium, Imaging, Laser
 from photonics.patterns.encoding import half_on
@@ -19,7 +19,7 @@ def found(side, band, seed, taken_for=None):
     imaging = dataclasses.replace(imaging, numerical_aperture=band * per_band)
     opu = OPU(medium=GaussianMedium(64, 4 * side * side, seed=seed), imaging=imaging, laser=laser)
     opu.exposure_s = 1e-4
-    noise, frames = noise_model(opu, opu.camera.gain), opu.measure(half_on(16, 64, seed, 0))
+    noise, frames = measure_dark(opu, opu.camera.gain)[0], opu.measure(half_on(16, 64, seed, 0))
     if taken_for is not None:
         opu = opu.replace(imaging=dataclasses.replace(imaging, numerical_aperture=taken_for * per_band))
     (line,) = grain(opu, signal_of(frames, noise), noise.variance(frames)).lines

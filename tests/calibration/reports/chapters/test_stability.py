@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from calibration.reports.chapters.common import noise_model
+from calibration.reports.chapters.common import measure_dark
 from calibration.reports.chapters.stability import Witness, stability_chapter
 from photonics import presets
 
@@ -16,7 +16,7 @@ def drift_line(drift_time_s, sheet=None):
         witness.take_frames()
         opu.clock.advance(80)
     witness.opu = opu if sheet is None else opu.replace(**{"laser.drift_rms": sheet, "laser.drift_time_s": 3600.0})
-    lines = stability_chapter(witness, noise_model(opu, opu.camera.gain), np.zeros(400, bool)).lines
+    lines = stability_chapter(witness, measure_dark(opu, opu.camera.gain)[0], np.zeros(400, bool)).lines
     return next(line for line in lines if line.name == "laser drift")
 
 
