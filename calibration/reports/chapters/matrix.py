@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 
+from calibration.camera.estimate import share_of
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.misfit import MAX_MISFIT as MAX_ROW_MISFIT
 from calibration.fields.readings import frame_shape
 from calibration.recovery.estimate import TransmissionEstimate
+from calibration.recovery.interferometry import MIN_AXIS_RATIO
 from calibration.reports.chapters.common import Chapter, is_noise_hidden, refusal
 from calibration.reports.chapters.held_out import (
     PROBES,
@@ -25,7 +27,7 @@ from calibration.reports.findings import Curve, Line
 from photonics.arrays import BoolArray, HostArray
 from photonics.backend import to_host
 
-__all__ = ["matrix_chapter", "predicted_error"]
+__all__ = ["matrix_chapter", "predicted_error", "share_line"]
 
 GROUP = "matrix"
 MAX_MISFIT = 4.0
@@ -42,10 +44,8 @@ MIN_ROW_DN = 3.0
 def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseModel, seed: int) -> Chapter:
     """Held-out probes, condition number, singular values and anchors of an estimate."""
     matrix, valid = to_host(estimate.matrix), np.asarray(estimate.valid, bool)
-    dark = float(1.0 - valid.mean())
-    share = Line(GROUP, "dark share", "share of rows with a dark anchor or reference, or saturated", "", dark,
-                 math.sqrt(max(dark * (1.0 - dark), 1.0 / valid.size) / valid.size), None, 0.1,
-                 "choose another or a brighter anchor, or more anchors")  # fmt: skip
+    share = share_line("dark share", "share of rows with a dark anchor or reference, or saturated", ~valid, 0.1,
+                       "choose another or a brighter anchor, or more anchors")  # fmt: skip
     rows = row_curves(opu, estimate)
     if valid.sum() < 2:
         misfit = np.asarray(estimate.diagnostics.get("misfit", math.nan), np.float64)
@@ -70,16 +70,20 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
     ]  # fmt: skip
     ratio = estimate.diagnostics.get("rank_ratio")
     if ratio is not None:
-        median = float(np.median(np.asarray(ratio)[valid]))
-        formula = "third over second singular value of the anchors' distances, median over rows"
-        advice = "more light or more anchors"
-        lines.append(Line(GROUP, "anchors' rank ratio", formula, "", median, math.nan, None, 0.5, advice))
+        formula = f"share of rows whose anchors' second over first singular value is under {MIN_AXIS_RATIO:g}"
+        lines.append(share_line("anchors on a line", formula, np.asarray(ratio) < MIN_AXIS_RATIO, 0.3, "more anchors"))
     spectrum = spectrum_of(opu, estimate)
     curves = {
         "held_out": scatter(test),
         "matrix_rows": {"error": error.tolist(), "correlation": correlation.tolist()},
     }
     return Chapter(lines + spectrum.lines, rows | curves | spectrum.curves)
+
+
+def share_line(name: str, formula: str, found: BoolArray, limit: float, advice: str) -> Line:
+    """Line of the share of rows that have a property, (n_out,)."""
+    share = share_of(int(found.sum()), found.size)
+    return Line(GROUP, name, formula, "", share.value, share.error, None, limit, advice)
 
 
 def row_curves(opu: Device, estimate: TransmissionEstimate) -> dict[str, Curve]:

@@ -1,11 +1,12 @@
 """How a report judges a matrix behind a pupil, where neighbouring pixels share light and rows are not independent."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calibration.reports.chapters.common import independent_pixels, noise_model
+from calibration.reports.chapters.common import independent_pixels, measure_dark
 from calibration.reports.chapters.held_out import HeldOut, measure_held_out, row_quality, row_squares
 from calibration.reports.chapters.matrix import matrix_chapter
 from calibration.reports.chapters.spectrum import align_conjugation, singular_values
@@ -37,7 +38,7 @@ def test_a_true_matrix_predicts_frames_behind_a_pupil(n_pixels, sensor, aperture
     opu = pupil_bench(32, n_pixels, aperture, sensor)
     valid = np.random.default_rng(1).random(n_pixels) >= unknown
     matrix = np.where(valid[:, None], field_matrix(opu), 0.0)
-    error, _ = row_quality(measure_held_out(opu, matrix, valid, noise_model(opu, opu.camera.gain), 0))
+    error, _ = row_quality(measure_held_out(opu, matrix, valid, measure_dark(opu, opu.camera.gain)[0], 0))
     assert np.sqrt(np.mean(error[valid] ** 2)) < 0.015
 
 
@@ -103,7 +104,7 @@ def test_dim_frames_do_not_fail_a_sound_matrix(exposure_s, verdict):
     opu = bench()
     other = estimate_of(opu, matrix=bench(seed=2).effective_matrix())
     opu.exposure_s = exposure_s
-    noise = noise_model(opu, opu.camera.gain)
+    noise = measure_dark(opu, opu.camera.gain)[0]
     lines = {line.name: line.verdict for line in matrix_chapter(opu, estimate_of(opu), noise, 0).lines}
     for name in ("error per row", "error of the output", "stated uncertainty"):
         assert lines[name] == verdict
@@ -111,6 +112,15 @@ def test_dim_frames_do_not_fail_a_sound_matrix(exposure_s, verdict):
     wrong = next(line for line in matrix_chapter(opu, other, noise, 0).lines if line.name == "error per row")
     assert wrong.verdict == "failed"
     assert "does not predict the frames" in wrong.reason
+
+
+@pytest.mark.parametrize(("ratio", "verdict"), [(0.6, "pass"), (0.05, "failed")])
+def test_anchors_on_a_line_do_not_pass(ratio, verdict):
+    """Second over first singular value of their fields, 0 on a line. Catches: a ratio judged as if 0 were best."""
+    opu = bench()
+    estimate = replace(estimate_of(opu), diagnostics={"rank_ratio": np.full(400, ratio, np.float32)})
+    lines = matrix_chapter(opu, estimate, measure_dark(opu, opu.camera.gain)[0], 0).lines
+    assert next(line.verdict for line in lines if line.name.startswith("anchors")) == verdict
 
 
 def test_the_error_of_a_perfect_matrix_is_zero_on_average():
