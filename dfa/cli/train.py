@@ -144,7 +144,10 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network, by default with optical feedback, and write a report."""
+    """Train a network, by default with optical feedback, and write a report.
+
+    Networks and data sets are prepared ones. Your own, and other activations, need Python: docs/quickstart/train.md.
+    """
     from dfa.data import load
     from dfa.experiments import STANDARD_METHODS, Plan, compare_methods
     from dfa.experiments.teachers import check_methods
