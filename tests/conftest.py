@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import array_api_strict
 import numpy as np
@@ -37,6 +38,17 @@ def half_on(rng: np.random.Generator) -> Callable[[int, int], NDArray[np.bool_]]
 def set_threads(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Set the number of threads of the package for a test."""
     return lambda count: monkeypatch.setattr(config, "NUMBA_NUM_THREADS", count)
+
+
+@pytest.fixture
+def standard(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The parts of `emva1288` that analyse image sums; it calls ``np.asfarray``, which numpy 2 removed."""
+    monkeypatch.setattr(np, "asfarray", lambda a: np.asarray(a, np.float64), raising=False)
+    from emva1288.process.data import Data1288
+    from emva1288.process.results import Results1288
+    from emva1288.process.routines import get_int_imgs
+
+    return SimpleNamespace(data=Data1288, results=Results1288, sums=get_int_imgs)
 
 
 @pytest.fixture

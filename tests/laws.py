@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from photonics import (
     Ballistic,
@@ -99,6 +100,16 @@ def products(medium):
 def close(a, b, tolerance=1e-5):
     """Largest difference over largest value."""
     return np.abs(a - b).max() <= tolerance * np.abs(b).max()
+
+
+def check_circular_normal(entries):
+    """Entries of unit power: no preferred phase, ``E|t|^4 / E|t|^2^2 = 2``, both parts normal, to 4 SE."""
+    n, power = entries.size, np.abs(entries) ** 2
+    assert abs((entries**2).mean()) < 4 * np.sqrt(2 / n)
+    assert abs(entries.mean()) < 4 / np.sqrt(n)
+    assert abs((power**2).mean() / power.mean() ** 2 - 2) < 4 * np.sqrt(4 / n)  # SE of the ratio, exponential law
+    for part in (entries.real, entries.imag):
+        assert stats.kstest(part.ravel(), "norm", (0, np.sqrt(0.5))).statistic * np.sqrt(n) < 1.63
 
 
 def check_independent(entries, steps):

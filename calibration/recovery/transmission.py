@@ -260,14 +260,14 @@ def solve_into(
     state = plan.prepare(raw, bench)
     every = tqdm(blocks(raw, device.n_out), unit="rows", desc="solving", disable=not progress)
     found = list(solve_blocks(matrix, every, plan, bench, state, is_hot(dark, bench.saturation_dn)))
-    error, valid = (np.concatenate([one[k] for one in found]) for k in (0, 1))
+    valid = np.concatenate([one[1] for one in found])
     known = {name: np.concatenate([one[2][name] for one in found]) for name in found[0][2]}
     grain = plan.grain(state)
     warn_of_fit(known.get("misfit"), valid, grain, plan.name, lambda: explain_order(raw, plan, device.n_out))
     about = dict(store.header) | {"readings": describe_facts(bench, device.exposure_s, plan.unknown_leak(bench))}
     return TransmissionEstimate(
         matrix=matrix,  # pyright: ignore[reportArgumentType] (a data set only until the file is written)
-        standard_error=error.astype(np.float32),
+        standard_error=np.concatenate([one[0] for one in found]).astype(np.float32),
         valid=valid,
         method=plan.name,
         gauge=plan.gauge,

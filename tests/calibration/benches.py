@@ -113,6 +113,14 @@ def errors(projection, x, values=None):
     return np.sqrt(np.sum(np.abs(deviation) ** 2, axis=0) / np.sum(np.abs(truth) ** 2, axis=0))
 
 
+def true_over_stated(projection, x, found, good=None):
+    """Rms error per axis over the rms standard error, of the values `good`: by default those not saturated."""
+    good = projection.valid & ~found.saturated if good is None else good
+    deviation = (found.values - truth_of(projection, x, np.where(good, found.values, 0)))[good]
+    axes = 2.0 if np.iscomplexobj(deviation) else 1.0
+    return np.sqrt(np.mean(np.abs(deviation) ** 2) / axes / np.mean(found.standard_error[good] ** 2))
+
+
 def half_on(batch, n, seed=0):
     return np.random.default_rng(seed).random((batch, n)) < 0.5
 

@@ -5,7 +5,6 @@ for the non-uniformities, and dark frames at several exposures.
 """
 
 import dataclasses
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -18,17 +17,6 @@ from calibration.reports.chapters.camera import camera_chapter
 from photonics import Camera, presets
 
 STACK, DARK_PAIRS = 32, 6
-
-
-@pytest.fixture
-def standard(monkeypatch):
-    """The parts of `emva1288` that analyse image sums; it calls ``np.asfarray``, which numpy 2 removed."""
-    monkeypatch.setattr(np, "asfarray", lambda a: np.asarray(a, np.float64), raising=False)
-    from emva1288.process.data import Data1288
-    from emva1288.process.results import Results1288
-    from emva1288.process.routines import get_int_imgs
-
-    return SimpleNamespace(data=Data1288, results=Results1288, sums=get_int_imgs)
 
 
 def levels_top(found):

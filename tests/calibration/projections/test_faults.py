@@ -12,7 +12,7 @@ from calibration import expose
 from calibration.fields.misfit import Misfit
 from calibration.recovery.designs.probes import choose_design
 from photonics import Disturbed, Drifting, MatrixMedium
-from tests.calibration.benches import METHODS, bench, calibrate, errors, grey, half_on, truth_of
+from tests.calibration.benches import METHODS, bench, calibrate, errors, grey, half_on, true_over_stated
 from tests.calibration.faults import FAULTS, slipped, with_fault
 from tests.calibration.matrix_benches import tilted
 
@@ -125,10 +125,7 @@ def test_a_short_run_of_shifted_frames_is_refused(name, first):
         assert not fits[first : min(first + 9, 159)].any()
     assert 1 <= (~fits).sum() <= (17 if name == "off-axis" else 2)
     good = fits[:, None] & projection.valid & ~found.saturated
-    deviation = (found.values - truth_of(projection, x, np.where(good, found.values, 0)))[good]
-    axes = 2.0 if np.iscomplexobj(deviation) else 1.0
-    ratio = np.mean(np.abs(deviation) ** 2) / axes / np.mean(found.standard_error[good] ** 2)
-    assert 0.8 < np.sqrt(ratio) < 1.25
+    assert 0.8 < true_over_stated(projection, x, found, good) < 1.25
 
 
 @pytest.mark.parametrize("name", ["anchor, disjoint", "anchor, complement", "3 steps", "4 steps", "off-axis"])
@@ -157,11 +154,7 @@ def test_changing_light_is_in_the_stated_error(name):
         warnings.simplefilter("always")
         found = projection.measure(x)
     assert any(re.search("their level changes by|light changes by [456]", str(one.message)) for one in told)
-    good = projection.valid & ~found.saturated
-    deviation = (found.values - truth_of(projection, x, found.values))[good]
-    axes = 2.0 if np.iscomplexobj(deviation) else 1.0
-    ratio = np.mean(np.abs(deviation) ** 2) / axes / np.mean(found.standard_error[good] ** 2)
-    assert 0.6 < np.sqrt(ratio) < 1.5
+    assert 0.6 < true_over_stated(projection, x, found) < 1.5
 
 
 def test_a_camera_that_is_not_linear_is_told_by_the_calibration_of_off_axis():
@@ -202,9 +195,7 @@ def test_a_camera_that_bends_later_is_in_the_stated_error(name):
             found = projection.measure(x)
         good = projection.valid & ~found.saturated & np.isfinite(found.standard_error)
         if good.any():
-            deviation = (found.values - truth_of(projection, x, np.where(good, found.values, 0)))[good]
-            ratio = np.mean(np.abs(deviation) ** 2) / 2.0 / np.mean(found.standard_error[good] ** 2)
-            assert 0.25 < np.sqrt(ratio) < 1.25
+            assert 0.25 < true_over_stated(projection, x, found, good) < 1.25
 
 
 @pytest.mark.parametrize("name", ["3 steps", "4 steps"])
@@ -226,10 +217,7 @@ def test_dim_patterns_are_no_fault_of_camera_or_light(name):
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 found = projection.measure(x)
-            good = projection.valid & ~found.saturated
-            deviation = (found.values - truth_of(projection, x, found.values))[good]
-            ratio = np.mean(np.abs(deviation) ** 2) / 2.0 / np.mean(found.standard_error[good] ** 2)
-            assert 0.4 < np.sqrt(ratio) < 1.3
+            assert 0.4 < true_over_stated(projection, x, found) < 1.3
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "multilateration"])
@@ -284,10 +272,7 @@ def test_a_pixel_that_blinks_is_left_out(name):
         x = half_on(40, projection.n_inputs, 5)
         found = projection.measure(x)
     assert not projection.valid[7]
-    good = projection.valid & ~found.saturated
-    deviation = (found.values - truth_of(projection, x, np.where(good, found.values, 0)))[good]
-    axes = 2.0 if np.iscomplexobj(deviation) else 1.0
-    assert 0.6 < np.sqrt(np.mean(np.abs(deviation) ** 2) / axes / np.mean(found.standard_error[good] ** 2)) < 1.2
+    assert 0.6 < true_over_stated(projection, x, found) < 1.2
 
 
 def test_saturated_frames_hide_a_sideband():
@@ -333,10 +318,7 @@ def test_a_gamma_is_told_by_the_anchors(name):
         assert bool(told) == (planted > 0)
         assert planted != 1 or "readings at an eighth of the exposure are -2" in str(told[0].message)
         good = projection.valid & ~found.saturated & np.isfinite(found.standard_error)
-        deviation = (found.values - truth_of(projection, x, np.where(good, found.values, 0)))[good]
-        axes = 2.0 if np.iscomplexobj(deviation) else 1.0
-        ratio = np.mean(np.abs(deviation) ** 2) / axes / np.mean(found.standard_error[good] ** 2)
-        assert 0.35 < np.sqrt(ratio) < 1.3, (planted, level)
+        assert 0.35 < true_over_stated(projection, x, found, good) < 1.3, (planted, level)
 
 
 @pytest.mark.parametrize("name", ["anchor, disjoint", "anchor, complement", "reference pairs", "4 steps"])

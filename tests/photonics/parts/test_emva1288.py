@@ -4,8 +4,6 @@
 of exposure times at constant irradiance, and two stacks for the non-uniformities at half of saturation.
 """
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -25,17 +23,6 @@ CAMERAS = [
     Camera(bit_depth=10, gain_dn_per_e=0.25, offset_dn=12.0, quantum_efficiency=0.45, seed=2, **COMMON),
     Camera(bit_depth=12, quantum_efficiency=0.75, seed=3, **COMMON),
 ]
-
-
-@pytest.fixture
-def standard(monkeypatch):
-    """The parts of `emva1288` that analyse image sums; it calls ``np.asfarray``, which numpy 2 no longer has."""
-    monkeypatch.setattr(np, "asfarray", lambda a: np.asarray(a, np.float64), raising=False)
-    from emva1288.process.data import Data1288
-    from emva1288.process.results import Results1288
-    from emva1288.process.routines import get_int_imgs
-
-    return SimpleNamespace(data=Data1288, results=Results1288, sums=get_int_imgs)
 
 
 def saturation_e(camera):
