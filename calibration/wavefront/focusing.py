@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 PHASES = 32
-"""Number of global phases among which a mask is chosen; the loss against the best one is below (pi/32)^2 / 2."""
+"""Number of global phases among which a mask is chosen; the best one is brighter by less than (pi/32)^2, 1 %."""
 PEAK = 0.5
 """Level of the brightest focus as a share of the camera's range."""
 GOLDEN_RATIO = (math.sqrt(5.0) - 1.0) / 2.0

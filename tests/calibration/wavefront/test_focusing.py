@@ -45,6 +45,13 @@ def test_masks_do_not_depend_on_phase_and_conjugation_of_a_row():
     np.testing.assert_allclose(*power, rtol=0.02)
 
 
+def test_loss_to_a_finite_number_of_phases():
+    """Foci at the best of 32 phases lack at most 0.5 % to 1 % of the best intensity. Catches: half of that stated."""
+    t = gaussian(2000, 64)
+    best, found = (np.abs((t * amplitude_masks(t, count)).sum(axis=1)) ** 2 for count in (512, 32))
+    assert 0.5 * (np.pi / 32) ** 2 < (1.0 - found / best).max() < (np.pi / 32) ** 2
+
+
 def test_more_phases_are_never_worse():
     """Catches: the last mask in place of the best one."""
     t = gaussian(50, 128)
