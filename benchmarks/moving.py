@@ -54,14 +54,14 @@ def run_task(
     return rows
 
 
-def alarms(tau: float, method: str, seed: int, steps: int = 100) -> tuple[int, float]:
+def alarms(tau: float, method: str, seed: int) -> tuple[int, float]:
     """Calibrations after the first one, and measured over true correlation time, for random errors of 64 samples."""
     opu = presets.lab_bench(20, 200, seed=seed)
     opu = opu.replace(medium=Drifting(opu.medium, correlation_frames=tau))
     opu.autoexpose()
     code = Ternary(stochastic=1.0, pairs=True)
     feedback = OpticalFeedback(measure_projection(opu, method, n_inputs=10), code)
-    for step in range(steps):
+    for step in range(100):
         draw = torch.Generator().manual_seed(1000 * seed + step)
         wrong = torch.eye(10)[torch.randint(10, (64,), generator=draw)]
         feedback(torch.softmax(torch.randn(64, 10, generator=draw), 1) - wrong, [150])

@@ -203,28 +203,27 @@ def one_process(network: Network, pixel_bytes: float) -> Iterator[Point]:
     yield Point(rule="read", measured_s=took, **rest)
 
 
-def several_ranks(quick: bool = False) -> Iterator[Point]:
+def several_ranks() -> Iterator[Point]:
     """Steps by backpropagation and ternary DFA on 2 and 4 ranks, and one with the clock of a device in each rank."""
-    network = replace(CHAIN, width=32, batch=16) if quick else CHAIN
-    device, steps, latency_s = Device(frame_rate_hz=FRAME_RATE_HZ), 3 if quick else STEPS, 0.0
-    rest = {"network": asdict(network), "steps": steps}
-    wait_s = device.frames(network) / FRAME_RATE_HZ
-    for ranks in (2,) if quick else (2, 4):
+    device, latency_s = Device(frame_rate_hz=FRAME_RATE_HZ), 0.0
+    rest = {"network": asdict(CHAIN), "steps": STEPS}
+    wait_s = device.frames(CHAIN) / FRAME_RATE_HZ
+    for ranks in (2, 4):
         jobs = [{"rate": rate, "rule": rule, **rest} for rate in RATES for rule in ("bp", "dfa")]
         jobs.append({"rate": RATES[1], "rule": "clocked", "wait_s": wait_s, **rest})
-        latency, *found = zip(*run_ranks(ranks, [{"rate": None, "messages": 10 if quick else 100}, *jobs]), strict=True)
+        latency, *found = zip(*run_ranks(ranks, [{"rate": None, "messages": 100}, *jobs]), strict=True)
         latency_s = latency_s or latency[0]["latency_s"]
         for job, measured in zip(jobs, found, strict=True):
             seconds, busy = seconds_of(measured, job["rule"])
             yield Point(
                 rule=job["rule"],
-                network=network,
+                network=CHAIN,
                 links=Links(ranks=ranks, bytes_per_s=job["rate"], latency_s=latency_s),
                 device=device,
                 measured_s=seconds,
                 busy_s=busy,
-                sent=sum(one["sent"] for one in measured) // steps,
-                wire=measured[0]["wire"] // steps,
+                sent=sum(one["sent"] for one in measured) // STEPS,
+                wire=measured[0]["wire"] // STEPS,
             )
 
 

@@ -23,8 +23,8 @@ from benchmarks.pages import put, table
 from dfa import Plan, sweep, tolerance
 from dfa.robustness.studies import MNIST, SMALL
 from dfa.robustness.tolerances import LINES, Tolerances
-from dfa.robustness.tolerances.found import cells
 from dfa.robustness.tolerances.posterior import CAP
+from dfa.robustness.tolerances.results import cells
 from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.designs import Paired
 

@@ -14,7 +14,7 @@ from .rules.parallel import LayerParallel
 from .sweeps.sweeping import sweep
 from .training.angles import alignment
 from .training.images import train
-from .training.ranks import RankCheckpoint
+from .training.rank_checkpoint import RankCheckpoint
 
 __all__ = [
     "DirectFeedback",

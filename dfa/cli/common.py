@@ -115,12 +115,12 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def run_folder(out: Path | None, resume: bool = False, resumable: bool = True) -> Iterator[Path]:
+def run_folder(out: Path | None, resume: bool = False) -> Iterator[Path]:
     """Open the folder of a run: a new or empty one (by default runs/<time>), or that of the run to resume.
 
     No other run can use the folder at the same time. If the folder to resume does not exist, it is created and the run
-    starts. New folders are removed again if the run fails before it has written anything. After Ctrl-C, if the command
-    is `resumable`, a line explains how to continue.
+    starts. New folders are removed again if the run fails before it has written anything. After Ctrl-C
+    a line explains how to continue.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def run_folder(out: Path | None, resume: bool = False, resumable: bool = True) -
             try:
                 yield folder
             except KeyboardInterrupt:
-                if resumable and any(folder.iterdir()):
+                if any(folder.iterdir()):
                     typer.echo(
                         f"stopped: {folder} keeps the results so far, --resume --out {folder} continues", err=True
                     )

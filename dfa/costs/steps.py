@@ -142,12 +142,12 @@ def step(network: Network, chips: Chips, links: Links, device: Device, method: M
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     works = [(work(network, chips, device, share, method), count) for share, count in network.shares(links.ranks)]
     devices = device.needed(network, links.ranks) if method == "optical" else 0
+    frames = device.frames(network) if devices else 0.0
     parts = network.micro_batches
     crowd = max(1.0, links.ranks / (chips.count or links.ranks))  # ranks that share a chip when all work at once
     tensor = network.rows * network.width * chips.value_bytes
     hop = links.message_s(tensor) if links.ranks > 1 else 0.0
     forward, waiting = pipeline([(w.forward, count) for w, count in works], hop, parts, crowd)
-    frames = device.frames(network) if devices else 0.0
     if method == "bp":
         backward, more = pipeline([(w.backward, count) for w, count in works], hop, parts, crowd)
         feedback, returned, update = 0.0, (links.ranks - 1) * parts * (tensor + HEADER_BYTES), works[0][0].update
@@ -160,27 +160,23 @@ def step(network: Network, chips: Chips, links: Links, device: Device, method: M
     device_s = frames / device.frame_rate_hz
     seconds = forward + backward + feedback + device_s + waiting + more + update
     busy = sum(count * (parts * (w.forward + w.backward + w.feedback) + w.update) for w, count in works)
-    count = chips.count or links.ranks
-    joules = busy * chips.power_w + max(count * seconds - busy, 0.0) * chips.idle_w + sent * links.joules_per_byte
+    joules = energy(chips, links, seconds, busy) + sent * links.joules_per_byte
     if not math.isfinite(seconds) or not math.isfinite(joules):
         raise ValueError(
             "parameters of network, chips, links and device must give finite times and energies (a rate is too small "
             f"or a size too large), got {seconds:.3g} s and {joules:.3g} J by {method}"
         )
+    light = devices * device.power_w * seconds
     return Step(
-        method=method,
-        forward_s=forward,
-        backward_s=backward,
-        feedback_s=feedback,
-        device_s=device_s,
-        links_s=waiting + more,
-        update_s=update,
-        joules=joules + devices * device.power_w * seconds,
-        device_joules=devices * device.power_w * seconds,
-        link_bytes=sent,
-        frames=frames,
-        devices=devices,
-    )
+        method=method, forward_s=forward, backward_s=backward, feedback_s=feedback, device_s=device_s,
+        links_s=waiting + more, update_s=update, joules=joules + light, device_joules=light, link_bytes=sent,
+        frames=frames, devices=devices,
+    )  # fmt: skip
+
+
+def energy(chips: Chips, links: Links, seconds: float, busy: float) -> float:
+    """Joules of all chips in a step, of whose time they work `busy` seconds together."""
+    return busy * chips.power_w + max((chips.count or links.ranks) * seconds - busy, 0.0) * chips.idle_w
 
 
 def pipeline(works: list[tuple[float, int]], hop: float, parts: int, crowd: float) -> tuple[float, float]:

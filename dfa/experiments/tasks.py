@@ -108,38 +108,24 @@ def train_plan(
     decay = plan.regularisation(method)[1] if isinstance(data, Graph) else 0.0
     if learner is not None and learner.feedback is not None and plan.hidden_rate != 1.0:
         options["optimiser"] = adam_with_two_rates(learner, plan, decay)
-    rate = plan.learning_rate
+    rate, batch_size = plan.learning_rate, plan.batch_size
     if isinstance(data, Graph):
         assert plan.epochs is not None
         run = train_graph(
             model, data, learner, epochs=plan.epochs, weight_decay=decay, learning_rate=rate, seed=seed, **options
         )
         return list(run.history), run.best
-    assert plan.batch_size is not None
+    assert batch_size is not None
     if isinstance(data, Text):
         assert plan.steps is not None
         history = train_text(
-            model,
-            data,
-            learner,
-            steps=plan.steps,
-            context=plan.context,
-            batch_size=plan.batch_size,
-            learning_rate=rate,
-            seed=seed,
-            **options,
-        )
+            model, data, learner, steps=plan.steps, context=plan.context, batch_size=batch_size, learning_rate=rate,
+            seed=seed, **options,
+        )  # fmt: skip
     else:
         assert plan.epochs is not None
         history = train(
-            model,
-            data,
-            learner,
-            epochs=plan.epochs,
-            batch_size=plan.batch_size,
-            learning_rate=rate,
-            seed=seed,
-            **options,
+            model, data, learner, epochs=plan.epochs, batch_size=batch_size, learning_rate=rate, seed=seed, **options
         )
     return history, len(history) - 1
 

@@ -45,10 +45,10 @@ class Ternary:
     loses 4 to 5 points on MNIST. An empty code is not shown. A row whose error is zero (outside of the loss) always has
     an empty code.
 
-    Without a policy the code is ``Ternary(stochastic=1.0, pairs=True, restore=True)``. It is unbiased, so it does not
-    depend on the network's activation: with ReLU, the thresholds lose up to 50 points. Every row with an error is
-    shown in each step. ``restore=False`` saves frames, because rows that are learned are shown less often, and adds
-    variance.
+    Without a policy the code is ``Ternary(stochastic=1.0, pairs=True, restore=True)``, whatever `pairs` and `restore`
+    are. It is unbiased, so it does not depend on the network's activation: with ReLU, the thresholds lose up to 50
+    points. Every row with an error is shown in each step. ``Ternary(stochastic=1.0, pairs=True)`` saves frames, because
+    rows that are learned are shown less often, and adds variance.
 
     Parameters
     ----------

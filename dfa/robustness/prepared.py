@@ -134,15 +134,13 @@ def score_name(found: "Dataset") -> str:
     raise ValueError(f"found must have at least one point that did not fail, got none; first error: {first}")
 
 
-def paired_difference(found: "Dataset", metric: str = "") -> "tuple[DataArray, DataArray, DataArray]":
-    """Return the difference of a metric from the point without the flaw, for the same seed.
+def paired_difference(found: "Dataset") -> "tuple[DataArray, DataArray, DataArray]":
+    """Return the difference of the score from the point without the flaw, for the same seed.
 
     Parameters
     ----------
     found : xarray.Dataset
         Of a prepared study whose view has the point without the flaw.
-    metric : str
-        Name of the metric; the score if not given.
 
     Returns
     -------
@@ -150,7 +148,7 @@ def paired_difference(found: "Dataset", metric: str = "") -> "tuple[DataArray, D
         Mean of the differences over the seeds, its standard error (NaN for one seed), and the number of seeds. A seed
         that failed at either point is left out.
     """
-    values = found[metric or score_name(found)]
+    values = found[score_name(found)]
     difference = values - values.isel(view_of(found).without)
     count = difference.notnull().sum("seed")
     known = difference.where(count > 1)  # one difference has no spread

@@ -15,6 +15,7 @@ from dfa.feedback.base import Feedback
 from dfa.rules.blocks import Blocks
 from dfa.rules.calls import Call, parameters_behind
 from dfa.rules.direct import DirectFeedback
+from dfa.rules.outputs import operation
 
 __all__ = ["Block", "Report", "check"]
 
@@ -206,7 +207,7 @@ def try_step(
                 name=name,
                 modules=", ".join(type(m).__name__ for m in learner.blocks[k]) if k < len(learner.blocks) else "",
                 teacher=("feedback" if width else "true gradient") if learns else "nothing" if parameters else "frozen",
-                after=operation_of(calls[0].output) if width and calls else "",
+                after=operation(node) if width and calls and (node := calls[0].output.grad_fn) else "",
                 outputs=tuple(tuple(t.output.shape) for t in calls),
                 width=width,
                 parameters=sum(p.numel() for p in parameters),
@@ -228,11 +229,6 @@ def call_model(model: nn.Module, sample: tuple[Any, Any] | Mapping[str, Any]) ->
     if isinstance(inputs, Mapping):
         return model(**inputs), target
     return (model(*inputs) if isinstance(inputs, tuple) else model(inputs)), target
-
-
-def operation_of(output: Tensor) -> str:
-    """Name of the operation that computed a tensor."""
-    return "" if output.grad_fn is None else output.grad_fn.name().partition("Backward")[0]
 
 
 def find_problems(learner: DirectFeedback, rows: Sequence[Block], recorder: Recorder) -> list[str]:

@@ -11,9 +11,9 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from dfa.feedback.learned import LearnedFeedback
+from dfa.rules.activations import ends_with_layer, is_single_layer, may_continue, open_output, plain, warn_of
 from dfa.rules.blocks import Blocks, unwrap
 from dfa.rules.calls import Call, Follower, Taught, start_graph
-from dfa.rules.following import ends_with_layer, is_single_layer, may_continue, open_output, plain, warn_of
 from dfa.rules.inspection import Inspector, check_checkpoint, check_recorded, check_sharding
 from dfa.rules.learner import Hook, Learner, map_tensors, tensors
 

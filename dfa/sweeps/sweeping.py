@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
@@ -16,7 +16,7 @@ from dfa.sweeps.cluster.running import outcomes
 from dfa.sweeps.designs import Design, design_of
 from dfa.sweeps.keys import canonical_json, code_of, point_key, to_plain
 from dfa.sweeps.labelled import check_labels, dataset
-from dfa.sweeps.protocol import Study
+from dfa.sweeps.protocol import Outcome, Study
 from dfa.sweeps.store import Job, Row, Store
 from opu_sim import install_line
 from photonics.component import integer
@@ -101,18 +101,9 @@ def sweep(
         done = {key for key, row in found.items() if not (row.error and retry_failed)}
         todo = list({job.key: job for job in jobs if job.key not in done}.values())
         check_points(study, todo, found.values(), design)
-        number, failed, total = rows.study(model, description), 0, len(done) + len(todo)
-        with (
-            tqdm(total=total, initial=len(done), unit=" points", desc="sweep", disable=not progress) as bar,
-            closing(outcomes(study, todo, min(workers, len(todo)), code)) as results,
-        ):
-            for job, outcome in results:
-                rows.put(number, job, outcome)
-                check_metric_names(outcome.metrics, design)
-                failed += bool(outcome.error)
-                if failed:
-                    bar.set_postfix(failed=failed, refresh=False)
-                bar.update()
+        bar = tqdm(total=len(done) + len(todo), initial=len(done), unit=" points", desc="sweep", disable=not progress)
+        with bar, closing(outcomes(study, todo, min(workers, len(todo)), code)) as results:
+            put_outcomes(rows, rows.study(model, description), results, design, bar)
         found = rows.find(job.key for job in jobs)
     about = {
         "model": model,
@@ -121,6 +112,20 @@ def sweep(
         "design": canonical_json(design.describe(), "design"),
     }
     return dataset(design, seeds, [found[job.key] for job in jobs], study.units(), about)
+
+
+def put_outcomes(
+    rows: Store, study: int, results: Iterable[tuple[Job, Outcome]], design: Design, bar: "tqdm[NoReturn]"
+) -> None:
+    """Write each outcome when it is there, and count it in the progress bar."""
+    failed = 0
+    for job, outcome in results:
+        rows.put(study, job, outcome)
+        check_metric_names(outcome.metrics, design)
+        failed += bool(outcome.error)
+        if failed:
+            bar.set_postfix(failed=failed, refresh=False)
+        bar.update()
 
 
 def check_study(study: object) -> None:

@@ -14,6 +14,9 @@ from dfa.training.steps import Rule, check_counts, check_data, check_options
 
 __all__ = ["bits_per_character", "sample_contexts", "train_text"]
 
+EVALUATED = 64
+"""Contexts that are evaluated together."""
+
 
 def train_text(
     model: nn.Module,
@@ -105,9 +108,7 @@ def sample_contexts(numbers: Tensor, context: int, batch_size: int, seed: int, s
 
 
 @torch.no_grad()
-def bits_per_character(
-    model: nn.Module, numbers: Tensor, context: int, windows: int = 256, batch_size: int = 64
-) -> float:
+def bits_per_character(model: nn.Module, numbers: Tensor, context: int, windows: int = 256) -> float:
     """Mean of ``-log2 p(next character)`` over all positions of evenly spaced pieces of a text.
 
     The first positions of a piece have little context, so this is an upper bound of the value for longer contexts.
@@ -120,7 +121,7 @@ def bits_per_character(
     pieces = numbers[starts[:, None] + torch.arange(context + 1)]
     total = sum(
         cross_entropy(model(part[:, :-1]).flatten(0, 1), part[:, 1:].flatten(), reduction="sum").item()
-        for part in pieces.split(batch_size)
+        for part in pieces.split(EVALUATED)
     )
     return total / (count * context) / math.log(2.0)
 

@@ -16,7 +16,7 @@ from dfa.training.epoch import Epoch
 from dfa.training.guards import check_weights
 from dfa.training.images import image_task
 from dfa.training.loop import CHECKPOINT_S
-from dfa.training.ranks import RankCheckpoint, told_by_all
+from dfa.training.rank_checkpoint import RankCheckpoint, told_by_all
 from dfa.training.steps import reproducible
 
 __all__ = ["train_ranks"]

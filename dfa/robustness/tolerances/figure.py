@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from calibration.reports.page import Section, Table, picture, render
 from dfa.robustness.figures import COLOURS
 from dfa.robustness.results import plain_text
-from dfa.robustness.tolerances.found import Tolerance, Tolerances
+from dfa.robustness.tolerances.results import Tolerance, Tolerances
 from photonics.plotting.style import legend_below
 
 __all__ = ["compare", "draw", "figure_size", "page"]

@@ -11,9 +11,9 @@ from tqdm import tqdm
 from dfa.experiments.plans import Plan
 from dfa.robustness.prepared import SCORES
 from dfa.robustness.studies import MNIST, bench_values
-from dfa.robustness.tolerances.found import LEVEL, Tolerances, Trial, summarise
 from dfa.robustness.tolerances.lines import LINES, Line, line
 from dfa.robustness.tolerances.posterior import CAP, Posterior, posterior
+from dfa.robustness.tolerances.results import LEVEL, Tolerances, Trial, summarise
 from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.designs import Paired
 from dfa.sweeps.keys import canonical_json

@@ -58,13 +58,13 @@ def test_resume_starts_a_run_without_a_folder(capfd, tmp_path):
 
 def test_ctrl_c_prints_how_to_continue(capsys, tmp_path):
     """Only if there is something to continue. Catches: a stop without a message."""
-    for content, resumable in (("", True), ("x", False), ("x", True)):
-        with pytest.raises(KeyboardInterrupt), run_folder(tmp_path / "r", True, resumable) as folder:
+    for content in ("", "x"):
+        with pytest.raises(KeyboardInterrupt), run_folder(tmp_path / "r", True) as folder:
             if content:
                 (folder / content).touch()
             raise KeyboardInterrupt
         said = capsys.readouterr().err
-        assert (f"--resume --out {tmp_path / 'r'} continues" in said) == (bool(content) and resumable)
+        assert (f"--resume --out {tmp_path / 'r'} continues" in said) == bool(content)
 
 
 def test_table_keeps_brackets(capsys):

@@ -90,7 +90,7 @@ def test_a_step_saved_twice_keeps_the_first_files_until_the_manifest_names_other
     checkpoint.save(3)
     wanted = [parameter.clone() for parameter in stage.module.parameters()]
     with monkeypatch.context() as patch:
-        patch.setattr("dfa.training.ranks.replace_file", lambda *given: exec("raise OSError('killed')"))
+        patch.setattr("dfa.training.rank_checkpoint.replace_file", lambda *given: exec("raise OSError('killed')"))
         train(stage, optimiser, 0, 1)
         with pytest.raises(OSError, match="killed"):
             checkpoint.save(3)

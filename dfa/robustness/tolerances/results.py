@@ -1,4 +1,4 @@
-"""Tolerances that were found: a table, its text, and the same in plain types."""
+"""The results of a search for tolerances: a table, its text, and the same in plain types."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -149,7 +149,7 @@ def cells(row: Tolerance) -> list[str]:
     return [row.title, own, at, f"{interval} (wide)" if row.verdict == "wide" else interval, margin, trainings]
 
 
-def unit_of(line: Line) -> str:
+def line_unit(line: Line) -> str:
     """Return the unit of the parameter of a line; empty without one, and for several parameters."""
     name, *others = line.ends
     unit = "" if others else units_of_names().get(name, "")
@@ -185,7 +185,7 @@ def summarise(
         name=name,
         title=line.title,
         label=line.label,
-        unit=unit_of(line),
+        unit=line_unit(line),
         value=value,
         better=better,
         worse=worse,
