@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from calibration.arrays import mean
 from calibration.camera.noise import NoiseModel
 from calibration.camera.photon_transfer import PhotonTransfer, photon_transfer
 from calibration.device import Device, check_device, show
@@ -31,7 +32,7 @@ from calibration.reports.report import Report, bind
 from calibration.storage.descriptions import Description
 from calibration.storage.files import WrongFile
 from calibration.storage.recorded import RecordedDevice
-from photonics.backend import to_host
+from photonics.backend import backend_of, to_host
 from photonics.component import integer
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet, check_seed
@@ -323,8 +324,8 @@ def explain_dark_anchor(opu: Device, method: str, n_inputs: int | None) -> str:
         return ""  # the anchor is all mirrors ON, as bright as patterns
     spare = np.arange(opu.n_in) >= n_inputs
     patterns = np.repeat(np.stack([np.zeros_like(spare), spare, ~spare]), ANCHOR_FRAMES, axis=0)
-    frames = to_host(show(opu, patterns))
-    off, anchor, rest = frames.reshape(3, -1).mean(axis=1, dtype=np.float64)
+    frames = show(opu, patterns)
+    off, anchor, rest = to_host(mean(backend_of(frames).xp.reshape(frames, (3, -1)), 1))
     share = (anchor - off) / spare.sum() / max((rest - off) / (~spare).sum(), 1e-12)
     if share > DARK_ANCHOR:
         return ""

@@ -1,10 +1,19 @@
 """A device elsewhere than on the host gives the same calibration results, where it is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from calibration import Hosted, characterize, recover_transmission_matrix
 from calibration.device import Wrapper, check_device
+from calibration.reports.chapters.common import noise_model
+from calibration.reports.chapters.focusing import focusing_chapter
+from calibration.reports.chapters.held_out import average_over_pixels
+from calibration.reports.chapters.matrix import matrix_chapter
+from calibration.reports.chapters.spectrum import align_conjugation
+from calibration.reports.chapters.stability import Witness, stability_chapter
+from calibration.reports.characterize import explain_dark_anchor
 from calibration.twin.questions import Questions
 from calibration.wavefront.images import send
 from photonics import presets
@@ -97,6 +106,39 @@ def test_a_report_is_the_hosts(strict):
         reports.append(characterize(opu, vectors=16))
     for expected, found in zip(*(report.lines for report in reports), strict=True):
         assert (found.group, found.name, found.verdict) == (expected.group, expected.name, expected.verdict)
+
+
+def test_chapters_on_a_matrix_bring_figures_only(strict, monkeypatch, rng):
+    """Lines are the host's; points of a figure and numbers of rows come back, not the 64 frames of 400 pixels.
+
+    Catches: frames or a matrix that are copied, numpy on an array of a device.
+    """
+    reports = []
+    for backend in (HOST, strict):
+        opu = presets.lab_bench(16, 400, seed=2)
+        opu.autoexpose(0.3)
+        estimate = recover_transmission_matrix(opu, "phase-stepping")
+        estimate, opu.backend = replace(estimate, matrix=backend.asarray(estimate.matrix)), backend
+        noise, witness = noise_model(opu, opu.camera.gain), Witness(opu, 0)
+        with monkeypatch.context() as patched:
+            transfers = count_strict(patched)
+            for _ in range(4):
+                witness.take_frames()
+            chapters = [matrix_chapter(opu, estimate, noise, 0), focusing_chapter(opu, estimate, 0)]
+            chapters.append(stability_chapter(witness, noise, np.zeros(400, bool)))
+            assert explain_dark_anchor(opu, "anchor", 8) == ""
+        assert max(transfers, default=0) <= 16 * 9000
+        assert sum(transfers) <= 2 * 16 * 80 * 400  # each is moved, and read
+        reports.append([line for chapter in chapters for line in chapter.lines])
+    for expected, found in zip(*reports, strict=True):
+        assert (found.name, found.verdict) == (expected.name, expected.verdict)
+        assert found.measured == pytest.approx(expected.measured, rel=0.02, abs=2e-3, nan_ok=True)
+    matrix, valid = rng.normal(size=(36, 16)).view(complex), rng.random(36) < 0.8
+    aligned = align_conjugation(strict.asarray(matrix), valid, (6, 6))
+    np.testing.assert_array_equal(to_host(aligned), align_conjugation(matrix, valid, (6, 6)))
+    blurred, light = bench("lab_bench", "off-axis"), rng.random((2, 500))
+    there = average_over_pixels(blurred, strict.asarray(light))
+    np.testing.assert_allclose(to_host(there), average_over_pixels(blurred, light), rtol=1e-6)
 
 
 class Adapter(Wrapper):

@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from calibration.camera.noise import NoiseModel, dark_level
@@ -12,8 +11,8 @@ from calibration.device import Device
 from calibration.fields.bad_pixels import is_hot
 from calibration.fields.readings import binned_imaging, frame_shape
 from calibration.reports.findings import Line
-from photonics.arrays import BoolArray, HostArray
-from photonics.backend import HOST, to_host
+from photonics.arrays import Array, BoolArray
+from photonics.backend import HOST, backend_of, to_host
 from photonics.parts.camera import QUANTISATION
 
 __all__ = [
@@ -51,9 +50,10 @@ def measure_dark(opu: Device, gain: float) -> tuple[NoiseModel, BoolArray]:
     return NoiseModel(max(variance, QUANTISATION), gain, level), is_hot(dark, opu.camera.saturation_dn)
 
 
-def signal_of(frames: HostArray, noise: NoiseModel) -> NDArray[np.float64]:
-    """Frames above the dark level, DN."""
-    return np.asarray(frames).astype(np.float64) - noise.dark_dn
+def signal_of(frames: Array, noise: NoiseModel) -> Array:
+    """Frames above the dark level, DN, float64."""
+    xp = backend_of(frames).xp
+    return xp.astype(frames, xp.float64) - noise.dark_dn
 
 
 def independent_pixels(opu: Device, chosen: BoolArray) -> float:

@@ -13,7 +13,6 @@ from calibration.reports.chapters.matrix import predicted_error
 from calibration.reports.findings import Line
 from calibration.wavefront.focusing import Focus, binary_gain, focus, phase_gain
 from photonics.arrays import BoolArray
-from photonics.backend import to_host
 
 __all__ = ["focusing_chapter"]
 
@@ -33,12 +32,12 @@ def focusing_chapter(opu: Device, estimate: TransmissionEstimate, seed: int) -> 
     loss due to the stated error e of the matrix, ``1 / (1 + e^2)``. F_cal is the rest: drift since the calibration, a
     wrong matrix, a saturated focus.
     """
-    matrix, valid = to_host(estimate.matrix), np.asarray(estimate.valid, bool)
+    matrix, valid = estimate.matrix, np.asarray(estimate.valid, bool)
     n = matrix.shape[1]
     plain = focus(opu, matrix, TARGETS, valid=valid, phases=1, averages=8, seed=seed)
     best = focus(opu, matrix, valid=valid, averages=8, seed=seed)
     free = [independent_pixels(opu, chosen(opu.n_out, foci.targets)) for foci in (plain, best)]
-    stated = predicted_error(estimate, matrix, valid)
+    stated = predicted_error(estimate, valid)
     noise = 1.0 / (1.0 + stated**2) if math.isfinite(stated) else 1.0
     amplitude, spread = share(plain.predicted, n), standard_error(plain.predicted, free[0]) / (n - 1)
     reached = share(plain.enhancement, n)

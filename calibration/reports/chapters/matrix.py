@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from calibration.arrays import count, mean
 from calibration.camera.estimate import share_of
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
@@ -24,8 +25,8 @@ from calibration.reports.chapters.held_out import (
 )
 from calibration.reports.chapters.spectrum import spectrum_of
 from calibration.reports.findings import Curve, Line
-from photonics.arrays import BoolArray, HostArray
-from photonics.backend import to_host
+from photonics.arrays import BoolArray
+from photonics.backend import backend_of, to_host
 
 __all__ = ["matrix_chapter", "predicted_error", "share_line"]
 
@@ -43,7 +44,7 @@ MIN_ROW_DN = 3.0
 
 def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseModel, seed: int) -> Chapter:
     """Held-out probes, condition number, singular values and anchors of an estimate."""
-    matrix, valid = to_host(estimate.matrix), np.asarray(estimate.valid, bool)
+    matrix, valid = estimate.matrix, np.asarray(estimate.valid, bool)
     share = share_line("dark share", "share of rows with a dark anchor or reference, or saturated", ~valid, 0.1,
                        "choose another or a brighter anchor, or more anchors")  # fmt: skip
     rows = row_curves(opu, estimate)
@@ -58,7 +59,7 @@ def matrix_chapter(opu: Device, estimate: TransmissionEstimate, noise: NoiseMode
     test = measure_held_out(opu, matrix, valid, noise, seed)
     error, correlation = (values[valid] for values in row_quality(test))
     reason = reason_to_distrust(test, float(np.median(correlation)), opu)
-    known = bool(test.good.any()) and test.measured[test.good].mean() >= MIN_SIGNAL_DN
+    known = bool(count(test.good)) and level_of(test) >= MIN_SIGNAL_DN
     # Mirrors that are not in the matrix are OFF; the field that they leak is not in the matrix.
     leak = math.sqrt(2.0 * (opu.n_in / matrix.shape[1] - 1.0)) * abs(opu.dmd.leakage)
     lines = [
@@ -109,38 +110,45 @@ def stated_line(estimate: TransmissionEstimate, test: HeldOut, leak: float, nois
     They are not known in dim frames, nor if they are below the stated ones where rounding hides the camera's noise:
     methods assume the variance of rounding, which averages out.
     """
-    level, (square, variance) = test.measured.mean(axis=0), row_squares(test)
-    matrix, bright = to_host(estimate.matrix), np.asarray(estimate.valid, bool) & (level >= MIN_ROW_DN)
+    level, square, variance = map(to_host, (mean(test.measured, 0), *row_squares(test)))
+    bright = np.asarray(estimate.valid, bool) & (level >= MIN_ROW_DN)
     pull, spread = math.nan, 0.0
     if bright.any():
-        stated = pattern_error(estimate, matrix, bright, leak) ** 2
+        stated = pattern_error(estimate, bright, leak) ** 2
         pull = math.sqrt(max(float(square[bright].mean()), 0.0) / stated)
         spread = math.sqrt(float(variance[bright].sum())) / int(bright.sum()) / stated / (2.0 * max(pull, 1.0))
-    mean = float(level.mean())
-    if mean < MIN_SIGNAL_DN or (pull < 1.0 and is_noise_hidden(noise, mean)):
+    light = float(level.mean())
+    if light < MIN_SIGNAL_DN or (pull < 1.0 and is_noise_hidden(noise, light)):
         pull = math.nan
     name, formula = "stated uncertainty", f"rms error of rows over {MIN_ROW_DN:g} DN, over the predicted one"
     return Line(GROUP, name, formula, "", pull, math.hypot(spread, 1.0 / math.sqrt(2.0 * PROBES)), 1.0, 0.4,
                 "above 1: drift, or light that the model does not include")  # fmt: skip
 
 
-def predicted_error(estimate: TransmissionEstimate, matrix: HostArray, valid: BoolArray) -> float:
+def level_of(test: HeldOut) -> float:
+    """Mean of the good readings, DN above dark."""
+    return float(backend_of(test.good).xp.mean(test.measured[test.good]))
+
+
+def predicted_error(estimate: TransmissionEstimate, valid: BoolArray) -> float:
     """Predicted rms error of a row relative to its rms; NaN if the estimate predicts no error."""
+    backend = backend_of(estimate.matrix)
     error = np.asarray(estimate.standard_error, np.float64)
     error = error[:, None] if error.ndim == 1 else error
-    size = np.mean(np.abs(matrix[valid]) ** 2, axis=1)
+    size = to_host(backend.xp.mean(backend.xp.abs(estimate.matrix[backend.asarray(valid)]) ** 2, axis=1))
     share = np.mean(error[valid] ** 2, axis=1) / np.maximum(size, 1e-30)
     return float(np.sqrt(np.mean(share[np.isfinite(share)]))) if np.isfinite(share).any() else math.nan
 
 
-def pattern_error(estimate: TransmissionEstimate, matrix: HostArray, valid: BoolArray, leak: float) -> float:
+def pattern_error(estimate: TransmissionEstimate, valid: BoolArray, leak: float) -> float:
     """Predicted rms error of the field of a half-ON pattern, relative to its rms.
 
     If the errors of a row's entries are independent, it combines the error of the row and the leakage of other mirrors.
     """
     known = estimate.diagnostics.get("pattern_error")
     if known is None:
-        return math.hypot(predicted_error(estimate, matrix, valid), leak)
-    rows = matrix[valid]
-    light = (np.abs(rows.sum(axis=1)) ** 2 + (np.abs(rows) ** 2).sum(axis=1)) / 4.0
+        return math.hypot(predicted_error(estimate, valid), leak)
+    backend = backend_of(estimate.matrix)
+    xp, rows = backend.xp, estimate.matrix[backend.asarray(valid)]
+    light = to_host((xp.abs(xp.sum(rows, axis=1)) ** 2 + xp.sum(xp.abs(rows) ** 2, axis=1)) / 4.0)
     return float(np.sqrt(np.mean(np.asarray(known)[valid] ** 2 / np.maximum(light, 1e-30))))

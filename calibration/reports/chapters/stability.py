@@ -5,12 +5,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.arrays import columns
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, show
 from calibration.reports.chapters.common import Chapter, signal_of
 from calibration.reports.findings import Line
-from photonics.arrays import BoolArray, HostArray
-from photonics.backend import to_host
+from photonics.arrays import Array, BoolArray
+from photonics.backend import backend_of, to_host
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
 
@@ -30,12 +31,12 @@ class Witness:
         self.opu = opu
         self.pattern = half_on(1, opu.n_in, seed, PatternSet.STABILITY)
         self.ticks: list[int] = []
-        self.frames: list[HostArray] = []
+        self.frames: list[Array] = []
 
     def take_frames(self) -> None:
         """Take a few frames."""
         self.ticks.append(self.opu.clock.frames)
-        self.frames.append(to_host(show(self.opu, np.repeat(self.pattern, REPEATS, axis=0))))
+        self.frames.append(show(self.opu, np.repeat(self.pattern, REPEATS, axis=0)))
 
 
 def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Chapter:
@@ -47,19 +48,21 @@ def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Ch
     is fitted to all pairs with equal weights on ``-ln C``, as a slope through the origin.
     """
     opu, good = witness.opu, ~bad if not bad.all() else bad
-    frames = np.stack(witness.frames)[..., good]
-    signal = signal_of(frames, noise)
-    means = signal.mean(axis=1)
-    power = signal.mean(axis=(1, 2))
-    centred = means - means.mean(axis=1, keepdims=True)
-    spread = np.maximum(np.mean(centred**2, axis=1) - noise.variance(frames).mean(axis=(1, 2)) / REPEATS, 1e-12)
-    correlation = np.clip(centred @ centred.T / good.sum() / np.sqrt(np.outer(spread, spread)), -1.0, 1.0 / 0.9)
+    backend = backend_of(witness.frames[0])
+    xp, frames = backend.xp, columns(backend.xp.stack(witness.frames), backend.asarray(good))
+    signal, camera = signal_of(frames, noise), noise.variance(frames)
+    means = xp.mean(signal, axis=1)
+    power, camera_of = (to_host(xp.mean(values, axis=(1, 2))) for values in (signal, camera))
+    centred = means - xp.mean(means, axis=1, keepdims=True)
+    spread = np.maximum(to_host(xp.mean(centred**2, axis=1)) - camera_of / REPEATS, 1e-12)
+    products = to_host(centred @ centred.T) / good.sum() / np.sqrt(np.outer(spread, spread))
+    correlation, camera = np.clip(products, -1.0, 1.0 / 0.9), float(xp.mean(camera))
     times = np.asarray(witness.ticks) * opu.frame_period_s
     first, second = np.triu_indices(len(times), 1)
     if not power.min() > 0:
         raise ZeroDivisionError("no light above dark")
     lag, found = times[second] - times[first], correlation[first, second]
-    share = noise.variance(frames).mean() / REPEATS / spread.mean()
+    share = camera / REPEATS / spread.mean()
     error = float(math.sqrt(2.0 * share / good.sum()) + share / math.sqrt(good.sum()))
     loss = -np.log(np.clip(found, 0.02, None))
     rate = max(float(lag @ loss / (2.0 * lag @ lag)), 0.0)
@@ -71,7 +74,7 @@ def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Ch
     tau = f"τ = {1.0 / rate:.3g} s" if rate > 3.0 * rate_error else f"τ > {1.0 / (rate + 3.0 * rate_error):.3g} s"
     drift = float(power.std(ddof=1) / power.mean())
     slow, fast = laser_variance(opu, times)
-    camera = float(noise.variance(frames).mean()) / (REPEATS * good.sum() * power.mean() ** 2)
+    camera_share = camera / (REPEATS * good.sum() * power.mean() ** 2)
     lines = [
         Line("stability", "speckle kept", "correlation of first and last frames, less noise", "", last, error, 1.0,
              0.02, "measure faster than the medium drifts, or fix the sample", reason),
@@ -79,7 +82,7 @@ def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Ch
              rate * run, rate_error * run, None, 0.02, "calibrate more often than the decorrelation time"),
         Line("stability", "laser drift", f"relative rms variation of the light in {run:.3g} s; laser {slow**0.5:.2g}",
              "", drift, drift / math.sqrt(2.0 * (len(power) - 1)), None,
-             3.0 * math.sqrt(slow + fast + camera) + MAX_DRIFT,
+             3.0 * math.sqrt(slow + fast + camera_share) + MAX_DRIFT,
              "let the laser warm up; drift that is slower than the run does not show"),
     ]  # fmt: skip
     curve = {"lag_s": lag.tolist(), "correlation": found.tolist(), "rate_per_s": rate, "error": error}
