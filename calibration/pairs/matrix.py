@@ -19,7 +19,14 @@ from calibration.fields.readings import Bench
 from calibration.fields.sideband_place import check_optics
 from calibration.pairs.columns import Columns, choose_columns
 from calibration.pairs.off_axis import Holograms, fit_holograms
-from calibration.pairs.plausible import warn_of_background, warn_of_inverted, warn_of_saturated, warn_of_scale
+from calibration.pairs.plausible import (
+    background_ratio,
+    error_beside,
+    warn_of_background,
+    warn_of_inverted,
+    warn_of_saturated,
+    warn_of_scale,
+)
 from calibration.pairs.starts import reference_starts, spectral_start
 from calibration.recovery.base import FREE_GAUGE, REFERENCE_GAUGE
 from calibration.recovery.designs.dense import DenseDesign
@@ -76,6 +83,11 @@ class Pairs:
         )
         self.saturated = (self.frames >= self.bench.saturation_dn).mean(axis=0).astype(np.float32)
         self.missing_text = f"; {missing_text(record)}" if record.not_shown else ""
+
+    def explain(self) -> str:
+        """Which frames do not belong to their patterns; empty if frames do not tell."""
+        found = self.device.check_sequence()
+        return f"Frames do not belong to their patterns: {found}" if found.faults else ""
 
     @property
     def off_axis(self) -> bool:
@@ -140,7 +152,8 @@ def fit_matrix(
     -------
     TransmissionEstimate
         With phases of a reference, rows have the phase of the conjugate reference; without, each row is known up to a
-        phase and a complex conjugation.
+        phase and a complex conjugation. If all logged phases have the wrong sign, the matrix is the complex conjugate:
+        frames cannot tell. Wrong signs of some phases, and phases in degrees, do not fit.
 
     Raises
     ------
@@ -187,6 +200,8 @@ def solve(pairs: Pairs, chosen: Columns, design: DenseDesign, restarts: int, see
         fit = fit_rows(pairs, chosen, design, pixels, part, restarts, seed)
         matrix[part], error[part] = rows_of(pairs, chosen, fit)
         misfit[part] = fit.misfit
+    if pairs.beam is None and chosen.background:
+        error = error_beside(error, matrix, background_ratio(chosen.background, chosen.signs))
     common = common_misfit(misfit[rows]) if len(rows) else 1.0
     valid = np.isfinite(error) & (misfit < min(fit_limit(misfit, design.frames), MAX_MISFIT)) & (saturated < 0.5)
     valid &= common < MAX_MISFIT
@@ -196,7 +211,7 @@ def solve(pairs: Pairs, chosen: Columns, design: DenseDesign, restarts: int, see
         np.maximum(misfit, 1.0) + (common - 1.0) * max(design.frames / (2 * design.n_inputs + 2) - 1.0, 0.0)
     )
     error = np.where(valid, np.hypot(error * excess, np.sqrt(length) * bench.scale_error), np.inf)
-    tell(misfit[rows], common, valid)
+    tell(pairs, misfit[rows], common, valid)
     options = {"seed": seed, "restarts": restarts}
     return estimate_of(pairs, chosen, matrix, error, valid, misfit, options, design.frames)
 
@@ -236,13 +251,14 @@ def solve_off_axis(pairs: Pairs, wanted: int) -> TransmissionEstimate:
     valid &= noise < MAX_EXPECTED_ERROR**2 * np.maximum(length - noise, 0.0)
     error = np.where(valid, np.sqrt(noise + length * (bench.scale_error**2 + fit.relative**2)), np.inf)
     misfit = np.where(fit.valid, fit.misfit, np.nan)
-    tell(misfit[fit.valid], common, valid)
+    tell(pairs, misfit[fit.valid], common, valid)
     return estimate_of(pairs, chosen, matrix, error, valid, misfit, {"reference": "off-axis"}, len(patterns))
 
 
-def tell(misfit: RealArray, common: float, valid: BoolArray) -> None:
+def tell(pairs: Pairs, misfit: RealArray, common: float, valid: BoolArray) -> None:
     """Warn if frames do not fit, or no row is valid."""
-    told = warn_of_misfit(common, float(np.mean(misfit > MAX_MISFIT)), stacklevel=5) if len(misfit) else False
+    refused = float(np.mean(misfit > MAX_MISFIT)) if len(misfit) else 0.0
+    told = warn_of_misfit(common, refused, stacklevel=5, cause=pairs.explain)
     if not (told or valid.any()):
         warnings.warn("no row is valid: too few or too dark frames, or frames of other patterns", stacklevel=5)
 

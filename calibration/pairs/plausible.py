@@ -4,17 +4,25 @@ import math
 import warnings
 
 import numpy as np
+from scipy.stats import f
 
 from calibration.fields.readings import MAX_SATURATED
+from calibration.recovery.likelihood import MAX_EXPECTED_ERROR
 from photonics.arrays import BoolArray, ComplexArray, HostArray, RealArray
 
-__all__ = ["warn_of_background", "warn_of_inverted", "warn_of_saturated", "warn_of_scale"]
+__all__ = [
+    "background_ratio", "error_beside", "warn_of_background", "warn_of_inverted", "warn_of_saturated", "warn_of_scale",
+]  # fmt: skip
 
 MAX_SCALE = 4.0
 """Ratio of the light to that by the data sheets, or its inverse, above which a warning is given."""
 MAX_BACKGROUND = 25.0
-"""Power of inputs that are always ON over that of the changes of all others above which a warning is given: at 9 and 22
-the stated errors are true to 5 %, at 47 and 100 too small by up to 1.9 (320 frames of `lab_bench`)."""
+"""Power of inputs that are always ON over that of the changes of all others above which a warning is given."""
+TRUE_BACKGROUND = 50.0
+"""The same above which the error by the Fisher information is too small for the rows that are left: it is true to 17 %
+at 47, and to a factor 3 to 6 at 99 (10 inputs of 64 to 256, 320 frames of `lab_bench`)."""
+RARE = 1e-3
+"""Share of sound rows that may be dropped because of their imaginary part."""
 MAX_CORRELATION = -0.3
 """Correlation of light and number of inputs ON below which patterns count as inverted, if it is 5 standard errors."""
 
@@ -37,18 +45,38 @@ def warn_of_inverted(patterns: BoolArray, frames: HostArray, scale: RealArray, d
         )
 
 
+def background_ratio(background: int, signs: RealArray) -> float:
+    """Power of inputs that are always ON over that of the changes of the others, ``2 (x - mean)``, (frames, n)."""
+    return 4.0 * background / max(float(np.sum(signs.var(axis=0))), 1e-30)
+
+
 def warn_of_background(background: int, signs: RealArray) -> None:
     """Warn if inputs that are always ON are so bright that the imaginary part of a row has a small share of the light.
 
     `signs` are ``2 (x - mean)`` of the inputs that change: (frames, n).
     """
-    ratio = 4.0 * background / max(float(np.sum(signs.var(axis=0))), 1e-30)
+    ratio = background_ratio(background, signs)
     if ratio > MAX_BACKGROUND:
         warnings.warn(
             f"{background} inputs are always ON, with {ratio:.0f} times the power of the changes of the other "
-            f"{signs.shape[1]}: without a reference stated errors may be half of the true ones; keep some of them OFF",
+            f"{signs.shape[1]}: without a reference few rows can be fitted; keep some of them OFF",
             stacklevel=3,
         )
+
+
+def error_beside(error: RealArray, matrix: ComplexArray, ratio: float) -> RealArray:
+    """Error of rows beside inputs that are always ON, infinite for rows whose imaginary part is noise.
+
+    In a frame, the part of a field along that of these inputs, the real one, is linear, and the imaginary one adds its
+    square only. Noise in that square makes the imaginary part too large, and the Fisher information with it, so that
+    the worst rows seem to be the best. Both parts have the same power in a scattering medium. Above `TRUE_BACKGROUND`
+    the error is enlarged. Rows whose error is large against the real part, or whose imaginary part is too large for it
+    (Fisher's F distribution), are dropped.
+    """
+    width, error = matrix.shape[1], error * np.float32(max(ratio / TRUE_BACKGROUND, 1.0) ** 1.5)
+    real, imag = (matrix.real**2).mean(axis=1), (matrix.imag**2).mean(axis=1)
+    noise = (error**2 > MAX_EXPECTED_ERROR**2 * 2.0 * real) | (imag > float(f.isf(RARE, width, width)) * real)
+    return np.where(noise, np.inf, error)
 
 
 def warn_of_saturated(share: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from calibration.fields.sequence import check_sequence
 from photonics.arrays import Array, BoolArray, HostArray, IntArray, real_numbers, shape_text
 
 __all__ = ["FORMAT", "VERSION", "MemoryFile", "about_device", "arrange", "warn_of_shifted"]
@@ -19,6 +20,10 @@ BITS = (8, 10, 12, 14, 16)
 """Bit depths of cameras, of which the smallest that holds all codes is taken if none is described."""
 MIN_READINGS = 256
 """Smallest number of readings whose codes show that lower bits are not used."""
+MAX_RADIANS, DEGREES = 45.0, 0.5
+"""Phases of which one is larger than the first number, and all are multiples of the second, are in degrees."""
+MAX_BITS = 2**22
+"""Largest number of mirrors times frames of which numbers without gaps are checked."""
 NOMINAL_S = 1e-3
 """Exposure of frames whose exposure is not given, seconds."""
 
@@ -73,7 +78,10 @@ def arrange(
         "laser_on": lit,
         "frame_number": numbers,
     }
+    warn_of_degrees(columns["reference_phase"])
     order = np.argsort(numbers, kind="stable")
+    if shown is None and lit.all() and np.isnan(columns["reference_phase"]).all():
+        warn_of_gaps(masks, codes[order], rows[order], columns["exposure_s"])
     arrays = {name: values[order] for name, values in columns.items()}
     arrays |= {"frames": codes[order], "patterns": np.packbits(seen[order], axis=1)}
     if uniform is not None:
@@ -127,6 +135,31 @@ def warn_of_shifted(frames: HostArray) -> None:
             f"frames have codes that are multiples of {step}: the camera fills the upper bits; divide them by {step}, "
             "and set camera.bit_depth",
             stacklevel=5,
+        )
+
+
+def warn_of_degrees(phase: HostArray) -> None:
+    """Warn if phases of the reference are large whole numbers, as those in degrees."""
+    known = phase[np.isfinite(phase)]
+    if known.size and np.abs(known).max() >= MAX_RADIANS and not np.any(known % DEGREES):
+        warnings.warn(
+            f"reference_phase must be in radians, got {known.min():g} to {known.max():g} in steps of {DEGREES:g} and "
+            "more, which seem to be degrees: use numpy.deg2rad",
+            stacklevel=4,
+        )
+
+
+def warn_of_gaps(masks: BoolArray, codes: HostArray, rows: IntArray, exposure_s: HostArray) -> None:
+    """Warn if the numbers of too few frames have no gap, but frames are missing between them."""
+    whole = len(rows) < len(masks) and bool(np.all(np.diff(rows) == 1)) and len(np.unique(exposure_s)) == 1
+    if not whole or masks.size > MAX_BITS:
+        return
+    found = check_sequence(masks[rows[0] :], codes)
+    if found.faults:
+        warnings.warn(
+            f"frame_number must have a gap where a frame is missing, got {rows[0]} to {rows[-1]} without one, but the "
+            f"frames do not belong to these patterns: {found}; give the numbers of the camera, or shown",
+            stacklevel=4,
         )
 
 

@@ -11,7 +11,7 @@ from calibration.storage.recording import Recording
 from calibration.twin import laser, light, speckle
 from calibration.twin.decorrelation import DRIFT, Looks, medium_parameters
 from calibration.twin.evidence import Evidence, read_evidence
-from calibration.twin.light import check_exposures
+from calibration.twin.light import check_exposures, check_same_bench
 from calibration.twin.matrix import recover_matrix
 from calibration.twin.parameter import CannotTell, Parameter, gather
 from calibration.twin.pixels import read_maps
@@ -44,6 +44,13 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     Twin
         Parameters with standard errors, and the device.
 
+    Warns
+    -----
+    UserWarning
+        If frames have the light of other patterns or exposures, or the speckle of another bench or of pixels in another
+        order. What all frames share is not told, as it is a bench, too: pixels that are all transposed, and phases of
+        the reference that all have the other sign (which change no parameter).
+
     Raises
     ------
     ValueError
@@ -55,6 +62,7 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     seen = read_evidence(source)
     sensor = read_sensor(seen)
     check_exposures(seen, sensor)
+    check_same_bench(seen, sensor, speckle.layout(seen))
     twin = fit_evidence(seen, sensor, {**stamp(), "recording": path.name, "frames": len(seen.frames)})
     return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.optimize import fminbound
 
 from calibration.camera.estimate import Estimate
+from calibration.pairs.same_bench import Lit, find_foreign
 from calibration.storage.arrays import warn_of_shifted
 from calibration.twin.evidence import Evidence
 from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, jackknife, pixel_blocks
@@ -21,6 +22,7 @@ __all__ = [
     "RATE",
     "UNITS",
     "check_exposures",
+    "check_same_bench",
     "dark_at",
     "light_parameters",
     "wrong_light",
@@ -237,3 +239,28 @@ def check_exposures(seen: Evidence, sensor: Sensor) -> None:
             "(RecordedDevice.check_sequence)",
             stacklevel=4,
         )
+
+
+def check_same_bench(seen: Evidence, sensor: Sensor, shape: tuple[int, int]) -> None:
+    """Warn of frames whose speckle is not that of the others: another bench, or pixels in another order.
+
+    A mirror image or a transposition of all frames of a recording is not told: it is another medium.
+    """
+    lit = np.flatnonzero(seen.laser_on)
+    levels = {float(time): dark_at(seen, sensor, float(time)) for time in np.unique(seen.exposure_s[lit])}
+
+    def signal(places: IntArray) -> FloatArray:
+        return seen.of(lit[places]) - levels[float(seen.exposure_s[lit[places[0]]])]
+
+    full = sensor.ceiling - float(np.median(sensor.level))
+    columns = seen.patterns[lit], seen.phase[lit], seen.exposure_s[lit], seen.number[lit]
+    found = find_foreign(Lit(*columns, signal, sensor.variance, full, sensor.live), shape)
+    if found is None:
+        return
+    first, count = int(lit[found.frames[0]]), len(found.frames)
+    cause = f"their pixels are {found.moved}" if found.moved else "they are of another bench, or their pixels are moved"
+    warnings.warn(
+        f"{count} frames, the first is number {first}, do not have the speckle of the others: {cause}, or the medium "
+        "was moved; the fit is not to be trusted: leave them out, or record them again",
+        stacklevel=4,
+    )

@@ -217,7 +217,7 @@ def test_inputs_that_frames_do_not_tell_apart_are_named():
 def test_inputs_that_are_always_on_are_a_background():
     """10 wanted inputs beside 22 that stay ON: the stated error is true to 25 %; 3 beside 29: a warning.
 
-    With a constant number of inputs ON the background is not told from the entries: refused.
+    Beside 125 no row is left. With a constant number of inputs ON the background is not told from the entries: refused.
     Catches: a start for dark mirrors, whose rows were in a wrong minimum (two thirds valid, true over stated error 9).
     """
     opu = bench()
@@ -228,6 +228,16 @@ def test_inputs_that_are_always_on_are_a_background():
     masks[:, 3:] = True
     with pytest.warns(UserWarning, match=r"^29 inputs are always ON, with \d\d times the power of the changes"):
         fit_matrix(record(opu, masks), n_inputs=3)
+    wide = presets.lab_bench(128, ROWS, seed=1).replace(**{"laser.drift_rms": 0.0})
+    wide.autoexpose(0.3)
+    many = np.ones((len(masks), 128), bool)
+    many[:, :3] = RNG.random((len(masks), 3)) < 0.5
+    with (
+        pytest.warns(UserWarning, match=r"^125 inputs are always ON"),
+        pytest.warns(UserWarning, match="no row is valid"),
+    ):
+        estimate = fit_matrix(record(wide, many), n_inputs=3)
+    assert not estimate.valid.any()
     masks[:, :8] = np.argsort(RNG.random((len(masks), 8)), axis=1) < 4
     with pytest.raises(ValueError, match="must tell the light of the 24 inputs that are always ON, got patterns with"):
         fit_matrix(record(opu, masks), n_inputs=8)
@@ -243,6 +253,44 @@ def test_pairs_that_fit_a_matrix_but_not_their_description():
     assert told[0].filename == __file__
     with pytest.warns(UserWarning, match=r"^the light of the inputs is 0.001 times that by exposure_s and the data"):
         fit_matrix(shown, frames, exposure_s=1e3 * opu.exposure_s, **about)
+
+
+def test_phases_and_numbers_that_are_not_those_of_the_frames():
+    """Half of the signs, degrees, lost frames whose gaps were numbered away: no valid row, the cause is named.
+
+    All signs: the complex conjugate, which frames cannot tell. Catches: a lost frame that is called a drift.
+    """
+    opu = bench(reference=True)
+    masks, phase = np.repeat(RNG.random((2 * N, N)) < 0.5, 4, axis=0), np.tile([0.0, 0.5, 1.0, 1.5], 2 * N) * np.pi
+    frames = np.concatenate([opu.measure(masks[k : k + 1], reference_phase=phase[k]) for k in range(8 * N)])
+    about = {"exposure_s": opu.exposure_s, "device": opu.to_dict(), "laser_on": np.arange(8 * N + 8) < 8 * N}
+    shown, frames = np.r_[masks, np.zeros((8, N), bool)], np.r_[frames, opu.dark(8)]
+
+    def fit(phase):
+        return fit_matrix(shown, frames, reference_phase=np.r_[phase, np.full(8, np.nan)], **about)
+
+    right, other = fit(phase), fit(-phase)
+    np.testing.assert_allclose(other.matrix, np.conj(right.matrix), atol=0.02 * np.abs(right.matrix).max())
+    with pytest.warns(UserWarning, match="frames do not fit the model"):
+        assert not fit(np.where(np.arange(8 * N) < 4 * N, phase, -phase)).valid.any()
+    with (
+        pytest.warns(UserWarning, match=r"^reference_phase must be in radians, got 0 to 270 .* seem to be degrees"),
+        pytest.warns(UserWarning, match="frames do not fit the model"),
+    ):
+        assert not fit(np.rad2deg(phase)).valid.any()
+    opu = bench()
+    masks = RNG.random((8 * N, N)) < 0.5
+    frames = np.delete(opu.measure(masks), [60, 130], axis=0)
+    about = {"exposure_s": opu.exposure_s, "device": opu.to_dict(), "frame_number": np.arange(len(frames))}
+    lost = "a frame lost before frame 60 .*; a frame lost before frame 129"
+    with pytest.warns(UserWarning, match=f"^frame_number must have a gap where a frame is missing, .*: {lost}"):
+        record = Recording.from_arrays(masks, frames, **about)
+    with (
+        pytest.warns(UserWarning, match="there are no two dark frames"),
+        pytest.warns(UserWarning, match=f"frames do not fit the model: .* Frames do not belong to .*: {lost}"),
+    ):
+        assert not fit_matrix(record).valid.any()
+    Recording.from_arrays(masks, opu.measure(masks[:-2]), **about)  # the last patterns were not shown
 
 
 def test_frames_of_other_patterns_are_refused():

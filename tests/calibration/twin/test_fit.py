@@ -8,7 +8,7 @@ import pytest
 from benchmarks.twin_devices import truth
 from calibration.twin.evidence import read_evidence
 from calibration.twin.fit import fit_evidence
-from calibration.twin.light import check_exposures, leakage, wrong_light
+from calibration.twin.light import check_exposures, check_same_bench, leakage, wrong_light
 from calibration.twin.reference import phase_series
 from calibration.twin.sensor import read_sensor
 from photonics import OPU
@@ -65,6 +65,27 @@ def test_light_of_other_patterns_is_told(recordings, seed):
     upper = replace(seen, frames=seen.frames // 4 * 4)
     with pytest.warns(UserWarning, match="^frames have codes that are multiples of 4: the camera fills the upper bits"):
         check_exposures(upper, read_sensor(upper))
+
+
+def test_frames_of_another_bench_or_order_of_pixels_are_told(recordings):
+    """A sound recording: no word. Transposed, mirrored or foreign frames of the reference or of one half: a warning.
+
+    Catches: frames of the reference from another bench, and pixels transposed between groups, without a word.
+    """
+    for seed, moved in ((4, "transposed"), (5, "mirrored")):
+        seen = read_evidence(recordings[seed][1])
+        sensor, side = read_sensor(seen), int(seen.n_out**0.5)
+        check_same_bench(seen, sensor, (side, side))
+        images = seen.frames.reshape(-1, side, side)
+        images = images.transpose(0, 2, 1) if moved == "transposed" else images[:, :, ::-1]
+        late, phase = np.arange(len(seen.frames)) > 1600, ~np.isnan(seen.phase) & (seen.on > 0)
+        for cause, frames, wrong in (
+            (moved, images.reshape(seen.frames.shape), late if seed == 4 else phase),  # 5: too few grains for one half
+            ("of another bench", np.roll(seen.frames, 77, axis=1), phase),
+        ):
+            mixed = replace(seen, frames=np.where(wrong[:, None], frames, seen.frames))
+            with pytest.warns(UserWarning, match=rf"^\d+ frames, .*do not have the speckle of the others: .*{cause}"):
+                check_same_bench(mixed, sensor, (side, side))
 
 
 @pytest.mark.parametrize("seed", DEVICES, ids=DEVICES.get)
