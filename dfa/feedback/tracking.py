@@ -38,7 +38,7 @@ OFFSET_PULL = 10.0
 single input long before the readings show how fast the medium moves."""
 MIN_RATE = 0.05
 """Factor on the rate of the hidden blocks below which it is 0."""
-SURE = 5.0
+SURE = 3.0
 """Standard errors that are taken off a speed: if blocks would rest at what is left, the device counts as moving."""
 MIN_LIFE = 1000
 """Frames that a calibration must have lasted to be taken again: it takes about 64 of them."""

@@ -83,7 +83,7 @@ def test_a_device_that_moves_is_followed():
         found[refresh] = float((signal * truth).sum() / (signal.norm() * truth.norm()))
         seen = source.statistics()
     assert found[True] > 0.9 > 0.6 > found[False]
-    assert "correlation" not in seen
+    assert 0.0 < seen["correlation"] < 0.9  # without refresh, it is stated all the same
 
 
 def test_a_stale_anchor_is_seen_before_the_speed_with_many_classes():
@@ -191,14 +191,15 @@ def test_without_refresh_a_slow_drift_and_a_step_are_stated():
 
 
 def test_a_device_that_moves_too_fast_gets_errors_in_a_tenth_of_the_steps():
-    """Blocks rest, and the device is still watched; also at a speed that is 7 standard errors above 0, of few pixels.
+    """Blocks rest, and the device is still watched; also at a speed that is 5 standard errors above 0, of few pixels.
 
-    Before: blocks learned at their full rate for 8 steps, and Cora at 1e2 frames was 3.2 points under the last layer.
+    Before: blocks learned at their full rate for 4 to 8 steps: two of 10 runs of Cora at 1e2 frames fell by 8 and 15
+    points under the last layer.
     Catches: frames for signals that are not used; a rest for ever.
     """
     source = feedback(None, PAIRS)
     source(error(0), [50])
-    source._tracker.motion.speed = Speed(1.0 / source._tracker.shown, 0.15 / source._tracker.shown)
+    source._tracker.motion.speed = Speed(1.0 / source._tracker.shown, 0.2 / source._tracker.shown)
     source(error(0), [50])
     assert source.hidden_rate == 0.0
     frames = []
