@@ -48,6 +48,11 @@ class Focus(Shapes):
     """Measured at the target, shape (k,)."""
     predicted: NDArray[np.float64]
     """Enhancement predicted by the matrix if it is exact, shape (k,)."""
+    expected: NDArray[np.float64]
+    """Enhancement expected by the matrix and its stated error; `predicted` if no error was given, shape (k,)."""
+    expected_error: NDArray[np.float64]
+    """Standard error of `enhancement` about `expected`, by the errors of the matrix, the scatter of the frames and the
+    laser's drift; NaN if the matrix came without an error, infinite if its error is, shape (k,)."""
     phase_only: NDArray[np.float64]
     """Enhancement predicted by the matrix for phase modulators, ``(sum |t|)^2``; shape (k,)."""
     saturated: BoolArray
@@ -116,6 +121,7 @@ def focus(
     targets: ArrayLike = 16,
     *,
     valid: ArrayLike | None = None,
+    standard_error: ArrayLike | None = None,
     phases: int = PHASES,
     averages: int = 16,
     seed: int = 0,
@@ -133,6 +139,8 @@ def focus(
         Indices of pixels, or a number of pixels, which are then spread over the frame.
     valid : array_like of bool, shape (n_out,), optional
         Valid rows of the matrix; targets are chosen among them.
+    standard_error : array_like, shape (n_out,) or (n_out, n_inputs), optional
+        Error of an entry of the matrix, in its unit (`TransmissionEstimate.standard_error`), for `Focus.expected`.
     phases : int
         Number of global phases among which each mask is chosen. With 1, each target has a different phase that does not
         depend on the focus, as `binary_gain` assumes (phase 0 may be special in the gauge of a matrix).
@@ -164,7 +172,9 @@ def focus(
     spread = 2.0 * np.pi * GOLDEN_RATIO * np.arange(len(targets))
     masks, shots = amplitude_masks(rows, phases, spread), max(averages // 4, 2)
     field = np.where(masks, rows, 0.0).sum(axis=1) + leaked_field(opu, rows)
-    predicted = np.abs(field) ** 2 / mean_intensity(opu, known, random)
+    level = mean_intensity(opu, known, random)
+    predicted = np.abs(field) ** 2 / level
+    expected, error = expect(entries, standard_error, targets, (masks, field), (level, valid))
     span = (opu.camera.saturation_dn - opu.camera.offset) * PEAK
     exposure = min(usual, max(usual * span / (reference * float(predicted.max())), SHORTEST_EXPOSURE_S))
     shown = np.repeat(pad_to_device(masks, opu.n_in), shots, axis=0)
@@ -173,16 +183,61 @@ def focus(
     dark = float(unlit[:, ~is_hot(unlit, opu.camera.saturation_dn)].mean())
     readings = to_host(columns(frames, backend_of(frames).asarray(targets)))  # (targets * shots, targets)
     at_target = np.moveaxis(np.diagonal(readings.reshape(len(targets), shots, -1), axis1=0, axis2=2), -1, 0)
-    unit = reference * exposure / usual
+    unit, signal = reference * exposure / usual, at_target.astype(np.float64) - dark
+    scatter = np.var(signal, axis=1, ddof=1).mean() / np.mean(signal**2) / shots + 2.0 * opu.laser.drift_rms**2
     return Focus(
         targets=targets,
         masks=masks,
-        enhancement=(at_target.astype(np.float64).mean(axis=1) - dark) / unit,
+        enhancement=signal.mean(axis=1) / unit,
         predicted=predicted,
+        expected=expected,
+        expected_error=np.hypot(error, expected * math.sqrt(scatter)),
         phase_only=np.abs(rows).sum(axis=1) ** 2 / float(np.mean(np.sum(np.abs(rows) ** 2, axis=1))),
         saturated=np.any(at_target >= opu.camera.saturation_dn, axis=1),
         frame=((to_host(mean(frames[:shots, :], axis=0, dtype="float32")) - dark) / unit).astype(np.float32),
         exposure_s=exposure,
+    )
+
+
+def expect(
+    matrix: Array,
+    standard_error: ArrayLike | None,
+    targets: NDArray[np.intp],
+    foci: tuple[BoolArray, NDArray[np.complex64]],
+    mean: tuple[float, ArrayLike | None],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Enhancement that a matrix with an error lets expect, and its standard error: (k,) each.
+
+    Of an entry t' with the error s, the share ``w = 1 - s^2 / E|t'|^2`` is expected, with the variance ``w s^2``. A focus
+    of the field F by the matrix has ``w^2 |F|^2`` and the sum V of the variances of its ON inputs, with the variance
+    ``2 w^2 |F|^2 V + V^2``. The mean of random patterns is that of the matrix less the power of its errors.
+
+    Parameters
+    ----------
+    foci : tuple
+        Masks, (k, n_inputs), and fields by the matrix, (k,).
+    mean : tuple
+        Mean intensity of random half-ON patterns by the matrix, and the valid rows.
+    """
+    (masks, field), (level, valid) = foci, mean
+    if standard_error is None:
+        return np.abs(field) ** 2 / level, np.full(len(targets), math.nan)
+    given = np.asarray(to_host(standard_error), np.float64)
+    if given.shape not in ((matrix.shape[0],), matrix.shape):
+        raise ValueError(f"standard_error must have shape {matrix.shape[:1]} or {matrix.shape}, got {given.shape}")
+    squared = given.reshape(matrix.shape[0], -1) ** 2
+    used = squared[np.ones(len(squared), bool) if valid is None else np.asarray(valid, bool)]
+    rows = to_host(backend_of(matrix).xp.take(matrix, backend_of(matrix).asarray(targets), axis=0))
+    own = np.broadcast_to(squared[targets], rows.shape)
+    kept = np.clip(1.0 - own.mean(axis=1) / np.mean(np.abs(rows) ** 2, axis=1), 0.0, 1.0)
+    with np.errstate(invalid="ignore"):  # an infinite error
+        spread = kept * np.where(masks, own, 0.0).sum(axis=1)
+    noise = float(np.where(np.isfinite(used), used, 0.0).sum()) / max(np.count_nonzero(np.isfinite(used)), 1)
+    light, true = (kept * np.abs(field)) ** 2, level - rows.shape[1] / 2.0 * noise
+    error = np.sqrt(2.0 * light * spread + spread**2)
+    known = np.isfinite(spread) & (true > 0)
+    return np.where(known, light + spread, level) / np.where(known, true, level), np.where(
+        known, error / true, math.inf
     )
 
 
