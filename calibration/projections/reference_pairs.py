@@ -1,5 +1,6 @@
 """Real projections by a still reference arm: one frame for each entry of a vector, and differences of frames."""
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -198,4 +199,4 @@ def light_of_input(device: Device, n_inputs: int, speckle_dn: FloatArray, dark_d
         return light, light
     all_on = float(np.minimum(speckle_dn, top).sum(dtype=np.float64)) / under - leaked
     light = max(switched_unit_dn(device, all_on), 0.0) / n_inputs
-    return light, light / np.sqrt(under * grains_per_pixel(device))
+    return light, light / math.sqrt(under * grains_per_pixel(device))

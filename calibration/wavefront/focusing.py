@@ -208,9 +208,9 @@ def expect(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Enhancement that a matrix with an error lets expect, and its standard error: (k,) each.
 
-    Of an entry t' with the error s, the share ``w = 1 - s^2 / E|t'|^2`` is expected, with the variance ``w s^2``. A focus
-    of the field F by the matrix has ``w^2 |F|^2`` and the sum V of the variances of its ON inputs, with the variance
-    ``2 w^2 |F|^2 V + V^2``. The mean of random patterns is that of the matrix less the power of its errors.
+    Of an entry t' with the error s, the share ``w = 1 - s^2 / E|t'|^2`` is expected, with the variance ``w s^2``. A
+    focus of the field F by the matrix has ``w^2 |F|^2`` and the sum V of the variances of its ON inputs, with the
+    variance ``2 w^2 |F|^2 V + V^2``. The mean of random patterns is that of the matrix less the power of its errors.
 
     Parameters
     ----------
