@@ -82,6 +82,7 @@ def tolerance(
     store: str | Path | None = None,
     workers: int = 0,
     progress: bool = True,
+    same_medium: bool = False,
 ) -> Tolerances:
     """Find the value of each flaw at which a training through the device loses a stated amount.
 
@@ -112,6 +113,10 @@ def tolerance(
         Processes on this machine for the trainings of different lines; 0 trains in this process.
     progress : bool
         Show a progress bar.
+    same_medium : bool
+        Whether a device from a file or a description, such as a twin, keeps its medium. By default each seed has
+        another medium of the same law, as for a preset, so that the interval contains what differs from one medium to
+        another. A medium that is a matrix is always kept.
 
     Returns
     -------
@@ -148,6 +153,7 @@ def tolerance(
         raise ValueError(f"loss must be above 0, got {loss!r}")
     study = TrainingStudy(plan)
     bench = bench_values(study.plan)
+    media = {} if same_medium else seeds_of_medium(study.plan, bench)
     searches = [
         Search(name, one, one.own(bench), limit, 2.0 * float(np.log10(factor)) / one.decades)
         for name, one in lines_of(lines, study.plan).items()
@@ -160,7 +166,7 @@ def tolerance(
                 break
             bar.set_postfix(lines=len(unfinished), refresh=False)
             before = len(trained)
-            trials = train_round(study, unfinished, seed, trained, store, workers)
+            trials = train_round(study, unfinished, seed, media, trained, store, workers)
             for one, trial in zip(unfinished, trials, strict=True):
                 one.add(trial, most)
             bar.update(len(trained) - before)
@@ -172,6 +178,14 @@ def tolerance(
         trainings=len(trained),
         plan=study.describe()["plan"],
     )
+
+
+def seeds_of_medium(plan: Plan, bench: Mapping[str, object]) -> dict[str, int]:
+    """Seeds of a described device's medium and of the effects around it, by dotted name; none for a preset."""
+    if plan.described_device() is None:
+        return {}
+    named = {name: seed for name, seed in bench.items() if name.startswith("medium.") and name.endswith(".seed")}
+    return {name: seed for name, seed in named.items() if isinstance(seed, int)}
 
 
 def lines_of(given: Iterable[str] | Mapping[str, Line], plan: Plan) -> dict[str, Line]:
@@ -198,17 +212,23 @@ def train_round(
     study: TrainingStudy,
     searches: Sequence[Search],
     seed: int,
+    media: Mapping[str, int],
     trained: set[str],
     store: str | Path | None,
     workers: int,
 ) -> list[Trial]:
-    """Train once on each line with one seed, and its reference if it has none; `trained` collects the trainings."""
+    """Train once on each line with one seed, and its reference if it has none.
+
+    The medium has the seeds `media` plus that of the training; `trained` collects the trainings.
+    """
     points: list[Settings] = []
     places: list[float] = []
     for one in searches:
         points += [one.line.changes] * (seed not in one.references)
         places.append(one.next_place())
         points.append(one.line.settings(places[-1]))
+    drawn = {name: (own + seed) % 2**64 for name, own in media.items()}
+    points = [{**drawn, **point} for point in points]
     found = sweep(study, Paired(points), [seed], store, workers, progress=False)
     trained.update(f"{canonical_json(point, 'settings')} {seed}" for point in points)
     errors = [str(error) for error in found["error"].values[:, 0]]

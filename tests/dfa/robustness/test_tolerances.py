@@ -1,6 +1,7 @@
 """Searches of a tolerance: the posterior, the lines, and the search as a whole."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from dfa import Plan
 from dfa.robustness import studies
 from dfa.robustness.tolerances import LINES, Line, everything, figure, load, search, together, tolerance
 from dfa.robustness.tolerances.posterior import posterior
+from photonics import presets
+from photonics.medium import Ballistic, Drifting
 from tests.command import opu
 
 BENCH = studies.bench_values(studies.SMALL)
@@ -137,6 +140,21 @@ def test_the_value_at_which_a_point_is_lost_is_found(monkeypatch):
     assert row.margin[0] == pytest.approx(row.value["camera.read_noise_e"] / 2.5, rel=0.01)
     assert found.trainings == len(set(trained)) == len(row.trials) + 6
     assert str(found) == str(tolerance(TINY, ["read_noise"], progress=False))
+
+
+def test_each_seed_has_a_medium_of_its_own(monkeypatch):
+    """A described device is searched on several media of its law. Catches: an interval for one medium alone."""
+    device = presets.lab_bench(20, 64, seed=3)
+    device = device.replace(medium=Ballistic(Drifting(device.medium, 1e5, seed=4), 0.1))
+    for plan, same, wanted in (
+        (replace(TINY, device=device.to_dict()), False, [(4 + seed, 3 + seed) for seed in range(2)]),
+        (replace(TINY, device=device.to_dict()), True, [(None, None)]),
+        (TINY, False, [(None, None)]),
+    ):
+        trained = pretend(monkeypatch, lambda point: 90.0)
+        tolerance(plan, ["read_noise"], most=4, seeds=range(2), progress=False, same_medium=same)
+        names = "medium.medium.seed", "medium.medium.medium.seed"
+        assert {tuple(map(json.loads(point).get, names)) for point, _ in trained} == set(wanted)
 
 
 def test_a_line_that_costs_nothing_says_so(monkeypatch):
