@@ -41,17 +41,18 @@ class Result:
     """Why it was refused; empty if it was fitted."""
     frames: int = 0
     seconds: float = 0.0
-    """Processor time of the frames and the fit."""
+    """Processor time of the frames, if they were not stored, and the fit."""
     parameters: dict[str, list[float | None]] = field(default_factory=dict)
     """Value, standard error and truth by name; None for unknown values and for what the device does not have."""
 
 
-def fit_hidden(seed: int) -> Result:
-    """Record a hidden device, fit its twin, and compare it with the truth."""
+def fit_hidden(seed: int, recordings: Path | None) -> Result:
+    """Record a hidden device, unless it is in the folder `recordings`, fit its twin, and compare it with the truth."""
     start, found = time.process_time(), Result(seed, time.strftime("%Y-%m-%d"))
     opu = hidden(seed)
     with tempfile.TemporaryDirectory() as folder:
-        path = record_bench(Bench(opu), Path(folder) / "bench.h5", seed=seed)
+        path = (recordings or Path(folder)) / f"{seed}.h5"
+        path = path if path.exists() else record_bench(Bench(opu), path, seed=seed)
         try:
             twin, seen = fit_device(path), read_evidence(path)
         except ValueError as error:
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=50, help="number of hidden devices, seeds 0 and up")
     parser.add_argument("--out", type=Path, required=True, help="Markdown file; JSON and picture have its name")
     parser.add_argument("--stored", action="store_true", help="only those that the JSON has: run none")
+    parser.add_argument("--recordings", type=Path, help="folder of recordings SEED.h5, which are read or written")
     args = parser.parse_args()
     command = (
         f"python -m benchmarks.twin --devices {args.devices} --out {args.out.as_posix()}" + " --stored" * args.stored
@@ -168,7 +170,7 @@ def main() -> None:
     found = [one for one in read_results(stored) if one.seed in wanted]
     with threadpool_limits(1):
         for seed in sorted(set(() if args.stored else wanted) - {one.seed for one in found}):
-            found.append(fit_hidden(seed))
+            found.append(fit_hidden(seed, args.recordings))
             print(line_of(found[-1]), flush=True)
             write_results(stored, command, found)
     text = table_of(found, command)

@@ -121,7 +121,7 @@ def truth(opu: OPU, ticks: IntArray | None = None) -> dict[str, float]:
     """True value of each parameter of a twin, NaN where the device has none; the light is that of frames `ticks`."""
     camera, laser, dmd, imaging = opu.camera, opu.laser, opu.dmd, opu.imaging
     off, on = dmd.levels(opu.n_in)
-    leak = float(np.mean(off) / np.mean(on)) ** 2
+    leak = float(np.mean(np.abs(off) ** 2) / np.mean(np.abs(on) ** 2))  # a stuck mirror is one of a few inputs
     medium, ratio = opu.medium, 0.0
     if isinstance(medium, Ballistic):
         medium, ratio = medium.medium, medium.ratio

@@ -22,7 +22,8 @@ from benchmarks.pages import made_by, put, table
 from benchmarks.twin_devices import Bench, hidden
 from calibration import Twin, fit_device, record_bench
 from dfa import Ternary, tolerance
-from dfa.robustness.studies import SMALL
+from dfa.robustness.studies import SMALL, bench_values
+from dfa.robustness.tolerances.search import seeds_of_medium
 from dfa.robustness.training_study import TrainingStudy
 from photonics import OPU
 
@@ -37,6 +38,7 @@ SCORES = [
     "difference",
 ]
 TOLERANCES = ["device", "what becomes worse", "bench: lost at", "95 % interval", "twin: lost at", "95 % interval"]
+MEDIA = ["device", "what becomes worse", "bench, media of its law: lost at", "draws of the twin: lost at"]
 METRICS = ("accuracy", "angle")
 PLAN = replace(SMALL, epochs=2, encoder=Ternary(deviations=1.0))
 """What is trained, with the code of the results in docs/howto/twin.md."""
@@ -104,6 +106,26 @@ def compare_tolerances(devices: range, lines: list[str]) -> list[list[str]]:
     return rows
 
 
+def compare_media(devices: range, lines: list[str], media: int) -> list[list[str]]:
+    """A row for each device and parameter: tolerances on single media of the bench's law, and on draws of its twin."""
+    rows = []
+    for number in devices:
+        opu = hidden(number, INPUTS, PIXELS)
+        twin, plan = fit(opu, number), replace(PLAN, device=opu.to_dict())
+        seeds = seeds_of_medium(plan, bench_values(plan))
+        benches = [opu, *(opu.replace(**dict.fromkeys(seeds, 100 + k)) for k in range(1, media))]
+        draws = [twin.device(k) for k in range(1, media + 1)]
+        for name in lines:
+            cells = []
+            for group in (benches, draws):
+                plans = [replace(PLAN, device=device.to_dict()) for device in group]
+                found = [tolerance(one, [name], most=MOST, progress=False, same_medium=True)[name] for one in plans]
+                cells.append("; ".join(f"{t.text(t.value)} ({t.text(t.better)} to {t.text(t.worse)})" for t in found))
+            rows.append([str(number), found[0].title, *cells])
+            print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
     """Fit and train; print a line for each device as it is done, then the table."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
@@ -111,16 +133,24 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="seed of the first one")
     parser.add_argument("--seeds", type=int, default=3, help="trainings through each device")
     parser.add_argument("--lines", nargs="+", default=[], help="parameters whose tolerance is compared (dfa.tolerance)")
+    parser.add_argument(
+        "--media", type=int, default=0, help="with --lines: single media of bench and twin, so many each"
+    )
     parser.add_argument("--out", type=Path, default=None, help="Markdown file")
     args = parser.parse_args()
     start, devices = time.process_time(), range(args.first, args.first + args.devices)
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rows = compare_tolerances(devices, args.lines) if args.lines else compare_scores(devices, args.seeds)
+        if args.media:
+            rows, kind, headings = compare_media(devices, args.lines, args.media), "media", MEDIA
+        elif args.lines:
+            rows, kind, headings = compare_tolerances(devices, args.lines), "tolerances", TOLERANCES
+        else:
+            rows, kind, headings = compare_scores(devices, args.seeds), "scores", SCORES
     asked = f"--lines {' '.join(args.lines)}" if args.lines else f"--seeds {args.seeds}"
+    asked += f" --media {args.media}" * bool(args.media)
     command = f"python -m {NAME} --devices {args.devices} --first {args.first} {asked}"
     made = f"{made_by(command)}, {time.process_time() - start:.0f} s of processor time."
-    kind, headings = ("tolerances", TOLERANCES) if args.lines else ("scores", SCORES)
     put(f"{made}\n\n{table(headings, rows)}", f"{NAME}: {kind}", args.out)
 
 

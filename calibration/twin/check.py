@@ -13,10 +13,10 @@ from calibration.reports.findings import format_number
 from calibration.storage.files import write_new
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
-from calibration.twin.decorrelation import Looks
 from calibration.twin.evidence import Evidence, read_evidence
 from calibration.twin.fit import fit_evidence
 from calibration.twin.light import dark_at
+from calibration.twin.looks import Looks
 from calibration.twin.matrix import chosen_frames
 from calibration.twin.parameter import CannotTell
 from calibration.twin.sensor import Sensor, read_sensor

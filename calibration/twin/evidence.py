@@ -116,6 +116,19 @@ class Evidence(Shapes):
         times = np.unique(self.exposure_s[~self.laser_on])
         return [(float(t), np.flatnonzero(~self.laser_on & self.at(float(t)))) for t in times]
 
+    def off(self) -> IntArray:
+        """Frames of all inputs OFF at the longest exposure that has them.
+
+        Raises
+        ------
+        CannotTell
+            If there are none.
+        """
+        off = self.plain & (self.on == 0)
+        if not off.any():
+            raise CannotTell("there are no frames of all inputs OFF without the reference")
+        return np.flatnonzero(off & self.at(float(self.exposure_s[off].max())))
+
     def bursts(self) -> list[IntArray]:
         """Runs of `MIN_BURST` or more frames, one after the other, of one pattern at one exposure."""
         lit = self.plain & (self.on > 0)

@@ -8,10 +8,11 @@ import numpy as np
 from calibration.storage.descriptions import stamp
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
-from calibration.twin import laser, light, speckle
-from calibration.twin.decorrelation import DRIFT, Looks, medium_parameters
+from calibration.twin import light, speckle
+from calibration.twin.beam import likely_radius
 from calibration.twin.evidence import Evidence, read_evidence
 from calibration.twin.light import check_exposures, check_same_bench
+from calibration.twin.looks import DRIFT, NOISE, Looks, laser_parameters, medium_parameters
 from calibration.twin.matrix import recover_matrix
 from calibration.twin.parameter import CannotTell, Parameter, gather
 from calibration.twin.pixels import read_maps
@@ -79,7 +80,9 @@ def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Tw
         straight = next((p.estimate.value for p in found if p.name == speckle.STRAIGHT and p.known), 0.0)
     except CannotTell as reason:
         found += [Parameter.unknown(name, unit, reason) for name, unit in speckle.UNITS.items()]
-    found += changes_in_time(seen, sensor, area, straight)
+    beam = next(p for p in found if p.name == light.RADIUS)
+    radius = likely_radius(seen, beam.estimate.value, beam.least)
+    found += changes_in_time(seen, sensor, area, straight, radius)
     by_name = {parameter.name: parameter for parameter in found}
     medium, power = by_name[DRIFT], by_name["laser.drift_rms"]
     laser_rms = power.estimate.value if power.known else min(seen.parts.laser.drift_rms, power.most)
@@ -89,15 +92,17 @@ def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Tw
     return Twin(seen.parts, tuple(found), seen.n_in, seen.n_out, seen.main_s, about, maps)
 
 
-def changes_in_time(seen: Evidence, sensor: Sensor, area: float, straight: float) -> list[Parameter]:
+def changes_in_time(
+    seen: Evidence, sensor: Sensor, area: float, straight: float, radius_m: float | None
+) -> list[Parameter]:
     """Correlation time of the medium and noise of the laser, from looks at one pattern."""
-    units = {DRIFT: "frames"} | {name: unit for name, (unit, _) in laser.NOISE.items()}
+    units = {DRIFT: "frames"} | {name: unit for name, (unit, _) in NOISE.items()}
 
     def find() -> list[Parameter]:
         looks = Looks(seen, sensor)
         medium = gather({DRIFT: "frames"}, lambda: medium_parameters(looks, straight))
         frames = medium[0].estimate.value if medium[0].known else 1e12
         time = frames * seen.period_s
-        return [*medium, *laser.laser_parameters(seen, looks, time, area)]
+        return [*medium, *laser_parameters(seen, looks, time, area, radius_m)]
 
     return gather(units, find)

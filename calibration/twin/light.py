@@ -4,11 +4,11 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import fminbound
 
 from calibration.camera.estimate import Estimate
 from calibration.pairs.same_bench import Lit, find_foreign
 from calibration.storage.arrays import warn_of_shifted
+from calibration.twin.beam import beam_radius
 from calibration.twin.evidence import Evidence
 from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, jackknife, pixel_blocks
 from calibration.twin.sensor import MAX_SATURATED, Sensor
@@ -16,8 +16,6 @@ from photonics.arrays import BoolArray, FloatArray, IntArray
 
 __all__ = [
     "LEAKAGE",
-    "MIN_OFF",
-    "NEAR",
     "RADIUS",
     "RATE",
     "UNITS",
@@ -28,16 +26,8 @@ __all__ = [
     "wrong_light",
 ]
 
-FEW = 0.125
-"""Largest share of inputs in a pattern that tells the profile of the beam."""
-MIN_BEND = 4.0
-"""Standard errors of the beam's curvature, 1 / w^2, above which its radius is known: below, the error of w is skew."""
-MIN_GROUPS = 8
-"""Smallest number of such patterns."""
-MIN_OFF = 8
-"""Smallest number of frames of all inputs OFF beside others, from which their light is subtracted."""
-NEAR = 4000
-"""Distance in frames within which frames are compared, so that drifts of laser and medium cancel."""
+MAX_ONES = 8
+"""Largest number of frames of all inputs ON that are compared with those of all OFF: more are further away."""
 MIN_ONES = 4
 """Smallest number of frames of all inputs ON that tell their speckle."""
 RADIUS = "laser.beam_radius_m"
@@ -75,7 +65,9 @@ def light_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
     how = "all inputs OFF against all ON; frames do not separate contrast and mirrors stuck ON"
     found.append(Parameter.find(LEAKAGE, "", how, leakage, seen, sensor))
     how = "mean light of groups of inputs alone, less that of all OFF beside"
-    found.append(Parameter.find(RADIUS, "m", how, beam_radius, seen, sensor))
+    found.append(
+        Parameter.find(RADIUS, "m", how, beam_radius, seen, sensor.pixels, sensor.ceiling, sensor.level_error_dn)
+    )
     return found
 
 
@@ -86,14 +78,6 @@ def dark_at(seen: Evidence, sensor: Sensor, exposure_s: float) -> FloatArray:
         return sensor.level
     step = float((sensor.level - seen.of(short).mean(axis=0))[sensor.live].mean())
     return sensor.level - np.float32(step * (long_s - exposure_s) / (long_s - short_s))
-
-
-def off_frames(seen: Evidence) -> IntArray:
-    """Frames of all inputs OFF at the longest exposure that has them."""
-    off = seen.plain & (seen.on == 0)
-    if not off.any():
-        raise CannotTell("there are no frames of all inputs OFF without the reference")
-    return np.flatnonzero(off & seen.at(float(seen.exposure_s[off].max())))
 
 
 def light_of_inputs(seen: Evidence, sensor: Sensor, pairs: IntArray) -> tuple[FloatArray, float, IntArray]:
@@ -138,13 +122,13 @@ def leaked_share(seen: Evidence, sensor: Sensor) -> float:
 
 
 def leakage(seen: Evidence, sensor: Sensor) -> Estimate:
-    """Intensity of all inputs OFF over that of all ON."""
-    off = off_frames(seen)
+    """Intensity of all inputs OFF over that of all ON, in frames that are as near to each other as there are."""
     ones = np.flatnonzero(seen.plain & (seen.on == seen.n_in) & seen.at(seen.main_s))
     if len(ones) < 2:
         raise CannotTell("there are no frames of all inputs ON at the exposure of the half-ON patterns")
+    off, near = nearest(seen, ones)
     time = float(seen.exposure_s[off[0]])
-    dim, bright, dark = seen.of(off), seen.of(ones), dark_at(seen, sensor, seen.main_s)
+    dim, bright, dark = seen.of(off), seen.of(near), dark_at(seen, sensor, seen.main_s)
     clipped = float((bright[:, sensor.live] >= sensor.ceiling).mean())
     low = (dim.mean(axis=0) - dark_at(seen, sensor, time)) / time
     high = (bright.mean(axis=0) - dark) / seen.main_s * (1.0 + clipped)  # exponential speckle loses this share
@@ -154,41 +138,33 @@ def leakage(seen: Evidence, sensor: Sensor) -> Estimate:
     if float(dim[:, sensor.live].std(axis=0).mean()) < 0.45 and not sensor.dithered:
         raise CannotTell("rounding hides the light of the mirrors that are OFF")
     level = sensor.offset.error / time / float(high[sensor.live].mean())  # rounding may hide the dark level
-    return estimate_if_seen(ratio, float(np.linalg.norm([error, ratio * (clipped + 0.005), level])), "it")
+    power = (seen.of(ones)[:, sensor.live] - dark[sensor.live]).mean(axis=1)
+    drift = drift_over(power, seen.number[ones], abs(float(seen.number[off].mean() - seen.number[near].mean())))
+    parts = [error, level, ratio * (clipped + 0.005), ratio * drift]
+    return estimate_if_seen(ratio, float(np.linalg.norm(parts)), "it")
 
 
-def beam_radius(seen: Evidence, sensor: Sensor) -> Estimate:
-    """Radius at which the intensity is 1/e^2 of its peak, metres: a fit of ``exp(-2 r^2 / w^2)``."""
-    off = off_frames(seen)
-    few = seen.plain & (seen.on > 0) & (seen.on <= FEW * seen.n_in) & seen.at(float(seen.exposure_s[off[0]]))
-    index = np.flatnonzero(few)
-    names, which = np.unique(seen.name[index], return_inverse=True)
-    if len(names) < MIN_GROUPS:
-        raise CannotTell(f"there are {len(names)} patterns of few inputs, {MIN_GROUPS} are needed")
-    beside = off[np.abs(seen.number[off] - seen.number[index].mean()) < NEAR]
-    above = seen.of(index) - seen.of(beside if len(beside) >= MIN_OFF else off).mean(axis=0)
-    light = np.stack([above[which == k].mean(axis=0) for k in range(len(names))])
-    shown = np.stack([seen.patterns[index[which == k][0]] for k in range(len(names))]).astype(np.float64)
-    cells = seen.parts.dmd.cells(seen.n_in)
-    square = ((cells.left + cells.right) ** 2 + (cells.top + cells.bottom) ** 2) / 4.0
-    far = float(square.max())
+def nearest(seen: Evidence, ones: IntArray) -> tuple[IntArray, IntArray]:
+    """Run of frames of all inputs OFF that is nearest to frames of all ON, and the `MAX_ONES` of these beside it."""
+    off = np.zeros(len(seen.frames), bool)
+    off[seen.off()] = True
 
-    def curvature(pixels: IntArray) -> NDArray[np.float64]:
-        energy = light[:, pixels].mean(axis=1)
+    def distance(some: IntArray, others: IntArray) -> NDArray[np.int64]:
+        return np.abs(seen.number[some][:, None] - seen.number[others][None, :]).min(axis=1)
 
-        def misfit(bend: float) -> float:
-            ratio = energy / (shown @ np.exp(-2.0 * bend * square / far))
-            return float(np.var(ratio) / np.mean(ratio) ** 2)
+    run = min(seen.visits(off), key=lambda visit: int(distance(visit, ones).min()))
+    return run, ones[np.argsort(distance(ones, run), kind="stable")[:MAX_ONES]]
 
-        return np.atleast_1d(np.asarray(fminbound(misfit, -3.0, 6.0), np.float64)) / far
 
-    (bend,), (error,) = jackknife(curvature, pixel_blocks(sensor.pixels))
-    if bend < MIN_BEND * error:
-        least = (max(bend, 0.0) + 2.0 * error) ** -0.5
-        raise CannotTell(
-            f"the beam is flat on the inputs within the errors: the radius is at least {least:.2g} m", least=least
-        )
-    return Estimate(float(bend**-0.5), float(0.5 * bend**-1.5 * error))
+def drift_over(power: FloatArray, number: IntArray, lag: float) -> float:
+    """Relative rms change of the laser's power over `lag` frames, from the light of frames of one pattern."""
+    i, j = np.triu_indices(len(power), 1)
+    square, apart = (power[i] - power[j]) ** 2 / power.mean() ** 2, number[j] - number[i]
+    far = (apart > lag / 1.5) & (apart < 1.5 * lag)
+    far = far if far.any() else apart > lag
+    white = float(square[apart <= 2].mean()) if (apart <= 2).any() else 0.0
+    moved = float(square[far].mean()) if far.any() else float(square.max())
+    return max(moved - white, white / (2.0 * MAX_ONES)) ** 0.5
 
 
 def wrong_light(seen: Evidence, sensor: Sensor) -> BoolArray:

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.camera.estimate import Estimate
+from calibration.twin.beam import MIN_OFF, NEAR
 from calibration.twin.evidence import Evidence
-from calibration.twin.light import MIN_OFF, NEAR, dark_at, light_of_inputs
+from calibration.twin.light import dark_at, light_of_inputs
 from calibration.twin.parameter import CannotTell, Parameter, gather, jackknife, pixel_blocks
 from calibration.twin.processes import Series, fit_process
 from calibration.twin.sensor import Sensor, spread_of

@@ -6,10 +6,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.camera.bursts import burst_of, fit_line, has_grains
 from calibration.camera.dark_current import level_before_rounding
 from calibration.camera.estimate import Estimate
 from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
 from calibration.camera.pixels import find_defects
+from calibration.twin.beam import beam_radius, likely_radius, pointing
 from calibration.twin.evidence import Evidence
 from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, jackknife, pixel_blocks
 from photonics.arrays import BoolArray, FloatArray, IntArray, Shapes
@@ -17,14 +19,6 @@ from photonics.parts.camera import QUANTISATION
 
 __all__ = ["Sensor", "camera_parameters", "read_sensor", "spread_of"]
 
-MIN_BIN_VARIANCE_DN2 = 0.25
-"""Smallest variance of a bin of levels that is used: rounding hides less, even if pixels are pooled, DN^2."""
-MIN_SIGNAL_DN = 1.5
-"""Smallest signal of a pixel whose variance is used, DN."""
-LAGS = (1, 2, 3, 5, 8)
-"""Distances of the frames whose differences give the variance; extrapolated to 0, they leave out a slow drift."""
-BINS = 8
-"""Number of bins of levels in a burst."""
 MAX_SATURATED = 0.02
 """Largest share of saturated readings among half-ON patterns."""
 MIN_DARK_FRAMES, MIN_PATTERNS = 16, 64
@@ -109,8 +103,10 @@ def read_sensor(seen: Evidence) -> Sensor:
     signal = float((light - level)[:, live].mean()) if live.any() else 0.0
     check_light(signal, float((light[:, live] >= ceiling).mean()) if live.any() else 0.0, seen.main_s)
     offset = level_of(seen.of(dark[0][1]).astype(np.float64)[:, live])
-    gain, read = noise_of(seen, level, offset, live, ceiling)
     floor = float(stack[:, live].var(axis=0, ddof=1).mean())
+    resolved = floor - QUANTISATION >= MIN_DARK_NOISE_DN**2
+    radius = radius_of(seen, live, ceiling, 0.0 if resolved else ROUNDING_DN)
+    gain, read = noise_of(seen, level, offset, live, ceiling, radius)
     return Sensor(level.astype(np.float32), floor, offset, gain, read, ceiling, live, signal)
 
 
@@ -154,19 +150,43 @@ def level_of(frames: NDArray[np.float64]) -> Estimate:
     return Estimate(level, float(np.sqrt(fixed + spread / frames.size)))
 
 
+def radius_of(seen: Evidence, live: BoolArray, ceiling: int, rounding_dn: float) -> float | None:
+    """Radius of the beam, metres: fitted, or that of the data sheet within what the frames allow; None if uniform."""
+    try:
+        return likely_radius(seen, beam_radius(seen, np.flatnonzero(live), ceiling, rounding_dn).value, 0.0)
+    except CannotTell as reason:
+        return likely_radius(seen, np.nan, reason.least)
+
+
 def noise_of(
-    seen: Evidence, level: NDArray[np.float64], offset: Estimate, live: BoolArray, ceiling: int
+    seen: Evidence,
+    level: NDArray[np.float64],
+    offset: Estimate,
+    live: BoolArray,
+    ceiling: int,
+    radius_m: float | None,
 ) -> tuple[Estimate, Estimate]:
-    """Gain, and the variance that is left without light: a line through the variance against the mean of bursts."""
-    bursts = [burst_of(seen.of(index), level, live, ceiling) for index in seen.bursts()]
+    """Gain, and the variance that is left without light: a line through the variance against the mean of bursts.
+
+    The pointing of the laser adds a variance in proportion to the square of the light. Frames do not tell it apart from
+    shot noise: that of the data sheet is subtracted, and all of it is an error.
+    """
+    bursts = [
+        burst_of(seen.of(index), level, live, ceiling, pointing(seen, seen.patterns[index[0]], radius_m)[1])
+        for index in seen.bursts()
+    ]
     bursts = [burst for burst in bursts if burst.usable.any()]
     if len(bursts) < 3:
         raise ValueError(f"recording must have 3 bursts of one pattern (16 frames in a row) or more, got {len(bursts)}")
 
-    def line(pixels: IntArray) -> NDArray[np.float64]:
-        return fit_line(bursts, pixels)
+    grains = has_grains(bursts)
 
-    (gain, floor), (gain_error, floor_error) = jackknife(line, pixel_blocks(np.flatnonzero(live)))
+    def line(pixels: IntArray) -> NDArray[np.float64]:
+        return fit_line(bursts, pixels, grains)
+
+    (gain, floor), errors = jackknife(line, pixel_blocks(np.flatnonzero(live)))
+    shaken = fit_line(bursts, np.flatnonzero(live), grains, pointing=0.0) - (gain, floor)
+    gain_error, floor_error = np.hypot(errors, shaken)
     if not gain > 4.0 * gain_error:
         raise ValueError(
             f"recording must show shot noise: the gain is {gain:.2g} DN per electron with an error of "
@@ -174,67 +194,6 @@ def noise_of(
         )
     read = Estimate(float(floor - QUANTISATION), float(np.hypot(floor_error, gain * offset.error)))
     return Estimate(float(gain), float(gain_error)), read
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Burst(Shapes):
-    """Moments of the pixels in a burst: arrays of shape (n_out,), (LAGS, n_out)."""
-
-    signal: FloatArray
-    variance: FloatArray
-    """Half the mean square difference of frames at each of `LAGS`."""
-    usable: BoolArray
-    mean_dn: float
-    """Mean signal over pixels."""
-
-
-def burst_of(frames: FloatArray, level: NDArray[np.float64], live: BoolArray, ceiling: int) -> Burst:
-    """Moments of a burst without the fluctuation that all pixels share.
-
-    Each frame is divided by its share of the total light, which removes the noise of the laser. A pixel with the share
-    p of the light loses the share p of its shot noise by that, which is put back.
-    """
-    signal = frames - level
-    usable = live & (frames.max(axis=0) < ceiling) & (signal.mean(axis=0) > MIN_SIGNAL_DN)
-    total = signal[:, usable].sum(axis=1)
-    power = total / total.mean() if usable.any() else np.ones(len(frames))
-    mean = signal.mean(axis=0)
-    share = np.where(usable, mean, 0.0) / max(float(mean[usable].sum()), 1e-9)
-    even = (signal - (power - 1.0)[:, None] * mean) / np.sqrt(np.maximum(1.0 - share, 0.5))
-    variance = np.stack([((even[lag:] - even[:-lag]) ** 2).mean(axis=0) / 2.0 for lag in LAGS])
-    return Burst(mean, variance, usable, float(mean[live].mean()))
-
-
-def fit_line(bursts: list[Burst], pixels: IntArray) -> NDArray[np.float64]:
-    """Slope and floor of the variance against the mean, over bins of levels of all bursts.
-
-    ``variance = floor + K s + a lag s <s>``: speckle that decorrelates adds a term in proportion to the lag.
-    """
-    rows, found, weights = [], [], []
-    for burst in bursts:
-        kept = pixels[burst.usable[pixels]]
-        if len(kept) < 2 * BINS:
-            continue
-        signal = burst.signal[kept]
-        edges = np.quantile(signal, np.linspace(0.0, 1.0, BINS + 1)[1:-1])
-        which = np.searchsorted(edges, signal)
-        count = np.bincount(which, minlength=BINS)
-        mean = np.bincount(which, signal, BINS) / np.maximum(count, 1)
-        for lag, variance in zip(LAGS, burst.variance, strict=True):
-            value = np.bincount(which, variance[kept], BINS) / np.maximum(count, 1)
-            good = (count > 3) & (value > MIN_BIN_VARIANCE_DN2)
-            rows.append(np.stack([mean, np.ones(BINS), lag * mean * burst.mean_dn], axis=1)[good])
-            found.append(value[good])
-            weights.append(np.sqrt(count[good]))
-    if sum(map(len, found)) < 6:
-        raise ValueError("exposure_s must be longer, or the light stronger: rounding hides the noise of the camera")
-    matrix, value, weight = np.concatenate(rows), np.concatenate(found), np.concatenate(weights)
-    model, fit = value, np.zeros(3)
-    for _ in range(3):  # weights by the fitted variance: those by the found one favour bins that came out low
-        scale = weight / np.maximum(model, MIN_BIN_VARIANCE_DN2)
-        fit = np.linalg.lstsq(matrix * scale[:, None], value * scale, rcond=None)[0]
-        model = matrix @ fit
-    return np.asarray(fit[:2], np.float64)
 
 
 def camera_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:

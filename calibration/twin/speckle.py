@@ -56,7 +56,7 @@ def read_speckle(seen: Evidence, sensor: Sensor) -> Speckle:
     area = float(value[0])
     if min(shape) >= MIN_ROWS:
         aperture = aperture_of(seen, lagged)
-        area = float(np.maximum(lagged.covariance(np.arange(shape[0])), 0.0).sum())
+        area = lagged.area(lagged.covariance(np.arange(shape[0])))
     bends = error[0] * np.sqrt(2.0)  # neighbouring rows of a grain lie in different blocks
     contrast2 = Estimate(float(value[0]), float(bends if aperture.value > 0.0 else error[0]))
     return Speckle(contrast2, area, aperture, straight_of(seen, sensor, pairs))
@@ -99,7 +99,12 @@ class Lagged:
         found = self.sums[:, rows].sum(axis=1) / np.maximum(self.counts[:, rows].sum(axis=1), 1.0)
         found[self.zero] -= self.noise
         # The mean over the pixels was subtracted, which takes the mean of the autocovariance away.
-        return found + np.maximum(found, 0.0).sum() / self.pixels
+        return found + self.area(found) / self.pixels
+
+    def area(self, found: NDArray[np.float64]) -> float:
+        """Integral of the autocovariance over all lags, pixels: those of rows below stand for those above, too."""
+        twice = np.array([1.0 + (y > 0) for y, _ in self.lags])
+        return float((twice * np.maximum(found, 0.0)).sum())
 
     def contrast2(self, rows: IntArray) -> NDArray[np.float64]:
         """Square of the contrast."""

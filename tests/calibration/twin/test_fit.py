@@ -106,6 +106,21 @@ def test_the_noise_of_a_phase_is_stated(recordings, seed):
     assert np.sqrt(series.variance.mean()) == pytest.approx(error, rel=0.15)
 
 
+def test_a_laser_that_drifts_changes_the_leakage_within_its_error(recordings):
+    """A laser that is 10 % stronger until 300 frames before those of OFF mirrors; 2 standard errors.
+
+    Catches: all ON from the whole record against all OFF from one moment (a leakage 9 % and 7 errors too small).
+    """
+    device, path, _ = recordings[5]
+    seen = read_evidence(path)
+    sensor, early = read_sensor(seen), seen.number < seen.number[seen.off()[0]] - 300
+    frames = np.where(
+        early[:, None] & seen.laser_on[:, None], 1.1 * (seen.frames - sensor.level) + sensor.level, seen.frames
+    )
+    found = leakage(replace(seen, frames=frames), sensor)
+    assert abs(found.value - truth(device)["leakage"]) < 2.0 * found.error < 0.3 * found.value
+
+
 def test_what_8_bits_hide_is_unknown(recordings):
     """A device whose dark noise is under half a code. Catches: zero for what is not known, a reason that is missing."""
     device, _, twin = recordings[4]
