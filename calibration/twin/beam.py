@@ -63,8 +63,7 @@ def beam_radius(seen: Evidence, pixels: IntArray, ceiling: int, rounding_dn: flo
     noise = float(np.mean([power[which == k].var() for k in range(len(names))]))
     full = np.array([(frames[which == k][:, pixels] >= ceiling).mean() for k in range(len(names))])
     shown = np.stack([seen.patterns[index[which == k][0]] for k in range(len(names))]).astype(np.float64)
-    cells = seen.parts.dmd.cells(seen.n_in)
-    square = ((cells.left + cells.right) ** 2 + (cells.top + cells.bottom) ** 2) / 4.0
+    square = (seen.parts.dmd.cells(seen.n_in).centres ** 2).sum(axis=0)
 
     every = np.arange(len(names))
 

@@ -19,9 +19,7 @@ from photonics.description import PartTables
 def groups(radius_m, ceiling=10**6, light=40.0, step=1e-6, noise=0.0) -> Evidence:
     """Frames of 64 inputs alone, twice, between frames of all OFF, on 900 pixels; codes are multiples of `step`."""
     rng, dmd, n = np.random.default_rng(3), DMD(macropixel=80), 16 + 128
-    cells = dmd.cells(64)
-    square = ((cells.left + cells.right) ** 2 + (cells.top + cells.bottom) ** 2) / 4.0
-    share = np.exp(-2.0 * square / radius_m**2)
+    share = np.exp(-2.0 * (dmd.cells(64).centres ** 2).sum(axis=0) / radius_m**2)
     patterns, frames = np.zeros((n, 64), bool), np.zeros((n, 900))
     patterns[8:-8] = np.repeat(np.eye(64, dtype=bool), 2, axis=0)
     frames[8:-8] = np.repeat(light * (share / share.mean())[:, None] * rng.exponential(1.0, (64, 900)), 2, axis=0)
