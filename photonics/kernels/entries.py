@@ -72,10 +72,9 @@ def three_bit_column(column, first_group, groups, stream, k0, k1, scale, out):
             row[112 + i] = three_bit(word, 7) * scale
 
 
-@jit
+@inline
 def draw_column(three, column, first, draws, stream, k0, k1, scale, out):
     """Parts of one column from draw number `first` on: by the three-bit law if `three`, else by the Gaussian one."""
-    widen_vectors()
     if three:
         three_bit_column(column, first, draws, stream, k0, k1, scale, out)
     else:
