@@ -22,7 +22,7 @@ from photonics.arrays import BoolArray
 from photonics.medium.base import ScatteringMedium
 
 NAME = "benchmarks.exponents"
-POINTS = 7
+POINTS, DECADES = 7, 3
 FRAMES_PER_DRAW = 160.0
 """Frames whose sums by tables take as long as drawing an entry."""
 COLUMNS_BYTES, TILE_BYTES = 2e4, 5e5
@@ -124,9 +124,9 @@ def slope(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, float
     return float(a), float(np.sqrt(left / np.sum((x - x.mean()) ** 2)))
 
 
-def row(sweep: Sweep, decades: float) -> list[str]:
+def row(sweep: Sweep) -> list[str]:
     """Cells of a row of the table."""
-    spaced = np.geomspace(sweep.first, sweep.first * 10**decades, POINTS)
+    spaced = np.geomspace(sweep.first, sweep.first * 10.0**DECADES, POINTS)
     steps = sorted({round(float(n)) for n in spaced})
     sizes = [sweep.sizes(n) for n in steps]
     seconds = [product_seconds(sweep.make, size) for size in sizes]
@@ -142,7 +142,6 @@ def row(sweep: Sweep, decades: float) -> list[str]:
 def main() -> None:
     """Print the table, or write it into a page."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="half a decade: only checks that everything runs")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     about, packages = machine(), versions()
@@ -150,7 +149,7 @@ def main() -> None:
         f"{made_by(f'python -m {NAME} --out docs/performance.md')}, one of {about['cores']} cores of an "
         f"{about['processor']}, load {about['load']:.0f}; numpy {packages['numpy']}, numba {packages['numba']}."
     )
-    rows = [row(sweep, 0.5 if given.quick else 3.0) for sweep in SWEEPS]
+    rows = [row(sweep) for sweep in SWEEPS]
     put(f"{made}\n\n{table(HEADINGS, rows)}", NAME, given.out)
 
 

@@ -171,7 +171,7 @@ def kill_sweeps(count: int, points: int = 30, wait_s: float = 0.25, seed: int = 
         ``orphans``, processes that outlived their parent by over 5 s; ``unclear``, parents that lost their scheduler
         and did not report it in the last line.
     """
-    moments, result = random.Random(seed), Counter(dict.fromkeys(RESULTS, 0))
+    moments, result = random.Random(seed), Counter[str](dict.fromkeys(RESULTS, 0))
     with tempfile.TemporaryDirectory() as name:
         while result["killed"] < count:
             folder, before = Path(tempfile.mkdtemp(dir=name)), dict[str, str]()
