@@ -7,7 +7,7 @@ import pytest
 
 from calibration import Hosted, characterize, recover_transmission_matrix
 from calibration.device import Wrapper, check_device
-from calibration.reports.chapters.common import noise_model
+from calibration.reports.chapters.common import measure_dark
 from calibration.reports.chapters.focusing import focusing_chapter
 from calibration.reports.chapters.held_out import average_over_pixels
 from calibration.reports.chapters.matrix import matrix_chapter
@@ -119,7 +119,7 @@ def test_chapters_on_a_matrix_bring_figures_only(strict, monkeypatch, rng):
         opu.autoexpose(0.3)
         estimate = recover_transmission_matrix(opu, "phase-stepping")
         estimate, opu.backend = replace(estimate, matrix=backend.asarray(estimate.matrix)), backend
-        noise, witness = noise_model(opu, opu.camera.gain), Witness(opu, 0)
+        noise, witness = measure_dark(opu, opu.camera.gain)[0], Witness(opu, 0)
         with monkeypatch.context() as patched:
             transfers = count_strict(patched)
             for _ in range(4):
