@@ -56,7 +56,7 @@ COMMON = (
     "everything",
 )
 """Lines that a builder of a device decides about."""
-FEW = ("medium_drift", "everything")
+FEW = ("medium_drift", "stale_medium", "everything")
 
 
 class Task(NamedTuple):
