@@ -247,6 +247,7 @@ class Search:
             now = (match - lag * cross) / np.maximum(np.linalg.norm(guess, axis=1), 1e-12)
             before = (lag - match * cross) / np.maximum(np.roll(size, 1), 1e-12)
             mixed = (np.minimum(now, before) > MIN_LATE * (now + before)) & self.changes[place] & after_light
+            mixed &= self.kind[place] != repeat  # the frame before shows the same pattern: no other part to show
             both = (match**2 + lag**2 - 2.0 * match * lag * cross) / np.maximum(1.0 - cross**2, 1e-6)
             match = np.where(self.kind[place] == repeat, np.maximum(match, lag), match)
             one[:, i] = log_gain(np.maximum(match, 0.0) ** 2, self.pixels)

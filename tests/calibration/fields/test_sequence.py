@@ -6,6 +6,7 @@ import pytest
 from benchmarks.sequence import plant, record
 from benchmarks.twin_devices import Bench, hidden
 from calibration import check_sequence, record_bench
+from calibration.fields.sequence import MAX_OFFSET, Search, read
 from photonics import presets
 from photonics.medium import Drifting, GaussianMedium
 
@@ -73,6 +74,19 @@ def test_a_reference_arm_is_known():
     assert check_sequence(patterns, frames, reference_phase=phase).sound
     check = check_sequence(patterns, np.delete(frames, 101, axis=0), reference_phase=phase)
     assert [(fault.kind, fault.frame) for fault in check.faults] == [("lost", 101)]
+
+
+def test_a_frame_after_one_of_the_same_pattern_is_not_late():
+    """All mirrors ON, twice. Catches: light of the frame before, which predicts the same pattern, as light of another.
+
+    On two sound devices of 158 and 112 independent pixels that was a late frame with a confidence of 1.
+    """
+    ones = np.ones((1, N_IN), bool)
+    patterns = np.concatenate([np.concatenate([ones, half(20, seed), ones]) for seed in range(8)])
+    shown, values = read(patterns, bench(tau=1e3).measure(patterns), None)
+    _, _, two = Search(shown, values).evaluate(np.arange(len(patterns)))
+    again = np.flatnonzero((patterns[1:] == patterns[:-1]).all(axis=1)) + 1
+    assert len(again) == 7 and (two[again, MAX_OFFSET - 1 : MAX_OFFSET + 1] == 0.0).all() and two.any()
 
 
 def test_the_questions_of_a_twin_are_in_order(tmp_path):
