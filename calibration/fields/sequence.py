@@ -76,8 +76,7 @@ class FrameFault:
     """Probability that this happened at exactly this frame, 0 to 1."""
 
     def __str__(self) -> str:
-        many = f"{self.count} frames" if self.count > 1 else "a frame"
-        last = self.frame + self.count - 1
+        many, last = f"{self.count} frames" if self.count > 1 else "a frame", self.frame + self.count - 1
         said = {
             "lost": f"{many} lost before frame {self.frame}",
             "repeated": f"{many} repeated from frame {self.frame} on",
