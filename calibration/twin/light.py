@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.camera.estimate import Estimate
-from calibration.pairs.same_bench import Lit, find_foreign
+from calibration.pairs.same_bench import GROUP, Lit, find_foreign
 from calibration.storage.arrays import warn_of_shifted
 from calibration.twin.beam import beam_radius
 from calibration.twin.evidence import Evidence
@@ -42,6 +42,8 @@ SPREADS = 5.0
 """Number of scatters of that logarithm, and of contrasts of the speckle's mean, by which light may differ by chance."""
 MIN_LIGHT_DN = 3.0
 """Smallest light that is judged, and the largest by which frames of OFF mirrors may be darker than dark frames, DN."""
+MAX_RUNS = 8
+"""Largest number of runs of frames that a warning names."""
 MAX_OFF = 0.4
 """Largest light of OFF mirrors over that of ON mirrors: that of a contrast of 2.5."""
 
@@ -210,11 +212,20 @@ def check_exposures(seen: Evidence, sensor: Sensor) -> None:
     wrong = np.flatnonzero(wrong_light(seen, sensor))
     if len(wrong):
         warnings.warn(
-            f"{len(wrong)} frames, the first is number {wrong[0]}, have the light of other patterns or exposures than "
+            f"{len(wrong)} frames, {name_runs(wrong)}, have the light of other patterns or exposures than "
             "those recorded, and the fit is not to be trusted: frames may be shifted or of another bench; check them "
             "(RecordedDevice.check_sequence)",
             stacklevel=4,
         )
+
+
+def name_runs(frames: IntArray) -> str:
+    """First and last of each run of frames, counted from 0, in words, such as "3 to 9 and 12": (n,), ascending."""
+    runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+    named = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs[:MAX_RUNS]]
+    if len(runs) > MAX_RUNS:
+        return f"{', '.join(named)} and {len(runs) - MAX_RUNS} more runs up to {frames[-1]}"
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
 
 
 def check_same_bench(seen: Evidence, sensor: Sensor, shape: tuple[int, int]) -> None:
@@ -233,10 +244,11 @@ def check_same_bench(seen: Evidence, sensor: Sensor, shape: tuple[int, int]) -> 
     found = find_foreign(Lit(*columns, signal, sensor.variance, full, sensor.live), shape)
     if found is None:
         return
-    first, count = int(lit[found.frames[0]]), len(found.frames)
+    foreign = lit[found.frames]
     cause = f"their pixels are {found.moved}" if found.moved else "they are of another bench, or their pixels are moved"
     warnings.warn(
-        f"{count} frames, the first is number {first}, do not have the speckle of the others: {cause}, or the medium "
-        "was moved; the fit is not to be trusted: leave them out, or record them again",
+        f"{len(foreign)} frames, {name_runs(foreign)}, do not have the speckle of the others: {cause}, or the medium "
+        "was moved; the fit is not to be trusted: record them again, or leave them out (Recording.select) with the "
+        f"{GROUP} patterns before and after each run, of which up to half may be wrong, too",
         stacklevel=4,
     )

@@ -229,7 +229,11 @@ class Twin:
     def source(self, parameter: Parameter) -> str:
         """Where the twin takes an unknown parameter from, in words."""
         rates = [p.name for p in self.parameters if p.known and p.name.startswith(f"{parameter.name}^2/")]
-        return f"it follows from {rates[0]} and the time" if rates else "it is that of the data sheet if they allow"
+        return (
+            f"it follows from {rates[0]} and the time"
+            if rates
+            else "the twin takes it from the data sheet, within what the frames allow"
+        )
 
     def rows(self) -> list[list[str]]:
         """Table with one row for each parameter: name, value, standard error, unit, how it was found."""

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import typer
@@ -38,7 +39,6 @@ def twin(
     """
     from calibration import check_twin, fit_device
     from calibration.twin.check import COLUMNS as CHECK_COLUMNS
-    from calibration.twin.twin import COLUMNS
 
     beside = out.with_name(f"{out.stem}.matrix.npy") if matrix and out is not None else None
     for path in (out, page, beside):
@@ -54,7 +54,9 @@ def twin(
         compared = {} if judged is None else {"check": [asdict(line) for line in judged.lines], "missed": judged.missed}
         print_json(found.to_dict() | compared)
         return
-    print_table(COLUMNS, found.rows())
+    for name, value, error, unit, how in found.rows():  # a table of five columns does not fit into 80 letters
+        typer.echo(f"{name} = {value} ± {error} {unit}".rstrip() if error != "–" else f"{name} is {value}")
+        typer.echo(fill(how, 80, initial_indent="    ", subsequent_indent="    "))
     if judged is not None:
         print_table(CHECK_COLUMNS, judged.rows())
         typer.echo(f"{judged.verdict} ({judged.runs} runs of the twin)")

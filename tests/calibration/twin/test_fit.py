@@ -1,5 +1,6 @@
 """A twin fitted to frames: hidden devices, what frames cannot tell, and recordings that do not allow a fit."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_light_of_other_patterns_is_told(recordings, seed):
         replace(seen, patterns=~seen.patterns),
         replace(seen, exposure_s=np.full_like(seen.exposure_s, seen.main_s)),
     ):
-        with pytest.warns(UserWarning, match=r"^\d+ frames, the first is number \d+, have the light of other patterns"):
+        with pytest.warns(UserWarning, match=r"^\d+ frames, \d+[\d to,]* .*have the light of other patterns"):
             check_exposures(wrong, sensor)
     with pytest.warns(UserWarning, match="^exposure_s must be in seconds and within the frame period"):
         check_exposures(replace(seen, exposure_s=1e3 * seen.exposure_s), sensor)
@@ -70,7 +71,10 @@ def test_light_of_other_patterns_is_told(recordings, seed):
 def test_frames_of_another_bench_or_order_of_pixels_are_told(recordings):
     """A sound recording: no word. Transposed, mirrored or foreign frames of the reference or of one half: a warning.
 
-    Catches: frames of the reference from another bench, and pixels transposed between groups, without a word.
+    Frames of two groups with pixels that are shifted: both runs are named, within a group of 48.
+
+    Catches: frames of the reference from another bench, and pixels transposed between groups, without a word; a warning
+    that says to leave frames out, but names the first one only.
     """
     for seed, moved in ((4, "transposed"), (5, "mirrored")):
         seen = read_evidence(recordings[seed][1])
@@ -86,6 +90,13 @@ def test_frames_of_another_bench_or_order_of_pixels_are_told(recordings):
             mixed = replace(seen, frames=np.where(wrong[:, None], frames, seen.frames))
             with pytest.warns(UserWarning, match=rf"^\d+ frames, .*do not have the speckle of the others: .*{cause}"):
                 check_same_bench(mixed, sensor, (side, side))
+        if seed == 4:
+            wrong = np.isin(np.arange(len(seen.frames)), [np.r_[1400:1520], np.r_[2000:2120]])
+            mixed = replace(seen, frames=np.where(wrong[:, None], np.roll(seen.frames, 77, axis=1), seen.frames))
+            with pytest.warns(UserWarning) as told:
+                check_same_bench(mixed, sensor, (side, side))
+            ends = np.array(re.findall(r"(\d+) to (\d+)", str(told[0].message)), int)
+            assert np.abs(ends - [[1400, 1519], [2000, 2119]]).max() <= 48, str(told[0].message)
 
 
 @pytest.mark.parametrize("seed", DEVICES, ids=DEVICES.get)
@@ -175,11 +186,18 @@ def test_failures_are_one_line(recordings, tmp_path):
 
 
 def test_command_and_files(capfd, recordings, tmp_path):
-    """Table, TOML, JSON and page. Catches: a TOML that is another device, a file that is overwritten."""
+    """Lines, TOML, JSON and page.
+
+    Catches: a TOML that is another device, a file that is overwritten, a table whose values are cut off at 80 columns.
+    """
     _, path, twin = recordings[5]
     toml, page = tmp_path / "bench.toml", tmp_path / "bench.html"
     assert opu("twin", "--recorded", path, "--out", toml, "--page", page) == 0
-    assert "camera.gain_dn_per_e" in capfd.readouterr().out
+    lines = capfd.readouterr().out.splitlines()
+    gain = twin["camera.gain_dn_per_e"].estimate
+    shown = next(line for line in lines if line.startswith("camera.gain_dn_per_e = "))
+    assert float(shown.split()[2]) == pytest.approx(gain.value, rel=1e-3)
+    assert len(lines) < 5 * len(twin.parameters)
     assert OPU.from_toml(toml).to_dict() == twin.device().to_dict()
     assert "±" in toml.read_text() or "+-" in toml.read_text()
     rate = "imaging.reference.phase_drift_rad^2/phase_drift_time_s"
