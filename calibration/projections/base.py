@@ -85,6 +85,8 @@ class LinearProjection(Ageing, ABC):
     """Fields in a response that move with the medium: 2 if the reference passes through it, too, 1 if it does not."""
     drops_noisy_rows: ClassVar[bool] = False
     """Whether rows in which noise hides the anchors are dropped as well as dark ones."""
+    noise_advice: ClassVar[str] = "more light, or average frames"
+    """What a report advises if half-ON vectors are noisy."""
     by_row: ClassVar[tuple[str, ...]] = ()
     """Fields with an entry for each row, in their last axis; empty if a row needs the frame of the whole sensor."""
 

@@ -53,6 +53,10 @@ class PairProjection(BeamProjection):
     not be so for a single dense vector.
     """
 
+    noise_advice: ClassVar[str] = (
+        "reference pairs are for codes of a few entries, and the report shows half-ON vectors, an entry at a time: "
+        "judge them by phase-stepping"
+    )
     by_row: ClassVar[tuple[str, ...]] = (
         "reference_dn",
         "reference_variance",

@@ -49,7 +49,11 @@ class Focus(Shapes):
     predicted: NDArray[np.float64]
     """Enhancement predicted by the matrix if it is exact, shape (k,)."""
     expected: NDArray[np.float64]
-    """Enhancement expected by the matrix and its stated error; `predicted` if no error was given, shape (k,)."""
+    """Enhancement expected by the matrix and its stated error; `predicted` if no error was given, shape (k,).
+
+    It holds for the medium that the matrix describes. Of a medium that moves, ``exp(-2 t / tau)`` of what exceeds 1 is
+    left t frames later, tau its correlation time in frames: update the matrix first (`TransmissionEstimate.update`).
+    """
     expected_error: NDArray[np.float64]
     """Standard error of `enhancement` about `expected`, by the errors of the matrix, the scatter of the frames and the
     laser's drift; NaN if the matrix came without an error, infinite if its error is, shape (k,)."""
@@ -134,7 +138,8 @@ def focus(
         The device, at an exposure that suits ordinary frames. Foci are exposed for a shorter time, so that the
         brightest one is at half of the camera's range.
     matrix : array_like of complex, shape (n_out, n_inputs)
-        Recovered transmission matrix; only relative phases within a row matter.
+        Recovered transmission matrix; only relative phases within a row matter. The real map of an anchor or of
+        reference pairs is refused: half of the light that an enhancement is compared with is missing in it.
     targets : int or array_like of int
         Indices of pixels, or a number of pixels, which are then spread over the frame.
     valid : array_like of bool, shape (n_out,), optional
@@ -153,7 +158,7 @@ def focus(
     Raises
     ------
     ValueError
-        If the matrix does not fit the device, a target is not a pixel, or no row is valid.
+        If the matrix is real or does not fit the device, a target is not a pixel, or no row is valid.
     """
     check_device(opu)
     entries: Array = matrix if is_array_api_obj(matrix) else np.asarray(matrix)
@@ -161,6 +166,12 @@ def focus(
     n_inputs = entries.shape[-1]
     if entries.ndim != 2 or entries.shape[0] != opu.n_out or not 0 < n_inputs <= opu.n_in:
         raise ValueError(f"matrix must have shape ({opu.n_out}, up to {opu.n_in}), got {entries.shape}")
+    if not backend.xp.isdtype(entries.dtype, "complex floating"):
+        raise ValueError(
+            f"matrix must be complex, got {entries.dtype}: a real map, as of an anchor or reference pairs, lacks half "
+            'of the light; take recover_transmission_matrix or measure_projection(opu, "phase-stepping"), and give a '
+            "transmission matrix that is real in truth as complex numbers"
+        )
     averages, phases = integer(averages, "averages", 2), integer(phases, "phases", 1)
     targets = choose_targets(opu.n_out, targets, valid)
     rows = to_host(backend.xp.take(entries, backend.asarray(targets), axis=0))

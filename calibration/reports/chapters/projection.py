@@ -93,11 +93,11 @@ def projection_chapter(
              1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "not linear: saturated frames or a drifting device"),
         dark_row_line(projection, dim_ratio),
         Line(GROUP, "noise over signal", f"10^(-SNR/20){told_snr}", "", 10.0 ** (-snr_db / 20.0),
-             math.nan, None, 0.2, "more light, or average frames"),
+             math.nan, None, 0.2, projection.noise_advice),
         Line(GROUP, "row repeats", "median over rows of |P - P again| / √2 |P|, over the vectors", "", rows,
-             math.nan, None, 0.1, "more light, or average frames"),
+             math.nan, None, 0.1, projection.noise_advice),
         Line(GROUP, "output repeats", "median over vectors of |P - P again| / √2 |P|, over the rows", "", outputs,
-             math.nan, None, 0.1, "more light, or average frames"),
+             math.nan, None, 0.1, projection.noise_advice),
     ]  # fmt: skip
     keep = slice(None, None, max(1, len(whole) // POINTS))
     points = {"whole": np.real(whole)[keep].astype(float).tolist(), "sum": np.real(total)[keep].astype(float).tolist()}

@@ -75,6 +75,14 @@ def test_lab_bench_passes_and_ideal_passes():
         assert report.provenance["frames"] == opu.clock.frames
 
 
+def test_reference_pairs_are_not_blamed_on_the_light():
+    """Half-ON vectors by reference pairs are noisy at any light. Catches: the advice to take more of it."""
+    report = characterize(presets.lab_bench(64, 300, seed=1), vectors=16, method="reference-pairs", exposure="auto")
+    found = line(report, "row repeats")
+    assert found.verdict == "degraded"
+    assert found.advice.startswith("reference pairs are for codes of a few entries")
+
+
 def line(report, name):
     return next(line for line in report.lines if line.name == name)
 
