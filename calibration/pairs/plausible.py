@@ -4,7 +4,7 @@ import math
 import warnings
 
 import numpy as np
-from scipy.stats import f
+from scipy.special import fdtri
 
 from calibration.fields.readings import MAX_SATURATED
 from calibration.recovery.likelihood import MAX_EXPECTED_ERROR
@@ -75,7 +75,7 @@ def error_beside(error: RealArray, matrix: ComplexArray, ratio: float) -> RealAr
     """
     width, error = matrix.shape[1], error * np.float32(max(ratio / TRUE_BACKGROUND, 1.0) ** 1.5)
     real, imag = (matrix.real**2).mean(axis=1), (matrix.imag**2).mean(axis=1)
-    noise = (error**2 > MAX_EXPECTED_ERROR**2 * 2.0 * real) | (imag > float(f.isf(RARE, width, width)) * real)
+    noise = (error**2 > MAX_EXPECTED_ERROR**2 * 2.0 * real) | (imag > float(fdtri(width, width, 1.0 - RARE)) * real)
     return np.where(noise, np.inf, error)
 
 

@@ -19,6 +19,15 @@ from photonics.medium import Drifting
 from tests.dfa.ranked import CLASSES, METHODS, NEIGHBOURS, SIZES, UNITS, WORLDS, batches, opu_of, settings
 
 
+@pytest.fixture
+def one_thread():
+    """As in the processes: sums of several threads have another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def alone(method):
     """The same training in one process, by `DirectFeedback` through the whole device."""
     opu = opu_of(method)
@@ -36,6 +45,7 @@ def alone(method):
     return model.state_dict(), opu
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_weights_and_frames_are_those_of_one_process(tmp_path):
     """In 1, 2 and 4 processes (there by every method), uneven blocks, a partial batch, calibrated again on the way.
 
