@@ -57,37 +57,46 @@ def save_rows(new: Iterable[Row], path: Path = RESULTS) -> None:
 
 
 def tables(rows: Sequence[Row]) -> dict[str, str]:
-    """Tables in Markdown by name, a line for each task and way: "followed", "rivals" and "motions"."""
+    """Tables in Markdown by name, a line for each task and way: scores, and what following costs and gains."""
     times = [name for name in TIMES if name != "1e6"]
     tasks = [name for name in TASKS if name != "motions"]
     rivals = [way for way in WAYS if WAYS[way].get("matrix")]
     followed = [way for way in WAYS if way not in (LAST_LAYER, UNFOLLOWED, *rivals)]
     known = {row.key: row for row in rows}
+    lines = list(product(tasks, followed))
     return {
-        "followed": score_table(known, list(product(tasks, followed)), times),
+        "followed": score_table(known, lines, times),
+        "followed: costs": cost_table(known, [*lines, *product(["mlp-1"], rivals)], times),
         "rivals": score_table(known, list(product(["mlp-1"], rivals)), times),
         "motions": score_table(known, list(product(["motions"], (UNFOLLOWED, *FOLLOWED))), list(MOTIONS)[len(TIMES) :]),
     }
 
 
-def score_table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], motions: Sequence[str]) -> str:
-    """Score (mean, standard error) for each motion, seeds, frames of a step at the first motion, and `worst`.
+def last_of(known: Mapping[Key, Row], task: str) -> Row | None:
+    """Row of the last layer alone, which no motion touches."""
+    return known.get((task, LAST_LAYER, TASKS[task].motions[0]))
 
-    A line without any run is left out.
-    """
-    heads = ["task", "way", *motions, "last layer only", "seeds", "frames of a step", "at worst"]
+
+def score_table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], motions: Sequence[str]) -> str:
+    """Score for each motion, mean and standard error. A line without any run is left out."""
     rows = []
     for task, way in lines:
-        last = known.get((task, LAST_LAYER, TASKS[task].motions[0]))
         cells = [known.get((task, way, motion)) for motion in motions]
-        there = [row for row in cells if row is not None and row.score]
-        if not there:
-            continue
-        counts = sorted({len(row.score) for row in there})
-        seeds = " to ".join(str(count) for count in (counts[:1] + counts[-1:] if len(counts) > 1 else counts))
-        frames = f"{np.mean(there[0].step_frames):.0f}"
-        rows.append([task, way, *(score(row) for row in (*cells, last)), seeds, frames, worst(there, last)])
-    return table(heads, rows)
+        if any(cells):
+            rows.append([task, way, *map(score, (*cells, last_of(known, task)))])
+    return table(["task", "way", *motions, "last layer only"], rows)
+
+
+def cost_table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], motions: Sequence[str]) -> str:
+    """Seeds, frames of a step at the first motion, and `worst` of each line that has a run."""
+    rows = []
+    for task, way in lines:
+        there = [row for row in (known.get((task, way, motion)) for motion in motions) if row is not None and row.score]
+        if there:
+            counts = sorted({len(row.score) for row in there})
+            seeds = " to ".join(map(str, counts[:1] + counts[1:][-1:]))
+            rows.append([task, way, seeds, f"{np.mean(there[0].step_frames):.0f}", worst(there, last_of(known, task))])
+    return table(["task", "way", "seeds", "frames of a step", "at worst"], rows)
 
 
 def worst(rows: Sequence[Row], last: Row | None) -> str:

@@ -140,7 +140,7 @@ def table_of(found: list[Result], command: str) -> str:
     frames, seconds = [one.frames for one in fitted], np.median([one.seconds for one in fitted])
     return (
         f"Made by `{command}`, {max(one.date for one in found)}: {len(found)} devices, {min(frames)} to "
-        f"{max(frames)} frames, {seconds:.0f} s of processor time each, simulated frames included; "
+        f"{max(frames)} frames, {seconds:.0f} s of processor time each (median; stored frames cost nothing); "
         f"{len(found) - len(fitted)} refused. Bias and the largest deviation are in standard errors.\n\n"
         + table(HEADINGS, rows(fitted))
     )

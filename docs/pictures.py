@@ -17,7 +17,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from benchmarks.moving_rows import load_rows
+from benchmarks import moving_cases as moving
+from benchmarks.moving_rows import RESULTS, load_rows, mean_and_error
 from benchmarks.results import PANELS, load, panel
 from benchmarks.tolerances import TASKS, load_tasks
 from calibration import characterize
@@ -131,6 +132,27 @@ def followed_scores() -> dict[str, list[list[float]]]:
     }
 
 
+def followed(figure: Figure) -> Numbers:
+    """Draw docs/moving.json (`benchmarks.moving`): accuracy over correlation time, by task and way."""
+    known = {row.key: row for row in load_rows()}
+    names = [name for name in moving.TASKS if name not in ("transformer", "motions")]
+    figure.set_size_inches(11, 6.6)
+    for ax, name in zip(figure.subplots(2, 3).flat, names, strict=True):
+        motions = moving.TASKS[name].motions
+        last, _ = mean_and_error(known[name, moving.LAST_LAYER, motions[0]].score)
+        ax.axhline(last, color=COLOURS["last-layer"], linestyle=":", label=METHODS["last-layer"])
+        for colour, way in zip(figures.COLOURS, moving.FOLLOWED, strict=False):
+            there = [motion for motion in motions if (name, way, motion) in known]
+            line = np.array([mean_and_error(known[name, way, motion].score) for motion in there])
+            at = [motions.index(motion) for motion in there]
+            ax.errorbar(at, *line.T, color=colour, marker="o", label=f"optical DFA, {way}")
+        ax.set_xticks(range(len(motions)), ["still", *motions[1:]])
+        ax.set(xlabel="correlation time of the medium (frames)", ylabel="test accuracy (%)")
+        ax.set_title(moving.TASKS[name].title)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return json.loads(RESULTS.read_text("utf-8"))
+
+
 MARGINS = ("everything", "bit_depth", "short_exposure", "long_exposure", "shot_noise", "read_noise", "contrast")
 """Lines of the bench that are compared by their margin."""
 
@@ -183,6 +205,7 @@ PICTURES: dict[str, Callable[[Figure], Numbers]] = {
     "first_light": first_light,
     "optics": optics,
     "drift": drift,
+    "moving": followed,
     "tolerances": tolerances,
     "results": results,
     "scaling": scaling,

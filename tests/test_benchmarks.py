@@ -220,10 +220,11 @@ def test_tables_of_a_moving_device_name_the_worst_motion():
     rows = [row("mlp-1", LAST_LAYER, "1e12", 70.0, 80.0), row("transformer", LAST_LAYER, "1e12", 4.0)]
     rows += [row("mlp-1", "anchor", "1e12", 90.0, 91.0), row("mlp-1", "anchor", "1e3", 68.0, 79.0)]
     rows += [row("transformer", "anchor", "1e12", 3.9), row("transformer", "anchor", "1e4", 4.25)]
-    lines = tables(rows)["followed"].splitlines()
-    assert lines[2].startswith("| mlp-1 | anchor | 90.5 ± 0.5 | not run |")
-    assert lines[2].endswith("| 75.0 ± 5.0 | 2 | 10 | -1.50 ± 0.50 at 1e3 |")
-    assert next(line for line in lines if "transformer | anchor" in line).endswith("| 1 | 10 | -0.2500 at 1e4 |")
+    found = tables(rows)
+    assert found["followed"].splitlines()[2].startswith("| mlp-1 | anchor | 90.5 ± 0.5 | not run |")
+    assert found["followed"].splitlines()[2].endswith("| 75.0 ± 5.0 |")
+    assert "| mlp-1 | anchor | 2 | 10 | -1.50 ± 0.50 at 1e3 |" in found["followed: costs"]
+    assert "| transformer | anchor | 1 | 10 | -0.2500 at 1e4 |" in found["followed: costs"]
     page, found = (RESULTS.parent / "robustness.md").read_text("utf-8"), tables(load_rows())
     assert all(found[name] in page for name in PUT)
 
@@ -268,7 +269,7 @@ def test_twins_of_hidden_devices_are_stored_and_counted(tmp_path, monkeypatch, c
         1: {"refused": "no shot noise"},
         2: {"frames": 12, "parameters": {"gain": [0.96, 0.05, 1.0], "well": [5.9, 0.5, 5.0]}},
     }
-    monkeypatch.setattr(twin, "fit_hidden", lambda seed: twin.Result(seed, "2026-11-30", **results[seed]))
+    monkeypatch.setattr(twin, "fit_hidden", lambda seed, folder: twin.Result(seed, "2026-11-30", **results[seed]))
     monkeypatch.setattr("sys.argv", ["twin", "--devices", "3", "--out", str(tmp_path / "x.md")])
     twin.main()
     table = (tmp_path / "x.md").read_text("utf-8")
