@@ -37,7 +37,7 @@ from photonics.plotting.sliders import slide
 plt.rcParams.update(STYLE)
 SMALL = os.environ.get("OPU_SMALL") == "1"  # the size at which the tests run this notebook
 plan = replace(studies.SMALL, epochs=2 if SMALL else 6, refresh=False)  # a moving device is not followed
-warnings.filterwarnings("ignore", "frames do not fit the model")  # where a device moves, which is studied here
+warnings.filterwarnings("ignore", "frames do not fit|the medium has moved")  # which is studied here
 SEEDS = range(1 if SMALL else 2)
 WORKERS = 0  # compute in this process; the default is one process per core, worthwhile for sweeps of minutes
 

@@ -324,7 +324,7 @@ class OpticalFeedback(CodedFeedback):
             return
         tracker = self._tracker
         age = self.frames - (self._start if self._calibrated is None else self._calibrated["frames"])
-        if tracker is None or not self.refresh or not tracker.alarm(self.min_correlation, age):
+        if tracker is None or not tracker.alarm(self.min_correlation, age):
             return
         try:
             self._calibrate()

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -45,6 +46,10 @@ MIN_LIFE = 1000
 PROBE_EVERY = 10
 """Steps after which errors are shown again while the hidden blocks rest, to see whether the device has slowed down."""
 LOST = "feedback must come from the device that was calibrated, got readings that are not like one another"
+STALE = (
+    "the medium has moved: values have a correlation under {:g} with those of the calibration, and a network that has "
+    "aligned with these is taught by others; use refresh=True"
+)
 ADVICE = "check laser, shutter, alignment and cables, then resume"
 Result = TypeVar("Result")
 
@@ -78,7 +83,7 @@ class Tracker:
         """Frames of a step of 32 rows or more, mean over the last steps."""
         self._common: Array | None = None
         self._next: Array | None = None
-        self._frozen = False
+        self._frozen = self._told = False
         self._offset = 0.0
         self.calibrated = projection
 
@@ -191,7 +196,8 @@ class Tracker:
     def alarm(self, limit: float, age: int) -> bool:
         """Whether to calibrate again: the correlation with the calibration is under the limit, or signals are lost.
 
-        Not if the calibration, taken `age` frames ago, would not last, or if no calibration can teach hidden blocks.
+        Not if the calibration, taken `age` frames ago, would not last, or if no calibration can teach hidden blocks. A
+        device that is not followed is not calibrated: a warning tells once that it has moved.
 
         Raises
         ------
@@ -199,6 +205,11 @@ class Tracker:
             If signals are lost in spite of a new calibration.
         """
         motion = self.motion
+        if not self.follows:
+            if motion.correlation < limit and not self._told:
+                warnings.warn(STALE.format(limit), stacklevel=4)
+            self._told |= motion.correlation < limit
+            return False
         if motion.lost and not motion.answers:
             raise Diverged(f"{LOST}, also after a new calibration: {ADVICE}")
         return motion.lost or (motion.correlation < limit and age >= MIN_LIFE and not self.rests)
