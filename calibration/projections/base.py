@@ -317,7 +317,7 @@ class LinearProjection(Ageing, ABC):
         """Linear response from the frames of each pattern, with variance and saturation if `uncertain`."""
 
     def _start(self, terms: Terms) -> Array:
-        """Known part of the responses of each vector that is no interference, to which these are added, negative."""
+        """Value of each vector to which its responses are added: minus the known light that is no interference."""
         return self.backend.zeros((terms.batch, self.n_outputs), self.dtype.__name__)
 
     def _level_variance(self, response: Response, patterns: Array) -> float:
