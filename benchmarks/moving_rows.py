@@ -93,8 +93,8 @@ def cost_table(known: Mapping[Key, Row], lines: Sequence[tuple[str, str]], motio
     for task, way in lines:
         there = [row for row in (known.get((task, way, motion)) for motion in motions) if row is not None and row.score]
         if there:
-            counts = sorted({len(row.score) for row in there})
-            seeds = " to ".join(map(str, counts[:1] + counts[1:][-1:]))
+            counts = [len(row.score) for row in there]
+            seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
             rows.append([task, way, seeds, f"{np.mean(there[0].step_frames):.0f}", worst(there, last_of(known, task))])
     return table(["task", "way", "seeds", "frames of a step", "at worst"], rows)
 

@@ -207,8 +207,8 @@ class Tracker:
         motion = self.motion
         if not self.follows:
             if motion.correlation < limit and not self._told:
+                self._told = True
                 warnings.warn(STALE.format(limit), stacklevel=4)
-            self._told |= motion.correlation < limit
             return False
         if motion.lost and not motion.answers:
             raise Diverged(f"{LOST}, also after a new calibration: {ADVICE}")
