@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from calibration.arrays import columns, count, difference, mean
+from calibration.camera.noise import NoiseModel
 from calibration.camera.rounding import rounding_rms
 from calibration.device import Device
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
@@ -54,8 +55,8 @@ class PairProjection(BeamProjection):
     """
 
     noise_advice: ClassVar[str] = (
-        "reference pairs are for codes of a few entries, and the report shows half-ON vectors, an entry at a time: "
-        "judge them by phase-stepping"
+        "a longer exposure or more light, until the beam almost saturates, or fewer inputs: a frame has the light of "
+        "one input"
     )
     by_row: ClassVar[tuple[str, ...]] = (
         "reference_dn",
@@ -89,6 +90,14 @@ class PairProjection(BeamProjection):
     @property
     def dtype(self) -> type[np.float32]:  # noqa: D102 (inherited)
         return np.float32
+
+    def entry_noise(self, noise: NoiseModel) -> float:
+        """Noise of an entry of the map over the rms of entries, by the camera's noise and the light of the data sheet.
+
+        It is the noise over the values of any vector with entries -1, 0 and 1, as each of them takes a frame.
+        """
+        variance = noise.variance(self.offset_dn) / 4.0 * self._scale() ** 2
+        return math.sqrt(2.0 * self.opu.n_in * float(mean(columns(variance, self.valid))))
 
     def _in_light(self, light: float, **more: Array) -> Self:
         offset_dn = self.noise.dark_dn + (self.offset_dn - self.noise.dark_dn) * light

@@ -25,7 +25,7 @@ from calibration.reports.chapters.camera import camera_chapter
 from calibration.reports.chapters.common import Chapter, measure_dark, refusal
 from calibration.reports.chapters.focusing import focusing_chapter
 from calibration.reports.chapters.matrix import matrix_chapter
-from calibration.reports.chapters.projection import projection_chapter, truth_chapter
+from calibration.reports.chapters.projection import projection_chapter, projection_vectors, truth_chapter
 from calibration.reports.chapters.speckle import dim_ratio, speckle_chapter
 from calibration.reports.chapters.stability import Witness, stability_chapter
 from calibration.reports.report import Report, bind
@@ -72,7 +72,7 @@ def characterize(
         Transmission matrix, if known (`OPU.effective_matrix` of a simulated device). It is used only to compare the
         projection with it.
     vectors : int
-        Number of random test vectors for the projection, half ON; 8 or more.
+        Number of random test vectors for the projection, 8 or more: half ON, or one 1 and one -1 for reference pairs.
     n_inputs : int, optional
         Inputs of the projection, as for `measure_projection`.
     method : str
@@ -82,10 +82,10 @@ def characterize(
         of `recover_transmission_matrix`, ``{"method": "popoff", "out": "matrix.h5"}``. By default the report has no
         chapters on a matrix.
     exposure : {"methods", "keep", "auto"}
-        "methods" keeps the device's exposure for frames of plain patterns. Matrix recovery and projections with a
-        reference beam, whose frames are brighter, use suitable exposures of their own, which the report states. "keep"
-        keeps the device's exposure for all frames. "auto" also sets the exposure of plain patterns, so that one reading
-        in 10 000 saturates.
+        "methods" keeps the device's exposure for frames of plain patterns and for reference pairs, whose frames are as
+        bright. Matrix recovery and projections by phase stepping or off axis, whose frames are brighter, use suitable
+        exposures of their own, which the report states. "keep" keeps the device's exposure for all frames. "auto" also
+        sets the exposure of plain patterns, so that one reading in 10 000 saturates.
     seed : int
         Seed of the test patterns.
     progress : bool
@@ -304,11 +304,11 @@ def judge_projection(
     if refused:
         advice = "light the anchor's mirrors, or choose others (n_inputs)"
         return Chapter([refusal("projection", "anchor", refused, advice)], {})
-    if suit and method in RECOVERIES:  # a reference beam makes frames brighter
+    if suit and method in RECOVERIES:  # reference and speckle together are brighter than plain patterns
         expose(opu, method, n_inputs=n_inputs, seed=seed)
     about["projection_exposure_s"] = run.exposures["projection"] = opu.exposure_s
     projection = measure_projection(opu, method=method, n_inputs=n_inputs)
-    x = half_on(vectors, projection.n_inputs, seed, PatternSet.PROJECTION_VECTORS)
+    x = projection_vectors(projection, vectors, seed)
     result = projection.measure(x)
     about |= projection.describe()
     found = projection_chapter(projection, x, result, seed, run.dim_ratio, run.bad)

@@ -67,7 +67,7 @@ def calibrate(
     exposure: Annotated[
         Literal["methods", "keep", "auto"],
         method_option(
-            "methods: plain patterns use the device's exposure; a recovery or a reference beam sets its own. "
+            "methods: a recovery, phase-stepping and off-axis set their own, other frames use the device's. "
             "keep: all frames use the device's exposure. auto: all exposures are set."
         ),
     ] = "methods",

@@ -91,10 +91,12 @@ class RegularHadamard(Design):
         return np.bitwise_count(threes) % 2 == 0
 
     def solve(self, fields: Array) -> Array:  # noqa: D102
-        xp, sums = backend_of(fields).xp, self.column_sums()
-        there = xp.astype(backend_of(fields).asarray(sums), fields.dtype)
+        backend, sums = backend_of(fields), self.column_sums()
+        there = backend.asarray(sums)
+        # All inputs share the rounding error of this sum, so it is taken in double precision.
         mean = (there @ fields) / float(self.order * (self.order + sums.sum()))
-        return (2.0 / self.order) * self.transform(fields) - (2.0 * there)[:, None] * mean[None, :]
+        common = backend.xp.astype((2.0 * there)[:, None] * mean[None, :], fields.dtype)
+        return (2.0 / self.order) * self.transform(fields) - common
 
     def solve_transposed(self, values: Array) -> Array:  # noqa: D102
         return self.solve(values)  # X^-1 is symmetric
@@ -138,7 +140,7 @@ class RegularHadamard(Design):
 class CyclicS(Design):
     """S-matrix of a prime order q = 3 mod 4: ``X_kj = 1`` where ``k - j`` is a square mod q, 0 included.
 
-    ``X^-1 = (2 X^T - J) / ((q + 1) / 2)``, J all ones; products are circular convolutions.
+    ``X^-1 = (2 X^T - J) / ((q + 1) / 2)``, J all ones; the product with signs is a circular convolution.
     """
 
     order: int
@@ -154,10 +156,12 @@ class CyclicS(Design):
     def solve(self, fields: Array) -> Array:  # noqa: D102
         backend = backend_of(fields)
         xp, real = backend.xp, not backend.xp.isdtype(fields.dtype, "complex floating")
-        squares = backend.asarray(quadratic_residues(self.order))
-        code = fft(xp.astype(squares, fields.dtype if real else xp.real(fields).dtype), (0,))
-        folded = ifft(fft(fields, (0,)) * xp.conj(code)[:, None], (0,))
-        return (2.0 * (xp.real(folded) if real else folded) - xp.sum(fields, axis=0)) * (2.0 / (self.order + 1))
+        # Signs in one product: 2 X^T f less the sum of f would cancel, with a rounding error that all inputs share.
+        signs = np.where(quadratic_residues(self.order), 1.0, -1.0)
+        code = backend.asarray(np.conj(np.fft.fft(signs)))
+        spectrum = fft(fields, (0,))
+        folded = ifft(spectrum * xp.astype(code, spectrum.dtype)[:, None], (0,))
+        return (xp.real(folded) if real else folded) * (2.0 / (self.order + 1))
 
     def solve_transposed(self, values: Array) -> Array:  # noqa: D102
         xp, mirror = backend_of(values).xp, -np.arange(self.order) % self.order

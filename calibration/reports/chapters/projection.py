@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from calibration.camera.estimate import share_of
+from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.misfit import MAY_BE
 from calibration.metrics import anchor_truth, pair_truth, row_correlation
@@ -19,9 +20,9 @@ from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.findings import Line
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.patterns.encoding import half_on
-from photonics.random import PatternSet
+from photonics.random import PatternSet, Stream, words
 
-__all__ = ["median_errors", "projection_chapter", "truth_chapter"]
+__all__ = ["median_errors", "projection_chapter", "projection_vectors", "truth_chapter"]
 
 GROUP = "projection"
 POINTS = 3000
@@ -32,8 +33,31 @@ shot noise. Above 3.4 times shot noise the verdict is "failed": drift then cause
 times the calibration raises an error (`calibration.camera.noise`)."""
 UNUSABLE = f"frames of projections must fit the model, got no value that does, or that is not saturated. {MAY_BE}"
 """Reason why nothing can be said of a projection."""
+MAX_NOISE, MAX_REPEATS = 0.2, 0.1
+"""Largest noise over signal, and over the values, of vectors that are shown in bright frames."""
+MAX_ERROR = 0.04
+"""Largest error of a row against the true matrix."""
+MAX_EXCESS_NOISE = 0.25
+"""Largest excess of the noise of reference pairs over that by the data sheets."""
 MAX_EXCESS_DARK = 0.02
 """Largest excess of dark rows over the expected share; doubled if rows hidden by noise are dropped as well."""
+
+
+def projection_vectors(projection: LinearProjection, count: int, seed: int) -> HostArray:
+    """Vectors on which a report judges a projection: random patterns, half ON.
+
+    For reference pairs they are codes with one 1 and one -1, for which the method is made: errors of its calibration
+    add up over the entries of a half-ON pattern, and cancel in such a code.
+    """
+    n = projection.n_inputs
+    if not isinstance(projection, PairProjection):
+        return half_on(count, n, seed, PatternSet.PROJECTION_VECTORS)
+    ticks = PatternSet.PROJECTION_VECTORS + np.arange(count)[:, None]
+    order = words(seed, Stream.PROBES, np.arange(n)[None, :], ticks)[0].argsort(axis=1)
+    codes = np.zeros((count, n), np.int8)
+    for sign, chosen in ((1, order[:, :1]), (-1, order[:, 1:2])):
+        np.put_along_axis(codes, chosen, sign, axis=1)
+    return codes
 
 
 def usable(*results: Projected) -> BoolArray:
@@ -55,7 +79,7 @@ def additivity_error(first: Projected, second: Projected, whole: Projected) -> F
 
 def projection_chapter(
     projection: LinearProjection,
-    x: BoolArray,
+    x: HostArray,
     result: Projected,
     seed: int,
     dim_ratio: float = 1.0,
@@ -65,51 +89,87 @@ def projection_chapter(
 
     `dim_ratio` is that of `dark_row_line`. Bad pixels do not count in linearity and additivity: other lines tell them.
     """
-    valid = projection.valid
-    total, whole, error = sums_of_parts(projection, x, result, seed, bad)
-    axes = 2.0 if np.iscomplexobj(whole) else 1.0  # standard errors are those of each of the real and imaginary parts
-    pull = float(np.sqrt(np.mean(np.abs((total - whole) / error) ** 2) / axes))
-    explained = float(1.0 - np.mean(np.abs(total - whole) ** 2) / np.var(whole))
-    noise_share = float(axes * np.mean(error**2) / np.var(whole))
-    spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean() / axes))
-    noise = float(np.sqrt(np.mean(result.noise[np.isfinite(result.noise) & valid] ** 2)))
-    snr_db = 20.0 * math.log10(spread / noise) if spread else math.nan
-    told_snr = f"; SNR {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits" if spread else "; no signal"
-    again = projection.measure(x)
-    twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
-    rows, outputs = median_errors(twin, result.values, valid)
-    scatter = math.log2(max(projection.noise.slope_dn / projection.opu.camera.gain, 1e-3))
-    # If the noise is under half a code, rounding decides how frames scatter.
-    sheet = replace(projection.noise, slope_dn=projection.opu.camera.gain)
-    told = math.nan if is_noise_hidden(sheet, 0.5 * projection.unit_dn) else 1.0
+    parts = sums_of_parts(projection, x, result, seed, bad)
     lines = [
-        Line(GROUP, "scatter of repeated frames", "log₂ of variance, less dark noise, over that of shot noise", "",
-             told * scatter, math.nan, None, MAX_SCATTER,
-             "the medium or the laser drifts: measure faster, fix the sample"),
-        Line(GROUP, "linearity R²", "1 - |P(x₁) + P(x₂) - P(x₁ + x₂)|² / |P - mean|²", "", explained,
-             3.0 * noise_share / math.sqrt(2.0 * valid.sum()), 1.0 - noise_share, 0.01,
-             "not linear: saturated frames or a drifting device"),
-        Line(GROUP, "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its noise", "", told * pull,
-             1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "not linear: saturated frames or a drifting device"),
+        *linearity_lines(projection, *parts),
         dark_row_line(projection, dim_ratio),
-        Line(GROUP, "noise over signal", f"10^(-SNR/20){told_snr}", "", 10.0 ** (-snr_db / 20.0),
-             math.nan, None, 0.2, projection.noise_advice),
-        Line(GROUP, "row repeats", "median over rows of |P - P again| / √2 |P|, over the vectors", "", rows,
-             math.nan, None, 0.1, projection.noise_advice),
-        Line(GROUP, "output repeats", "median over vectors of |P - P again| / √2 |P|, over the rows", "", outputs,
-             math.nan, None, 0.1, projection.noise_advice),
-    ]  # fmt: skip
+        *noise_lines(projection, result, projection.measure(x)),
+    ]
+    total, whole, _ = parts
     keep = slice(None, None, max(1, len(whole) // POINTS))
     points = {"whole": np.real(whole)[keep].astype(float).tolist(), "sum": np.real(total)[keep].astype(float).tolist()}
     return Chapter(lines, {"additivity": points})
 
 
+def linearity_lines(projection: LinearProjection, total: HostArray, whole: HostArray, error: FloatArray) -> list[Line]:
+    """Noise of the calibration's frames, and sums of parts against the whole."""
+    rows = int(projection.valid.sum())
+    axes = 2.0 if np.iscomplexobj(whole) else 1.0  # standard errors are those of each of the real and imaginary parts
+    pull = float(np.sqrt(np.mean(np.abs((total - whole) / error) ** 2) / axes))
+    explained = float(1.0 - np.mean(np.abs(total - whole) ** 2) / np.var(whole))
+    noise_share = float(axes * np.mean(error**2) / np.var(whole))
+    scatter = math.log2(max(projection.noise.slope_dn / projection.opu.camera.gain, 1e-3))
+    # If the noise is under half a code, rounding decides how frames scatter.
+    hidden = is_noise_hidden(noise_by_sheet(projection), 0.5 * projection.unit_dn)
+    told = math.nan if hidden else 1.0
+    advice = "not linear: saturated frames or a drifting device"
+    return [
+        Line(GROUP, "scatter of repeated frames", "log₂ of variance, less dark noise, over that of shot noise", "",
+             told * scatter, math.nan, None, MAX_SCATTER,
+             "the medium or the laser drifts: measure faster, fix the sample"),
+        Line(GROUP, "linearity R²", "1 - |P(x₁) + P(x₂) - P(x₁ + x₂)|² / |P - mean|²", "", explained,
+             3.0 * noise_share / math.sqrt(2.0 * rows), 1.0 - noise_share, 0.01, advice),
+        Line(GROUP, "additivity", "rms of P(x₁) + P(x₂) - P(x₁ + x₂) over its noise", "", told * pull,
+             1.0 / math.sqrt(2.0 * rows), 1.0, 0.25, advice),
+    ]  # fmt: skip
+
+
+def noise_by_sheet(projection: LinearProjection) -> NoiseModel:
+    """Noise of a frame with the shot noise of the data sheet and the dark noise of the calibration."""
+    return replace(projection.noise, slope_dn=projection.opu.camera.gain)
+
+
+def noise_lines(projection: LinearProjection, result: Projected, again: Projected) -> list[Line]:
+    """Noise over signal by the stated noise, and by the same vectors measured twice."""
+    valid, axes = projection.valid, 2.0 if np.iscomplexobj(result.values) else 1.0
+    spread = float(np.sqrt(result.values[:, valid].var(axis=0).mean() / axes))
+    noise = float(np.sqrt(np.mean(result.noise[np.isfinite(result.noise) & valid] ** 2)))
+    snr_db = 20.0 * math.log10(spread / noise) if spread else math.nan
+    told_snr = f"; SNR {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits" if spread else "; no signal"
+    twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
+    rows, outputs = median_errors(twin, result.values, valid)
+    most_noise, most_repeats = noise_bounds(projection)
+    advice = projection.noise_advice
+    return [
+        Line(GROUP, "noise over signal", f"10^(-SNR/20){told_snr}", "", 10.0 ** (-snr_db / 20.0),
+             math.nan, None, most_noise, advice),
+        Line(GROUP, "row repeats", "median over rows of |P - P again| / √2 |P|, over the vectors", "", rows,
+             math.nan, None, most_repeats, advice),
+        Line(GROUP, "output repeats", "median over vectors of |P - P again| / √2 |P|, over the rows", "", outputs,
+             math.nan, None, most_repeats, advice),
+    ]  # fmt: skip
+
+
+def noise_bounds(projection: LinearProjection) -> tuple[float, float]:
+    """Largest noise over signal, and over the values.
+
+    A frame of reference pairs has the light of one input, and the noise of any code, relative to its values, is that of
+    an entry. The bounds are then what the data sheets let expect, and `MAX_EXCESS_NOISE` more, but at most noise as
+    large as the signal.
+    """
+    if not isinstance(projection, PairProjection):
+        return MAX_NOISE, MAX_REPEATS
+    noise = projection.entry_noise(noise_by_sheet(projection))
+    most = min((1.0 + MAX_EXCESS_NOISE) * noise / math.hypot(1.0, noise), math.sqrt(0.5))
+    return max(MAX_NOISE, most), max(MAX_REPEATS, most)
+
+
 def sums_of_parts(
-    projection: LinearProjection, x: BoolArray, result: Projected, seed: int, bad: BoolArray | None
+    projection: LinearProjection, x: HostArray, result: Projected, seed: int, bad: BoolArray | None
 ) -> tuple[HostArray, HostArray, FloatArray]:
     """Sums of the values of disjoint parts of the vectors, values of the whole, and errors of the difference."""
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
-    first, second = projection.measure(x & part), projection.measure(x & ~part)
+    first, second = projection.measure(x * part), projection.measure(x * ~part)
     good = usable(first) & usable(second) & usable(result) & projection.valid
     good &= True if bad is None else ~bad
     if not good.any():
@@ -154,7 +214,7 @@ def median_errors(error: HostArray, truth: HostArray, valid: BoolArray) -> tuple
     return float(np.median(of_rows)), float(np.median(of_outputs))
 
 
-def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected, truth: ArrayLike) -> Chapter:
+def truth_chapter(projection: LinearProjection, x: HostArray, result: Projected, truth: ArrayLike) -> Chapter:
     """Comparison with the true matrix: error and correlation per row, and the stated error."""
     valid, expected = projection.valid, true_values(projection, x, result.values, truth)
     difference = result.values - expected
@@ -165,7 +225,8 @@ def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected,
     axes = 2.0 if np.iscomplexobj(expected) else 1.0
     pull = float(np.sqrt(np.mean(np.abs(difference[good] / result.standard_error[good]) ** 2) / axes))
     spread = float(1.2533 * rows.std() / math.sqrt(rows.size))
-    limit = 0.04  # with separate anchors, mirror leakage makes the overall scale uncertain as well
+    stated = stated_noise(projection, result, expected)
+    limit = max(MAX_ERROR, stated)  # with separate anchors, mirror leakage makes the overall scale uncertain as well
     if not projection.complementary:
         limit += 2.0 * math.sqrt(projection.leakage)
     more = "more light, fewer saturated pixels"
@@ -175,7 +236,7 @@ def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected,
         Line(GROUP, "error of the output", "median over vectors of |P(x) - truth| / |truth|", "", outputs,
              math.nan, None, 1.5 * limit, more),
         Line(GROUP, "correlation per row", "1 - median Pearson correlation with the truth", "",
-             float(1.0 - np.median(correlation)), math.nan, None, 0.01, more),
+             float(1.0 - np.median(correlation)), math.nan, None, max(0.01, 1.0 - 1.0 / math.hypot(1.0, stated)), more),
         Line(GROUP, "stated uncertainty", "rms of (P(x) - truth) / standard error", "", pull,
              1.0 / math.sqrt(2.0 * valid.sum()), 1.0, 0.25, "the noise model does not hold: drift or saturation"),
     ]  # fmt: skip
@@ -184,7 +245,15 @@ def truth_chapter(projection: LinearProjection, x: BoolArray, result: Projected,
     return Chapter(lines, {"projection": {"truth": truths, "measured": values}, "row_errors": rows.tolist()})
 
 
-def true_values(projection: LinearProjection, x: BoolArray, values: HostArray, truth: ArrayLike) -> HostArray:
+def stated_noise(projection: LinearProjection, result: Projected, expected: HostArray) -> float:
+    """Largest error of a row by the noise that reference pairs state, with `MAX_EXCESS_NOISE`; 0 for other methods."""
+    if not isinstance(projection, PairProjection):
+        return 0.0
+    stated, _ = median_errors(result.standard_error, expected, projection.valid)
+    return (1.0 + MAX_EXCESS_NOISE) * stated
+
+
+def true_values(projection: LinearProjection, x: HostArray, values: HostArray, truth: ArrayLike) -> HostArray:
     """Output of a noiseless device, in the projection's gauge.
 
     A projection by anchors has their phase. For other projections the phase of each row is fitted to its values, and so
