@@ -32,6 +32,8 @@ NOISE = (0.01, 0.1, 1.0)
 """Variances of noise, and of what else the patterns do not explain, that are tried, relative to the responses."""
 MEAN = 10.0
 """Variance of a response that all patterns have in common, relative to the responses."""
+DRIFTS = (0.0, 0.02, 0.2, 2.0, 20.0, 200.0)
+"""Variances by which it moves from one pattern to the next, that are tried: what moves resembles the pattern before."""
 MIN_GAIN = 12.0
 """Gain in log-likelihood from which a shift is told, nats; ``log(count)`` is added, as a shift may begin anywhere."""
 MAX_GAIN = 10.0
@@ -236,12 +238,13 @@ def gains_of(prior: Matrix, gram: Matrix, weight: float) -> Matrix:
     backend, n = backend_of(gram), gram.shape[0]
     xp, some = backend.xp, np.unique(np.linspace(0, n - 1, min(n, COUNTED)).round().astype(np.intp))
     labels = {step: np.clip(np.arange(n) + step, 0, n - 1) for step in (0, 1, -1)}
-    few = block_of(gram, some)
-    fits = {step: best_noise(block_of(prior, at[some]), few) for step, at in labels.items()}
-    moved = max(fits, key=lambda step: fits[step][0])
-    if weight * (fits[moved][0] - fits[0][0]) < EDGE_GAIN:
-        moved = 0
-    matrix = block_of(prior, labels[moved]) + fits[moved][1] * unit_like(gram)
+    few, walk = block_of(gram, some), backend.asarray(0.5 * (n - abs(np.subtract.outer(range(n), range(n)))))
+    drifts = [drift * walk for drift in DRIFTS]  # of the common response, whatever the labels are
+    drift = max(drifts, key=lambda drift: best_noise(block_of(prior + drift, some), few))
+    fits = {step: best_noise(block_of(prior, at[some]) + block_of(drift, some), few) for step, at in labels.items()}
+    best = max(fits, key=lambda step: fits[step][0])
+    moved = best if weight * (fits[best][0] - fits[0][0]) >= EDGE_GAIN else 0
+    matrix = block_of(prior, labels[moved]) + drift + fits[moved][1] * unit_like(gram)
     precision = xp.linalg.inv(matrix)
     if not moved:
         return weight * xp.stack([neighbour_gains(precision, gram, step) for step in (1, -1)])
