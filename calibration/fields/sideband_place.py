@@ -75,7 +75,7 @@ def check_optics(opu: Device) -> tuple[tuple[int, int], float, Frequency]:
         raise ValueError(
             f"imaging.numerical_aperture must be {largest:.3g} or less for off-axis holography on pixels of "
             f"{imaging.pixel_m:g} m (the sidebands of wider fields overlap the centre), "
-            f"got {imaging.numerical_aperture}"
+            f"got {imaging.numerical_aperture or 'no pupil'}"
         )
     band = imaging.numerical_aperture * scale
     carrier = imaging.reference.carrier(wavelength, imaging.pixel_m)

@@ -309,6 +309,7 @@ def judge_projection(
     about["projection_exposure_s"] = run.exposures["projection"] = opu.exposure_s
     projection = measure_projection(opu, method=method, n_inputs=n_inputs)
     x = projection_vectors(projection, vectors, seed)
+    about["projection_vectors"] = f"{vectors} vectors, {'half ON' if x.dtype == np.bool_ else 'one 1 and one -1 each'}"
     result = projection.measure(x)
     about |= projection.describe()
     found = projection_chapter(projection, x, result, seed, run.dim_ratio, run.bad)

@@ -171,9 +171,11 @@ def draw_row_errors(ax: Axes, errors: ArrayLike) -> Axes:
 
 def draw_singular_values(ax: Axes, curve: Curve) -> Axes:
     """Histogram of singular values against the law of Marchenko and Pastur."""
-    values, (low, high) = np.asarray(curve["values"]), curve["edges"]
-    rows, columns, scale = curve["rows"], curve["columns"], curve.get("scale", 1.0)
-    ax.hist(values, 30, density=True, color=LIGHT, label="recovered matrix")
+    (low, high), rows, columns, scale = curve["edges"], curve["rows"], curve["columns"], curve.get("scale", 1.0)
+    values = np.sort(curve["values"])[-max(round(min(rows, columns)), 1) :]  # the others are zero, or nearly so
+    ax.hist(
+        values, min(30, math.ceil(math.sqrt(2.0 * values.size))), density=True, color=LIGHT, label="recovered matrix"
+    )
     s = np.linspace(low, high, 400)
     ax.plot(s, marchenko_pastur_density(s / scale, rows, columns) / scale, color=RED, lw=1.2, label="Marchenko-Pastur")
     ax.set(xlabel="singular value", ylabel="probability density", xlim=(0, None))

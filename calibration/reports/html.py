@@ -72,7 +72,7 @@ def summary(report: Findings) -> str:
     return (
         f"Overall: {report.summary}. The medium: {report.medium}. "
         f"{about['frames']} frames of the device, {about['camera_frames']} of the camera, "
-        f"exposure {microseconds(about['exposure_s'])}, {about['date']}, opu-sim {about['version']}. "
+        f"exposure of plain patterns {microseconds(about['exposure_s'])}, {about['date']}, opu-sim {about['version']}. "
         f"The report uses frames and data sheets; {truth}.\n{RULE}"
     )
 
@@ -98,7 +98,8 @@ def method_of(report: Findings, group: str) -> str:
     about = report.provenance
     if group == "projection":
         gauge = about.get("projection_gauge")
-        return f"Method: {about.get('projection', 'anchor')}." + (f" Gauge: {gauge}" if gauge else "")
+        vectors = f" Shown: {about['projection_vectors']}." if "projection_vectors" in about else ""
+        return f"Method: {about.get('projection', 'anchor')}.{vectors}" + (f" Gauge: {gauge}" if gauge else "")
     if group == "matrix" and about.get("matrix"):
         matrix = about["matrix"]
         gauge = matrix.get("gauge", {})
@@ -106,7 +107,7 @@ def method_of(report: Findings, group: str) -> str:
         fixed = [f"{n.removesuffix('_fixed')} {words[value]}" for n, value in gauge.items() if n.endswith("_fixed")]
         state = f" ({', '.join(fixed)})" if fixed else ""
         about = f"Method: {matrix.get('method')}, {matrix.get('frames')} frames."
-        return f"{about} Gauge: {gauge.get('sentence', '')}{state}"
+        return f"{about} Gauge: {gauge.get('sentence', '')}{state}."
     return ""
 
 
@@ -179,7 +180,7 @@ FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], object], str], ...] = (
      "Photon transfer curve. The slope is the gain K; filled points were fitted. The full well cuts off the noise."),
     ("photon_transfer", "camera", drawings.draw_snr,
      "Signal over temporal noise. The dynamic range begins at the absolute sensitivity threshold of EMVA 1288, for "
-     "which the dark noise is 0.49 DN or more."),
+     "which the dark noise is 0.49 DN or more. Rounding adds to noise under half a code: points under the curve."),
     ("photon_transfer", "camera", drawings.draw_linearity,
      "Linearity: deviation of the mean signal from the fitted line, over 5 to 95 % of saturation."),
     ("intensity_histogram", "speckle", drawings.draw_histogram,
@@ -187,21 +188,24 @@ FIGURES: tuple[tuple[str, str, Callable[[Axes, Any], object], str], ...] = (
     ("autocovariance", "speckle", drawings.draw_autocovariance,
      "Autocovariance of the frames without the camera's noise: its width is the speckle's grain."),
     ("additivity", "projection", drawings.draw_additivity,
-     "Linearity: the projection of a pattern against the sum of the projections of two disjoint parts of it."),
+     "Linearity: the projection of a vector against the sum of the projections of two disjoint parts of it."),
     ("projection", "projection", drawings.draw_projection,
      "Measured projection against the true one; each point is one output for one vector."),
     ("row_errors", "projection", drawings.draw_row_errors,
-     "Error of each output relative to its rms. Rows with a dim anchor have larger errors; the darkest are dropped."),
+     "Error of each output relative to its rms. Rows with a dim anchor or reference have larger errors; the darkest "
+     "are dropped."),
     ("held_out", "matrix", drawings.draw_held_out,
      "Patterns that were not used in the recovery: measured against predicted intensity, relative to the mean."),
     ("matrix_rows", "matrix", lambda ax, curve: drawings.draw_row_errors(ax, curve["error"]),
-     "Error of each row of the recovered matrix, by such patterns, noise subtracted; first bin: none found."),
+     "Error of each row of the recovered matrix, by the same patterns, less the camera's noise. Rows whose error the "
+     "noise hides are in the first bin."),
     ("row_map", "matrix", drawings.draw_row_map,
      "Rows of the matrix in the sensor's layout. Refused rows are zero in the matrix and not used."),
     ("misfit", "matrix", drawings.draw_misfit,
      "Misfit of the rows: mean squared residual of the frames over that of noise."),
     ("singular_values", "matrix", drawings.draw_singular_values,
-     "Singular values of the recovered matrix against the law of a matrix of independent Gaussian entries."),
+     "Singular values of the recovered matrix against the law of independent Gaussian entries. Those that are zero, as "
+     "pixels share a grain, are left out."),
     ("focusing", "focusing", drawings.draw_budget,
      "Mean enhancement of the foci and its budget: each bar includes one more loss."),
     ("stability", "stability", drawings.draw_stability,

@@ -1,11 +1,13 @@
 """The compiler of the package's loops, whose results are cached on disk where a folder can be written."""
 
+import logging
 import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar, cast
 
 import numba
+from numba.core.event import Event, Listener, register
 from numba.extending import intrinsic
 
 __all__ = ["compiled", "widen_vectors"]
@@ -40,6 +42,30 @@ def warn_of_no_cache() -> None:
         RuntimeWarning,
         stacklevel=2,
     )
+
+
+class FirstCompilation(Listener):
+    """Tells why the first frame takes seconds: kernels that no earlier run has left are compiled."""
+
+    def on_start(self, event: Event) -> None:
+        """Tell that a kernel of this package is compiled; code that is loaded makes no event."""
+        if event.data and event.data["dispatcher"].py_func.__module__.startswith("photonics."):
+            tell_of_compilation()
+
+    def on_end(self, event: Event) -> None:
+        """Nothing to tell."""
+
+
+@cache
+def tell_of_compilation() -> None:
+    """Tell once, on standard error unless the process has configured its logging."""
+    logging.getLogger("photonics").warning(
+        "opu-sim compiles its kernels for this processor (5 to 20 s, longer on a busy machine); later runs load them, "
+        "if a folder can be written"
+    )
+
+
+register("numba:compile", FirstCompilation())
 
 
 def allow_widest(typingctx):

@@ -66,7 +66,7 @@ def speckle_chapter(opu: Device, patterns: BoolArray, frames: HostArray, noise: 
         distance = float(np.mean([exponential_distance(np.maximum(s, 0.0)) for s in signal[:, good]]))
         share = math.sqrt(grains / opu.n_out)  # pixels of a grain are not independent
         lines.insert(1, Line(
-            "speckle", "distance to exp(-I)", "Kolmogorov-Smirnov D √K, mean, K independent pixels", "",
+            "speckle", "distance to exp(-I)", "mean over frames of D √K (Kolmogorov-Smirnov), K independent pixels", "",
             distance * share, math.nan, None, 1.63 + math.sqrt(grains) / mean,
             "see the histogram: a background or a clipped tail",
         ))  # fmt: skip

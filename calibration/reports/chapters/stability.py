@@ -9,7 +9,7 @@ from calibration.arrays import columns
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, show
 from calibration.reports.chapters.common import Chapter, signal_of
-from calibration.reports.findings import Line
+from calibration.reports.findings import Line, format_number
 from photonics.arrays import Array, BoolArray
 from photonics.backend import backend_of, to_host
 from photonics.patterns.encoding import half_on
@@ -71,17 +71,21 @@ def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Ch
     last = float(correlation[0, -1])
     reason = f"the medium drifted away: only {max(last, 0.0):.0%} of its speckle was left after {run:.3g} s"
     reason = reason if last < 0.5 else ""
-    tau = f"τ = {1.0 / rate:.3g} s" if rate > 3.0 * rate_error else f"τ > {1.0 / (rate + 3.0 * rate_error):.3g} s"
+    known = rate > 3.0 * rate_error
+    longest = format_number(1.0 / (rate if known else rate + 3.0 * rate_error), 3)
+    tau = f"τ {'=' if known else '>'} {longest} s"
     drift = float(power.std(ddof=1) / power.mean())
     slow, fast = laser_variance(opu, times)
+    sheet = format_number(slow**0.5, 2)
     camera_share = camera / (REPEATS * good.sum() * power.mean() ** 2)
     lines = [
         Line("stability", "speckle kept", "correlation of first and last frames, less noise", "", last, error, 1.0,
              0.02, "measure faster than the medium drifts, or fix the sample", reason),
         Line("stability", "decorrelation in the run", f"T / τ, C(t) = exp(-2t / τ); {tau}, T = {run:.3g} s", "",
              rate * run, rate_error * run, None, 0.02, "calibrate more often than the decorrelation time"),
-        Line("stability", "laser drift", f"relative rms variation of the light in {run:.3g} s; laser {slow**0.5:.2g}",
-             "", drift, drift / math.sqrt(2.0 * (len(power) - 1)), None,
+        Line("stability", "laser drift",
+             f"relative rms variation of the light in {run:.3g} s; by the laser's data sheet {sheet}", "",
+             drift, drift / math.sqrt(2.0 * (len(power) - 1)), None,
              3.0 * math.sqrt(slow + fast + camera_share) + MAX_DRIFT,
              "let the laser warm up; drift that is slower than the run does not show"),
     ]  # fmt: skip

@@ -23,9 +23,10 @@ caching._CacheLocator.ensure_cache_path = refuse
 
 
 def test_a_read_only_installation_works():
-    """With a read-only home: the same frames, and one warning that names NUMBA_CACHE_DIR.
+    """With a read-only home: the same frames, one warning that names NUMBA_CACHE_DIR, and one line before compiling.
 
-    Catches: an import that ends in "cannot cache function", a warning for each function.
+    Catches: an import that ends in "cannot cache function", a warning for each function, a first run of a minute in
+    silence.
     """
     runs = [
         subprocess.run(
@@ -40,3 +41,4 @@ def test_a_read_only_installation_works():
     assert [run.returncode for run in runs] == [0, 0], runs[1].stderr
     assert runs[0].stdout == runs[1].stdout
     assert [run.stderr.count("set NUMBA_CACHE_DIR") for run in runs] == [0, 1]
+    assert runs[1].stderr.count("compiles its kernels") == 1
