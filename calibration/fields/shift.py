@@ -40,13 +40,11 @@ MAX_GAIN = 10.0
 """Largest gain of one pattern, so that chance resemblance of two responses is no shift, nats."""
 EDGE_GAIN = 12.0
 """Patterns next to a shift count with it if they lower its gain by less, nats."""
-CHANCE = 1.8
-"""Mean of the highest of three log-likelihoods that are chance, nats: 1 + 1/2 + 1/3."""
+CHANCE = 1 + 1 / 2 + 1 / 3  # nats, the mean of the highest of three log-likelihoods that are chance
 MIN_EXPLAINED = 4.0
-"""Mean log-likelihood, nats, that known fields must give a response. With less, chance makes runs of gains."""
+"""Mean log-likelihood, nats, that known fields must give a response. Less is chance."""
 MIN_KNOWN_SHARE = 0.8
-"""Share of what they should explain of the responses by the law that they must explain. A medium that has moved, or a
-beam whose phase jitters, leaves less: then nothing is judged."""
+"""Least share of what they should explain by the law. Less, after a medium or a phase has moved, is not judged."""
 MIN_SEEN = 5.0
 """Nats from which on a response counts as explained, by its own pattern or by a neighbour."""
 
@@ -81,8 +79,7 @@ class Known(NamedTuple):
     """(n_known, n_inputs)."""
     responses: Array
     """(n_known, n_pixels)."""
-    pixels: float
-    """Number of independent pixels."""
+    pixels: float  # independent ones
 
     @classmethod
     def of(cls, patterns: BoolArray, responses: ComplexArray, most: float) -> Self:
@@ -93,10 +90,7 @@ class Known(NamedTuple):
 
 
 def check_order(patterns: Array, responses: Array, known: Known | None = None, stacklevel: int = 3) -> Array:
-    """Whether responses belong to their patterns, (count,), by `find_shifts` and `find_known_shifts`; warns if not.
-
-    Patterns that may belong to a shift count with it.
-    """
+    """Whether no shift may contain a pattern, (count,), by `find_shifts` and `find_known_shifts`; warns of shifts."""
     sound, found = np.ones(patterns.shape[0], np.bool_), find_shifts(patterns, responses)
     found += [] if known is None else find_known_shifts(patterns, responses, known)
     for shift in found:
@@ -143,8 +137,9 @@ def find_shifts(patterns: Array, responses: Array) -> list[Shift]:
     values = xp.concat([xp.real(values), xp.imag(values)], axis=1) if axes == 2.0 else values
     values = values / xp.sqrt(xp.mean(values**2, axis=0) + 1e-30)
     some = backend.asarray(np.unique(np.linspace(0, count - 1, min(count, COUNTED)).round().astype(np.intp)))
-    taken = covariance(xp.take(patterns, some, axis=0)), gram_of(xp.take(values, some, axis=0))
-    independent = min(independent_values(*taken), axes * pixels)
+    prior, gram = covariance(xp.take(patterns, some, axis=0)), gram_of(xp.take(values, some, axis=0))
+    independent = max(independent_values(prior + one, gram) for one in walks(prior, to_host(some)))
+    independent = min(independent, axes * pixels)
     ends = [(part[0], part[-1] + 1) for part in np.array_split(np.arange(count), -(-count // BLOCK))]
     parts = ((covariance(patterns[start:stop, :]), gram_of(values[start:stop, :])) for start, stop in ends)
     gains = [gains_of(*part, 0.5 * independent) for part in parts]
@@ -238,9 +233,8 @@ def gains_of(prior: Matrix, gram: Matrix, weight: float) -> Matrix:
     backend, n = backend_of(gram), gram.shape[0]
     xp, some = backend.xp, np.unique(np.linspace(0, n - 1, min(n, COUNTED)).round().astype(np.intp))
     labels = {step: np.clip(np.arange(n) + step, 0, n - 1) for step in (0, 1, -1)}
-    few, walk = block_of(gram, some), backend.asarray(0.5 * (n - abs(np.subtract.outer(range(n), range(n)))))
-    drifts = [drift * walk for drift in DRIFTS]  # of the common response, whatever the labels are
-    drift = max(drifts, key=lambda drift: best_noise(block_of(prior + drift, some), few))
+    few = block_of(gram, some)
+    drift = max(walks(gram, np.arange(n)), key=lambda drift: best_noise(block_of(prior + drift, some), few))
     fits = {step: best_noise(block_of(prior, at[some]) + block_of(drift, some), few) for step, at in labels.items()}
     best = max(fits, key=lambda step: fits[step][0])
     moved = best if weight * (fits[best][0] - fits[0][0]) >= EDGE_GAIN else 0
@@ -250,6 +244,12 @@ def gains_of(prior: Matrix, gram: Matrix, weight: float) -> Matrix:
         return weight * xp.stack([neighbour_gains(precision, gram, step) for step in (1, -1)])
     back = -weight * neighbour_gains(precision, gram, -moved)
     return xp.stack([back if step == moved else xp.full_like(back, -math.inf) for step in (1, -1)])
+
+
+def walks(like: Matrix, at: NDArray[np.intp]) -> list[Matrix]:
+    """Covariances of a common response that moves, at these patterns, for each of `DRIFTS`."""
+    walk = backend_of(like).asarray(0.5 * (np.ptp(at) - abs(np.subtract.outer(at, at))))
+    return [drift * walk for drift in DRIFTS]
 
 
 def block_of(matrix: Matrix, index: NDArray[np.intp]) -> Matrix:

@@ -16,13 +16,13 @@ def responses_on_an_offset(seed, count=640, inputs=65, pixels=150):
 
 
 def test_an_offset_that_moves_is_no_shift_and_hides_none():
-    """10 sound calls are quiet; a frame that is lost in the middle of one is told within 20 patterns of its place.
+    """10 sound calls are quiet; a lost frame is told in each, with more than a third of the frames after it.
 
     Catches: a common response that is taken for constant, so that each response is most like that of the pattern before
     (false alarms in 10 of 10; a transformer on a medium that moves within 1000 frames).
     """
-    calls = [responses_on_an_offset(seed) for seed in range(10)]
-    assert not any(find_shifts(*call) for call in calls)
-    patterns, responses = calls[0]
-    (shift,) = find_shifts(patterns, np.concatenate([responses[:320], responses[321:], responses[-1:]]))
-    assert abs(shift.start - 320) <= 20 and shift.stop == 640 and shift.step == 1
+    for patterns, responses in map(responses_on_an_offset, range(10)):
+        assert not find_shifts(patterns, responses)
+        found = find_shifts(patterns, np.concatenate([responses[:340], responses[341:], responses[-1:]]))
+        assert {shift.step for shift in found} == {1} and min(shift.start for shift in found) >= 328
+        assert sum(shift.stop - shift.start for shift in found) > 100
