@@ -182,8 +182,8 @@ def read_arrays(path: Path, names: Mapping[str, str], alone: str) -> Arrays:
 
 
 def column(values: HostArray) -> HostArray:
-    """Return a vector of MATLAB, which has two axes, with one."""
-    return values.reshape(-1) if values.ndim == 2 and 1 in values.shape else values
+    """Return a vector or a number of MATLAB, which has two axes, without axes of length 1."""
+    return values.squeeze() if values.ndim == 2 and 1 in values.shape else values
 
 
 def read_stack(path: Path) -> HostArray:

@@ -27,7 +27,10 @@ def check(record, kept=slice(None), exposure=None):
 
 
 def test_one_file_holds_all(tmp_path):
-    """npz, HDF5, MATLAB 5 and 7.3, with other names and MATLAB's axes. Catches: transposed or renamed arrays."""
+    """npz, HDF5, MATLAB 5 and 7.3, with other names and MATLAB's axes, in which a number has two.
+
+    Catches: transposed or renamed arrays, one exposure for all frames that is refused.
+    """
     arrays = {"patterns": MASKS.astype(np.uint8) * 255, "frames": FRAMES, "exposure_s": EXPOSURE}
     np.savez(tmp_path / "a.npz", allow_pickle=False, **arrays)
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -40,6 +43,8 @@ def test_one_file_holds_all(tmp_path):
             file[name] = np.transpose(values)
     for name in ("a.npz", "a.h5", "a.mat", "b.mat"):
         check(open_recording(tmp_path / name, device=DEVICE), exposure=EXPOSURE)
+    scipy.io.savemat(tmp_path / "one.mat", matlab | {"exposure_s": 2e-3})
+    check(open_recording(tmp_path / "one.mat", device=DEVICE), exposure=np.full(COUNT, 2e-3))
     with h5py.File(tmp_path / "named.h5", "w") as file:
         file["run/X"], file["run/Y"] = MASKS, FRAMES
     found = open_recording(tmp_path / "named.h5", names={"patterns": "run/X", "frames": "run/Y"}, device=DEVICE)
