@@ -6,6 +6,7 @@ import numpy as np
 
 from calibration.device import Wrapper
 from calibration.twin.light import LEAKAGE, RATE
+from calibration.twin.speckle import half_on_covariance
 from photonics import DMD, OPU, Camera, GaussianMedium, Imaging, Laser, Reference
 from photonics.arrays import IntArray
 from photonics.medium import Ballistic, Drifting
@@ -135,6 +136,9 @@ def truth(opu: OPU, ticks: IntArray | None = None) -> dict[str, float]:
         power *= float(slow.relative_power(ticks, opu.exposure_s, opu.frame_period_s, opu.seed).mean())
     rin = -400.0 if laser.rin_db_per_hz is None else laser.rin_db_per_hz
     beam = imaging.reference
+    contrast = imaging.contrast(None, laser.wavelength_m)
+    if ratio:  # without a pupil
+        contrast = float(half_on_covariance(1.0, ratio, imaging.polarisations)) ** 0.5
     return {
         "camera.offset_dn": camera.offset,
         "camera.gain_dn_per_e": camera.gain,
@@ -151,7 +155,7 @@ def truth(opu: OPU, ticks: IntArray | None = None) -> dict[str, float]:
         "laser.drift_rms": laser.drift_rms,
         "laser.drift_time_s": laser.drift_time_s,
         "laser.drift_rms^2/drift_time_s": laser.drift_rms**2 / laser.drift_time_s,
-        "speckle contrast": imaging.contrast(None, laser.wavelength_m) * (1 + 2 * ratio) ** 0.5 / (1 + ratio),
+        "speckle contrast": contrast,
         "medium.ratio": ratio,
         "medium.correlation_frames": medium.correlation_frames if isinstance(medium, Drifting) else np.inf,
         "imaging.numerical_aperture": imaging.numerical_aperture or np.nan,

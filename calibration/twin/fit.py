@@ -72,17 +72,18 @@ def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Tw
     """Fit a device to frames that were read, with their camera (`read_sensor`); `about` is the provenance."""
     found = camera_parameters(seen, sensor)
     found += gather(light.UNITS, lambda: light.light_parameters(seen, sensor))
-    area, straight = 1.0, 0.0
+    area, straight, fields = 1.0, 0.0, 1
     try:
         statistics = speckle.read_speckle(seen, sensor)
         found += speckle.speckle_parameters(seen, statistics)
         area = statistics.area
-        straight = next((p.estimate.value for p in found if p.name == speckle.STRAIGHT and p.known), 0.0)
+        known = {p.name: p.estimate.value for p in found if p.known}
+        straight, fields = known.get(speckle.STRAIGHT, 0.0), int(known.get(speckle.MODES, 1))
     except CannotTell as reason:
         found += [Parameter.unknown(name, unit, reason) for name, unit in speckle.UNITS.items()]
     beam = next(p for p in found if p.name == light.RADIUS)
     radius = likely_radius(seen, beam.estimate.value, beam.least)
-    found += changes_in_time(seen, sensor, area, straight, radius)
+    found += changes_in_time(seen, sensor, area, (straight, fields), radius)
     by_name = {parameter.name: parameter for parameter in found}
     medium, power = by_name[DRIFT], by_name["laser.drift_rms"]
     laser_rms = power.estimate.value if power.known else min(seen.parts.laser.drift_rms, power.most)
@@ -93,14 +94,17 @@ def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Tw
 
 
 def changes_in_time(
-    seen: Evidence, sensor: Sensor, area: float, straight: float, radius_m: float | None
+    seen: Evidence, sensor: Sensor, area: float, light: tuple[float, int], radius_m: float | None
 ) -> list[Parameter]:
-    """Correlation time of the medium and noise of the laser, from looks at one pattern."""
+    """Correlation time of the medium and noise of the laser, from looks at one pattern.
+
+    `light` is the ratio of unscattered light and the number of fields, as in `speckle.half_on_covariance`.
+    """
     units = {DRIFT: "frames"} | {name: unit for name, (unit, _) in NOISE.items()}
 
     def find() -> list[Parameter]:
         looks = Looks(seen, sensor)
-        medium = gather({DRIFT: "frames"}, lambda: medium_parameters(looks, straight))
+        medium = gather({DRIFT: "frames"}, lambda: medium_parameters(looks, *light))
         frames = medium[0].estimate.value if medium[0].known else 1e12
         time = frames * seen.period_s
         return [*medium, *laser_parameters(seen, looks, time, area, radius_m)]

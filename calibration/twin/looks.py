@@ -10,6 +10,7 @@ from calibration.twin.light import dark_at
 from calibration.twin.parameter import CannotTell, Parameter, jackknife, pixel_blocks
 from calibration.twin.processes import Process, Series, fit_process
 from calibration.twin.sensor import Sensor
+from calibration.twin.speckle import half_on_covariance
 from photonics.arrays import FloatArray, IntArray
 
 __all__ = ["DRIFT", "NOISE", "Looks", "laser_parameters", "medium_parameters"]
@@ -68,9 +69,11 @@ class Looks:
             raise CannotTell(f"{len(self.pixels)} pixels are never saturated in the looks, 64 are needed")
 
 
-def medium_parameters(looks: Looks, straight: float = 0.0) -> list[Parameter]:
-    """Correlation time of the field; `straight` is the ballistic share, which does not decorrelate."""
-    (log_time,), (error,) = jackknife(lambda pixels: best_time(looks, pixels, straight), pixel_blocks(looks.pixels))
+def medium_parameters(looks: Looks, straight: float = 0.0, fields: int = 1) -> list[Parameter]:
+    """Correlation time of the field; `straight` and `fields` are those of `half_on_covariance`."""
+    (log_time,), (error,) = jackknife(
+        lambda pixels: best_time(looks, pixels, straight, fields), pixel_blocks(looks.pixels)
+    )
     error = ERROR_FACTOR * error
     span = float(np.ptp(looks.times))
     how = "correlation of the speckle of one pattern between looks, field correlation exp(-t / tau)"
@@ -81,7 +84,7 @@ def medium_parameters(looks: Looks, straight: float = 0.0) -> list[Parameter]:
     return [Parameter(DRIFT, "frames", Estimate(value, value * float(error)), how)]
 
 
-def best_time(looks: Looks, pixels: IntArray, straight: float) -> NDArray[np.float64]:
+def best_time(looks: Looks, pixels: IntArray, straight: float, fields: int) -> NDArray[np.float64]:
     """Logarithm of the correlation time that fits the correlations between looks best, weighted by their spread.
 
     Weights are those of the time of the last step, so that the misfit alone decides.
@@ -94,8 +97,7 @@ def best_time(looks: Looks, pixels: IntArray, straight: float) -> NDArray[np.flo
     lag = np.abs(looks.times[j] - looks.times[i])
     dim = (noise / power)[i] / 2.0 + (noise / power)[j] / 2.0
     rho = np.exp(-lag[None, :] / np.exp(GRID)[:, None])
-    share = 4.0 * straight  # straight light of the inputs that are ON, times speckle, decorrelates as rho, not rho^2
-    model = (rho**2 + share * rho) / (1.0 + share)
+    model = half_on_covariance(rho, straight, fields) / half_on_covariance(1.0, straight, fields)
     best, place = -1, len(GRID) // 2
     cost = np.zeros(len(GRID))
     for _ in range(MAX_STEPS):

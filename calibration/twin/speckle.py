@@ -13,7 +13,7 @@ from calibration.twin.sensor import Sensor
 from photonics.arrays import FloatArray, IntArray
 from photonics.parts.pupil import correlation
 
-__all__ = ["GRAIN", "MODES", "STRAIGHT", "UNITS", "Speckle", "read_speckle", "speckle_parameters"]
+__all__ = ["GRAIN", "MODES", "STRAIGHT", "UNITS", "Speckle", "half_on_covariance", "read_speckle", "speckle_parameters"]
 
 CONTRAST, STRAIGHT = "speckle contrast", "medium.ratio"
 GRAIN, MODES = "imaging.numerical_aperture", "imaging.polarisations"
@@ -179,6 +179,23 @@ def speckle_parameters(seen: Evidence, speckle: Speckle) -> list[Parameter]:
     return found
 
 
+def half_on_covariance(rho: NDArray[np.float64] | float, straight: float, fields: int) -> NDArray[np.float64]:
+    """Covariance over the pixels of two frames of a half-ON pattern, over the square of their mean.
+
+    Parameters
+    ----------
+    rho : float or array
+        Correlation of the scattered field between the two frames; 1 gives the square of the contrast.
+    straight : float
+        Unscattered over scattered light r. Half of the pixels have it, since the input imaged onto them is ON.
+    fields : int
+        Number of equal fields that do not interfere.
+    """
+    kept = np.asarray(rho)
+    speckle = (kept**2 + 2.0 * straight * kept) / fields
+    return (speckle + straight**2) / (1.0 + straight) ** 2
+
+
 def ballistic(speckle: Speckle) -> Estimate:
     """Unscattered over scattered light."""
     if speckle.aperture.value > 0.0:
@@ -203,12 +220,11 @@ def root(square: Estimate) -> Estimate:
 
 
 def modes(speckle: Speckle, share: float, straight: float) -> Estimate:
-    """Number of equal fields that do not interfere, 1 or 2: the contrast squared is `share` / modes.
+    """Number of equal fields that do not interfere, 1 or 2, from the contrast.
 
-    Unscattered light of the ratio r reduces the square of the contrast to ``(1 + 2 r) / (1 + r)^2``.
+    `share` is the part of its square that integration over a pixel leaves.
     """
-    mixed = (1.0 + 2.0 * straight) / (1.0 + straight) ** 2
-    expected = {number: share * mixed / number for number in (1, 2)}
+    expected = {number: share * float(half_on_covariance(1.0, straight, number)) for number in (1, 2)}
     number = min(expected, key=lambda n: abs(np.log(max(speckle.contrast2.value, 1e-3) / expected[n])))
     apart = abs(np.log(max(speckle.contrast2.value, 1e-3) / expected[number]))
     if apart > 0.2 and apart > 4.0 * speckle.contrast2.error / speckle.contrast2.value:
