@@ -113,12 +113,7 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
     xp, square = backend.xp, float(np.float32(ratio) ** 2)
     noise = fit_noise(mean, variance, peak < top, dark, top)
 
-    scatter = noise.slope_dn / opu.camera.gain
-    if scatter > MAX_SCATTER and noise.slope_dn * (float(xp.mean(mean[1:, :])) - noise.dark_dn) > 1.0:
-        raise Unsteady(
-            "repeated frames of a pattern must agree within the camera's noise, got a variance "
-            f"{scatter:.0f} times that of shot noise: check for drift of the medium or the laser, and for lost frames"
-        )
+    check_steady(noise, float(xp.mean(mean[1:, :])), opu.camera.gain)
     full, restless = peak[1:, :] >= top, backend.asarray(is_restless(dark))
     long = mean[1:, :] - mean[:1, :]
     short = (short_mean[1:, :] - short_mean[:1, :]) * ratio
@@ -142,6 +137,16 @@ def measure_background(opu: Device, patterns: BoolArray, repeats: int) -> Backgr
         ),
         bend=bend_of_exposures(xp.where(clipped, np.nan, long), spread, short, short_spread, ratio),
     )
+
+
+def check_steady(noise: NoiseModel, level_dn: float, gain: float) -> None:
+    """Raise `Unsteady` if frames of patterns of this mean level scatter by far more than by the camera's gain."""
+    scatter = noise.slope_dn / gain
+    if scatter > MAX_SCATTER and noise.slope_dn * (level_dn - noise.dark_dn) > 1.0:
+        raise Unsteady(
+            "repeated frames of a pattern must agree within the camera's noise, got a variance "
+            f"{scatter:.0f} times that of shot noise: check for drift of the medium or the laser, and for lost frames"
+        )
 
 
 def measure_many(opu: Device, patterns: BoolArray, repeats: int) -> Background:

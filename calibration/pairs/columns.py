@@ -58,28 +58,7 @@ def choose_columns(patterns: BoolArray, n_inputs: int) -> Columns:
     ValueError
         If the patterns do not tell these inputs apart, or from those that are always ON; the message names them.
     """
-    names: dict[bytes, int] = {}
-    kept: list[int] = []
-    background = int(np.sum(patterns.all(axis=0)))
-    for number, column in enumerate(patterns.T):
-        wanted, key = number < n_inputs, column.tobytes()
-        if column.all() or not column.any():
-            if wanted:
-                state = "ON" if column.any() else "OFF"
-                raise ValueError(
-                    f"patterns must show input {number} both ON and OFF, got {state} in all {len(patterns)} frames: "
-                    "leave it out (n_inputs), or show more patterns"
-                )
-            continue
-        if (other := names.get(key)) is not None:
-            if other < n_inputs:
-                raise ValueError(
-                    f"patterns must tell the inputs apart, got inputs {other} and {number} in the same state in all "
-                    f"{len(patterns)} frames: choose n_inputs, or show more patterns"
-                )
-            continue
-        names[key] = number
-        kept.append(number)
+    kept, background = distinct_inputs(patterns, n_inputs), int(np.sum(patterns.all(axis=0)))
     shown = patterns[:, kept].astype(np.float32)
     mean = shown.mean(axis=0, dtype=np.float64).astype(np.float32)
     signs = 2.0 * (shown - mean)
@@ -98,3 +77,22 @@ def choose_columns(patterns: BoolArray, n_inputs: int) -> Columns:
                 f"patterns must be linearly independent, got {rank} independent ones for {len(kept)} inputs: show more"
             )
     return Columns(signs, n_inputs, 2.0 * mean, offset, background, float(values[0] / values[-1]))
+
+
+def distinct_inputs(patterns: BoolArray, n_inputs: int) -> list[int]:
+    """First input of each group of inputs that are always alike, without those that are always ON or OFF."""
+    first: dict[bytes, int] = {}
+    for number, column in enumerate(patterns.T):
+        changes = column.any() and not column.all()
+        if number < n_inputs and not changes:
+            raise ValueError(
+                f"patterns must show input {number} both ON and OFF, got {'ON' if column.any() else 'OFF'} in all "
+                f"{len(patterns)} frames: leave it out (n_inputs), or show more patterns"
+            )
+        other = first.setdefault(column.tobytes(), number) if changes else number
+        if other < n_inputs and other != number:
+            raise ValueError(
+                f"patterns must tell the inputs apart, got inputs {other} and {number} in the same state in all "
+                f"{len(patterns)} frames: choose n_inputs, or show more patterns"
+            )
+    return list(first.values())

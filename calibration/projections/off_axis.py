@@ -188,18 +188,9 @@ def locate(
     Frames of reference and speckle together, minus those of each alone, contain only the two sidebands. The radius is
     that at which noise exceeds the light.
     """
-    patterns = np.zeros((PROBES, opu.n_in), np.bool_)
-    patterns[:, : shown.shape[1]] = shown
+    alone, both = show_probes(opu, shown)
     backend = backend_of_device(opu)
     xp = backend.xp
-    alone = xp.astype(show(opu, patterns), xp.float32)
-    both = xp.astype(show(opu, patterns, reference_phase=0.0), xp.float32)
-    full = float(mean(both >= opu.camera.saturation_dn))
-    if full > MAX_PROBES_FULL:
-        raise ValueError(
-            f"exposure_s {opu.exposure_s:.4g} saturates {full:.0%} of the readings, which hides the sideband, at most "
-            f"{MAX_PROBES_FULL:.0%} may be: shorten it (calibration.expose)"
-        )
     beam, left_out = backend.asarray(arm.reference_dn), backend.asarray(bad)
     cross = xp.where(left_out, 0.0, both - alone - beam)
     cropped = opu.imaging.region is not None
@@ -217,12 +208,7 @@ def locate(
     noise = floor + float(np.float32(dim) + arm.reference_variance.sum())
     light = count * (density - noise)
     inside = float(light[radii <= band].sum())
-    strength = inside / (count[radii <= band].sum() * floor)
-    if strength < 1.0:
-        raise ValueError(
-            f"imaging.reference.intensity {opu.imaging.reference.intensity:g} must give fringes above the noise, got "
-            f"{max(strength, 0.0):.2g} times the noise's power: use more light"
-        )
+    check_fringes(opu, inside / (count[radii <= band].sum() * floor))
     # A ring is part of the disc if it has more light than noise, and enough of it: wide discs make the fit slow.
     dim = (light < count * floor + MIN_RING_SHARE * inside) & (count > 0)
     radius = disc_radius(radii, dim, band, room)
@@ -231,3 +217,28 @@ def locate(
     chance = 2.0 * noise * math.sqrt(float(count[outside].sum()) / PROBES)
     lost = max(float(light[outside].sum()) - chance, 0.0) / inside
     return to_host(both), center, radius, math.sqrt(lost), bend
+
+
+def show_probes(opu: Device, shown: BoolArray) -> tuple[Array, Array]:
+    """Frames of the probes without the reference and with it, float32; a ``ValueError`` if too many saturate."""
+    patterns = np.zeros((PROBES, opu.n_in), np.bool_)
+    patterns[:, : shown.shape[1]] = shown
+    xp = backend_of_device(opu).xp
+    alone = xp.astype(show(opu, patterns), xp.float32)
+    both = xp.astype(show(opu, patterns, reference_phase=0.0), xp.float32)
+    full = float(mean(both >= opu.camera.saturation_dn))
+    if full > MAX_PROBES_FULL:
+        raise ValueError(
+            f"exposure_s {opu.exposure_s:.4g} saturates {full:.0%} of the readings, which hides the sideband, at most "
+            f"{MAX_PROBES_FULL:.0%} may be: shorten it (calibration.expose)"
+        )
+    return alone, both
+
+
+def check_fringes(opu: Device, strength: float) -> None:
+    """Raise a ``ValueError`` if the power of the fringes in the band is less than that of the noise."""
+    if strength < 1.0:
+        raise ValueError(
+            f"imaging.reference.intensity {opu.imaging.reference.intensity:g} must give fringes above the noise, got "
+            f"{max(strength, 0.0):.2g} times the noise's power: use more light"
+        )

@@ -125,8 +125,7 @@ def recover_transmission_matrix(
         if exposure == "auto" and not part.exists():
             expose_recovery(device, plan)
         if target is None and not backend_of_device(device).on_host:
-            count = DARK_FRAMES + plan.frames + plan.closing_frames
-            store = FramesOnDevice(describe_measurement(device, plan), device, count)
+            store = new_store(device, plan)
         else:
             store = stack.enter_context(open_frames(part, device, plan, resume, exposure))
         with keep_refused(part, target):
@@ -136,6 +135,12 @@ def recover_transmission_matrix(
         if target is not None:
             part.unlink()
     return estimate
+
+
+def new_store(device: Device, plan: RecoveryMethod) -> FramesOnDevice:
+    """Memory of the device for the frames of a run."""
+    count = DARK_FRAMES + plan.frames + plan.closing_frames
+    return FramesOnDevice(describe_measurement(device, plan), device, count)
 
 
 def check_brightness(device: Device, plan: RecoveryMethod, store: FrameStore) -> FloatArray:

@@ -1,6 +1,7 @@
 """The beam on the mirrors: its radius, and what its pointing does to frames."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from scipy.optimize import fminbound
 from calibration.camera.estimate import Estimate
 from calibration.twin.evidence import Evidence
 from calibration.twin.parameter import CannotTell, jackknife, pixel_blocks
-from photonics.arrays import BoolArray, IntArray
+from photonics.arrays import BoolArray, FloatArray, IntArray
 
 __all__ = ["beam_radius", "likely_radius", "pointing"]
 
@@ -28,6 +29,19 @@ FITS = 5
 LOST = 0.75, 0.25
 """Light that saturation takes, and its error, over the light times the share of saturated readings. It is 1 for one
 field of exponential intensity, and half for many."""
+
+
+class Groups(NamedTuple):
+    """Frames of groups of few inputs alone, which see the profile of the beam."""
+
+    shown: NDArray[np.float64]
+    """Which inputs are ON, (n_groups, n_in)."""
+    light: FloatArray
+    """Mean frame of each group above that of all inputs OFF, (n_groups, n_out)."""
+    noise: float
+    """Variance of the mean light of a frame, DN^2, mean over the groups."""
+    full: NDArray[np.float64]
+    """Share of saturated readings in each group."""
 
 
 def beam_radius(seen: Evidence, pixels: IntArray, ceiling: int, rounding_dn: float) -> Estimate:
@@ -49,29 +63,14 @@ def beam_radius(seen: Evidence, pixels: IntArray, ceiling: int, rounding_dn: flo
     CannotTell
         If there are too few groups, or the beam is flat on the inputs.
     """
-    off = seen.off()
-    few = seen.plain & (seen.on > 0) & (seen.on <= FEW * seen.n_in) & seen.at(float(seen.exposure_s[off[0]]))
-    index = np.flatnonzero(few)
-    names, which = np.unique(seen.name[index], return_inverse=True)
-    if len(names) < MIN_GROUPS:
-        raise CannotTell(f"there are {len(names)} patterns of few inputs, {MIN_GROUPS} are needed")
-    beside = off[np.abs(seen.number[off] - seen.number[index].mean()) < NEAR]
-    frames = seen.of(index)
-    above = frames - seen.of(beside if len(beside) >= MIN_OFF else off).mean(axis=0)
-    light = np.stack([above[which == k].mean(axis=0) for k in range(len(names))])
-    power = above[:, pixels].mean(axis=1)
-    noise = float(np.mean([power[which == k].var() for k in range(len(names))]))
-    full = np.array([(frames[which == k][:, pixels] >= ceiling).mean() for k in range(len(names))])
-    shown = np.stack([seen.patterns[index[which == k][0]] for k in range(len(names))]).astype(np.float64)
-    square = (seen.parts.dmd.cells(seen.n_in).centres ** 2).sum(axis=0)
-
-    every = np.arange(len(names))
+    few, square = groups_of_few(seen, pixels, ceiling), (seen.parts.dmd.cells(seen.n_in).centres ** 2).sum(axis=0)
+    every = np.arange(len(few.full))
 
     def curvature(
         some: IntArray = pixels, groups: IntArray = every, lost: float = LOST[0], level: float = 0.0
     ) -> NDArray[np.float64]:
-        energy = (light[groups][:, some].mean(axis=1) + level) / (1.0 - lost * full[groups])
-        return bend_of(energy, shown[groups], square, noise, len(some))
+        energy = (few.light[groups][:, some].mean(axis=1) + level) / (1.0 - lost * few.full[groups])
+        return bend_of(energy, few.shown[groups], square, few.noise, len(some))
 
     (bend,), (error,) = jackknife(curvature, pixel_blocks(pixels))
     # Groups are independent, too: their scatter has the noise that all pixels share, and grains of several pixels.
@@ -84,6 +83,26 @@ def beam_radius(seen: Evidence, pixels: IntArray, ceiling: int, rounding_dn: flo
             f"the beam is flat on the inputs within the errors: the radius is at least {least:.2g} m", least=least
         )
     return Estimate(float(bend**-0.5), float(0.5 * bend**-1.5 * error))
+
+
+def groups_of_few(seen: Evidence, pixels: IntArray, ceiling: int) -> Groups:
+    """Frames of few inputs at the exposure of those of all inputs OFF, by pattern; arguments as for `beam_radius`."""
+    off = seen.off()
+    few = seen.plain & (seen.on > 0) & (seen.on <= FEW * seen.n_in) & seen.at(float(seen.exposure_s[off[0]]))
+    index = np.flatnonzero(few)
+    names, which = np.unique(seen.name[index], return_inverse=True)
+    if len(names) < MIN_GROUPS:
+        raise CannotTell(f"there are {len(names)} patterns of few inputs, {MIN_GROUPS} are needed")
+    beside = off[np.abs(seen.number[off] - seen.number[index].mean()) < NEAR]
+    frames, groups = seen.of(index), [which == k for k in range(len(names))]
+    above = frames - seen.of(beside if len(beside) >= MIN_OFF else off).mean(axis=0)
+    power = above[:, pixels].mean(axis=1)
+    return Groups(
+        shown=np.stack([seen.patterns[index[group][0]] for group in groups]).astype(np.float64),
+        light=np.stack([above[group].mean(axis=0) for group in groups]),
+        noise=float(np.mean([power[group].var() for group in groups])),
+        full=np.array([(frames[group][:, pixels] >= ceiling).mean() for group in groups]),
+    )
 
 
 def bend_of(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from calibration.arrays import columns, mean
 from calibration.device import Device, check_device, show
 from calibration.fields.bad_pixels import is_hot
-from photonics.arrays import Array, BoolArray, FloatArray, Shapes, real_numbers
+from photonics.arrays import Array, BoolArray, FloatArray, HostArray, Shapes, real_numbers
 from photonics.backend import backend_of, to_host
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import integer
@@ -160,18 +160,8 @@ def focus(
     ValueError
         If the matrix is real or does not fit the device, a target is not a pixel, or no row is valid.
     """
-    check_device(opu)
-    entries: Array = matrix if is_array_api_obj(matrix) else np.asarray(matrix)
-    backend = backend_of(entries)
-    n_inputs = entries.shape[-1]
-    if entries.ndim != 2 or entries.shape[0] != opu.n_out or not 0 < n_inputs <= opu.n_in:
-        raise ValueError(f"matrix must have shape ({opu.n_out}, up to {opu.n_in}), got {entries.shape}")
-    if not backend.xp.isdtype(entries.dtype, "complex floating"):
-        raise ValueError(
-            f"matrix must be complex, got {entries.dtype}: a real map, as of an anchor or reference pairs, lacks half "
-            'of the light; take recover_transmission_matrix or measure_projection(opu, "phase-stepping"), and give a '
-            "transmission matrix that is real in truth as complex numbers"
-        )
+    entries = check_matrix(check_device(opu), matrix)
+    backend, n_inputs = backend_of(entries), entries.shape[1]
     averages, phases = integer(averages, "averages", 2), integer(phases, "phases", 1)
     targets = choose_targets(opu.n_out, targets, valid)
     rows = to_host(backend.xp.take(entries, backend.asarray(targets), axis=0))
@@ -188,12 +178,7 @@ def focus(
     expected, error = expect(entries, standard_error, targets, (masks, field), (level, valid))
     span = (opu.camera.saturation_dn - opu.camera.offset) * PEAK
     exposure = min(usual, max(usual * span / (reference * float(predicted.max())), SHORTEST_EXPOSURE_S))
-    shown = np.repeat(pad_to_device(masks, opu.n_in), shots, axis=0)
-    frames = show(opu, shown, exposure)
-    unlit = to_host(opu.dark(4, exposure))
-    dark = float(unlit[:, ~is_hot(unlit, opu.camera.saturation_dn)].mean())
-    readings = to_host(columns(frames, backend_of(frames).asarray(targets)))  # (targets * shots, targets)
-    at_target = np.moveaxis(np.diagonal(readings.reshape(len(targets), shots, -1), axis1=0, axis2=2), -1, 0)
+    at_target, first, dark = measure_foci(opu, masks, targets, shots, exposure)
     unit, signal = reference * exposure / usual, at_target.astype(np.float64) - dark
     scatter = np.var(signal, axis=1, ddof=1).mean() / np.mean(signal**2) / shots + 2.0 * opu.laser.drift_rms**2
     return Focus(
@@ -205,9 +190,35 @@ def focus(
         expected_error=np.hypot(error, expected * math.sqrt(scatter)),
         phase_only=np.abs(rows).sum(axis=1) ** 2 / float(np.mean(np.sum(np.abs(rows) ** 2, axis=1))),
         saturated=np.any(at_target >= opu.camera.saturation_dn, axis=1),
-        frame=((to_host(mean(frames[:shots, :], axis=0, dtype="float32")) - dark) / unit).astype(np.float32),
+        frame=((first - dark) / unit).astype(np.float32),
         exposure_s=exposure,
     )
+
+
+def check_matrix(opu: Device, matrix: ArrayLike) -> Array:
+    """Return a complex matrix that fits the device, or raise a ``ValueError``."""
+    entries: Array = matrix if is_array_api_obj(matrix) else np.asarray(matrix)
+    if entries.ndim != 2 or entries.shape[0] != opu.n_out or not 0 < entries.shape[1] <= opu.n_in:
+        raise ValueError(f"matrix must have shape ({opu.n_out}, up to {opu.n_in}), got {entries.shape}")
+    if not backend_of(entries).xp.isdtype(entries.dtype, "complex floating"):
+        raise ValueError(
+            f"matrix must be complex, got {entries.dtype}: a real map, as of an anchor or reference pairs, lacks half "
+            'of the light; take recover_transmission_matrix or measure_projection(opu, "phase-stepping"), and give a '
+            "transmission matrix that is real in truth as complex numbers"
+        )
+    return entries
+
+
+def measure_foci(
+    opu: Device, masks: BoolArray, targets: NDArray[np.intp], shots: int, exposure_s: float
+) -> tuple[HostArray, FloatArray, float]:
+    """Show each mask some times: readings of its target, (k, shots); mean frame of the first mask; dark level."""
+    frames = show(opu, np.repeat(pad_to_device(masks, opu.n_in), shots, axis=0), exposure_s)
+    unlit = to_host(opu.dark(4, exposure_s))
+    dark = float(unlit[:, ~is_hot(unlit, opu.camera.saturation_dn)].mean())
+    readings = to_host(columns(frames, backend_of(frames).asarray(targets)))  # (targets * shots, targets)
+    at_target = np.moveaxis(np.diagonal(readings.reshape(len(targets), shots, -1), axis1=0, axis2=2), -1, 0)
+    return at_target, to_host(mean(frames[:shots, :], axis=0, dtype="float32")), dark
 
 
 def expect(

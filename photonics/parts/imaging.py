@@ -7,14 +7,14 @@ import numpy as np
 from pydantic import ValidationInfo, field_validator, model_validator
 
 from photonics.arrays import Array, IntArray
-from photonics.backend import Backend, backend_of, require
+from photonics.backend import Backend, backend_of
 from photonics.component import Field, component, integer
 from photonics.kernels.threads import for_blocks
 from photonics.parts import pupil as optics
 from photonics.parts.creep import Creep
 from photonics.parts.power import pixel_sums, scale_in_place, square_modulus
 from photonics.parts.pupil import Pupil
-from photonics.parts.reference import Reference
+from photonics.parts.reference import Reference, check_beam
 from photonics.parts.sensor import Window
 
 __all__ = ["Imaging"]
@@ -274,10 +274,7 @@ class Imaging:
         self.check_samples(wavelength_m)
         grid, pixels = self.layout(n_field, modes), self.pixels(n_field, modes)
         if reference is not None:
-            require(backend, reference, "reference")
-            n = n_field // modes
-            if tuple(reference.shape) not in ((batch, n), (1, n)):
-                raise ValueError(f"reference must have shape ({batch}, {n}) or (1, {n}), got {tuple(reference.shape)}")
+            check_beam(reference, backend, batch, n_field // modes)
         filter_, visibility = self.filter(grid, wavelength_m, backend), self.visibility(wavelength_m)
         speeds = self.creep_speeds(wavelength_m)
         motion = Creep.of(grid[1], *speeds, ticks, frame_period_s, batch) if self.creeps else None
@@ -295,11 +292,7 @@ class Imaging:
             rate[start:stop, :] = scale_in_place(scale_in_place(power, unit), factor)
 
         frames = max(BLOCK[backend.on_host] // n_field, 1)
-        if backend.on_host:
-            for_blocks(work, batch, frames, batch * n_field * SAMPLE_S)
-        else:
-            for start in range(0, batch, frames):
-                work(start, min(start + frames, batch))
+        for_blocks(work, batch, frames, batch * n_field * SAMPLE_S if backend.on_host else 0.0)
         return rate
 
     def filter(self, grid: tuple[int, int], wavelength_m: float, backend: Backend) -> Array:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from photonics import draws
 from photonics.arrays import Array, IntArray, unread_text
-from photonics.backend import Backend
+from photonics.backend import Backend, require
 from photonics.component import Field, Seed, component
 from photonics.parts.vibration import ARM, vibration
 from photonics.random import Stream
 
-__all__ = ["Reference", "as_phases"]
+__all__ = ["Reference", "as_phases", "check_beam"]
 
 
 @component
@@ -222,3 +222,10 @@ def smooth_noise(seed: int, layout: tuple[int, int], grain: float) -> NDArray[np
     power = np.exp(-square * (np.pi * grain) ** 2)
     filter_ = np.sqrt(power / (2.0 * power.mean()))
     return np.fft.ifft2(np.fft.fft2(white.reshape(layout)) * filter_)
+
+
+def check_beam(beam: Array, backend: Backend, batch: int, n: int) -> None:
+    """Raise a ``ValueError`` if a beam's field is of another library, or has not the shape (batch, n) or (1, n)."""
+    require(backend, beam, "reference")
+    if tuple(beam.shape) not in ((batch, n), (1, n)):
+        raise ValueError(f"reference must have shape ({batch}, {n}) or (1, {n}), got {tuple(beam.shape)}")

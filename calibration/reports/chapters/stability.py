@@ -71,9 +71,8 @@ def stability_chapter(witness: Witness, noise: NoiseModel, bad: BoolArray) -> Ch
     last = float(correlation[0, -1])
     reason = f"the medium drifted away: only {max(last, 0.0):.0%} of its speckle was left after {run:.3g} s"
     reason = reason if last < 0.5 else ""
-    known = rate > 3.0 * rate_error
-    longest = format_number(1.0 / (rate if known else rate + 3.0 * rate_error), 3)
-    tau = f"τ {'=' if known else '>'} {longest} s"
+    fastest, sign = (rate, "=") if rate > 3.0 * rate_error else (rate + 3.0 * rate_error, ">")
+    tau = f"τ {sign} {format_number(1.0 / fastest, 3)} s"
     drift = float(power.std(ddof=1) / power.mean())
     slow, fast = laser_variance(opu, times)
     sheet = format_number(slow**0.5, 2)
