@@ -90,10 +90,11 @@ class Faulty(Wrapper):
         return np.asarray(self.frames(frames, start)).astype(frames.dtype)
 
 
-def sound(seed: int) -> Case:
-    """A device without faults: preset, sizes, camera, laser, medium and methods follow from the seed."""
+def sound(seed: int, method: str = "") -> Case:
+    """A device without faults: preset, sizes, camera, laser, medium and, unless given, methods follow from the seed."""
     draw = np.random.default_rng(seed)
-    method, matrix = PROJECTIONS[seed % len(PROJECTIONS)], MATRICES[seed % len(MATRICES)]
+    matrix = MATRICES[seed % (len(MATRICES) - bool(method))]  # the last one, off-axis, has a bench of its own
+    method = method or PROJECTIONS[seed % len(PROJECTIONS)]
     if "off-axis" in (method, matrix):
         method = matrix = "off-axis"
     preset = PRESETS[int(draw.integers(3))]

@@ -39,6 +39,57 @@ __all__ = ["calibrate"]
 
 method_option = partial(panel_option, "Methods")
 recording_option = partial(panel_option, "Recordings")
+MethodNames = Annotated[
+    list[str] | None,
+    method_option(
+        "Method that measures projections (default: anchor), or that recovers the transmission matrix "
+        "(default: no recovery); may be repeated. phase-stepping and off-axis do both."
+    ),
+]
+RecoveryOptions = Annotated[
+    list[str] | None,
+    method_option(
+        "Option of the recovery, for instance steps=3, track_drift=true, anchors=8 or n_inputs=128; may be repeated.",
+        metavar="NAME=VALUE",
+    ),
+]
+Exposure = Annotated[
+    Literal["methods", "keep", "auto"],
+    method_option(
+        "methods: a recovery, phase-stepping and off-axis set their own, other frames use the device's. "
+        "keep: all frames use the device's exposure. auto: all exposures are set."
+    ),
+]
+Truth = Annotated[
+    bool,
+    method_option("Also compare projections with the simulated device's matrix; the report states this.", "--truth"),
+]
+Recorded = Annotated[
+    list[Path] | None,
+    recording_option(
+        "Use frames of a bench instead of a device: a recording, npz, HDF5, MATLAB, npy, TIFF, or a folder of "
+        "images; may be repeated, once for each round of questions."
+    ),
+]
+Patterns = Annotated[
+    list[Path] | None,
+    recording_option("Patterns of the recorded frames, if their file has none: a file of questions, or of patterns."),
+]
+Questions = Annotated[
+    Path | None,
+    recording_option(
+        "Write the patterns to show next on the bench, with exposures and phases, to this new file (npz, HDF5, "
+        "MATLAB). Without further questions the report is written."
+    ),
+]
+Record = Annotated[Path | None, recording_option("Record patterns and frames to this new HDF5 file.")]
+Compare = Annotated[
+    tuple[Path, Path] | None,
+    result_option(
+        "Only compare two files report.json; exit code 1 if a verdict got worse, 3 if one became failed.",
+        metavar="A B",
+    ),
+]
 FAILED = 3
 """Exit code if a verdict is failed. A comparison that found something worse gives 1, bad input 2."""
 
@@ -49,62 +100,15 @@ def calibrate(
     n_out: NOut = 1000,
     seed: Seed = 0,
     change: Changes = None,
-    method: Annotated[
-        list[str] | None,
-        method_option(
-            "Method that measures projections (default: anchor), or that recovers the transmission matrix "
-            "(default: no recovery); may be repeated. phase-stepping and off-axis do both."
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        method_option(
-            "Option of the recovery, for instance steps=3, track_drift=true, anchors=8 or n_inputs=128; may be "
-            "repeated.",
-            metavar="NAME=VALUE",
-        ),
-    ] = None,
-    exposure: Annotated[
-        Literal["methods", "keep", "auto"],
-        method_option(
-            "methods: a recovery, phase-stepping and off-axis set their own, other frames use the device's. "
-            "keep: all frames use the device's exposure. auto: all exposures are set."
-        ),
-    ] = "methods",
-    truth: Annotated[
-        bool,
-        method_option(
-            "Also compare projections with the simulated device's matrix; the report states this.", "--truth"
-        ),
-    ] = False,
-    recorded: Annotated[
-        list[Path] | None,
-        recording_option(
-            "Use frames of a bench instead of a device: a recording, npz, HDF5, MATLAB, npy, TIFF, or a folder of "
-            "images; may be repeated, once for each round of questions."
-        ),
-    ] = None,
-    patterns: Annotated[
-        list[Path] | None,
-        recording_option(
-            "Patterns of the recorded frames, if their file has none: a file of questions, or of patterns."
-        ),
-    ] = None,
-    questions: Annotated[
-        Path | None,
-        recording_option(
-            "Write the patterns to show next on the bench, with exposures and phases, to this new file (npz, HDF5, "
-            "MATLAB). Without further questions the report is written."
-        ),
-    ] = None,
-    record: Annotated[Path | None, recording_option("Record patterns and frames to this new HDF5 file.")] = None,
-    compare: Annotated[
-        tuple[Path, Path] | None,
-        result_option(
-            "Only compare two files report.json; exit code 1 if a verdict got worse, 3 if one became failed.",
-            metavar="A B",
-        ),
-    ] = None,
+    method: MethodNames = None,
+    option: RecoveryOptions = None,
+    exposure: Exposure = "methods",
+    truth: Truth = False,
+    recorded: Recorded = None,
+    patterns: Patterns = None,
+    questions: Questions = None,
+    record: Record = None,
+    compare: Compare = None,
     out: Out = None,
     resume: Resume = False,
     quiet: Quiet = False,

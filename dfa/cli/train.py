@@ -35,6 +35,79 @@ __all__ = ["demo", "train"]
 ranks_option = partial(panel_option, "Several processes (docs/howto/ranks.md)")
 training_option = partial(panel_option, "Training")
 encoder_option = partial(panel_option, "Encoder of the error (at most one of the first three)")
+DataSet = Annotated[
+    str,
+    typer.Option(
+        help="Data: digits, mnist, fashion-mnist, cifar10, cifar100, cora, citeseer, pubmed or tiny-shakespeare."
+    ),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(help="Network: mlp (default), cnn or norm-cnn for images, gcn for graphs, transformer for text."),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        help="Training methods, separated by commas: bp, dfa, ternary, optical, last-layer; all for these five; "
+        "separate (DFA with a matrix for each block), alignment (feedback alignment), sign (sign-symmetric), "
+        "learned (a matrix fitted behind the device)."
+    ),
+]
+Hidden = Annotated[
+    str | None,
+    typer.Option(
+        help="Widths of the hidden blocks, separated by commas. Default: 1024,1024 (mlp); 16,32,128 (cnn: "
+        "channels, then units); 32,64,128,96 (norm-cnn); 16 (gcn); 128,128,128,128 (transformer)."
+    ),
+]
+Epochs = Annotated[int | None, training_option("Epochs. Default: 5 for images (norm-cnn 8), 250 for graphs.", min=1)]
+Steps = Annotated[int | None, training_option("Steps on text. Default: 600.", min=1)]
+BatchSize = Annotated[int | None, training_option("Batch size. Default: 128 images (norm-cnn 64) or 32 texts.", min=1)]
+LearningRate = Annotated[
+    float | None, training_option("Adam's learning rate. Default: 0.001; graphs 0.01; text 0.003.")
+]
+HiddenRate = Annotated[
+    float | None,
+    training_option(
+        "Learning rate of hidden blocks with fixed feedback, relative to --learning-rate. Default: 1; text 0.1."
+    ),
+]
+Samples = Annotated[int | None, training_option("Number of training samples, from the start. Default: all.", min=1)]
+Threshold = Annotated[
+    float | None, encoder_option("Ternarise the error at this fixed threshold. Default for graphs: 0.2.")
+]
+Deviations = Annotated[
+    float | None,
+    encoder_option("Ternarise at this many standard deviations of the batch's error, for tanh units."),
+]
+Stochastic = Annotated[
+    float | None,
+    encoder_option("Ternarise at random, without bias for errors up to this value. Default for images and text: 1."),
+]
+Pairs = Annotated[
+    bool,
+    encoder_option(
+        "With --stochastic: show at most one positive and one negative entry. Default for images and text.",
+        "--pairs",
+    ),
+]
+PlanChanges = Annotated[
+    list[str] | None,
+    device_option(
+        "Change a parameter of the device (camera.bit_depth=6), the training (training.context=32), the "
+        "encoder (encoder.restore=true) or the calibration (calibration.method=phase-stepping); may be repeated.",
+        "--set",
+        metavar="NAME=VALUE",
+    ),
+]
+Processes = Annotated[
+    int, ranks_option("Processes of this machine that hold the blocks of the network and share the device.", min=1)
+]
+Replicas = Annotated[
+    int, ranks_option("Copies of the network in these processes, which share the rows of each batch.", min=1)
+]
+MicroBatches = Annotated[int, ranks_option("Parts of a batch that follow each other through the processes.", min=1)]
+Tensorboard = Annotated[bool, result_option("Also write the diagnostics as TensorBoard events.", "--tensorboard")]
 
 
 def demo(
@@ -52,95 +125,29 @@ def demo(
 
 
 def train(
-    data: Annotated[
-        str,
-        typer.Option(
-            help="Data: digits, mnist, fashion-mnist, cifar10, cifar100, cora, citeseer, pubmed or tiny-shakespeare."
-        ),
-    ] = "digits",
-    network: Annotated[
-        str | None,
-        typer.Option(help="Network: mlp (default), cnn or norm-cnn for images, gcn for graphs, transformer for text."),
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="Training methods, separated by commas: bp, dfa, ternary, optical, last-layer; all for these five; "
-            "separate (DFA with a matrix for each block), alignment (feedback alignment), sign (sign-symmetric), "
-            "learned (a matrix fitted behind the device)."
-        ),
-    ] = "optical",
+    data: DataSet = "digits",
+    network: Network = None,
+    method: Method = "optical",
     device: Device = "lab_bench",
-    hidden: Annotated[
-        str | None,
-        typer.Option(
-            help="Widths of the hidden blocks, separated by commas. Default: 1024,1024 (mlp); 16,32,128 (cnn: "
-            "channels, then units); 32,64,128,96 (norm-cnn); 16 (gcn); 128,128,128,128 (transformer)."
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None, training_option("Epochs. Default: 5 for images (norm-cnn 8), 250 for graphs.", min=1)
-    ] = None,
-    steps: Annotated[int | None, training_option("Steps on text. Default: 600.", min=1)] = None,
-    batch_size: Annotated[
-        int | None, training_option("Batch size. Default: 128 images (norm-cnn 64) or 32 texts.", min=1)
-    ] = None,
-    learning_rate: Annotated[
-        float | None, training_option("Adam's learning rate. Default: 0.001; graphs 0.01; text 0.003.")
-    ] = None,
-    hidden_rate: Annotated[
-        float | None,
-        training_option(
-            "Learning rate of hidden blocks with fixed feedback, relative to --learning-rate. Default: 1; text 0.1."
-        ),
-    ] = None,
-    samples: Annotated[
-        int | None, training_option("Number of training samples, from the start. Default: all.", min=1)
-    ] = None,
-    threshold: Annotated[
-        float | None, encoder_option("Ternarise the error at this fixed threshold. Default for graphs: 0.2.")
-    ] = None,
-    deviations: Annotated[
-        float | None,
-        encoder_option("Ternarise at this many standard deviations of the batch's error, for tanh units."),
-    ] = None,
-    stochastic: Annotated[
-        float | None,
-        encoder_option(
-            "Ternarise at random, without bias for errors up to this value. Default for images and text: 1."
-        ),
-    ] = None,
-    pairs: Annotated[
-        bool,
-        encoder_option(
-            "With --stochastic: show at most one positive and one negative entry. Default for images and text.",
-            "--pairs",
-        ),
-    ] = False,
-    change: Annotated[
-        list[str] | None,
-        device_option(
-            "Change a parameter of the device (camera.bit_depth=6), the training (training.context=32), the "
-            "encoder (encoder.restore=true) or the calibration (calibration.method=phase-stepping); may be repeated.",
-            "--set",
-            metavar="NAME=VALUE",
-        ),
-    ] = None,
+    hidden: Hidden = None,
+    epochs: Epochs = None,
+    steps: Steps = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    hidden_rate: HiddenRate = None,
+    samples: Samples = None,
+    threshold: Threshold = None,
+    deviations: Deviations = None,
+    stochastic: Stochastic = None,
+    pairs: Pairs = False,
+    change: PlanChanges = None,
     seeds: Seeds = 1,
-    ranks: Annotated[
-        int, ranks_option("Processes of this machine that hold the blocks of the network and share the device.", min=1)
-    ] = 1,
-    replicas: Annotated[
-        int, ranks_option("Copies of the network in these processes, which share the rows of each batch.", min=1)
-    ] = 1,
-    micro_batches: Annotated[
-        int, ranks_option("Parts of a batch that follow each other through the processes.", min=1)
-    ] = 1,
+    ranks: Processes = 1,
+    replicas: Replicas = 1,
+    micro_batches: MicroBatches = 1,
     out: Out = None,
     resume: Resume = False,
-    tensorboard: Annotated[
-        bool, result_option("Also write the diagnostics as TensorBoard events.", "--tensorboard")
-    ] = False,
+    tensorboard: Tensorboard = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
