@@ -13,6 +13,8 @@ from pathlib import Path
 from threading import Timer
 
 from benchmarks.child import ROOT, environment
+from benchmarks.pages import put
+from benchmarks.repeated import tables
 from benchmarks.report import Parser, out_file, run, show, write
 from benchmarks.row import Row
 from photonics.backend import find_backend
@@ -83,6 +85,9 @@ def main(argv: list[str]) -> int:
     """Exit code: 0, 1 if a row or a test failed, or 2 without a GPU."""
     parser = Parser(prog="python -m benchmarks.gpu", description="Time and test the simulator on a GPU.")
     parser.add_argument("--out", type=Path, help="JSON file for the results; default runs/bench-gpu-<time>.json")
+    parser.add_argument(
+        "--page", type=Path, help="page of the documentation, such as docs/performance.md, for the table"
+    )
     parser.add_argument("--no-tests", action="store_true", help="run the benchmarks only")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="time for everything; default 480")
     parser.add_argument("--rehearse", action="store_true", help="on the processor, small: to see that every row runs")
@@ -100,6 +105,8 @@ def main(argv: list[str]) -> int:
     if not (given.no_tests or given.rehearse):
         code, summary = run_tests(max(given.seconds - (time.monotonic() - start), 1.0))
     write(path, rows, rehearsal=given.rehearse, tests=summary, seconds=time.monotonic() - start)
+    if given.page is not None:
+        put(tables([path]), "benchmarks.gpu", given.page)
     show(rows, f"tests: {summary}")
     print(f"results: {path}")
     return int(code != 0 or any(row.ratio is None for row in rows))

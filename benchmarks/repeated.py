@@ -18,7 +18,6 @@ NAME = "benchmarks.repeated"
 HEADINGS = "what", "measured", "ratio", "target"
 TITLES = {"streamed": "streamed media, and the generator of random numbers"}
 """Title of the table of a benchmark whose rows have no words in common."""
-LIBRARIES = ("numpy", "numba", "torch", "lightonml", "scikit-learn", "deepinv")
 
 
 def read_rows(path: Path) -> tuple[dict[str, Any], list[Row]]:
@@ -32,9 +31,9 @@ def tables(paths: list[Path]) -> str:
     """A table for each benchmark, as Markdown."""
     runs = [read_rows(path) for path in paths]
     about = runs[0][0]
-    versions = ", ".join(f"{name} {about['versions'][name]}" for name in LIBRARIES if name in about["versions"])
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     chip = f"{about['machine']['processor']}, {', '.join(about['machine']['blas'])}"
-    text = [f"{len(runs)} runs of {about['date'][:10]}, {chip}; {versions}.\n"]
+    text = [f"{len(runs)} run{'s' * (len(runs) > 1)} of {about['date'][:10]}, {chip}; {versions}.\n"]
     every = [row for _, rows in runs for row in rows]
     names_of = dict.fromkeys((row.benchmark, row.name) for row in every)
     for benchmark, group in groupby(names_of, key=lambda pair: pair[0]):
@@ -52,7 +51,7 @@ def cells(what: str, rows: list[Row]) -> tuple[str, str, str, str]:
     if not same:
         return what, f"not measured: {rows[0].note}", "-", "-"
     _, measured, ratio, target, verdict = same[len(same) // 2].cells()
-    spread = f"{ratio} ({same[0].cells()[2]} – {same[-1].cells()[2]})"
+    spread = f"{ratio} ({same[0].cells()[2]} – {same[-1].cells()[2]})" if len(rows) > 1 else ratio
     return what, measured, spread, target if target == "-" else f"{target}, {verdict}"
 
 

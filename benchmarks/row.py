@@ -36,11 +36,13 @@ class Row:
         return bool(COMPARISONS[sense](self.ratio, float(bound)))
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        """What, measured, ratio, target and verdict, as text."""
-        measured = " / ".join(f"{value:.3g}" for value in self.values.values())
+        """What, measured, ratio, target and verdict, as text. Values after the second have their names."""
+        values = [(name, f"{value:.3g}") for name, value in self.values.items()]
+        measured = f"{' / '.join(value for _, value in values[:2])} {self.unit}".strip() or "-"
+        measured = "; ".join([measured, *(f"{name} {value}" for name, value in values[2:])])
         ratio = "-" if self.ratio is None else f"{self.ratio:.3g}"
         verdict = {True: "met", False: "missed", None: "-" if self.ratio is not None else self.note}[self.met]
-        return self.name, f"{measured} {self.unit}".strip() or "-", ratio, self.target or "-", verdict
+        return self.name, measured, ratio, self.target or "-", verdict
 
     def to_dict(self) -> dict[str, object]:
         """Return the row for a JSON file."""

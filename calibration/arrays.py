@@ -35,14 +35,13 @@ __all__ = [
     "located",
     "log_normal_cdf",
     "mean",
-    "mean_where",
     "median",
     "nanquantile",
     "put",
     "rfft2",
+    "squares_of_columns",
     "squares_of_each",
     "sum_squares",
-    "sum_where",
     "total",
 ]
 
@@ -86,26 +85,21 @@ def total(values: Array, axis: Axis = None, dtype: str | None = None, where: Arr
     return xp.sum(values, axis=axis, dtype=kind)
 
 
-def sum_where(values: Array, where: Array, axis: Axis = None) -> Array:
-    """Sum over an axis of the entries where a mask is true, in the type of the values; by numpy in its own order."""
-    if isinstance(values, np.ndarray):
-        return np.sum(values, axis=axis, where=where)
-    return total(values, axis, where=where)
-
-
-def mean_where(values: Array, where: Array, axis: Axis = None) -> Array:
-    """Mean over an axis of the entries where a mask is true; see `sum_where`."""
-    if isinstance(values, np.ndarray):
-        return np.mean(values, axis=axis, where=where)
-    return mean(values, axis, where=where)
-
-
 def sum_squares(values: Array) -> Array:
     """Sum of the squared moduli of all entries, real or complex."""
     if isinstance(values, np.ndarray):
         return np.vdot(values, values).real
     xp = backend_of(values).xp
     return xp.sum(xp.abs(values) ** 2)
+
+
+def squares_of_columns(values: Array) -> Array:
+    """Sum of the squared moduli of each column, real or complex: (batch, n) -> (n,)."""
+    if isinstance(values, np.ndarray):
+        parts = np.ascontiguousarray(values).view(values.real.dtype)
+        return np.einsum("bp,bp->p", parts, parts).reshape(values.shape[1], -1).sum(axis=1)
+    xp = backend_of(values).xp
+    return xp.sum(xp.abs(values) ** 2, axis=0)
 
 
 def squares_of_each(images: Array) -> Array:

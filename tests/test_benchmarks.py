@@ -153,12 +153,14 @@ def test_steps_on_a_gpu_that_fail_or_hang_lose_no_others(tmp_path, monkeypatch):
     assert list(gpu_rows.ROWS) == list(gpu.STEPS)
     monkeypatch.setattr(gpu, "WORKER", [sys.executable, str(tmp_path / "worker.py")])
     monkeypatch.setattr(gpu, "STEPS", dict.fromkeys(["a", "crash", "error", "b", "hang", "c"], 1.0))
-    out, start = tmp_path / "x.json", time.monotonic()
-    assert gpu.main(["--rehearse", "--out", str(out), "--seconds", "3"]) == 1
+    out, page, start = tmp_path / "x.json", tmp_path / "page.md", time.monotonic()
+    assert gpu.main(["--rehearse", "--out", str(out), "--page", str(page), "--seconds", "3"]) == 1
     assert time.monotonic() - start < 20
     rows = json.loads(out.read_text())["rows"]
     assert [row["name"] for row in rows] == ["a", "GPU: crash", "error", "b", "GPU: hang", "GPU: c"]
     assert [row["note"] for row in rows if row["note"]] == ["failed: exit code 7", *["not measured: no time"] * 2]
+    assert page.read_text().startswith("\n<!-- benchmarks.gpu -->\n1 run of ")
+    assert "| error | - | 1 | - |\n" in page.read_text()
 
 
 def test_without_a_gpu_the_suite_is_an_error(tmp_path, monkeypatch, capsys):

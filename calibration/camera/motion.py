@@ -103,7 +103,7 @@ class Motion:
         responses : ndarray, shape (n, n_rows)
             Responses of the watched rows, real or complex; the first `MAX_ROWS` are used.
         """
-        xp, parts = backend_of(responses).xp, responses[:, :MAX_ROWS]
+        xp, parts = backend_of(responses).xp, responses[:, : min(MAX_ROWS, responses.shape[1])]
         if isinstance(parts, np.ndarray):
             parts = np.ascontiguousarray(parts)  # sums depend on the order in memory
         if xp.isdtype(parts.dtype, "complex floating"):

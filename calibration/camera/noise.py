@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calibration.arrays import count, mean_where, sum_where
+from calibration.arrays import count, mean, total
 from calibration.camera.decay import STILL, Speed, speed_of_repeats
 from calibration.camera.pixels import is_bad_in_dark, is_restless
 from calibration.device import Device, show
@@ -181,14 +181,14 @@ def bend_of_exposures(long: Array, variance: Array, short: Array, short_variance
         return 0.0
     spreads, errors, both = [], [], xp.ones_like(long)
     for values, noise in ((long, variance), (short, short_variance)):
-        centred = values - mean_where(values, known, 1)[:, None]
+        centred = values - mean(values, 1, where=known)[:, None]
         both = both * centred
-        spreads.append(float(mean_where(centred**2, known) - mean_where(noise, known)))
-        errors.append(float(sum_where(centred**2 * noise, known)) / pixels**2)
+        spreads.append(float(mean(centred**2, where=known) - mean(noise, where=known)))
+        errors.append(float(total(centred**2 * noise, where=known)) / pixels**2)
     if min(spreads) <= 0:
         return 0.0
     bend = float(np.sqrt(spreads[1] / spreads[0])) - 1.0
-    same = float(mean_where(both, known)) ** 2 / (spreads[0] * spreads[1])
+    same = float(mean(both, where=known)) ** 2 / (spreads[0] * spreads[1])
     other = 2.0 * max(1.0 - same, 0.0) / pixels
     error = float(np.sqrt(sum(errors) / min(spreads) ** 2 + other))
     rounding = MAX_ROUNDING * ratio**2 / spreads[0]

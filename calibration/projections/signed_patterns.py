@@ -63,7 +63,11 @@ class Terms(NamedTuple):
         xp, weight = backend_of(sums).xp, self.weight[part] ** power
         for term, has in self._slots(part):
             more = xp.take(weight, term)[:, None] * xp.take(values, term, axis=0)
-            sums += xp.where(has[:, None], more, xp.zeros_like(more))
+            if isinstance(more, np.ndarray):  # in place
+                more[~has] = 0.0
+                sums += more
+            else:
+                sums += xp.where(has[:, None], more, xp.zeros_like(more))
 
     def flag(self, marked: Array, part: slice, values: Array) -> None:
         """Mark, in place, the vectors that have a marked term."""

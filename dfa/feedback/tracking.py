@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from calibration import LinearProjection
-from calibration.arrays import columns, located, mean, sum_squares
+from calibration.arrays import columns, located, mean, squares_of_columns, sum_squares
 from calibration.camera.decay import Speed
 from calibration.camera.motion import MAX_ROWS, Motion
 from calibration.device import backend_of_device
@@ -105,12 +105,13 @@ class Tracker:
     def __call__(self, halves: Array, responses: Array) -> Array:
         """Responses less the mean of these frames, if the device moves and an anchor would be stale; see `Observer`."""
         if not self._frozen:
-            self.motion.add(self.projection.opu.clock.frames, halves, columns(responses, self.rows[:MAX_ROWS]))
+            watched = self.rows[: min(MAX_ROWS, self.rows.shape[0])]
+            self.motion.add(self.projection.opu.clock.frames, halves, columns(responses, watched))
             self.moves |= self.motion.speed.moving
         if self._calibrated.on_device.follow(responses[0, :]) is None:
             return responses
         if not self.moves and not self._frozen:
-            self.moves = self._stale(offset_power(halves, columns(responses, self.rows)))
+            self.moves = self._stale(offset_power(halves, responses, self.rows))
         if not self.following:
             return responses
         own, count = mean(responses, 0, "float32"), responses.shape[0]
@@ -259,15 +260,16 @@ class Tracker:
         self.projection = self._calibrated if followed is None else replace(followed, valid=self._used)
 
 
-def offset_power(halves: Array, responses: Array) -> float:
-    """Power of the mean response to patterns over what independent responses to their inputs leave in it.
+def offset_power(halves: Array, responses: Array, rows: Array) -> float:
+    """Power of the mean response of some rows to patterns over what independent responses to their inputs leave in it.
 
     With w the share of the patterns in which an input is ON, and P the power of its response, the mean has the power
     ``P sum w^2``, and the responses the variance ``P sum w (1 - w)``. An offset that all share adds to the mean alone.
     """
-    xp, shown, common = backend_of(halves).xp, mean(halves, 0), mean(responses, 0)
+    xp, shown, common = backend_of(halves).xp, mean(halves, 0), columns(mean(responses, 0), rows)
     power = float(sum_squares(common)) / common.size
-    spread, kept = float(sum_squares(responses)) / responses.size - power, float(xp.sum(shown**2))
+    squares = float(xp.mean(columns(squares_of_columns(responses), rows))) / responses.shape[0]
+    spread, kept = squares - power, float(xp.sum(shown**2))
     left = float(xp.sum(shown)) - kept
     if left <= 0 or spread <= 0:
         return 0.0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calibration.arrays import as_complex, columns, count, located, mean, nanquantile, total
+from calibration.arrays import as_complex, columns, count, located, mean, nanquantile, squares_of_columns, total
 from calibration.camera.ageing import Seen
 from calibration.device import backend_of_device, show
 from calibration.projections.trilateration import Anchors
@@ -29,6 +29,8 @@ def test_statistics_are_those_of_numpy(backend, rng):
         (count(mask, 0), np.count_nonzero(where, axis=0)),
         (columns(there, mask[2, :]), x[:, where[2]]),
         (as_complex(there, 2.0 * there), x + 2j * x),
+        (squares_of_columns(there), (x**2).sum(axis=0)),
+        (squares_of_columns(as_complex(there, 2.0 * there)), 5.0 * (x**2).sum(axis=0)),
     ]
     with pytest.warns(RuntimeWarning, match="All-NaN") if backend.on_host else np.errstate(all="ignore"):
         pairs += [(nanquantile(holes, share, 1), None) for share in (0.5, 0.95)]

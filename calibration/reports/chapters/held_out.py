@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from calibration.arrays import count, mean, sum_where
+from calibration.arrays import count, mean, total
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device, backend_of_device, show
 from calibration.fields.readings import binned_imaging, frame_shape
@@ -79,7 +79,7 @@ def measure_held_out(opu: Device, matrix: Array, valid: ArrayLike, noise: NoiseM
 
 def fit_scale(measured: Array, predicted: Array, good: Array) -> float:
     """Factor that fits predictions to the frames, by least squares."""
-    return float(sum_where(measured * predicted, good)) / max(float(sum_where(predicted**2, good)), 1e-30)
+    return float(total(measured * predicted, where=good)) / max(float(total(predicted**2, where=good)), 1e-30)
 
 
 def average_over_pixels(opu: Device, intensity: Array) -> Array:
@@ -109,7 +109,7 @@ def readings_of_rows(test: HeldOut) -> Array:
 
 def row_mean(test: HeldOut, values: Array) -> Array:
     """Mean over the good readings of each row."""
-    return sum_where(values, test.good, 0) / readings_of_rows(test)
+    return total(values, 0, where=test.good) / readings_of_rows(test)
 
 
 def row_squares(test: HeldOut) -> tuple[Array, Array]:
@@ -144,8 +144,8 @@ def frame_error(test: HeldOut) -> tuple[float, float]:
 
     In fully developed speckle it is the error of the field. Dim rows, whose relative error is large, weigh little.
     """
-    excess = to_host(sum_where((test.measured - test.predicted) ** 2 - test.variance, test.good, 1))
-    power = float(sum_where(test.measured**2 - test.variance, test.good)) / len(excess)
+    excess = to_host(total((test.measured - test.predicted) ** 2 - test.variance, 1, where=test.good))
+    power = float(total(test.measured**2 - test.variance, where=test.good)) / len(excess)
     found = math.sqrt(max(float(excess.mean() / max(power, 1e-12)), 0.0))
     return found, float(excess.std() / math.sqrt(len(excess)) / max(2.0 * found * power, 1e-12))
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from calibration import measure_projection
 from dfa import OpticalFeedback, Ternary
+from photonics import presets
 from photonics.backend import HOST
 from tests.calibration.benches import METHODS, bench, calibrate
 from tests.transfers import count_gpu, count_strict
@@ -44,6 +46,17 @@ def test_nothing_but_numbers_comes_back(monkeypatch, strict, name):
         assert (apart > 1e-3 * expected.std()).float().mean() <= 0.02
         assert apart.max() <= expected.std()
         assert there.frames == here.frames
+
+
+def test_a_device_of_few_pixels(strict):
+    """Fewer than the tracker watches. Catches: slices beyond the end, which the array API leaves open."""
+    signals = []
+    for backend in (HOST, strict):
+        opu = presets.lab_bench(2 * CLASSES, 100, seed=1)
+        opu.autoexpose()
+        opu.backend = backend
+        signals.append(step(OpticalFeedback(measure_projection(opu, n_inputs=CLASSES)), 0))
+    assert (signals[1] - signals[0]).abs().max() <= signals[0].std()
 
 
 @pytest.mark.gpu
