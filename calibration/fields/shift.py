@@ -17,6 +17,7 @@ from calibration.arrays import columns
 from calibration.fields.misfit import Misfit
 from photonics.arrays import Array, BoolArray, ComplexArray
 from photonics.backend import backend_of, to_host
+from photonics.kernels.threads import one_blas_thread
 
 __all__ = ["Known", "Shift", "check_order", "find_known_shifts", "find_shifts"]
 
@@ -48,8 +49,7 @@ MIN_KNOWN_SHARE = 0.8
 MIN_SEEN = 5.0
 """Nats from which on a response counts as explained, by its own pattern or by a neighbour."""
 
-Matrix = Array
-"""Of float64, where the responses are."""
+Matrix = Array  # of float64, where the responses are
 
 
 class Shift(NamedTuple):
@@ -89,6 +89,7 @@ class Known(NamedTuple):
         return cls(patterns, responses, min(most, counted))
 
 
+@one_blas_thread  # two of a busy processor take 40 times as long
 def check_order(patterns: Array, responses: Array, known: Known | None = None, stacklevel: int = 3) -> Array:
     """Whether no shift may contain a pattern, (count,), by `find_shifts` and `find_known_shifts`; warns of shifts."""
     sound, found = np.ones(patterns.shape[0], np.bool_), find_shifts(patterns, responses)
@@ -138,8 +139,7 @@ def find_shifts(patterns: Array, responses: Array) -> list[Shift]:
     values = values / xp.sqrt(xp.mean(values**2, axis=0) + 1e-30)
     some = backend.asarray(np.unique(np.linspace(0, count - 1, min(count, COUNTED)).round().astype(np.intp)))
     prior, gram = covariance(xp.take(patterns, some, axis=0)), gram_of(xp.take(values, some, axis=0))
-    independent = max(independent_values(prior + one, gram) for one in walks(prior, to_host(some)))
-    independent = min(independent, axes * pixels)
+    independent = min(max(independent_values(prior + one, gram) for one in walks(prior, to_host(some))), axes * pixels)
     ends = [(part[0], part[-1] + 1) for part in np.array_split(np.arange(count), -(-count // BLOCK))]
     parts = ((covariance(patterns[start:stop, :]), gram_of(values[start:stop, :])) for start, stop in ends)
     gains = [gains_of(*part, 0.5 * independent) for part in parts]
