@@ -1,18 +1,19 @@
 """The interface between calibration and a device: frames of patterns, and figures of data sheets; never the medium."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from calibration.arrays import bring
 from photonics.analysis.exposure import Exposable
 from photonics.arrays import Array
 from photonics.backend import HOST, Backend
 from photonics.chain import Clock
+from photonics.opu import OPU
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
 from photonics.parts.imaging import Imaging
 from photonics.parts.laser import Laser
 
-__all__ = ["Device", "Wrapper", "backend_of_device", "check_device", "show"]
+__all__ = ["Device", "Wrapper", "backend_of_device", "check_device", "is_simulated", "show"]
 
 
 @runtime_checkable
@@ -75,6 +76,13 @@ def backend_of_device(device: object) -> Backend:
     return backend if isinstance(backend, Backend) else HOST
 
 
+def is_simulated(device: object) -> bool:
+    """Whether frames of a device can be taken again by its clock: not those of a bench, nor those that are recorded."""
+    if isinstance(device, Wrapper):
+        return not device.keeps_frames and is_simulated(device.device)
+    return isinstance(device, OPU)
+
+
 def show(device: Device, patterns: Array, exposure_s: float | None = None, *, reference_phase: Array = None) -> Array:
     """Frames of patterns that are on the host or already where the device computes: (batch, n_in) -> (batch, n_out).
 
@@ -86,6 +94,9 @@ def show(device: Device, patterns: Array, exposure_s: float | None = None, *, re
 
 class Wrapper:
     """Base class of a device around another device, whose data sheets, clock and exposure it shares."""
+
+    keeps_frames: ClassVar[bool] = False
+    """Whether each frame is kept, in the order of their numbers."""
 
     def __init__(self, opu: Device) -> None:
         self.device = check_device(opu)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 
 from calibration.arrays import count, mean, nanquantile, total
+from calibration.camera.noise import NoiseModel
 from photonics.arrays import Array, FloatArray, RealArray
-from photonics.backend import backend_of
+from photonics.backend import backend_of, to_host
+from photonics.parts.camera import QUANTISATION
 
 __all__ = [
     "MAX_MISFIT",
@@ -17,6 +19,7 @@ __all__ = [
     "check_repeats",
     "check_steps",
     "common_misfit",
+    "read_once",
     "refusal_limit",
     "response_factor",
     "variance_factor",
@@ -30,6 +33,8 @@ MAX_REPEATED = 0.25
 equal."""
 MIN_PIXELS = 16
 """Number of pixels from which on equal frames are not chance."""
+MIN_SURPRISE = 30.0
+"""Nats that the noise of two frames must give against their being equal, for one of them to be read twice."""
 MAY_BE = (
     "Frames may be lost or doubled, phase steps wrong, the camera not linear, or light may change; or laser, medium or "
     "phase of the reference drift or jitter: take frames faster, calibrate again more often (recalibrate_every), or "
@@ -71,6 +76,46 @@ def check_repeats(before: Array, after: Array) -> None:
             f"frames of different patterns must differ, but {repeated:.0%} are equal: the camera or the recording "
             "repeats them, or the patterns do not change"
         )
+
+
+def read_once(patterns: Array, frames: Array, noise: NoiseModel, stacklevel: int = 2) -> Array:
+    """Whether vectors have frames of their own, (batch,); a warning tells those that share a frame with a neighbour.
+
+    The noise of two readings lets them be equal with a probability of about ``1 / (2 sqrt(pi) sigma)``. If all pixels
+    of two successive frames are equal in spite of it, one was read twice: a frame in the middle or at the end of a call
+    was lost. Either of the two may be the wrong one.
+
+    Parameters
+    ----------
+    patterns : ndarray of bool, shape (batch, n_inputs)
+    frames : ndarray, shape (batch, frames_per_vector, n_out)
+    noise : NoiseModel
+        Of the camera, by the calibration.
+    stacklevel : int
+        That of the caller, as in `warnings.warn`.
+    """
+    backend, (batch, each, _) = backend_of(frames), frames.shape
+    xp, flat = backend.xp, backend.xp.reshape(frames, (batch * each, -1))
+    same, own = xp.all(flat[1:, :] == flat[:-1, :], axis=1), ~backend.zeros((batch,), "bool")
+    if not bool(xp.any(same)):
+        return own
+    equal = np.zeros(batch * each + 1, np.bool_)  # whether a frame is that before it, and an end
+    equal[1:-1] = to_host(same)
+    equal[each : batch * each : each] &= to_host(xp.any(patterns[1:, :] != patterns[:-1, :], axis=1))
+    for k in np.flatnonzero(equal):
+        sigma = xp.sqrt(xp.maximum(noise.variance(flat[k, :]) - QUANTISATION, 0.0))
+        equal[k] = float(xp.sum(xp.log(xp.maximum(2.0 * math.sqrt(math.pi) * sigma, 1.0)))) > MIN_SURPRISE
+    shared = (equal[:-1] | equal[1:]).reshape(batch, each).any(axis=1)
+    if shared.any():
+        own = backend.asarray(~shared)
+        warnings.warn(
+            f"frames do not fit the model: a frame is equal to the one before, pixel by pixel, in spite of its noise "
+            f"(pattern {np.flatnonzero(shared)[-1]} of {batch}): it was read twice, and a frame was lost. The stated "
+            f"errors of {np.count_nonzero(shared)} patterns are infinite: project them again",
+            Misfit,
+            stacklevel=stacklevel + 1,
+        )
+    return own
 
 
 def common_misfit(misfit: RealArray, grain: float = 1.0) -> float:

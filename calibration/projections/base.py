@@ -10,7 +10,9 @@ import numpy as np
 from calibration.arrays import columns, mean
 from calibration.camera.ageing import Ageing
 from calibration.camera.noise import NoiseModel
+from calibration.camera.own_motion import OwnMotion
 from calibration.device import Device
+from calibration.fields.misfit import read_once
 from calibration.fields.readings import DARK_SHARE
 from calibration.fields.shift import Known, check_order
 from calibration.projections.responses import Common, Observer, Projected, Response, rows_of
@@ -188,7 +190,8 @@ class LinearProjection(Ageing, ABC):
         values = self._start(terms)
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
-            response = self._respond(self._frames(halves), False).values
+            response = self._respond(frames := self._frames(halves), False).values
+            read_once(halves, frames, self.noise)
             if self.frames_per_vector == 1:  # the frames of a vector have no misfit of their own
                 self._in_order(halves, response)
             terms.add(values, part, response if observer is None else observer(halves, response))
@@ -203,14 +206,16 @@ class LinearProjection(Ageing, ABC):
         values = self._start(terms)
         variance, saturated = zeros(values.shape, "float32"), zeros(values.shape, "bool")
         sums: list[tuple[Array, Array]] = []
+        watch = OwnMotion(self.speed, self.valid, observer is None)
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
-            response = self._respond(self._frames(halves), True)
+            response = self._respond(frames := self._frames(halves), True)
             assert response.variance is not None and response.saturated is not None
             spread = response.variance + float(self._level_variance(response, halves))
-            fits = mean(xp.isfinite(spread), 1) > 0.5
+            fits = (mean(xp.isfinite(spread), 1) > 0.5) & read_once(halves, frames, self.noise)
             fits[fits] = self._in_order(halves[fits], response.values[fits])
             spread[~fits] = math.inf
+            watch.add(halves[fits], response.values[fits])
             sums += [] if response.sums is None else [(response.sums, halves)]
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
             terms.add(variance, part, spread, power=2)
@@ -223,11 +228,10 @@ class LinearProjection(Ageing, ABC):
         values *= scale
         size = xp.abs(values) if self.dtype is np.float32 else xp.abs(values) / math.sqrt(2.0)
         relative = xp.hypot(self._scale_error(), float(common.relative))
-        error = xp.hypot(xp.sqrt(variance) * scale, size * relative)
         rounding = terms.rounding / (2.0 * self.opu.n_in)  # entries of M have the variance 1/(2 n_in) in each part
-        error = xp.hypot(error, xp.sqrt(rounding)[:, None])
-        if self.speed.moving:
-            error = xp.hypot(error, self._stale_error(values, error, terms))
+        error = xp.hypot(xp.hypot(xp.sqrt(variance) * scale, size * relative), xp.sqrt(rounding)[:, None])
+        if (speed := watch.speed(self.moving_fields, self.frames_per_vector)).moving:
+            error = xp.hypot(error, replace(self, speed=speed)._stale_error(values, error, terms))
         return Projected(values, xp.where(self.valid, error, math.inf), noise, saturated)
 
     def _in_order(self, halves: Array, values: Array) -> Array:
@@ -243,9 +247,8 @@ class LinearProjection(Ageing, ABC):
     def effective_matrix(self, repeats: int = 1) -> HostArray:
         """Measure the matrix M of the map with unit vectors, each ``repeats`` times.
 
-        It takes ``repeats frames_per_vector n_inputs`` frames. A single input is dim (``1/n_in`` of the light), so the
-        entries are noisy; `measure` of unit vectors predicts their error. `calibration.recover_transmission_matrix` has
-        smaller errors, as its probes are brighter.
+        It takes ``repeats frames_per_vector n_inputs`` frames. A single input is dim, so entries are noisy (`measure`
+        predicts their error). `calibration.recover_transmission_matrix` has smaller errors, as its probes are brighter.
 
         Returns
         -------
@@ -254,9 +257,8 @@ class LinearProjection(Ageing, ABC):
         repeats, matrix = integer(repeats, "repeats", 1), np.zeros((self.n_outputs, self.n_inputs), self.dtype)
         for start in range(0, self.n_inputs, self._chunk):
             inputs = np.arange(start, min(start + self._chunk, self.n_inputs))
-            units = inputs[:, None] == np.arange(self.n_inputs)
             for _ in range(repeats):
-                matrix[:, inputs] += self(units).T
+                matrix[:, inputs] += self(inputs[:, None] == np.arange(self.n_inputs)).T
         return matrix / np.float32(repeats)
 
     def _split(self, x: Array) -> Terms:

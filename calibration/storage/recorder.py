@@ -64,6 +64,8 @@ class Recorder(Wrapper):
     calls and `close` raise it again, so that no file with missing frames appears.
     """
 
+    keeps_frames = True
+
     def __init__(self, opu: Device, path: str | Path, resume: bool = False, progress: bool = False) -> None:
         super().__init__(opu)
         self._bar = tqdm(unit="frame", desc="recorded", disable=not progress)

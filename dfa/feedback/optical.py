@@ -15,7 +15,7 @@ from torch import Tensor
 
 from calibration import LinearProjection
 from calibration.camera.noise import Unsteady
-from calibration.device import Device, backend_of_device
+from calibration.device import Device, backend_of_device, is_simulated
 from calibration.fields.misfit import Misfit
 from calibration.projections.responses import Observer, Projected
 from dfa.arrays import to_array, to_tensor
@@ -61,18 +61,15 @@ class OpticalFeedback(CodedFeedback):
         ``recalibrate(device)`` returns the new projection, measured from frames. By default the projection's own method
         measures it again with the same settings, and rows keep sign and phase (`LinearProjection.recalibrate`).
     refresh : bool
-        Follow a device that moves. The frames of the steps show by themselves how fast the medium moves, so that this
-        takes no frame, and on a still device no signal changes, bit for bit. Once a movement is seen, the mean of a
-        step's own frames takes the place of the calibrated anchor, the frames of a code are neighbours, and signals are
-        centred over the batch. `hidden_rate` falls if the medium moves faster than a network can follow. Without
-        `refresh` movements are only stated (`statistics`).
+        Follow a device that moves. The frames of the steps show how fast; no frame is added, and on a still device no
+        signal changes, bit for bit. Once a movement is seen, the mean of a step's own frames takes the place of the
+        calibrated anchor, the frames of a code are neighbours, and signals are centred over the batch. `hidden_rate`
+        falls if the medium is too fast for a network. Without `refresh` movements are only stated (`statistics`).
     min_correlation : float
-        Correlation of the values with those of the last calibration under which the projection is measured again, 0 for
-        never; with `refresh`. It is also measured again if signals are lost (a blocked beam). If that does not help,
-        the run stops with `Diverged`.
+        Correlation with the values of the last calibration under which the projection is measured again (0: never),
+        with `refresh`; also if signals are lost (a blocked beam). If that does not help, the run stops with `Diverged`.
     watch : bool
-        Measure saturation and the expected noise of each step, for `statistics`. It may be changed at any time, and
-        changes no signal.
+        Measure saturation and expected noise of each step, for `statistics`. It changes no signal, and may be changed.
 
     Attributes
     ----------
@@ -81,8 +78,8 @@ class OpticalFeedback(CodedFeedback):
 
     Notes
     -----
-    A checkpoint keeps the frame number at which the last calibration began. A resumed run repeats that calibration: the
-    simulated device gives the same frames again.
+    A checkpoint keeps the frame number at which the last calibration began. A resumed run repeats that calibration: a
+    simulated device and a recording give the same frames again.
     """
 
     variant = "optical"
@@ -228,13 +225,15 @@ class OpticalFeedback(CodedFeedback):
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
-        """Context whose calls leave the step count, the statistics and the device's clock unchanged."""
+        """Context whose calls leave steps, statistics and a simulated clock unchanged; frames of a bench count."""
         frames, measured, self._rehearsing = self.frames, self._measured, True
         try:
             with super().rehearsal():
                 yield
         finally:
-            self.projection.opu.clock.frames, self._measured, self._rehearsing = frames, measured, False
+            if is_simulated(self.projection.opu):
+                self.projection.opu.clock.frames = frames
+            self._measured, self._rehearsing = measured, False
 
     def _check_size(self, classes: int, width: int) -> None:
         if classes != self.projection.n_inputs:

@@ -39,8 +39,10 @@ OFFSET_PULL = 10.0
 single input long before the readings show how fast the medium moves."""
 MIN_RATE = 0.05
 """Factor on the rate of the hidden blocks below which it is 0."""
+SLOWED = 0.5
+"""Factor on the rate of the hidden blocks below which a speed that is uncertain makes a device count as moving."""
 SURE = 3.0
-"""Standard errors that are taken off a speed: if blocks would rest at what is left, the device counts as moving."""
+"""Standard errors that are taken off a speed for that."""
 MIN_LIFE = 1000
 """Frames that a calibration must have lasted to be taken again: it takes about 64 of them."""
 PROBE_EVERY = 10
@@ -152,7 +154,7 @@ class Tracker:
         frames = round(frames * max(COMMON_ROWS / rows, 1.0))
         self.shown = 0.9 * self.shown + 0.1 * frames if self.shown else float(frames)
         speed = self.motion.speed
-        self.moves |= self._rate_at(self.shown * max(speed.rate - SURE * speed.error, 0.0)) < MIN_RATE
+        self.moves |= self._rate_at(self.shown * max(speed.rate - SURE * speed.error, 0.0)) < SLOWED
 
     @property
     def moved(self) -> float:

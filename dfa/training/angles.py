@@ -18,7 +18,7 @@ def alignment(learner: Learner, loss: Callable[[Tensor, Tensor], Tensor], x: Ten
 
     A block whose angle is below 90 degrees descends the loss. The last block has its true gradient and the angle 0. A
     block without an update (no feedback, an empty error, frozen parameters) has 90. The run is not changed: gradients,
-    buffers, random states (also of every GPU) and the device's clock are restored.
+    buffers, random states (also of every GPU) and the clock of a simulated device are restored.
 
     Parameters
     ----------
