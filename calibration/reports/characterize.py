@@ -116,11 +116,7 @@ def characterize(
     parts = 4 if matrix is None else 6 if recovery is None else 7
     with tqdm(total=parts, unit="part", disable=not progress) as bar, Run(opu, seed, bar) as run:
         transfer, noise = run.measure_camera()
-        run.exposures = {"camera": transfer.exposure_s} if transfer else {}
-        run.exposures["speckle"] = exposure_s
         run.measure_speckle(noise)
-        about = {"projection": method, "truth": "not used" if truth is None else "used, for the projection"}
-        run.about |= about
         run.add("projection", lambda: judge_projection(run, method, n_inputs, truth, vectors, suit))
         opu.exposure_s = exposure_s
         run.take_frames()
@@ -131,9 +127,7 @@ def characterize(
             run.take_frames()
         if estimate is not None:
             run.judge_matrix(estimate, noise)
-        run.take_frames()
-        run.add("stability", lambda: stability_chapter(run.witness, noise, run.bad))
-        run.exposures["stability"] = exposure_s
+        run.judge_stability(noise)
     run.check_order()
     provenance = {
         "frames": opu.clock.frames - start,
@@ -199,10 +193,12 @@ class Run:
         noise, self.bad = measure_dark(self.opu, camera_gain(self.opu, transfer))
         self.take_frames()
         self.add("camera", lambda: camera_chapter(self.opu.camera, transfer) if transfer else Chapter([], {}))
+        self.exposures |= {"camera": transfer.exposure_s} if transfer else {}
         return transfer, noise
 
     def measure_speckle(self, noise: NoiseModel) -> None:
         """Speckle of random half-ON patterns."""
+        self.exposures["speckle"] = self.opu.exposure_s
         patterns = half_on(SPECKLE_FRAMES, self.opu.n_in, self.seed, PatternSet.SPECKLE)
         patterns = patterns[patterns.any(axis=1)]
         frames = to_host(show(self.opu, patterns))
@@ -211,6 +207,12 @@ class Run:
         self.add("speckle", lambda: speckle_chapter(self.opu, patterns, frames, noise, bad))
         self.dim_ratio = dim_ratio(self.opu, frames, noise, bad)
         self.take_frames()
+
+    def judge_stability(self, noise: NoiseModel) -> None:
+        """Compare the frames of the repeated pattern with each other."""
+        self.take_frames()
+        self.add("stability", lambda: stability_chapter(self.witness, noise, self.bad))
+        self.exposures["stability"] = self.opu.exposure_s
 
     def check_order(self) -> None:
         """Check that the frames of a recording show their patterns; a line is added if some do not."""
@@ -298,6 +300,7 @@ def judge_projection(
 ) -> Chapter:
     """Measure and assess the projection; `suit` sets a suitable exposure first."""
     opu, seed, about = run.opu, run.seed, run.about
+    about |= {"projection": method, "truth": "not used" if truth is None else "used, for the projection"}
     if method == "multilateration" and n_inputs is None:
         n_inputs = opu.n_in // 2  # the others serve as anchors
     refused = explain_dark_anchor(opu, method, n_inputs)
