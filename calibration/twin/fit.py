@@ -15,7 +15,7 @@ from calibration.twin.light import check_exposures, check_same_bench
 from calibration.twin.looks import DRIFT, NOISE, Looks, laser_parameters, medium_parameters
 from calibration.twin.matrix import recover_matrix
 from calibration.twin.parameter import CannotTell, Parameter, gather
-from calibration.twin.pixels import read_maps
+from calibration.twin.pixels import check_camera, read_maps
 from calibration.twin.reference import reference_parameters
 from calibration.twin.sensor import Sensor, camera_parameters, read_sensor
 from calibration.twin.twin import Twin
@@ -50,7 +50,8 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     UserWarning
         If frames have the light of other patterns or exposures, or the speckle of another bench or of pixels in another
         order. What all frames share is not told, as it is a bench, too: pixels that are all transposed, and phases of
-        the reference that all have the other sign (which change no parameter).
+        the reference that all have the other sign (which change no parameter). If the camera has noise of whole rows or
+        columns, hot pixels or a response that is not linear: such flaws are not fitted.
 
     Raises
     ------
@@ -64,6 +65,7 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     sensor = read_sensor(seen)
     check_exposures(seen, sensor)
     check_same_bench(seen, sensor, speckle.layout(seen))
+    check_camera(seen, sensor, speckle.layout(seen))
     twin = fit_evidence(seen, sensor, {**stamp(), "recording": path.name, "frames": len(seen.frames)})
     return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 
