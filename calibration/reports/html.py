@@ -22,6 +22,8 @@ RULE = (
     "calibration."
 )
 """The rule of the verdicts, as the page gives it."""
+REFERENCED = frozenset({"phase-stepping", "off-axis", "reference-pairs"})
+"""Methods that use the reference arm."""
 NAMES = {
     "camera": "Camera",
     "speckle": "Speckle",
@@ -43,7 +45,9 @@ class Plot(NamedTuple):
 
 def sections(report: Findings) -> list[Section]:
     """Sections of the page, in reading order."""
-    bench = [bench_picture(OPU.from_dict(report.device))] if can_draw(report.device) else []
+    about = report.provenance
+    reference = bool(REFERENCED & {about.get("projection"), dict(about.get("matrix") or {}).get("method")})
+    bench = [bench_picture(OPU.from_dict(report.device), reference)] if can_draw(report.device) else []
     failed = dict.fromkeys(line.reason for line in report.lines if line.reason)
     tables = [Table(["reason of the failure"], [[reason] for reason in failed])] if failed else []
     found = [Section("Verdict", summary(report), bench, [*tables, line_table(report.lines)])]
@@ -116,10 +120,10 @@ def can_draw(device: Description) -> bool:
     return dict(device.get("medium") or {}).get("type") == "GaussianMedium"
 
 
-def bench_picture(opu: OPU) -> Picture:
-    """Diagram of the bench with its parameters."""
+def bench_picture(opu: OPU, reference: bool = False) -> Picture:
+    """Diagram of the bench with its parameters, and with its reference arm if that was used."""
     return picture(
-        lambda ax: draw_bench(ax, opu),
+        lambda ax: draw_bench(ax, opu, reference),
         "The bench. Labels are parameters of the device; mirrors and scatterers are symbolic.",
         (10, 4),
         wide=True,

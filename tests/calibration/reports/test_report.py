@@ -295,7 +295,10 @@ def test_reports_of_earlier_versions_are_read(tmp_path, report):
 
 
 def test_the_page_gives_counts_rule_exposures_and_refused_rows(report):
-    """Catches: an interval that is wider than the stated limit without a word, a chapter without its exposure."""
+    """Also the vectors shown, and the reference arm if it was used.
+
+    Catches: an interval that is wider than the stated limit without a word, a chapter without its exposure.
+    """
     page = html.unescape(report.html())
     assert f"Overall: {report.summary}. The medium: Gaussian." in page
     assert "or within 3 standard errors (3 s.e.) if that is more" in page
@@ -303,6 +306,9 @@ def test_the_page_gives_counts_rule_exposures_and_refused_rows(report):
     assert page.count("(3 s.e.)</td>") == len(wider) > 0
     assert page.count("Exposure: ") == len(report.provenance["exposures_s"]) - ("matrix" not in page) >= 5
     assert "Rows of the matrix in the sensor's layout" in page
+    assert "Shown: 64 vectors, half ON." in page
+    by_reference = dataclasses.replace(report, provenance={**report.provenance, "projection": "off-axis"})
+    assert "reference arm" in by_reference.html() and "reference arm" not in page
     assert report.curves["row_map"] == {"state": [0] * 600, "shape": [24, 25]}
 
 
