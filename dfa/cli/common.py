@@ -107,6 +107,11 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
+            if text[0] in "{[":
+                example = 'medium={type = "Drifting", correlation_frames = 1e5}'
+                raise ValueError(
+                    f"set must have tables and lists as in TOML, such as {example}, got {text!r}"
+                ) from None
             value = text
         except RecursionError:
             raise ValueError(f"set must have values that are nested less deeply, got {name}={text:.40}...") from None

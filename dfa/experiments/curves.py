@@ -56,14 +56,21 @@ FIGURES = (
     ),
     Figure(("snr_db",), "signal-to-noise (dB)", "Power of the optical feedback over the expected noise variance."),
     Figure(("saturated",), "share of values", "Share of the feedback's values that a saturated pixel made wrong."),
+    Figure(
+        ("correlation", "hidden_rate"),
+        "share of correlation, of the rate",
+        "A device that moves: correlation with the values of the last calibration (solid), and the factor on the "
+        "learning rate of the hidden blocks (dashed).",
+    ),
 )
 COLUMNS = {
     "nonzero": ("codes not zero", "{:.1%}"),
     "shown": ("errors sent", "{:.1%}"),
     "snr_db": ("signal-to-noise", "{:.1f} dB"),
     "saturated": ("saturated", "{:.2%}"),
+    "correlation_frames": ("correlation time", "{:.2g} frames"),
 }
-"""Columns of the table of last values: title and format."""
+"""Columns of the table of last values: title and format. A column without a value is left out."""
 
 
 def diagnostics_section(runs: Sequence[Run], axis: str) -> Section:
@@ -102,16 +109,13 @@ def pictures(runs: Sequence[Run], axis: str) -> list[Picture]:
 def last_values(runs: Sequence[Run]) -> Table:
     """The last values of the feedback's numbers for each method, mean over seeds; no rows if there are none."""
     with_codes = [run for run in runs if uses_encoder(run.method)]
-    lines = {name: mean_lines(with_codes, attrgetter(name)) for name in COLUMNS}
+    lines = {name: found for name in COLUMNS if (found := mean_lines(with_codes, attrgetter(name)))}
     rows = []
     for method in dict.fromkeys(run.method for run in runs):
-        cells = [
-            form.format(lines[name][method][1][-1]) if method in lines[name] else ""
-            for name, (_, form) in COLUMNS.items()
-        ]
+        cells = [COLUMNS[name][1].format(of[method][1][-1]) if method in of else "" for name, of in lines.items()]
         if any(cells):
             rows.append([METHODS[method], *cells])
-    return Table(["method", *(title for title, _ in COLUMNS.values())], rows)
+    return Table(["method", *(COLUMNS[name][0] for name in lines)], rows)
 
 
 def mean_lines(runs: Sequence[Run], value: Value) -> Lines:

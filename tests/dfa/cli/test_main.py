@@ -64,6 +64,10 @@ for command in ([], *([name] for name in COMMANDS)):
         (["device", "--set", "camera.bits=4"], "bits is not a parameter of Camera; those are"),
         (["calibrate", "--set", "camera.bit_depth=40"], "bit_depth must be less than or equal to 16, got 40"),
         (["calibrate", "--recorded", "nope.h5", "--set", "seed=4"], "set must be left out for a recording"),
+        (
+            ["train", "--set", 'medium={"type": "Drifting"}'],
+            "set must have tables and lists as in TOML, such as medium={",
+        ),
         (["train", "--set", "training.widht=4"], "training.NAME must have one of"),
         (["demo", "--loud"], "opu demo --help lists what is allowed"),
     ],

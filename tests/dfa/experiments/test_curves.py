@@ -69,7 +69,11 @@ def test_missing_values_are_not_drawn():
     short, dark = run("optical", 0, at=(1, 3)), run("last-layer", 0, gradients={"0": 0.0, "head": 0.5})
     drawn = lines(draw_feedback(axes(), [short, run("optical", 1)], ("snr_db",), "dB", "epoch"))
     assert drawn == {(COLOURS["optical"], "-"): [7.0, 5.0]}
-    assert len(diagnostics_section([run("optical", 0, snr_db=math.nan)], "epoch").pictures) == 4
+    still = diagnostics_section([run("optical", 0, snr_db=math.nan)], "epoch")
+    assert len(still.pictures) == 4 and "correlation time" not in still.tables[0].columns
+    moving = run("optical", 0, snr_db=math.nan, correlation_frames=2e4, correlation=0.9, hidden_rate=0.5)
+    moving = diagnostics_section([moving], "epoch")
+    assert len(moving.pictures) == 5 and moving.tables[0].rows[0][-1] == "2e+04 frames"
     zero = lines(draw_blocks(axes(), [dark], "gradients", "epoch"))
     assert all(math.isnan(value) for value in zero[COLOURS["last-layer"], "-"])
 
