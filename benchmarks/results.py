@@ -43,7 +43,7 @@ def settings(plan: Plan) -> dict[str, Any]:
     for name, value in plan.__dict__.items():
         if value is not None and (name in ALWAYS or value != usual[name]):
             code = changed(value) if is_dataclass(value) else repr(value)
-            found[name] = list(value) if name == "hidden" else value if isinstance(value, SCALARS) else code
+            found[name] = list(value) if isinstance(value, tuple) else value if isinstance(value, SCALARS) else code
     return found
 
 

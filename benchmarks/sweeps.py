@@ -66,7 +66,7 @@ class Logged:
 
 
 @contextmanager
-def outside_cluster(folder: Path, workers: int = 1) -> "Iterator[tuple[subprocess.Popen[bytes], str]]":
+def outside_cluster(folder: Path, workers: int = 1) -> "Iterator[tuple[subprocess.Popen[Any], str]]":
     """Start scheduler and workers as ``dask scheduler`` and ``dask worker`` do; yield the scheduler and its address."""
     file = folder / "scheduler.json"
     file.unlink(missing_ok=True)

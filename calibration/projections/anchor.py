@@ -296,7 +296,7 @@ class AnchorMethod(ProjectionMethod):
     """
 
     name: ClassVar[str] = "anchor"
-    anchors: int = Field(1, ge=1)
+    anchors: int = Field(default=1, ge=1)
     """Number of anchors; each row uses the brightest one on its pixel. More than one needs spare inputs."""
 
     def calibrate(self, device: Device, n_inputs: int, choice: NDArray[np.intp] | None = None) -> AnchorProjection:

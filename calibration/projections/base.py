@@ -48,14 +48,14 @@ class ProjectionMethod(ABC):
 
     name: ClassVar[str]
     """The name by which `calibration.measure_projection` knows the method."""
-    bits: int = Field(8, ge=1, le=16)
+    bits: int = Field(default=8, ge=1, le=16)
     """Bit planes in which real vectors are shown."""
-    repeats: int = Field(16, ge=2)
+    repeats: int = Field(default=16, ge=2)
     """Frames averaged for each fixed pattern of the calibration: all mirrors OFF, each anchor, each phase."""
-    dark_share: float = Field(DARK_SHARE, gt=0, lt=1)
+    dark_share: float = Field(default=DARK_SHARE, gt=0, lt=1)
     """Rows whose anchor or reference is dimmer than this share of the mean are dropped: their error would be 1 or more.
     Fully developed speckle has the fraction ``(1 - exp(-dark_share))^anchors`` of such rows."""
-    unit_dn: float | None = Field(None, gt=0)
+    unit_dn: float | None = Field(default=None, gt=0)
     """DN above dark of unit intensity, which sets the scale of the result. By default the device's, by photometry."""
 
     @abstractmethod

@@ -220,10 +220,10 @@ class MultilaterationMethod(ProjectionMethod):
     """
 
     name: ClassVar[str] = "multilateration"
-    repeats: int = Field(4, ge=2)
+    repeats: int = Field(default=4, ge=2)
     """Frames averaged for each fixed pattern; fewer than with other methods, because pairs of anchors add redundant
     readings."""
-    anchors: int | None = Field(None, ge=3)
+    anchors: int | None = Field(default=None, ge=3)
     """Number of anchors on spare inputs; by default 5, or as many as there are spare inputs. Two would lie on a line
     with the origin in too many rows."""
 

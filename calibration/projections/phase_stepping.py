@@ -261,7 +261,7 @@ class PhaseSteppingMethod(ProjectionMethod):
     """Complex projections by stepping the reference arm's piezo from frame to frame; see `SteppingProjection`."""
 
     name: ClassVar[str] = "phase-stepping"
-    steps: int = Field(4, ge=3, le=1000)
+    steps: int = Field(default=4, ge=3, le=1000)
     """Phase steps in a full turn, one frame each. With 4 or more, a pixel that saturates in one frame is recovered."""
 
     def calibrate(self, device: Device, n_inputs: int) -> SteppingProjection:  # noqa: D102 (inherited)

@@ -55,16 +55,16 @@ class LeeHologram(Encoding):
     grey levels.
     """
 
-    period: int = Field(4, ge=3, le=64)
+    period: int = Field(default=4, ge=3, le=64)
     """Mirrors per fringe, along the rows."""
 
     order: Literal[-1, 1] = 1
     """Diffraction order that the aperture keeps; the opposite order holds the conjugate field."""
 
-    pixel: int = Field(4, ge=1, le=64)
+    pixel: int = Field(default=4, ge=1, le=64)
     """Mirrors along a side of a logical pixel."""
 
-    spot: float = Field(16.0, ge=1, le=1024)
+    spot: float = Field(default=16.0, ge=1, le=1024)
     """Diffraction-limited spot behind the aperture, mirrors: the aperture is ``1/spot`` cycles per mirror wide."""
 
     aperture: Literal["circle", "square"] = "circle"
@@ -147,7 +147,7 @@ class Superpixel(Encoding):
     the fields become sparse, with 16 of them on the unit circle, and the distance reaches 0.10.
     """
 
-    spot: float = Field(16.0, ge=SIDE, le=1024)
+    spot: float = Field(default=16.0, ge=SIDE, le=1024)
     """Diffraction-limited spot behind the aperture, mirrors: the aperture is ``1/spot`` cycles per mirror wide."""
 
     aperture: Literal["circle", "square"] = "circle"
