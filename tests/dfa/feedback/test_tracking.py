@@ -320,10 +320,10 @@ def test_a_recorded_run_is_resumed_on_its_recording(tmp_path):
     """
 
     def source(opu):
-        return OpticalFeedback(measure_projection(opu, n_inputs=CLASSES), PAIRS, recalibrate_every=8)
+        return OpticalFeedback(measure_projection(opu, n_inputs=CLASSES), PAIRS, recalibrate_every=4)
 
     file, data = tmp_path / "run.h5", digits()
-    data = replace(data, train=(data.train[0][:640], data.train[1][:640]))
+    data = replace(data, train=(data.train[0][:320], data.train[1][:320]))
     with Recorder(drifting(1e4), file) as opu:
         whole, wanted = trained(source(opu), tmp_path / "whole", 2, data, align=16)
     trained(source(RecordedDevice(file)), tmp_path / "parts", 1, data, align=16)
