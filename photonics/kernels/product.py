@@ -232,7 +232,7 @@ def take_four(x, where, first, binary, rows, weights):
     for i in range(4):
         rows[i], weights[i] = 4, 0.0
     length, last = 4 if binary else SLICE, first
-    while last < min(first + 4, where.size) and where[last] // length == where[first] // length:
+    while last < min(first + 4, where.size) and where[last] ^ where[first] < length:
         place = where[last] % 4 if binary else last - first
         rows[place], weights[place] = last - first, x[where[last]]
         last += 1
@@ -256,9 +256,9 @@ def add_four(binary, rows, weights, tile, part):
 def end_chain(binary, before, i, part, sums, total):
     """Move the sums on that end between two inputs of different chains or blocks."""
     length = CHAIN if binary else SLICE
-    if i // length != before // length:
+    if i ^ before >= length:  # lengths are powers of 2
         move_sum(part, sums)
-    if i // BLOCK != before // BLOCK:
+    if i ^ before >= BLOCK:
         move_sum(sums, total)
 
 
