@@ -106,7 +106,8 @@ def main(argv: list[str]) -> int:
         code, summary = run_tests(max(given.seconds - (time.monotonic() - start), 1.0))
     write(path, rows, rehearsal=given.rehearse, tests=summary, seconds=time.monotonic() - start)
     if given.page is not None:
-        put(tables([path]), "benchmarks.gpu", given.page)
+        card = next((row.note for row in rows if row.ratio is not None), "no row was measured")
+        put(f"{card}: {tables([path])}", "benchmarks.gpu", given.page)
     show(rows, f"tests: {summary}")
     print(f"results: {path}")
     return int(code != 0 or any(row.ratio is None for row in rows))

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -178,7 +178,7 @@ def main(argv: list[str]) -> int:
                 send(Row(name=f"GPU: {name}", note=f"not measured: {left:.0f} s left, {STEPS[name]:.0f} s needed"))
             else:
                 for row in ROWS[name](card):
-                    send(row)
+                    send(row if row.note else replace(row, note=card.name))
         except Exception as error:
             failed = True
             traceback.print_exc()

@@ -49,7 +49,7 @@ def cells(what: str, rows: list[Row]) -> tuple[str, str, str, str]:
     """Cells of a row that was measured in several runs."""
     same = sorted((row for row in rows if row.ratio is not None), key=lambda row: row.ratio or 0.0)
     if not same:
-        return what, f"not measured: {rows[0].note}", "-", "-"
+        return what, f"not measured: {rows[0].note.removeprefix('not measured: ')}", "-", "-"
     _, measured, ratio, target, verdict = same[len(same) // 2].cells()
     spread = f"{ratio} ({same[0].cells()[2]} – {same[-1].cells()[2]})" if len(rows) > 1 else ratio
     return what, measured, spread, target if target == "-" else f"{target}, {verdict}"

@@ -140,7 +140,7 @@ for name in sys.argv[3:]:
         sys.exit(7)
     if name == "hang":
         time.sleep(60)
-    print('row {"name": "%s", "ratio": 1.0}' % name, flush=True)
+    print('row {"name": "%s", "ratio": 1.0, "note": "a card"}' % name, flush=True)
     print("end", name, flush=True)
     if name == "error":
         sys.exit(1)
@@ -158,8 +158,12 @@ def test_steps_on_a_gpu_that_fail_or_hang_lose_no_others(tmp_path, monkeypatch):
     assert time.monotonic() - start < 20
     rows = json.loads(out.read_text())["rows"]
     assert [row["name"] for row in rows] == ["a", "GPU: crash", "error", "b", "GPU: hang", "GPU: c"]
-    assert [row["note"] for row in rows if row["note"]] == ["failed: exit code 7", *["not measured: no time"] * 2]
-    assert page.read_text().startswith("\n<!-- benchmarks.gpu -->\n1 run of ")
+    assert [row["note"] for row in rows if row["note"] != "a card"] == [
+        "failed: exit code 7",
+        *["not measured: no time"] * 2,
+    ]
+    assert page.read_text().startswith("\n<!-- benchmarks.gpu -->\na card: 1 run of ")
+    assert "not measured: no time |" in page.read_text()
     assert "| error | - | 1 | - |\n" in page.read_text()
 
 
