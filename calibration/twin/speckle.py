@@ -53,13 +53,17 @@ def read_speckle(seen: Evidence, sensor: Sensor) -> Speckle:
     lagged = Lagged(relative, live, shape if min(shape) >= MIN_ROWS else (1, seen.n_out), noise)
     value, error = jackknife(lagged.contrast2, lagged.blocks)
     aperture = Estimate(float("nan"), float("nan"))
-    area = float(value[0])
+    area, straight = float(value[0]), straight_of(seen, sensor, pairs)
     if min(shape) >= MIN_ROWS:
         aperture = aperture_of(seen, lagged)
+        if aperture.value > 0.0 and straight.value > MIN_NEIGHBOUR * straight.error:  # neighbours share an input
+            image = 2.0 * straight.value / (1.0 + straight.value) * (seen.patterns[index][:, image_of(seen)] - 0.5)
+            lagged = Lagged(np.where(live, relative - image, 0.0), live, shape, noise)
+            aperture = aperture_of(seen, lagged)
         area = lagged.area(lagged.covariance(np.arange(shape[0])))
     bends = error[0] * np.sqrt(2.0)  # neighbouring rows of a grain lie in different blocks
     contrast2 = Estimate(float(value[0]), float(bends if aperture.value > 0.0 else error[0]))
-    return Speckle(contrast2, area, aperture, straight_of(seen, sensor, pairs))
+    return Speckle(contrast2, area, aperture, straight)
 
 
 def layout(seen: Evidence) -> tuple[int, int]:
@@ -147,12 +151,16 @@ def neighbour(seen: Evidence, aperture: float) -> float:
     return pixel_covariance(seen, aperture, 1) / pixel_covariance(seen, aperture, 0)
 
 
+def image_of(seen: Evidence) -> IntArray:
+    """Input that is imaged onto each pixel: (n_out,)."""
+    return (2 * np.arange(seen.n_out) + 1) * seen.n_in // (2 * seen.n_out)
+
+
 def straight_of(seen: Evidence, sensor: Sensor, pairs: IntArray) -> Estimate:
     """Unscattered over scattered light: a pixel is brighter if the input that is imaged onto it is ON."""
     frames = np.concatenate([pairs, pairs + 1])
     signal = seen.of(frames) - dark_at(seen, sensor, seen.main_s)
-    own = (2 * np.arange(seen.n_out) + 1) * seen.n_in // (2 * seen.n_out)
-    on = seen.patterns[frames][:, own]
+    on = seen.patterns[frames][:, image_of(seen)]
     lit, unlit = (signal * on).sum(axis=0), (signal * ~on).sum(axis=0)
     times = on.sum(axis=0)
 

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from calibration import fit_device, record_bench
 from calibration.twin.looks import Looks, best_time
 from calibration.twin.speckle import half_on_covariance
+from photonics import presets
+from photonics.medium import Ballistic
 
 
 def test_straight_light_does_not_shorten_the_correlation_time():
@@ -29,3 +32,17 @@ def test_straight_light_does_not_shorten_the_correlation_time():
         assert np.exp(best_time(looks, np.arange(pixels), ratio, fields)[0]) == pytest.approx(time, rel=0.05)
         contrast = np.std(means[0]) / np.mean(means[0])
         assert float(half_on_covariance(1.0, ratio, fields)) ** 0.5 == pytest.approx(contrast, rel=0.03)
+
+
+def test_much_straight_light_is_no_pupil(tmp_path):
+    """Neighbouring pixels onto which one input is imaged, with twice as much straight light as speckle.
+
+    Catches: a numerical aperture, and neither straight light nor the number of polarisations.
+    """
+    bench = presets.lab_bench(n_in=32, n_out=400, seed=9).replace(**{"camera.bit_depth": 12})
+    bench = bench.replace(medium=Ballistic(bench.medium, 2.0))
+    bench.autoexpose(0.5)
+    twin = fit_device(record_bench(bench, tmp_path / "bench.h5", reference=False))
+    found = twin["medium.ratio"].estimate
+    assert abs(found.value - 2.0) < 4.0 * found.error
+    assert twin["imaging.polarisations"].estimate.value == 1 and not twin["imaging.numerical_aperture"].known
