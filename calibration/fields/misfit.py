@@ -78,7 +78,7 @@ def check_repeats(before: Array, after: Array) -> None:
         )
 
 
-def read_once(patterns: Array, frames: Array, noise: NoiseModel, stacklevel: int = 2) -> Array:
+def read_once(patterns: Array, frames: Array, noise: NoiseModel, top: float, stacklevel: int = 2) -> Array:
     """Whether vectors have frames of their own, (batch,); a warning tells those that share a frame with a neighbour.
 
     The noise of two readings lets them be equal with a probability of about ``1 / (2 sqrt(pi) sigma)``. If all pixels
@@ -91,6 +91,8 @@ def read_once(patterns: Array, frames: Array, noise: NoiseModel, stacklevel: int
     frames : ndarray, shape (batch, frames_per_vector, n_out)
     noise : NoiseModel
         Of the camera, by the calibration.
+    top : float
+        Reading from which on a pixel is saturated, DN; such readings, and those of 0, are equal without a reason.
     stacklevel : int
         That of the caller, as in `warnings.warn`.
     """
@@ -104,7 +106,8 @@ def read_once(patterns: Array, frames: Array, noise: NoiseModel, stacklevel: int
     equal[each : batch * each : each] &= to_host(xp.any(patterns[1:, :] != patterns[:-1, :], axis=1))
     for k in np.flatnonzero(equal):
         sigma = xp.sqrt(xp.maximum(noise.variance(flat[k, :]) - QUANTISATION, 0.0))
-        equal[k] = float(xp.sum(xp.log(xp.maximum(2.0 * math.sqrt(math.pi) * sigma, 1.0)))) > MIN_SURPRISE
+        nats = xp.log(xp.maximum(2.0 * math.sqrt(math.pi) * sigma, 1.0))
+        equal[k] = float(xp.sum(xp.where((flat[k, :] > 0) & (flat[k, :] < top), nats, 0.0))) > MIN_SURPRISE
     shared = (equal[:-1] | equal[1:]).reshape(batch, each).any(axis=1)
     if shared.any():
         own = backend.asarray(~shared)

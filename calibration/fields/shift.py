@@ -137,9 +137,9 @@ def find_shifts(patterns: Array, responses: Array) -> list[Shift]:
     axes, pixels = 2.0 if xp.isdtype(values.dtype, "complex floating") else 1.0, float(values.shape[1])
     values = xp.concat([xp.real(values), xp.imag(values)], axis=1) if axes == 2.0 else values
     values = values / xp.sqrt(xp.mean(values**2, axis=0) + 1e-30)
-    some = backend.asarray(np.unique(np.linspace(0, count - 1, min(count, COUNTED)).round().astype(np.intp)))
-    prior, gram = covariance(xp.take(patterns, some, axis=0)), gram_of(xp.take(values, some, axis=0))
-    independent = min(max(independent_values(prior + one, gram) for one in walks(prior, to_host(some))), axes * pixels)
+    some = np.unique(np.linspace(0, count - 1, min(count, COUNTED)).round().astype(np.intp))
+    prior, gram = covariance(xp.take(patterns, k := backend.asarray(some), axis=0)), gram_of(xp.take(values, k, axis=0))
+    independent = min(max(independent_values(prior + one, gram) for one in walks(prior, some)), axes * pixels)
     ends = [(part[0], part[-1] + 1) for part in np.array_split(np.arange(count), -(-count // BLOCK))]
     parts = ((covariance(patterns[start:stop, :]), gram_of(values[start:stop, :])) for start, stop in ends)
     gains = [gains_of(*part, 0.5 * independent) for part in parts]

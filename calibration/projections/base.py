@@ -191,7 +191,7 @@ class LinearProjection(Ageing, ABC):
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(frames := self._frames(halves), False).values
-            read_once(halves, frames, self.noise)
+            read_once(halves, frames, self.noise, self.opu.camera.saturation_dn)
             if self.frames_per_vector == 1:  # the frames of a vector have no misfit of their own
                 self._in_order(halves, response)
             terms.add(values, part, response if observer is None else observer(halves, response))
@@ -212,7 +212,8 @@ class LinearProjection(Ageing, ABC):
             response = self._respond(frames := self._frames(halves), True)
             assert response.variance is not None and response.saturated is not None
             spread = response.variance + float(self._level_variance(response, halves))
-            fits = (mean(xp.isfinite(spread), 1) > 0.5) & read_once(halves, frames, self.noise)
+            fits = read_once(halves, frames, self.noise, self.opu.camera.saturation_dn)
+            fits &= mean(xp.isfinite(spread), 1) > 0.5
             fits[fits] = self._in_order(halves[fits], response.values[fits])
             spread[~fits] = math.inf
             watch.add(halves[fits], response.values[fits])

@@ -66,7 +66,7 @@ def test_a_frame_that_is_read_twice_is_told(name):
     """The last frame of a call is lost, and the one before is read in its place: nothing else is shifted.
 
     Before: without a word (off axis, "reference-pairs"), or refused for a misfit that does not name it. Catches: the
-    other vectors refused for it; equal frames of equal patterns, or without noise, taken for a fault.
+    other vectors refused for it; equal frames of equal patterns, without noise, or all saturated, taken for a fault.
     """
     opu = bench("lab_bench", name, seed=5)
     projection, take = calibrate(opu, name), opu.measure
@@ -81,9 +81,12 @@ def test_a_frame_that_is_read_twice_is_told(name):
         found = projection.measure(x)
     fits = np.isfinite(found.standard_error[:, projection.valid]).any(axis=1)
     assert fits[:4].all() and not fits[5]
-    frames, still = take(np.zeros((1, opu.n_in), bool))[None].repeat(2, axis=0), np.zeros((2, 3), bool)
-    assert read_once(still, frames, projection.noise).all()
-    assert read_once(np.eye(3)[:2] > 0, frames, NoiseModel(1.0 / 12.0, 0.0, 8.0)).all()
+    frames, still = take(np.ones((1, opu.n_in), bool))[None].repeat(2, axis=0), np.zeros((2, 3), bool)
+    other, top, noise = np.eye(3)[:2] > 0, opu.camera.saturation_dn, projection.noise
+    assert not read_once(other, frames, noise, top).any()
+    assert read_once(still, frames, noise, top).all()
+    assert read_once(other, frames, NoiseModel(1.0 / 12.0, 0.0, 8.0), top).all()
+    assert read_once(other, np.full_like(frames, top), noise, top).all()
 
 
 @pytest.mark.filterwarnings(READ_TWICE)
