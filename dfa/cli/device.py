@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dfa.cli.common import Changes, Json, NIn, NOut, Seed, print_json, read_changes
+from dfa.cli.common import Changes, Json, NIn, NOut, Seed, change_preset, print_json, read_changes
 
 __all__ = ["device"]
 
@@ -26,11 +26,9 @@ def device(
 
     Every command takes the file as --device, and OPU.from_toml reads it.
     """
-    from photonics import OPU, presets
     from photonics.description import toml_text
 
-    opu = OPU.from_toml(name) if presets.is_file(name) else presets.get(name)(n_in, n_out, seed=seed)
-    opu = opu.replace(**read_changes(change or []))
+    opu = change_preset(name, n_in, n_out, seed, read_changes(change or []), expose=False)
     if as_json:
         print_json(opu.to_dict())
     else:

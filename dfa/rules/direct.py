@@ -211,10 +211,10 @@ class DirectFeedback(SeparateBlocks):
         call = self._call
         outputs = find_outputs(call, output)
         check_called(self.model, self.blocks, call.taught, outputs)
-        self._inspect(loss, outputs, call, loss_scale)
         self._teaching = call.number
-        self._call = Call(late=call.unrecorded - {t.module for t in call.taught})
         try:
+            self._inspect(loss, outputs, call, loss_scale)
+            self._call = Call(late=call.unrecorded - {t.module for t in call.taught})
             self._send(loss, outputs, call, loss_scale)
         finally:
             self._call.late.clear()

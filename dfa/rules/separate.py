@@ -3,6 +3,7 @@
 import warnings
 from functools import partial
 from typing import Any, Self
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +134,10 @@ class SeparateBlocks(Learner):
             self._checks = []
         call.returned = [plain(call.attached(returned)) for returned in tensors(output)]
         changed = any(a is not b for a, b in zip(call.returned, tensors(output), strict=True))
+        if not (self._inspector.steps or torch.compiler.is_compiling()):
+            for returned in call.returned:
+                if returned.grad_fn is not None:
+                    returned.grad_fn.register_hook(partial(check_taught, ref(self)))
         found = iter(call.returned)
         given = map_tensors(lambda _: next(found), output) if changed else None
         for follower in call.followers:
@@ -166,6 +171,22 @@ class SeparateBlocks(Learner):
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def check_taught(learner: ReferenceType[SeparateBlocks], *gradients: object) -> None:
+    """In a backward pass through the model before the first step: warn if it is not that of the learner.
+
+    Before the first step the learner has its model's output, so a graph that had the learner would never be freed.
+    """
+    here = learner()
+    if here is None or here.feedback is None or here._teaching or not here._inspector.first_time(-1, "backward"):
+        return
+    warnings.warn(
+        "loss.backward() teaches only the modules after the last hidden block of a model with a learner: call "
+        "learner.backward(loss, output), or make the model an ordinary one by learner.remove()",
+        UserWarning,
+        stacklevel=5,
+    )
 
 
 def packed_sizes(output: object) -> Tensor | None:

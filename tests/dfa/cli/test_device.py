@@ -18,7 +18,7 @@ from tests.command import opu
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_file_is_the_device(capfd, tmp_path, name):
-    """Printed, read and printed again. Catches: an entry that is lost, an unreadable comment."""
+    """Printed, read and printed again. Catches: an entry that is lost, an unreadable comment, a refused effect."""
     assert opu("device", name, "--n-in", 20, "--n-out", 30, "--seed", 3) == 0
     text = capfd.readouterr().out
     path = tmp_path / "bench.toml"
@@ -28,6 +28,10 @@ def test_the_file_is_the_device(capfd, tmp_path, name):
     assert capfd.readouterr().out == text
     assert opu("device", path, "--set", "camera.bit_depth=6", "--json") == 0
     assert json.loads(capfd.readouterr().out)["camera"]["bit_depth"] == 6
+    effect = 'medium={type = "Drifting", correlation_frames = 1e5}'
+    assert opu("device", path, "--set", effect, "--json") == 0
+    medium = json.loads(capfd.readouterr().out)["medium"]
+    assert (medium["type"], medium["correlation_frames"], medium["medium"]["n_out"]) == ("Drifting", 1e5, 30)
 
 
 def test_every_entry_is_explained():

@@ -127,6 +127,25 @@ def test_a_code_that_harms_its_network_is_told(code):
             step(model, through="norm", **coded)
 
 
+def test_the_loss_alone_is_told():
+    """Catches: ``loss.backward()`` on a model with a learner, which trains the last layer alone, silently."""
+    model = mlp([6, 8, 4])
+    learner = DirectFeedback(model, feedback=RandomFeedback(0))
+    with pytest.warns(UserWarning, match="call learner.backward.*or make the model an ordinary one") as seen:
+        for _ in range(2):
+            cross_entropy(model(X), Y).backward()
+    assert [one.filename for one in seen] == [__file__]  # the line that calls backward
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        step(mlp([6, 8, 4]), feedback=None)
+        with learner.restart().connected():
+            cross_entropy(model(X), Y).backward()
+        output = model(X)
+        learner.backward(cross_entropy(output, Y), output)
+        learner.remove()
+        cross_entropy(model(X), Y).backward()
+
+
 def test_a_loss_of_two_calls_is_told():
     """Once; not for calls before each backward. Catches: a first view that teaches no hidden block, silently."""
     model = mlp([6, 8, 4])
