@@ -14,8 +14,17 @@ from calibration.projections.responses import Common, Response
 from photonics.arrays import Array
 from photonics.backend import backend_of
 from photonics.parts.camera import QUANTISATION
+from photonics.parts.pupil import pixel_power
 
-__all__ = ["change_of_anchors", "common_scale", "grains_per_pixel", "state_of_light", "told_level", "warn_of_scale"]
+__all__ = [
+    "change_of_anchors",
+    "common_scale",
+    "fringe_power",
+    "grains_per_pixel",
+    "state_of_light",
+    "told_level",
+    "warn_of_scale",
+]
 
 PARTS = 8
 """Number of parts of the sensor whose levels are compared."""
@@ -123,6 +132,18 @@ def grains_per_pixel(opu: Device) -> float:
     if imaging.numerical_aperture is None:
         return 1.0
     return min(np.pi * (imaging.numerical_aperture * imaging.pixel_m / opu.laser.wavelength_m) ** 2, 1.0)
+
+
+def fringe_power(opu: Device) -> float:
+    """Share of the speckle's power that interferes with a plane reference, by the data sheet of the optics, 0 to 1.
+
+    The reference has one polarisation, and fringes of several grains on a pixel partly cancel.
+    """
+    imaging, share = binned_imaging(opu), 1.0
+    if imaging.numerical_aperture is not None:
+        optics = imaging.pupil, imaging.numerical_aperture, opu.laser.wavelength_m, imaging.pixel_m
+        share = pixel_power(*optics, imaging.samples_per_pixel, 1)
+    return share / imaging.polarisations
 
 
 def parts_of(values: Array) -> list[Array]:

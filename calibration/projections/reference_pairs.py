@@ -13,7 +13,7 @@ from calibration.camera.rounding import rounding_rms
 from calibration.device import Device
 from calibration.fields.readings import data_sheet_error, switched_unit_dn
 from calibration.projections.base import ProjectionMethod
-from calibration.projections.light import grains_per_pixel, told_level
+from calibration.projections.light import fringe_power, grains_per_pixel, told_level
 from calibration.projections.reference_arm import BeamProjection, check_arm, frames_in_beam, measure_arm, see_medium
 from calibration.projections.responses import Common, Response
 from calibration.projections.signed_patterns import Terms
@@ -97,7 +97,8 @@ class PairProjection(BeamProjection):
         It is the noise over the values of any vector with entries -1, 0 and 1, as each of them takes a frame.
         """
         variance = noise.variance(self.offset_dn) / 4.0 * self._scale() ** 2
-        return math.sqrt(2.0 * self.opu.n_in * float(mean(columns(variance, self.valid))))
+        power = fringe_power(self.opu) / (2.0 * self.opu.n_in)
+        return math.sqrt(float(mean(columns(variance, self.valid))) / power)
 
     def _in_light(self, light: float, **more: Array) -> Self:
         offset_dn = self.noise.dark_dn + (self.offset_dn - self.noise.dark_dn) * light

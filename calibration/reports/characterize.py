@@ -25,7 +25,7 @@ from calibration.reports.chapters.camera import camera_chapter
 from calibration.reports.chapters.common import Chapter, measure_dark, refusal
 from calibration.reports.chapters.focusing import focusing_chapter
 from calibration.reports.chapters.matrix import matrix_chapter
-from calibration.reports.chapters.projection import projection_chapter, projection_vectors, truth_chapter
+from calibration.reports.chapters.projection import measure_vectors, projection_chapter, truth_chapter
 from calibration.reports.chapters.speckle import dim_ratio, speckle_chapter
 from calibration.reports.chapters.stability import Witness, stability_chapter
 from calibration.reports.report import Report, bind
@@ -311,9 +311,8 @@ def judge_projection(
         expose(opu, method, n_inputs=n_inputs, seed=seed)
     about["projection_exposure_s"] = run.exposures["projection"] = opu.exposure_s
     projection = measure_projection(opu, method=method, n_inputs=n_inputs)
-    x = projection_vectors(projection, vectors, seed)
+    x, result = measure_vectors(projection, vectors, seed)
     about["projection_vectors"] = f"{vectors} vectors, {'half ON' if x.dtype == np.bool_ else 'one 1 and one -1 each'}"
-    result = projection.measure(x)
     about |= projection.describe()
     found = projection_chapter(projection, x, result, seed, run.dim_ratio, run.bad)
     if truth is None:

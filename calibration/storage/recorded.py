@@ -24,7 +24,10 @@ from photonics.patterns.encoding import as_patterns
 __all__ = ["RecordedDevice", "photometry"]
 
 TOLERANCE = 1e-9
-"""Relative tolerance for exposures and absolute tolerance for phases (radians)."""
+"""Relative tolerance for light, and absolute tolerance for phases (radians)."""
+EXPOSURE_TOLERANCE = 1e-5
+"""Relative tolerance for exposures, under one code of 16 bits. An exposure that follows from a recovered matrix, in
+single precision, differs by its rounding between processors and versions."""
 
 
 class RecordedDevice:
@@ -190,11 +193,10 @@ class RecordedDevice:
                 f"{self.path}: {count} more frames of uniform light on {pixels} pixels were not recorded, "
                 f"frame {start} of {record.uniform_count} is next, on {record.uniform_pixels} pixels"
             )
-        for name, asked in (("photons", photons), ("exposure_s", exposure_s)):
+        for name, asked, most in (("photons", photons, TOLERANCE), ("exposure_s", exposure_s, EXPOSURE_TOLERANCE)):
             found = record.columns[f"uniform/{name}"][start:stop]
-            self._check_same(
-                f"uniform frame, {name}", np.isclose(found, asked, rtol=TOLERANCE, atol=0.0), found, asked, start
-            )
+            close = np.isclose(found, asked, rtol=most, atol=0.0)
+            self._check_same(f"uniform frame, {name}", close, found, asked, start)
         self._next_uniform = stop
         return self.check_codes(record.rows("uniform/frames", start, stop))
 
@@ -212,7 +214,7 @@ class RecordedDevice:
         found = record.rows("patterns", start, stop)
         differ = np.unpackbits(np.bitwise_xor(found, packed), axis=1).sum(axis=1)
         self._check_same("inputs that differ", differ == 0, differ, 0, start)
-        close = np.isclose(kept["exposure_s"], seconds, rtol=TOLERANCE, atol=0.0)
+        close = np.isclose(kept["exposure_s"], seconds, rtol=EXPOSURE_TOLERANCE, atol=0.0)
         self._check_same("exposure_s", close, kept["exposure_s"], seconds, start)
         close = np.isclose(kept["reference_phase"], phases, rtol=0.0, atol=TOLERANCE, equal_nan=True)
         self._check_same("reference_phase", close, kept["reference_phase"], phases, start)

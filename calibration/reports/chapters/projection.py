@@ -1,10 +1,12 @@
 """The linear projection: its linearity, its noise and, if the truth is known, its error."""
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import gammaincinv
 
 from calibration.camera.estimate import share_of
 from calibration.camera.noise import NoiseModel
@@ -18,11 +20,12 @@ from calibration.projections.responses import Projected
 from calibration.reports.chapters.common import Chapter, is_noise_hidden
 from calibration.reports.chapters.speckle import grain_pixels
 from calibration.reports.findings import Line
+from calibration.storage.files import WrongFile
 from photonics.arrays import BoolArray, FloatArray, HostArray
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet, Stream, words
 
-__all__ = ["median_errors", "projection_chapter", "projection_vectors", "truth_chapter"]
+__all__ = ["measure_vectors", "median_errors", "projection_chapter", "projection_vectors", "truth_chapter"]
 
 GROUP = "projection"
 POINTS = 3000
@@ -47,10 +50,10 @@ def projection_vectors(projection: LinearProjection, count: int, seed: int) -> H
     """Vectors on which a report judges a projection: random patterns, half ON.
 
     For reference pairs they are codes with one 1 and one -1, for which the method is made: errors of its calibration
-    add up over the entries of a half-ON pattern, and cancel in such a code.
+    add up over the entries of a half-ON pattern, and cancel in such a code. A single input has no such code.
     """
     n = projection.n_inputs
-    if not isinstance(projection, PairProjection):
+    if n < 2 or not isinstance(projection, PairProjection):
         return half_on(count, n, seed, PatternSet.PROJECTION_VECTORS)
     ticks = PatternSet.PROJECTION_VECTORS + np.arange(count)[:, None]
     order = words(seed, Stream.PROBES, np.arange(n)[None, :], ticks)[0].argsort(axis=1)
@@ -58,6 +61,21 @@ def projection_vectors(projection: LinearProjection, count: int, seed: int) -> H
     for sign, chosen in ((1, order[:, :1]), (-1, order[:, 1:2])):
         np.put_along_axis(codes, chosen, sign, axis=1)
     return codes
+
+
+def measure_vectors(projection: LinearProjection, count: int, seed: int) -> tuple[HostArray, Projected]:
+    """Vectors on which a report judges a projection, and their values.
+
+    Recordings of version 1.0.0 have half-ON patterns for reference pairs as well; these are then taken.
+    """
+    x = projection_vectors(projection, count, seed)
+    try:
+        return x, projection.measure(x)
+    except WrongFile:
+        half = half_on(count, projection.n_inputs, seed, PatternSet.PROJECTION_VECTORS)
+        with suppress(WrongFile):
+            return half, projection.measure(half)
+        raise
 
 
 def usable(*results: Projected) -> BoolArray:
@@ -138,30 +156,33 @@ def noise_lines(projection: LinearProjection, result: Projected, again: Projecte
     told_snr = f"; SNR {snr_db:.1f} dB, {(snr_db - 1.76) / 6.02:.1f} bits" if spread else "; no signal"
     twin = (again.values - result.values) / np.float32(math.sqrt(2.0))
     rows, outputs = median_errors(twin, result.values, valid)
-    most_noise, most_repeats = noise_bounds(projection)
+    most_noise, most_of_row, most_of_output = noise_bounds(projection)
     advice = projection.noise_advice
     return [
         Line(GROUP, "noise over signal", f"10^(-SNR/20){told_snr}", "", 10.0 ** (-snr_db / 20.0),
              math.nan, None, most_noise, advice),
         Line(GROUP, "row repeats", "median over rows of |P - P again| / √2 |P|, over the vectors", "", rows,
-             math.nan, None, most_repeats, advice),
+             math.nan, None, most_of_row, advice),
         Line(GROUP, "output repeats", "median over vectors of |P - P again| / √2 |P|, over the rows", "", outputs,
-             math.nan, None, most_repeats, advice),
+             math.nan, None, most_of_output, advice),
     ]  # fmt: skip
 
 
-def noise_bounds(projection: LinearProjection) -> tuple[float, float]:
-    """Largest noise over signal, and over the values.
+def noise_bounds(projection: LinearProjection) -> tuple[float, float, float]:
+    """Largest noise over signal, and over the values of a row and of an output.
 
     A frame of reference pairs has the light of one input, and the noise of any code, relative to its values, is that of
     an entry. The bounds are then what the data sheets let expect, and `MAX_EXCESS_NOISE` more, but at most noise as
-    large as the signal.
+    large as the signal. The values of a row follow from few entries if inputs are few: the power of half of the rows is
+    under the median of a chi-squared law of ``n_inputs - 1`` degrees of freedom, 0.45 of its mean for two inputs.
     """
     if not isinstance(projection, PairProjection):
-        return MAX_NOISE, MAX_REPEATS
-    noise = projection.entry_noise(noise_by_sheet(projection))
-    most = min((1.0 + MAX_EXCESS_NOISE) * noise / math.hypot(1.0, noise), math.sqrt(0.5))
-    return max(MAX_NOISE, most), max(MAX_REPEATS, most)
+        return MAX_NOISE, MAX_REPEATS, MAX_REPEATS
+    noise, freedom = projection.entry_noise(noise_by_sheet(projection)), max(projection.n_inputs - 1, 1)
+    most = (1.0 + MAX_EXCESS_NOISE) * noise / math.hypot(1.0, noise)
+    of_row = most * math.sqrt(freedom / (2.0 * float(gammaincinv(freedom / 2.0, 0.5))))
+    most, of_row = min(most, math.sqrt(0.5)), min(of_row, math.sqrt(0.5))
+    return max(MAX_NOISE, most), max(MAX_REPEATS, of_row), max(MAX_REPEATS, most)
 
 
 def sums_of_parts(
@@ -171,6 +192,7 @@ def sums_of_parts(
     part = half_on(len(x), projection.n_inputs, seed, PatternSet.DISJOINT_PARTS)
     first, second = projection.measure(x * part), projection.measure(x * ~part)
     good = usable(first) & usable(second) & usable(result) & projection.valid
+    good &= x.any(axis=1, keepdims=True)  # a vector of zeros has neither frames nor an error
     good &= True if bad is None else ~bad
     if not good.any():
         raise ValueError(UNUSABLE)

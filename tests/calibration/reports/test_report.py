@@ -17,11 +17,16 @@ from calibration import (
     compare,
 )
 from calibration.recovery.base import Gauge
+from calibration.reports.chapters import projection as chapter
 from calibration.reports.html import plots
 from calibration.reports.report import Report
 from calibration.storage.files import WrongFile
 from photonics import OPU, GaussianMedium, Imaging, MatrixMedium, presets
 from photonics.medium import Drifting
+from photonics.patterns.encoding import half_on
+from photonics.random import PatternSet
+
+VECTORS = PatternSet.PROJECTION_VECTORS
 
 
 class Shuffled:
@@ -234,6 +239,25 @@ def test_other_frames_than_the_recorded_ones_are_an_error(recording):
     """It is not a verdict on the device. Catches: a replay that does not compare patterns."""
     with pytest.raises(WrongFile, match="differs from the request"):
         characterize(RecordedDevice(recording), vectors=32)
+
+
+def test_recordings_of_version_1_0_0_are_judged(tmp_path, monkeypatch):
+    """Half-ON patterns for reference pairs, and an exposure that differs by the rounding of single precision.
+
+    Before: "the recording differs from the request" for both, although every frame was there. Catches: a fallback that
+    hides that other vectors were shown.
+    """
+    path = tmp_path / "r.h5"
+    with monkeypatch.context() as old, Recorder(bench(16, 64), path) as recorder:
+        old.setattr(chapter, "projection_vectors", lambda p, n, seed: half_on(n, p.n_inputs, seed, VECTORS))
+        then = characterize(recorder, method="reference-pairs", vectors=8)
+    with h5py.File(path, "r+") as file:
+        file["exposure_s"][...] *= 1.0 + 3e-7
+    now = characterize(RecordedDevice(path), method="reference-pairs", vectors=8)
+    assert now.provenance["projection_vectors"] == "8 vectors, half ON"
+    assert [line.measured for line in now.lines] == pytest.approx([line.measured for line in then.lines], nan_ok=True)
+    with pytest.raises(WrongFile, match=r"at frame \d+: inputs that differ is"):
+        characterize(RecordedDevice(path), method="reference-pairs", vectors=8, seed=1)
 
 
 def test_a_recording_without_uniform_light_has_no_camera_chapter(recording, tmp_path):
