@@ -5,12 +5,10 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.arrays import columns
 from calibration.camera.decay import BLOCKS, STILL, Speed
-from photonics.arrays import Array, BoolArray
-from photonics.backend import backend_of, to_host
+from photonics.arrays import BoolArray
 
-__all__ = ["OwnMotion", "speed_of_call"]
+__all__ = ["MAX_INPUTS", "MAX_ROWS", "speed_of_call"]
 
 PARTS = 6
 """Parts of a call whose maps are compared, at most."""
@@ -28,39 +26,6 @@ CLEAR = 5.0
 """Standard errors by which a rate must be above 0."""
 MAX_LOST = 0.95
 """Largest loss of correlation whose logarithm is used."""
-
-
-class OwnMotion:
-    """Watches the vectors of one call, if the calibration has not seen that the medium moves.
-
-    Parameters
-    ----------
-    speed : Speed
-        What the calibration has seen.
-    valid : ndarray of bool, shape (n_out,)
-        Rows that can be used.
-    watches : bool
-        False if the frames are watched elsewhere.
-    """
-
-    def __init__(self, speed: Speed, valid: Array, watches: bool) -> None:
-        self._known, self._watches = speed, watches and not speed.moving
-        self._rows, usable = valid, to_host(valid) if self._watches else np.zeros(0, np.bool_)
-        if (step := -(-np.count_nonzero(usable) // MAX_ROWS)) > 1:
-            self._rows = backend_of(valid).asarray(usable & (np.cumsum(usable) % step == 0))
-        self._seen: list[tuple[BoolArray, NDArray[np.number]]] = []
-
-    def add(self, patterns: Array, responses: Array) -> None:
-        """Take in patterns, (n, n_inputs), and responses, (n, n_out), in the order of time."""
-        if self._watches and patterns.shape[1] <= MAX_INPUTS:
-            self._seen.append((to_host(patterns), to_host(columns(responses, self._rows))))
-
-    def speed(self, fields: int, each: int) -> Speed:
-        """Rate by the calibration or, if it has seen none, by `speed_of_call`."""
-        if not self._seen:
-            return self._known
-        patterns, responses = (np.concatenate(parts) for parts in zip(*self._seen, strict=True))
-        return speed_of_call(patterns, responses[:, np.isfinite(responses).all(axis=0)], fields, each)
 
 
 def speed_of_call(patterns: BoolArray, responses: NDArray[np.number], fields: int, each: int) -> Speed:

@@ -22,6 +22,7 @@ __all__ = [
     "read_once",
     "refusal_limit",
     "response_factor",
+    "tell_blind",
     "variance_factor",
     "warn_of_misfit",
 ]
@@ -119,6 +120,19 @@ def read_once(patterns: Array, frames: Array, noise: NoiseModel, top: float, sta
             stacklevel=stacklevel + 1,
         )
     return own
+
+
+def tell_blind(pixels: Array, stacklevel: int = 2) -> Array:
+    """Warn of pixels that do not see the patterns any more, and return them: (n_out,)."""
+    if found := count(pixels):
+        warnings.warn(
+            f"frames do not fit the model: {found} of {pixels.shape[0]} pixels do not see the patterns any more (the "
+            f"first is {int(to_host(pixels).argmax())}): their readings change by noise alone. Their stated errors are "
+            "infinite: calibrate again, which leaves them out",
+            Misfit,
+            stacklevel=stacklevel + 1,
+        )
+    return pixels
 
 
 def common_misfit(misfit: RealArray, grain: float = 1.0) -> float:

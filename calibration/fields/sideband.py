@@ -258,10 +258,10 @@ class Sideband(Shapes):
         spectrum *= self.spread
         return backend_of(weight).xp.maximum(self._extract(irfft2(spectrum, self.shape)), 0.0)
 
-    def outputs_affected(self, marked: Array) -> Array:
-        """Whether marked pixels have more than `MAX_MARKED` of an output's weight: (batch, n_out)."""
+    def outputs_affected(self, marked: Array, share: float = MAX_MARKED) -> Array:
+        """Whether marked pixels have more than this share of an output's weight: (batch, n_out)."""
         xp = backend_of(marked).xp
-        return self._spread(xp.astype(marked, xp.float32)) > MAX_MARKED * float(xp.real(self.spread[0, 0]))
+        return self._spread(xp.astype(marked, xp.float32)) > share * float(xp.real(self.spread[0, 0]))
 
 
 def frequencies(shape: tuple[int, int]) -> tuple[HostArray, HostArray]:

@@ -9,10 +9,10 @@ import numpy as np
 
 from calibration.arrays import columns, mean
 from calibration.camera.ageing import Ageing
+from calibration.camera.call import CallWatch
 from calibration.camera.noise import NoiseModel
-from calibration.camera.own_motion import OwnMotion
 from calibration.device import Device
-from calibration.fields.misfit import read_once
+from calibration.fields.misfit import read_once, tell_blind
 from calibration.fields.readings import DARK_SHARE
 from calibration.fields.shift import Known, check_order
 from calibration.projections.responses import Common, Observer, Projected, Response, rows_of
@@ -104,10 +104,8 @@ class LinearProjection(Ageing, ABC):
     """Fields of the calibration on the valid rows, which show whether the frames of a call belong to their patterns."""
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.n_inputs} -> {self.n_outputs}, {float(mean(self.valid)):.1%} valid, "
-            f"{self.frames_per_vector} frames per vector)"
-        )
+        facts = f"{float(mean(self.valid)):.1%} valid, {self.frames_per_vector} frames per vector"
+        return f"{type(self).__name__}({self.n_inputs} -> {self.n_outputs}, {facts})"
 
     @property
     @abstractmethod
@@ -206,7 +204,7 @@ class LinearProjection(Ageing, ABC):
         values = self._start(terms)
         variance, saturated = zeros(values.shape, "float32"), zeros(values.shape, "bool")
         sums: list[tuple[Array, Array]] = []
-        watch = OwnMotion(self.speed, self.valid, observer is None)
+        watch = CallWatch(self.noise, self.speed, self.valid, observer is None)
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(frames := self._frames(halves), True)
@@ -216,7 +214,7 @@ class LinearProjection(Ageing, ABC):
             fits &= mean(xp.isfinite(spread), 1) > 0.5
             fits[fits] = self._in_order(halves[fits], response.values[fits])
             spread[~fits] = math.inf
-            watch.add(halves[fits], response.values[fits])
+            watch.add(halves[fits], response.values[fits], frames)
             sums += [] if response.sums is None else [(response.sums, halves)]
             terms.add(values, part, response.values if observer is None else observer(halves, response.values))
             terms.add(variance, part, spread, power=2)
@@ -233,7 +231,13 @@ class LinearProjection(Ageing, ABC):
         error = xp.hypot(xp.hypot(xp.sqrt(variance) * scale, size * relative), xp.sqrt(rounding)[:, None])
         if (speed := watch.speed(self.moving_fields, self.frames_per_vector)).moving:
             error = xp.hypot(error, replace(self, speed=speed)._stale_error(values, error, terms))
-        return Projected(values, xp.where(self.valid, error, math.inf), noise, saturated)
+        blind = self._touched(tell_blind(watch.blind(self.opu.camera.saturation_dn)))
+        error, noise = xp.where(self.valid & ~blind, error, math.inf), xp.where(blind, math.inf, noise)
+        return Projected(values, error, noise, saturated)
+
+    def _touched(self, pixels: Array) -> Array:
+        """Rows that have light of these pixels, (n_out,)."""
+        return pixels
 
     def _in_order(self, halves: Array, values: Array) -> Array:
         """Whether responses belong to their patterns; a warning says which do not."""
@@ -246,14 +250,10 @@ class LinearProjection(Ageing, ABC):
         return xp.sqrt(xp.maximum(power, 0.0)[:, None] * self._stale_variance())
 
     def effective_matrix(self, repeats: int = 1) -> HostArray:
-        """Measure the matrix M of the map with unit vectors, each ``repeats`` times.
+        """Measure the matrix M of the map, (n_out, n_inputs) of float32 or complex64, with unit vectors.
 
         It takes ``repeats frames_per_vector n_inputs`` frames. A single input is dim, so entries are noisy (`measure`
         predicts their error). `calibration.recover_transmission_matrix` has smaller errors, as its probes are brighter.
-
-        Returns
-        -------
-        ndarray of float32 or complex64, shape (n_out, n_inputs)
         """
         repeats, matrix = integer(repeats, "repeats", 1), np.zeros((self.n_outputs, self.n_inputs), self.dtype)
         for start in range(0, self.n_inputs, self._chunk):

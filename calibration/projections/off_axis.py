@@ -44,6 +44,8 @@ PROBES = 8
 """Number of half-ON patterns whose mean spectrum shows the sideband."""
 MAX_PROBES_FULL = 0.25
 """Largest share of saturated readings of the probes: at 0.15 the sideband is found, at 0.47 it is not."""
+BLIND_WEIGHT = 0.002
+"""Share of an output's weight above which a pixel that is blind makes it wrong by more than about 2 stated errors."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -121,6 +123,9 @@ class OffAxisProjection(ReferencedProjection):
         variance += self._light_variance(values, rest + self.reference_dn, lost)
         sums = self._curvature_sums(images, taken, values, rest + self.reference_dn, lost)
         return Response(values, variance, self.sideband.outputs_affected(full & ~self.bad), sums)
+
+    def _touched(self, pixels: Array) -> Array:
+        return self.sideband.outputs_affected(pixels[None, :], BLIND_WEIGHT)[0, :]
 
     def _curvature_sums(self, images: Array, frames: Array, values: Array, mean_dn: Array, lost: Array) -> Array:
         """Second harmonic of the fringes, where the bands of the spectrum leave room for it; see `curvature_sums`."""
