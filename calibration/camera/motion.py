@@ -32,6 +32,8 @@ MIN_OVERLAP = 0.15
 CHANCE = 4.0
 """Standard errors of the overlap of unlike readings below which it is not used, either: of few outputs, one in twenty
 would be above 0.15, and a fast medium would seem slow."""
+MIN_ALIKE = 0.25
+"""Pairs of like readings, for each reading, under which they do not tell a speed; what was known before then holds."""
 MAX_DROP = 0.5
 """Likeness of two neighbouring readings over the usual one under which the device has changed all at once."""
 MIN_USUAL, MIN_LEFT = 0.1, 0.4
@@ -182,11 +184,15 @@ class Motion:
         least = 0.5 / flat.shape[1] if len(maps) < FEW_READINGS else 0.0
         floor = max(MIN_OVERLAP, CHANCE / float(np.sqrt(flat.shape[1])))
         lags = xp.abs(at[:, None] - at[None, :])
-        self.speed, scales = fit_decay(lags, flat @ flat.T, self.fields, least, floor)
-        if frames[0] == self._first[0]:
-            self._first_scale = float(scales[0])
+        fit = fit_decay(lags, flat @ flat.T, self.fields, least, floor)
+        if fit is not None:
+            self.speed = fit[0]
+            self._first_scale = float(fit[1][0]) if frames[0] == self._first[0] else self._first_scale
+        if fit is None or not self._first_scale:
+            self.correlation = float(np.exp(-self.fields * self.speed.rate * (frame - self._first[0])))
+            return
         together = float(flat[-1, :] @ contrast(self._first[1], known))
-        self.correlation = min(max(together / max(self._first_scale * float(scales[-1]), 1e-300), 0.0), 1.0)
+        self.correlation = min(max(together / max(self._first_scale * float(fit[1][-1]), 1e-300), 0.0), 1.0)
 
     def _jumped(self, frame: int, found: Array) -> bool:
         """Whether a reading is much less like the two before than usual; the correlation then falls at once.
@@ -244,10 +250,11 @@ def solve(halves: Array, values: Array, used: Array) -> Array:
     return xp.where(used[:, None], found, np.nan)
 
 
-def fit_decay(lags: Array, overlaps: Array, fields: int, least: float, floor: float) -> tuple[Speed, Array]:
+def fit_decay(lags: Array, overlaps: Array, fields: int, least: float, floor: float) -> tuple[Speed, Array] | None:
     """Fit ``log overlap_ij = b_i + b_j - fields rate lag_ij``; also return the scales ``exp(b)``.
 
-    `least` is a floor for the variance of a relative overlap, and overlaps under `floor` are not used.
+    `least` is a floor for the variance of a relative overlap, and overlaps under `floor` are not used. None if fewer
+    than `MIN_ALIKE` of the readings are like another one: noise or a medium that is faster than the readings hides it.
     """
     backend, readings = backend_of(lags), lags.shape[0]
     xp, pairs = backend.xp, backend.asarray(~np.eye(readings, dtype=np.bool_))
@@ -256,6 +263,8 @@ def fit_decay(lags: Array, overlaps: Array, fields: int, least: float, floor: fl
     scale = max(float(fields * xp.max(lags)), 1.0)
     lag = fields * lags / scale
     target = xp.log(xp.maximum(alike, 0.02))
+    if int(count(pairs & (alike > floor))) < 2 * max(MIN_ALIKE * readings, 1.0):  # each pair is there twice
+        return None
     solution, _ = weighted_fit(lag, target, xp.where(pairs & (alike > floor), alike, 0.0))
     # Once more, with the pairs that decay and noise leave above the limit by the fit, not by their own noise.
     kept = pairs & (xp.exp(-solution[-1] * lag) > floor)
