@@ -92,10 +92,11 @@ class RegularHadamard(Design):
 
     def solve(self, fields: Array) -> Array:  # noqa: D102
         backend, sums = backend_of(fields), self.column_sums()
-        there = backend.asarray(sums)
+        xp, there = backend.xp, backend.asarray(sums)
         # All inputs share the rounding error of this sum, so it is taken in double precision.
-        mean = (there @ fields) / float(self.order * (self.order + sums.sum()))
-        common = backend.xp.astype((2.0 * there)[:, None] * mean[None, :], fields.dtype)
+        wide = xp.complex128 if xp.isdtype(fields.dtype, "complex floating") else xp.float64
+        mean = (xp.astype(there, wide) @ xp.astype(fields, wide)) / float(self.order * (self.order + sums.sum()))
+        common = xp.astype((2.0 * there)[:, None] * mean[None, :], fields.dtype)
         return (2.0 / self.order) * self.transform(fields) - common
 
     def solve_transposed(self, values: Array) -> Array:  # noqa: D102
