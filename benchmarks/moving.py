@@ -28,7 +28,7 @@ from photonics.medium import Drifting
 
 __all__ = ["alarms", "run_task"]
 
-PUT = ("followed", "followed: costs", "rivals")
+PUT = ("followed", "followed: transformer", "followed: costs", "rivals")
 """Tables of docs/robustness.md."""
 METRICS = ("score", "frames", "step_frames", "calibrations")
 
