@@ -20,7 +20,7 @@ from dfa.robustness.training_study import TrainingStudy
 from dfa.sweeps.protocol import Settings
 from photonics.arrays import Array, HostArray
 
-__all__ = ["FOLLOWED", "LAST_LAYER", "MOTIONS", "TASKS", "TIMES", "UNFOLLOWED", "WAYS", "MovingStudy", "Task"]
+__all__ = ["FOLLOWED", "LAST_LAYER", "MOST", "MOTIONS", "TASKS", "TIMES", "UNFOLLOWED", "WAYS", "MovingStudy", "Task"]
 
 LAST_LAYER, UNFOLLOWED = "last layer only", "anchor, not followed"
 DEFAULT_CODE = {"encoder.stochastic": 1.0, "encoder.pairs": True, "encoder.restore": True}

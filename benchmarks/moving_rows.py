@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.moving_cases import FOLLOWED, LAST_LAYER, MOTIONS, TASKS, TIMES, UNFOLLOWED, WAYS
+from benchmarks.moving_cases import FOLLOWED, LAST_LAYER, MOST, MOTIONS, TASKS, TIMES, UNFOLLOWED, WAYS
 from benchmarks.pages import table
 
 __all__ = ["RESULTS", "load_rows", "save_rows", "tables"]
@@ -58,17 +58,16 @@ def save_rows(new: Iterable[Row], path: Path = RESULTS) -> None:
 
 def tables(rows: Sequence[Row]) -> dict[str, str]:
     """Tables in Markdown by name, a line for each task and way: scores, and what following costs and gains."""
-    times = [name for name in TIMES if name not in ("1e7", "1e6")]
     tasks = [name for name in TASKS if name not in ("transformer", "motions")]
     rivals = [way for way in WAYS if WAYS[way].get("matrix")]
     followed = [way for way in WAYS if way not in (LAST_LAYER, UNFOLLOWED, *rivals)]
     known = {row.key: row for row in rows}
     lines, text = list(product(tasks, followed)), list(product(["transformer"], FOLLOWED))
     return {
-        "followed": score_table(known, lines, times),
+        "followed": score_table(known, lines, MOST),
         "followed: transformer": score_table(known, text, TASKS["transformer"].motions),
         "followed: costs": cost_table(known, [*lines, *text, *product(["mlp-1"], rivals)], list(TIMES)),
-        "rivals": score_table(known, list(product(["mlp-1"], rivals)), times),
+        "rivals": score_table(known, list(product(["mlp-1"], rivals)), MOST),
         "motions": score_table(known, list(product(["motions"], (UNFOLLOWED, *FOLLOWED))), list(MOTIONS)[len(TIMES) :]),
     }
 

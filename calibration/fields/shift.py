@@ -139,7 +139,8 @@ def find_shifts(patterns: Array, responses: Array) -> list[Shift]:
     values = values / xp.sqrt(xp.mean(values**2, axis=0) + 1e-30)
     some = np.unique(np.linspace(0, count - 1, min(count, COUNTED)).round().astype(np.intp))
     prior, gram = covariance(xp.take(patterns, k := backend.asarray(some), axis=0)), gram_of(xp.take(values, k, axis=0))
-    independent = min(max(independent_values(prior + one, gram) for one in walks(prior, some)), axes * pixels)
+    walk = walk_of(prior, some)
+    independent = min(max(independent_values(prior + drift * walk, gram) for drift in DRIFTS), axes * pixels)
     ends = [(part[0], part[-1] + 1) for part in np.array_split(np.arange(count), -(-count // BLOCK))]
     parts = ((covariance(patterns[start:stop, :]), gram_of(values[start:stop, :])) for start, stop in ends)
     gains = [gains_of(*part, 0.5 * independent) for part in parts]
@@ -233,12 +234,12 @@ def gains_of(prior: Matrix, gram: Matrix, weight: float) -> Matrix:
     backend, n = backend_of(gram), gram.shape[0]
     xp, some = backend.xp, np.unique(np.linspace(0, n - 1, min(n, COUNTED)).round().astype(np.intp))
     labels = {step: np.clip(np.arange(n) + step, 0, n - 1) for step in (0, 1, -1)}
-    few = block_of(gram, some)
-    drift = max(walks(gram, np.arange(n)), key=lambda drift: best_noise(block_of(prior + drift, some), few))
-    fits = {step: best_noise(block_of(prior, at[some]) + block_of(drift, some), few) for step, at in labels.items()}
+    few, own, walk = block_of(gram, some), block_of(prior, some), walk_of(gram, some)
+    drift = max(DRIFTS, key=lambda drift: best_noise(own + drift * walk, few))
+    fits = {step: best_noise(block_of(prior, at[some]) + drift * walk, few) for step, at in labels.items()}
     best = max(fits, key=lambda step: fits[step][0])
     moved = best if weight * (fits[best][0] - fits[0][0]) >= EDGE_GAIN else 0
-    matrix = block_of(prior, labels[moved]) + drift + fits[moved][1] * unit_like(gram)
+    matrix = block_of(prior, labels[moved]) + drift * walk_of(gram, np.arange(n)) + fits[moved][1] * unit_like(gram)
     precision = xp.linalg.inv(matrix)
     if not moved:
         return weight * xp.stack([neighbour_gains(precision, gram, step) for step in (1, -1)])
@@ -246,10 +247,9 @@ def gains_of(prior: Matrix, gram: Matrix, weight: float) -> Matrix:
     return xp.stack([back if step == moved else xp.full_like(back, -math.inf) for step in (1, -1)])
 
 
-def walks(like: Matrix, at: NDArray[np.intp]) -> list[Matrix]:
-    """Covariances of a common response that moves, at these patterns, for each of `DRIFTS`."""
-    walk = backend_of(like).asarray(0.5 * (np.ptp(at) - abs(np.subtract.outer(at, at))))
-    return [drift * walk for drift in DRIFTS]
+def walk_of(like: Matrix, at: NDArray[np.intp]) -> Matrix:
+    """Covariance of a common response that moves by a variance of 1 from pattern to pattern, at these patterns."""
+    return backend_of(like).asarray(0.5 * (np.ptp(at) - abs(np.subtract.outer(at, at))))
 
 
 def block_of(matrix: Matrix, index: NDArray[np.intp]) -> Matrix:
