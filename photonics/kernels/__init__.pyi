@@ -1,3 +1,3 @@
-from . import cpu, diffusion, entries, frames, product, screens, tables
+from . import cpu, diffusion, entries, frames, product, screens, tables, turns
 
-__all__ = ["cpu", "diffusion", "entries", "frames", "product", "screens", "tables"]
+__all__ = ["cpu", "diffusion", "entries", "frames", "product", "screens", "tables", "turns"]

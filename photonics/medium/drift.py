@@ -18,7 +18,7 @@ from photonics.medium.base import ScatteringMedium, check_field, check_ticks
 from photonics.medium.drift_laws import LAWS, LEVEL, MAX_LEVELS, Law, Names, Weights
 from photonics.medium.effects import COPY, DISTURBED, Effect, derived_seed, related_seed
 from photonics.medium.stored import Mixture
-from photonics.medium.turned import Turned, weigh
+from photonics.medium.turned import Turned, add_weighed, weigh
 
 __all__ = ["Disturbed", "Drifting"]
 
@@ -192,7 +192,7 @@ class Drifting(Effect):
         coarse, names, weights = self._terms(ticks)
         for medium, frames, weight in coarse:
             product = medium.adjoint if adjoint else medium.propagate
-            out[frames, :] += weigh(product(field[frames, :], ticks[frames]), weight, backend)
+            add_weighed(out[frames, :], product(field[frames, :], ticks[frames]), weight)
         if weights.any():
             out += self._fine.apply(field, ticks, names, weights, adjoint)
         return out if ordered else backend.xp.take(out, backend.asarray(np.argsort(order)), axis=0)

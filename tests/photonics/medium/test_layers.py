@@ -300,23 +300,28 @@ def peak():
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
+def both_ways(n_in):
+    medium = ScatteringLayers(n_in, 2 * n_in)
+    medium.adjoint(medium.propagate(np.ones((1, n_in), np.complex64)))
+
+both_ways(1000)
 before = peak()
-medium = ScatteringLayers(1_000_000, 2_000_000)
-medium.adjoint(medium.propagate(np.ones((1, 1_000_000), np.complex64)))
+both_ways(1_000_000)
 print(peak() - before)
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
 def test_memory_of_two_trillion_entries():
-    """1e6 x 2e6 through three layers and back: under 200 MB above imports, compiled code included (about 100).
+    """1e6 x 2e6 through three layers and back: under 5 x 8 bytes for each mode, above imports and compiled code.
 
-    Catches: a stored screen, a copy of the grid for each layer.
+    Catches: a stored screen, a copy of the grid for each layer. What the compiler's library takes differs between
+    machines, by up to 100 MB.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, cwd=ROOT, env=environment)
     assert run.returncode == 0, run.stderr
-    assert 16 < float(run.stdout) < 200
+    assert 16 < float(run.stdout) < 80
 
 
 def test_fresh_is_independent_with_equal_magnitudes():
