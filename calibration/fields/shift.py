@@ -17,7 +17,7 @@ from calibration.arrays import columns
 from calibration.fields.misfit import Misfit
 from photonics.arrays import Array, BoolArray, ComplexArray
 from photonics.backend import backend_of, to_host
-from photonics.kernels.threads import one_blas_thread
+from photonics.threads import one_blas_thread
 
 __all__ = ["Known", "Shift", "check_order", "find_known_shifts", "find_shifts"]
 

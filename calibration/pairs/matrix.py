@@ -38,7 +38,7 @@ from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
 from photonics.arrays import Array, BoolArray, ComplexArray, HostArray, RealArray
 from photonics.component import integer
-from photonics.kernels.threads import one_blas_thread
+from photonics.threads import one_blas_thread
 
 __all__ = ["Pairs", "fit_matrix", "missing_text", "read_pairs"]
 

@@ -14,7 +14,7 @@ from calibration.recovery.designs.signs import Probes, SignDesign
 from calibration.recovery.designs.variance import expected_variance, invert
 from photonics.arrays import Array, BoolArray, RealArray
 from photonics.backend import backend_of, to_host
-from photonics.kernels.threads import for_blocks
+from photonics.threads import for_blocks
 
 __all__ = ["Fit", "Pixels", "check_light", "fit_limit", "read_pixels", "refine", "retry", "take_rows"]
 

@@ -43,8 +43,8 @@ from calibration.storage.hdf5 import lay_out, new_hdf5
 from calibration.storage.journal import Journal, create_journal
 from photonics.arrays import Array, BoolArray, FloatArray, HostArray, RealArray
 from photonics.backend import HOST, backend_of, to_host
-from photonics.kernels.threads import one_blas_thread
 from photonics.parts.camera import QUANTISATION
+from photonics.threads import one_blas_thread
 
 __all__ = ["METHODS", "TransmissionEstimate", "recover_transmission_matrix"]
 

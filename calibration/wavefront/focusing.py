@@ -14,9 +14,9 @@ from photonics.arrays import Array, BoolArray, FloatArray, HostArray, Shapes, re
 from photonics.backend import backend_of, to_host
 from photonics.chain import SHORTEST_EXPOSURE_S
 from photonics.component import integer
-from photonics.kernels.threads import one_blas_thread
 from photonics.patterns.encoding import half_on
 from photonics.random import PatternSet
+from photonics.threads import one_blas_thread
 
 __all__ = [
     "Focus",

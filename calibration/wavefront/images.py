@@ -11,8 +11,8 @@ from calibration.wavefront.focusing import leaked_field, pad_to_device
 from photonics.arrays import BoolArray, FloatArray, RealArray, real_numbers
 from photonics.backend import to_host
 from photonics.component import integer, number
-from photonics.kernels.threads import one_blas_thread
 from photonics.patterns.encoding import as_patterns
+from photonics.threads import one_blas_thread
 
 __all__ = ["Sent", "recover_from_frames", "recover_from_projections", "send", "similarity"]
 

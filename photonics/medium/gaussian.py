@@ -14,12 +14,12 @@ from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend
 from photonics.component import Field, Integer, Seed, component
 from photonics.kernels.panels import Panels, Piece
-from photonics.kernels.threads import for_blocks
 from photonics.medium import streaming
 from photonics.medium.base import check_rows
 from photonics.medium.laws import LAWS, Slab
 from photonics.medium.stored import StoredMedium
 from photonics.medium.tiled import MIN_FRAMES, Sums, TiledMedium
+from photonics.threads import for_blocks
 
 __all__ = ["GaussianMedium"]
 

@@ -9,10 +9,10 @@ from photonics import draws, kernels
 from photonics.arrays import Array, ComplexArray, HostArray
 from photonics.backend import backend_of
 from photonics.component import Field, Integer, Seed, component
-from photonics.kernels.threads import for_blocks
 from photonics.medium.base import ScatteringMedium, check_field
 from photonics.medium.screens import Screens, fill_on_gpu, grid_shape, phasors, transform
 from photonics.random import Stream
+from photonics.threads import for_blocks
 
 __all__ = ["ScatteringLayers"]
 

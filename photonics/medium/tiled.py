@@ -13,9 +13,9 @@ from photonics import kernels
 from photonics.arrays import Array, ComplexArray, FloatArray
 from photonics.backend import Backend, backend_of
 from photonics.kernels.panels import Piece
-from photonics.kernels.threads import for_blocks
 from photonics.kernels.tile import INPUTS, OUTPUTS, PANEL, PARTS, WIDTH
 from photonics.medium.base import ScatteringMedium, check_field
+from photonics.threads import for_blocks
 
 __all__ = ["Sums", "TiledMedium", "matmul", "sum_parts"]
 

@@ -115,7 +115,7 @@ def add_turned(total: Array, values: Array, turns: Array, place: IntArray, weigh
     backend = backend_of(total)
     if backend.on_host:
         parts = floats(values).reshape(*place.shape, -1)
-        kernels.turns.add_turned(parts, turns, place, np.ascontiguousarray(weights), floats(total))
+        kernels.turns.add_turned(parts, turns, place, np.ascontiguousarray(weights), total.view(np.float32))
         return
     result = backend.xp.reshape(values, (*place.shape, -1)) * powers(turns, place, False, backend)
     for term in range(place.shape[1]):
@@ -126,7 +126,7 @@ def add_weighed(total: Array, values: Array, weight: Weights) -> None:
     """Add each row of `values`, times its weight, to `total`."""
     backend = backend_of(total)
     if backend.on_host:
-        kernels.turns.add_weighed(floats(values), np.ascontiguousarray(weight), floats(total))
+        kernels.turns.add_weighed(floats(values), np.ascontiguousarray(weight), total.view(np.float32))
     else:
         total += weigh(values, weight, backend)
 

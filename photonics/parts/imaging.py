@@ -9,13 +9,13 @@ from pydantic import ValidationInfo, field_validator, model_validator
 from photonics.arrays import Array, IntArray
 from photonics.backend import Backend, backend_of
 from photonics.component import Field, component, integer
-from photonics.kernels.threads import for_blocks
 from photonics.parts import pupil as optics
 from photonics.parts.creep import Creep
 from photonics.parts.power import pixel_sums, scale_in_place, square_modulus
 from photonics.parts.pupil import Pupil
 from photonics.parts.reference import Reference, check_beam
 from photonics.parts.sensor import Window
+from photonics.threads import for_blocks
 
 __all__ = ["Imaging"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from photonics import draws, kernels, random
 from photonics.arrays import Array, IntArray
 from photonics.backend import Backend
-from photonics.kernels.threads import for_blocks
 from photonics.random import Stream
+from photonics.threads import for_blocks
 
 __all__ = ["Sensor", "Window", "expose", "full_window"]
 

@@ -20,8 +20,8 @@ from calibration.recovery.designs.hadamard import hadamard, hadamard_factors
 from photonics import draws
 from photonics.arrays import Array, BoolArray, RealArray, Shapes
 from photonics.backend import HOST, Backend, backend_of, to_host
-from photonics.kernels.threads import one_blas_thread
 from photonics.random import PatternSet, Stream
+from photonics.threads import one_blas_thread
 
 __all__ = ["Probes", "SignDesign", "complement_probes", "draw_probes"]
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from photonics.kernels.threads import for_blocks
+from photonics.threads import for_blocks
 
 
 @pytest.mark.parametrize("count", [1, 2])
