@@ -60,7 +60,8 @@ UNIT = 4 if WIDE else 2
 SMALL, LARGE = 2 * UNIT, 3 * UNIT
 """Frames whose sums are held in registers at a time. Any multiple of `UNIT` but `UNIT` itself is made of these two."""
 TURN = 10 * LARGE
-"""Frames that are multiplied with a piece of the matrix before the next: their values stay in the cache."""
+"""Frames that are multiplied with a piece of the matrix before the next: their values stay in the cache. The last ones
+are up to half as many more: a turn of its own for few frames would read the whole matrix again."""
 NEIGHBOURS = 4
 """Panels that are multiplied with the same values in turn."""
 FLOATS_OF_LINE = 16
@@ -134,7 +135,7 @@ def add_frames(x, start, frames, large, floats, begin, row, panel, inputs, panel
     """
     f0 = 0
     while f0 < frames:
-        f1 = f0 + TURN if f0 + TURN <= large else frames
+        f1 = f0 + TURN if frames - f0 >= TURN + TURN // 2 else frames
         for p0 in range(0, panels, NEIGHBOURS):
             p1 = min(p0 + NEIGHBOURS, panels)
             for first in range(0, inputs, SLICE):
