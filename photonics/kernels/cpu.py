@@ -22,6 +22,7 @@ from photonics.kernels.laws import (
     smaller,
     uniform,
 )
+from photonics.kernels.vectors import LANES, WIDE, append_below
 
 PIXELS = 4096
 """Pixels that the camera exposes at a time, so that their buffers stay in the cache."""
@@ -63,6 +64,20 @@ def fill_normals(index, tick, stream, k0, k1, out):
 
 
 @jit
+def find_dim(means, where):
+    """``where[:dim] = `` the dim pixels (mean under `SWITCH`), int32, ascending; return their number `dim`."""
+    dim, first = 0, 0
+    if WIDE:
+        first = means.size // LANES * LANES
+        for p in range(0, first, LANES):
+            dim = append_below(means, p, SWITCH, where, dim)  # pyright: ignore[reportCallIssue]
+    for p in range(first, means.size):  # without a branch, which would be as likely as not
+        where[dim] = p
+        dim += 1 if means[p] < SWITCH else 0
+    return dim
+
+
+@jit
 def redraw_dim(means, words, counts, where, mean, word, drawn):
     """Poisson counts of the dim pixels (mean under `SWITCH`) by inversion, in place of those in `counts`.
 
@@ -73,10 +88,9 @@ def redraw_dim(means, words, counts, where, mean, word, drawn):
     keep products out of the range of subnormal numbers, which are slow.
     """
     widen_vectors()
-    dim = 0
-    for p in range(means.size):  # without a branch, which would be as likely as not
-        where[dim], mean[dim], word[dim] = p, means[p], words[p]
-        dim += 1 if means[p] < SWITCH else 0
+    dim = find_dim(means, where)
+    for i in range(dim):
+        mean[i], word[i] = means[where[i]], words[where[i]]
     for i in range(dim):
         m = larger(mean[i], F32(2.0**-40))
         term = exp_minus(m)
@@ -95,7 +109,8 @@ def redraw_dim(means, words, counts, where, mean, word, drawn):
 def camera_buffers(pixels: int) -> tuple[HostArray, ...]:
     """Arrays in which `expose_rows` keeps a block of a frame of so many pixels."""
     block = max(min(PIXELS, pixels), 1)
-    kinds = np.float32, np.float32, np.float32, np.uint32, np.int64, np.float32, np.uint32, np.float32
+    words, floats = (np.uint32,) * 3, (np.float32,) * 3
+    kinds = *words, *floats, np.int32, np.float32, np.uint32, np.float32
     return tuple(np.empty(block, kind) for kind in kinds)
 
 
@@ -107,12 +122,13 @@ def expose_rows(
 
     ``photons`` (frames, pixels); ``places`` (pixels,) uint32 are the numbers of the pixels on the chip, ``response``
     (pixels,) is QE * PRNU, ``offset_e`` (pixels,) the DSNU.
-    The first pass uses the Cornish-Fisher count everywhere and vectorises; the second draws the dim pixels again, by
-    inversion. Pixels go in blocks that stay in the cache. ``buffers`` are `camera_buffers`, since code that allocates
-    takes long to compile.
+    The first passes use the Cornish-Fisher count everywhere and vectorise; then the dim pixels are drawn again, by
+    inversion. Words and counts are two passes, since one loop of both is too long for a processor to start the next
+    pixels meanwhile. Pixels go in blocks that stay in the cache. ``buffers`` are `camera_buffers`, since code that
+    allocates takes long to compile.
     """
     widen_vectors()
-    means, noises, counts, spare, where, mean, word, drawn = buffers
+    radial, angular, spare, means, noises, counts, where, mean, word, drawn = buffers
     block = means.size
     for f in range(photons.shape[0]):
         t = np.uint64(ticks[f])
@@ -123,10 +139,12 @@ def expose_rows(
             place = places[first : first + pixels]
             fixed, frame = offset_e[first : first + pixels], out[f, first : first + pixels]
             for p in range(pixels):
+                words = philox(place[p], low, high, U32(stream), U32(k0), U32(k1))
+                radial[p], angular[p], spare[p] = words[0], words[1], words[2]
+            for p in range(pixels):
                 means[p] = light[p] * rate[p] + dark_e
-                w0, w1, w2, _ = philox(place[p], low, high, U32(stream), U32(k0), U32(k1))
-                shot, read = normal_pair(w0, w1)
-                noises[p], spare[p] = read * read_e, w2
+                shot, read = normal_pair(radial[p], angular[p])
+                noises[p] = read * read_e
                 counts[p] = poisson_large(means[p], shot)
             redraw_dim(means[:pixels], spare, counts, where, mean, word, drawn)
             for p in range(pixels):

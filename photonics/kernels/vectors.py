@@ -1,4 +1,4 @@
-"""Vector registers in compiled loops: the parts of LLVM code that the products share."""
+"""Vector registers in compiled loops: the parts of LLVM code that products and camera share."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba.core import cgutils, config
+from numba.core import cgutils, config, types
+from numba.extending import intrinsic
 
 __all__ = [
     "LANES",
@@ -14,6 +15,7 @@ __all__ = [
     "VECTORS",
     "WIDE",
     "add_to_sums",
+    "append_below",
     "constant",
     "load",
     "multiply_add",
@@ -118,3 +120,36 @@ def repeat(
     builder.cbranch(builder.icmp_signed("<", following, count), head, done)
     builder.position_at_end(done)
     return values
+
+
+@intrinsic
+def append_below(typingctx, values, first, bound, places, count):
+    """Write the places of the next `LANES` values that are under `bound` to ``places[count:]``; return the new count.
+
+    For AVX-512 alone. `values` are float32 and `places` int32, both flat; `LANES` places are written, of which the
+    first ones count.
+    """
+    signature = types.intp(values, types.intp, types.float32, places, types.intp)
+    number, bit = ir.IntType(32), ir.IntType(1)
+    numbers, bits = ir.VectorType(number, LANES), ir.VectorType(bit, LANES)
+
+    def everywhere(builder, value, kind):
+        one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(number, 0))
+        return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(numbers, [0] * LANES))
+
+    def codegen(context, builder, signature, arguments):
+        kinds = signature.args
+        values, first, bound, places, count = arguments
+        near = load(builder, place(context, builder, kinds[0], values, first))
+        under = builder.fcmp_ordered("<", near, everywhere(builder, bound, vector))
+        lanes = ir.Constant(numbers, list(range(LANES)))
+        every = builder.add(everywhere(builder, builder.trunc(first, number), numbers), lanes)
+        kind = ir.FunctionType(numbers, [numbers, numbers, bits])
+        compress = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx512.mask.compress.v{LANES}i32")
+        packed = builder.call(compress, [every, ir.Constant(numbers, [0] * LANES), under])
+        target = place(context, builder, kinds[3], places, count)
+        builder.store(packed, builder.bitcast(target, numbers.as_pointer()), align=4)
+        found = builder.ctpop(builder.bitcast(under, ir.IntType(LANES)))
+        return builder.add(count, builder.zext(found, count.type))
+
+    return signature, codegen

@@ -128,9 +128,19 @@ def test_dim_pixels_of_a_frame_are_those_of_the_law(rng):
     exact, counts = np.empty_like(mean), np.full_like(mean, -1)
     for part in (slice(k, k + 2**14) for k in range(0, mean.size, 2**14)):
         exact[part] = by_kernel(mean[part.start], np.zeros(2**14, np.float32), word[part])
-    buffers = np.empty(mean.size, np.int64), np.empty_like(mean), np.empty_like(word), np.empty_like(mean)
+    buffers = np.empty(mean.size, np.int32), np.empty_like(mean), np.empty_like(word), np.empty_like(mean)
     cpu.redraw_dim(mean, word, counts, *buffers)
     np.testing.assert_array_equal(counts, exact)
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 15, 16, 17, 37, 4096])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_dim_pixels_are_found_in_order(rng, pixels, share):
+    """Exactly those under the switch, ascending. Catches: pixels after the last whole vector, the bound included."""
+    means = np.where(rng.random(pixels) < share, rng.uniform(0, 9.99, pixels), 10.0).astype(np.float32)
+    where = np.full(pixels, -1, np.int32)
+    dim = cpu.find_dim(means, where)
+    np.testing.assert_array_equal(where[:dim], np.flatnonzero(means < POISSON_SWITCH))
 
 
 @IMPLEMENTATIONS
