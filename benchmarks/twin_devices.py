@@ -15,8 +15,8 @@ from photonics.parts.camera import nonuniformity
 __all__ = ["Bench", "hidden", "truth"]
 
 
-def hidden(seed: int, n_in: int | None = None, pixels: int | None = None) -> OPU:
-    """Draw a device; its exposure suits half-ON patterns."""
+def hidden(seed: int, n_in: int | None = None, pixels: int | None = None, flawed: bool = True) -> OPU:
+    """Draw a device; its exposure suits half-ON patterns. `flawed` is whether its camera may have further flaws."""
     random = np.random.default_rng(1000 + seed)
     uniform = random.uniform
 
@@ -64,10 +64,26 @@ def hidden(seed: int, n_in: int | None = None, pixels: int | None = None) -> OPU
         polarisations=1 if random.random() < 0.5 else 2,
         reference=beam,
     )
+    camera = with_flaws(camera, random) if flawed else camera
     whole = Ballistic(medium, ratio) if ratio and not wide else medium
     opu = OPU(medium=whole, laser=laser, dmd=dmd, imaging=imaging, camera=camera, seed=seed + 11)
     opu.autoexpose(0.5)
     return opu
+
+
+def with_flaws(camera: Camera, random: np.random.Generator) -> Camera:
+    """A third of the cameras has noise of rows and columns, a third hot pixels, and a third a curved response."""
+    flawed, (row, column), (share, current), bend = (
+        random.random(3) < 1.0 / 3.0,
+        camera.read_noise_e * random.uniform(0.2, 1.0, 2),
+        10.0 ** random.uniform((-2.3, 3.5), (-1.5, 5.0)),
+        random.uniform(-0.15, 0.15),
+    )
+    if flawed[0]:
+        camera = replace(camera, row_noise_e=float(row), column_noise_e=float(column))
+    if flawed[1]:
+        camera = replace(camera, hot_pixels=float(share), hot_current_e_per_s=float(current))
+    return replace(camera, nonlinearity=float(bend)) if flawed[2] else camera
 
 
 class Bench(Wrapper):
@@ -147,6 +163,11 @@ def truth(opu: OPU, ticks: IntArray | None = None) -> dict[str, float]:
         "camera.dsnu_e": float(offsets.std()),
         "camera.full_well_e": camera.full_well_e,
         "camera.dead_pixels": camera.dead_pixels,
+        "camera.hot_pixels": camera.hot_pixels or np.nan,
+        "camera.hot_current_e_per_s": camera.hot_current_e_per_s if camera.hot_pixels else np.nan,
+        "camera.row_noise_e": camera.row_noise_e or np.nan,
+        "camera.column_noise_e": camera.column_noise_e or np.nan,
+        "camera.nonlinearity/full_well_e": camera.nonlinearity / camera.full_well_e or np.nan,
         "camera.prnu": float(live.std() / live.mean()),
         RATE: opu.n_in * power * imaging.throughput * camera.quantum_efficiency,
         LEAKAGE: leak,

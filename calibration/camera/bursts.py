@@ -38,7 +38,7 @@ class Burst(Shapes):
     """Variance by the pointing of the laser, over the products of signal and mean signal."""
 
 
-def burst_of(frames: FloatArray, level: NDArray[np.float64], live: BoolArray, ceiling: int, pointing: float) -> Burst:
+def burst_of(frames: FloatArray, level: NDArray[np.float64], live: BoolArray, ceiling: float, pointing: float) -> Burst:
     """Moments of a burst without the fluctuation that all pixels share.
 
     Each frame is divided by its share of the total light, which removes the noise of the laser. A pixel with the share

@@ -44,7 +44,7 @@ class Groups(NamedTuple):
     """Share of saturated readings in each group."""
 
 
-def beam_radius(seen: Evidence, pixels: IntArray, ceiling: int, rounding_dn: float) -> Estimate:
+def beam_radius(seen: Evidence, pixels: IntArray, ceiling: float, rounding_dn: float) -> Estimate:
     """Radius at which the intensity is 1/e^2 of its peak, metres: a fit of ``exp(-2 r^2 / w^2)``.
 
     Parameters
@@ -85,7 +85,7 @@ def beam_radius(seen: Evidence, pixels: IntArray, ceiling: int, rounding_dn: flo
     return Estimate(float(bend**-0.5), float(0.5 * bend**-1.5 * error))
 
 
-def groups_of_few(seen: Evidence, pixels: IntArray, ceiling: int) -> Groups:
+def groups_of_few(seen: Evidence, pixels: IntArray, ceiling: float) -> Groups:
     """Frames of few inputs at the exposure of those of all inputs OFF, by pattern; arguments as for `beam_radius`."""
     off = seen.off()
     few = seen.plain & (seen.on > 0) & (seen.on <= FEW * seen.n_in) & seen.at(float(seen.exposure_s[off[0]]))

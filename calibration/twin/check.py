@@ -19,6 +19,7 @@ from calibration.twin.light import dark_at
 from calibration.twin.looks import Looks
 from calibration.twin.matrix import chosen_frames
 from calibration.twin.parameter import CannotTell
+from calibration.twin.pixels import take_out_curve
 from calibration.twin.sensor import Sensor, read_sensor
 from calibration.twin.speckle import layout
 from calibration.twin.twin import Twin
@@ -260,7 +261,8 @@ def requests(seen: Evidence) -> Iterator[NDArray[np.int64]]:
 def numbers_of(seen: Evidence) -> dict[tuple[str, str], float]:
     """Fitted parameters and statistics of the frames, by group and name; NaN for what they do not tell."""
     sensor = read_sensor(seen)
-    found = {("parameters", p.name): p.estimate.value for p in fit_evidence(seen, sensor, {}).parameters}
+    twin = fit_evidence(*take_out_curve(seen, sensor), {})
+    found = {("parameters", p.name): p.estimate.value for p in twin.parameters}
     return found | {("frames", name): value for name, value in statistics(seen, sensor).items()}
 
 

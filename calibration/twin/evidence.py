@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.camera.estimate import HIDDEN, Estimate
 from calibration.storage.recording import Recording
 from calibration.twin.parameter import CannotTell
 from photonics.arrays import BoolArray, FloatArray, HostArray, IntArray, Shapes
@@ -42,6 +43,10 @@ class Evidence(Shapes):
     """Frame numbers, in frame periods: (N,)."""
     parts: PartTables
     """Data sheets of the parts."""
+    curve: Estimate = HIDDEN
+    """Curve that was taken out of the codes (`straight`), 1/DN; NaN if none was."""
+    zero_dn: float = 0.0
+    """Dark level from which it was taken, DN."""
 
     @property
     def n_in(self) -> int:
@@ -54,9 +59,9 @@ class Evidence(Shapes):
         return self.frames.shape[1]
 
     @property
-    def top(self) -> int:
-        """Last code of the camera."""
-        return self.parts.camera.top
+    def top(self) -> float:
+        """Last code of the camera, on the scale of the frames."""
+        return float(self.straighten(self.parts.camera.top))
 
     @property
     def period_s(self) -> float:
@@ -97,6 +102,19 @@ class Evidence(Shapes):
             raise CannotTell("there are no frames of patterns that are half ON")
         times, counts = np.unique(self.exposure_s[self.half], return_counts=True)
         return float(times[np.argmax(counts)])
+
+    def straight(self, curve: Estimate, zero_dn: float) -> "Evidence":
+        """Return codes of a linear camera, float32, from those of a response ``s + curve s^2`` above dark."""
+        bent = replace(self, curve=curve, zero_dn=zero_dn)
+        return replace(bent, frames=bent.straighten(self.frames))
+
+    def straighten(self, codes: HostArray | float) -> FloatArray:
+        """Return codes as a linear camera would have them."""
+        signal = np.asarray(codes, np.float32) - np.float32(self.zero_dn)
+        if not np.isfinite(self.curve.value):
+            return np.asarray(codes, np.float32)
+        root = np.sqrt(np.maximum(1.0 + np.float32(4.0 * self.curve.value) * signal, np.float32(0.0)))
+        return np.asarray(np.float32(self.zero_dn) + np.float32(2.0) * signal / (np.float32(1.0) + root), np.float32)
 
     def take(self, chosen: IntArray) -> "Evidence":
         """Return some frames, the first of which has the number 0."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from calibration.camera.estimate import Estimate
 from calibration.storage.descriptions import stamp
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
@@ -15,7 +16,7 @@ from calibration.twin.light import check_exposures, check_same_bench
 from calibration.twin.looks import DRIFT, NOISE, Looks, laser_parameters, medium_parameters
 from calibration.twin.matrix import recover_matrix
 from calibration.twin.parameter import CannotTell, Parameter, gather
-from calibration.twin.pixels import check_camera, read_maps
+from calibration.twin.pixels import flaw_parameters, read_maps, take_out_curve
 from calibration.twin.reference import reference_parameters
 from calibration.twin.sensor import Sensor, camera_parameters, read_sensor
 from calibration.twin.twin import Twin
@@ -50,8 +51,7 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     UserWarning
         If frames have the light of other patterns or exposures, or the speckle of another bench or of pixels in another
         order. What all frames share is not told, as it is a bench, too: pixels that are all transposed, and phases of
-        the reference that all have the other sign (which change no parameter). If the camera has noise of whole rows or
-        columns, hot pixels or a response that is not linear: such flaws are not fitted.
+        the reference that all have the other sign (which change no parameter).
 
     Raises
     ------
@@ -65,14 +65,17 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     sensor = read_sensor(seen)
     check_exposures(seen, sensor)
     check_same_bench(seen, sensor, speckle.layout(seen))
-    check_camera(seen, sensor, speckle.layout(seen))
+    seen, sensor = take_out_curve(seen, sensor)
     twin = fit_evidence(seen, sensor, {**stamp(), "recording": path.name, "frames": len(seen.frames)})
     return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 
 
 def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Twin:
-    """Fit a device to frames that were read, with their camera (`read_sensor`); `about` is the provenance."""
-    found = camera_parameters(seen, sensor)
+    """Fit a device to frames that were read, with their camera (`take_out_curve`); `about` is the provenance."""
+    flaws = flaw_parameters(seen, sensor, speckle.layout(seen))
+    lines = [p.estimate for p in flaws if p.known and p.unit == "e-"]
+    error = sum((2.0 * one.value * one.error) ** 2 for one in lines) ** 0.5
+    found = [*camera_parameters(seen, sensor, Estimate(sum(one.value**2 for one in lines), error)), *flaws]
     found += gather(light.UNITS, lambda: light.light_parameters(seen, sensor))
     area, straight, fields = 1.0, 0.0, 1
     try:

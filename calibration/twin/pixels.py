@@ -1,34 +1,37 @@
-"""Maps of the pixels of a bench from its frames, and flaws of its camera that a twin does not have."""
+"""Maps of the pixels of a bench, and what a camera may have beyond the linear model: lines, hot pixels, a curve."""
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.camera.estimate import Estimate
+from calibration.camera.estimate import HIDDEN, Estimate
 from calibration.twin.evidence import Evidence
 from calibration.twin.light import dark_at
-from calibration.twin.parameter import CannotTell
+from calibration.twin.parameter import CannotTell, Parameter, gather
 from calibration.twin.reference import prnu, read_beam
-from calibration.twin.sensor import Sensor, spread_of
+from calibration.twin.sensor import ROUNDING_DN, Sensor, read_sensor, spread_of
 from calibration.twin.speckle import layout
 from photonics.arrays import BoolArray, FloatArray, IntArray, Shapes
 from photonics.parts.camera import QUANTISATION, Camera
 
-__all__ = ["PixelMaps", "check_camera", "read_maps"]
+__all__ = ["CURVE", "PixelMaps", "flaw_parameters", "read_maps", "take_out_curve"]
 
 GAINS = (0.5, 2.0)
 """Smallest and largest gain in a map of a `Camera`."""
-SURE = 6.0
-"""Standard errors by which a flaw is told."""
-MIN_SHARED = 0.1
-"""Smallest share of the variance of dark frames that whole rows or columns have in common, to be told."""
-MIN_BEND = 0.02
-"""Smallest deviation from a linear response at the full well that is told."""
+SURE = 4.0
+"""Standard errors from which on a curve is taken out of the codes."""
+HOT = {"camera.hot_pixels": "", "camera.hot_current_e_per_s": "e-/s"}
+"""Parameters of hot pixels, and their units."""
+CURVE = "camera.nonlinearity/full_well_e"
+"""The curve of the response per electron; the nonlinearity alone needs the full well, which frames may not show."""
+ROUNDS = 3
+"""Rounds in which the curve of the response is found."""
 MIN_PIXELS, MIN_STRETCH = 64, 1.5
 """Pixels, and ratio of two exposures, from which the response is judged."""
+NEAR_TOP_DN = 1.0
+"""Distance from saturation within which no reading may be for that."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,7 +53,11 @@ class PixelMaps(Shapes):
 
     def camera(self, camera: Camera) -> Camera:
         """Return a camera with these maps in place of pixels drawn at random."""
-        changes: dict[str, object] = {"bad_pixel_map": self.bad.reshape(self.shape), "dead_pixels": 0.0}
+        changes: dict[str, object] = {
+            "bad_pixel_map": self.bad.reshape(self.shape),
+            "dead_pixels": 0.0,
+            "hot_pixels": 0.0,
+        }
         if self.offset_dn is not None:
             changes |= {"offset_map": self.offset_dn.reshape(self.shape), "dsnu_e": 0.0}
         if self.gain is not None:
@@ -113,36 +120,97 @@ def shrink(values: FloatArray, good: BoolArray, noise: float, resolved: bool) ->
     return apart * np.float32(kept), float(np.sqrt(kept * noise))
 
 
-def check_camera(seen: Evidence, sensor: Sensor, shape: tuple[int, int]) -> None:
-    """Warn of flaws of the camera that a twin does not have, and which of its parameters contain them."""
-    told: list[str] = []
-    if min(shape) > 1:
-        for name, shared in shared_noise(seen, shape)._asdict().items():
-            if shared.value > max(SURE * shared.error, MIN_SHARED * sensor.floor_dn2):
-                rms = shared.value**0.5 / sensor.gain.value
-                told.append(f"{name} of dark frames fluctuate together by {rms:.2g} e- rms: camera.read_noise_e has it")
-    if len(hot := hot_pixels(seen, sensor)):
-        many = f"{len(hot)} pixels ({', '.join(map(str, hot[:8]))}{', ...' * (len(hot) > 8)})"
-        told.append(f"{many} are hot: dark current and camera.dsnu_e have their level, or dead_pixels their number")
-    bend = nonlinearity(seen, sensor)
-    if abs(bend.value) > max(SURE * bend.error, MIN_BEND):
-        told.append(
-            f"the response is {bend.value:+.1%} ({bend.error:.1%} s.e.) off a straight line at the full well: "
-            "gain and full well are wrong by up to as much"
-        )
-    for flaw in told:
-        warnings.warn(f"{flaw}; the twin has no such flaw but that of the data sheet", stacklevel=3)
+def take_out_curve(seen: Evidence, sensor: Sensor) -> tuple[Evidence, Sensor]:
+    """Return frames of a linear camera, and what is measured of it, in place of those of a curved response."""
+    curve, codes = curve_of(seen, sensor), seen
+    if not abs(curve.value) > SURE * curve.error:
+        return seen, sensor
+    value = curve.value
+    for _ in range(ROUNDS):  # the estimate is right to first order
+        seen = codes.straight(Estimate(value, curve.error), sensor.offset.value)
+        value += curve_of(seen, replace(sensor, ceiling=float(seen.straighten(sensor.ceiling)))).value
+    straight = [codes.straight(Estimate(c, curve.error), sensor.offset.value) for c in (value, value + curve.error)]
+    sensor, other = (read_sensor(each) for each in straight)
+    gain, read = sensor.gain, sensor.read_dn2
+    shift = other.read_dn2.value * (gain.value / other.gain.value) ** 2 - read.value  # that of the noise in electrons
+    gain = Estimate(gain.value, float(np.hypot(gain.error, other.gain.value - gain.value)))
+    return straight[0], replace(sensor, gain=gain, read_dn2=Estimate(read.value, float(np.hypot(read.error, shift))))
+
+
+def flaw_parameters(seen: Evidence, sensor: Sensor, shape: tuple[int, int]) -> list[Parameter]:
+    """Noise of whole rows and columns, hot pixels, and the curve of the response."""
+    found = [line_noise(name, estimate, sensor) for name, estimate in shared_noise(seen, shape)._asdict().items()]
+    found += gather(HOT, lambda: hot_parameters(seen, sensor))
+    how = "frames of one pattern at two exposures"
+    return [*found, Parameter.find(CURVE, "1/e-", how, curve, seen, sensor)]
+
+
+def line_noise(name: str, shared: Estimate, sensor: Sensor) -> Parameter:
+    """Noise that whole rows or columns have in common, from its variance in DN^2."""
+    gain = sensor.gain
+
+    def find() -> Estimate:
+        if not np.isfinite(shared.error):
+            raise CannotTell("the frame is one line of pixels")
+        if not sensor.dithered and shared.value <= 2.0 * shared.error:
+            raise CannotTell("rounding hides it", most=ROUNDING_DN / gain.value)
+        value, relative = spread_of(shared.value, shared.error, gain.value)
+        return Estimate(value, value * float(np.hypot(relative, gain.error / gain.value)))
+
+    return Parameter.find(f"camera.{name}_noise_e", "e-", "products of two pixels of a line in dark frames", find)
+
+
+def hot_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
+    """Share of hot pixels and the mean of their further dark current, of an exponential law.
+
+    Of such a law the excess over a threshold has the same mean, so that pixels too dim to be told are allowed for.
+    Those that saturate count as censored (J. F. Lawless, *Statistical Models and Methods for Lifetime Data*, 2003).
+    """
+    (short_s, short), (long_s, long) = seen.dark()[0], seen.dark()[-1]
+    frames = seen.of(long)
+    grown = frames.mean(axis=0) - seen.of(short).mean(axis=0)
+    further = (grown - np.median(grown[sensor.live])).astype(np.float64)
+    full: BoolArray = np.max(frames, axis=0) >= sensor.ceiling
+    told = further[sensor.hot]
+    if not told.size or full[sensor.hot].all():
+        raise CannotTell("no pixel is hot" if not told.size else "all hot pixels saturate", most=3.0 / seen.n_out)
+    count, counted = told.size, int((~full[sensor.hot]).sum())
+    least = max(float(told.min()) - float(told.mean()) / count, 0.0)
+    mean = float((told - least).sum()) / counted
+    share = count * float(np.exp(min(least / mean, 1.0))) / seen.n_out
+    scale = sensor.gain.value * (long_s - short_s)
+    current = Estimate(mean / scale, mean / scale / counted**0.5)
+    how = "dark frames at the longest against the shortest exposure"
+    estimates = Estimate(share, share / count**0.5), current
+    return [Parameter(name, unit, one, how) for (name, unit), one in zip(HOT.items(), estimates, strict=True)]
+
+
+def curve(seen: Evidence, sensor: Sensor) -> Estimate:
+    """Curve of the response per electron: that which was taken out of the codes, or what they allow."""
+    found, gain = seen.curve, sensor.gain
+    if np.isfinite(found.value):
+        return Estimate(found.value * gain.value, float(np.hypot(found.error * gain.value, found.value * gain.error)))
+    found = curve_of(seen, sensor)
+    if not np.isfinite(found.error):
+        raise CannotTell("no pattern is seen at two exposures by enough pixels")
+    least, most = ((found.value + side * 2.0 * found.error) * gain.value for side in (-1.0, 1.0))
+    raise CannotTell(f"it is straight: {least:.2g} to {most:.2g} (2 s.e.)", least=min(least, 0.0), most=max(most, 0.0))
 
 
 class Lines(NamedTuple):
     """Temporal variance that the pixels of a row, and those of a column, have in common, DN^2."""
 
-    rows: Estimate
-    columns: Estimate
+    row: Estimate
+    column: Estimate
 
 
 def shared_noise(seen: Evidence, shape: tuple[int, int]) -> Lines:
-    """Variance of dark frames that whole rows or columns share, from the products of their pixels."""
+    """Variance of dark frames that whole rows or columns share, from the products of their pixels.
+
+    It is the noise of rows and columns of EMVA 1288 release 4.0, section 8.3, from single frames. NaN of a single line.
+    """
+    if min(shape) < 2:
+        return Lines(HIDDEN, HIDDEN)
     stacks = [seen.of(index).astype(np.float64) for _, index in seen.dark() if len(index) > 1]
     apart = np.concatenate([(stack - stack.mean(axis=0)) * (len(stack) / (len(stack) - 1)) ** 0.5 for stack in stacks])
     images = apart.reshape(-1, *shape)
@@ -154,40 +222,58 @@ def shared_noise(seen: Evidence, shape: tuple[int, int]) -> Lines:
     return Lines(*found)
 
 
-def hot_pixels(seen: Evidence, sensor: Sensor) -> IntArray:
-    """Pixels whose dark level grows with the exposure by far more than that of the others."""
-    (_, short), (_, long) = seen.dark()[0], seen.dark()[-1]
-    grown = seen.of(long).mean(axis=0) - seen.of(short).mean(axis=0)
-    noise = (max(sensor.floor_dn2, QUANTISATION) * (1.0 / len(long) + 1.0 / len(short))) ** 0.5
-    return np.flatnonzero(grown - np.median(grown) > SURE * noise + 2.0 * sensor.level_error_dn)
+def curve_of(seen: Evidence, sensor: Sensor) -> Estimate:
+    """Curve c of the response ``y = s + c s^2``, 1/DN, with s the signal of a linear camera in DN.
 
-
-def nonlinearity(seen: Evidence, sensor: Sensor) -> Estimate:
-    """Relative deviation from a linear response at the full well, from frames of all inputs ON at two exposures.
-
-    The speckle moves a little between the frames, which draws pixels to the mean: that is linear in the signal, and
-    only the curve counts. NaN if there are too few frames or pixels.
+    Frames of one pattern at two exposures, whose ratio is r, tell it: the light of each pixel is ``s`` and ``r s``, so
+    that ``y' / r - y = c (r - 1) s^2`` (EMVA 1288 release 4.0, section 6.6, takes a straight line through many
+    exposures). Speckle and power that change between the frames draw pixels to the mean or scale them; that is linear
+    in the signal, and only the curve counts. NaN if there are too few frames or pixels.
     """
-    ones = seen.plain & (seen.on == seen.n_in)
-    main, long = np.flatnonzero(ones & seen.at(seen.main_s)), np.flatnonzero(ones & (seen.exposure_s > seen.main_s))
-    unknown = Estimate(float("nan"), float("nan"))
-    if not len(main) or not len(long):
-        return unknown
-    long_s = float(seen.exposure_s[long[0]])
-    main = main[np.argsort(np.abs(seen.number[main] - seen.number[long].mean()), kind="stable")[: len(long)]]
-    stretch, full = long_s / seen.main_s, sensor.ceiling - float(np.median(sensor.level))
-    one = seen.of(main).mean(axis=0) - dark_at(seen, sensor, seen.main_s)
-    other = (seen.of(long).mean(axis=0) - dark_at(seen, sensor, long_s)) / np.float32(stretch)
-    signal = (one + other).astype(np.float64) / 2.0
-    pixels = np.flatnonzero(sensor.live & (signal * stretch < 0.8 * full))
-    if stretch < MIN_STRETCH or len(pixels) < MIN_PIXELS:
-        return unknown
-    x, y = signal[pixels], (other - one)[pixels].astype(np.float64)
-    weight = 1.0 / np.sqrt(QUANTISATION + sensor.floor_dn2 + sensor.gain.value * np.maximum(x, 0.0) + (0.02 * x) ** 2)
+    found = [curve_of_two(seen, sensor, one, other) for one, other in two_exposures(seen)]
+    values, errors = np.array([(e.value, e.error) for e in found if np.isfinite(e.error)]).reshape(-1, 2).T
+    if not len(values):
+        return Estimate(float("nan"), float("nan"))
+    weights = errors**-2.0 / (errors**-2.0).sum()
+    mean = float(weights @ values)
+    spread = (weights**2 @ (values - mean) ** 2 * len(values) / max(len(values) - 1, 1)) ** 0.5
+    return Estimate(mean, float(max(spread, (weights**2 @ errors**2) ** 0.5)))
+
+
+def two_exposures(seen: Evidence) -> list[tuple[IntArray, IntArray]]:
+    """Frames of a pattern at the main exposure and next to them at another one, at least `MIN_STRETCH` apart."""
+    found = []
+    for name in np.unique(seen.name[seen.plain & (seen.on > 0) & ~seen.at(seen.main_s)]):
+        mine = seen.plain & (seen.name == name)
+        main = np.flatnonzero(mine & seen.at(seen.main_s))
+        for other_s in np.unique(seen.exposure_s[mine]):
+            other = np.flatnonzero(mine & seen.at(float(other_s)))
+            if len(main) and max(other_s / seen.main_s, seen.main_s / other_s) >= MIN_STRETCH:
+                near = np.argsort(np.abs(seen.number[main] - seen.number[other].mean()), kind="stable")
+                found.append((main[near[: len(other)]], other))
+    return found
+
+
+def curve_of_two(seen: Evidence, sensor: Sensor, one: IntArray, other: IntArray) -> Estimate:
+    """Curve of the response from frames of one pattern at two exposures."""
+    low, high = sorted((one, other), key=lambda index: float(seen.exposure_s[index[0]]))
+    low_s, high_s = (float(seen.exposure_s[index[0]]) for index in (low, high))
+    ratio = high_s / low_s
+    y_low = seen.of(low).mean(axis=0) - dark_at(seen, sensor, low_s)
+    frames = seen.of(high)
+    y_high = frames.mean(axis=0) - dark_at(seen, sensor, high_s)
+    level = y_high.astype(np.float64)
+    near = (frames >= sensor.ceiling - NEAR_TOP_DN).any(axis=0)
+    pixels = np.flatnonzero(sensor.live & ~near)
+    if len(pixels) < MIN_PIXELS:
+        return Estimate(float("nan"), float("nan"))
+    x, y = level[pixels] / ratio, (y_high / np.float32(ratio) - y_low)[pixels].astype(np.float64)
+    noise = QUANTISATION + sensor.floor_dn2 + sensor.gain.value * np.maximum(x, 0.0)
+    weight = 1.0 / np.sqrt(noise / len(low) + (0.02 * x) ** 2)
     design: NDArray[np.float64] = np.stack([np.ones_like(x), x, x**2], axis=1) * weight[:, None]
     inverse = np.linalg.pinv(design)
     bend = inverse @ (y * weight)
     left = y * weight - design @ bend
     error = float(np.sqrt((inverse[2] ** 2 * left**2).sum() * len(x) / (len(x) - 3)))
-    scale = full / (stretch - 1.0)
+    scale = 1.0 / (ratio - 1.0)
     return Estimate(float(bend[2] * scale), error * scale)

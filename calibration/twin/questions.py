@@ -34,8 +34,8 @@ def record_bench(opu: Device, path: str | Path, *, reference: bool = True, seed:
 
     Dark frames; bursts of one pattern at two exposures; a pattern, its complement and all inputs ON in turn; groups of
     inputs alone, with frames of all inputs OFF beside them; looks at one pattern at logarithmic spacing; the reference
-    beam at four phases with all inputs OFF and with a half-ON pattern. The looks take 41 minutes at 1000 frames per
-    second.
+    beam at four phases with all inputs OFF and with a half-ON pattern; patterns at two exposures in turn. The looks
+    take 41 minutes at 1000 frames per second.
 
     Parameters
     ----------
@@ -72,6 +72,7 @@ def record_bench(opu: Device, path: str | Path, *, reference: bool = True, seed:
             asked.ask_reference()
             asked.ask_pairs(4)
             asked.ask_phase()
+        asked.ask_response()
     return recorder.path
 
 
@@ -151,6 +152,13 @@ class Questions:
         for _ in range(REFERENCE_LOOKS):
             self.opu.clock.advance(gap)
             self.repeat(pattern, 2, exposure_s, QUARTERS[:2])
+
+    def ask_response(self) -> None:
+        """Patterns at two exposures, which tell whether the response is a straight line."""
+        for _ in range(6):
+            pattern = self.draw(1)
+            for seconds in (self.main_s, max(self.main_s / 6.0, SHORTEST_EXPOSURE_S)):
+                self.repeat(pattern, 15, seconds)
 
 
 def gap_of(frames: FloatArray) -> int:

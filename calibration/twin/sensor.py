@@ -1,12 +1,12 @@
 """The camera: dark level, gain, noise, well, dark current and defect pixels, from dark frames and bursts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.camera.bursts import burst_of, fit_line, has_grains
+from calibration.camera.bursts import Burst, burst_of, fit_line, has_grains
 from calibration.camera.dark_current import level_before_rounding
 from calibration.camera.estimate import Estimate
 from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
@@ -28,10 +28,15 @@ MIN_RESPONSE = 0.15
 the mean signal is that of the speckle with all inputs ON, so that good pixels go down to half of it and less."""
 MIN_PROOF = 0.01
 """Share of readings at the highest code that proves saturation if that code is below the last one."""
+SURE = 6.0
+"""Standard errors by which a pixel is hot."""
 MIN_LIGHT_DN = 2.0
 """Smallest mean signal of half-ON patterns for a fit, DN."""
 ROUNDING_DN = 0.29
 """Error of a level whose noise rounding hides, DN: the standard deviation of rounding."""
+
+
+NONE = Estimate(0.0, 0.0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,10 +53,12 @@ class Sensor(Shapes):
     """DN per electron."""
     read_dn2: Estimate
     """Temporal variance without light and rounding, DN^2."""
-    ceiling: int
+    ceiling: float
     """Code from which a reading is saturated."""
     live: BoolArray
     """Pixels that respond to light and are not hot."""
+    hot: BoolArray
+    """Pixels whose dark level grows with the exposure by far more than that of the others."""
     signal_dn: float
     """Mean signal of half-ON patterns on live pixels at the main exposure, DN."""
 
@@ -97,9 +104,10 @@ def read_sensor(seen: Evidence) -> Sensor:
         raise ValueError(f"recording must have {MIN_PATTERNS} half-ON patterns of one exposure or more, got {len(lit)}")
     stack, light = seen.of(dark[-1][1]).astype(np.float64), seen.of(lit).astype(np.float64)
     level, ceiling = stack.mean(axis=0), ceiling_of(seen)
-    hot = find_defects(light, stack, ceiling - float(np.median(level))).hot
+    hot = hot_pixels(seen, stack)
+    odd = hot | find_defects(light, stack, ceiling - float(np.median(level))).hot
     response = light.mean(axis=0) - level
-    live = ~hot & (response > MIN_RESPONSE * max(float(response[~hot].mean()), 0.0))
+    live = ~odd & (response > MIN_RESPONSE * max(float(response[~odd].mean()), 0.0))
     signal = float((light - level)[:, live].mean()) if live.any() else 0.0
     check_light(signal, float((light[:, live] >= ceiling).mean()) if live.any() else 0.0, seen.main_s)
     offset = level_of(seen.of(dark[0][1]).astype(np.float64)[:, live])
@@ -107,7 +115,17 @@ def read_sensor(seen: Evidence) -> Sensor:
     resolved = floor - QUANTISATION >= MIN_DARK_NOISE_DN**2
     radius = radius_of(seen, live, ceiling, 0.0 if resolved else ROUNDING_DN)
     gain, read = noise_of(seen, level, offset, live, ceiling, radius)
-    return Sensor(level.astype(np.float32), floor, offset, gain, read, ceiling, live, signal)
+    return Sensor(level.astype(np.float32), floor, offset, gain, read, ceiling, live, hot, signal)
+
+
+def hot_pixels(seen: Evidence, longest: NDArray[np.float64]) -> BoolArray:
+    """Pixels whose dark level grows with the exposure far more than that of the others; `longest` are dark frames."""
+    shortest = seen.of(seen.dark()[0][1])
+    grown = longest.mean(axis=0) - shortest.mean(axis=0)
+    floor = max(float(np.median(longest.var(axis=0, ddof=1))), QUANTISATION)
+    noise = (floor * (1.0 / len(longest) + 1.0 / len(shortest))) ** 0.5
+    rounding = 0.0 if floor - QUANTISATION >= MIN_DARK_NOISE_DN**2 else ROUNDING_DN
+    return grown - np.median(grown) > SURE * noise + 2.0 * rounding
 
 
 def check_light(signal_dn: float, saturated: float, exposure_s: float) -> None:
@@ -124,9 +142,9 @@ def check_light(signal_dn: float, saturated: float, exposure_s: float) -> None:
         )
 
 
-def ceiling_of(seen: Evidence) -> int:
+def ceiling_of(seen: Evidence) -> float:
     """Code of a saturated pixel: the last code, or a lower one that many of the brightest readings have."""
-    highest = int(seen.frames.max())
+    highest = float(seen.frames.max())
     if highest >= seen.top:
         return seen.top
     brightest = max(frames_of_runs(seen), key=lambda run: float(seen.of(run).mean()), default=np.zeros(0, int))
@@ -150,7 +168,7 @@ def level_of(frames: NDArray[np.float64]) -> Estimate:
     return Estimate(level, float(np.sqrt(fixed + spread / frames.size)))
 
 
-def radius_of(seen: Evidence, live: BoolArray, ceiling: int, rounding_dn: float) -> float | None:
+def radius_of(seen: Evidence, live: BoolArray, ceiling: float, rounding_dn: float) -> float | None:
     """Radius of the beam, metres: fitted, or that of the data sheet within what the frames allow; None if uniform."""
     try:
         return likely_radius(seen, beam_radius(seen, np.flatnonzero(live), ceiling, rounding_dn).value, 0.0)
@@ -163,7 +181,7 @@ def noise_of(
     level: NDArray[np.float64],
     offset: Estimate,
     live: BoolArray,
-    ceiling: int,
+    ceiling: float,
     radius_m: float | None,
 ) -> tuple[Estimate, Estimate]:
     """Gain, and the variance that is left without light: a line through the variance against the mean of bursts.
@@ -175,7 +193,7 @@ def noise_of(
         burst_of(seen.of(index), level, live, ceiling, pointing(seen, seen.patterns[index[0]], radius_m)[1])
         for index in seen.bursts()
     ]
-    bursts = [burst for burst in bursts if burst.usable.any()]
+    bursts = [less_rounding(seen, burst) for burst in bursts if burst.usable.any()]
     if len(bursts) < 3:
         raise ValueError(f"recording must have 3 bursts of one pattern (16 frames in a row) or more, got {len(bursts)}")
 
@@ -196,16 +214,25 @@ def noise_of(
     return Estimate(float(gain), float(gain_error)), read
 
 
-def camera_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
-    """Parameters of the camera; what 8 bits hide is unknown, not zero."""
+def less_rounding(seen: Evidence, burst: Burst) -> Burst:
+    """A burst without what rounding adds where a curve that was taken out has stretched the codes."""
+    if not np.isfinite(seen.curve.value):
+        return burst
+    stretch = 1.0 / (1.0 + 2.0 * seen.curve.value * burst.signal)
+    return replace(burst, variance=(burst.variance - QUANTISATION * (stretch**2 - 1.0)).astype(np.float32))
+
+
+def camera_parameters(seen: Evidence, sensor: Sensor, lines_e2: Estimate = NONE) -> list[Parameter]:
+    """Parameters of the camera; what 8 bits hide is unknown. `lines_e2` is the variance of rows and columns."""
     found = [
         Parameter("camera.offset_dn", "DN", sensor.offset, "mean of dark frames at the shortest exposure"),
         Parameter(
             "camera.gain_dn_per_e", "DN/e-", sensor.gain, "variance against mean of bursts, extrapolated to lag 0"
         ),
     ]
+    how = "variance of dark frames, or of bursts extrapolated to no light"
+    found.append(Parameter.find("camera.read_noise_e", "e-", how, read_noise, seen, sensor, lines_e2))
     for name, unit, how, estimate in (
-        ("read_noise_e", "e-", "variance of dark frames, or of bursts extrapolated to no light", read_noise),
         ("dark_current_e_per_s", "e-/s", "dark frames at the longest against the shortest exposure", dark_current),
         ("dsnu_e", "e-", "spread of the pixels in the mean dark frame", dsnu),
         ("full_well_e", "e-", "code at which readings stop below the last one", full_well),
@@ -223,14 +250,14 @@ def spread_of(variance: float, error: float, scale: float) -> tuple[float, float
     CannotTell
         If the variance is less than two standard errors above zero.
     """
-    if variance < 2.0 * error:
+    if variance <= 2.0 * error:
         most = (max(variance, 0.0) + 2.0 * error) ** 0.5 / scale
         raise CannotTell(f"the noise of the frames hides it: at most {most:.3g} (2 s.e.)", most=most)
     return float(variance**0.5 / scale), float(error / variance / 2.0)
 
 
-def read_noise(seen: Evidence, sensor: Sensor) -> Estimate:
-    """Read noise, electrons rms."""
+def read_noise(seen: Evidence, sensor: Sensor, lines_e2: Estimate) -> Estimate:
+    """Read noise of single pixels, electrons rms; `lines_e2` is that of whole rows and columns, squared."""
     gain = sensor.gain
     variance, error = sensor.read_dn2.value / gain.value**2, sensor.read_dn2.error / gain.value**2
     if sensor.dithered:
@@ -238,6 +265,7 @@ def read_noise(seen: Evidence, sensor: Sensor) -> Estimate:
         variance = (float(shortest.mean()) - QUANTISATION) / gain.value**2
         error = float(shortest.std()) / np.sqrt(shortest.size) / gain.value**2
         error = float(np.hypot(error, 2.0 * variance * gain.error / gain.value))
+    variance, error = variance - lines_e2.value, float(np.hypot(error, lines_e2.error))
     if variance < 2.0 * error:
         most = (max(variance, 0.0) + 2.0 * error) ** 0.5
         raise CannotTell(f"the noise of the light and rounding hide it: at most {most:.3g} e- (2 s.e.)", most=most)
@@ -271,7 +299,7 @@ def full_well(seen: Evidence, sensor: Sensor) -> Estimate:
     """Full well, electrons."""
     well = (sensor.ceiling - sensor.offset.value) / sensor.gain.value
     if sensor.ceiling >= seen.top:
-        least = (int(seen.frames.max()) - sensor.offset.value) / sensor.gain.value
+        least = (float(seen.frames.max()) - sensor.offset.value) / sensor.gain.value
         raise CannotTell(f"no reading shows it below the last code: at least {least:.4g} e-", least=least)
     error = np.hypot(well * sensor.gain.error, np.hypot(ROUNDING_DN, sensor.offset.error)) / sensor.gain.value
     return Estimate(float(well), float(error))
@@ -279,5 +307,5 @@ def full_well(seen: Evidence, sensor: Sensor) -> Estimate:
 
 def dead_pixels(seen: Evidence, sensor: Sensor) -> Estimate:
     """Share of pixels that do not respond to light, counted; the error is that of a place on the chip."""
-    count = int((~sensor.live).sum())
+    count = int((~sensor.live & ~sensor.hot).sum())
     return Estimate(count / seen.n_out, max(count, 1) ** 0.5 / seen.n_out)

@@ -16,7 +16,7 @@ from calibration.storage.files import write_new
 from calibration.twin.light import LEAKAGE, RADIUS, RATE
 from calibration.twin.matrix import medium_of, relative_levels
 from calibration.twin.parameter import Parameter
-from calibration.twin.pixels import PixelMaps
+from calibration.twin.pixels import CURVE, PixelMaps
 from calibration.twin.speckle import GRAIN, MODES, STRAIGHT
 from photonics import OPU
 from photonics.arrays import ComplexArray
@@ -34,6 +34,8 @@ ANY_PHASE = (
     "phases of the matrix's rows are not known: frames without the reference are those of the bench, frames with it "
     "are not; record more patterns with the reference than there are inputs, at four phases"
 )
+BENDS = (-0.499, 0.5)
+"""Smallest and largest nonlinearity that a `Camera` takes."""
 MAX_LASER_RMS = 0.1
 """Largest rms of the laser's drift that a `Laser` takes."""
 
@@ -181,9 +183,16 @@ class Twin:
             "dsnu_e": sheet.dsnu_e,
             "prnu": sheet.prnu,
             "dead_pixels": sheet.dead_pixels,
+            "hot_pixels": sheet.hot_pixels,
+            "hot_current_e_per_s": sheet.hot_current_e_per_s,
+            "row_noise_e": sheet.row_noise_e,
+            "column_noise_e": sheet.column_noise_e,
         }
         values = {name: self.value(part + name, value) for name, value in given.items()}
         full = self.value(part + "full_well_e", sheet.full_well_e)
+        values["nonlinearity"] = float(
+            np.clip(self.value(CURVE, sheet.nonlinearity / sheet.full_well_e) * full, *BENDS)
+        )
         return replace(sheet, seed=seed, full_well_e=full, warming_k=0.0, **values)
 
     def imaging(self) -> Imaging:

@@ -14,7 +14,7 @@ def recordings(tmp_path_factory):
     """Device, recording and twin by the seed of the device; 32 inputs."""
     found, folder = {}, tmp_path_factory.mktemp("twin")
     for seed in DEVICES:
-        device = hidden(seed, n_in=32, pixels=PIXELS[seed])
+        device = hidden(seed, n_in=32, pixels=PIXELS[seed], flawed=False)
         path = record_bench(Bench(device), folder / f"{seed}.h5", seed=seed)
         found[seed] = device, path, fit_device(path)
     return found
