@@ -1,6 +1,7 @@
 """Rows of several runs as tables: ``python -m benchmarks.repeated runs/*.json --out docs/performance.md``.
 
-The runs are JSON files of ``opu bench``. A table has the values of the run with the median ratio.
+The runs are JSON files of ``opu bench``, of one machine. A table has the values of the run with the median ratio. With
+``--machine NAME`` the tables of several machines stand in one page, each between marks of its own.
 """
 
 import argparse
@@ -76,9 +77,10 @@ def main(argv: list[str]) -> None:
     """Print the tables, or write them into a page."""
     parser = argparse.ArgumentParser(prog=f"python -m {NAME}", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--machine", help="name in the marks of the tables")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args(argv)
-    put(tables(given.runs), NAME, given.out)
+    put(tables(given.runs), f"{NAME} {given.machine}" if given.machine else NAME, given.out)
 
 
 if __name__ == "__main__":
