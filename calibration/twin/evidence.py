@@ -21,6 +21,8 @@ MIN_BURST = 16
 """Smallest number of frames of one pattern in a row from which the variance of a pixel is taken."""
 COLUMNS = ("frames", "patterns", "exposure_s", "phase", "laser_on")
 """Arrays with an entry for each frame, besides their numbers."""
+MIN_DARK_FRAMES = 16
+"""Smallest number of dark frames at an exposure for a fit."""
 HALF = (0.3, 0.7)
 """Share of inputs that are ON in a pattern that counts as half ON."""
 
@@ -130,9 +132,10 @@ class Evidence(Shapes):
         return np.isclose(self.exposure_s, exposure_s, rtol=1e-6, atol=0.0)
 
     def dark(self) -> list[tuple[float, IntArray]]:
-        """Exposures of the dark frames, ascending, each with the frames."""
+        """Exposures of the dark frames, ascending, each with the frames; only those with many, if there are such."""
         times = np.unique(self.exposure_s[~self.laser_on])
-        return [(float(t), np.flatnonzero(~self.laser_on & self.at(float(t)))) for t in times]
+        found = [(float(t), np.flatnonzero(~self.laser_on & self.at(float(t)))) for t in times]
+        return [(time, index) for time, index in found if len(index) >= MIN_DARK_FRAMES] or found
 
     def off(self) -> IntArray:
         """Frames of all inputs OFF at the longest exposure that has them.

@@ -1,5 +1,6 @@
 """The fit of a device to a recording."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from calibration.twin.light import check_exposures, check_same_bench
 from calibration.twin.looks import DRIFT, NOISE, Looks, laser_parameters, medium_parameters
 from calibration.twin.matrix import recover_matrix
 from calibration.twin.parameter import CannotTell, Parameter, gather
-from calibration.twin.pixels import flaw_parameters, read_maps, take_out_curve
+from calibration.twin.pixels import flaw_parameters, mean_of_lines, read_maps, take_out_curve, unclear_lines
 from calibration.twin.reference import reference_parameters
 from calibration.twin.sensor import Sensor, camera_parameters, read_sensor
 from calibration.twin.twin import Twin
@@ -51,7 +52,8 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     UserWarning
         If frames have the light of other patterns or exposures, or the speckle of another bench or of pixels in another
         order. What all frames share is not told, as it is a bench, too: pixels that are all transposed, and phases of
-        the reference that all have the other sign (which change no parameter).
+        the reference that all have the other sign (which change no parameter). If dark
+        frames have noise of whole rows or columns whose size rounding hides.
 
     Raises
     ------
@@ -67,14 +69,21 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     check_same_bench(seen, sensor, speckle.layout(seen))
     seen, sensor = take_out_curve(seen, sensor)
     twin = fit_evidence(seen, sensor, {**stamp(), "recording": path.name, "frames": len(seen.frames)})
+    if names := unclear_lines(twin.parameters):
+        warnings.warn(
+            f"dark frames have {' and '.join(names)}, but rounding hides how large: the read noise may contain it, and "
+            "the twin has that of the data sheet; record dark frames with more gain",
+            stacklevel=2,
+        )
     return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 
 
 def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Twin:
     """Fit a device to frames that were read, with their camera (`take_out_curve`); `about` is the provenance."""
+    sensor = replace(sensor, shared_dn2=mean_of_lines(seen, speckle.layout(seen)))
     flaws = flaw_parameters(seen, sensor, speckle.layout(seen))
     lines = [p.estimate for p in flaws if p.known and p.unit == "e-"]
-    error = sum((2.0 * one.value * one.error) ** 2 for one in lines) ** 0.5
+    error = sum((2.0 * one.value * one.error) ** 2 for one in lines) ** 0.5 if not unclear_lines(flaws) else np.inf
     found = [*camera_parameters(seen, sensor, Estimate(sum(one.value**2 for one in lines), error)), *flaws]
     found += gather(light.UNITS, lambda: light.light_parameters(seen, sensor))
     area, straight, fields = 1.0, 0.0, 1

@@ -57,6 +57,7 @@ class Looks:
         frames = seen.of(self.index)
         dark = dark_at(seen, sensor, float(seen.exposure_s[self.index[0]]))
         self.signal: FloatArray = frames - dark
+        self.shared_dn2, self.dithered = sensor.shared_dn2, sensor.dithered
         self.pixels: IntArray = sensor.unsaturated(frames)
         self.number: IntArray = seen.number[self.index]
         last = [visit[-PER_LOOK:] for visit in visits]
@@ -133,7 +134,8 @@ def laser_parameters(
     """
     power = looks.signal[:, looks.pixels].mean(axis=1)
     mean = float(power.mean())
-    read = temporal_variance(looks) / len(looks.pixels) / mean**2
+    lines = looks.shared_dn2 / mean**2
+    read = temporal_variance(looks) / len(looks.pixels) / mean**2 + lines * looks.dithered
     relative = np.maximum(power / mean, 0.05).astype(np.float64)
     times = looks.number * seen.period_s
     series = Series(
@@ -145,7 +147,7 @@ def laser_parameters(
     )
     process, exposure_s = fit_process(series), float(seen.exposure_s[looks.index[0]])
     power, speckle = pointing(seen, seen.patterns[looks.index[0]], radius_m)
-    shaken = power + speckle * max(grain, 0.0) / len(looks.pixels)
+    shaken = power + speckle * max(grain, 0.0) / len(looks.pixels) + lines * (not looks.dithered)
     slow = slow_rms(process, seen.parts.laser.drift_rms)
     return [
         Parameter.find(name, unit, HOW, noise_of, process, kind, exposure_s, shaken, slow)
@@ -177,8 +179,8 @@ def noise_of(process: Process, kind: str, exposure_s: float, shaken: float, slow
 
     Intensity noise is that of the nominal power, from which the power of the record differs by `slow`, rms.
 
-    The pointing of the laser changes the light, too, by the relative variance `shaken`. Frames do not tell it apart:
-    that of the data sheet is subtracted, and all of it is an error.
+    The pointing of the laser changes the light, too, by the relative variance `shaken`, and so does noise of rows and
+    columns whose size rounding hides. Frames do not tell it apart: it is subtracted, and all of it is an error.
     """
     if kind != "white":
         return process.estimate(kind)

@@ -1,5 +1,6 @@
 """Maps of the pixels of a bench, and what a camera may have beyond the linear model: lines, hot pixels, a curve."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -11,12 +12,12 @@ from calibration.twin.evidence import Evidence
 from calibration.twin.light import dark_at
 from calibration.twin.parameter import CannotTell, Parameter, gather
 from calibration.twin.reference import prnu, read_beam
-from calibration.twin.sensor import ROUNDING_DN, Sensor, read_sensor, spread_of
+from calibration.twin.sensor import ROUNDING_DN, Sensor, dark_growth, read_sensor, spread_of
 from calibration.twin.speckle import layout
 from photonics.arrays import BoolArray, FloatArray, IntArray, Shapes
 from photonics.parts.camera import QUANTISATION, Camera
 
-__all__ = ["CURVE", "PixelMaps", "flaw_parameters", "read_maps", "take_out_curve"]
+__all__ = ["CURVE", "PixelMaps", "flaw_parameters", "mean_of_lines", "read_maps", "take_out_curve", "unclear_lines"]
 
 GAINS = (0.5, 2.0)
 """Smallest and largest gain in a map of a `Camera`."""
@@ -26,10 +27,15 @@ HOT = {"camera.hot_pixels": "", "camera.hot_current_e_per_s": "e-/s"}
 """Parameters of hot pixels, and their units."""
 CURVE = "camera.nonlinearity/full_well_e"
 """The curve of the response per electron; the nonlinearity alone needs the full well, which frames may not show."""
+MAX_ROUNDED = 0.1
+"""Largest relative error by rounding with which noise of rows and columns is known."""
+HIDES = "rounding hides how large it is"
 ROUNDS = 3
 """Rounds in which the curve of the response is found."""
 MIN_PIXELS, MIN_STRETCH = 64, 1.5
 """Pixels, and ratio of two exposures, from which the response is judged."""
+MIN_VARIANCE_DN2 = 0.03
+"""Variance of a reading from which rounding shifts its mean by less than 0.2 DN."""
 NEAR_TOP_DN = 1.0
 """Distance from saturation within which no reading may be for that."""
 
@@ -137,6 +143,11 @@ def take_out_curve(seen: Evidence, sensor: Sensor) -> tuple[Evidence, Sensor]:
     return straight[0], replace(sensor, gain=gain, read_dn2=Estimate(read.value, float(np.hypot(read.error, shift))))
 
 
+def unclear_lines(parameters: Iterable[Parameter]) -> list[str]:
+    """Names of the noise of rows or columns that dark frames have, but rounding hides how large it is."""
+    return [p.name for p in parameters if p.how == HIDES and not np.isfinite(p.most)]
+
+
 def flaw_parameters(seen: Evidence, sensor: Sensor, shape: tuple[int, int]) -> list[Parameter]:
     """Noise of whole rows and columns, hot pixels, and the curve of the response."""
     found = [line_noise(name, estimate, sensor) for name, estimate in shared_noise(seen, shape)._asdict().items()]
@@ -145,17 +156,29 @@ def flaw_parameters(seen: Evidence, sensor: Sensor, shape: tuple[int, int]) -> l
     return [*found, Parameter.find(CURVE, "1/e-", how, curve, seen, sensor)]
 
 
+def mean_of_lines(seen: Evidence, shape: tuple[int, int]) -> float:
+    """Variance of the mean of a frame by the noise of whole rows and columns, DN^2."""
+    found = zip(shared_noise(seen, shape), shape, strict=True)
+    return sum(one.value / count for one, count in found if one.value > 2.0 * one.error)
+
+
 def line_noise(name: str, shared: Estimate, sensor: Sensor) -> Parameter:
-    """Noise that whole rows or columns have in common, from its variance in DN^2."""
+    """Noise that whole rows or columns have in common, from its variance in DN^2.
+
+    Rounding of readings with a normal noise of s DN multiplies a small shift by 1 to within ``2 exp(-2 pi^2 s^2)``
+    (B. Widrow and I. Kollar, *Quantization Noise*, Cambridge 2008), which is part of the error.
+    """
     gain = sensor.gain
 
     def find() -> Estimate:
         if not np.isfinite(shared.error):
             raise CannotTell("the frame is one line of pixels")
-        if not sensor.dithered and shared.value <= 2.0 * shared.error:
-            raise CannotTell("rounding hides it", most=ROUNDING_DN / gain.value)
+        rounded = 2.0 * float(np.exp(-2.0 * np.pi**2 * max(sensor.floor_dn2 - QUANTISATION, 0.0)))
+        if rounded > MAX_ROUNDED:
+            unclear = shared.value > SURE * shared.error
+            raise CannotTell(HIDES, most=np.inf if unclear else ROUNDING_DN / gain.value)
         value, relative = spread_of(shared.value, shared.error, gain.value)
-        return Estimate(value, value * float(np.hypot(relative, gain.error / gain.value)))
+        return Estimate(value, value * float(np.linalg.norm([relative, gain.error / gain.value, rounded])))
 
     return Parameter.find(f"camera.{name}_noise_e", "e-", "products of two pixels of a line in dark frames", find)
 
@@ -166,22 +189,20 @@ def hot_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
     Of such a law the excess over a threshold has the same mean, so that pixels too dim to be told are allowed for.
     Those that saturate count as censored (J. F. Lawless, *Statistical Models and Methods for Lifetime Data*, 2003).
     """
-    (short_s, short), (long_s, long) = seen.dark()[0], seen.dark()[-1]
-    frames = seen.of(long)
-    grown = frames.mean(axis=0) - seen.of(short).mean(axis=0)
-    further = (grown - np.median(grown[sensor.live])).astype(np.float64)
+    (short_s, _), (long_s, long) = seen.dark()[0], seen.dark()[-1]
+    frames = seen.of(long).astype(np.float64)
+    further, least = dark_growth(seen, frames)
     full: BoolArray = np.max(frames, axis=0) >= sensor.ceiling
     told = further[sensor.hot]
     if not told.size or full[sensor.hot].all():
         raise CannotTell("no pixel is hot" if not told.size else "all hot pixels saturate", most=3.0 / seen.n_out)
     count, counted = told.size, int((~full[sensor.hot]).sum())
-    least = max(float(told.min()) - float(told.mean()) / count, 0.0)
     mean = float((told - least).sum()) / counted
-    share = count * float(np.exp(min(least / mean, 1.0))) / seen.n_out
+    share = count * float(np.exp(least / mean)) / seen.n_out
     scale = sensor.gain.value * (long_s - short_s)
-    current = Estimate(mean / scale, mean / scale / counted**0.5)
+    current, apart = Estimate(mean / scale, mean / scale / counted**0.5), np.hypot(1.0, least / mean)
     how = "dark frames at the longest against the shortest exposure"
-    estimates = Estimate(share, share / count**0.5), current
+    estimates = Estimate(share, float(share * apart / count**0.5)), current
     return [Parameter(name, unit, one, how) for (name, unit), one in zip(HOT.items(), estimates, strict=True)]
 
 
@@ -263,8 +284,9 @@ def curve_of_two(seen: Evidence, sensor: Sensor, one: IntArray, other: IntArray)
     frames = seen.of(high)
     y_high = frames.mean(axis=0) - dark_at(seen, sensor, high_s)
     level = y_high.astype(np.float64)
+    dithered = sensor.variance(y_low) - QUANTISATION > MIN_VARIANCE_DN2
     near = (frames >= sensor.ceiling - NEAR_TOP_DN).any(axis=0)
-    pixels = np.flatnonzero(sensor.live & ~near)
+    pixels = np.flatnonzero(sensor.live & ~near & dithered)
     if len(pixels) < MIN_PIXELS:
         return Estimate(float("nan"), float("nan"))
     x, y = level[pixels] / ratio, (y_high / np.float32(ratio) - y_low)[pixels].astype(np.float64)

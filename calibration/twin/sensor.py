@@ -12,7 +12,7 @@ from calibration.camera.estimate import Estimate
 from calibration.camera.photon_transfer import MIN_DARK_NOISE_DN
 from calibration.camera.pixels import find_defects
 from calibration.twin.beam import beam_radius, likely_radius, pointing
-from calibration.twin.evidence import Evidence
+from calibration.twin.evidence import MIN_DARK_FRAMES, Evidence
 from calibration.twin.parameter import CannotTell, Parameter, estimate_if_seen, jackknife, pixel_blocks
 from photonics.arrays import BoolArray, FloatArray, IntArray, Shapes
 from photonics.parts.camera import QUANTISATION
@@ -21,8 +21,8 @@ __all__ = ["Sensor", "camera_parameters", "read_sensor", "spread_of"]
 
 MAX_SATURATED = 0.02
 """Largest share of saturated readings among half-ON patterns."""
-MIN_DARK_FRAMES, MIN_PATTERNS = 16, 64
-"""Smallest number of dark frames at an exposure, and of half-ON patterns, for a fit."""
+MIN_PATTERNS = 64
+"""Smallest number of half-ON patterns for a fit."""
 MIN_RESPONSE = 0.15
 """A pixel is dead if its mean signal over half-ON patterns is under this share of the mean over pixels. A quarter of
 the mean signal is that of the speckle with all inputs ON, so that good pixels go down to half of it and less."""
@@ -61,6 +61,8 @@ class Sensor(Shapes):
     """Pixels whose dark level grows with the exposure by far more than that of the others."""
     signal_dn: float
     """Mean signal of half-ON patterns on live pixels at the main exposure, DN."""
+    shared_dn2: float = 0.0
+    """Variance of the mean of a frame by noise of whole rows and columns, DN^2; not right if rounding hides it."""
 
     @property
     def dithered(self) -> bool:
@@ -94,9 +96,9 @@ def read_sensor(seen: Evidence) -> Sensor:
     ValueError
         If there are too few dark frames, patterns or bursts, or too little or too much light.
     """
-    dark = [(time, index) for time, index in seen.dark() if len(index) >= MIN_DARK_FRAMES]
-    if not dark:
-        counts = max((len(index) for _, index in seen.dark()), default=0)
+    dark = seen.dark()
+    counts = max((len(index) for _, index in dark), default=0)
+    if counts < MIN_DARK_FRAMES:
         raise ValueError(f"recording must have {MIN_DARK_FRAMES} dark frames of one exposure or more, got {counts}")
     lit = np.flatnonzero(seen.half & seen.at(seen.main_s)) if seen.half.any() else np.zeros(0, int)
     lit = lit[np.unique(seen.name[lit], return_index=True)[1]]  # one frame of each pattern
@@ -120,12 +122,18 @@ def read_sensor(seen: Evidence) -> Sensor:
 
 def hot_pixels(seen: Evidence, longest: NDArray[np.float64]) -> BoolArray:
     """Pixels whose dark level grows with the exposure far more than that of the others; `longest` are dark frames."""
+    grown, least = dark_growth(seen, longest)
+    return grown > least
+
+
+def dark_growth(seen: Evidence, longest: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """Growth of the dark level with the exposure less its median, (n_out,), and from which on a pixel is hot, DN."""
     shortest = seen.of(seen.dark()[0][1])
     grown = longest.mean(axis=0) - shortest.mean(axis=0)
     floor = max(float(np.median(longest.var(axis=0, ddof=1))), QUANTISATION)
     noise = (floor * (1.0 / len(longest) + 1.0 / len(shortest))) ** 0.5
     rounding = 0.0 if floor - QUANTISATION >= MIN_DARK_NOISE_DN**2 else ROUNDING_DN
-    return grown - np.median(grown) > SURE * noise + 2.0 * rounding
+    return grown - np.median(grown), SURE * noise + 2.0 * rounding
 
 
 def check_light(signal_dn: float, saturated: float, exposure_s: float) -> None:
@@ -224,8 +232,11 @@ def less_rounding(seen: Evidence, burst: Burst) -> Burst:
 
 def camera_parameters(seen: Evidence, sensor: Sensor, lines_e2: Estimate = NONE) -> list[Parameter]:
     """Parameters of the camera; what 8 bits hide is unknown. `lines_e2` is the variance of rows and columns."""
+    offset = Estimate(
+        sensor.offset.value, float(np.hypot(sensor.offset.error, (sensor.shared_dn2 / len(seen.dark()[0][1])) ** 0.5))
+    )
     found = [
-        Parameter("camera.offset_dn", "DN", sensor.offset, "mean of dark frames at the shortest exposure"),
+        Parameter("camera.offset_dn", "DN", offset, "mean of dark frames at the shortest exposure"),
         Parameter(
             "camera.gain_dn_per_e", "DN/e-", sensor.gain, "variance against mean of bursts, extrapolated to lag 0"
         ),
@@ -265,6 +276,9 @@ def read_noise(seen: Evidence, sensor: Sensor, lines_e2: Estimate) -> Estimate:
         variance = (float(shortest.mean()) - QUANTISATION) / gain.value**2
         error = float(shortest.std()) / np.sqrt(shortest.size) / gain.value**2
         error = float(np.hypot(error, 2.0 * variance * gain.error / gain.value))
+    if not np.isfinite(lines_e2.error):
+        most = (max(variance, 0.0) + 2.0 * error) ** 0.5
+        raise CannotTell(f"noise of rows and columns, which rounding hides, is in it: at most {most:.3g} e-", most=most)
     variance, error = variance - lines_e2.value, float(np.hypot(error, lines_e2.error))
     if variance < 2.0 * error:
         most = (max(variance, 0.0) + 2.0 * error) ** 0.5
@@ -280,7 +294,9 @@ def dark_current(seen: Evidence, sensor: Sensor) -> Estimate:
         raise CannotTell("rounding hides it" if len(dark) > 1 else "there are dark frames at one exposure only")
     steps = seen.of(long)[:, sensor.live].mean(axis=0) - seen.of(short)[:, sensor.live].mean(axis=0)
     scale = sensor.gain.value * (long_s - short_s)
-    return estimate_if_seen(steps.mean() / scale, steps.std() / np.sqrt(steps.size) / scale, "it")
+    shared = sensor.shared_dn2 * (1.0 / len(short) + 1.0 / len(long))
+    error = np.sqrt(float(steps.var()) / steps.size + shared)
+    return estimate_if_seen(steps.mean() / scale, error / scale, "it")
 
 
 def dsnu(seen: Evidence, sensor: Sensor) -> Estimate:
