@@ -102,7 +102,7 @@ def rows(found: list[Result]) -> list[list[str]]:
         if not len(told):
             made.append([*counts, *["–"] * 5])
             continue
-        far = np.array([pull(*row) for row in told])
+        far = np.array([pull(*row) for row in told if np.isfinite(row[2])])
         inside = [f"{np.mean(abs(far) <= limit):.2f}" for limit in (1.0, 2.0)]
         middle = f"{100 * np.median(told[:, 1] / np.maximum(abs(told[:, 0]), 1e-12)):.2g} %"
         made.append([*counts, middle, f"{far.mean():+.2f}", *inside, f"{max(far, key=abs):+.1f}"])
