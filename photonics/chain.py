@@ -84,6 +84,7 @@ class Chain:
         self._lit = lit if self._seen is None else lit.rows(self._seen.start, self._seen.stop)
         imaging.check_samples(laser.wavelength_m)
         self._unit_rate = laser.photon_rate * float(laser.power_share(self.cells).mean())
+        self._efficiency = dmd.efficiency(laser.wavelength_m)
         self.clock = Clock()
         self.exposure_s = min(EXPOSURE_S, self.longest_exposure_s) if exposure_s is None else exposure_s
 
@@ -170,7 +171,7 @@ class Chain:
         ``K QE n_in throughput (photons / s on the mean input) t``, where the factor n_in is the unit of T. With
         ``E|t_ij|^2 = 1/n_in`` it is the expected mean with all inputs ON. It does not depend on the medium.
         """
-        rate = self._unit_rate * self.dmd.efficiency(self.laser.wavelength_m)
+        rate = self._unit_rate * self._efficiency
         share = self.n_in * self.imaging.throughput * self.camera.binning**2
         return self.camera.gain * self.camera.quantum_efficiency * share * rate * self.exposure_s
 
@@ -292,7 +293,7 @@ class Chain:
             shares=self._shares,
             ticks=ticks,
             frame_period_s=self.frame_period_s,
-            factor=exposure_s * self.dmd.efficiency(wavelength),
+            factor=exposure_s * self._efficiency,
         )
 
     def effective_matrix(self, tick: int = 0) -> ComplexArray:

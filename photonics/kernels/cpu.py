@@ -154,6 +154,43 @@ def expose_rows(
 
 
 @jit
+def finite_and_not_negative(values):
+    """Whether no value of a flat float32 array is NaN, infinite or negative."""
+    widen_vectors()
+    sound = True
+    for i in range(values.size):
+        sound &= (values[i] >= F32(0.0)) & (values[i] < F32(math.inf))
+    return sound
+
+
+@jit
+def half_difference(frames, sign, anchor, out):
+    """``out[b] = sign (frames[b, 0] - frames[b, 1] + anchor) / 2``, float32; `sign` is 1 or -1.
+
+    ``frames`` (batch, 2, pixels) are of any whole numbers, ``anchor`` has shape (pixels,).
+    """
+    widen_vectors()
+    for b in range(out.shape[0]):
+        first, second, row = frames[b, 0], frames[b, 1], out[b]
+        for p in range(row.size):  # signs before the sum, so that a sum of 0 has the sign of the formula
+            row[p] = (sign * F32(first[p]) - sign * F32(second[p]) + sign * anchor[p]) * F32(0.5)
+
+
+@jit
+def add_rows(values, terms, has, weights, sums):
+    """``sums[b] += weights[terms[b]] values[terms[b]]`` where ``has[b]``, in float32.
+
+    ``values`` (terms, parts), ``weights`` (terms,), ``terms`` and ``has`` (batch,), ``sums`` (batch, parts).
+    """
+    widen_vectors()
+    for b in range(sums.shape[0]):
+        if has[b]:
+            weight, row, total = weights[terms[b]], values[terms[b]], sums[b]
+            for p in range(total.size):
+                total[p] += weight * row[p]
+
+
+@jit
 def square_modulus(parts, first, second, out):
     """``out[i] = (parts[2 i]^2 + parts[2 i + 1]^2) first second``, flat arrays and two float32 factors."""
     widen_vectors()

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import numpy as np
 
-from photonics import draws
+from photonics import draws, kernels
 from photonics.arrays import Array, IntArray, shape_text
 from photonics.backend import HOST, backend_of
 from photonics.component import component, number, shorten
@@ -199,7 +199,7 @@ def check_photons(photons: Array) -> Array:
             f"photons must be real, of shape (batch, n_pixels), got {shape_text(photons, array)}, dtype {array.dtype}"
         )
     array = np.ascontiguousarray(array, np.float32)
-    if array.size and not (array.min() >= 0 and np.isfinite(array.max())):
+    if not kernels.cpu.finite_and_not_negative(array.reshape(-1)):
         raise ValueError("photons must be finite and not negative, got NaN, infinity or a negative mean")
     return array
 

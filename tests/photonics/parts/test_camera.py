@@ -183,3 +183,14 @@ def test_offset_lies_within_the_range():
     """An offset at or over the last code leaves no range. Catches: a camera whose gain is not positive."""
     with pytest.raises(ValueError, match=r"offset_dn"):
         Camera(bit_depth=8, offset_dn=300.0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_photons_that_cannot_be_are_refused(value):
+    """In any place, by itself. Catches: a check that NaN passes, and one that sees some of the pixels."""
+    for place in (0, 100, 299):
+        photons = np.ones((3, 100), np.float32)
+        photons.flat[place] = value
+        with pytest.raises(ValueError, match="photons must be finite and not negative"):
+            Camera().expose(photons, 1e-3, np.arange(3))
+    Camera().expose(np.zeros((0, 100), np.float32), 1e-3, np.arange(0))
