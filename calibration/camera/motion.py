@@ -92,6 +92,8 @@ class Motion:
         self._ring = Ring([], [])
         self._first: tuple[int, Array] | None = None
         self._first_scale = 0.0
+        self._known: Array | None = None
+        self._flat: list[tuple[Array, Array]] = []
 
     def add(self, frame: int, halves: Array, responses: Array) -> None:
         """Take in frames of patterns; the speed is new whenever these complete a reading.
@@ -179,7 +181,7 @@ class Motion:
         known = xp.all(xp.isfinite(xp.stack([one[:, 0] for one in (*maps, self._first[1])])), axis=0)
         if len(maps) < MIN_READINGS or int(count(known)) < 2:
             return
-        flat = contrast(xp.stack(maps), known)
+        flat = self._contrasts(maps, known)
         at = backend_of(found).asarray(np.array(frames, np.float64))
         least = 0.5 / flat.shape[1] if len(maps) < FEW_READINGS else 0.0
         floor = max(MIN_OVERLAP, CHANCE / float(np.sqrt(flat.shape[1])))
@@ -193,6 +195,15 @@ class Motion:
             return
         together = float(flat[-1, :] @ contrast(self._first[1], known))
         self.correlation = min(max(together / max(self._first_scale * float(fit[1][-1]), 1e-300), 0.0), 1.0)
+
+    def _contrasts(self, maps: list[Array], known: Array) -> Array:
+        """Contrast of each map as a row, (readings, n); those of maps that have been here before are kept."""
+        xp = backend_of(known).xp
+        if self._known is None or not bool(xp.all(self._known == known)):
+            self._known, self._flat = known, []
+        kept = {id(one): flat for one, flat in self._flat}
+        self._flat = [(one, kept[id(one)] if id(one) in kept else contrast(one, known)) for one in maps]
+        return xp.stack([flat for _, flat in self._flat])
 
     def _jumped(self, frame: int, found: Array) -> bool:
         """Whether a reading is much less like the two before than usual; the correlation then falls at once.
@@ -291,8 +302,8 @@ def weighted_fit(lag: Array, target: Array, weight: Array) -> tuple[Array, Array
     last = xp.sum(square * lag**2) / 2.0
     normal = unit * (xp.concat([xp.sum(square, axis=1) + 4.0 * PRIOR**2, last[None]]) + 1e-12)
     normal[:-1, :-1] += square
-    normal[:-1, -1] = -xp.sum(square * lag, axis=1)
-    normal[-1, :-1] = -xp.sum(square * lag, axis=1)
-    right = xp.concat([xp.sum(square * target, axis=1), -xp.sum(square * lag * target)[None] / 2.0])
+    sloped = square * lag
+    normal[:-1, -1] = normal[-1, :-1] = -xp.sum(sloped, axis=1)
+    right = xp.concat([xp.sum(square * target, axis=1), -xp.sum(sloped * target)[None] / 2.0])
     inverse = xp.linalg.inv(normal)
     return inverse @ right, inverse

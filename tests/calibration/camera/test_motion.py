@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.camera.decay import STILL, Speed
-from calibration.camera.motion import MAX_ROWS, Motion
+from calibration.camera.motion import MAX_ROWS, MIN_READINGS, Motion, contrast
 from calibration.camera.own_motion import speed_of_call
 
 INPUTS, ROWS, SKIP = 10, 250, 6
@@ -102,6 +102,20 @@ def test_a_saved_motion_goes_on_as_the_first():
             motion.add(17 * step, *part)
     assert second.speed == whole.speed
     assert second.correlation == whole.correlation
+
+
+def test_contrasts_that_are_kept_are_those_of_the_readings():
+    """To the bit, also after an input has become rare. Catches: contrasts over inputs that are not known any more."""
+    rng, motion = np.random.default_rng(4), Motion(2)
+    for step in range(20):
+        halves = rng.random((60, INPUTS)) < 0.3
+        halves[:, 3] &= not 5 < step < 15  # rare in one reading, after which it is not known any more
+        motion.add(60 * step, halves, rng.standard_normal((60, ROWS)).astype(np.float32))
+        maps = motion.state()["ring"][1]
+        known = np.isfinite(np.stack(maps)[:, :, 0]).all(axis=0)
+        np.testing.assert_array_equal(motion._contrasts(maps, known), contrast(np.stack(maps), known))
+    assert len(maps) > MIN_READINGS
+    assert not known[3]
 
 
 def test_chance_does_not_slow_a_fast_medium():
