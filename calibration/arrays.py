@@ -27,6 +27,7 @@ __all__ = [
     "count",
     "difference",
     "entries",
+    "equal_rows",
     "fft",
     "host_fft",
     "ifft",
@@ -58,6 +59,8 @@ ERFC = (
 
 host_fft: Any = scipy.fft
 """Typed as Any because scipy's stubs do not declare arrays as the results."""
+FIRST = 64
+"""Entries that `equal_rows` compares first."""
 PLANE = -2, -1
 """Axes of an image."""
 Axis = int | tuple[int, ...] | None
@@ -185,6 +188,13 @@ def difference(one: Array, other: Array) -> Array:
         return np.subtract(one, other, dtype=np.float32)
     xp = backend_of(one).xp
     return xp.astype(one, xp.float32) - xp.astype(other, xp.float32)
+
+
+def equal_rows(one: Array, other: Array) -> Array:
+    """Whether rows are equal entry by entry: (..., n), (..., n) -> (...); fast if their first entries differ."""
+    xp, first = backend_of(one).xp, min(FIRST, one.shape[-1])
+    same = xp.all(one[..., :first] == other[..., :first], axis=-1)
+    return xp.all(one == other, axis=-1) if bool(xp.any(same)) else same
 
 
 def least_squares(known: Array, seen: Array) -> tuple[Array, int]:

@@ -9,10 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.arrays import as_complex, difference
+from photonics import kernels
 from photonics.arrays import Array
 from photonics.backend import backend_of
 
-__all__ = ["disjoint_anchor", "fringe_basis", "step_phases", "stepped_interference", "superset_anchor"]
+__all__ = [
+    "anchor_interference",
+    "disjoint_anchor",
+    "fringe_basis",
+    "step_phases",
+    "stepped_interference",
+    "superset_anchor",
+]
 
 
 def disjoint_anchor(both: Array, alone: Array, anchor: Array) -> Array:
@@ -55,6 +63,27 @@ def superset_anchor(pattern: Array, rest: Array, anchor: Array) -> Array:
     found = difference(pattern, rest)
     found += anchor
     found /= 2.0
+    return found
+
+
+def anchor_interference(frames: Array, anchor: Array, contained: bool) -> Array:
+    """Interference with a single anchor, from the two frames of each pattern; on the host in one pass.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (batch, 2, n_out)
+        Each pattern alone, then the exclusive or of pattern and anchor.
+    anchor : ndarray, shape (n_out,)
+        Frame of the anchor minus that of all mirrors OFF.
+    contained : bool
+        Whether the anchor contains the patterns (`superset_anchor`) or lies on other mirrors (`disjoint_anchor`).
+    """
+    in_memory = isinstance(frames, np.ndarray) and frames.flags.c_contiguous and anchor.dtype == np.float32
+    if not (in_memory and frames.dtype in (np.uint8, np.uint16)):
+        alone, other = frames[:, 0, :], frames[:, 1, :]
+        return superset_anchor(alone, other, anchor) if contained else disjoint_anchor(other, alone, anchor)
+    found = np.empty((frames.shape[0], frames.shape[2]), np.float32)
+    kernels.cpu.half_difference(frames, np.float32(1.0 if contained else -1.0), anchor, found)
     return found
 
 

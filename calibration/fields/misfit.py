@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from calibration.arrays import count, mean, nanquantile, total
+from calibration.arrays import count, equal_rows, mean, nanquantile, total
 from calibration.camera.noise import NoiseModel
 from photonics.arrays import Array, FloatArray, RealArray
 from photonics.backend import backend_of, to_host
@@ -58,7 +58,7 @@ def repeated_share(before: Array, after: Array) -> float:
     """Share of frames, (..., n_out) each, that are equal pixel by pixel; 0 for few pixels, which may be by chance."""
     if before.shape[-1] < MIN_PIXELS or not before.size:
         return 0.0
-    return float(mean(backend_of(before).xp.all(before == after, axis=-1)))
+    return float(mean(equal_rows(before, after)))
 
 
 def check_steps(frames: Array) -> None:
@@ -99,7 +99,7 @@ def read_once(patterns: Array, frames: Array, noise: NoiseModel, top: float, sta
     """
     backend, (batch, each, _) = backend_of(frames), frames.shape
     xp, flat = backend.xp, backend.xp.reshape(frames, (batch * each, -1))
-    same, own = xp.all(flat[1:, :] == flat[:-1, :], axis=1), ~backend.zeros((batch,), "bool")
+    same, own = equal_rows(flat[1:, :], flat[:-1, :]), ~backend.zeros((batch,), "bool")
     if not bool(xp.any(same)):
         return own
     equal = np.zeros(batch * each + 1, np.bool_)  # whether a frame is that before it, and an end

@@ -12,7 +12,7 @@ from calibration.camera.ageing import Seen
 from calibration.camera.decay import change_of_light
 from calibration.camera.noise import measure_background
 from calibration.device import Device, show
-from calibration.fields.holography import disjoint_anchor, superset_anchor
+from calibration.fields.holography import anchor_interference, disjoint_anchor
 from calibration.fields.linearity import warn_of_exposures
 from calibration.fields.misfit import check_repeats, response_factor
 from calibration.projections.anchor_placement import anchor_patterns, frames_with_anchors
@@ -106,8 +106,10 @@ class AnchorProjection(LinearProjection):
 
     def _respond(self, frames: Array, uncertain: bool) -> Response:
         alone, other = frames[:, 0, :], self._select_anchor_frame(frames)
-        formula = superset_anchor(alone, other, self.anchor_dn) if self.complementary else None
-        values = disjoint_anchor(other, alone, self.anchor_dn) if formula is None else formula
+        if self.anchors.shape[0] == 1:
+            values = anchor_interference(frames, self.anchor_dn, self.complementary)
+        else:
+            values = disjoint_anchor(other, alone, self.anchor_dn)
         check_repeats(alone, other)
         if not uncertain:
             return Response(values, None, None)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from calibration.arrays import count
+from photonics import kernels
 from photonics.arrays import Array
 from photonics.backend import HOST, Backend, backend_of, to_host
 from photonics.patterns.encoding import as_rows
@@ -62,12 +63,11 @@ class Terms(NamedTuple):
         """
         xp, weight = backend_of(sums).xp, self.weight[part] ** power
         for term, has in self._slots(part):
+            if holds_floats(values) and holds_floats(sums) and values.dtype == sums.dtype:
+                kernels.cpu.add_rows(values.view(np.float32), term, has, weight, sums.view(np.float32))
+                continue
             more = xp.take(weight, term)[:, None] * xp.take(values, term, axis=0)
-            if isinstance(more, np.ndarray):  # in place
-                more[~has] = 0.0
-                sums += more
-            else:
-                sums += xp.where(has[:, None], more, xp.zeros_like(more))
+            sums += xp.where(has[:, None], more, xp.zeros_like(more))
 
     def flag(self, marked: Array, part: slice, values: Array) -> None:
         """Mark, in place, the vectors that have a marked term."""
@@ -134,6 +134,12 @@ class Terms(NamedTuple):
         sums = backend.zeros((self.batch, 1), "float64")
         self.add(sums, slice(0, self.terms), backend.xp.astype(values, backend.xp.float64)[:, None], power=0)
         return backend.xp.astype(sums[:, 0], backend.xp.float32)
+
+
+def holds_floats(values: Array) -> bool:
+    """Whether an array lies in the host's memory, row after row, as float32 or complex64."""
+    in_memory = isinstance(values, np.ndarray) and values.flags.c_contiguous
+    return in_memory and values.dtype in (np.float32, np.complex64)
 
 
 def split(x: Array, n_inputs: int, bits: int, backend: Backend = HOST) -> Terms:

@@ -273,7 +273,8 @@ class OpticalFeedback(CodedFeedback):
 
         values = read(found)
         values = torch.view_as_real(values).flatten(1)[:, :width] if values.is_complex() else values
-        peak = float(values.abs().max())
+        least, largest = torch.aminmax(values)
+        peak = float(torch.maximum(-least, largest))
         if not 0 < peak < math.inf:
             raise Diverged(
                 f"feedback must be finite and not zero, got a projection with the largest value {peak} for "

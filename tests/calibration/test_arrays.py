@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from calibration.arrays import as_complex, columns, count, located, mean, nanquantile, squares_of_columns, total
+from calibration.arrays import (
+    as_complex,
+    columns,
+    count,
+    equal_rows,
+    located,
+    mean,
+    nanquantile,
+    squares_of_columns,
+    total,
+)
 from calibration.camera.ageing import Seen
 from calibration.device import backend_of_device, show
 from calibration.projections.trilateration import Anchors
@@ -42,6 +52,16 @@ def test_statistics_are_those_of_numpy(backend, rng):
     for found, wanted in pairs[:-2]:
         assert backend_of(found) == backend
         np.testing.assert_allclose(to_host(backend.asarray(found)), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [10, 200])
+def test_rows_are_equal_in_every_entry(backend, size):
+    """Catches: rows that are compared in their first entries only."""
+    one = np.zeros((4, size), np.uint8)
+    other = one.copy()
+    other[1, 0], other[2, -1] = 1, 1
+    found = to_host(equal_rows(backend.asarray(one), backend.asarray(other)))
+    np.testing.assert_array_equal(found, [True, False, False, True])
 
 
 def test_records_move_as_a_whole(device):

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from calibration.fields.holography import disjoint_anchor, step_phases, stepped_interference, superset_anchor
+from calibration.fields.holography import (
+    anchor_interference,
+    disjoint_anchor,
+    step_phases,
+    stepped_interference,
+    superset_anchor,
+)
 
 
 @pytest.fixture
@@ -40,6 +46,21 @@ def test_superset_anchor_is_exact(bench):
     found = superset_anchor(frame(x), frame(a - x), frame(a) - frame(np.zeros(24)))
     truth = np.real(np.conj(matrix @ a + 2 * background) * (x @ matrix.T))
     np.testing.assert_allclose(found, truth, atol=1e-5 * np.abs(truth).max())
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_one_pass_over_frames_has_the_bits_of_the_formulas(kind):
+    """Signs of zeros included. Catches: the formula of the other anchor; frames whose difference wraps around."""
+    rng = np.random.default_rng(3)
+    frames, anchor = rng.integers(0, 200, (20, 2, 33)).astype(kind), rng.integers(0, 9, 33).astype(np.float32)
+    alone, other = frames[:, 0, :], frames[:, 1, :]
+    for contained, formula in (
+        (True, superset_anchor(alone, other, anchor)),
+        (False, disjoint_anchor(other, alone, anchor)),
+    ):
+        found = anchor_interference(frames, anchor, contained)
+        assert (formula == 0).any()
+        np.testing.assert_array_equal(found.view(np.uint32), formula.view(np.uint32))
 
 
 @pytest.mark.parametrize("steps", [3, 4, 5, 8])

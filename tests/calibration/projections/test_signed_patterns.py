@@ -36,6 +36,23 @@ def test_the_terms_add_up_to_the_vector(bits, size):
     np.testing.assert_allclose(terms.rounding, ((total - x) ** 2).sum(axis=1), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.complex64])
+def test_terms_are_added_as_the_array_api_adds_them(kind):
+    """To the bit, also infinite ones. Catches: a weight of another vector; a term that a vector does not have."""
+    rng, terms = np.random.default_rng(1), split(mixed(), 12, 8)
+    values = rng.normal(size=(terms.terms, 5, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    values = values.astype(kind) if kind is np.complex64 else np.ascontiguousarray(values.real)
+    values[0] = np.inf if kind is np.float32 else 1e9  # an infinite complex number times 1 is NaN in numpy
+    sums, expected = np.zeros((2, terms.batch, 5), kind)
+    for part in terms.parts(7):
+        terms.add(sums, part, values[part])
+        transposed = np.asfortranarray(expected)  # not row after row: added by the array API
+        terms.add(transposed, part, values[part])
+        expected[:] = transposed
+    assert np.abs(sums).max() > 1e6
+    np.testing.assert_array_equal(sums, expected)
+
+
 def test_ternary_vectors_are_not_cut_into_bits():
     """A ternary vector among grey ones takes two patterns, a binary one takes one, whatever their type."""
     x = mixed()
