@@ -52,6 +52,10 @@ MAX_SOUND = 1.1
 """Largest misfit on a sound bench, due to approximations of the noise model."""
 MAX_REFUSED = 0.2
 """Share of rejected rows above which a warning is given. Popoff with few inputs typically loses 9 %."""
+MAX_LOST = 1.0 / 3.0
+"""Share of rejected patterns, from the first one on, above which a frame was lost there, and all of them are wrong."""
+MIN_BROAD = 3.0
+"""Mean misfit of such a pattern, outliers cut: 3.4 or more if a frame was lost, 2.3 if 2 % of the pixels are dead."""
 
 
 def repeated_share(before: Array, after: Array) -> float:
@@ -170,7 +174,9 @@ def refusal_limit(freedom: float) -> float:
 def response_factor(misfit: Array, freedom: float, quantile: float | None = None) -> Array:
     """Factor on the variance of responses to patterns, infinite for rejected ones; warns if needed.
 
-    A pattern's common misfit is the mean over its rows without outliers, so the factor does not depend on the batch.
+    A pattern's common misfit is the mean over its rows without outliers, so that it does not depend on the batch. If
+    many patterns are rejected from one on, all are, and any that misfit: a lost frame pairs all later ones wrongly, and
+    some fit by chance.
 
     Parameters
     ----------
@@ -196,7 +202,11 @@ def response_factor(misfit: Array, freedom: float, quantile: float | None = None
     if quantile is not None and bool(xp.any(known)):
         bright = nanquantile(xp.where(xp.any(known, axis=1)[:, None], misfit, 0.0), quantile, 1)
     common = xp.where(average > xp.maximum(1.0 + 5.0 * error, MAX_SOUND), bright, 1.0)
-    refused = (known & (misfit > refusal_limit(freedom))) | (common[:, None] > MAX_MISFIT)
+    lost = common > MAX_MISFIT
+    broad = lost & (average > MIN_BROAD)
+    later = xp.cumulative_sum(xp.astype(broad, xp.int64)) > 0
+    lost = lost | ((later | (common > 1.0)) & (total(broad) > MAX_LOST * total(later)))
+    refused = (known & (misfit > refusal_limit(freedom))) | lost[:, None]
     numbers = float(xp.sum(number))
     pooled = float(xp.sum(average * number)) / numbers
     if pooled > max(MAX_SOUND, 1.0 + 5.0 * math.sqrt(2.0 / freedom / numbers)):

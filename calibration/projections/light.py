@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from calibration.arrays import columns, least_squares, mean, median, total
+from calibration.arrays import columns, count, least_squares, mean, median, total
 from calibration.camera.rounding import SPECKLE_ROUNDING_DN
 from calibration.device import Device
 from calibration.fields.misfit import Misfit
@@ -18,6 +18,7 @@ from photonics.parts.pupil import pixel_power
 
 __all__ = [
     "change_of_anchors",
+    "change_of_beam",
     "common_scale",
     "fringe_power",
     "grains_per_pixel",
@@ -43,6 +44,17 @@ MIN_CHANGE = 0.01
 WIDE_GRAINS, WIDE_PULL, WIDE_SCALE = 20.0, 8.0, 0.01
 """Smallest number of grains on the sensor, standard errors and change of the light if grains are wider than pixels. On
 sound sensors of 32 grains and more the light seems to change by up to 0.8 %, 3.9 standard errors."""
+
+MIN_BEAM_CHANGE = 0.05
+"""Smallest relative change of a pattern's light, against the calibration's, that a beam of known strength tells."""
+BEAM_ERROR, BEAM_ROUNDING_DN = 0.005, 0.3
+"""Error of a pattern's mean light, relative and in DN: on sound benches 0.003, and that of the dark level."""
+MIN_COHERENT = 0.95
+"""Share of the speckle's power that must interfere with the beam."""
+BEAM_PULL = 4.0
+"""Errors above which that change is told. Noise is small beside them: the mean is over all pixels."""
+STRAY_NATS = 5.0
+"""Gain in log-likelihood from which on it is stray light."""
 
 
 def common_level(values: Array, patterns: Array, opu: Device) -> float:
@@ -102,7 +114,7 @@ def common_scale(excess: Array, lever: Array, beam_variance: float, n_inputs: in
         power = xp.sum(centred**2, axis=1)
         slopes.append(xp.sum(seen * centred, axis=1) / xp.maximum(power, 1e-12))
         weight = weight + power
-    parts, count = xp.stack(slopes, axis=1), excess.shape[0]
+    parts, batch = xp.stack(slopes, axis=1), excess.shape[0]
     mean_weight = max(float(xp.mean(weight)), 1e-12)
     if mean_weight < pixels * QUANTISATION:
         return 0.0  # readings differ from pixel to pixel by rounding, not by light
@@ -111,10 +123,10 @@ def common_scale(excess: Array, lever: Array, beam_variance: float, n_inputs: in
     fitted = least_squares(xp.concat([root, 1.0 / root], axis=1), root * parts)[0]
     parts -= xp.clip(fitted[1, :], -most, most) / root**2
     parts = xp.sqrt(weight)[:, None] * (parts - average(parts, weight + 1e-12))
-    shown = count / max(float(xp.mean(weight**2)), 1e-12)
+    shown = batch / max(float(xp.mean(weight**2)), 1e-12)
     independent = 1.0 / (1.0 / max(shown - 1.0, 1.0) + 1.0 / n_inputs)  # speckle is the same in all patterns
     pull = MIN_PULL if grains == 1.0 else WIDE_PULL
-    found = common_variance(parts, count - 1, pull, independent)
+    found = common_variance(parts, batch - 1, pull, independent)
     return found if grains == 1.0 or found > WIDE_SCALE**2 else 0.0
 
 
@@ -235,6 +247,62 @@ def change_of_anchors(sums: Array, patterns: Array, anchor_dn: float, opu: Devic
             stacklevel=stacklevel + 1,
         )
     return Common(float(fitted[0]) ** 2, abs(change))
+
+
+def change_of_beam(
+    light: Array, beam: Array, speckle: Array, known: Array, leaked_dn: float, opu: Device, stacklevel: int = 2
+) -> Array:
+    """Light of each pattern over that of the calibration, (batch,): 1 unless it clearly differs; a warning tells it.
+
+    Light of power L shows a beam ``L |R|^2`` and a speckle ``L |y|^2``, whose fringes say ``L^2 |R|^2 |y|^2``. With B
+    the beam of the calibration, S the speckle that fringes say beside it and M the mean light, ``M = L B + S / L`` if
+    all light is coherent. Of the two solutions the one nearer to 1 is taken, so that no change is told by mistake; a
+    speckle of about the beam's strength tells nothing. Stray light adds a constant to M, and leaves the fringes as they
+    are: it is no such change if it explains the pixels better.
+
+    Parameters
+    ----------
+    light, speckle : ndarray, shape (batch, n_pixels)
+        M and S of each pixel, DN.
+    beam : ndarray, shape (n_pixels,)
+        B of each pixel, DN.
+    known : ndarray of bool, shape (batch, n_pixels)
+        Pixels that do not saturate.
+    leaked_dn : float
+        Light that OFF mirrors leak, if it is not in S, DN; it interferes with the speckle.
+    opu : Device
+        Its data sheet gives the drift of the laser.
+    stacklevel : int
+        Number of calls from here to the line that the warning names.
+    """
+    xp = backend_of(light).xp
+    number = xp.maximum(total(known, 1), 1.0)
+    if fringe_power(opu) < MIN_COHERENT:
+        return xp.ones_like(number)
+    m, b, s = (total(one + 0.0 * light, 1, "float64", known) / number for one in (light, beam, speckle))
+    half = 0.5 * m / b
+    root = xp.sqrt(xp.maximum(half**2 - s / b, 0.0))
+    found = half + xp.where(half < 1.0, root, -root)
+    relative = math.hypot(BEAM_ERROR, opu.laser.drift_rms, opu.laser.warm_up)
+    error = xp.sqrt((relative * m) ** 2 + BEAM_ROUNDING_DN**2 + leaked_dn * s) / xp.maximum(xp.abs(b - s), 1e-6)
+    clear = (number > 0.5 * light.shape[1]) & (xp.abs(found - 1.0) > xp.maximum(BEAM_PULL * error, MIN_BEAM_CHANGE))
+    found = xp.where(clear, xp.maximum(found, 1e-3), 1.0)
+    if not bool(xp.any(clear)):
+        return found
+    stray = light - beam - speckle - (m - b - s)[:, None]
+    power = light - found[:, None] * beam - speckle / found[:, None]
+    left = [xp.maximum(total(rest**2, 1, "float64", known), 1e-12) for rest in (stray, power)]
+    if float(total(0.5 * number * xp.log(left[1] / left[0]), where=clear)) > STRAY_NATS:
+        return xp.ones_like(found)
+    furthest = max(float(xp.max(found)) - 1.0, float(xp.min(found)) - 1.0, key=abs)
+    warnings.warn(
+        f"frames do not fit the model: the light of {int(count(clear))} of {clear.shape[0]} patterns is up to "
+        f"{furthest:+.0%} from that of the calibration; stated errors include it. The laser may have changed: "
+        "calibrate again",
+        Misfit,
+        stacklevel=stacklevel + 1,
+    )
+    return found
 
 
 def warn_of_scale(change: float, stacklevel: int = 2) -> None:

@@ -72,7 +72,8 @@ class OffAxisProjection(ReferencedProjection):
     predict those of a call: frames that show the next pattern or the one before are told and refused
     (`calibration.fields.shift`, which says how many patterns are enough; it takes no frame). Doubled frames are
     refused. In `measure` of 16 patterns or more, light that changes from pattern to pattern by over 1 % enlarges the
-    errors if the sensor has 20 grains or more.
+    errors if the sensor has 20 grains or more; light that is not that of the calibration does from 5 % on, in any
+    number of patterns.
     """
 
     sideband: Sideband
@@ -120,7 +121,7 @@ class OffAxisProjection(ReferencedProjection):
             return Response(values, None, None)
         variance = self.sideband.variance(self.noise.variance(taken))
         rest = self.sideband.subtract_fringes(images, lost)
-        variance += self._light_variance(values, rest + self.reference_dn, lost)
+        variance += self._light_variance(values, rest + self.reference_dn, lost, self.leakage * self.unit_dn)
         sums = self._curvature_sums(images, taken, values, rest + self.reference_dn, lost)
         return Response(values, variance, self.sideband.outputs_affected(full & ~self.bad), sums)
 

@@ -50,8 +50,9 @@ class SteppingProjection(ReferencedProjection):
     A camera that is not linear changes the scale, too; it bends the fringes, whose second harmonic (with three steps,
     the mean of the frames, if all light is coherent) shows the curvature. In `measure` it enlarges the errors, and a
     warning tells it, from 1 % on. Light that changes from pattern to pattern leaves perfect steps; in `measure` of 16
-    patterns or more it enlarges the errors, and a warning tells it, if all light is coherent. So do frames of whole
-    vectors that are lost (`calibration.fields.shift`).
+    patterns or more it enlarges the errors, and a warning tells it, if all light is coherent. Light that is not that of
+    the calibration does so from 5 % on in any number of patterns, unless the speckle is about as bright as the beam;
+    frames of whole vectors that are lost do, too (`calibration.fields.shift`).
 
     A pixel that saturates in some frames is recovered from the others. Three readings determine the fringe. Two
     readings and the beam's intensity determine it if all light interferes with the beam (one polarisation, one grain

@@ -16,7 +16,7 @@ from calibration.fields.linearity import bend_of_fringes
 from calibration.fields.misfit import check_repeats
 from calibration.fields.readings import MAX_SATURATED, data_sheet_error, switched_unit_dn
 from calibration.projections.base import LinearProjection, Refreshed
-from calibration.projections.light import common_scale, warn_of_scale
+from calibration.projections.light import change_of_beam, common_scale, warn_of_scale
 from calibration.projections.responses import Common
 from calibration.projections.signed_patterns import Terms
 from calibration.storage.files import WrongFile
@@ -142,21 +142,24 @@ class ReferencedProjection(BeamProjection):
         xp, unit_dn = self.backend.xp, switched_unit_dn(self.opu, self.unit_dn)
         return 1.0 / xp.sqrt(xp.where(self.valid, self.reference_dn * unit_dn, np.inf))
 
-    def _light_variance(self, values: Array, mean_dn: Array, lost: Array) -> Array:
-        """Variance of responses ``conj(R) y`` by light that changes from pattern to pattern, which a warning tells.
+    def _light_variance(self, values: Array, mean_dn: Array, lost: Array, leaked_dn: float = 0.0) -> Array:
+        """Variance of responses ``conj(R) y`` by light that is not that of the calibration; warnings tell it.
 
         `mean_dn` is the mean of a pattern's frames above the dark level, without fringes; `lost` are pixels that
-        saturate in one: (batch, n_out) each.
+        saturate in one: (batch, n_out) each. `leaked_dn` is the light of OFF mirrors, if it is not in the values.
         """
         xp, power = self.backend.xp, self.backend.xp.abs(values) ** 2
         beam = columns(xp.maximum(self.reference_dn, 1e-3), self.valid)
         speckle = columns(power, self.valid) / beam
-        excess = xp.where(columns(lost, self.valid), 0.0, columns(mean_dn, self.valid) - beam - speckle)
+        light, known = columns(mean_dn, self.valid), ~columns(lost, self.valid)
+        light_now = change_of_beam(light, beam, speckle, known, leaked_dn, self.opu, stacklevel=5)
+        excess = xp.where(known, light - beam - speckle, 0.0)
         error = float(xp.sum(columns(self.reference_variance, self.valid)))
         scale = common_scale(excess, beam - speckle, error, self.n_inputs, self.opu)
         if scale > (2.0 * data_sheet_error(self.opu)) ** 2:
             warn_of_scale(float(np.sqrt(scale)), stacklevel=5)
-        return power * float(scale / 2.0)
+        wrong = xp.maximum((1.0 / light_now - 1.0) ** 2, scale)
+        return power * xp.astype(wrong / 2.0, xp.float32)[:, None]
 
     def _common_error(self, sums: Array, patterns: Array) -> Common:
         return Common(relative=bend_of_fringes(sums, stacklevel=3))
