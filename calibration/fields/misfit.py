@@ -131,8 +131,8 @@ def tell_blind(pixels: Array, stacklevel: int = 2) -> Array:
     if found := count(pixels):
         warnings.warn(
             f"frames do not fit the model: {found} of {pixels.shape[0]} pixels do not see the patterns any more (the "
-            f"first is {int(to_host(pixels).argmax())}): their readings change by noise alone. Their stated errors are "
-            "infinite: calibrate again, which leaves them out",
+            f"first is {int(to_host(pixels).argmax())}): their readings change by noise alone. Their stated errors "
+            "(`measure`) are infinite: calibrate again, which leaves them out",
             Misfit,
             stacklevel=stacklevel + 1,
         )

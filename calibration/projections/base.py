@@ -9,7 +9,7 @@ import numpy as np
 
 from calibration.arrays import columns, mean
 from calibration.camera.ageing import Ageing
-from calibration.camera.call import CallWatch
+from calibration.camera.call import CallWatch, Lookout, blind_in, last_of
 from calibration.camera.noise import NoiseModel
 from calibration.device import Device
 from calibration.fields.misfit import read_once, tell_blind
@@ -165,6 +165,9 @@ class LinearProjection(Ageing, ABC):
     def __call__(self, x: Array, observer: Observer | None = None) -> Array:
         """Project vectors; the values are where the vectors are.
 
+        Warnings tell pixels that do not see the patterns, and a pattern near the end that does not fit, if the call is
+        looked at: the first, and one in 8192 frames. `measure` looks at all, and states what it finds as errors.
+
         Parameters
         ----------
         x : array_like, shape (batch, n_inputs)
@@ -185,7 +188,7 @@ class LinearProjection(Ageing, ABC):
         if (there := self.on_device) is not self:
             return there.bring(there(there.place(x, self.n_inputs), observer), x)
         terms = self._terms(x, observer)
-        values = self._start(terms)
+        values, frames = self._start(terms), None
         for part in terms.parts(self._chunk):
             halves = terms.halves(part)
             response = self._respond(frames := self._frames(halves), False).values
@@ -193,6 +196,10 @@ class LinearProjection(Ageing, ABC):
             if self.frames_per_vector == 1:  # the frames of a vector have no misfit of their own
                 self._in_order(halves, response)
             terms.add(values, part, response if observer is None else observer(halves, response))
+        lookout = self._placed.setdefault("lookout", Lookout())
+        if observer is None and lookout.is_due(terms.terms * self.frames_per_vector):
+            self._respond(last_of(frames, 2)[:1, ...], True)  # the last one may have a frame twice, which is told
+            tell_blind(blind_in(frames, self.noise, self.valid, self.opu.camera.saturation_dn))
         values *= self._scale()
         return values
 
@@ -271,19 +278,13 @@ class LinearProjection(Ageing, ABC):
         return terms.by_vector() if observer is not None and observer.by_vector else terms
 
     def recalibrate(self) -> "LinearProjection":
-        """Measure the projection again by its method, through the device as it is now.
-
-        Each row keeps its sign and its phase, whatever the method's gauge, as far as the medium has not moved away.
-        """
+        """Measure the projection again; rows keep sign and phase as far as the medium has not moved away."""
         return self.method.calibrate(self.opu, self.n_inputs)
 
     def part(self, device: Device, rows: slice) -> "LinearProjection":
         """The rows that `device` sees alone, a part of the device that was calibrated; values are the same bits.
 
-        Raises
-        ------
-        ValueError
-            If a row of the method needs the frame of the whole sensor ("off-axis").
+        A ``ValueError`` says that a row of the method needs the frame of the whole sensor ("off-axis").
         """
         if not self.by_row:
             raise ValueError(f"method must read each pixel alone for a part of the sensor, got {self.method.name!r}")
@@ -301,8 +302,7 @@ class LinearProjection(Ageing, ABC):
     def follow(self, common: Array) -> "LinearProjection | None":
         """The projection whose calibrated offset follows the medium; None if no offset goes stale.
 
-        `common` is the mean response to many patterns, (n_out,). Where the reference passes through the medium, it
-        shows how much brighter or darker the reference has become. Rows and gauge stay.
+        `common` is the mean response to many patterns, (n_out,): the light of a reference that passes the medium.
         """
         return None
 

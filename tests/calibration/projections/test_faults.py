@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+import calibration.camera.call
 from calibration import expose
 from calibration.camera.noise import NoiseModel
 from calibration.fields.misfit import Misfit, read_once
@@ -163,6 +164,69 @@ def test_pixels_that_die_after_the_calibration_are_refused(name, reading):
     fits = np.isfinite(found.standard_error) & ~found.saturated
     assert fits.all(axis=0).sum() > 400 or name == "anchor, complement"  # which then has a misfit of its own
     assert true_over_stated(projection, x, found, fits) < 1.5
+
+
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
+@pytest.mark.parametrize("fault", ["dead pixels", "half of the light", "a lost frame"])
+@pytest.mark.parametrize("name", METHODS)
+def test_a_plain_call_tells_what_measure_tells(name, fault, monkeypatch):
+    """The first call, and one in `LOOK_EVERY` frames. Catches: faults that are looked for in `measure` alone."""
+    monkeypatch.setattr(calibration.camera.call, "LOOK_EVERY", 200)
+    opu = bench("lab_bench", name, seed=5)
+    projection, take, dark = calibrate(opu, name), opu.measure, opu.camera.offset
+    dead = np.flatnonzero(projection.valid)[5::47][: 1 if name == "off-axis" else 10]
+
+    def spoil(*arguments, **more):
+        frames = take(*arguments, **more)
+        if fault == "a lost frame":
+            return np.concatenate([frames[:20], frames[21:], frames[-1:]])
+        if fault == "dead pixels":
+            frames[:, dead] = dark
+            return frames
+        return np.rint(dark + 0.5 * (frames - float(dark))).astype(np.uint8)
+
+    x = half_on(40, projection.n_inputs, 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        projection(x)
+    opu.measure = spoil
+    told = "do not see the patterns" if fault == "dead pixels" else "frames do not fit the model"
+    with pytest.warns(UserWarning, match=told):
+        for _ in range(-(-200 // projection.frames_of(x))):
+            projection(x)
+
+
+def test_sound_calls_are_quiet():
+    """Calls that are all looked at: few and many vectors, dim, repeated and empty ones, a medium that moves.
+
+    Catches: light of another polarisation, of mirrors that leak, or of a few codes taken for a change of the laser's.
+    """
+    for name in METHODS:
+        for opu in sound_benches(name):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of calibrations in few codes
+                projection = calibrate(opu, name)
+            n, rng = projection.n_inputs, np.random.default_rng(3)
+            sparse = rng.choice([-1, 0, 1], (20, n), p=[0.025, 0.95, 0.025])
+            repeated = np.repeat(half_on(1, n), 20, axis=0)
+            for x in (half_on(20, n), half_on(2, n), np.eye(n)[:20], np.zeros((3, n)), sparse, repeated):
+                projection._placed.clear()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")
+                    projection(x)
+
+
+def sound_benches(name):
+    """A bench, and the same with a medium that moves, leaking mirrors, a laser that drifts, few bits, polarisations."""
+    opu = bench("lab_bench", name, seed=2)
+    still = opu.exposure_s
+    changes = [{}, {"medium": Drifting(opu.medium, 1e6)}, {"dmd.contrast": 200.0}, {"laser.drift_rms": 0.02}]
+    if name != "multilateration":
+        changes += [{"camera.bit_depth": 6}, {"imaging.polarisations": 2}]
+    for change in changes:
+        other = opu.replace(**change)
+        other.exposure_s = still
+        yield other
 
 
 @pytest.mark.filterwarnings(READ_TWICE)
