@@ -162,7 +162,7 @@ class Twin:
         if self[name].known:
             return rms, rms**2 / rate.estimate.value
         time_s = min(time_s, most**2 / rate.estimate.value)
-        return (rate.estimate.value * time_s) ** 0.5, time_s
+        return min((rate.estimate.value * time_s) ** 0.5, most), time_s  # the root may round up
 
     def dmd(self, seed: int) -> DMD:
         """The mirrors; stuck ones, of the data sheet, are part of the leakage that frames tell."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.twin_devices import truth
+from calibration.camera.estimate import Estimate
 from calibration.twin.evidence import read_evidence
 from calibration.twin.fit import fit_evidence
 from calibration.twin.light import check_exposures, check_same_bench, leakage, wrong_light
@@ -206,6 +207,18 @@ def test_command_and_files(capfd, recordings, tmp_path):
     assert "camera.gain_dn_per_e" in page.read_text()
     assert "exists" in refused(capfd, "twin", "--recorded", path, "--out", toml)
     twin.to_json(tmp_path / "twin.json")
+
+
+def test_a_drift_stays_within_what_a_laser_takes(recordings):
+    """Rates of the drift whose rms rounds to more than 0.1. Catches: a sound twin that is refused as a device."""
+    twin, name = recordings[5][2], "laser.drift_rms^2/drift_time_s"
+    unknown = {"laser.drift_rms": Estimate(np.nan, np.nan), "laser.drift_time_s": Estimate(np.nan, np.nan)}
+    for rate in (0.00219, 0.00249):
+        changed = unknown | {name: Estimate(rate, 0.1 * rate)}
+        parameters = tuple(replace(p, estimate=changed.get(p.name, p.estimate)) for p in twin.parameters)
+        laser = replace(twin, parameters=parameters).laser()
+        assert laser.drift_rms == 0.1
+        assert laser.drift_time_s == pytest.approx(0.01 / rate)
 
 
 def test_two_polarisations_have_no_matrix(recordings, capfd):
