@@ -17,7 +17,7 @@ from photonics import medium as media
 from photonics.chain import Chain
 from photonics.commented import commented
 from photonics.component import Seed, one_line
-from photonics.medium.description import MEDIA, Description, Table, build, plain, table_type
+from photonics.medium.description import MEDIA, Description, Table, build, plain, table_type, wrap
 from photonics.parameters import parameters_of
 from photonics.parts.camera import Camera
 from photonics.parts.dmd import DMD
@@ -164,7 +164,7 @@ def validate(kind: type[Tables], description: Description) -> Tables:
 
 
 def change_parameters(device: Chain, changes: Description) -> dict[str, Any]:
-    """Replace changes of parameters, given by dotted names, by the changed parts.
+    """Replace changes of parameters, given by dotted names, by the changed parts, and a table of an effect by a medium.
 
     Raises
     ------
@@ -173,11 +173,14 @@ def change_parameters(device: Chain, changes: Description) -> dict[str, Any]:
     """
     whole = {name: value for name, value in changes.items() if "." not in name}
     dotted = {name: value for name, value in changes.items() if "." in name}
+    effect = whole.pop("medium") if isinstance(whole.get("medium"), Mapping) else None
     for name, value in dotted.items():
         part, _, parameter = name.partition(".")
         if part not in (*PARTS, "medium"):
             raise ValueError(f"{name} is not a parameter of the device; parts are {', '.join((*PARTS, 'medium'))}")
         whole[part] = change(whole.get(part, getattr(device, part)), parameter, value)
+    if effect is not None:
+        whole["medium"] = wrap(whole.get("medium", device.medium), effect)
     return whole
 
 
@@ -185,7 +188,14 @@ def change(part: Part | media.ScatteringMedium, parameter: str, value: Any) -> A
     """Return a part or a medium with one parameter changed, which may be nested (``imaging.reference.noise``)."""
     name, _, rest = parameter.partition(".")
     if isinstance(part, media.ScatteringMedium) and not isinstance(part, media.Effect):
-        return media.from_dict(part.to_dict() | {parameter: value})
+        own = part.to_dict()
+        kinds = [kind for kind, effect in media.effects().items() if parameter in media.parameters(effect)]
+        if kinds and parameter not in own:
+            raise ValueError(
+                f"medium.{parameter} must be that of an effect, and the device's own medium has none around it: write "
+                f'medium={{"type": "{kinds[0]}", "{parameter}": {value!r}}}'
+            )
+        return media.from_dict(own | {parameter: value})
     if not is_dataclass(part):
         raise ValueError(f"{parameter} is not a parameter of {part!r}, which is a value and not a part")
     known = [field.name for field in fields(part)]

@@ -159,7 +159,10 @@ class OPU(Chain):
         ----------
         **changes
             A part or a number by its name; a parameter of a part by its dotted name, as in
-            ``opu.replace(**{"camera.bit_depth": 4, "imaging.reference.noise": 0.1, "medium.seed": 7})``.
+            ``opu.replace(**{"camera.bit_depth": 4, "imaging.reference.noise": 0.1, "medium.seed": 7})``. A table for
+            the medium is that of an effect, which is put around the device's own medium, for instance
+            ``opu.replace(medium={"type": "Drifting", "correlation_frames": 1e5})``; dotted names beside it change the
+            medium inside.
 
         Raises
         ------

@@ -131,10 +131,18 @@ def is_file(device: str) -> bool:
     return device.endswith(".toml")
 
 
-def load(device: str, n_in: int, n_out: int, seed: int = 0, changes: Mapping[str, Any] | None = None) -> OPU:
+def load(
+    device: str,
+    n_in: int,
+    n_out: int,
+    seed: int = 0,
+    changes: Mapping[str, Any] | None = None,
+    expose: bool = True,
+) -> OPU:
     """Build a preset of the given size and set its exposure, or read a device from a TOML file with its own.
 
-    `changes` are parameters by dotted name, as for `OPU.replace`; an exposure among them is kept.
+    `changes` are parameters by dotted name, as for `OPU.replace`; an exposure among them is kept. Without `expose`, a
+    preset keeps the exposure that it states.
 
     Raises
     ------
@@ -145,6 +153,6 @@ def load(device: str, n_in: int, n_out: int, seed: int = 0, changes: Mapping[str
     if is_file(device):
         return OPU.from_toml(device).replace(**changes)
     opu = get(device)(n_in, n_out, seed=seed).replace(**changes)
-    if "exposure_s" not in changes:
+    if expose and "exposure_s" not in changes:
         opu.autoexpose()
     return opu

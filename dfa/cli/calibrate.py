@@ -21,7 +21,6 @@ from dfa.cli.common import (
     Quiet,
     Resume,
     Seed,
-    change_preset,
     panel_option,
     print_json,
     print_table,
@@ -126,6 +125,7 @@ def calibrate(
         compare_reports(*compare, as_json)
         return
     from calibration import RecordedDevice, Recorder, characterize_pairs
+    from photonics import presets
 
     methods = choose_methods(method or [], option or [])
     if truth and recorded:
@@ -136,7 +136,7 @@ def calibrate(
     if patterns and not recorded:
         raise ValueError(f"patterns must be those of recorded frames, got {patterns[0]} without recorded")
     answers = open_answers(recorded, patterns or [], device) if recorded else None
-    simulated = None if recorded else change_preset(device, n_in, n_out, seed, changes, expose=True)
+    simulated = None if recorded else presets.load(device, n_in, n_out, seed, changes)
     if questions is not None and ask(questions, simulated, answers, partial(judge, methods, exposure, None)):
         return
     opu = RecordedDevice(answers) if answers else simulated

@@ -8,12 +8,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from photonics import OPU
 
 __all__ = [
     "Changes",
@@ -26,7 +23,6 @@ __all__ = [
     "Resume",
     "Seed",
     "Seeds",
-    "change_preset",
     "device_option",
     "panel_option",
     "print_json",
@@ -121,21 +117,6 @@ def read_changes(changes: list[str]) -> dict[str, Any]:
             raise ValueError(f"set must have values that are nested less deeply, got {name}={text:.40}...") from None
         found[name] = None if value == "none" else value
     return found
-
-
-def change_preset(name: str, n_in: int, n_out: int, seed: int, changes: Mapping[str, Any], expose: bool) -> "OPU":
-    """Build a preset or the device of a file, and change parameters; a table for the medium puts an effect around it.
-
-    With `expose`, the exposure of a preset is set, if it is not among the changes.
-    """
-    from dfa.experiments.devices import change_device
-    from photonics import OPU, presets
-
-    file = presets.is_file(name)
-    opu = change_device(OPU.from_toml(name) if file else presets.get(name)(n_in, n_out, seed=seed), changes)
-    if expose and not file and "exposure_s" not in changes:
-        opu.autoexpose()
-    return opu
 
 
 @contextmanager

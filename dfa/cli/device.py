@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dfa.cli.common import Changes, Json, NIn, NOut, Seed, change_preset, print_json, read_changes
+from dfa.cli.common import Changes, Json, NIn, NOut, Seed, print_json, read_changes
 
 __all__ = ["device"]
 
@@ -26,9 +26,10 @@ def device(
 
     Every command takes the file as --device, and OPU.from_toml reads it.
     """
+    from photonics import presets
     from photonics.description import toml_text
 
-    opu = change_preset(name, n_in, n_out, seed, read_changes(change or []), expose=False)
+    opu = presets.load(name, n_in, n_out, seed, read_changes(change or []), expose=False)
     if as_json:
         print_json(opu.to_dict())
     else:

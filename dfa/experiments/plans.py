@@ -7,7 +7,6 @@ from pydantic import InstanceOf, field_validator, model_validator
 
 from calibration.projections.methods import choose_method
 from dfa.data import DATASETS, GRAPHS, TEXTS
-from dfa.experiments.devices import change_device
 from dfa.experiments.networks import NETWORKS, Metric, networks_for
 from dfa.feedback.encoding import Ternary
 from dfa.rules.rows import SPREADS
@@ -121,7 +120,7 @@ class Plan:
     anchor, or stay OFF if the calibration uses the reference beam."""
 
     device_changes: Mapping[str, Any] = Field(default_factory=dict)
-    """Parameters of the device by dotted name, see `dfa.experiments.devices.change_device`."""
+    """Parameters of the device by dotted name, see `photonics.OPU.replace`."""
 
     exposure: float = Field(default=1.0, gt=0)
     """Exposure relative to `OPU.autoexpose`; for presets, and only if ``exposure_s`` is not in `device_changes`."""
@@ -206,7 +205,7 @@ class Plan:
             )
         if opu is None:
             opu = presets.get(str(self.device))(self.inputs or 4, 16)  # no matrix is drawn before the first frame
-        change_device(opu, self.device_changes)
+        opu.replace(**self.device_changes)
         return self
 
     def __repr__(self) -> str:

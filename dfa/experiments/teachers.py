@@ -9,7 +9,6 @@ from torch import nn
 from calibration import measure_projection
 from calibration.camera.noise import Unsteady
 from dfa.data import Graph
-from dfa.experiments.devices import change_device
 from dfa.experiments.plans import Plan
 from dfa.experiments.tasks import Data, signal_width
 from dfa.feedback.base import Feedback
@@ -84,10 +83,10 @@ def unexposed_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     pixels = math.ceil(width / USABLE_PIXELS) + 16
     opu = plan.described_device()
     if opu is not None:
-        opu = change_device(opu, {"seed": seed} | dict(plan.device_changes))
+        opu = opu.replace(**{"seed": seed, **plan.device_changes})
     else:
         opu = presets.get(str(plan.device))(plan.inputs or 2 * classes, pixels, seed=seed)
-        opu = change_device(opu, plan.device_changes)
+        opu = opu.replace(**plan.device_changes)
     if opu.n_in <= classes or opu.n_out < pixels:
         raise ValueError(
             f"device must have more than {classes} inputs and at least {pixels} pixels for this network, "

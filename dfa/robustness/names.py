@@ -44,7 +44,7 @@ def change_plan(plan: Plan, settings: Settings) -> Plan:
         - ``encoder.NAME``: a parameter of `dfa.Ternary`; naming a policy replaces the plan's and its options;
         - ``calibration.NAME``: an argument of `calibration.measure_projection`;
         - any other name: a parameter of the device (``camera.read_noise_e``,
-          ``imaging.reference.phase_jitter_rad``, ``exposure_s``), see `dfa.experiments.devices.change_device`.
+          ``imaging.reference.phase_jitter_rad``, ``exposure_s``), see `photonics.OPU.replace`.
           ``medium.NAME`` is a parameter of the effect that the plan's ``device_changes`` put around the medium, if the
           effect has one of this name.
 

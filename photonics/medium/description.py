@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from photonics.component import one_line
+from photonics.component import choose, one_line
 from photonics.medium.base import ScatteringMedium
 from photonics.medium.drift import Disturbed, Drifting
 from photonics.medium.effects import Ballistic, Dispersive, Effect, Lossy, Modes
@@ -17,7 +17,18 @@ from photonics.medium.gaussian import GaussianMedium
 from photonics.medium.layers import ScatteringLayers
 from photonics.medium.matrix import MatrixMedium
 
-__all__ = ["MEDIA", "Description", "Table", "build", "effects", "from_dict", "parameters", "plain", "table_type"]
+__all__ = [
+    "MEDIA",
+    "Description",
+    "Table",
+    "build",
+    "effects",
+    "from_dict",
+    "parameters",
+    "plain",
+    "table_type",
+    "wrap",
+]
 
 Description: TypeAlias = Mapping[str, Any]
 """A table of TOML or JSON."""
@@ -130,3 +141,20 @@ def from_dict(description: Description) -> ScatteringMedium:
         return build(adapter(table_type()).validate_python(plain(description)))
     except ValidationError as error:
         raise ValueError(one_line(error, None, "medium", MEDIA)) from None
+
+
+def wrap(medium: ScatteringMedium, effect: Description) -> ScatteringMedium:
+    """Put an effect around a medium, by the effect's table without its entry ``medium``.
+
+    Raises
+    ------
+    ValueError
+        If the type is not that of an effect, or a parameter is missing, unknown or out of range.
+    """
+    if "medium" in effect:
+        raise ValueError(
+            "medium.medium must be left out: the effect is put around the device's own medium (photonics.medium."
+            "from_dict builds a medium from a whole table)"
+        )
+    given = {name: value for name, value in plain(effect).items() if name != "type"}
+    return choose(effects(), effect.get("type"), "medium.type")(medium, **given)

@@ -253,6 +253,28 @@ def test_replace_by_dotted_names():
         opu.replace(**{"camera.bit_depth": 40})
 
 
+def test_replace_puts_an_effect_around_the_medium():
+    """By a table, as in a TOML file; names beside it are those of the medium inside. Catches: a medium that is lost."""
+    opu = presets.lab_bench(30, 20, seed=4)
+    drifting = {"type": "Drifting", "correlation_frames": 50.0}
+    same_device(opu.replace(medium=drifting), opu.replace(medium=Drifting(opu.medium, 50.0)))
+    inside = opu.replace(**{"medium": drifting, "medium.seed": 7}).medium
+    assert (inside.seed, inside.medium) == (0, GaussianMedium(30, 20, seed=7, storage="auto"))
+    own = opu.replace(medium=MatrixMedium(np.eye(30)))  # it has no table
+    assert own.replace(medium=drifting).medium.medium is own.medium
+    for table, says in (
+        ({}, "medium.type must be one of Ballistic, .*, got None"),
+        ({"type": "GaussianMedium"}, "medium.type must be one of Ballistic, .*, got 'GaussianMedium'"),
+        ({"type": "Drifting"}, "Drifting: correlation_frames is missing"),
+        ({"type": "Lossy", "transmission": -1.0}, "Lossy: transmission must be greater than 0, got -1"),
+        ({"type": "Lossy", "transmission": 0.5, "medium": {}}, "medium.medium must be left out"),
+    ):
+        with pytest.raises(ValueError, match=f"^{says}"):
+            opu.replace(medium=table)
+    with pytest.raises(ValueError, match=r'^medium.transmission must be .* medium=\{"type": "Lossy"'):
+        opu.replace(**{"medium.transmission": 0.5})
+
+
 def test_replace_keeps_the_modes_that_were_drawn():
     """Catches: the second polarisation's matrix drawn again at every step of a sweep."""
     opu = OPU(medium=GaussianMedium(9, 8), imaging=Imaging(polarisations=2))

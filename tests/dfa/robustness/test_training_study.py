@@ -91,7 +91,7 @@ def test_a_medium_name_changes_the_effect_around_the_medium():
         ({"camera.bit_depth": "8"}, "bit_depth must be a valid number, got '8'"),
         ({"camera.bit_depth": True}, "bit_depth must be a valid number, got True"),
         ({"medium": {"type": ["x"]}}, r"medium.type must be one of .*, got \['x'\]"),
-        ({"medium.correlation_frames": 1e5}, 'device_changes={"medium": {"type": "Drifting", "correlation_frames": 1'),
+        ({"medium.correlation_frames": 1e5}, 'write medium={"type": "Drifting", "correlation_frames": 100000.0}'),
     ],
 )
 def test_a_bad_setting_is_refused_before_anything_runs(settings, message, monkeypatch):
