@@ -112,9 +112,10 @@ class Evidence(Shapes):
 
     def straighten(self, codes: HostArray | float) -> FloatArray:
         """Return codes as a linear camera would have them."""
-        signal = np.asarray(codes, np.float32) - np.float32(self.zero_dn)
+        codes = np.asarray(codes, np.float32)
         if not np.isfinite(self.curve.value):
-            return np.asarray(codes, np.float32)
+            return codes
+        signal = codes - np.float32(self.zero_dn)
         root = np.sqrt(np.maximum(1.0 + np.float32(4.0 * self.curve.value) * signal, np.float32(0.0)))
         return np.asarray(np.float32(self.zero_dn) + np.float32(2.0) * signal / (np.float32(1.0) + root), np.float32)
 

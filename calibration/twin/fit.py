@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.camera.estimate import Estimate
 from calibration.storage.descriptions import stamp
 from calibration.storage.recorded import RecordedDevice
 from calibration.storage.recording import Recording
@@ -17,7 +16,16 @@ from calibration.twin.light import check_exposures, check_same_bench
 from calibration.twin.looks import DRIFT, NOISE, Looks, laser_parameters, medium_parameters
 from calibration.twin.matrix import recover_matrix
 from calibration.twin.parameter import CannotTell, Parameter, gather
-from calibration.twin.pixels import flaw_parameters, mean_of_lines, read_maps, take_out_curve, unclear_lines
+from calibration.twin.pixels import (
+    defect_parameters,
+    line_parameters,
+    read_maps,
+    shared_noise,
+    take_out_curve,
+    unclear_lines,
+    variance_of_mean,
+    variance_of_pixel,
+)
 from calibration.twin.reference import reference_parameters
 from calibration.twin.sensor import Sensor, camera_parameters, read_sensor
 from calibration.twin.twin import Twin
@@ -80,11 +88,11 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
 
 def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Twin:
     """Fit a device to frames that were read, with their camera (`take_out_curve`); `about` is the provenance."""
-    sensor = replace(sensor, shared_dn2=mean_of_lines(seen, speckle.layout(seen)))
-    flaws = flaw_parameters(seen, sensor, speckle.layout(seen))
-    lines = [p.estimate for p in flaws if p.known and p.unit == "e-"]
-    error = sum((2.0 * one.value * one.error) ** 2 for one in lines) ** 0.5 if not unclear_lines(flaws) else np.inf
-    found = [*camera_parameters(seen, sensor, Estimate(sum(one.value**2 for one in lines), error)), *flaws]
+    shape = speckle.layout(seen)
+    shared = shared_noise(seen, shape)
+    sensor = replace(sensor, shared_dn2=variance_of_mean(shared, shape))
+    lines = line_parameters(shared, sensor)
+    found = [*camera_parameters(seen, sensor, variance_of_pixel(lines)), *lines, *defect_parameters(seen, sensor)]
     found += gather(light.UNITS, lambda: light.light_parameters(seen, sensor))
     area, straight, fields = 1.0, 0.0, 1
     try:

@@ -1,6 +1,6 @@
 """Maps of the pixels of a bench, and what a camera may have beyond the linear model: lines, hot pixels, a curve."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -17,7 +17,19 @@ from calibration.twin.speckle import layout
 from photonics.arrays import BoolArray, FloatArray, IntArray, Shapes
 from photonics.parts.camera import QUANTISATION, Camera
 
-__all__ = ["CURVE", "PixelMaps", "flaw_parameters", "mean_of_lines", "read_maps", "take_out_curve", "unclear_lines"]
+__all__ = [
+    "CURVE",
+    "Lines",
+    "PixelMaps",
+    "defect_parameters",
+    "line_parameters",
+    "read_maps",
+    "shared_noise",
+    "take_out_curve",
+    "unclear_lines",
+    "variance_of_mean",
+    "variance_of_pixel",
+]
 
 GAINS = (0.5, 2.0)
 """Smallest and largest gain in a map of a `Camera`."""
@@ -146,23 +158,40 @@ def take_out_curve(seen: Evidence, sensor: Sensor) -> tuple[Evidence, Sensor]:
     return straight[0], replace(sensor, gain=gain, read_dn2=Estimate(read.value, float(np.hypot(read.error, shift))))
 
 
+class Lines(NamedTuple):
+    """Temporal variance that the pixels of a row, and those of a column, have in common, DN^2."""
+
+    row: Estimate
+    column: Estimate
+
+
+def line_parameters(shared: Lines, sensor: Sensor) -> list[Parameter]:
+    """Noise of whole rows and columns."""
+    return [line_noise(name, estimate, sensor) for name, estimate in shared._asdict().items()]
+
+
 def unclear_lines(parameters: Iterable[Parameter]) -> list[str]:
     """Names of the noise of rows or columns that dark frames have, but rounding hides how large it is."""
     return [p.name for p in parameters if p.how == HIDES and not np.isfinite(p.most)]
 
 
-def flaw_parameters(seen: Evidence, sensor: Sensor, shape: tuple[int, int]) -> list[Parameter]:
-    """Noise of whole rows and columns, hot pixels, and the curve of the response."""
-    found = [line_noise(name, estimate, sensor) for name, estimate in shared_noise(seen, shape)._asdict().items()]
-    found += gather(HOT, lambda: hot_parameters(seen, sensor))
-    how = "frames of one pattern at two exposures"
-    return [*found, Parameter.find(CURVE, "1/e-", how, curve, seen, sensor)]
+def variance_of_pixel(lines: Sequence[Parameter]) -> Estimate:
+    """Variance of a pixel by the noise of its row and column, e-^2; its error is infinite if rounding hides some."""
+    known = [p.estimate for p in lines if p.known]
+    error = sum((2.0 * one.value * one.error) ** 2 for one in known) ** 0.5
+    return Estimate(sum(one.value**2 for one in known), np.inf if unclear_lines(lines) else error)
 
 
-def mean_of_lines(seen: Evidence, shape: tuple[int, int]) -> float:
+def variance_of_mean(shared: Lines, shape: tuple[int, int]) -> float:
     """Variance of the mean of a frame by the noise of whole rows and columns, DN^2."""
-    found = zip(shared_noise(seen, shape), shape, strict=True)
+    found = zip(shared, shape, strict=True)
     return sum(one.value / count for one, count in found if one.value > 2.0 * one.error)
+
+
+def defect_parameters(seen: Evidence, sensor: Sensor) -> list[Parameter]:
+    """Hot pixels, and the curve of the response."""
+    hot = gather(HOT, lambda: hot_parameters(seen, sensor))
+    return [*hot, Parameter.find(CURVE, "1/e-", "frames of one pattern at two exposures", curve, seen, sensor)]
 
 
 def line_noise(name: str, shared: Estimate, sensor: Sensor) -> Parameter:
@@ -226,13 +255,6 @@ def curve(seen: Evidence, sensor: Sensor) -> Estimate:
     raise CannotTell(f"it is straight: {least:.2g} to {most:.2g} (2 s.e.)", least=min(least, 0.0), most=max(most, 0.0))
 
 
-class Lines(NamedTuple):
-    """Temporal variance that the pixels of a row, and those of a column, have in common, DN^2."""
-
-    row: Estimate
-    column: Estimate
-
-
 def shared_noise(seen: Evidence, shape: tuple[int, int]) -> Lines:
     """Variance of dark frames that whole rows or columns share, from the products of their pixels.
 
@@ -262,7 +284,7 @@ def curve_of(seen: Evidence, sensor: Sensor) -> Estimate:
     found = [curve_of_two(seen, sensor, one, other) for one, other in two_exposures(seen)]
     values, errors = np.array([(e.value, e.error) for e in found if np.isfinite(e.error)]).reshape(-1, 2).T
     if not len(values):
-        return Estimate(float("nan"), float("nan"))
+        return HIDDEN
     weights = errors**-2.0 / (errors**-2.0).sum()
     mean = float(weights @ values)
     spread = (weights**2 @ (values - mean) ** 2 * len(values) / max(len(values) - 1, 1)) ** 0.5
@@ -303,7 +325,7 @@ def curve_of_two(seen: Evidence, sensor: Sensor, one: IntArray, other: IntArray)
     near = (frames >= sensor.ceiling - NEAR_TOP_DN).any(axis=0)
     pixels = np.flatnonzero(sensor.live & ~near & dithered)
     if len(pixels) < MIN_PIXELS:
-        return Estimate(float("nan"), float("nan"))
+        return HIDDEN
     x, y = level[pixels] / ratio, (y_high / np.float32(ratio) - y_low)[pixels].astype(np.float64)
     noise = QUANTISATION + sensor.floor_dn2 + sensor.gain.value * np.maximum(x, 0.0)
     weight = 1.0 / np.sqrt(noise / len(low) + (0.02 * x) ** 2)
