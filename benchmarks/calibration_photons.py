@@ -34,7 +34,6 @@ RECOVERIES: dict[str, dict[str, Any]] = {
     "numerical-interferometry": {"frames_per_input": 14},
     "phase-retrieval": {"frames_per_input": 14},
 }
-REFERENCED = ("phase-stepping", "off-axis")
 
 
 class Point(NamedTuple):
@@ -89,7 +88,7 @@ def recovery_error(name: str, depth_e: float, bits: int) -> Point:
     estimate = recover_transmission_matrix(opu, name, **options)
     truth, valid = field_matrix(opu)[:, : estimate.matrix.shape[1]], estimate.valid
     error = matrix_error(estimate.matrix[valid], truth[valid], estimate.gauge)
-    phase = 0.0 if name in REFERENCED else None
+    phase = 0.0 if METHODS[name].uses_reference else None
     frames = opu.measure(half_on(VECTORS, opu.n_in), reference_phase=phase)
     return Point(photons_of(opu, frames), error, float(np.median(estimate.relative_error[valid])))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calibration import recover_transmission_matrix
 from calibration.projections.methods import METHODS as PROJECTIONS
 from calibration.recovery.methods import METHODS as RECOVERIES
 from photonics import OPU, GaussianMedium, presets
@@ -258,6 +259,25 @@ def test_bad_pixels_change_no_other_row(name, kind):
     assert not valid[pixels].any() and np.isfinite(got.values).all()
     np.testing.assert_array_equal(np.delete(valid, pixels), np.delete(sound, pixels))
     assert (np.abs(got.values - wanted.values) <= 2.0 * wanted.standard_error)[:, valid].all()
+
+
+@pytest.mark.parametrize("method", [*PROJECTIONS.values(), *RECOVERIES.values()], ids=lambda kind: kind.__name__)
+def test_a_method_says_whether_it_uses_the_reference_beam(method, monkeypatch):
+    """What its calibration shows. Catches: a report without the arm that its method needs, or with one that is idle."""
+    phases, measure = [], OPU.measure
+
+    def watched(*arguments, reference_phase=None):
+        phases.append(reference_phase)
+        return measure(*arguments, reference_phase=reference_phase)
+
+    monkeypatch.setattr(OPU, "measure", watched)
+    if method in PROJECTIONS.values():
+        name = next(name for name, (kind, _) in benches.METHODS.items() if kind == method.name)
+        benches.calibrate(benches.bench("lab_bench", name), name)
+    else:
+        make, options = test_threads.RECOVERIES[method.name]
+        recover_transmission_matrix(make(), method.name, exposure="auto", **options)
+    assert method.uses_reference is any(phase is not None for phase in phases)
 
 
 def test_every_entry_is_under_the_laws():

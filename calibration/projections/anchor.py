@@ -298,6 +298,7 @@ class AnchorMethod(ProjectionMethod):
     """
 
     name: ClassVar[str] = "anchor"
+    uses_reference: ClassVar[bool] = False
     anchors: int = Field(default=1, ge=1)
     """Number of anchors; each row uses the brightest one on its pixel. More than one needs spare inputs."""
 

@@ -42,12 +42,13 @@ class Refreshed(NamedTuple):
 class ProjectionMethod(ABC):
     """How a linear projection is measured: settings, and the calibration that takes the frames.
 
-    A subclass is a `photonics.component.component` with further settings as fields. It is registered in
-    `calibration.projections.methods.METHODS` under its name.
+    A subclass is a `photonics.component.component` with further settings as fields, and an entry of `methods.METHODS`.
     """
 
     name: ClassVar[str]
     """The name by which `calibration.measure_projection` knows the method."""
+    uses_reference: ClassVar[bool]
+    """Whether frames are taken with the reference beam; a report then draws its arm."""
     bits: int = Field(default=8, ge=1, le=16)
     """Bit planes in which real vectors are shown."""
     repeats: int = Field(default=16, ge=2)
@@ -288,8 +289,7 @@ class LinearProjection(Ageing, ABC):
         """
         if not self.by_row:
             raise ValueError(f"method must read each pixel alone for a part of the sensor, got {self.method.name!r}")
-        found = {name: rows_of(getattr(self, name), rows) for name in ("valid", *self.by_row)}
-        return replace(self, opu=device, **found)
+        return replace(self, opu=device, **{key: rows_of(getattr(self, key), rows) for key in ("valid", *self.by_row)})
 
     def refresh(self, count: int = 1) -> Refreshed:
         """Measure the light again by `count` frames of each anchor, or of the reference beam, outside of a training.

@@ -220,6 +220,7 @@ class MultilaterationMethod(ProjectionMethod):
     """
 
     name: ClassVar[str] = "multilateration"
+    uses_reference: ClassVar[bool] = False
     repeats: int = Field(default=4, ge=2)
     """Frames averaged for each fixed pattern; fewer than with other methods, because pairs of anchors add redundant
     readings."""

@@ -150,6 +150,7 @@ class OffAxisMethod(ProjectionMethod):
     """Complex projections by a tilted reference beam, one frame per pattern; see `OffAxisProjection`."""
 
     name: ClassVar[str] = "off-axis"
+    uses_reference: ClassVar[bool] = True
 
     def calibrate(self, device: Device, n_inputs: int) -> OffAxisProjection:  # noqa: D102 (inherited)
         shape, band, carrier = check_optics(device)

@@ -262,6 +262,7 @@ class PhaseSteppingMethod(ProjectionMethod):
     """Complex projections by stepping the reference arm's piezo from frame to frame; see `SteppingProjection`."""
 
     name: ClassVar[str] = "phase-stepping"
+    uses_reference: ClassVar[bool] = True
     steps: int = Field(default=4, ge=3, le=1000)
     """Phase steps in a full turn, one frame each. With 4 or more, a pixel that saturates in one frame is recovered."""
 

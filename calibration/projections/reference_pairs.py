@@ -176,6 +176,7 @@ class ReferencePairsMethod(ProjectionMethod):
     """
 
     name: ClassVar[str] = "reference-pairs"
+    uses_reference: ClassVar[bool] = True
 
     def calibrate(self, device: Device, n_inputs: int) -> PairProjection:  # noqa: D102 (inherited)
         arm = measure_arm(device, np.zeros(1), self.repeats)

@@ -124,6 +124,8 @@ class RecoveryMethod(ABC, Generic[State]):
 
     name: ClassVar[str]
     """Name in `recover_transmission_matrix`."""
+    uses_reference: ClassVar[bool]
+    """Whether frames are taken with the reference beam; a report then draws its arm."""
 
     n_in: int = Field(ge=1)
     """Inputs of the device."""

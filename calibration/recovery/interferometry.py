@@ -68,6 +68,7 @@ class NumericalInterferometry(NoReferenceMethod):
     """
 
     name: ClassVar[str] = "numerical-interferometry"
+    uses_reference: ClassVar[bool] = False
 
     n_in: int = Field(ge=MIN_INPUTS)
     """Inputs of the device."""

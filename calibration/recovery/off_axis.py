@@ -74,6 +74,7 @@ class OffAxisRecovery(RecoveryMethod[State]):
     """
 
     name: ClassVar[str] = "off-axis"
+    uses_reference: ClassVar[bool] = True
 
     seed: Seed = 0
     """Not used: the probes are fixed."""

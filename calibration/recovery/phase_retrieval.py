@@ -57,6 +57,7 @@ class PhaseRetrieval(NoReferenceMethod):
     """
 
     name: ClassVar[str] = "phase-retrieval"
+    uses_reference: ClassVar[bool] = False
 
     n_in: int = Field(ge=8)
     """Inputs of the device."""

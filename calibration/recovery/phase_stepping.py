@@ -87,6 +87,7 @@ class PhaseStepping(RecoveryMethod[State]):
     """
 
     name: ClassVar[str] = "phase-stepping"
+    uses_reference: ClassVar[bool] = True
 
     seed: Seed = 0
     """Not used: the probes are fixed."""

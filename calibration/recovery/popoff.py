@@ -67,6 +67,7 @@ class Popoff(NoReferenceMethod):
     """
 
     name: ClassVar[str] = "popoff"
+    uses_reference: ClassVar[bool] = False
 
     n_in: int = Field(ge=MIN_INPUTS)
     """Inputs of the device."""

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 
+from calibration.projections.methods import METHODS as PROJECTIONS
+from calibration.recovery.methods import METHODS as RECOVERIES
 from calibration.reports import figures as drawings
 from calibration.reports.findings import Findings, Line, format_number
 from calibration.reports.page import Picture, Section, Table, picture
@@ -22,8 +24,6 @@ RULE = (
     "calibration."
 )
 """The rule of the verdicts, as the page gives it."""
-REFERENCED = frozenset({"phase-stepping", "off-axis", "reference-pairs"})
-"""Methods that use the reference arm."""
 NAMES = {
     "camera": "Camera",
     "speckle": "Speckle",
@@ -45,9 +45,7 @@ class Plot(NamedTuple):
 
 def sections(report: Findings) -> list[Section]:
     """Sections of the page, in reading order."""
-    about = report.provenance
-    reference = bool(REFERENCED & {about.get("projection"), dict(about.get("matrix") or {}).get("method")})
-    bench = [bench_picture(OPU.from_dict(report.device), reference)] if can_draw(report.device) else []
+    bench = [bench_picture(OPU.from_dict(report.device), uses_reference(report))] if can_draw(report.device) else []
     failed = dict.fromkeys(line.reason for line in report.lines if line.reason)
     tables = [Table(["reason of the failure"], [[reason] for reason in failed])] if failed else []
     found = [Section("Verdict", summary(report), bench, [*tables, line_table(report.lines)])]
@@ -61,6 +59,14 @@ def sections(report: Findings) -> list[Section]:
     text = "How the results were measured."
     found.append(Section("Provenance", text, tables=[value_table("quantity", report.provenance)]))
     return found
+
+
+def uses_reference(report: Findings) -> bool:
+    """Whether a method of the report used the reference arm; methods of others, which are not registered, do not."""
+    about = report.provenance
+    matrix = dict(about.get("matrix") or {})
+    kinds = PROJECTIONS.get(about.get("projection", "")), RECOVERIES.get(matrix.get("method", ""))
+    return any(kind.uses_reference for kind in kinds if kind is not None)
 
 
 def value_table(heading: str, tree: Description) -> Table:
