@@ -1,5 +1,7 @@
 """Characterisation of a device: its parts and its overall behaviour, compared with theory or the data sheet."""
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -180,6 +182,9 @@ class Run:
         self.bar.set_description_str(group)
         self.chapters.append(attempt(group, write))
         self.bar.update()
+        verdicts = Counter(line.verdict for line in self.chapters[-1].lines)
+        found = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        logging.getLogger(__name__).info("%s: %s", group, found)
 
     def take_frames(self) -> None:
         """Take frames of the pattern that is repeated during the measurement."""

@@ -150,7 +150,7 @@ def calibrate(
             report = characterize_pairs(answers, n_inputs=(methods.recovery or {}).get("n_inputs"))
         else:
             more = {"out": folder / "matrix.h5", "resume": resume}
-            report = judge(methods, exposure, known, used, more, show_progress(quiet))
+            report = judge(methods, exposure, known, used, more, show_progress(quiet, "calibration.reports"))
         write_report(report, folder, as_json)
     if report.verdict == "failed":
         raise typer.Exit(FAILED)

@@ -1,6 +1,7 @@
 """Options that the commands share, the folder of a run, and tables."""
 
 import json
+import logging
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,7 @@ device_option = partial(panel_option, "Device")
 result_option = partial(panel_option, "Results")
 Out = Annotated[Path | None, result_option("New or empty folder for the results. Default: runs/<time>.")]
 Resume = Annotated[bool, result_option("Continue the run in --out that was stopped.", "--resume")]
-Quiet = Annotated[bool, result_option("Show no progress bars.", "--quiet")]
+Quiet = Annotated[bool, result_option("Show no progress: bars on a terminal, lines elsewhere.", "--quiet")]
 Json = Annotated[bool, result_option("Print JSON instead of a table, for programs.", "--json")]
 Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds: 0, 1, 2 and so on.")]
 Device = Annotated[
@@ -65,9 +66,15 @@ Changes = Annotated[
 ]
 
 
-def show_progress(quiet: bool) -> bool:
-    """Return whether to show progress bars: only on a terminal and without ``--quiet``."""
-    return not quiet and sys.stderr.isatty()
+def show_progress(quiet: bool, *logs: str) -> bool:
+    """Return whether to show progress bars: only on a terminal and without ``--quiet``.
+
+    Elsewhere, without ``--quiet``, the logs of these names tell each step of the work in a line on standard error.
+    """
+    bars = sys.stderr.isatty()
+    for name in logs:
+        logging.getLogger(name).setLevel(logging.WARNING if quiet or bars else logging.INFO)
+    return bars and not quiet
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:

@@ -1,5 +1,6 @@
 """The command line, ``opu``. Heavy imports are inside the commands, so that ``--help`` is fast."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -120,6 +121,7 @@ def main(argv: list[str] | None = None) -> None:
     # torch's threads spin while they wait for each other. If the machine has other work, this makes small networks
     # several times slower. Shorter spinning costs a large network about 15 % on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    logging.basicConfig(format="%(message)s")  # of the logs that show_progress turns on
     arguments = argv or sys.argv[1:] or ["--help"]
     try:
         sys.exit(app(args=arguments, prog_name="opu", standalone_mode=False))

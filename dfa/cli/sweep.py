@@ -64,7 +64,7 @@ def sweep(
                 f"study must be the one in {kept} to resume it, got another: correct the study or choose a new --out"
             )
         replace_file(kept, text)
-        found = ready.run(seeds, folder / "points.db", workers, show_progress(quiet), retry_failed)
+        found = ready.run(seeds, folder / "points.db", workers, show_progress(quiet, "dfa.sweeps"), retry_failed)
         write_results(found, folder)
         page = write_report(found, folder)
     if as_json:

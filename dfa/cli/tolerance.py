@@ -67,7 +67,7 @@ def tolerance(
     plan = choose({"mnist": MNIST, "digits": SMALL}, task, "task")
     plan = change_plan(replace(plan, device=device), read_changes(change or []))
     with run_folder(out, resume) as folder:
-        store, progress = folder / "points.db", show_progress(quiet)
+        store, progress = folder / "points.db", show_progress(quiet, "dfa.sweeps", "dfa.robustness")
         found = search(plan, lines or tuple(LINES), loss, factor, range(seeds), most, store, workers, progress)
         replace_file(folder / "tolerances.json", json.dumps(found.to_dict(), indent=1))
         report = write_unused(folder / "report.html", page(found))

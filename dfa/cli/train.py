@@ -119,7 +119,7 @@ def demo(
 
     data = digits()
     with run_folder(out, resume) as folder:
-        progress = show_progress(quiet)
+        progress = show_progress(quiet, "dfa.training")
         runs = compare_methods(DEMO, data, STANDARD_METHODS, range(seeds), folder, resume, progress)
         report_runs(DEMO, data, runs, folder, as_json)
 
@@ -178,7 +178,7 @@ def train(
     loaded = load(plan.data)
     processes = share_out(plan, loaded, methods, ranks, replicas, micro_batches, tensorboard)
     with run_folder(out, resume) as folder:
-        progress = show_progress(quiet)
+        progress = show_progress(quiet, "dfa.training")
         run = None if processes is None else partial(processes, plan, folder)
         runs = compare_methods(plan, loaded, methods, range(seeds), folder, resume, progress, tensorboard, run)
         report_runs(plan, loaded, runs, folder, as_json)

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from xarray import Dataset
 
 __all__ = ["MAX_SEEDS", "sweep"]
+
+log = logging.getLogger(__name__)
 
 MAX_SEEDS = 1_000_000
 """Largest number of seeds of a sweep, whose points are all in memory."""
@@ -117,15 +120,18 @@ def sweep(
 def put_outcomes(
     rows: Store, study: int, results: Iterable[tuple[Job, Outcome]], design: Design, bar: "tqdm[NoReturn]"
 ) -> None:
-    """Write each outcome when it is there, and count it in the progress bar."""
+    """Write each outcome when it is there, and count it in the progress bar and the log."""
     failed = 0
-    for job, outcome in results:
+    for count, (job, outcome) in enumerate(results, bar.n + 1):
         rows.put(study, job, outcome)
         check_metric_names(outcome.metrics, design)
         failed += bool(outcome.error)
         if failed:
             bar.set_postfix(failed=failed, refresh=False)
         bar.update()
+        point = ", ".join(f"{name}={value}" for name, value in job.settings.items()) or "no changes"
+        score = outcome.error or ", ".join(f"{name} {value:.4g}" for name, value in [*outcome.metrics.items()][:1])
+        log.info("%d of %s: %.150s, seed %d: %.150s", count, bar.total, point, job.seed, score)
 
 
 def check_study(study: object) -> None:

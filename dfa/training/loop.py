@@ -1,5 +1,6 @@
 """The training loop that all tasks share: steps, records, checkpoints, and a clear error if a run cannot continue."""
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -195,6 +196,8 @@ class Loop:
                         bar.set_postfix_str(describe(self.now.history), refresh=False)
                     if self._due(step, self.task.record_every):
                         write(self.now.history[-1])
+                        name, text = Path(self.options.folder or "run").name, describe(self.now.history)
+                        logging.getLogger(__name__).info("%s: step %d of %d, %s", name, step, self.task.steps, text)
                     self._save(step)
         return self.now
 

@@ -1,6 +1,7 @@
 """The function `tolerance`: how bad each part of a device may be until training loses a stated amount."""
 
 import itertools
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from dfa.sweeps.sweeping import check_seeds, sweep
 from photonics.component import integer, number
 
 __all__ = ["tolerance"]
+
+log = logging.getLogger(__name__)
 
 LEAST = 10
 """Trainings before a search may end: an interval that is narrow after fewer is often so by chance."""
@@ -169,6 +172,9 @@ def tolerance(
             trials = train_round(study, unfinished, seed, media, trained, store, workers)
             for one, trial in zip(unfinished, trials, strict=True):
                 one.add(trial, most)
+            ended = [f"{one.name} ({one.verdict})" for one in unfinished if one.verdict]
+            to_go = len(unfinished) - len(ended)
+            log.info("%d trainings; ended: %s; lines to go: %d", len(trained), ", ".join(ended) or "none", to_go)
             bar.update(len(trained) - before)
     return Tolerances(
         rows=[summarise(s.name, s.line, s.own, s.found, s.trials, s.verdict) for s in searches],

@@ -56,6 +56,24 @@ def test_resume_starts_a_run_without_a_folder(capfd, tmp_path):
     assert "does not exist" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (("train", "--method", "last-layer", "--epochs", 1, "--samples", 64), "last-layer-0: step 1 of 1, loss="),
+        (("tolerance", "read_noise", "--task", "digits", "--most", 4, "--seeds", 2), "1 of 2: no changes, seed 0: acc"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_progress_is_lines_where_no_bar_can_be(caplog, tmp_path, arguments, first):
+    """Off a terminal, without --quiet. Catches: half an hour of silence in the log of a batch job."""
+    small = ("--set", "training.samples=64", "--set", "training.epochs=1") if arguments[0] == "tolerance" else ()
+    for quiet in ((), ("--quiet",)):
+        caplog.clear()
+        assert opu(*arguments, *small, *quiet, "--out", tmp_path / f"run{len(quiet)}") == 0
+        lines = [one.getMessage() for one in caplog.records if one.name.startswith("dfa.")]
+        assert lines[:1] == [] if quiet else lines[0].startswith(first)
+
+
 def test_ctrl_c_prints_how_to_continue(capsys, tmp_path):
     """Only if there is something to continue. Catches: a stop without a message."""
     for content in ("", "x"):
