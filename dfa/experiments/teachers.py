@@ -22,6 +22,7 @@ from dfa.rules.layerwise import LayerFeedback
 from dfa.rules.learner import Learner
 from photonics import OPU, presets
 from photonics.component import choose
+from photonics.medium import Effect
 
 __all__ = [
     "METHODS", "OPTICAL", "STANDARD_METHODS", "build_device", "build_feedback", "build_learner", "check_methods",
@@ -90,9 +91,27 @@ def unexposed_device(plan: Plan, classes: int, width: int, seed: int) -> OPU:
     if opu.n_in <= classes or opu.n_out < pixels:
         raise ValueError(
             f"device must have more than {classes} inputs and at least {pixels} pixels for this network, "
-            f"got {opu.n_in} inputs and {opu.n_out} pixels"
+            f"got {opu.n_in} inputs and {opu.n_out} pixels: {remedy(plan, opu, classes, pixels)}"
         )
     return opu
+
+
+def remedy(plan: Plan, opu: OPU, classes: int, pixels: int) -> str:
+    """What to write if a device is too small for a network."""
+    inputs, outputs, medium, table = max(opu.n_in, 2 * classes), max(opu.n_out, pixels), opu.medium, "medium"
+    if plan.described_device() is None:
+        return (
+            f"leave out training.inputs and changes that make a preset smaller, which has {2 * classes} inputs and "
+            f"{pixels} pixels by itself"
+        )
+    while isinstance(medium, Effect):
+        medium, table = medium.medium, f"{table}.medium"
+    if opu.imaging.sensor or medium.shape[0] != opu.n_out or "n_out" not in medium.to_dict():
+        larger = f"choose a device with {inputs} inputs and {outputs} pixels"
+    else:
+        options = f"--set {table}.n_in={inputs} --set {table}.n_out={outputs}"
+        larger = f"write n_in = {inputs} and n_out = {outputs} in the table [{table}] of its file, or {options}"
+    return f"{larger}; fewer hidden units need fewer pixels"
 
 
 def set_exposure(device: OPU | RankDevice, plan: Plan) -> None:

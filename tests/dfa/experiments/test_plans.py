@@ -87,8 +87,16 @@ def test_a_described_device_is_that_of_its_file(data, tmp_path):
     with pytest.raises(ValueError, match="inputs must be left out for a device from a file or a description"):
         dataclasses.replace(plans[1], inputs=30)
     small = dataclasses.replace(SMALL, device=presets.lab_bench(8, 100).to_dict())
-    with pytest.raises(ValueError, match="device must have more than 10 inputs and at least 34 pixels"):
+    with pytest.raises(ValueError, match="device must have more than 10 inputs and at least 34 pixels") as refused:
         compare_methods(small, data, ["bp", "optical"], [0], progress=False)
+    named = dict(re.findall(r"--set (\S+)=(\d+)", str(refused.value)))  # what the error tells to write
+    larger = dataclasses.replace(small, device_changes={name: int(value) for name, value in named.items()})
+    assert run_one("optical", 3, larger, data).frames > 0
+    sensor = dataclasses.replace(small, device_changes={"imaging.sensor": [10, 10]})
+    with pytest.raises(ValueError, match="choose a device with 20 inputs and 100 pixels"):
+        run_one("optical", 3, sensor, data)
+    with pytest.raises(ValueError, match="got 5 inputs and 34 pixels: leave out training"):
+        run_one("optical", 3, dataclasses.replace(SMALL, inputs=5), data)
 
 
 def test_a_device_is_built_once_for_each_run(data, monkeypatch):
