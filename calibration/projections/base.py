@@ -239,13 +239,15 @@ class LinearProjection(Ageing, ABC):
         error = xp.hypot(xp.hypot(xp.sqrt(variance) * scale, size * relative), xp.sqrt(rounding)[:, None])
         if (speed := watch.speed(self.moving_fields, self.frames_per_vector)).moving:
             error = xp.hypot(error, replace(self, speed=speed)._stale_error(values, error, terms))
-        blind = self._touched(tell_blind(watch.blind(self.opu.camera.saturation_dn)))
-        error, noise = xp.where(self.valid & ~blind, error, math.inf), xp.where(blind, math.inf, noise)
+        wrong = self._blind_variance(tell_blind(watch.blind(self.opu.camera.saturation_dn)), values)
+        lost = xp.isinf(wrong)
+        error = xp.hypot(error, xp.sqrt(xp.where(lost, 0.0, wrong) * terms.squares[:, None]) * scale)
+        error, noise = xp.where(self.valid & ~lost, error, math.inf), xp.where(lost, math.inf, noise)
         return Projected(values, error, noise, saturated)
 
-    def _touched(self, pixels: Array) -> Array:
-        """Rows that have light of these pixels, (n_out,)."""
-        return pixels
+    def _blind_variance(self, pixels: Array, values: Array) -> Array:
+        """Variance of a response by pixels that are blind, (n_out,), beside values like these; infinite if lost."""
+        return self.backend.xp.where(pixels, math.inf, self.backend.zeros(pixels.shape, "float32"))
 
     def _in_order(self, halves: Array, values: Array) -> Array:
         """Whether responses belong to their patterns; a warning says which do not."""
@@ -300,10 +302,7 @@ class LinearProjection(Ageing, ABC):
         raise ValueError(f"refresh must be defined by the method, got {self.method.name}: use proj.recalibrate()")
 
     def follow(self, common: Array) -> "LinearProjection | None":
-        """The projection whose calibrated offset follows the medium; None if no offset goes stale.
-
-        `common` is the mean response to many patterns, (n_out,): the light of a reference that passes the medium.
-        """
+        """The projection that follows `common`, the mean response to many patterns, (n_out,), or None if none ages."""
         return None
 
     @property

@@ -44,8 +44,6 @@ PROBES = 8
 """Number of half-ON patterns whose mean spectrum shows the sideband."""
 MAX_PROBES_FULL = 0.25
 """Largest share of saturated readings of the probes: at 0.15 the sideband is found, at 0.47 it is not."""
-BLIND_WEIGHT = 0.002
-"""Share of an output's weight above which a pixel that is blind makes it wrong by more than about 2 stated errors."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -125,8 +123,14 @@ class OffAxisProjection(ReferencedProjection):
         sums = self._curvature_sums(images, taken, values, rest + self.reference_dn, lost)
         return Response(values, variance, self.sideband.outputs_affected(full & ~self.bad), sums)
 
-    def _touched(self, pixels: Array) -> Array:
-        return self.sideband.outputs_affected(pixels[None, :], BLIND_WEIGHT)[0, :]
+    def _blind_variance(self, pixels: Array, values: Array) -> Array:
+        """All light ``|R + y|^2`` is missing: its mean square is ``(|R|^2 + |y|^2)^2 + 2 |R|^2 |y|^2 + |y|^4``."""
+        xp, seen = self.backend.xp, self.valid & ~pixels
+        beam = mean(self.reference_dn, where=seen)
+        speckle = mean(xp.abs(values) ** 2, where=seen) / mean(self._scale() ** 2, where=seen) / beam
+        light = (beam + speckle) ** 2 + 2.0 * beam * speckle + speckle**2
+        variance = self.sideband.variance(xp.where(pixels, light, 0.0)[None, :])[0, :]
+        return xp.where(pixels, math.inf, variance)
 
     def _curvature_sums(self, images: Array, frames: Array, values: Array, mean_dn: Array, lost: Array) -> Array:
         """Second harmonic of the fringes, where the bands of the spectrum leave room for it; see `curvature_sums`."""

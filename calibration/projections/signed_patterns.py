@@ -121,6 +121,11 @@ class Terms(NamedTuple):
         return self._per_vector(self.weight)
 
     @property
+    def squares(self) -> Array:
+        """Sum of the squares of a vector's weights, (batch,): that of the variance of a frame."""
+        return self._per_vector(self.weight**2)
+
+    @property
     def totals(self) -> Array:
         """Sum of a vector's entries, (batch,)."""
         xp = backend_of(self.weight).xp

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+DARK = 2.0
+"""Dark level of `lab_bench`, DN."""
+
 FAULTS = {
     "a dropped frame": lambda frames, start: np.concatenate(
         [frames[: max(60 - start, 0)], frames[max(61 - start, 1) :], frames[-1:]]
@@ -56,6 +59,16 @@ def uneven(frames, each):
     return frames * np.repeat(power, each)[: len(frames), None]
 
 
+def dimmed(frames):
+    """Frames of half of the light."""
+    return DARK + 0.5 * (frames - DARK)
+
+
+def with_dead(frames):
+    """Frames in which every hundredth pixel shows the dark level."""
+    return np.where(np.arange(frames.shape[1]) % 100 == 50, DARK, frames)
+
+
 KINDS = {
     "none": (lambda frames, each: frames, False),
     "one lost frame": (lambda frames, each: lost(frames, 60), False),
@@ -73,6 +86,8 @@ KINDS = {
         False,
     ),
     "power that changes by 5 %": (uneven, False),
+    "half of the light, after": (lambda frames, each: dimmed(frames), False),
+    "1 % of the pixels dead, after": (lambda frames, each: with_dead(frames), False),
 }
 """Faults of the table in docs/calibration.md: a function of frames (n, n_out) and of frames per vector, and whether the
 camera has the fault in the calibration, too."""
