@@ -19,7 +19,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from photonics.arrays import IntArray
-from photonics.kernels.compiled import compiled
+from photonics.kernels.compiled import compiled, widen_vectors
 from photonics.kernels.panels import TOGETHER
 from photonics.kernels.tile import BLOCK, CHAIN, PANEL, SLICE
 from photonics.kernels.vectors import (
@@ -166,12 +166,16 @@ def add_frames(x, start, frames, large, floats, begin, row, panel, inputs, panel
 @jit
 def write_sums(sums, frames, rows, first_part, out):
     """``out[rows[f], first_part + part] = sums[panel, f, part]``, as many parts as `out` has."""
+    widen_vectors()
+    parts = min(sums.size // frames, out.shape[1] - first_part)
     for f in range(rows.size):
-        for first in range(first_part, min(first_part + sums.size // frames, out.shape[1]), PANEL):
-            start = ((first - first_part) // PANEL * frames + f) * PANEL
-            row = out[rows[f], first : min(first + PANEL, out.shape[1])]
-            for j in range(row.size):
-                row[j] = sums[start + j]
+        row = out[rows[f], first_part : first_part + parts]
+        for first in range(0, parts // PANEL * PANEL, PANEL):
+            start = first * frames + f * PANEL
+            for j in range(PANEL):  # a fixed number, so that it is a few vectors
+                row[first + j] = sums[start + j]
+        for part in range(parts // PANEL * PANEL, parts):
+            row[part] = sums[part // PANEL * PANEL * frames + f * PANEL + part % PANEL]
 
 
 @intrinsic
