@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from photonics.component import choose, integer
+from photonics.component import integer
 from photonics.medium import GaussianMedium
 from photonics.opu import OPU
 from photonics.parts.camera import Camera
@@ -123,12 +123,16 @@ def get(name: str) -> Callable[..., OPU]:
     ValueError
         If there is no preset of that name.
     """
-    return choose(PRESETS, name, "preset")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise ValueError(
+            f"preset must be one of {', '.join(PRESETS)}, or the path of a file that ends in .toml, got {name!r}"
+        )
+    return PRESETS[name]
 
 
 def is_file(device: str) -> bool:
     """Whether `device` names a TOML file rather than a preset."""
-    return device.endswith(".toml")
+    return device.lower().endswith(".toml")
 
 
 def load(

@@ -21,6 +21,7 @@ from dfa.cli.common import (
     Quiet,
     Resume,
     Seed,
+    check_unused,
     panel_option,
     print_json,
     print_table,
@@ -95,6 +96,7 @@ FAILED = 3
 
 
 def calibrate(
+    context: typer.Context,
     device: Device = "lab_bench",
     n_in: NIn = 256,
     n_out: NOut = 1000,
@@ -128,6 +130,12 @@ def calibrate(
     from photonics import presets
 
     methods = choose_methods(method or [], option or [])
+    if recorded:
+        check_unused(context, ("n_in", "n_out", "seed"), "a recording, which has its own")
+    if recorded and not presets.is_file(device):
+        check_unused(context, ("device",), "a recording, unless it is a TOML file that describes the bench")
+    elif presets.is_file(device):
+        check_unused(context, ("n_in", "n_out", "seed"), "a device from a file, which has its own (--set changes them)")
     if truth and recorded:
         raise ValueError(f"truth must be left out for a recording, which has no true matrix, got {recorded[0]}")
     changes = read_changes(change or [])

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -24,6 +24,7 @@ __all__ = [
     "Resume",
     "Seed",
     "Seeds",
+    "check_unused",
     "device_option",
     "panel_option",
     "print_json",
@@ -66,6 +67,14 @@ Changes = Annotated[
 ]
 
 
+def check_unused(context: typer.Context, names: Iterable[str], where: str) -> None:
+    """Raise a ``ValueError`` if an option is given where it changes nothing."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise ValueError(f"{name} must be left out for {where}, got {context.params[name]}")
+
+
 def show_progress(quiet: bool, *logs: str) -> bool:
     """Return whether to show progress bars: only on a terminal and without ``--quiet``.
 
@@ -95,7 +104,7 @@ def print_json(document: Mapping[str, Any]) -> None:
     """Print a JSON document; NaN and infinity, which JSON lacks, become null."""
     from calibration.reports.findings import replace_nonfinite
 
-    typer.echo(json.dumps(replace_nonfinite(document), indent=1, default=str, ensure_ascii=False))
+    typer.echo(json.dumps(replace_nonfinite(document), indent=1, default=str))
 
 
 def read_changes(changes: list[str]) -> dict[str, Any]:

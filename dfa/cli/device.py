@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from dfa.cli.common import Changes, Json, NIn, NOut, Seed, print_json, read_changes
+from dfa.cli.common import Changes, Json, NIn, NOut, Seed, check_unused, print_json, read_changes
 
 __all__ = ["device"]
 
 
 def device(
+    context: typer.Context,
     name: Annotated[
         str,
         typer.Argument(
@@ -29,6 +30,8 @@ def device(
     from photonics import presets
     from photonics.description import toml_text
 
+    if presets.is_file(name):
+        check_unused(context, ("n_in", "n_out", "seed"), "a device from a file, which has its own (--set changes them)")
     opu = presets.load(name, n_in, n_out, seed, read_changes(change or []), expose=False)
     if as_json:
         print_json(opu.to_dict())

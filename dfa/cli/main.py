@@ -1,5 +1,6 @@
 """The command line, ``opu``. Heavy imports are inside the commands, so that ``--help`` is fast."""
 
+import io
 import logging
 import os
 import subprocess
@@ -122,6 +123,8 @@ def main(argv: list[str] | None = None) -> None:
     # several times slower. Shorter spinning costs a large network about 15 % on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     logging.basicConfig(format="%(message)s")  # of the logs that show_progress turns on
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: a table must not fail for one sign
     arguments = argv or sys.argv[1:] or ["--help"]
     try:
         sys.exit(app(args=arguments, prog_name="opu", standalone_mode=False))

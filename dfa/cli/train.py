@@ -174,7 +174,9 @@ def train(
         encoder=build_encoder(threshold, deviations, stochastic, pairs),
     )
     plan = change_plan(plan, read_changes(change or []))
-    methods = check_methods(list(STANDARD_METHODS) if method == "all" else method.split(","), plan)
+    methods = check_methods(
+        list(STANDARD_METHODS) if method == "all" else [one.strip() for one in method.split(",")], plan
+    )
     loaded = load(plan.data)
     processes = share_out(plan, loaded, methods, ranks, replicas, micro_batches, tensorboard)
     with run_folder(out, resume) as folder:

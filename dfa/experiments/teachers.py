@@ -52,7 +52,9 @@ USABLE_PIXELS = 0.92
 
 
 def check_methods(methods: list[str], plan: Plan) -> list[str]:
-    """Return the methods if all are known and can train the network, else raise a ``ValueError``."""
+    """Return the methods if all are known, differ, and can train the network, else raise a ``ValueError``."""
+    if len(set(methods)) < len(methods):
+        raise ValueError(f"method must name each method once, got {', '.join(methods)}")
     for method in methods:
         choose(METHODS, method, "method")
         if method == "learned" and plan.network == "gcn" and plan.diffuse:

@@ -1,5 +1,7 @@
 """The folder of a run: new for each run, in use by one, and started if there is nothing to resume."""
 
+import io
+import sys
 from contextlib import ExitStack
 from datetime import datetime
 
@@ -72,6 +74,14 @@ def test_progress_is_lines_where_no_bar_can_be(caplog, tmp_path, arguments, firs
         assert opu(*arguments, *small, *quiet, "--out", tmp_path / f"run{len(quiet)}") == 0
         lines = [one.getMessage() for one in caplog.records if one.name.startswith("dfa.")]
         assert lines[:1] == [] if quiet else lines[0].startswith(first)
+
+
+def test_a_terminal_without_the_signs_of_a_table(monkeypatch, tmp_path):
+    """Standard output that is ASCII. Catches: an error at the last line of a long run, for one dash."""
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    assert opu("train", "--method", "last-layer", "--epochs", 1, "--samples", 64, "--out", tmp_path / "run") == 0
+    sys.stdout.flush()
+    assert r"\u2013" in sys.stdout.buffer.getvalue().decode("ascii")
 
 
 def test_ctrl_c_prints_how_to_continue(capsys, tmp_path):
