@@ -6,13 +6,15 @@ import numpy as np
 
 from calibration.device import Wrapper
 from calibration.twin.light import LEAKAGE, RATE
+from calibration.twin.reference.interference import fringe_contrast
+from calibration.twin.reference.tilt import CONTRAST, TILT
 from calibration.twin.speckle import half_on_covariance
 from photonics import DMD, OPU, Camera, GaussianMedium, Imaging, Laser, Reference
 from photonics.arrays import IntArray
 from photonics.medium import Ballistic, Drifting
 from photonics.parts.camera import nonuniformity
 
-__all__ = ["Bench", "hidden", "truth"]
+__all__ = ["Bench", "hidden", "tilted", "truth"]
 
 
 def hidden(seed: int, n_in: int | None = None, pixels: int | None = None, flawed: bool = True) -> OPU:
@@ -69,6 +71,13 @@ def hidden(seed: int, n_in: int | None = None, pixels: int | None = None, flawed
     opu = OPU(medium=whole, laser=laser, dmd=dmd, imaging=imaging, camera=camera, seed=seed + 11)
     opu.autoexpose(0.5)
     return opu
+
+
+def tilted(opu: OPU, seed: int) -> OPU:
+    """Return a device with a random tilt of the reference: up to 0.45 cycles of the fringes per pixel on each axis."""
+    carrier = np.random.default_rng(2000 + seed).uniform(-0.45, 0.45, 2)
+    angles = np.arcsin(carrier * opu.laser.wavelength_m / opu.imaging.pixel_m)
+    return opu.replace(**{name: float(angle) for name, angle in zip(TILT, angles, strict=True)})
 
 
 def with_flaws(camera: Camera, random: np.random.Generator) -> Camera:
@@ -181,6 +190,9 @@ def truth(opu: OPU, ticks: IntArray | None = None) -> dict[str, float]:
         "medium.correlation_frames": medium.correlation_frames if isinstance(medium, Drifting) else np.inf,
         "imaging.numerical_aperture": imaging.numerical_aperture or np.nan,
         "imaging.polarisations": imaging.polarisations,
+        CONTRAST: fringe_contrast(imaging, laser.wavelength_m, imaging.polarisations),
+        TILT[0]: beam.angle_x_rad,
+        TILT[1]: beam.angle_y_rad,
         "imaging.reference.intensity": beam.intensity,
         "imaging.reference.phase_jitter_rad": beam.phase_jitter_rad,
         "imaging.reference.phase_drift_rad": beam.phase_drift_rad,

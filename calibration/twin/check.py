@@ -187,9 +187,9 @@ def draw_twin(twin: Twin, seed: int) -> Twin:
     drawn = []
     for p in twin.parameters:
         value, error, normal = p.estimate.value, p.estimate.error, random.normal()
-        if p.known and value > 0.0:
+        if p.known and value > 0.0 and not p.signed:
             p = replace(p, estimate=replace(p.estimate, value=float(value * np.exp(normal * min(error / value, 0.5)))))
-        elif p.known and value < 0.0:
+        elif p.known and (value < 0.0 or p.signed):
             p = replace(p, estimate=replace(p.estimate, value=float(value + normal * error)))
         drawn.append(p)
     matrix = twin.matrix

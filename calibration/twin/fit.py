@@ -26,11 +26,16 @@ from calibration.twin.pixels import (
     variance_of_mean,
     variance_of_pixel,
 )
-from calibration.twin.reference import reference_parameters
+from calibration.twin.reference.arm import reference_parameters
+from calibration.twin.reference.interference import fringe_contrast
+from calibration.twin.reference.tilt import CONTRAST, TILT, tilt_parameters
 from calibration.twin.sensor import Sensor, camera_parameters, read_sensor
 from calibration.twin.twin import Twin
 
 __all__ = ["fit_device", "fit_evidence"]
+
+MAX_CONTRAST_OFF = 4.0, 0.05
+"""Standard errors, and share, by which the fringes of a twin may have another contrast than those of the bench."""
 
 
 def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bool = False) -> Twin:
@@ -60,8 +65,9 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
     UserWarning
         If frames have the light of other patterns or exposures, or the speckle of another bench or of pixels in another
         order. What all frames share is not told, as it is a bench, too: pixels that are all transposed, and phases of
-        the reference that all have the other sign (which change no parameter). If dark
-        frames have noise of whole rows or columns whose size rounding hides.
+        the reference that all have the other sign (which change the sign of the beam's tilt alone). If dark
+        frames have noise of whole rows or columns whose size rounding hides. If the fringes of the reference have
+        another contrast than the twin's, which may have the tilt of the data sheet.
 
     Raises
     ------
@@ -83,6 +89,7 @@ def fit_device(recording: Recording | RecordedDevice | str | Path, *, matrix: bo
             "the twin has that of the data sheet; record dark frames with more gain",
             stacklevel=2,
         )
+    warn_of_contrast(twin)
     return replace(twin, matrix=recover_matrix(seen, twin.device(), twin.field_frames)) if matrix else twin
 
 
@@ -111,8 +118,29 @@ def fit_evidence(seen: Evidence, sensor: Sensor, about: dict[str, object]) -> Tw
     laser_rms = power.estimate.value if power.known else min(seen.parts.laser.drift_rms, power.most)
     rate, frames = by_name[light.RATE], medium.estimate.value if medium.known else np.inf
     found += reference_parameters(seen, sensor, rate.estimate, frames, laser_rms)
+    found += tilt_parameters(seen, sensor, frames, laser_rms, by_name[speckle.GRAIN], by_name[speckle.MODES])
     maps = read_maps(seen, sensor)
     return Twin(seen.parts, tuple(found), seen.n_in, seen.n_out, seen.main_s, about, maps)
+
+
+def warn_of_contrast(twin: Twin) -> None:
+    """Warn if the fringes of a twin have another contrast than those of the bench."""
+    found, imaging, modes = twin[CONTRAST], twin.imaging(), twin[speckle.MODES]
+    if not (found.known and modes.known):
+        return
+    expected = fringe_contrast(imaging, twin.sheet.laser.wavelength_m, imaging.polarisations)
+    apart, (errors, share) = abs(found.estimate.value - expected), MAX_CONTRAST_OFF
+    if apart > max(errors * found.estimate.error, share * expected):
+        cause = (
+            "it is not coherent with the speckle in full, or moves during an exposure, or imaging.samples are too few"
+        )
+        if not twin[TILT[0]].known:
+            cause = f"its tilt in the data sheet, imaging.reference.angle_x_rad and angle_y_rad, is wrong, or {cause}"
+        warnings.warn(
+            f"fringes of the reference have a contrast of {found.estimate.value:.3g} +- {found.estimate.error:.2g}, "
+            f"those of the twin's beam {expected:.3g}: {cause}",
+            stacklevel=3,
+        )
 
 
 def changes_in_time(

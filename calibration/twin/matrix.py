@@ -1,19 +1,21 @@
 """The transmission matrix of a bench as the medium of its twin."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from calibration.fields.sideband_place import MAX_BAND, max_disc_radius
 from calibration.pairs.matrix import fit_matrix
 from calibration.recovery.estimate import TransmissionEstimate
 from calibration.storage.recording import Recording
 from calibration.twin.evidence import Evidence
 from calibration.twin.pixels import PixelMaps
-from photonics import DMD, OPU, Laser, draws
+from photonics import DMD, OPU, Imaging, Laser, Reference, draws
 from photonics.arrays import ComplexArray, IntArray
 from photonics.random import Stream
 
-__all__ = ["chosen_frames", "medium_of", "recover_matrix", "relative_levels"]
+__all__ = ["beam_beside_rows", "chosen_frames", "medium_of", "recover_matrix", "relative_levels"]
 
 MAX_LOSS = 0.05
 """Largest share of the field's correlation time that the frames of the matrix may last."""
@@ -73,6 +75,8 @@ def recover_matrix(seen: Evidence, device: OPU, correlation_frames: float) -> Tr
     exposures = [time for time, _ in seen.dark()]
     dark = seen.dark()[int(np.argmin(np.abs(np.log(np.array(exposures) / seen.main_s))))][1]
     rows = np.sort(np.concatenate([dark, fitted]))
+    if device.imaging.numerical_aperture is not None:
+        device = device.replace(**{"imaging.reference": beam_beside_rows(device.imaging, device.laser.wavelength_m)})
     flat = device.replace(**{"camera.prnu": 0.0, "camera.gain_map": None, "laser.drift_rms": 0.0})
     record = Recording.from_arrays(
         seen.patterns[rows],
@@ -87,6 +91,19 @@ def recover_matrix(seen: Evidence, device: OPU, correlation_frames: float) -> Tr
     if not estimate.valid.any():
         raise ValueError(f"matrix must be that of pixels that see one field, got frames that no matrix fits: {ADVICE}")
     return estimate
+
+
+def beam_beside_rows(imaging: Imaging, wavelength_m: float) -> Reference:
+    """Reference beam of a device whose medium is a fitted matrix.
+
+    Rows that frames at several phases give have the phase relative to the beam on their pixel, with its tilt in them:
+    the beam is upright. A sideband that is apart from the rest of the spectrum gives rows without the tilt.
+    """
+    beam, scale = imaging.reference, imaging.pixel_m / wavelength_m
+    band = scale * (imaging.numerical_aperture or 1.0)
+    if band <= MAX_BAND and max_disc_radius(beam.carrier(wavelength_m, imaging.pixel_m), band) >= band:
+        return beam
+    return replace(beam, angle_x_rad=0.0, angle_y_rad=0.0)
 
 
 def relative_levels(laser: Laser, dmd: DMD, n_in: int) -> ComplexArray:

@@ -44,6 +44,8 @@ class Parameter:
     """Smallest value that the frames allow, if they do not tell it."""
     most: float = math.inf
     """Largest value that the frames allow, if they do not tell it."""
+    signed: bool = False
+    """Whether it may have either sign, with an error that is not one of its logarithm."""
 
     @property
     def known(self) -> bool:

@@ -11,7 +11,7 @@ from calibration.camera.estimate import HIDDEN, Estimate
 from calibration.twin.evidence import Evidence
 from calibration.twin.light import dark_at
 from calibration.twin.parameter import CannotTell, Parameter, gather
-from calibration.twin.reference import prnu, read_beam
+from calibration.twin.reference.arm import prnu, read_beam
 from calibration.twin.sensor import ROUNDING_DN, Sensor, dark_growth, read_sensor, spread_of
 from calibration.twin.speckle import layout
 from photonics.arrays import BoolArray, FloatArray, IntArray, Shapes

@@ -14,7 +14,7 @@ from calibration.recovery.estimate import TransmissionEstimate
 from calibration.reports.findings import format_number, replace_nonfinite
 from calibration.storage.files import write_new
 from calibration.twin.light import LEAKAGE, RADIUS, RATE
-from calibration.twin.matrix import medium_of, relative_levels
+from calibration.twin.matrix import beam_beside_rows, medium_of, relative_levels
 from calibration.twin.parameter import Parameter
 from calibration.twin.pixels import CURVE, PixelMaps
 from calibration.twin.speckle import GRAIN, MODES, STRAIGHT
@@ -128,7 +128,8 @@ class Twin:
         if same and self.matrix is not None:
             medium = self.drifting(MatrixMedium(self.entries(self.matrix, seed)), seed)
             camera = replace(camera, prnu=0.0)  # the rows have it
-            imaging = replace(imaging, numerical_aperture=None, polarisations=1)
+            beam = beam_beside_rows(imaging, laser.wavelength_m)
+            imaging = replace(imaging, numerical_aperture=None, polarisations=1, reference=beam)
         return OPU(
             medium=medium,
             laser=laser,
@@ -205,6 +206,8 @@ class Twin:
         beam = replace(
             beam,
             intensity=self.value(part + "intensity", beam.intensity),
+            angle_x_rad=self.value(part + "angle_x_rad", beam.angle_x_rad),
+            angle_y_rad=self.value(part + "angle_y_rad", beam.angle_y_rad),
             phase_jitter_rad=self.value(part + "phase_jitter_rad", beam.phase_jitter_rad),
             phase_drift_rad=rms,
             phase_drift_time_s=time,

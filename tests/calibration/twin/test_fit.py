@@ -11,7 +11,7 @@ from calibration.camera.estimate import Estimate
 from calibration.twin.evidence import read_evidence
 from calibration.twin.fit import fit_evidence
 from calibration.twin.light import check_exposures, check_same_bench, leakage, wrong_light
-from calibration.twin.reference import phase_series
+from calibration.twin.reference.arm import phase_series
 from calibration.twin.sensor import read_sensor
 from photonics import OPU
 from tests.calibration.twin.conftest import DEVICES

@@ -10,7 +10,7 @@ from calibration import fit_device, record_bench
 from calibration.twin.check import answer, compare_line, draw_twin, pixel_tests
 from calibration.twin.evidence import read_evidence
 from calibration.twin.matrix import chosen_frames
-from calibration.twin.reference import read_beam
+from calibration.twin.reference.arm import read_beam
 from calibration.twin.sensor import read_sensor
 from photonics import OPU
 from photonics.parts.camera import nonuniformity

@@ -1,4 +1,4 @@
-"""The reference arm: intensity and phase noise, and the response of the pixels to its uniform light (PRNU)."""
+"""The beam: intensity and phase noise, and the response of the pixels to its uniform light (PRNU)."""
 
 from typing import NamedTuple
 
@@ -11,8 +11,9 @@ from calibration.twin.evidence import Evidence
 from calibration.twin.light import dark_at, light_of_inputs
 from calibration.twin.parameter import CannotTell, Parameter, gather, jackknife, pixel_blocks
 from calibration.twin.processes import Series, fit_process
+from calibration.twin.reference.fringes import MIN_FRAMES, follow_fringes, watch_fringes
 from calibration.twin.sensor import Sensor, spread_of
-from photonics.arrays import BoolArray, FloatArray, IntArray
+from photonics.arrays import FloatArray, IntArray
 from photonics.parts.camera import QUANTISATION
 
 __all__ = ["PRNU", "REFERENCE", "reference_parameters"]
@@ -26,14 +27,8 @@ NOISE = {
     "imaging.reference.phase_drift_rad^2/phase_drift_time_s": ("rad^2/s", "rate"),
 }
 """Parameters of the phase, their units and names in a `Process`."""
-MIN_FRAMES = 32
-"""Smallest number of frames with the reference."""
 MAX_STEP_RAD = 0.7
 """Largest rms of the steps of the phase between looks that are followed: a step of half a turn is then 4.5 of it."""
-FURTHER_FITS = 3
-"""Further fits of the images of the fringes, each with the phases that the one before found."""
-MAX_LOSS = 0.05
-"""Largest share of the field's correlation time that the frames of the phase may last."""
 
 
 def reference_parameters(
@@ -181,45 +176,10 @@ def phase_parameters(seen: Evidence, sensor: Sensor, medium_frames: float) -> li
     return [Parameter.find(name, unit, how, process.estimate, kind) for name, (unit, kind) in NOISE.items()]
 
 
-class Fringes(NamedTuple):
-    """Fringes of some frames."""
-
-    wave: NDArray[np.complex128]
-    """Proportional to ``exp(i phase)`` of the reference in each frame: (frames,)."""
-    noise: NDArray[np.float64]
-    """Variance of its real part: (frames,)."""
-
-
-def fit_fringes(signal: NDArray[np.float64], angle: NDArray[np.float64], start: BoolArray) -> Fringes:
-    """Fit the images of ``1, cos(angle), sin(angle)`` to the frames `start`, and all frames to these images.
-
-    The noise is that of the residuals: rounding, and speckle that has changed since the start, make it more than shot
-    and read noise.
-    """
-    design = np.stack([np.ones(len(angle)), np.cos(angle), np.sin(angle)], axis=1)
-    images = np.linalg.lstsq(design[start], signal[start], rcond=None)[0]
-    inverse = np.linalg.pinv(images)  # (pixels, 3)
-    parts = signal @ inverse
-    return Fringes(parts[:, 1] + 1j * parts[:, 2], (signal - parts @ images) ** 2 @ inverse[:, 1] ** 2)
-
-
 def phase_series(seen: Evidence, sensor: Sensor, medium_frames: float) -> Series:
     """Phase of the reference in each frame of the pattern that most frames with the reference show."""
-    lit = seen.laser_on & ~np.isnan(seen.phase) & (seen.on > 0)
-    index = np.flatnonzero(seen.most_watched(lit))
-    index = index[seen.number[index] - seen.number[index[:1]] < max(MAX_LOSS * medium_frames, 400.0)]
-    if len(index) < MIN_FRAMES:
-        raise CannotTell(f"there are {len(index)} frames of one pattern with the reference, {MIN_FRAMES} are needed")
-    frames = seen.of(index)
-    pixels = sensor.unsaturated(frames)
-    if len(pixels) < 32:
-        raise CannotTell("the reference and a pattern together saturate the camera")
-    signal = frames[:, pixels].astype(np.float64)
-    start = index < index[0] + min(240, len(index))  # the drift since then is in the series
-    angle = seen.phase[index].astype(np.float64)
-    fringes = fit_fringes(signal, angle, start)
-    for _ in range(FURTHER_FITS):
-        fringes = fit_fringes(signal, np.angle(fringes.wave), start)
+    index, _, signal, angle, start = watch_fringes(seen, sensor, medium_frames)
+    fringes = follow_fringes(signal, angle, start)
     beat = fringes.wave * np.exp(-1j * angle)
     noise = fringes.noise / np.mean(np.abs(beat) ** 2)
     times, values = (seen.number[index] * seen.period_s).astype(np.float64), np.unwrap(np.angle(beat))
