@@ -23,10 +23,12 @@ from benchmarks.pages import put, table
 from benchmarks.twin_devices import Bench, hidden, truth
 from calibration import fit_device, record_bench
 from calibration.twin.evidence import read_evidence
+from calibration.twin.pixels import CURVE
 from photonics.plotting.style import STYLE
 
 NAME = "benchmarks.twin"
 HEADINGS = ["parameter", "known", "unknown", "error, median", "bias", "within 1 s.e.", "within 2 s.e.", "largest"]
+FLAWS = ("camera.row_noise_e", "camera.column_noise_e", "camera.hot_pixels", CURVE)
 LOGARITHMIC = 0.1
 """Relative error above which a positive value and its truth are compared by logarithms, as their errors are made."""
 
@@ -109,6 +111,16 @@ def rows(found: list[Result]) -> list[list[str]]:
     return made
 
 
+def flaw_rows(found: list[Result]) -> list[list[str]]:
+    """One row for each flaw of a camera: how often it is known where the device has it, and where it has not."""
+    made = []
+    for name in FLAWS:
+        told = [(one.parameters[name][0] is not None, one.parameters[name][2] is not None) for one in found]
+        there, absent = ([known for known, has in told if has is wanted] for wanted in (True, False))
+        made.append([name, f"{sum(there)} of {len(there)}", f"{sum(absent)} of {len(absent)}"])
+    return made
+
+
 def draw(found: list[Result], path: Path) -> None:
     """Picture of the deviations from the truth, one line for each parameter, a dot for each device that tells it."""
     names = [name for name in found[0].parameters if name != "imaging.polarisations"][::-1]
@@ -143,6 +155,8 @@ def table_of(found: list[Result], command: str) -> str:
         f"{max(frames)} frames, {seconds:.0f} s of processor time each (median; stored frames cost nothing); "
         f"{len(found) - len(fitted)} refused. Bias and the largest deviation are in standard errors.\n\n"
         + table(HEADINGS, rows(fitted))
+        + "\nFlaws of the camera that a device may have or not have:\n\n"
+        + table(["flaw", "known where the device has it", "where it has not"], flaw_rows(fitted))
     )
 
 

@@ -19,8 +19,8 @@ from calibration.twin.light import dark_at
 from calibration.twin.looks import Looks
 from calibration.twin.matrix import chosen_frames
 from calibration.twin.parameter import CannotTell
-from calibration.twin.pixels import take_out_curve
-from calibration.twin.sensor import Sensor, read_sensor
+from calibration.twin.pixels import SURE, curve_of, shared_noise, take_out_curve
+from calibration.twin.sensor import Sensor, dark_growth, read_sensor
 from calibration.twin.speckle import layout
 from calibration.twin.twin import Twin
 from photonics import OPU
@@ -267,9 +267,10 @@ def numbers_of(seen: Evidence) -> dict[tuple[str, str], float]:
 
 
 def statistics(seen: Evidence, sensor: Sensor) -> dict[str, float]:
-    """Statistics of the frames: histogram, variance against mean, correlation in space and time."""
+    """Statistics of the frames: dark frames, histogram, variance against mean, correlation in space and time."""
     dark = seen.of(seen.dark()[-1][1])[:, sensor.live]
     found = {"dark level, DN": float(dark.mean()), "dark variance, DN^2": float(dark.var(axis=0, ddof=1).mean())}
+    found |= flaws(seen, sensor)
     pairs = seen.pairs()
     if len(pairs):
         signal = (seen.of(pairs) - dark_at(seen, sensor, seen.main_s))[:, sensor.live]
@@ -291,6 +292,22 @@ def statistics(seen: Evidence, sensor: Sensor) -> dict[str, float]:
     for name, first in (("second", 1), ("middle", len(centred) // 2), ("last", len(centred) - 1)):
         found[f"correlation of the first with the {name} look"] = correlation(centred[0], centred[first])
     return found
+
+
+def flaws(seen: Evidence, sensor: Sensor) -> dict[str, float]:
+    """Statistics of noise of lines, hot pixels and a curve, which a twin that lacks them has no parameter to show.
+
+    Dark frames without a flaw give one and the same value, so that a few readings that rounding changes are no flaw.
+    """
+    lines = zip(("row", "column"), shared_noise(seen, layout(seen)), strict=True)
+    found = {
+        f"variance that the pixels of a {name} share, DN^2, or 0": one.value if one.value > SURE * one.error else 0.0
+        for name, one in lines
+        if np.isfinite(one.value)
+    }
+    grown, hot = dark_growth(seen, seen.of(seen.dark()[-1][1]).astype(np.float64))
+    found["largest growth of a dark level over that of a hot pixel, or 1"] = max(float(grown.max()) / hot, 1.0)
+    return found | {"curve of the level against exposure, 1/DN": curve_of(seen, sensor).value}
 
 
 def neighbours(seen: Evidence, sensor: Sensor, pairs: NDArray[np.int64]) -> dict[str, float]:

@@ -19,8 +19,10 @@ from photonics.parts.camera import QUANTISATION, Camera
 
 __all__ = [
     "CURVE",
+    "SURE",
     "Lines",
     "PixelMaps",
+    "curve_of",
     "defect_parameters",
     "line_parameters",
     "read_maps",
@@ -34,7 +36,7 @@ __all__ = [
 GAINS = (0.5, 2.0)
 """Smallest and largest gain in a map of a `Camera`."""
 SURE = 4.0
-"""Standard errors from which on a curve is taken out of the codes."""
+"""Standard errors from which on a curve is taken out of the codes, and noise of lines is no chance."""
 HOT = {"camera.hot_pixels": "", "camera.hot_current_e_per_s": "e-/s"}
 """Parameters of hot pixels, and their units."""
 CURVE = "camera.nonlinearity/full_well_e"

@@ -8,8 +8,10 @@ import pytest
 
 from calibration import Recording, check_twin, fit_device
 from calibration.camera.estimate import Estimate
-from calibration.twin.check import compare_line
+from calibration.twin.check import answer, compare_line, draw_twin, statistics
 from calibration.twin.evidence import read_evidence
+from calibration.twin.pixels import CURVE, two_exposures
+from calibration.twin.sensor import read_sensor
 from tests.command import opu
 
 
@@ -63,3 +65,53 @@ def test_z_is_that_of_a_normal_variable():
     random = np.random.default_rng(3)
     z = [compare_line("", "", random.normal(), random.normal(size=n)).z for n in (3, 5, 8) for _ in range(700)]
     assert abs(np.std(z) - 1.0) < 3.0 / np.sqrt(2 * len(z))
+
+
+LINES = {
+    "row": ("variance that the pixels of a row share, DN^2, or 0", {"camera.row_noise_e": 4.0}),
+    "column": ("variance that the pixels of a column share, DN^2, or 0", {"camera.column_noise_e": 4.0}),
+    "hot": (
+        "largest growth of a dark level over that of a hot pixel, or 1",
+        {"camera.hot_pixels": 0.02, "camera.hot_current_e_per_s": 3e4},
+    ),
+    "curve": ("curve of the level against exposure, 1/DN", {CURVE: -3e-5}),
+}
+"""Line of the check, and the flaw."""
+
+
+@pytest.fixture(scope="module")
+def sound(recordings):
+    """Requests of a part of a recording, the twin without a flaw, and statistics of its draws."""
+    seen, twin = read_evidence(recordings[5][1]), recordings[5][2]
+    pairs = seen.pairs()[:80]
+    asked = np.concatenate([*(i for two in two_exposures(seen) for i in two), *seen.bursts()[:6], pairs, pairs + 1])
+    asked = seen.take(np.union1d(asked, np.flatnonzero(~seen.laser_on)))
+    return asked, twin, draws(twin, asked, 0, 6)
+
+
+def draws(twin, asked, first, count):
+    """Statistics of draws of a twin."""
+    found = [answer(draw_twin(twin, k).build(k, same=False), asked) for k in range(first, first + count)]
+    return [statistics(one, read_sensor(one)) for one in found]
+
+
+@pytest.mark.parametrize("flaw", LINES)
+def test_a_flaw_that_the_twin_lacks_differs(sound, flaw):
+    """A bench with the flaw: its line differs from a twin without it, and a twin with it reproduces the line.
+
+    Without the flaw, all four lines of the bench are reproduced. Catches: a parameter that the twin lacks, which counts
+    as reproduced because it cannot be compared.
+    """
+    asked, twin, without = sound
+    name, values = LINES[flaw]
+    estimates = {one: Estimate(value, 0.05 * abs(value)) for one, value in values.items()}
+    parameters = tuple(replace(p, estimate=estimates.get(p.name, p.estimate)) for p in twin.parameters)
+    flawed = replace(twin, parameters=parameters)
+    bench, *drawn = draws(flawed, asked, 10, 4)
+
+    def line(name, bench, runs):
+        return compare_line("frames", name, bench[name], np.array([run[name] for run in runs]))
+
+    assert line(name, bench, without).z * np.sign(bench[name]) > 3.0
+    assert line(name, bench, drawn).reproduced
+    assert all(line(other, without[0], without[1:]).reproduced for other, _ in LINES.values())
