@@ -132,10 +132,11 @@ def one_line(
     for item in error.errors(include_url=False):
         kind, given, details = item["type"], item["input"], item.get("ctx", {})
         name = ".".join([root] * bool(root) + [str(part) for part in item["loc"] if part not in tags])
-        text = item["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        _, should, rest = item["msg"].partition(" should ")
+        text = rest.replace(" after validation", "") if should else f"be {item['msg']}"
         tag = f"{name}.{details.get('discriminator', '').strip(QUOTE)}"
         if kind == "value_error":
-            problems.append(text)
+            problems.append(item["msg"].removeprefix("Value error, "))
         elif kind in ("unexpected_keyword_argument", "extra_forbidden"):
             known = ", ".join(field_names(cls, item["loc"][:-1], tags))
             problems.append(f"{name} is not a parameter; those are {known}")
@@ -148,7 +149,7 @@ def one_line(
         elif kind in ("model_type", "model_attributes_type", "dataclass_type"):
             problems.append(f"{name} must be a table of parameters, got {brief(given)}")
         else:
-            problems.append(f"{name} must be {text}, got {brief(given)}")
+            problems.append(f"{name} must {text}, got {brief(given)}")
     return "; ".join(problems)
 
 

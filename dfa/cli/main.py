@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -122,6 +123,7 @@ def main(argv: list[str] | None = None) -> None:
     # torch's threads spin while they wait for each other. If the machine has other work, this makes small networks
     # several times slower. Shorter spinning costs a large network about 15 % on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    warnings.formatwarning = lambda message, *_, **__: f"opu: warning: {' '.join(str(message).split())}\n"
     logging.basicConfig(format="%(message)s")  # of the logs that show_progress turns on
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error: a table must not fail for one sign

@@ -61,6 +61,7 @@ def test_a_name_stands_for_a_file():
         ('study = "read_noise"\n[options]\nvalue = [1]\n', "options of read_noise must be among values, got 'value'"),
         ('study = "two_parameters"\n', "options of two_parameters must be complete"),
         ('study = "two_parameters"\n[options]\nfirst = "rin"\nsecond = "magic"\n', "flaw must be one of"),
+        ("[over]\n", "over must have at least 1 item, not 0, got {}"),
         ("seeds = 0\n" + OVER, "seeds must be a number of seeds, 1 to 1000000, or a list of them, got 0"),
         ("seeds = 100000000000\n" + OVER, "seeds must be a number of seeds, 1 to 1000000, or a list of them, got 1000"),
         ("x = " + 3000 * "[" + 3000 * "]", "tables and lists must not be nested this deeply"),

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import warnings
 from importlib.metadata import version
 
 import pytest
@@ -90,6 +91,15 @@ def test_bad_input_is_one_line(capfd, tmp_path, monkeypatch, arguments, message)
     (tmp_path / "small.toml").write_text(BENCH.replace("n_in = 32", "n_in = 8"))
     assert message in refused(capfd, *arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full", "small.toml"]
+
+
+def test_a_warning_is_one_line(monkeypatch):
+    """Catches: the path and the source of a line of this package before what the user should know."""
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    assert opu("--version") == 0
+    assert warnings.formatwarning("dark frames\n are missing", UserWarning, "fit.py", 3) == (
+        "opu: warning: dark frames are missing\n"
+    )
 
 
 def test_a_missing_extra_has_a_line_that_works(capfd, monkeypatch):
