@@ -74,8 +74,8 @@ def hidden(seed: int, n_in: int | None = None, pixels: int | None = None, flawed
 
 
 def tilted(opu: OPU, seed: int) -> OPU:
-    """Return a device with a random tilt of the reference: up to 0.45 cycles of the fringes per pixel on each axis."""
-    carrier = np.random.default_rng(2000 + seed).uniform(-0.45, 0.45, 2)
+    """Return a device with a random tilt of the reference: up to 0.4 cycles of the fringes per pixel on each axis."""
+    carrier = np.random.default_rng(77000 + seed).uniform(-0.4, 0.4, 2)
     angles = np.arcsin(carrier * opu.laser.wavelength_m / opu.imaging.pixel_m)
     return opu.replace(**{name: float(angle) for name, angle in zip(TILT, angles, strict=True)})
 
