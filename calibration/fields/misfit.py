@@ -52,8 +52,9 @@ MAX_SOUND = 1.1
 """Largest misfit on a sound bench, due to approximations of the noise model."""
 MAX_REFUSED = 0.2
 """Share of rejected rows above which a warning is given. Popoff with few inputs typically loses 9 %."""
-MAX_LOST = 1.0 / 3.0
-"""Share of rejected patterns, from the first one on, above which a frame was lost there, and all of them are wrong."""
+MAX_LOST, MIN_LOST = 1.0 / 3.0, 0.9
+"""A frame was lost at the first rejected pattern, and all from there on are wrong, if over a third of them are rejected
+and nearly all have half of that misfit: 0.8 if phase noise rejects half of them."""
 MIN_BROAD = 3.0
 """Mean misfit of such a pattern, outliers cut: 3.4 or more if a frame was lost, 2.3 if 2 % of the pixels are dead."""
 
@@ -175,8 +176,8 @@ def response_factor(misfit: Array, freedom: float, quantile: float | None = None
     """Factor on the variance of responses to patterns, infinite for rejected ones; warns if needed.
 
     A pattern's common misfit is the mean over its rows without outliers, so that it does not depend on the batch. If
-    many patterns are rejected from one on, all are, and any that misfit: a lost frame pairs all later ones wrongly, and
-    some fit by chance.
+    nearly all misfit alike from one on, these are rejected, and any that misfit: a lost frame pairs all later ones
+    wrongly, and some fit by chance.
 
     Parameters
     ----------
@@ -205,7 +206,9 @@ def response_factor(misfit: Array, freedom: float, quantile: float | None = None
     lost = common > MAX_MISFIT
     broad = lost & (average > MIN_BROAD)
     later = xp.cumulative_sum(xp.astype(broad, xp.int64)) > 0
-    lost = lost | ((later | (common > 1.0)) & (total(broad) > MAX_LOST * total(later)))
+    after = total(later)
+    slipped = (total(broad) > MAX_LOST * after) & (total(later & (common > MAX_MISFIT / 2.0)) >= MIN_LOST * after)
+    lost = lost | ((later | (common > 1.0)) & slipped)
     refused = (known & (misfit > refusal_limit(freedom))) | lost[:, None]
     numbers = float(xp.sum(number))
     pooled = float(xp.sum(average * number)) / numbers

@@ -341,6 +341,16 @@ def test_values_after_a_lost_frame_are_refused_together(name, seed):
     assert 0.7 < true_over_stated(projection, x, found, good) < 1.1
 
 
+@pytest.mark.filterwarnings("ignore:frames do not fit the model")
+def test_phase_noise_is_not_taken_for_a_lost_frame():
+    """It rejects a third of the patterns, at random; values of the others are kept. Catches: all of them refused."""
+    opu = bench("lab_bench", "4 steps", seed=1, phase_jitter_rad=0.3)
+    projection = calibrate(opu, "4 steps")
+    found = projection.measure(half_on(60, projection.n_inputs, 3))
+    kept = np.isfinite(found.standard_error[:, projection.valid]).any(axis=1)
+    assert 0.4 < kept.mean() < 0.8
+
+
 def test_a_camera_that_is_not_linear_is_told_by_the_calibration_of_off_axis():
     """The error is 0.07 as stated, where noise gives 0.015. Catches: probes with and without beam not compared."""
     opu = with_fault(bench("lab_bench", "off-axis", seed=5), "a camera that is not linear")
