@@ -90,8 +90,8 @@ def main() -> None:
     command = f"python -m {NAME} --pupil {args.pupil} --no-pupil {args.no_pupil}"
     alone, behind = (sum(told for pupil, told in warned if pupil == which) for which in (False, True))
     text = (
-        f"Made by `{command}`, {time.strftime('%Y-%m-%d')}, {time.process_time() - start:.0f} s of processor time (stored "
-        "recordings cost nothing). "
+        f"Made by `{command}`, {time.strftime('%Y-%m-%d')}, {time.process_time() - start:.0f} s of processor time "
+        "(stored recordings cost nothing). "
         f"Bias and the largest deviation are in standard errors. Without a pupil the bounds contain {sum(bounds)} of "
         f"{len(bounds)} angles, and {alone} of {args.no_pupil} fits warn that the fringes do not have the contrast of "
         f"the data sheet's upright beam; with a pupil {behind} of {args.pupil} warn.\n\n" + table(HEADINGS, rows)
