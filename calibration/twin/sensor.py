@@ -127,13 +127,16 @@ def hot_pixels(seen: Evidence, longest: NDArray[np.float64]) -> BoolArray:
 
 
 def dark_growth(seen: Evidence, longest: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    """Growth of the dark level with the exposure less its median, (n_out,), and from which on a pixel is hot, DN."""
+    """Growth of the dark level with the exposure less its median, (n_out,), and from which on a pixel is hot, DN.
+
+    Where noise does not dither the codes, equal growths may be one code apart.
+    """
     shortest = seen.of(seen.dark()[0][1])
     grown = longest.mean(axis=0) - shortest.mean(axis=0)
     floor = max(float(np.median(longest.var(axis=0, ddof=1))), QUANTISATION)
     noise = (floor * (1.0 / len(longest) + 1.0 / len(shortest))) ** 0.5
-    rounding = 0.0 if floor - QUANTISATION >= MIN_DARK_NOISE_DN**2 else ROUNDING_DN
-    return grown - np.median(grown), SURE * noise + 2.0 * rounding
+    dithered = floor - QUANTISATION >= MIN_DARK_NOISE_DN**2
+    return grown - np.median(grown), SURE * noise + (0.0 if dithered else 1.0)
 
 
 def check_light(signal_dn: float, saturated: float, exposure_s: float) -> None:
