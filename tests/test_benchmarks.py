@@ -270,10 +270,11 @@ def test_twins_of_hidden_devices_are_stored_and_counted(tmp_path, monkeypatch, c
 
     Catches: a parameter that is known counted as unknown, a deviation in the wrong unit, results that get lost.
     """
+    flawed, sound = (dict.fromkeys(twin.FLAWS, told) for told in ([0.1, 0.01, 0.1], [None, None, None]))
     results = {
-        0: {"frames": 10, "parameters": {"gain": [1.09, 0.05, 1.0], "well": [None, None, 5.0]}},
+        0: {"frames": 10, "parameters": {"gain": [1.09, 0.05, 1.0], "well": [None, None, 5.0]} | flawed},
         1: {"refused": "no shot noise"},
-        2: {"frames": 12, "parameters": {"gain": [0.96, 0.05, 1.0], "well": [5.9, 0.5, 5.0]}},
+        2: {"frames": 12, "parameters": {"gain": [0.96, 0.05, 1.0], "well": [5.9, 0.5, 5.0]} | sound},
     }
     monkeypatch.setattr(twin, "fit_hidden", lambda seed, folder: twin.Result(seed, "2026-11-30", **results[seed]))
     monkeypatch.setattr("sys.argv", ["twin", "--devices", "3", "--out", str(tmp_path / "x.md")])
@@ -282,6 +283,7 @@ def test_twins_of_hidden_devices_are_stored_and_counted(tmp_path, monkeypatch, c
     assert "3 devices, 10 to 12 frames" in table and "1 refused" in table
     assert "| gain | 2 | 0 | 4.9 % | +0.50 | 0.50 | 1.00 | +1.8 |" in table
     assert "| well | 1 | 1 | 8.5 % | +1.80 | 0.00 | 1.00 | +1.8 |" in table
+    assert "| camera.hot_pixels | 1 of 1 | 0 of 1 |" in table
     monkeypatch.setattr(twin, "fit_hidden", None)
     twin.main()
     assert (tmp_path / "x.md").read_text("utf-8") == table and (tmp_path / "x.png").exists()

@@ -53,14 +53,14 @@ USABLE_PIXELS = 0.92
 
 def check_methods(methods: list[str], plan: Plan) -> list[str]:
     """Return the methods if all are known, differ, and can train the network, else raise a ``ValueError``."""
-    if len(set(methods)) < len(methods):
-        raise ValueError(f"method must name each method once, got {', '.join(methods)}")
     for method in methods:
         choose(METHODS, method, "method")
         if method == "learned" and plan.network == "gcn" and plan.diffuse:
             raise ValueError("method must not be 'learned' for gcn with diffuse: signals are fitted before diffusion")
         if method in LAYERWISE and plan.network == "gcn":
             raise ValueError(f"method must not be {method!r} for gcn: it needs a chain of linear layers")
+    if len(set(methods)) < len(methods):
+        raise ValueError(f"method must name each method once, got {', '.join(methods)}")
     return methods
 
 
